@@ -1,0 +1,57 @@
+"""The manifest: what a bundle says of itself, validated on the way in and out."""
+
+from __future__ import annotations
+
+import importlib.metadata
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+FORMAT = 1
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class FitPart(_Strict):
+    """How a picture comes onto the canvas."""
+
+    size_hw: tuple[int, int]
+    method: Literal["crop", "pad", "squish"]
+
+
+class PreparationPart(_Strict):
+    """Size, fit and statistics."""
+
+    fit: FitPart
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+
+
+class ModelPart(_Strict):
+    """The architecture."""
+
+    arch: str
+    n_outputs: int = Field(ge=1)
+    canvas_hw: tuple[int, int]
+    y_range: tuple[float, float] | None
+    head: str
+
+
+class Manifest(_Strict):
+    """Everything about a model but its tensors."""
+
+    format: Literal[1] = 1
+    task: dict[str, Any]
+    preparation: PreparationPart
+    model: ModelPart
+    training: dict[str, Any] = Field(default_factory=dict)
+    versions: dict[str, str] = Field(default_factory=dict)
+    tensors: dict[str, str] = Field(description="The SHA-256 of each tensor's type, shape and bytes.")
+
+
+def current_versions() -> dict[str, str]:
+    """Return the versions of foveal and of what decides its numbers."""
+    names = ("foveal", "torch", "timm", "numpy", "simplejpeg", "opencv-python-headless", "pillow")
+    return {name: importlib.metadata.version(name) for name in names}

@@ -1,0 +1,158 @@
+"""The predictor: pictures in, answers out, always in fp32, the same in library, command line and service."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from foveal import runtime, threads
+from foveal.bundle.manifest import FitPart, Manifest, ModelPart, PreparationPart, current_versions
+from foveal.bundle.store import hashes_of, read_bundle, write_bundle
+from foveal.errors import InputError, ModelFileError, PictureError
+from foveal.geometry.homography import Homography
+from foveal.image.decode import PictureSource, name_of
+from foveal.image.prepare import Preparation, Prepared, Statistics, collate
+from foveal.models.vision import ModelSpec, VisionModel, build_model
+from foveal.tasks.base import Task
+from foveal.tasks.catalog import task_from_dict
+
+_BATCH = 32
+
+
+class Prediction(NamedTuple):
+    """An answer: the label a person reads, and the activated outputs it comes from.
+
+    Points stand in the label in pixels of the picture given, and in `values` in [-1, 1] on the canvas.
+    """
+
+    label: Any
+    values: Tensor
+
+
+class Refused(NamedTuple):
+    """A picture that got no answer."""
+
+    name: str
+    error: PictureError
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Predictor:
+    """A trained model that answers for pictures."""
+
+    model: VisionModel
+    task: Task[Any]
+    preparation: Preparation
+    device: torch.device
+    training: dict[str, Any]
+
+    @classmethod
+    def of(
+        cls, model: VisionModel, task: Task[Any], preparation: Preparation, training: dict[str, Any] | None = None
+    ) -> Predictor:
+        """Wrap a copy of a model, in fp32 and evaluation mode, on the device that it is on."""
+        device = next(model.parameters()).device
+        copy = build_model(model.spec)
+        copy.load_state_dict(model.state_dict())
+        return cls(_ready(copy, device), task, preparation, device, training or {})
+
+    @property
+    def vocab(self) -> tuple[str, ...]:
+        """The class names, in order."""
+        return self.task.names
+
+    def predict(self, picture: PictureSource) -> Prediction:
+        """Answer for one path, bytes, array or PIL picture.
+
+        Raises:
+            PictureError: the picture is refused.
+        """
+        return self._answer([self.preparation.picture(picture)])[0]
+
+    def predict_batch(
+        self, pictures: Iterable[PictureSource], *, batch_size: int = _BATCH, workers: int | None = None
+    ) -> Iterator[Prediction | Refused]:
+        """Answer for any number of pictures, in order and in constant memory; bad ones come back as `Refused`."""
+        workers = threads.default_workers() if workers is None else workers
+        prepared = threads.ordered_map(self._prepare, pictures, workers=workers, ahead=2 * batch_size)
+        while group := list(islice(prepared, batch_size)):
+            good = [one for one in group if isinstance(one, Prepared)]
+            answers = iter(self._answer(good) if good else [])
+            for one in group:
+                yield one if isinstance(one, Refused) else next(answers)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the bundle: one .safetensors file."""
+        tensors = self.model.state_dict()
+        stored, spec = self.preparation.to_dict(), self.model.spec.to_dict()
+        manifest = Manifest(
+            task=self.task.to_dict(),
+            preparation=PreparationPart(fit=FitPart(**stored["fit"]), mean=stored["mean"], std=stored["std"]),
+            model=ModelPart(**spec),
+            training=self.training,
+            versions=current_versions(),
+            tensors=hashes_of(tensors),
+        )
+        write_bundle(path, tensors, manifest)
+
+    def fine_tune(self, *_: object, **__: object) -> None:
+        """Say how training goes on: a predictor only answers.
+
+        Raises:
+            InputError: always.
+        """
+        raise InputError(
+            "A predictor does not train. To go on from it: vision_learner(dls, 'model.safetensors').fine_tune(3)"
+        )
+
+    def _prepare(self, picture: PictureSource) -> Prepared | Refused:
+        try:
+            return self.preparation.picture(picture)
+        except PictureError as error:
+            return Refused(name_of(picture), error)
+
+    @torch.inference_mode()
+    def _answer(self, prepared: list[Prepared]) -> list[Prediction]:
+        pixels = collate([one.pixels for one in prepared]).to(self.device)
+        outputs = self.model(self.preparation.normalise(pixels))
+        values = self.task.activate(outputs).cpu()
+        to_unit = Homography.unit_frame(self.preparation.canvas_hw)
+        back = Homography.stack([one.placement.then(to_unit).inverse for one in prepared])
+        labels = self.task.decode(values, back)
+        return [Prediction(label, value) for label, value in zip(labels, values, strict=True)]
+
+
+def load_learner(path: str | os.PathLike[str], *, device: torch.device | str | None = None) -> Predictor:
+    """Load a bundle; no code in it is run.
+
+    Args:
+        path: a file written by `learn.export` or `foveal train`.
+        device: where to answer; the best at hand by default.
+
+    Raises:
+        ModelFileError: it is no bundle, was changed or damaged, or comes from a newer foveal.
+    """
+    manifest, tensors = read_bundle(path)
+    task = task_from_dict(manifest.task)
+    spec = ModelSpec.from_dict(manifest.model.model_dump())
+    model = build_model(spec)
+    try:
+        model.load_state_dict(tensors)
+    except RuntimeError as error:
+        raise ModelFileError(f"The tensors of `{path}` do not fit `{spec.arch}`: {error}") from error
+    place = torch.device(device) if device is not None else runtime.default_device()
+    stored = manifest.preparation
+    preparation = Preparation.of(stored.fit.size_hw, stored.fit.method, Statistics(stored.mean, stored.std))
+    return Predictor(_ready(model, place), task, preparation, place, manifest.training)
+
+
+def _ready(model: VisionModel, device: torch.device) -> VisionModel:
+    model.eval().requires_grad_(requires_grad=False)
+    runtime.to_device(model.float(), device)
+    return model

@@ -1,0 +1,91 @@
+"""The drawing surface on which tasks draw their labels, and the sheet of several of them.
+
+Colours are the colour-blind safe ones of Okabe and Ito; right and wrong also differ by a sign, so that they can be
+told apart on a grey print.
+"""
+
+from __future__ import annotations
+
+import math
+import textwrap
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from foveal import storage
+
+INK, RIGHT, WRONG, TARGET, PREDICTED = "#222222", "#007a5a", "#c04a00", "#009e73", "#e69f00"
+_LINE = 26
+
+
+@dataclass(frozen=True, slots=True)
+class Canvas:
+    """One picture with what is written over it and drawn on it."""
+
+    axes: Axes
+
+    def picture(self, pixels: NDArray[np.uint8]) -> None:
+        """Show a picture, uint8 [H, W, 3]; its frame is [0, W] x [0, H]."""
+        height, width = pixels.shape[:2]
+        self.axes.imshow(pixels, extent=(0, width, height, 0), interpolation="antialiased")
+        self.axes.set_axis_off()
+
+    def title(self, *lines: tuple[str, str]) -> None:
+        """Write lines of (text, colour) above the picture, the first one on top."""
+        height = 0.03
+        for text, colour in reversed(lines):
+            wrapped = textwrap.wrap(text, _LINE, max_lines=2, placeholder=" …") or [""]
+            self.axes.text(
+                0.0, 1 + height, "\n".join(wrapped), color=colour, fontsize=8, va="bottom", ha="left",
+                transform=self.axes.transAxes, linespacing=1.1,
+            )  # fmt: skip
+            height += 0.085 * len(wrapped)
+
+    def points(self, points_N2: NDArray[np.float64], colour: str, marker: str) -> None:
+        """Draw points (x, y) in the picture's pixels; those outside the frame at its border, as triangles."""
+        (left, right), (bottom, top) = self.axes.get_xlim(), self.axes.get_ylim()
+        for x, y in points_N2[~np.isnan(points_N2).any(axis=1)]:
+            inside = left <= x <= right and top <= y <= bottom
+            at_x, at_y = min(max(x, left), right), min(max(y, top), bottom)
+            style: dict[str, Any] = {"marker": marker if inside else "^", "clip_on": False, "linestyle": "none"}
+            self.axes.plot([at_x], [at_y], markersize=11, color="white", markeredgewidth=3.5, **style)
+            self.axes.plot([at_x], [at_y], markersize=10, color=colour, markeredgewidth=2, **style)
+
+
+def sheet(
+    pictures: Sequence[NDArray[np.uint8]],
+    draw: Callable[[Canvas, int], None],
+    *,
+    columns: int | None = None,
+    figsize: tuple[float, float] | None = None,
+    figure: Figure | None = None,
+) -> Figure:
+    """Lay pictures out in a grid; `draw(canvas, i)` adds what belongs to the i-th."""
+    across = columns or math.ceil(math.sqrt(len(pictures) * 4 / 3))
+    across = max(1, min(across, len(pictures)))
+    down = max(1, math.ceil(len(pictures) / across))
+    figure = figure or Figure()
+    figure.set_size_inches(figsize or (2.35 * across, 2.6 * down))
+    figure.set_layout_engine("constrained", w_pad=0.08, h_pad=0.1)
+    axes = figure.subplots(down, across, squeeze=False).reshape(-1)
+    for at, one in enumerate(axes):
+        one.set_axis_off()
+        if at < len(pictures):
+            canvas = Canvas(one)
+            canvas.picture(pictures[at])
+            draw(canvas, at)
+    return figure
+
+
+def save(figure: Figure, path: Path, dpi: int = 110) -> None:
+    """Write a figure as PNG, atomically."""
+    FigureCanvasAgg(figure)
+    with storage.replacing(path) as beside:
+        figure.savefig(beside, dpi=dpi, format="png", facecolor="white")

@@ -1,0 +1,1 @@
+"""Data: splits, blocks, samples, batches, loaders."""

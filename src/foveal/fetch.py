@@ -1,0 +1,63 @@
+"""Files over the network, whole and with a known hash, or not at all."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+
+from foveal.errors import FetchError
+
+_CHUNK = 1 << 18
+_TIMEOUT_SECONDS = 20
+
+
+def cache_folder() -> Path:
+    """Return the folder that foveal keeps downloads in: `FOVEAL_HOME`, by default ~/.foveal."""
+    return Path(os.environ.get("FOVEAL_HOME") or Path.home() / ".foveal")
+
+
+def fetch(
+    address: str, target: Path, *, sha256: str, advance: Callable[[int, int], None] = lambda _done, _of: None
+) -> Path:
+    """Download `address` to `target`, unless it is there already.
+
+    Args:
+        address: an http or https address.
+        target: the file; it appears only when it is whole and its hash is right.
+        sha256: the expected SHA-256, or its beginning (at least 8 hexadecimal digits).
+        advance: told bytes done and bytes in all (0 if unknown) as they come.
+
+    Raises:
+        FetchError: the network, or a file of another content.
+    """
+    if target.is_file():
+        return target
+    if not address.startswith(("http://", "https://")):
+        raise FetchError(f"Only http and https addresses are fetched; got {address}.")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    beside = target.with_name(f".{target.name}.part")
+    digest, done = hashlib.sha256(), 0
+    try:
+        with urllib.request.urlopen(address, timeout=_TIMEOUT_SECONDS) as response, beside.open("wb") as file:
+            in_all = int(response.headers.get("Content-Length") or 0)
+            while chunk := response.read(_CHUNK):
+                file.write(chunk)
+                digest.update(chunk)
+                done += len(chunk)
+                advance(done, in_all)
+            file.flush()
+            os.fsync(file.fileno())
+        if in_all and done != in_all:
+            raise FetchError(f"{address} ended after {done} of {in_all} bytes. Try again.")
+        if not digest.hexdigest().startswith(sha256.lower()):
+            raise FetchError(f"{address} has the SHA-256 {digest.hexdigest()}, expected {sha256}. It was not kept.")
+        beside.replace(target)
+    except (urllib.error.URLError, TimeoutError, ConnectionError) as error:
+        raise FetchError(f"{address} could not be fetched ({getattr(error, 'reason', error)}).") from error
+    finally:
+        beside.unlink(missing_ok=True)
+    return target

@@ -1,0 +1,1 @@
+"""Where pixels and points go: homographies, fits, moves, and the one warp that resamples."""

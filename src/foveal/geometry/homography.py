@@ -1,0 +1,112 @@
+"""Homographies: the one value that moves pixels and points alike.
+
+Coordinates are (x, y) in continuous pixels: a picture of width w spans [0, w] and pixel centres lie at +0.5. A
+resize is then exactly `w_to / w_from` and a flip is `w - x`. Matrices map source to destination.
+
+Shapes: `matrix` is float64 [..., 3, 3]; points are [..., N, 2] with x before y. NaN stands for a missing point and
+stays NaN.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import reduce
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Homography:
+    """A projective map of the plane, or a stack of them."""
+
+    matrix: Array = field(default_factory=lambda: np.eye(3))
+
+    @classmethod
+    def scaling(cls, x: float, y: float) -> Homography:
+        """Multiply x and y."""
+        return cls(np.diag([x, y, 1.0]))
+
+    @classmethod
+    def translation(cls, x: float, y: float) -> Homography:
+        """Add to x and y."""
+        return cls(np.array([[1.0, 0.0, x], [0.0, 1.0, y], [0.0, 0.0, 1.0]]))
+
+    @classmethod
+    def rotation(cls, degrees: float) -> Homography:
+        """Turn about the origin, clockwise as seen (y points down)."""
+        cos, sin = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
+        return cls(np.array([[cos, -sin, 0.0], [sin, cos, 0.0], [0.0, 0.0, 1.0]]))
+
+    @classmethod
+    def quadrilateral(cls, corners_from: ArrayLike, corners_to: ArrayLike) -> Homography:
+        """Take four points to four points, both [4, 2]."""
+        source, target = np.asarray(corners_from, dtype=float), np.asarray(corners_to, dtype=float)
+        rows = []
+        for (x, y), (u, v) in zip(source, target, strict=True):
+            rows.append([x, y, 1, 0, 0, 0, -u * x, -u * y])
+            rows.append([0, 0, 0, x, y, 1, -v * x, -v * y])
+        matrix: Array = np.ones(9)
+        matrix[:8] = np.linalg.solve(np.array(rows, dtype=float), target.reshape(-1))
+        return cls(np.reshape(matrix, (3, 3)))
+
+    @classmethod
+    def unit_frame(cls, size_hw: tuple[int, int]) -> Homography:
+        """Take a canvas of `size_hw` to [-1, 1] x [-1, 1]."""
+        height, width = size_hw
+        return cls.scaling(2.0 / width, 2.0 / height).then(cls.translation(-1.0, -1.0))
+
+    @classmethod
+    def stack(cls, homographies: Sequence[Homography]) -> Homography:
+        """Stack B single maps into one value of shape [B, 3, 3]."""
+        return cls(np.stack([h.matrix for h in homographies]))
+
+    def then(self, *following: Homography) -> Homography:
+        """Return this map followed by others."""
+        return Homography(reduce(lambda done, step: step.matrix @ done, following, self.matrix))
+
+    @property
+    def inverse(self) -> Homography:
+        """The map that undoes this one."""
+        return Homography(np.linalg.inv(self.matrix))
+
+    def around(self, centre_xy: tuple[float, float]) -> Homography:
+        """Return the same map with `centre_xy` in the place of the origin."""
+        x, y = centre_xy
+        return Homography.translation(-x, -y).then(self, Homography.translation(x, y))
+
+    def __call__(self, points: ArrayLike) -> Array:
+        """Move points [..., N, 2]."""
+        points_N2 = np.asarray(points, dtype=float)
+        moved = points_N2 @ np.swapaxes(self.matrix[..., :2], -1, -2) + self.matrix[..., None, :, 2]
+        return np.asarray(moved[..., :2] / moved[..., 2:])
+
+    def __getitem__(self, index: int) -> Homography:
+        """Return one map of a stack."""
+        return Homography(self.matrix[index])
+
+    @property
+    def mirrors(self) -> bool | NDArray[np.bool_]:
+        """Whether left and right change places (a bool, or one a map of a stack)."""
+        return np.asarray(np.linalg.det(self.matrix[..., :2, :2]) < 0)[()]
+
+    def scales_at(self, point_xy: tuple[float, float]) -> tuple[float, float]:
+        """Return how long a short step along x, and one along y, becomes at a point."""
+        x, y = point_xy
+        u, v, w = self.matrix @ np.array([x, y, 1.0])
+        jacobian = (self.matrix[:2, :2] * w - np.outer([u, v], self.matrix[2, :2])) / w**2
+        along_x, along_y = np.hypot(jacobian[0], jacobian[1])
+        return float(along_x), float(along_y)
+
+
+def corners_of(size_hw: tuple[int, int]) -> Array:
+    """Return a picture's four corners, float64 [4, 2], clockwise from the top left."""
+    height, width = size_hw
+    return np.array([[0, 0], [width, 0], [width, height], [0, height]], dtype=float)
+
+
+IDENTITY = Homography()

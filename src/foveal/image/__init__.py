@@ -1,0 +1,1 @@
+"""Pictures: the strict decoder, pixel operations, preparation for a model, augmentation."""

@@ -1,0 +1,82 @@
+"""The header of a JPEG file: size, colours, orientation and colour profile, read from its markers (ITU-T T.81, B)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from PIL import Image
+
+_ORIENTATION = 0x0112
+_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+_LOSSLESS = frozenset({0xC3, 0xC7, 0xCB, 0xCF})
+_SCAN, _APP1, _APP2, _FILL = 0xDA, 0xE1, 0xE2, 0xFF
+_WITHOUT_LENGTH = frozenset({0x01, *range(0xD0, 0xD8)})
+_EXIF, _ICC = b"Exif\0\0", b"ICC_PROFILE\0"
+_BITS, _INKS = 8, 4
+
+
+@dataclass(frozen=True, slots=True)
+class JpegHeader:
+    """What a JPEG says of itself before its first scan; `size_hw` is as stored, not upright."""
+
+    size_hw: tuple[int, int]
+    is_cmyk: bool
+    orientation: int
+    icc_profile: bytes
+
+
+def read_jpeg_header(data: bytes) -> JpegHeader:
+    """Read the markers of a JPEG.
+
+    Raises:
+        ValueError: the header is damaged, or of a kind that is refused by name (lossless, not 8 bits a colour).
+    """
+    frame, exif, profile = b"", b"", b""
+    for marker, segment in _segments(data):
+        if marker in _FRAMES:
+            frame = segment
+            if marker in _LOSSLESS:
+                raise ValueError("a lossless JPEG; convert it to PNG.")
+        elif marker == _APP1 and not exif and segment.startswith(_EXIF):
+            exif = segment
+        elif marker == _APP2 and segment.startswith(_ICC):
+            profile += segment[len(_ICC) + 2 :]
+    if len(frame) < 6:
+        raise ValueError("the header is damaged: it states no size.")
+    if frame[0] != _BITS:
+        raise ValueError(f"a JPEG of {frame[0]} bits a colour; convert it to 8 bits or to PNG.")
+    height, width = int.from_bytes(frame[1:3]), int.from_bytes(frame[3:5])
+    if not height or not width:
+        raise ValueError(f"the header is damaged: it states a size of {width} x {height}.")
+    return JpegHeader((height, width), frame[5] == _INKS, _orientation(exif), profile)
+
+
+def _segments(data: bytes) -> Iterator[tuple[int, bytes]]:
+    """Yield (marker, content) up to the first scan."""
+    at = 2
+    while at + 4 <= len(data):
+        if data[at] != _FILL:
+            raise ValueError("the header is damaged: a marker is missing.")
+        marker = data[at + 1]
+        if marker == _FILL:
+            at += 1
+        elif marker in _WITHOUT_LENGTH:
+            at += 2
+        elif marker == _SCAN:
+            return
+        else:
+            length = int.from_bytes(data[at + 2 : at + 4])
+            yield marker, data[at + 4 : at + 2 + length]
+            at += 2 + max(length, 2)
+
+
+def _orientation(exif: bytes) -> int:
+    if not exif:
+        return 1
+    tags = Image.Exif()
+    try:
+        tags.load(exif)
+        return int(tags.get(_ORIENTATION, 1))
+    except (OSError, ValueError, SyntaxError, KeyError, TypeError, IndexError, OverflowError):
+        return 1  # a damaged EXIF block says nothing of the pixels

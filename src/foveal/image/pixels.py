@@ -1,0 +1,91 @@
+"""Pixel operations: what changes colours and leaves every pixel in its place.
+
+An operation that treats all pixels alike is a curve: a function of the pixel value on [0, 1]. Curves compose, so
+however many are drawn for a picture, they become one table of 256 entries.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from foveal.errors import InputError
+from foveal.image.decode import Pixels
+
+Curve = Callable[[NDArray[np.float64]], NDArray[np.float64]]
+_VALUES = np.arange(256) / 255
+_EDGE = 1e-3
+
+
+@runtime_checkable
+class Tone(Protocol):
+    """Draws a curve for one picture, or None for no change."""
+
+    def draw(self, rng: np.random.Generator) -> Curve | None:
+        """Return the curve drawn."""
+
+
+@dataclass(frozen=True, slots=True)
+class Brightness:
+    """Add the logit of U(.5 - max_lighting / 2, .5 + max_lighting / 2) in logit space, with probability `p`."""
+
+    max_lighting: float = 0.2
+    p: float = 0.75
+
+    def __post_init__(self) -> None:
+        _check_lighting(self.max_lighting)
+
+    def draw(self, rng: np.random.Generator) -> Curve | None:
+        """Return the curve drawn."""
+        chosen, level = rng.random(), 0.5 + self.max_lighting * (rng.random() - 0.5)
+        shift = math.log(level / (1 - level))
+        return (lambda value: _sigmoid(_logit(value) + shift)) if chosen < self.p else None
+
+
+@dataclass(frozen=True, slots=True)
+class Contrast:
+    """Multiply logits by exp(U(ln(1 - max_lighting), -ln(1 - max_lighting))), with probability `p`."""
+
+    max_lighting: float = 0.2
+    p: float = 0.75
+
+    def __post_init__(self) -> None:
+        _check_lighting(self.max_lighting)
+
+    def draw(self, rng: np.random.Generator) -> Curve | None:
+        """Return the curve drawn."""
+        chosen, exponent = rng.random(), -math.log(1 - self.max_lighting) * (2 * rng.random() - 1)
+        factor = math.exp(exponent)
+        return (lambda value: _sigmoid(_logit(value) * factor)) if chosen < self.p else None
+
+
+def apply_tones(pixels: Pixels, tones: Sequence[Tone], rng: np.random.Generator) -> Pixels:
+    """Return the picture (uint8 [h, w, 3]) after all curves drawn for it."""
+    curves = [curve for tone in tones if (curve := tone.draw(rng)) is not None]
+    if not curves:
+        return pixels
+    values = _VALUES
+    for curve in curves:
+        values = curve(values)
+    table = np.clip(values * 255 + 0.5, 0, 255).astype(np.uint8)
+    return np.asarray(cv2.LUT(pixels, table), dtype=np.uint8)
+
+
+def _logit(value: NDArray[np.float64]) -> NDArray[np.float64]:
+    inside = np.clip(value, _EDGE, 1 - _EDGE)
+    return np.asarray(np.log(inside / (1 - inside)))
+
+
+def _sigmoid(value: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.asarray(1 / (1 + np.exp(-value)))
+
+
+def _check_lighting(max_lighting: float) -> None:
+    if not 0 <= max_lighting < 1:
+        raise InputError(f"`max_lighting` must be at least 0 and below 1; got {max_lighting!r}.")

@@ -1,0 +1,101 @@
+"""Preparation: what happens to a picture on its way into a model, in training and in service alike."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from foveal.errors import InputError
+from foveal.geometry.fit import Resize, ResizeMethod
+from foveal.geometry.homography import Homography
+from foveal.geometry.warp import warp
+from foveal.image.decode import OpenedPicture, PictureSource, Pixels, open_picture
+
+
+@dataclass(frozen=True, slots=True)
+class Statistics:
+    """Mean and standard deviation of each colour, on the scale where white is 1."""
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        if len(self.mean) != 3 or len(self.std) != 3 or min(self.std) <= 0:
+            raise InputError(f"Three means and three positive standard deviations are needed; got {self!r}.")
+
+
+IMAGENET = Statistics((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Prepared:
+    """A picture on its canvas: pixels uint8 [h, w, 3], where the source went, and the source's (height, width)."""
+
+    pixels: Pixels
+    placement: Homography
+    size_hw: tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Preparation:
+    """Size, fit and statistics: the one object that training, validation and serving share."""
+
+    fit: Resize
+    statistics: Statistics
+
+    @property
+    def canvas_hw(self) -> tuple[int, int]:
+        """The canvas, (height, width)."""
+        return self.fit.canvas_hw
+
+    def picture(self, source: PictureSource) -> Prepared:
+        """Decode a picture and fit it onto the canvas.
+
+        Raises:
+            PictureError: the picture is refused.
+        """
+        opened = open_picture(source)
+        placement = self.fit(opened.size_hw)
+        return Prepared(render(opened, placement, self.canvas_hw), placement, opened.size_hw)
+
+    def normalise(self, pixels: Tensor) -> Tensor:
+        """Turn pixels uint8 [B, h, w, 3] into a model's input, float32 [B, 3, h, w] with channels last in memory."""
+        return normalise(pixels, self.statistics)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return what a bundle holds of it."""
+        statistics = {"mean": list(self.statistics.mean), "std": list(self.statistics.std)}
+        return {"fit": self.fit.to_dict(), **statistics}
+
+    @classmethod
+    def of(cls, size_hw: Sequence[int], method: ResizeMethod, statistics: Statistics) -> Preparation:
+        """Build one from a (height, width), a method of `Resize`, and statistics."""
+        height, width = size_hw
+        return cls(Resize((height, width), method), statistics)
+
+
+def render(opened: OpenedPicture, placement: Homography, canvas_hw: tuple[int, int]) -> Pixels:
+    """Decode as small as the map allows and warp once: uint8 [h, w, 3]."""
+    height, width = opened.size_hw
+    scale = max(placement.scales_at((width / 2, height / 2)))
+    if placement.matrix[2, 0] or placement.matrix[2, 1]:
+        scale = 1.0  # in perspective the scale differs from place to place
+    decoded = opened.decode(scale)
+    return warp(decoded.pixels, decoded.placement.inverse.then(placement), canvas_hw)
+
+
+def normalise(pixels: Tensor, statistics: Statistics) -> Tensor:
+    """Turn pixels uint8 [B, h, w, 3] into float32 [B, 3, h, w], (value / 255 - mean) / std, channels last in memory."""
+    std = torch.tensor(statistics.std, device=pixels.device)
+    mean = torch.tensor(statistics.mean, device=pixels.device)
+    return torch.addcmul(-mean / std, pixels.to(torch.float32), 1 / (255 * std)).permute(0, 3, 1, 2)
+
+
+def collate(pictures: Sequence[Pixels]) -> Tensor:
+    """Stack canvases uint8 [h, w, 3] into a tensor uint8 [B, h, w, 3]."""
+    return torch.from_numpy(np.stack(pictures))

@@ -1,0 +1,234 @@
+"""The learner: data, model and loss in one hand; each method is one call into a room."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from foveal import runtime
+from foveal.bundle.predictor import Prediction, Predictor
+from foveal.canvas import Figure
+from foveal.data.loaders import DataLoader, DataLoaders
+from foveal.errors import InputError
+from foveal.image.decode import PictureSource
+from foveal.image.prepare import Statistics
+from foveal.listing import L
+from foveal.metrics import Metric, metric_name
+from foveal.models.vision import VisionModel
+from foveal.results import show
+from foveal.results.predictions import predict_dataset
+from foveal.train import loop
+from foveal.train.groups import Freeze, Norm, apply_freeze, parameter_groups
+from foveal.train.hooks import Hooks
+from foveal.train.optim import WEIGHT_DECAY, adamw
+from foveal.train.recorder import Recorder
+from foveal.train.schedule import Rate, Schedule, constant, one_cycle, rates_of
+from foveal.train.state import FitState
+
+_MOMENTS = (0.95, 0.85, 0.95)
+
+
+class Learner:
+    """Trains a model on loaders and answers for what it learned.
+
+    Attributes:
+        dls, model, loss_func: what is trained, on what, by which loss.
+        metrics: one function or several of (raw outputs, targets); may be changed at any time.
+        recorder: the history of all fits.
+    """
+
+    def __init__(
+        self,
+        dls: DataLoaders,
+        model: VisionModel,
+        *,
+        loss_func: Callable[[Tensor, Tensor], Tensor] | None = None,
+        metrics: Metric | Iterable[Metric] | None = None,
+        statistics: Statistics,
+        origin: str = "",
+    ) -> None:
+        """Put a model on the loaders' device.
+
+        Args:
+            dls: the loaders.
+            model: answers with `dls.task.n_outputs` numbers.
+            loss_func: of (raw outputs, targets); the task's by default.
+            metrics: the task's by default.
+            statistics: what pictures are normalised with, unless the data block says so itself.
+            origin: where the weights came from.
+        """
+        self.dls, self.origin = dls, origin
+        self.model = model
+        runtime.to_device(model, dls.device)
+        self.loss_func = loss_func if loss_func is not None else dls.task.loss
+        self.metrics: Any = metrics if metrics is not None else list(dls.task.metrics().values())
+        self.statistics = dls.pipeline.statistics or statistics
+        self.recorder = Recorder(lambda: [metric_name(metric) for metric in self._metrics()])
+        self._freeze = Freeze()
+        self._precision: runtime.PrecisionChoice = "fp32"
+        self._data_epoch = 0
+
+    def fit(
+        self,
+        n_epoch: int,
+        lr: Rate = 1e-3,
+        *,
+        schedule: Schedule | None = None,
+        wd: float = WEIGHT_DECAY,
+        cbs: Iterable[object] = (),
+    ) -> None:
+        """Train for `n_epoch` epochs at a constant rate, or as `schedule` says; `cbs` are hooks."""
+        if n_epoch < 1:
+            raise InputError(f"At least one epoch is trained; got {n_epoch}.")
+        rates = rates_of(lr, len(parameter_groups(self.model)))
+        precision = runtime.resolve_precision(self._precision, self.dls.device)
+        state = FitState(
+            model=self.model,
+            optimizer=adamw(self.model, rates, wd=wd),
+            schedule=schedule or constant(),
+            freeze=self._freeze,
+            device=self.dls.device,
+            precision=precision,
+            scaler=runtime.gradient_scaler(precision, self.dls.device),
+            n_epochs=n_epoch,
+            steps_per_epoch=len(self.dls.train),
+            data_epoch=self._data_epoch,
+        )
+        plan = loop.Plan(
+            train=lambda epoch: self.dls.train.batches(epoch=epoch, statistics=self.statistics),
+            valid=lambda: self.dls.valid.batches(epoch=0, statistics=self.statistics),
+            loss=self.loss_func,
+            metrics=self._named_metrics,
+        )
+        try:
+            loop.fit(state, plan, Hooks([self.recorder, *cbs]))
+        finally:
+            self.recorder.close()
+            self._data_epoch = state.data_epoch
+
+    def fit_one_cycle(
+        self,
+        n_epoch: int,
+        lr_max: Rate = 1e-3,
+        *,
+        div: float = 25.0,
+        div_final: float = 1e5,
+        pct_start: float = 0.25,
+        wd: float = WEIGHT_DECAY,
+        moms: tuple[float, float, float] = _MOMENTS,
+        cbs: Iterable[object] = (),
+    ) -> None:
+        """Train with the one-cycle schedule up to `lr_max`."""
+        schedule = one_cycle(pct_start=pct_start, div=div, div_final=div_final, moms=moms)
+        self.fit(n_epoch, lr_max, schedule=schedule, wd=wd, cbs=cbs)
+
+    def fine_tune(
+        self,
+        epochs: int,
+        base_lr: float = 2e-3,
+        *,
+        freeze_epochs: int = 1,
+        lr_mult: float = 100.0,
+        pct_start: float = 0.3,
+        div: float = 5.0,
+        wd: float = WEIGHT_DECAY,
+        cbs: Iterable[object] = (),
+    ) -> None:
+        """Train the head for `freeze_epochs`, then everything for `epochs` with smaller rates towards the input."""
+        hooks = list(cbs)
+        if freeze_epochs:
+            self.freeze()
+            self.fit_one_cycle(freeze_epochs, slice(base_lr), pct_start=0.99, wd=wd, cbs=hooks)
+        base_lr /= 2
+        self.unfreeze()
+        rates = slice(base_lr / lr_mult, base_lr)
+        self.fit_one_cycle(epochs, rates, pct_start=pct_start, div=div, wd=wd, cbs=hooks)
+
+    def freeze(self, *, norm: Norm = "frozen") -> None:
+        """Train the last group only; `norm` says what normalisation layers of the others do (see `Freeze`)."""
+        self.freeze_to(-1, norm=norm)
+
+    def unfreeze(self) -> None:
+        """Train everything."""
+        self.freeze_to(0)
+
+    def freeze_to(self, n: int, *, norm: Norm = "frozen") -> None:
+        """Freeze the first `n` groups; a negative `n` counts from the last."""
+        n_groups = len(parameter_groups(self.model))
+        self._freeze = Freeze(n + n_groups if n < 0 else n, norm)
+        apply_freeze(self.model, self._freeze)
+
+    def to_precision(self, name: str) -> Learner:
+        """Train in `fp32`, `bf16`, `fp16` (on a GPU), or what `auto` finds best."""
+        self._precision = runtime.check_precision(name, self.dls.device)
+        return self
+
+    def to_fp32(self) -> Learner:
+        """Train in single precision."""
+        return self.to_precision("fp32")
+
+    def to_bf16(self) -> Learner:
+        """Train in bfloat16."""
+        return self.to_precision("bf16")
+
+    def to_fp16(self) -> Learner:
+        """Train in half precision; where there is no GPU, in bfloat16, as the CPU has no fast half."""
+        return self.to_precision("bf16" if self.dls.device.type == "cpu" else "fp16")
+
+    def validate(self, ds_idx: int = 1) -> L[float]:
+        """Return the loss and the metrics on one side of the split."""
+        found = self._evaluate(self.dls[ds_idx])
+        loss = float(self.loss_func(found.outputs, found.targets))
+        return L([loss, *found.metrics(self._named_metrics()).values()])
+
+    def get_preds(self, ds_idx: int = 1) -> tuple[Tensor, Tensor]:
+        """Return activated predictions [n, ...] and targets of one side of the split, in data order, on the CPU."""
+        found = self._evaluate(self.dls[ds_idx])
+        return self.dls.task.activate(found.outputs), found.targets
+
+    def predict(self, picture: PictureSource) -> Prediction:
+        """Answer for a path, bytes, an array or a PIL picture; points come back in its pixels."""
+        return self.predictor().predict(picture)
+
+    def predictor(self, training: dict[str, Any] | None = None) -> Predictor:
+        """Return what answers with the model as it is now, in fp32."""
+        preparation = self.dls.preparation(self.statistics)
+        return Predictor.of(self.model, self.dls.task, preparation, training)
+
+    def export(self, path: str | os.PathLike[str] = "model.safetensors") -> Path:
+        """Write one safe file that `load_learner` reads; return its path."""
+        self.predictor({"weights": self.origin, "n_train": self.dls.train.n, "n_valid": self.dls.valid.n}).save(path)
+        return Path(path)
+
+    def show_results(self, ds_idx: int = 1, *, max_n: int = 9) -> None:
+        """Draw pictures of one side of the split with the truth and what was predicted."""
+        from matplotlib import pyplot as plt
+
+        predictions = predict_dataset(self.predictor(), self.dls[ds_idx].dataset)
+        show.results_sheet(predictions, max_n=max_n, figure=_new_figure(plt.figure))
+
+    def _evaluate(self, loader: DataLoader) -> loop.Evaluation:
+        precision = runtime.resolve_precision(self._precision, self.dls.device)
+        batches = partial(loader.batches, epoch=0, statistics=self.statistics)
+        return loop.evaluate(self.model, batches(), precision=precision, device=self.dls.device)
+
+    def _metrics(self) -> Sequence[Metric]:
+        return [self.metrics] if callable(self.metrics) else list(self.metrics or ())
+
+    def _named_metrics(self) -> dict[str, Metric]:
+        return {metric_name(metric): metric for metric in self._metrics()}
+
+
+def _new_figure(make: Callable[[], Figure]) -> Figure:
+    return make()
+
+
+def seeded(seed: int | None) -> torch.Generator | None:
+    """Return a private generator, or None for torch's global one."""
+    return None if seed is None else torch.Generator().manual_seed(seed)

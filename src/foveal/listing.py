@@ -1,0 +1,82 @@
+"""Small types that notebooks show: `L`, a list that prints its length, and `Path` with `ls`."""
+
+from __future__ import annotations
+
+import pathlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, ClassVar, Generic, TypeVar, cast
+
+T = TypeVar("T")
+U = TypeVar("U")
+
+_SHOWN = 10
+
+
+class L(Sequence[T], Generic[T]):
+    """A list that prints its length, and takes a list or a mask of indices as well as one index.
+
+    >>> L(["a", "b", "c"])[[0, 2]]
+    (#2) ['a','c']
+    >>> L([3, 1, 2]).sorted()
+    (#3) [1,2,3]
+    """
+
+    def __init__(self, items: Iterable[T] | None = None) -> None:
+        self._items: list[T] = [] if items is None else list(items)
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def __getitem__(self, index: Any) -> Any:
+        if isinstance(index, slice):
+            return L(self._items[index])
+        if hasattr(index, "tolist"):
+            index = index.tolist()
+        if isinstance(index, Iterable):
+            indices = list(index)
+            if indices and all(isinstance(i, bool) for i in indices):
+                indices = [i for i, chosen in enumerate(indices) if chosen]
+            return L(self._items[i] for i in indices)
+        return self._items[index]
+
+    def __iter__(self) -> Iterator[T]:
+        return iter(self._items)
+
+    def __eq__(self, other: object) -> bool:
+        if isinstance(other, L):
+            return bool(self._items == other._items)
+        if isinstance(other, list | tuple):
+            return self._items == list(other)
+        return NotImplemented
+
+    __hash__ = None  # type: ignore[assignment] # equal to a list, so as little hashable as one
+
+    def __add__(self, other: Iterable[T]) -> L[T]:
+        return L([*self._items, *other])
+
+    def __repr__(self) -> str:
+        shown = ",".join(repr(item) for item in self._items[:_SHOWN])
+        return f"(#{len(self)}) [{shown}{'...' if len(self) > _SHOWN else ''}]"
+
+    def sorted(self, key: Callable[[T], Any] | None = None, *, reverse: bool = False) -> L[T]:
+        """Return a sorted copy."""
+        return L(sorted(cast("list[Any]", self._items), key=key, reverse=reverse))
+
+    def map(self, function: Callable[[T], U]) -> L[U]:
+        """Return `function` of each item."""
+        return L(function(item) for item in self._items)
+
+
+class Path(type(pathlib.Path())):  # type: ignore[misc] # on Python 3.11 only the concrete class can be subclassed
+    """A `pathlib.Path` that lists its folder, and prints relative to `Path.BASE_PATH` when that is set."""
+
+    BASE_PATH: ClassVar[pathlib.Path | None] = None
+
+    def ls(self) -> L[Path]:
+        """Return what the folder holds, sorted by name."""
+        return L(sorted(self.iterdir()))
+
+    def __repr__(self) -> str:
+        base = Path.BASE_PATH
+        shown = self.relative_to(base) if base is not None and self.is_relative_to(base) else self
+        return f"Path({shown.as_posix()!r})"

@@ -1,0 +1,67 @@
+"""The head that stands on a backbone's last feature map (the fast.ai book's, with its initialisation)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+_BATCHNORM_BIAS = 1e-3
+
+
+class ConcatPool(nn.Module):
+    """Max and mean over the map, side by side: [B, F, h, w] -> [B, 2F]."""
+
+    def forward(self, map_BFhw: Tensor) -> Tensor:
+        """Pool."""
+        return torch.cat([map_BFhw.amax(dim=(2, 3)), map_BFhw.mean(dim=(2, 3))], dim=1)
+
+
+class SigmoidRange(nn.Module):
+    """Squeeze outputs into (low, high)."""
+
+    def __init__(self, low: float, high: float) -> None:
+        super().__init__()
+        self.low, self.high = low, high
+
+    def forward(self, output: Tensor) -> Tensor:
+        """Squeeze."""
+        return sigmoid_range(output, self.low, self.high)
+
+
+def sigmoid_range(x: Tensor, low: float, high: float) -> Tensor:
+    """Return `sigmoid(x)` stretched to (low, high)."""
+    return torch.sigmoid(x) * (high - low) + low
+
+
+def pooled_head(
+    n_features: int,
+    n_outputs: int,
+    *,
+    y_range: tuple[float, float] | None = None,
+    n_hidden: int = 512,
+    dropout: float = 0.5,
+    generator: torch.Generator | None = None,
+) -> nn.Sequential:
+    """Return pool -> BatchNorm -> Dropout -> Linear -> ReLU -> BatchNorm -> Dropout -> Linear [-> range].
+
+    Weights are Kaiming-normal drawn from `generator`, the BatchNorm biases 1e-3; the first dropout is half of
+    `dropout`.
+    """
+    layers: list[nn.Module] = [
+        ConcatPool(),
+        nn.BatchNorm1d(2 * n_features),
+        nn.Dropout(dropout / 2),
+        nn.Linear(2 * n_features, n_hidden, bias=False),
+        nn.ReLU(inplace=True),
+        nn.BatchNorm1d(n_hidden),
+        nn.Dropout(dropout),
+        nn.Linear(n_hidden, n_outputs, bias=False),
+    ]
+    if y_range is not None:
+        layers.append(SigmoidRange(*y_range))
+    for layer in layers:
+        if isinstance(layer, nn.Linear):
+            nn.init.kaiming_normal_(layer.weight, generator=generator)
+        elif isinstance(layer, nn.BatchNorm1d):
+            nn.init.constant_(layer.bias, _BATCHNORM_BIAS)
+    return nn.Sequential(*layers)

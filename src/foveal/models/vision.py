@@ -1,0 +1,121 @@
+"""A vision model: a backbone's body, then a head, and the groups in which its parameters are trained."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from foveal.errors import InputError
+from foveal.models import zoo
+from foveal.models.head import pooled_head
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSpec:
+    """All that is needed to build a model again."""
+
+    arch: str
+    n_outputs: int
+    canvas_hw: tuple[int, int]
+    y_range: tuple[float, float] | None = None
+    head: str = "pooled"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return it as JSON values."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, stored: Mapping[str, Any]) -> ModelSpec:
+        """Rebuild it from `to_dict`."""
+        height, width = stored["canvas_hw"]
+        low_high = stored["y_range"]
+        y_range = (float(low_high[0]), float(low_high[1])) if low_high is not None else None
+        return cls(str(stored["arch"]), int(stored["n_outputs"]), (height, width), y_range, str(stored["head"]))
+
+
+class Body(nn.Module):
+    """A timm model without its classifier; answers with a feature map [B, F, h, w]."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+        self.n_features = int(getattr(network, "num_features", 0))
+
+    def forward(self, image_B3HW: Tensor) -> Tensor:
+        """Return the last feature map; tokens and channels-last maps are brought into the same form."""
+        features: Tensor = self.network.forward_features(image_B3HW)  # type: ignore[operator] # timm's, untyped
+        if features.ndim == 3:
+            skipped = int(getattr(self.network, "num_prefix_tokens", 0))
+            return features[:, skipped:].transpose(1, 2).unsqueeze(-1)
+        return features if features.shape[1] == self.n_features else features.permute(0, 3, 1, 2)
+
+
+class VisionModel(nn.Sequential):
+    """Body, then head."""
+
+    def __init__(self, body: Body, head: nn.Module, spec: ModelSpec) -> None:
+        super().__init__(body, head)
+        self.spec = spec
+
+    def groups(self) -> list[list[nn.Module]]:
+        """Return the modules of each group, first to last: the early half of the stages, the late half, the head."""
+        body = self[0]
+        assert isinstance(body, Body)
+        early, late = _halves(body.network)
+        return [early, late, [self[1]]]
+
+
+def build_model(spec: ModelSpec, *, generator: torch.Generator | None = None) -> VisionModel:
+    """Return a model with random weights, the head's drawn from `generator`."""
+    if spec.head != "pooled":
+        raise InputError(f"The head `{spec.head}` is not known to this version; it knows `pooled`.")
+    body = Body(zoo.build(spec.arch, image_size=spec.canvas_hw))
+    n_features = _n_features(body, spec.canvas_hw)
+    return VisionModel(body, pooled_head(n_features, spec.n_outputs, y_range=spec.y_range, generator=generator), spec)
+
+
+def pretrained_model(
+    spec: ModelSpec, *, weights: str | os.PathLike[str] | None = None, generator: torch.Generator | None = None
+) -> VisionModel:
+    """Return a model with a pretrained body and a fresh head."""
+    model = build_model(spec, generator=generator)
+    body = model[0]
+    assert isinstance(body, Body)
+    zoo.load_into(body.network, zoo.pretrained(spec.arch, weights))
+    return model
+
+
+def _n_features(body: Body, canvas_hw: tuple[int, int]) -> int:
+    """Ask the body how many channels its map has: timm's `num_features` is not the last word for every family."""
+    was_training = body.training
+    body.eval()
+    with torch.no_grad():
+        features: Tensor = body.network.forward_features(torch.zeros(1, 3, *canvas_hw))  # type: ignore[operator] # timm's
+    body.train(was_training)
+    if features.ndim == 3:
+        return features.shape[2]
+    if features.shape[1] != body.n_features and features.shape[3] != body.n_features:
+        body.n_features = features.shape[1]
+    return body.n_features
+
+
+def _halves(network: nn.Module) -> tuple[list[nn.Module], list[nn.Module]]:
+    """Cut a network at the middle of its stages."""
+    children = {name: child for name, child in network.named_children() if any(True for _ in child.parameters())}
+    if "layer1" in children:
+        late_names = {"layer3", "layer4"}
+    else:
+        for name, child in list(children.items()):
+            if isinstance(child, nn.Sequential | nn.ModuleList) and len(child) > 1:
+                del children[name]
+                children |= {f"{name}.{at}": stage for at, stage in child.named_children()}
+        stages = [name for name in children if "." in name] or list(children)
+        cut = list(children).index(stages[len(stages) // 2])
+        late_names = set(list(children)[cut:])
+    early = [child for name, child in children.items() if name not in late_names]
+    return early, [child for name, child in children.items() if name in late_names]

@@ -1,0 +1,103 @@
+"""Predictions: the one fp32 pass that every number, file and picture of a run comes from."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from foveal import storage
+from foveal.bundle.predictor import Prediction, Predictor
+from foveal.data.datasets import Dataset
+from foveal.errors import InputError
+from foveal.geometry.homography import Homography
+from foveal.image.decode import name_of, open_picture
+from foveal.tasks.base import Task
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Predictions:
+    """What a predictor said of a dataset.
+
+    Attributes:
+        pictures: as in the dataset, in its order.
+        values: activated outputs [n, ...].
+        labels: answers, points in source pixels.
+        targets: the encoded truth [n, ...], points in source pixels.
+    """
+
+    pictures: Sequence[Any]
+    values: Tensor
+    labels: Sequence[Any]
+    targets: Tensor
+    task: Task[Any]
+
+    def scores(self) -> dict[str, Any]:
+        """Return the headline numbers."""
+        return self.task.scores(self.values, self.labels, self.targets)
+
+    def rows(self, base: Path | None = None) -> Iterator[dict[str, Any]]:
+        """Yield one row a picture, its name relative to `base`."""
+        for picture, values, label in zip(self.pictures, self.values, self.labels, strict=True):
+            yield {"fname": _relative(picture, base)} | self.task.to_row(values, label)
+
+
+def predict_dataset(predictor: Predictor, dataset: Dataset, *, workers: int | None = None) -> Predictions:
+    """Answer for every picture of a dataset.
+
+    Raises:
+        PictureError: a picture is refused.
+    """
+    answers = []
+    for answer in predictor.predict_batch(dataset.pictures, workers=workers):
+        if not isinstance(answer, Prediction):
+            raise answer.error
+        answers.append(answer)
+    if not answers:
+        raise InputError("There are no pictures to answer for.")
+    values = torch.stack([answer.values for answer in answers])
+    return Predictions(dataset.pictures, values, [answer.label for answer in answers], dataset.targets, predictor.task)
+
+
+def constant_answer(predictor: Predictor, train: Dataset, valid: Dataset) -> Predictions:
+    """Return what answering every picture with the mean training target gives: the least that a model must beat.
+
+    The mean is taken on the canvas, where pictures of different sizes can be compared; only headers are read.
+    """
+    frames = [_frame(predictor, picture) for picture in (*train.pictures, *valid.pictures)]
+    split = len(train)
+    moved = torch.stack([train.task.move(t, f) for t, f in zip(train.targets, frames[:split], strict=True)])
+    mean = moved.double().nanmean(dim=0).float()
+    values = mean.expand(len(valid), *mean.shape)
+    labels = predictor.task.decode(values, Homography.stack([frame.inverse for frame in frames[split:]]))
+    return Predictions(valid.pictures, values, labels, valid.targets, predictor.task)
+
+
+def write_rows(path: Path, rows: Iterable[Mapping[str, Any]]) -> int:
+    """Write rows as CSV, numbers with all their digits, atomically; return how many."""
+    count = 0
+    with storage.open_replacing(path, newline="") as file:
+        writer: csv.DictWriter[str] | None = None
+        for row in rows:
+            if writer is None:
+                writer = csv.DictWriter(file, list(row), lineterminator="\n", extrasaction="raise")
+                writer.writeheader()
+            writer.writerow(row)
+            count += 1
+    return count
+
+
+def _frame(predictor: Predictor, picture: Any) -> Homography:
+    placement = predictor.preparation.fit(open_picture(picture).size_hw)
+    return placement.then(Homography.unit_frame(predictor.preparation.canvas_hw))
+
+
+def _relative(picture: Any, base: Path | None) -> str:
+    if base is not None and isinstance(picture, Path) and picture.is_relative_to(base):
+        return picture.relative_to(base).as_posix()
+    return name_of(picture)

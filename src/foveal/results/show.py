@@ -1,0 +1,36 @@
+"""Sheets of pictures with what was said of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from matplotlib.figure import Figure
+
+from foveal.canvas import Canvas, sheet
+from foveal.data.datasets import Dataset
+from foveal.image.decode import decode
+from foveal.results.predictions import Predictions
+from foveal.rng import order_for
+
+
+def results_sheet(
+    predictions: Predictions, *, max_n: int = 12, columns: int | None = None, figure: Figure | None = None
+) -> Figure:
+    """Draw pictures, chosen at random but always the same, with the truth and what was predicted."""
+    task = predictions.task
+    chosen = order_for(0, 0, len(predictions.labels))[:max_n].tolist()
+
+    def draw(canvas: Canvas, at: int) -> None:
+        index = chosen[at]
+        task.draw(canvas, predictions.labels[index], task.label_of(predictions.targets[index]))
+
+    return sheet([decode(predictions.pictures[i]) for i in chosen], draw, columns=columns, figure=figure)
+
+
+def dataset_sheet(dataset: Dataset, indices: Sequence[int], *, figure: Figure | None = None) -> Figure:
+    """Draw pictures of a dataset with their labels."""
+
+    def draw(canvas: Canvas, at: int) -> None:
+        dataset.task.draw(canvas, dataset.label(indices[at]))
+
+    return sheet([decode(dataset.pictures[i]) for i in indices], draw, figure=figure)

@@ -1,0 +1,1 @@
+"""Sources: items, and a small reader for each format."""

@@ -1,0 +1,287 @@
+"""Tables: CSV, TSV and parquet files, and data frames, with a picture a row."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, overload
+
+import numpy as np
+import pandas as pd
+
+from foveal.errors import InputError, TableError, near_match
+from foveal.sources.items import Item, Source
+
+IMAGE_COLUMNS = ("fname", "filename", "file_name", "file", "image", "image_id", "path", "picture")
+LABEL_COLUMNS = ("labels", "label", "tags", "classes", "class", "category")
+VALID_COLUMNS = ("is_valid", "valid", "is_validation")
+_SEVERAL = frozenset({"labels", "tags", "classes"})
+_SHOWN = 5
+_TRUE, _FALSE = frozenset({"true", "1", "1.0", "yes"}), frozenset({"false", "0", "0.0", "no"})
+
+
+@dataclass(frozen=True, slots=True)
+class TableColumns:
+    """Which columns hold what; None means: find it by its usual name.
+
+    Attributes:
+        points: the columns x, y[, x2, y2, ...] of a point task.
+        label_delimiter: what separates several labels in one cell.
+        empty: whether an empty label cell is an `error` or means `none` in the picture.
+    """
+
+    image: str | None = None
+    label: str | None = None
+    valid: str | None = None
+    points: tuple[str, ...] = ()
+    label_delimiter: str | None = None
+    empty: Literal["error", "none"] = "error"
+
+
+def load_frame(path: str | os.PathLike[str]) -> pd.DataFrame:
+    """Read a .csv, .tsv or .parquet file; text stays text and only an empty cell is missing.
+
+    Raises:
+        TableError: there is no such file, or it cannot be read as a table.
+    """
+    file = Path(path)
+    if not file.is_file():
+        beside = [other.name for other in file.parent.glob("*")] if file.parent.is_dir() else []
+        raise TableError(f"There is no table `{file}`.{near_match(file.name, beside)}")
+    try:
+        if file.suffix.lower() in {".parquet", ".pq"}:
+            return pd.read_parquet(file)
+        separator = "\t" if file.suffix.lower() in {".tsv", ".tab"} else ","
+        options: dict[str, Any] = {"sep": separator, "keep_default_na": False, "na_values": [""]}
+        try:
+            frame: pd.DataFrame = pd.read_csv(file, encoding="utf-8-sig", **options)
+        except UnicodeDecodeError:
+            frame = pd.read_csv(file, encoding="latin-1", **options)
+    except (ValueError, OSError) as error:
+        raise TableError(f"`{file}` cannot be read as a table: {error}") from error
+    return frame
+
+
+def read_table(
+    path: str | os.PathLike[str],
+    *,
+    images: str | os.PathLike[str] | None = None,
+    columns: TableColumns | None = None,
+    task: str = "auto",
+) -> Source:
+    """Read a table whose rows name pictures under `images` (by default the table's own folder).
+
+    Raises:
+        TableError: a column is missing, or rows cannot be used; one message lists what was found.
+    """
+    folder = Path(images) if images is not None else Path(path).parent
+    return read_frame(load_frame(path), images=folder, columns=columns, task=task, name=Path(path).name)
+
+
+def read_frame(
+    frame: pd.DataFrame,
+    *,
+    images: Path,
+    columns: TableColumns | None = None,
+    task: str = "auto",
+    name: str = "table",
+) -> Source:
+    """Read a data frame as `read_table` reads a file."""
+    columns = columns or TableColumns()
+    if not images.is_dir():
+        raise InputError(f"There is no folder `{images}` with the pictures. Say where they are with --images.")
+    if not len(frame):
+        raise TableError(f"`{name}` has no rows.")
+    findings = _Findings(name)
+    files = _files(frame, _column(frame, columns.image, IMAGE_COLUMNS, "--image-column", name), images, findings)
+    valid = _valid(frame, columns.valid, name, findings)
+    kind, labels = _labels(frame, columns, task, name, findings)
+    findings.raise_if_any()
+    items = [
+        Item(file, label, side, f"{name}, row {row + 2}")
+        for row, (file, label, side) in enumerate(zip(files, labels, valid, strict=True))
+    ]
+    return Source("table", kind, items)
+
+
+class _Findings:
+    """Collects what is wrong, row by row, for one message."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.by_rule: dict[str, list[str]] = {}
+
+    def add(self, rule: str, row: int, value: object) -> None:
+        self.by_rule.setdefault(rule, []).append(f"row {row + 2}: {value}")
+
+    def raise_if_any(self) -> None:
+        if not self.by_rule:
+            return
+        lines = [f"`{self.name}` cannot be used as it is:"]
+        for rule, rows in self.by_rule.items():
+            lines.append(f"  {rule} ({len(rows)} row{'s' if len(rows) > 1 else ''})")
+            lines += [f"    {row}" for row in rows[:_SHOWN]]
+            if len(rows) > _SHOWN:
+                lines.append(f"    … and {len(rows) - _SHOWN} more")
+        raise TableError("\n".join(lines))
+
+
+def _column(frame: pd.DataFrame, given: str | None, usual: Iterable[str], option: str, name: str) -> str:
+    known = [str(column) for column in frame.columns]
+    if given is not None:
+        if given in known:
+            return given
+        raise TableError(
+            f"`{name}` has no column `{given}`.{near_match(given, known)} Its columns: {', '.join(known)}."
+        )
+    for candidate in usual:
+        if candidate in known:
+            return candidate
+    raise TableError(
+        f"`{name}` has none of the columns {', '.join(usual)}. Its columns: {', '.join(known)}. "
+        f"Name the right one with {option}."
+    )
+
+
+def _files(frame: pd.DataFrame, column: str, images: Path, findings: _Findings) -> list[Path]:
+    # One listing of each folder is quicker than a question for every file.
+    present: dict[Path, set[str]] = {}
+    files = []
+    for row, value in enumerate(frame[column].tolist()):
+        if value is None or (isinstance(value, float) and math.isnan(value)):
+            findings.add(f"no file name in column `{column}`", row, "(empty)")
+            continue
+        file = images / str(value)
+        if file.parent not in present:
+            present[file.parent] = {one.name for one in file.parent.iterdir()} if file.parent.is_dir() else set()
+        if file.name not in present[file.parent]:
+            findings.add("no such picture file", row, file)
+        files.append(file)
+    return files
+
+
+def _valid(frame: pd.DataFrame, given: str | None, name: str, findings: _Findings) -> list[bool | None]:
+    if given is None and not any(column in frame.columns for column in VALID_COLUMNS):
+        return [None] * len(frame)
+    column = _column(frame, given, VALID_COLUMNS, "--valid-column", name)
+    sides: list[bool | None] = []
+    for row, value in enumerate(frame[column].tolist()):
+        text = str(value).strip().lower()
+        if text not in _TRUE | _FALSE:
+            findings.add(f"`{column}` must be true or false, or 1 or 0", row, repr(value))
+        sides.append(text in _TRUE)
+    return sides
+
+
+def _labels(
+    frame: pd.DataFrame, columns: TableColumns, task: str, name: str, findings: _Findings
+) -> tuple[str, Sequence[Any]]:
+    if columns.points or task == "points":
+        if not columns.points:
+            raise InputError("A point task needs the columns of its points: --points x,y or --points x1,y1,x2,y2.")
+        return "points", _points(frame, columns.points, name, findings)
+    column = _column(frame, columns.label, LABEL_COLUMNS, "--label-column", name)
+    cells = [None if value is None or value != value else str(value) for value in frame[column].tolist()]  # noqa: PLR0124 -- NaN
+    delimiter = columns.label_delimiter or " "
+    if task == "auto":
+        task = "multi-label" if _looks_several(column, cells, columns) else "single-label"
+    for row, cell in enumerate(cells):
+        if cell is None and not (task == "multi-label" and columns.empty == "none"):
+            hint = "; if it means that nothing is in the picture, say --empty none" if task == "multi-label" else ""
+            findings.add(f"no label in column `{column}`{hint}", row, "(empty)")
+    if task == "single-label":
+        return task, [cell.strip() if cell else cell for cell in cells]
+    return task, [split_labels(cell or "", delimiter) for cell in cells]
+
+
+def split_labels(cell: str, delimiter: str) -> list[str]:
+    """Split a cell at a delimiter; double and stray delimiters never make an empty name, nor a name twice.
+
+    >>> split_labels(" cat  dog dog ", " ")
+    ['cat', 'dog']
+    """
+    return list(dict.fromkeys(name for part in cell.split(delimiter) if (name := part.strip())))
+
+
+def _looks_several(column: str, cells: Sequence[str | None], columns: TableColumns) -> bool:
+    """Judge whether cells hold several labels: by what was said, the column's name, or names that recur in parts."""
+    if columns.label_delimiter is not None or columns.empty == "none" or column.lower() in _SEVERAL:
+        return True
+    whole = {cell for cell in cells if cell}
+    parts = {name for cell in whole for name in split_labels(cell, " ")}
+    return len(parts) < len(whole)
+
+
+def _points(frame: pd.DataFrame, names: Sequence[str], name: str, findings: _Findings) -> list[np.ndarray]:
+    if len(names) % 2:
+        raise InputError(f"Points are pairs of columns x,y; got {len(names)}: {', '.join(names)}.")
+    found = [_column(frame, column, (), "--points", name) for column in names]
+    values = np.empty((len(frame), len(found)))
+    for at, column in enumerate(found):
+        numbers = pd.to_numeric(frame[column], errors="coerce")
+        for row in np.flatnonzero(numbers.isna() & frame[column].notna()):
+            findings.add(f"column `{column}` must hold numbers", int(row), repr(frame[column].iloc[row]))
+        values[:, at] = numbers.to_numpy(dtype=float)
+    points = values.reshape(len(frame), -1, 2)
+    for row in np.flatnonzero((np.isnan(points).sum(axis=2) == 1).any(axis=1)):
+        findings.add("a point with only one of its coordinates", int(row), points[row].tolist())
+    for row in np.flatnonzero(np.isinf(points).any(axis=(1, 2))):
+        findings.add("a point that is not finite", int(row), points[row].tolist())
+    return list(points)
+
+
+class Row(Mapping[str, Any]):
+    """One row of a data frame, cheap to make: `row["fname"]`, `row.fname`."""
+
+    __slots__ = ("_at", "_columns")
+
+    def __init__(self, columns: Mapping[str, Sequence[Any]], at: int) -> None:
+        self._columns = columns
+        self._at = at
+
+    def __getitem__(self, column: str) -> Any:
+        try:
+            return self._columns[column][self._at]
+        except KeyError:
+            known = ", ".join(map(str, self._columns))
+            hint = near_match(column, map(str, self._columns))
+            raise TableError(f"The table has no column `{column}`.{hint} Its columns: {known}.") from None
+
+    def __getattr__(self, column: str) -> Any:
+        if column.startswith("__"):
+            raise AttributeError(column)
+        return self[column]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._columns)
+
+    def __len__(self) -> int:
+        return len(self._columns)
+
+    def __repr__(self) -> str:
+        return repr(pd.Series({column: self[column] for column in self}))
+
+
+class Rows(Sequence[Row]):
+    """The rows of a data frame."""
+
+    def __init__(self, frame: pd.DataFrame) -> None:
+        self.frame = frame
+        self._columns = {str(column): frame[column].tolist() for column in frame.columns}
+
+    def __len__(self) -> int:
+        return len(self.frame)
+
+    @overload
+    def __getitem__(self, index: int) -> Row: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Row]: ...
+    def __getitem__(self, index: int | slice) -> Row | list[Row]:
+        if isinstance(index, slice):
+            return [Row(self._columns, at) for at in range(*index.indices(len(self)))]
+        if not -len(self) <= index < len(self):
+            raise IndexError(index)
+        return Row(self._columns, index % len(self))

@@ -1,0 +1,1 @@
+"""Tasks: one file answers every question about one kind of target."""

@@ -1,0 +1,113 @@
+"""The protocol that every task fulfils, and the decision that turns probabilities into an answer.
+
+Shapes: an `output` is what the model returns, [B, n_outputs]; a `prediction` is an activated output; a `target` is an
+encoded label. A *frame* is the homography from source pixels to the target's coordinates, [-1, 1] on the canvas; *back*
+is its inverse.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Protocol, Self, TypeVar
+
+from torch import Tensor
+
+from foveal.canvas import Canvas
+from foveal.geometry.homography import Homography
+from foveal.losses import Reduction
+from foveal.metrics import Metric
+
+Label = TypeVar("Label")
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """How probabilities become an answer: a threshold a class, and a temperature that divides the logits."""
+
+    thresholds: tuple[float, ...] = ()
+    temperature: float = 1.0
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return it as JSON values."""
+        return {"thresholds": list(self.thresholds), "temperature": self.temperature}
+
+    @classmethod
+    def from_dict(cls, stored: Mapping[str, Any]) -> Decision:
+        """Rebuild it from `to_dict`."""
+        return cls(tuple(float(t) for t in stored["thresholds"]), float(stored["temperature"]))
+
+
+class Task(Protocol[Label]):
+    """Everything that depends on what kind of target is learned. `Label` is what a person would write down."""
+
+    kind: ClassVar[str]
+
+    @property
+    def n_outputs(self) -> int:
+        """How many numbers the model returns for a picture."""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What the columns of a prediction are called."""
+
+    @property
+    def y_range(self) -> tuple[float, float] | None:
+        """The range that the model's outputs are squeezed into, or None."""
+
+    @property
+    def decision(self) -> Decision:
+        """Thresholds and temperature; used by `activate` and `decode`."""
+
+    def with_decision(self, decision: Decision) -> Self:
+        """Return the same task with another decision."""
+
+    def encode(self, label: Any) -> Tensor:
+        """Turn a label into a target.
+
+        Raises:
+            InputError: the label is of the wrong form or not known.
+        """
+
+    def label_of(self, target: Tensor) -> Label:
+        """Turn an encoded label back into what a person would write down."""
+
+    def move(self, target: Tensor, frame: Homography) -> Tensor:
+        """Take one target along with its picture (labels stay as they are)."""
+
+    def loss(self, output: Tensor, target: Tensor, reduction: Reduction = "mean") -> Tensor:
+        """Return the loss of a batch."""
+
+    def activate(self, output: Tensor) -> Tensor:
+        """Turn a batch of outputs into predictions."""
+
+    def decode(self, prediction: Tensor, back: Homography) -> list[Label]:
+        """Turn a batch of predictions into labels; points return to source pixels through `back` [B, 3, 3]."""
+
+    def metrics(self) -> Mapping[str, Metric]:
+        """Return the metrics that suit this task by default; they take raw outputs."""
+
+    def scores(self, prediction: Tensor, labels: Sequence[Label], target: Tensor) -> dict[str, Any]:
+        """Return the headline numbers of predictions [n, ...] and their labels against encoded labels [n, ...]."""
+
+    def draw(self, canvas: Canvas, label: Label, truth: Label | None = None) -> None:
+        """Draw a label, and whether it agrees with the truth where that is given."""
+
+    def to_row(self, prediction: Tensor, label: Label) -> dict[str, Any]:
+        """Return one prediction and its label as columns of a table."""
+
+    def mix(self, first: Tensor, second: Tensor, weight: Tensor) -> Tensor | None:
+        """Return the targets of pictures mixed at `weight` [B] to 1 - weight; None where that makes no sense."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return all that is needed to rebuild it, as JSON values."""
+
+    @classmethod
+    def from_dict(cls, stored: Mapping[str, Any]) -> Self:
+        """Rebuild it from `to_dict`."""
+
+
+def lerp(first: Tensor, second: Tensor, weight: Tensor) -> Tensor:
+    """Mix targets [B, ...] at `weight` [B] to 1 - weight."""
+    weight = weight.reshape(-1, *[1] * (first.ndim - 1))
+    return first * weight + second * (1 - weight)

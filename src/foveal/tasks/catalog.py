@@ -1,0 +1,26 @@
+"""All kinds of task by name, to rebuild one from a bundle."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from foveal.errors import UnknownNameError
+from foveal.tasks.base import Task
+from foveal.tasks.multi_label import MultiLabel
+from foveal.tasks.points import Points
+from foveal.tasks.single_label import SingleLabel
+
+TASKS: dict[str, type[Task[Any]]] = {task.kind: task for task in (MultiLabel, SingleLabel, Points)}
+
+
+def task_from_dict(stored: Mapping[str, Any]) -> Task[Any]:
+    """Rebuild a task from what its `to_dict` returned.
+
+    Raises:
+        UnknownNameError: a kind that this version does not know.
+    """
+    kind = stored.get("kind")
+    if kind not in TASKS:
+        raise UnknownNameError.of("task", kind, TASKS, "A newer foveal may know it.")
+    return TASKS[kind].from_dict(stored)

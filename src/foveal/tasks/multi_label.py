@@ -1,0 +1,142 @@
+"""Several labels a picture, none included: a sigmoid and a threshold a class."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from foveal.canvas import INK, RIGHT, WRONG, Canvas
+from foveal.errors import InputError
+from foveal.geometry.homography import Homography
+from foveal.losses import Reduction, binary_cross_entropy
+from foveal.metrics import Metric, accuracy_multi, average_precision, mean_average_precision
+from foveal.tasks.base import Decision, lerp
+from foveal.tasks.vocab import Vocab
+
+NOTHING = "nothing found"
+
+
+@dataclass(frozen=True, slots=True)
+class MultiLabel:
+    """Targets are float32 [C], 1 where the label is present; a label is a list of class names."""
+
+    kind: ClassVar[str] = "multi-label"
+    vocab: Vocab
+    decision: Decision = field(default=Decision())
+
+    def __post_init__(self) -> None:
+        if not self.decision.thresholds:
+            object.__setattr__(self, "decision", replace(self.decision, thresholds=(0.5,) * len(self.vocab)))
+
+    @property
+    def n_outputs(self) -> int:
+        """One logit a class."""
+        return len(self.vocab)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The class names."""
+        return self.vocab.names
+
+    @property
+    def y_range(self) -> None:
+        """Logits are not squeezed."""
+        return
+
+    def with_decision(self, decision: Decision) -> MultiLabel:
+        """Return the same task with another decision."""
+        return replace(self, decision=decision)
+
+    def encode(self, label: Any) -> Tensor:
+        """Turn a list of class names into a target."""
+        target = torch.zeros(len(self.vocab))
+        for name in check_labels(label):
+            target[self.vocab.index(name)] = 1.0
+        return target
+
+    def label_of(self, target: Tensor) -> list[str]:
+        """Return the names where the target is 1."""
+        return [self.vocab.names[i] for i in (target == 1).nonzero()[:, 0].tolist()]
+
+    def move(self, target: Tensor, frame: Homography) -> Tensor:
+        """Labels stay as they are."""
+        return target
+
+    def loss(self, output: Tensor, target: Tensor, reduction: Reduction = "mean") -> Tensor:
+        """Return the binary cross-entropy."""
+        return binary_cross_entropy(output, target, reduction=reduction)
+
+    def activate(self, output: Tensor) -> Tensor:
+        """Return probabilities [B, C]."""
+        return torch.sigmoid(output / self.decision.temperature)
+
+    def decode(self, prediction: Tensor, back: Homography) -> list[list[str]]:
+        """Return the names whose probability passes their threshold."""
+        passed = prediction > torch.tensor(self.decision.thresholds, device=prediction.device)
+        return [[self.vocab.names[i] for i in row.nonzero()[:, 0].tolist()] for row in passed]
+
+    def metrics(self) -> Mapping[str, Metric]:
+        """Return mean average precision and accuracy_multi."""
+        return {"mean_average_precision": mean_average_precision, "accuracy_multi": accuracy_multi}
+
+    def scores(self, prediction: Tensor, labels: Sequence[list[str]], target: Tensor) -> dict[str, Any]:
+        """Return mean average precision, accuracy at the thresholds in force, exact match, and each class by itself."""
+        each = average_precision(prediction, target)
+        positives = (target == 1).sum(dim=0).tolist()
+        truths = [set(self.label_of(row)) for row in target]
+        return {
+            "mean_average_precision": float(each.nanmean()),
+            "accuracy_multi": float(accuracy_multi(prediction, target, torch.tensor(self.decision.thresholds), sigmoid=False)),
+            "exact_match": sum(set(label) == truth for label, truth in zip(labels, truths, strict=True)) / len(truths),
+            "classes": {
+                name: {"average_precision": ap, "positives": n}
+                for name, ap, n in zip(self.names, each.tolist(), positives, strict=True)
+            },
+        }
+
+    def draw(self, canvas: Canvas, label: list[str], truth: list[str] | None = None) -> None:
+        """Write the names above the picture."""
+        said = "; ".join(label) or NOTHING
+        if truth is None:
+            canvas.title((said, INK))
+            return
+        right = set(label) == set(truth)
+        canvas.title(("; ".join(truth) or "nothing", INK), ("✓ " + said, RIGHT) if right else ("✗ " + said, WRONG))
+
+    def to_row(self, prediction: Tensor, label: list[str]) -> dict[str, Any]:
+        """Return the labels, joined by spaces or, where names hold spaces, by `;`, and a probability a class."""
+        joint = ";" if any(" " in name for name in self.names) else " "
+        return {"predicted": joint.join(label)} | dict(zip(self.names, prediction.tolist(), strict=True))
+
+    def mix(self, first: Tensor, second: Tensor, weight: Tensor) -> Tensor:
+        """Mix the targets."""
+        return lerp(first, second, weight)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return vocabulary and decision."""
+        return {"kind": self.kind, "vocab": list(self.names), "decision": self.decision.to_dict()}
+
+    @classmethod
+    def from_dict(cls, stored: Mapping[str, Any]) -> MultiLabel:
+        """Rebuild it from `to_dict`."""
+        return cls(Vocab(tuple(stored["vocab"])), Decision.from_dict(stored["decision"]))
+
+
+def check_labels(label: Any) -> list[str]:
+    """Return a list of class names as a list of text.
+
+    Raises:
+        InputError: it is one text (was it meant to be split?) or no list.
+    """
+    if isinstance(label, str):
+        raise InputError(
+            f"Several labels are expected as a list of names, got the text {label!r}. "
+            "Split it, for instance with `ColReader('labels', label_delim=' ')`, or use CategoryBlock for one label."
+        )
+    if not isinstance(label, Iterable):
+        raise InputError(f"Several labels are expected as a list of names, got {label!r}.")
+    return [str(name) for name in label]

@@ -1,0 +1,134 @@
+"""One or more points a picture, answered in source pixels."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from foveal.canvas import INK, PREDICTED, TARGET, Canvas
+from foveal.errors import InputError
+from foveal.geometry.homography import Homography
+from foveal.losses import Reduction, mean_squared_error
+from foveal.metrics import Metric
+from foveal.tasks.base import Decision
+
+
+@dataclass(frozen=True, slots=True)
+class Points:
+    """Targets are float32 [N, 2] in [-1, 1] on the canvas, x before y; a label is float64 [N, 2] in source pixels.
+
+    NaN in both coordinates marks a missing point, which adds nothing to loss and metrics. A point outside the canvas
+    is kept as it is.
+    """
+
+    kind: ClassVar[str] = "points"
+    n_points: int = 1
+    decision: Decision = field(default=Decision())
+
+    @property
+    def n_outputs(self) -> int:
+        """Two numbers a point."""
+        return 2 * self.n_points
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The columns x, y or x1, y1, x2, y2, ..."""
+        if self.n_points == 1:
+            return ("x", "y")
+        return tuple(f"{axis}{i + 1}" for i in range(self.n_points) for axis in "xy")
+
+    @property
+    def y_range(self) -> tuple[float, float]:
+        """The canvas."""
+        return (-1.0, 1.0)
+
+    def with_decision(self, decision: Decision) -> Points:
+        """Return the same task with another decision."""
+        return replace(self, decision=decision)
+
+    def encode(self, label: Any) -> Tensor:
+        """Turn points [N, 2], or one (x, y), in source pixels into a target in source pixels (`move` scales it)."""
+        points = torch.as_tensor(np.asarray(label, dtype=np.float64)).reshape(-1)
+        if len(points) != self.n_outputs:
+            raise InputError(
+                f"{self.n_points} point(s), {self.n_outputs} numbers, are expected for each picture; got "
+                f"{len(points)} numbers: {label!r}."
+            )
+        if points.isinf().any():
+            raise InputError(f"A point must be finite, or missing (NaN in both coordinates); got {label!r}.")
+        points = points.reshape(-1, 2)
+        if (points.isnan().sum(dim=1) == 1).any():
+            raise InputError(f"A missing point is missing in both coordinates; got {label!r}.")
+        return points
+
+    def label_of(self, target: Tensor) -> NDArray[np.float64]:
+        """Return the points as an array."""
+        return np.asarray(target.numpy())
+
+    def move(self, target: Tensor, frame: Homography) -> Tensor:
+        """Take points along with their picture."""
+        return torch.from_numpy(frame(target.numpy())).to(torch.float32)
+
+    def loss(self, output: Tensor, target: Tensor, reduction: Reduction = "mean") -> Tensor:
+        """Return the squared error in [-1, 1] coordinates."""
+        return mean_squared_error(self.activate(output), target, reduction=reduction)
+
+    def activate(self, output: Tensor) -> Tensor:
+        """Return points [B, N, 2] in [-1, 1] coordinates."""
+        return output.reshape(-1, self.n_points, 2)
+
+    def decode(self, prediction: Tensor, back: Homography) -> list[NDArray[np.float64]]:
+        """Return points [N, 2] in source pixels.
+
+        Raises:
+            InputError: a prediction is not finite.
+        """
+        if not prediction.isfinite().all():
+            raise InputError("The model answered with a point that is not finite; it cannot be used.")
+        return list(back(prediction.double().cpu().numpy()))
+
+    def metrics(self) -> Mapping[str, Metric]:
+        """Return none: the loss is the error on the canvas, and errors in pixels come from the predictions."""
+        return {}
+
+    def scores(self, prediction: Tensor, labels: Sequence[NDArray[np.float64]], target: Tensor) -> dict[str, Any]:
+        """Return mean and median distance in source pixels, over all points that are not missing."""
+        distance = np.linalg.norm(np.stack(labels) - target.numpy(), axis=-1)
+        known = distance[~np.isnan(distance)]
+        if not len(known):
+            return {"mean_error_pixels": math.nan, "median_error_pixels": math.nan}
+        return {"mean_error_pixels": float(known.mean()), "median_error_pixels": float(np.median(known))}
+
+    def draw(self, canvas: Canvas, label: NDArray[np.float64], truth: NDArray[np.float64] | None = None) -> None:
+        """Draw the points: a circle where the truth is, a cross where the prediction is."""
+        if truth is None:
+            canvas.points(label, PREDICTED, "o")
+            return
+        canvas.points(truth, TARGET, "o")
+        canvas.points(label, PREDICTED, "x")
+        distance = np.linalg.norm(label - truth, axis=1)
+        known = distance[~np.isnan(distance)]
+        canvas.title((f"{known.mean():.1f} px off" if len(known) else "no point given", INK))
+
+    def to_row(self, prediction: Tensor, label: NDArray[np.float64]) -> dict[str, Any]:
+        """Return the coordinates in source pixels."""
+        return dict(zip(self.names, label.reshape(-1).tolist(), strict=True))
+
+    def mix(self, first: Tensor, second: Tensor, weight: Tensor) -> None:
+        """Points of two pictures cannot be mixed."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the number of points and the decision."""
+        return {"kind": self.kind, "n_points": self.n_points, "decision": self.decision.to_dict()}
+
+    @classmethod
+    def from_dict(cls, stored: Mapping[str, Any]) -> Points:
+        """Rebuild it from `to_dict`."""
+        return cls(int(stored["n_points"]), Decision.from_dict(stored["decision"]))

@@ -1,0 +1,126 @@
+"""One label a picture: a softmax over the classes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from foveal.canvas import INK, RIGHT, WRONG, Canvas
+from foveal.errors import InputError
+from foveal.geometry.homography import Homography
+from foveal.losses import Reduction, cross_entropy
+from foveal.metrics import Metric, accuracy, error_rate
+from foveal.tasks.base import Decision, lerp
+from foveal.tasks.vocab import Vocab
+
+
+@dataclass(frozen=True, slots=True)
+class SingleLabel:
+    """Targets are int64 class indices; a label is a class name."""
+
+    kind: ClassVar[str] = "single-label"
+    vocab: Vocab
+    decision: Decision = field(default=Decision())
+
+    @property
+    def n_outputs(self) -> int:
+        """One logit a class."""
+        return len(self.vocab)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The class names."""
+        return self.vocab.names
+
+    @property
+    def y_range(self) -> None:
+        """Logits are not squeezed."""
+        return
+
+    def with_decision(self, decision: Decision) -> SingleLabel:
+        """Return the same task with another decision."""
+        return replace(self, decision=decision)
+
+    def encode(self, label: Any) -> Tensor:
+        """Turn a class name into its index."""
+        return torch.tensor(self.vocab.index(check_label(label)))
+
+    def label_of(self, target: Tensor) -> str:
+        """Return the name of an index; an unknown one has an empty name."""
+        return self.vocab.names[int(target)] if target >= 0 else ""
+
+    def move(self, target: Tensor, frame: Homography) -> Tensor:
+        """Labels stay as they are."""
+        return target
+
+    def loss(self, output: Tensor, target: Tensor, reduction: Reduction = "mean") -> Tensor:
+        """Return the cross-entropy."""
+        return cross_entropy(output, target, reduction=reduction)
+
+    def activate(self, output: Tensor) -> Tensor:
+        """Return probabilities [B, C]."""
+        return torch.softmax(output / self.decision.temperature, dim=1)
+
+    def decode(self, prediction: Tensor, back: Homography) -> list[str]:
+        """Return the most probable names."""
+        return [self.vocab.names[i] for i in prediction.argmax(dim=1).tolist()]
+
+    def metrics(self) -> Mapping[str, Metric]:
+        """Return accuracy and error rate."""
+        return {"accuracy": accuracy, "error_rate": error_rate}
+
+    def scores(self, prediction: Tensor, labels: Sequence[str], target: Tensor) -> dict[str, Any]:
+        """Return accuracy and error rate, and each class's share of pictures named rightly."""
+        right = prediction.argmax(dim=1) == target
+        counts = {name: int((target == i).sum()) for i, name in enumerate(self.names)}
+        hits = {name: int(right[target == i].sum()) for i, name in enumerate(self.names)}
+        return {
+            "accuracy": float(accuracy(prediction, target)),
+            "error_rate": float(error_rate(prediction, target)),
+            "classes": {
+                name: {"recall": hits[name] / n if n else math.nan, "positives": n} for name, n in counts.items()
+            },
+        }
+
+    def draw(self, canvas: Canvas, label: str, truth: str | None = None) -> None:
+        """Write the name above the picture."""
+        if truth is None:
+            canvas.title((label, INK))
+        else:
+            canvas.title((truth, INK), ("✓ " + label, RIGHT) if label == truth else ("✗ " + label, WRONG))
+
+    def to_row(self, prediction: Tensor, label: str) -> dict[str, Any]:
+        """Return the name and a probability a class."""
+        return {"predicted": label} | dict(zip(self.names, prediction.tolist(), strict=True))
+
+    def mix(self, first: Tensor, second: Tensor, weight: Tensor) -> Tensor:
+        """Mix class indices [B] into class probabilities [B, C]."""
+        return lerp(F.one_hot(first, self.n_outputs).float(), F.one_hot(second, self.n_outputs).float(), weight)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return vocabulary and decision."""
+        return {"kind": self.kind, "vocab": list(self.names), "decision": self.decision.to_dict()}
+
+    @classmethod
+    def from_dict(cls, stored: Mapping[str, Any]) -> SingleLabel:
+        """Rebuild it from `to_dict`."""
+        return cls(Vocab(tuple(stored["vocab"])), Decision.from_dict(stored["decision"]))
+
+
+def check_label(label: Any) -> str:
+    """Return a class name as text.
+
+    Raises:
+        InputError: it is a list (of several labels?) or missing.
+    """
+    if label is None or (isinstance(label, float) and math.isnan(label)):
+        raise InputError("One label is expected for each picture, got none (an empty cell?).")
+    if isinstance(label, list | tuple | set | dict):
+        raise InputError(f"One label is expected, got {label!r}. For several labels use MultiCategoryBlock.")
+    return str(label)

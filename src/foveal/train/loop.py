@@ -1,0 +1,138 @@
+"""The loop: fit -> epoch -> step, then evaluate."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+from foveal import runtime
+from foveal.errors import TrainingError
+from foveal.metrics import Metric
+from foveal.train.groups import set_training
+from foveal.train.hooks import Hooks
+from foveal.train.optim import follow
+from foveal.train.state import EpochResult, FitState
+
+Loss = Callable[[Tensor, Tensor], Tensor]
+
+
+class Batched(Protocol):
+    """A batch."""
+
+    @property
+    def inputs(self) -> Tensor:
+        """What the model takes."""
+
+    @property
+    def targets(self) -> Tensor:
+        """What it should answer."""
+
+    @property
+    def indices(self) -> Sequence[int]:
+        """Where in the dataset each came from."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Evaluation:
+    """What a pass without gradients gave: outputs and targets of all items, in order, on the CPU."""
+
+    outputs: Tensor
+    targets: Tensor
+
+    def metrics(self, metrics: Mapping[str, Metric]) -> dict[str, float]:
+        """Return each metric, computed once over all items."""
+        return {name: float(metric(self.outputs, self.targets)) for name, metric in metrics.items()}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Plan:
+    """What a fit needs besides its state.
+
+    Attributes:
+        train: the batches of a training epoch, by its number.
+        valid: the batches of a validation pass.
+        loss: the task's loss.
+        metrics: read anew at every evaluation, by name.
+    """
+
+    train: Callable[[int], Iterable[Batched]]
+    valid: Callable[[], Iterable[Batched]]
+    loss: Loss
+    metrics: Callable[[], Mapping[str, Metric]]
+
+
+def fit(state: FitState, plan: Plan, hooks: Hooks) -> None:
+    """Train for all epochs, or until a hook sets `state.stop`."""
+    hooks("before_fit", state)
+    while state.epoch < state.n_epochs and state.stop is None:
+        epoch(state, plan, hooks)
+    hooks("after_fit", state)
+
+
+def epoch(state: FitState, plan: Plan, hooks: Hooks) -> None:
+    """Train one epoch and evaluate."""
+    began = time.perf_counter()
+    hooks("before_epoch", state)
+    set_training(state.model, state.freeze)
+    for batch in plan.train(state.data_epoch):
+        step(state, batch, plan.loss, hooks)
+        if state.stop is not None:
+            break
+    if state.step == 0:
+        raise TrainingError("There is nothing to train on: the loader gave no batch.")
+    found = evaluate(state.model, plan.valid(), precision=state.precision, device=state.device)
+    valid_loss = float(plan.loss(found.outputs, found.targets))
+    metrics = found.metrics(plan.metrics())
+    seconds = time.perf_counter() - began
+    state.results.append(EpochResult(state.epoch, state.smooth.value, valid_loss, metrics, seconds))
+    state.epoch += 1
+    state.data_epoch += 1
+    hooks("after_epoch", state)
+
+
+def step(state: FitState, batch: Batched, loss: Loss, hooks: Hooks) -> None:
+    """Take one step of the optimizer."""
+    state.inputs, state.targets, state.indices = batch.inputs, batch.targets, batch.indices
+    follow(state.optimizer, state.schedule(state.position))
+    hooks("before_step", state)
+    with runtime.autocast(state.precision, state.device):
+        state.output = state.model(state.inputs)
+    state.loss = loss(state.output.float(), state.targets)
+    hooks("after_loss", state)
+    torch.autograd.backward(state.scaler.scale(state.loss))
+    hooks("after_backward", state)
+    state.scaler.step(state.optimizer)
+    state.scaler.update()
+    state.optimizer.zero_grad()
+    state.step += 1
+    state.smooth.add(state.loss.detach())
+    hooks("after_step", state)
+
+
+@torch.no_grad()
+def evaluate(
+    model: nn.Module, batches: Iterable[Batched], *, precision: runtime.Precision, device: torch.device
+) -> Evaluation:
+    """Return the raw outputs of all items; every module is left in the mode it was in.
+
+    Raises:
+        TrainingError: there was no batch at all.
+    """
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    outputs, targets = [], []
+    for batch in batches:
+        with runtime.autocast(precision, device):
+            output = model(batch.inputs)
+        outputs.append(output.float().cpu())
+        targets.append(batch.targets.cpu())
+    for module, training in modes:
+        module.training = training
+    if not outputs:
+        raise TrainingError("There is nothing to evaluate: the loader gave no batch.")
+    return Evaluation(torch.cat(outputs), torch.cat(targets))

@@ -1,0 +1,94 @@
+"""The fit state: the one mutable object of a run, all that a hook sees."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from foveal import runtime
+from foveal.train.groups import Freeze
+from foveal.train.schedule import Schedule
+
+_SMOOTHING = 0.98
+
+
+@dataclass(slots=True)
+class SmoothLoss:
+    """An exponential average of the training loss, debiased, kept on the loss's device."""
+
+    total: Tensor | None = None
+    count: int = 0
+
+    def add(self, loss: Tensor) -> None:
+        """Take in the loss of one step."""
+        before = torch.zeros_like(loss) if self.total is None else self.total
+        self.total = torch.lerp(loss, before, _SMOOTHING)
+        self.count += 1
+
+    @property
+    def value(self) -> float:
+        """The average so far."""
+        if self.total is None:
+            return float("nan")
+        return float(self.total) / (1 - _SMOOTHING**self.count)
+
+
+@dataclass(slots=True)
+class EpochResult:
+    """One line of the table."""
+
+    epoch: int
+    train_loss: float
+    valid_loss: float
+    metrics: dict[str, float]
+    seconds: float
+
+
+@dataclass(slots=True)
+class FitState:
+    """Where a run stands.
+
+    Attributes:
+        model, optimizer, schedule, freeze, precision, device, scaler: what is trained, and how.
+        n_epochs: epochs of this fit; `epoch` is the one at work, from 0.
+        n_steps: optimizer steps in all; `step` of them are done.
+        data_epoch: the epoch's number in the life of the learner, which names its random draws.
+        inputs, targets, indices, output, loss: the step at work.
+        smooth: the average of the training loss over this fit.
+        results: one entry an epoch done.
+        stop: a reason to stop after this step, set by a hook; None to go on.
+    """
+
+    model: nn.Module
+    optimizer: torch.optim.Optimizer
+    schedule: Schedule
+    freeze: Freeze
+    device: torch.device
+    precision: runtime.Precision
+    scaler: torch.amp.GradScaler
+    n_epochs: int
+    steps_per_epoch: int
+    data_epoch: int = 0
+    epoch: int = 0
+    step: int = 0
+    inputs: Tensor = field(default_factory=lambda: torch.empty(0))
+    targets: Tensor = field(default_factory=lambda: torch.empty(0))
+    indices: Any = ()
+    output: Tensor = field(default_factory=lambda: torch.empty(0))
+    loss: Tensor = field(default_factory=lambda: torch.empty(0))
+    smooth: SmoothLoss = field(default_factory=SmoothLoss)
+    results: list[EpochResult] = field(default_factory=list)
+    stop: str | None = None
+
+    @property
+    def n_steps(self) -> int:
+        """Optimizer steps in all."""
+        return self.n_epochs * self.steps_per_epoch
+
+    @property
+    def position(self) -> float:
+        """The share of the steps that is done."""
+        return self.step / self.n_steps

@@ -1,0 +1,1 @@
+"""Vision: the notebook face and `vision_learner`."""
