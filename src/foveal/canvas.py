@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from foveal import storage
 
-INK, RIGHT, WRONG, TARGET, PREDICTED = "#222222", "#007a5a", "#c04a00", "#009e73", "#e69f00"
+INK, MUTED, RIGHT, WRONG, TARGET, PREDICTED = "#222222", "#666666", "#007a5a", "#c04a00", "#009e73", "#e69f00"
 _LINE = 26
 
 
@@ -66,14 +66,17 @@ def sheet(
     columns: int | None = None,
     figsize: tuple[float, float] | None = None,
     figure: Figure | None = None,
+    caption: str = "",
 ) -> Figure:
-    """Lay pictures out in a grid; `draw(canvas, i)` adds what belongs to the i-th."""
+    """Lay pictures out in a grid; `draw(canvas, i)` adds what belongs to the i-th, `caption` stands above all."""
     across = columns or math.ceil(math.sqrt(len(pictures) * 4 / 3))
     across = max(1, min(across, len(pictures)))
     down = max(1, math.ceil(len(pictures) / across))
     figure = figure or Figure()
     figure.set_size_inches(figsize or (2.35 * across, 2.6 * down))
     figure.set_layout_engine("constrained", w_pad=0.08, h_pad=0.1)
+    if caption:
+        figure.suptitle(caption, x=0.01, ha="left", fontsize=9, color=MUTED)
     axes = figure.subplots(down, across, squeeze=False).reshape(-1)
     for at, one in enumerate(axes):
         one.set_axis_off()

@@ -8,12 +8,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from foveal import runtime
 from foveal.bundle.predictor import Prediction, Predictor
-from foveal.canvas import Figure
 from foveal.data.loaders import DataLoader, DataLoaders
 from foveal.errors import InputError
 from foveal.image.decode import PictureSource
@@ -211,7 +209,7 @@ class Learner:
         from matplotlib import pyplot as plt
 
         predictions = predict_dataset(self.predictor(), self.dls[ds_idx].dataset)
-        show.results_sheet(predictions, max_n=max_n, figure=_new_figure(plt.figure))
+        show.results_sheet(predictions, max_n=max_n, figure=plt.figure())
 
     def _evaluate(self, loader: DataLoader) -> loop.Evaluation:
         precision = runtime.resolve_precision(self._precision, self.dls.device)
@@ -223,12 +221,3 @@ class Learner:
 
     def _named_metrics(self) -> dict[str, Metric]:
         return {metric_name(metric): metric for metric in self._metrics()}
-
-
-def _new_figure(make: Callable[[], Figure]) -> Figure:
-    return make()
-
-
-def seeded(seed: int | None) -> torch.Generator | None:
-    """Return a private generator, or None for torch's global one."""
-    return None if seed is None else torch.Generator().manual_seed(seed)

@@ -12,7 +12,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import reduce
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -50,9 +49,9 @@ class Homography:
         for (x, y), (u, v) in zip(source, target, strict=True):
             rows.append([x, y, 1, 0, 0, 0, -u * x, -u * y])
             rows.append([0, 0, 0, x, y, 1, -v * x, -v * y])
-        matrix: Array = np.ones(9)
+        matrix = np.ones(9, dtype=np.float64)
         matrix[:8] = np.linalg.solve(np.array(rows, dtype=float), target.reshape(-1))
-        return cls(np.reshape(matrix, (3, 3)))
+        return cls(matrix.reshape(3, 3))
 
     @classmethod
     def unit_frame(cls, size_hw: tuple[int, int]) -> Homography:
@@ -67,12 +66,15 @@ class Homography:
 
     def then(self, *following: Homography) -> Homography:
         """Return this map followed by others."""
-        return Homography(reduce(lambda done, step: step.matrix @ done, following, self.matrix))
+        matrix = self.matrix
+        for step in following:
+            matrix = step.matrix @ matrix
+        return Homography(matrix)
 
     @property
     def inverse(self) -> Homography:
         """The map that undoes this one."""
-        return Homography(np.linalg.inv(self.matrix))
+        return Homography(np.asarray(np.linalg.inv(self.matrix), dtype=np.float64))
 
     def around(self, centre_xy: tuple[float, float]) -> Homography:
         """Return the same map with `centre_xy` in the place of the origin."""

@@ -48,11 +48,17 @@ class Body(nn.Module):
 
     def forward(self, image_B3HW: Tensor) -> Tensor:
         """Return the last feature map; tokens and channels-last maps are brought into the same form."""
-        features: Tensor = self.network.forward_features(image_B3HW)  # type: ignore[operator] # timm's, untyped
+        features = self.raw_features(image_B3HW)
         if features.ndim == 3:
             skipped = int(getattr(self.network, "num_prefix_tokens", 0))
             return features[:, skipped:].transpose(1, 2).unsqueeze(-1)
         return features if features.shape[1] == self.n_features else features.permute(0, 3, 1, 2)
+
+    def raw_features(self, image_B3HW: Tensor) -> Tensor:
+        """Return what timm's `forward_features` gives: a map, channels first or last, or tokens."""
+        network: Any = self.network
+        features: Tensor = network.forward_features(image_B3HW)
+        return features
 
 
 class VisionModel(nn.Sequential):
@@ -62,11 +68,16 @@ class VisionModel(nn.Sequential):
         super().__init__(body, head)
         self.spec = spec
 
-    def groups(self) -> list[list[nn.Module]]:
-        """Return the modules of each group, first to last: the early half of the stages, the late half, the head."""
+    @property
+    def body(self) -> Body:
+        """The backbone."""
         body = self[0]
         assert isinstance(body, Body)
-        early, late = _halves(body.network)
+        return body
+
+    def groups(self) -> list[list[nn.Module]]:
+        """Return the modules of each group, first to last: the early half of the stages, the late half, the head."""
+        early, late = _halves(self.body.network)
         return [early, late, [self[1]]]
 
 
@@ -81,13 +92,16 @@ def build_model(spec: ModelSpec, *, generator: torch.Generator | None = None) ->
 
 def pretrained_model(
     spec: ModelSpec, *, weights: str | os.PathLike[str] | None = None, generator: torch.Generator | None = None
-) -> VisionModel:
-    """Return a model with a pretrained body and a fresh head."""
+) -> tuple[VisionModel, str]:
+    """Return a model with a pretrained body and a fresh head, and where the weights came from.
+
+    Raises:
+        ModelFileError: the weights cannot be had, or do not fit.
+    """
     model = build_model(spec, generator=generator)
-    body = model[0]
-    assert isinstance(body, Body)
-    zoo.load_into(body.network, zoo.pretrained(spec.arch, weights))
-    return model
+    found = zoo.pretrained(spec.arch, weights)
+    zoo.load_into(model.body.network, found)
+    return model, found.origin
 
 
 def _n_features(body: Body, canvas_hw: tuple[int, int]) -> int:
@@ -95,7 +109,7 @@ def _n_features(body: Body, canvas_hw: tuple[int, int]) -> int:
     was_training = body.training
     body.eval()
     with torch.no_grad():
-        features: Tensor = body.network.forward_features(torch.zeros(1, 3, *canvas_hw))  # type: ignore[operator] # timm's
+        features = body.raw_features(torch.zeros(1, 3, *canvas_hw))
     body.train(was_training)
     if features.ndim == 3:
         return features.shape[2]

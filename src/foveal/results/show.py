@@ -24,7 +24,8 @@ def results_sheet(
         index = chosen[at]
         task.draw(canvas, predictions.labels[index], task.label_of(predictions.targets[index]))
 
-    return sheet([decode(predictions.pictures[i]) for i in chosen], draw, columns=columns, figure=figure)
+    pictures = [decode(predictions.pictures[i]) for i in chosen]
+    return sheet(pictures, draw, columns=columns, figure=figure, caption=task.legend)
 
 
 def dataset_sheet(dataset: Dataset, indices: Sequence[int], *, figure: Figure | None = None) -> Figure:

@@ -39,9 +39,13 @@ class Decision:
 
 
 class Task(Protocol[Label]):
-    """Everything that depends on what kind of target is learned. `Label` is what a person would write down."""
+    """Everything that depends on what kind of target is learned. `Label` is what a person would write down.
+
+    `kind` is the name in bundles and on the command line; `legend` says how to read what `draw` draws.
+    """
 
     kind: ClassVar[str]
+    legend: ClassVar[str]
 
     @property
     def n_outputs(self) -> int:

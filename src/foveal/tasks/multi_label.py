@@ -25,6 +25,7 @@ class MultiLabel:
     """Targets are float32 [C], 1 where the label is present; a label is a list of class names."""
 
     kind: ClassVar[str] = "multi-label"
+    legend: ClassVar[str] = "first line: the truth; second line: the prediction"
     vocab: Vocab
     decision: Decision = field(default=Decision())
 
@@ -90,7 +91,9 @@ class MultiLabel:
         truths = [set(self.label_of(row)) for row in target]
         return {
             "mean_average_precision": float(each.nanmean()),
-            "accuracy_multi": float(accuracy_multi(prediction, target, torch.tensor(self.decision.thresholds), sigmoid=False)),
+            "accuracy_multi": float(
+                accuracy_multi(prediction, target, torch.tensor(self.decision.thresholds), sigmoid=False)
+            ),
             "exact_match": sum(set(label) == truth for label, truth in zip(labels, truths, strict=True)) / len(truths),
             "classes": {
                 name: {"average_precision": ap, "positives": n}

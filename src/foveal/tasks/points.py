@@ -29,6 +29,7 @@ class Points:
     """
 
     kind: ClassVar[str] = "points"
+    legend: ClassVar[str] = "circle: the truth; cross: the prediction; triangle: outside the picture"
     n_points: int = 1
     decision: Decision = field(default=Decision())
 

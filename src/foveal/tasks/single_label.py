@@ -25,6 +25,7 @@ class SingleLabel:
     """Targets are int64 class indices; a label is a class name."""
 
     kind: ClassVar[str] = "single-label"
+    legend: ClassVar[str] = "first line: the truth; second line: the prediction"
     vocab: Vocab
     decision: Decision = field(default=Decision())
 

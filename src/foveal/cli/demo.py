@@ -1,0 +1,59 @@
+"""`foveal demo`: the whole way on pictures that foveal draws itself, without network and data."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+_N_SCENES, _N_NEW = 500, 5
+
+
+def demo(
+    *,
+    out: Annotated[Path, typer.Option(help="Where to write data, run and answers.")] = Path("foveal-demo"),
+) -> None:
+    """Draw a sample set, train a several-label model on it and ask it about five new pictures."""
+    from foveal import canvas
+    from foveal.bundle.predictor import load_learner
+    from foveal.cli.settings import RunSettings, free_folder
+    from foveal.cli.training import train_run
+    from foveal.image.decode import decode
+    from foveal.sources.scenes import draw_scene, write_scenes
+
+    free_folder(out, "")
+    typer.echo(f"Drawing {_N_SCENES} scenes …")
+    table = write_scenes(out / "data", n=_N_SCENES)
+    settings = RunSettings.checked(
+        table=table,
+        images=out / "data" / "scenes",
+        empty="none",
+        size=(128, 128),
+        min_scale=0.7,
+        epochs=5,
+        freeze_epochs=1,
+        lr=8e-3,
+    )
+    train_run(settings, out / "run")
+
+    predictor = load_learner(out / "run" / "model.safetensors")
+    scenes = [draw_scene(0, _N_SCENES + number) for number in range(_N_NEW)]
+    typer.echo(f"\n{_N_NEW} new pictures")
+    (out / "new").mkdir()
+    labels = []
+    for number, scene in enumerate(scenes):
+        file = out / "new" / f"new_{number}.png"
+        scene.picture.save(file)
+        answer = predictor.predict(file)
+        labels.append(answer.label)
+        right = "right" if set(answer.label) == set(scene.labels) else f"really: {', '.join(scene.labels) or 'nothing'}"
+        typer.echo(f"  {file.name}: {', '.join(answer.label) or 'nothing found'}  ({right})")
+    sheet = canvas.sheet(
+        [decode(scene.picture) for scene in scenes],
+        lambda one, at: predictor.task.draw(one, labels[at], list(scenes[at].labels)),
+        columns=_N_NEW,
+        caption=predictor.task.legend,
+    )
+    canvas.save(sheet, out / "answers.png")
+    typer.echo(f"Drawn in {out / 'answers.png'}. Everything is in {out}.")

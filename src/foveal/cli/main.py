@@ -1,0 +1,50 @@
+"""The `foveal` command."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+
+import typer
+
+from foveal import __version__
+from foveal.cli import demo, evaluate, predict, train
+from foveal.errors import FovealError
+
+app = typer.Typer(
+    name="foveal",
+    help="From a folder or a table of pictures to a trained, explained and served model.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+)
+app.command("train")(train.train)
+app.command("predict")(predict.predict)
+app.command("evaluate")(evaluate.evaluate)
+app.command("demo")(demo.demo)
+
+
+@app.callback(invoke_without_command=True)
+def root(*, version: bool = typer.Option(False, "--version", help="Print the version and stop.")) -> None:
+    """From a folder or a table of pictures to a trained, explained and served model."""
+    if version:
+        typer.echo(f"foveal {__version__}")
+        raise typer.Exit
+
+
+def run() -> None:
+    """Run the command; what the user can mend ends with one message and exit code 2."""
+    warnings.showwarning = _note
+    try:
+        app()
+    except FovealError as error:
+        typer.echo(f"foveal: {error}", err=True)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        typer.echo("foveal: interrupted.", err=True)
+        sys.exit(130)
+
+
+def _note(message: Warning | str, *_: object, **__: object) -> None:
+    typer.echo(f"note: {message}", err=True)

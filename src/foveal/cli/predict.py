@@ -1,0 +1,80 @@
+"""`foveal predict`: answers for pictures, folders and patterns."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from foveal.bundle.predictor import Predictor, Refused
+
+
+def predict(
+    model: Annotated[Path, typer.Argument(metavar="MODEL", help="A model.safetensors.")],
+    pictures: Annotated[list[str], typer.Argument(metavar="PICTURE|FOLDER|GLOB...", help="What to answer for.")],
+    *,
+    out: Annotated[Path | None, typer.Option(help="Write a .csv, .jsonl or .parquet file instead.")] = None,
+    batch_size: Annotated[int, typer.Option(min=1, help="Pictures at a time.")] = 32,
+) -> None:
+    """Answer for pictures; a picture that cannot be used is named, the others are answered."""
+    from foveal.bundle.predictor import load_learner
+    from foveal.cli.writers import writer_for
+
+    write = writer_for(out) if out is not None else None
+    files = list(_expand(pictures))
+    predictor = load_learner(model)
+    refused: list[Refused] = []
+    rows = _rows(predictor, files, batch_size, refused)
+    if write is not None:
+        typer.echo(f"{write(rows)} of {len(files)} pictures answered, written to {out}.")
+    else:
+        for row in rows:
+            typer.echo(_line(row))
+    for bad in refused:
+        typer.echo(f"refused: {bad.error}", err=True)
+    if refused:
+        raise typer.Exit(1)
+
+
+def _rows(predictor: Predictor, files: list[Path], batch_size: int, refused: list[Refused]) -> Iterator[dict[str, Any]]:
+    from foveal.bundle.predictor import Prediction
+
+    answers = predictor.predict_batch(files, batch_size=batch_size)
+    for file, answer in zip(files, answers, strict=True):
+        if isinstance(answer, Prediction):
+            yield {"fname": str(file)} | predictor.task.to_row(answer.values, answer.label)
+        else:
+            refused.append(answer)
+
+
+def _expand(patterns: list[str]) -> Iterator[Path]:
+    import glob
+
+    from foveal.errors import InputError
+    from foveal.sources.folders import get_image_files
+
+    for pattern in patterns:
+        path = Path(pattern)
+        if path.is_dir():
+            found: list[Path] = list(get_image_files(path))
+        elif path.exists() or not glob.has_magic(pattern):
+            found = [path]
+        else:
+            found = sorted(Path(name) for name in glob.glob(pattern, recursive=True))  # noqa: PTH207 -- absolute patterns too
+        if not found:
+            raise InputError(f"There is no picture in `{pattern}`.")
+        yield from found
+
+
+def _line(row: dict[str, Any]) -> str:
+    """Return an answer as a person reads it."""
+    name = row.pop("fname")
+    answer = row.pop("predicted", None)
+    if answer is None:
+        return f"{name}: " + ", ".join(f"{key} {value:.1f}" for key, value in row.items())
+    best = sorted(row.items(), key=lambda entry: -entry[1])[: max(3, len(str(answer).split()))]
+    shares = ", ".join(f"{key} {value:.2f}" for key, value in best)
+    return f"{name}: {answer or 'nothing found'}  ({shares})"

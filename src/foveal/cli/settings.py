@@ -1,0 +1,121 @@
+"""The settings of a run: what the command line says, what run.toml holds, one and the same."""
+
+from __future__ import annotations
+
+import math
+import re
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pydantic
+import tomli_w
+from pydantic import BaseModel, ConfigDict, Field
+
+from foveal import storage
+from foveal.errors import InputError, UnknownNameError
+
+TASKS = ("auto", "multi-label", "single-label", "points")
+
+
+class RunSettings(BaseModel):
+    """Everything that decides a run."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    table: Path
+    images: Path | None = None
+    image_column: str | None = None
+    label_column: str | None = None
+    valid_column: str | None = None
+    label_delimiter: str | None = None
+    empty: str = "error"
+    points: tuple[str, ...] = ()
+    task: str = "auto"
+    arch: str = "tf_efficientnet_lite0"
+    weights: Path | None = None
+    size: tuple[int, int] = (224, 224)
+    min_scale: float = Field(default=0.35, gt=0, le=1)
+    epochs: int = Field(default=5, ge=1)
+    freeze_epochs: int = Field(default=1, ge=0)
+    lr: float = Field(default=2e-3, gt=0, allow_inf_nan=False)
+    batch_size: int = Field(default=64, ge=1)
+    seed: int = 0
+    precision: str = "auto"
+
+    @classmethod
+    def checked(cls, **values: Any) -> RunSettings:
+        """Build settings from the command line or a file.
+
+        Raises:
+            InputError: a value is out of range; all are named.
+            UnknownNameError: there is no such setting, task or way to treat empty cells.
+        """
+        for name in values:
+            if name not in cls.model_fields:
+                raise UnknownNameError.of("setting", name, cls.model_fields)
+        try:
+            settings = cls.model_validate(values)
+        except pydantic.ValidationError as error:
+            found = [f"--{e['loc'][0]} {e['input']}: {e['msg']}".replace("_", "-") for e in error.errors()]
+            raise InputError("; ".join(found)) from error
+        if settings.task not in TASKS:
+            raise UnknownNameError.of("task", settings.task, TASKS)
+        if settings.empty not in {"error", "none"}:
+            raise UnknownNameError.of("way to treat empty cells", settings.empty, ("error", "none"))
+        return settings
+
+    @classmethod
+    def load(cls, path: Path) -> RunSettings:
+        """Read a run.toml."""
+        try:
+            return cls.checked(**tomllib.loads(path.read_text(encoding="utf-8")))
+        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+            raise InputError(f"`{path}` cannot be read as the settings of a run: {error}") from error
+
+    def save(self, path: Path) -> None:
+        """Write a run.toml that repeats the run from anywhere."""
+        stored = self.model_dump(mode="json", exclude_none=True)
+        for name in ("table", "images", "weights"):
+            if name in stored:
+                stored[name] = str(Path(stored[name]).absolute())
+        storage.write_text(path, tomli_w.dumps(stored))
+
+
+def parse_size(text: str) -> tuple[int, int]:
+    """Return (height, width).
+
+    >>> parse_size("128"), parse_size("240x320")
+    ((128, 128), (240, 320))
+    """
+    found = re.fullmatch(r"(\d+)(?:x(\d+))?", text.strip().lower())
+    if found is None or int(found[1]) < 1 or (found[2] is not None and int(found[2]) < 1):
+        raise InputError(f"--size is a number of pixels or HEIGHTxWIDTH, like 128 or 240x320; got {text!r}.")
+    return int(found[1]), int(found[2] or found[1])
+
+
+def parse_names(text: str | None) -> tuple[str, ...]:
+    """Split column names at commas."""
+    return tuple(name.strip() for name in (text or "").split(",") if name.strip())
+
+
+def free_folder(wanted: Path | None, stem: str) -> Path:
+    """Return the folder of a run: `wanted` if it is empty or absent, by default the first free runs/STEM[-N].
+
+    Raises:
+        InputError: `wanted` holds something already.
+    """
+    if wanted is not None:
+        if wanted.exists() and (not wanted.is_dir() or any(wanted.iterdir())):
+            raise InputError(f"`{wanted}` exists already and is not an empty folder. Name another one with --out.")
+        return wanted
+    for number in range(1, 1 + 10**6):
+        folder = Path("runs") / (stem if number == 1 else f"{stem}-{number}")
+        if not folder.exists():
+            return folder
+    raise InputError("`runs` is full. Name a folder with --out.")
+
+
+def number(value: float) -> str:
+    """Return a number as a person reads it."""
+    return "not defined" if math.isnan(value) else f"{value:.4f}" if abs(value) < 10 else f"{value:.1f}"

@@ -1,0 +1,107 @@
+"""All names that a notebook on pictures needs: `from foveal.vision.all import *`."""
+
+from __future__ import annotations
+
+import math
+import random
+import re
+import string
+from functools import partial
+
+import numpy as np
+import pandas as pd
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from foveal.bundle.predictor import Predictor, load_learner
+from foveal.data.block import CategoryBlock, DataBlock, ImageBlock, MultiCategoryBlock, PointBlock
+from foveal.data.labels import ColReader, RegexLabeller, parent_label, using_attr
+from foveal.data.loaders import DataLoaders
+from foveal.data.splits import (
+    ColSplitter,
+    FileSplitter,
+    FuncSplitter,
+    GrandparentSplitter,
+    IndexSplitter,
+    MaskSplitter,
+    RandomSplitter,
+)
+from foveal.geometry.fit import RandomResizedCrop, Resize
+from foveal.geometry.moves import Dihedral, Flip, Rotate, Shift, Warp, Zoom
+from foveal.image.augment import Normalize, aug_transforms
+from foveal.image.picture import PILImage
+from foveal.image.pixels import Brightness, Contrast
+from foveal.lazy import module_on_use
+from foveal.learner import Learner
+from foveal.listing import L, Path
+from foveal.metrics import accuracy, accuracy_multi, average_precision, error_rate, mean_average_precision
+from foveal.models.head import sigmoid_range
+from foveal.models.zoo import resnet18, resnet34, resnet50, resnet101, resnet152
+from foveal.sources.folders import get_image_files
+from foveal.vision.learner import vision_learner
+
+plt = module_on_use("matplotlib.pyplot")
+
+__all__ = [
+    "Brightness",
+    "CategoryBlock",
+    "ColReader",
+    "ColSplitter",
+    "Contrast",
+    "DataBlock",
+    "DataLoaders",
+    "Dihedral",
+    "F",
+    "FileSplitter",
+    "Flip",
+    "FuncSplitter",
+    "GrandparentSplitter",
+    "ImageBlock",
+    "IndexSplitter",
+    "L",
+    "Learner",
+    "MaskSplitter",
+    "MultiCategoryBlock",
+    "Normalize",
+    "PILImage",
+    "Path",
+    "PointBlock",
+    "Predictor",
+    "RandomResizedCrop",
+    "RandomSplitter",
+    "RegexLabeller",
+    "Resize",
+    "Rotate",
+    "Shift",
+    "Tensor",
+    "Warp",
+    "Zoom",
+    "accuracy",
+    "accuracy_multi",
+    "aug_transforms",
+    "average_precision",
+    "error_rate",
+    "get_image_files",
+    "load_learner",
+    "math",
+    "mean_average_precision",
+    "nn",
+    "np",
+    "parent_label",
+    "partial",
+    "pd",
+    "plt",
+    "random",
+    "re",
+    "resnet18",
+    "resnet34",
+    "resnet50",
+    "resnet101",
+    "resnet152",
+    "sigmoid_range",
+    "string",
+    "torch",
+    "using_attr",
+    "vision_learner",
+]

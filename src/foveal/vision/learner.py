@@ -1,0 +1,76 @@
+"""The way to a learner for pictures."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from foveal.bundle.predictor import load_learner
+from foveal.data.loaders import DataLoaders
+from foveal.image.prepare import Statistics
+from foveal.learner import Learner
+from foveal.metrics import Metric
+from foveal.models import zoo
+from foveal.models.vision import ModelSpec, VisionModel, build_model, pretrained_model
+
+_BUNDLE = ".safetensors"
+
+
+def vision_learner(
+    dls: DataLoaders,
+    arch: str = zoo.DEFAULT_ARCH,
+    *,
+    metrics: Metric | Iterable[Metric] | None = None,
+    loss_func: Callable[[Tensor, Tensor], Tensor] | None = None,
+    y_range: tuple[float, float] | None = None,
+    pretrained: bool = True,
+    weights: str | os.PathLike[str] | None = None,
+    seed: int | None = None,
+) -> Learner:
+    """Return a learner with a pretrained body, frozen, and a fresh head.
+
+    Args:
+        dls: the loaders.
+        arch: `resnet18/34/50/101/152`, any timm name, or a bundle written by `learn.export` to go on from.
+        metrics: functions of (raw outputs, targets); the task's by default.
+        loss_func: the task's by default; activation and decoding stay the task's in any case.
+        y_range: squeeze outputs into (low, high); the task's by default.
+        pretrained: False starts from random weights.
+        weights: a file with the backbone's weights, instead of the usual ones.
+        seed: draws the head's first weights; torch's global random state by default.
+
+    Raises:
+        UnknownNameError: there is no such backbone.
+        ModelFileError: the weights cannot be had; the message names the ways out.
+    """
+    task = dls.task
+    if str(arch).endswith(_BUNDLE):
+        model, origin, statistics = _from_bundle(dls, arch)
+    else:
+        generator = None if seed is None else torch.Generator().manual_seed(seed)
+        spec = ModelSpec(arch, task.n_outputs, dls.pipeline.canvas_hw, y_range or task.y_range)
+        if pretrained:
+            model, origin = pretrained_model(spec, weights=weights, generator=generator)
+        else:
+            model, origin = build_model(spec, generator=generator), "random weights"
+        statistics = zoo.statistics_of(arch)
+    learn = Learner(dls, model, loss_func=loss_func, metrics=metrics, statistics=statistics, origin=origin)
+    if pretrained:
+        learn.freeze()
+    return learn
+
+
+def _from_bundle(dls: DataLoaders, path: str) -> tuple[VisionModel, str, Statistics]:
+    """Take a bundle's body and, where the outputs mean the same, its head."""
+    stored = load_learner(path, device=dls.device)
+    spec, task = stored.model.spec, dls.task
+    model = build_model(ModelSpec(spec.arch, task.n_outputs, dls.pipeline.canvas_hw, spec.y_range, spec.head))
+    tensors = stored.model.state_dict()
+    if (stored.task.kind, stored.task.names) != (task.kind, task.names):
+        tensors = {name: t for name, t in tensors.items() if name.startswith("0.")}
+    model.load_state_dict(tensors, strict=False)
+    return model, f"bundle {Path(path).name}", stored.preparation.statistics
