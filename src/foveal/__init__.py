@@ -38,8 +38,7 @@ _HOME = {
     "vision_learner": "foveal.vision.learner",
 }
 
-__all__ = ["__version__"]
-__all__ += sorted(_HOME)
+__all__ = ["__version__", *_HOME]
 
 
 def __getattr__(name: str) -> Any:

@@ -24,9 +24,7 @@ def train(
     arch: Annotated[str | None, Option(help="Any timm model. [default: tf_efficientnet_lite0]")] = None,
     weights: Annotated[Path | None, Option(help="A file with the backbone's weights.")] = None,
     size: Annotated[str | None, Option(help="Pixels: 128, or HEIGHTxWIDTH like 240x320. [default: 224]")] = None,
-    min_scale: Annotated[
-        float | None, Option(help="Smallest share of a picture that a crop shows. [default: 0.35]")
-    ] = None,
+    min_scale: Annotated[float | None, Option(help="Least share of a picture in a crop. [default: 0.35]")] = None,
     epochs: Annotated[int | None, Option(help="Epochs that train everything. [default: 5]")] = None,
     freeze_epochs: Annotated[int | None, Option(help="Epochs before, that train the head. [default: 1]")] = None,
     lr: Annotated[float | None, Option(help="Base learning rate. [default: 0.002]")] = None,

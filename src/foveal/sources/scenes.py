@@ -151,7 +151,7 @@ def _tree(pen: _Pen, rng: np.random.Generator) -> None:
 
 @dataclass(frozen=True, slots=True)
 class _Kind:
-    """How a kind is drawn; its size as a share of the short side, and the heights it is found at as shares of the height."""
+    """How a kind is drawn; its size as a share of the short side, and its height in the picture as a share."""
 
     paint: Callable[[_Pen, np.random.Generator], None]
     size: tuple[float, float]
