@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-_N_SCENES, _N_NEW = 500, 5
+_N_SCENES, _N_NEW = 600, 5
 
 
 def demo(
