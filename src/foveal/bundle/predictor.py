@@ -81,11 +81,12 @@ class Predictor:
         """Answer for any number of pictures, in order and in constant memory; bad ones come back as `Refused`."""
         workers = threads.default_workers() if workers is None else workers
         prepared = threads.ordered_map(self._prepare, pictures, workers=workers, ahead=2 * batch_size)
-        while group := list(islice(prepared, batch_size)):
-            good = [one for one in group if isinstance(one, Prepared)]
-            answers = iter(self._answer(good) if good else [])
-            for one in group:
-                yield one if isinstance(one, Refused) else next(answers)
+        with runtime.keeping_memory():
+            while group := list(islice(prepared, batch_size)):
+                good = [one for one in group if isinstance(one, Prepared)]
+                answers = iter(self._answer(good) if good else [])
+                for one in group:
+                    yield one if isinstance(one, Refused) else next(answers)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the bundle: one .safetensors file."""

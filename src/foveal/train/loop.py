@@ -68,10 +68,11 @@ class Plan:
 
 def fit(state: FitState, plan: Plan, hooks: Hooks) -> None:
     """Train for all epochs, or until a hook sets `state.stop`."""
-    hooks("before_fit", state)
-    while state.epoch < state.n_epochs and state.stop is None:
-        epoch(state, plan, hooks)
-    hooks("after_fit", state)
+    with runtime.keeping_memory():
+        hooks("before_fit", state)
+        while state.epoch < state.n_epochs and state.stop is None:
+            epoch(state, plan, hooks)
+        hooks("after_fit", state)
 
 
 def epoch(state: FitState, plan: Plan, hooks: Hooks) -> None:
@@ -126,11 +127,12 @@ def evaluate(
     modes = [(module, module.training) for module in model.modules()]
     model.eval()
     outputs, targets = [], []
-    for batch in batches:
-        with runtime.autocast(precision, device):
-            output = model(batch.inputs)
-        outputs.append(output.float().cpu())
-        targets.append(batch.targets.cpu())
+    with runtime.keeping_memory():
+        for batch in batches:
+            with runtime.autocast(precision, device):
+                output = model(batch.inputs)
+            outputs.append(output.float().cpu())
+            targets.append(batch.targets.cpu())
     for module, training in modes:
         module.training = training
     if not outputs:

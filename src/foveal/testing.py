@@ -1,0 +1,50 @@
+"""Contract suites: what every implementation of a protocol must fulfil, foveal's own and yours.
+
+Each check raises `AssertionError` at the first law that does not hold.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from foveal.geometry.homography import Homography
+from foveal.tasks.base import Task
+from foveal.tasks.catalog import task_from_dict
+
+
+def check_task(task: Task[Any], labels: Sequence[Any]) -> None:
+    """Check a task with some labels that it should understand."""
+    targets = torch.stack([task.encode(label) for label in labels])
+    frame = Homography.unit_frame((90, 120))
+    moved = torch.stack([task.move(target, frame) for target in targets])
+    assert len(task.names) == task.n_outputs, "one name an output"
+    for label, target in zip(labels, targets, strict=True):
+        again = task.encode(task.label_of(target))
+        assert torch.equal(again.nan_to_num(-1e9), target.nan_to_num(-1e9)), f"encode undoes label_of for {label!r}"
+
+    generator = torch.Generator().manual_seed(0)
+    output = torch.randn(len(labels), task.n_outputs, generator=generator).requires_grad_()
+    loss = task.loss(output, moved)
+    assert loss.ndim == 0, "the loss is one number"
+    assert bool(loss.isfinite()), "the loss is finite"
+    torch.autograd.backward(loss)
+    assert output.grad is not None
+    assert bool(output.grad.isfinite().all()), "gradients are finite, also where a target is unknown"
+
+    prediction = task.activate(output.detach())
+    back = Homography.stack([frame.inverse] * len(labels))
+    answers = task.decode(prediction, back)
+    assert len(answers) == len(labels), "one answer a picture"
+    for name, metric in task.metrics().items():
+        assert np.isscalar(float(metric(output.detach(), moved))), f"{name} is a number"
+    for row, answer in zip(prediction, answers, strict=True):
+        assert set(task.names) <= set(task.to_row(row, answer)), "a row holds every output by name"
+    assert task.scores(prediction, answers, targets), "there are headline numbers"
+
+    rebuilt = task_from_dict(task.to_dict())
+    assert rebuilt.to_dict() == task.to_dict(), "a task survives to_dict and from_dict"
+    assert torch.equal(rebuilt.activate(output.detach()), prediction), "and answers alike"

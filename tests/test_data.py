@@ -1,0 +1,319 @@
+"""Data: tables are judged, splits are values, samples depend on seed, epoch and index alone."""
+
+import warnings
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from foveal.data.block import CategoryBlock, DataBlock, ImageBlock, MultiCategoryBlock, PointBlock
+from foveal.data.labels import ColReader, RegexLabeller, parent_label, using_attr
+from foveal.data.samples import Pipeline
+from foveal.data.splits import ColSplitter, IndexSplitter, MaskSplitter, RandomSplitter, check_split
+from foveal.errors import InputError, PictureError, TableError, UnknownNameError
+from foveal.geometry.fit import RandomResizedCrop, Resize
+from foveal.image.augment import Normalize, aug_transforms
+from foveal.listing import L, Path
+from foveal.rng import order_for
+from foveal.sources.folders import get_image_files
+from foveal.sources.scenes import KINDS, draw_scene
+from foveal.sources.table import TableColumns, read_frame, read_table
+from foveal.threads import ordered_map
+
+
+def scene_block(scenes, **changes):
+    plan = {
+        "blocks": (ImageBlock, MultiCategoryBlock),
+        "get_x": lambda r: scenes / "scenes" / r["fname"],
+        "get_y": ColReader("labels", label_delim=" "),
+        "splitter": ColSplitter(),
+        "item_tfms": RandomResizedCrop(48, min_scale=0.5),
+    }
+    return DataBlock(**(plan | changes))
+
+
+@pytest.fixture
+def frame(scenes):
+    return pd.read_csv(scenes / "scenes.csv", keep_default_na=False)
+
+
+# Sources
+
+
+def test_a_table_is_read_with_its_own_columns(scenes):
+    source = read_table(scenes / "scenes.csv", images=scenes / "scenes", columns=TableColumns(empty="none"))
+    assert source.task == "multi-label"
+    assert source.has_split
+    assert len(source.items) == 60
+    assert source.items[0].origin == "scenes.csv, row 2"
+    assert set(name for item in source.items for name in item.label) == set(KINDS)
+    points = read_table(scenes / "balloons.csv", images=scenes / "scenes", columns=TableColumns(points=("x", "y")))
+    assert points.task == "points"
+    assert points.items[0].label.shape == (1, 2)
+
+
+@pytest.mark.parametrize(
+    ("table", "columns", "message"),
+    [
+        ({"file": ["a.jpg"], "lables": ["x"]}, TableColumns(label="labels"), "Did you mean `lables`"),
+        ({"f": ["a.jpg"], "labels": ["x"]}, TableColumns(), "--image-column"),
+        ({"fname": ["a.jpg", "b.jpg"], "labels": ["x", None]}, TableColumns(), r"row 3: \(empty\)"),
+        ({"fname": ["a.jpg", "gone.jpg"], "labels": ["x", "y"]}, TableColumns(), "no such picture file"),
+        ({"fname": ["a.jpg"], "labels": ["x"], "is_valid": ["maybe"]}, TableColumns(), "row 2: 'maybe'"),
+        ({"fname": ["a.jpg"], "x": [1], "y": [None]}, TableColumns(points=("x", "y")), "only one of its coordinates"),
+        ({"fname": ["a.jpg"], "x": ["one"], "y": [2]}, TableColumns(points=("x", "y")), "must hold numbers"),
+        ({"fname": ["a.jpg"], "x": [1.0], "y": [np.inf]}, TableColumns(points=("x", "y")), "not finite"),
+    ],
+)
+def test_a_table_that_cannot_be_used_says_row_column_and_way_out(tmp_path, table, columns, message):
+    for name in ("a.jpg", "b.jpg"):
+        (tmp_path / name).touch()
+    with pytest.raises(TableError, match=message):
+        read_frame(pd.DataFrame(table), images=tmp_path, columns=columns)
+
+
+def test_all_findings_come_in_one_message(tmp_path):
+    (tmp_path / "a.jpg").touch()
+    frame = pd.DataFrame({"fname": ["a.jpg", "b.jpg"], "labels": [None, "y"], "is_valid": ["no", "perhaps"]})
+    with pytest.raises(TableError, match=r"(?s)no such picture.*is_valid.*no label"):
+        read_frame(frame, images=tmp_path)
+
+
+def test_labels_are_judged_one_or_several(tmp_path):
+    for name in "abcd":
+        (tmp_path / f"{name}.jpg").touch()
+    files = [f"{name}.jpg" for name in "abcd"]
+
+    def task(**columns):
+        return read_frame(pd.DataFrame({"fname": files, **columns}), images=tmp_path).task
+
+    assert task(breed=["x"] * 4, label=["red fox", "red fox", "wolf", "wolf"]) == "single-label"
+    assert task(label=["cat dog", "cat", "dog", "dog cat"]) == "multi-label"
+    assert task(labels=["a", "b", "c", "a"]) == "multi-label"
+
+
+def test_scenes_are_the_same_every_time():
+    first, again = draw_scene(3, 7), draw_scene(3, 7)
+    np.testing.assert_array_equal(np.asarray(first.picture), np.asarray(again.picture))
+    assert first.labels == again.labels
+
+
+def test_pictures_of_a_folder_come_sorted(scenes):
+    files = get_image_files(scenes)
+    assert files == sorted(files)
+    assert len(files) == 60
+    with pytest.raises(InputError, match="no folder"):
+        get_image_files(scenes / "nowhere")
+
+
+# Getters and splits
+
+
+def test_getters_find_labels():
+    assert using_attr(RegexLabeller(r"(.+)_\d+.jpg$"), "name")(Path("a/red_fox_12.jpg")) == "red_fox"
+    assert parent_label("x/cat/1.jpg") == "cat"
+    with pytest.raises(InputError, match="does not match 'odd.png'"):
+        RegexLabeller(r"(.+)_\d+.jpg$")("odd.png")
+
+
+def test_a_random_split_is_a_value_and_touches_no_global_state(golden):
+    before = torch.random.get_rng_state()
+    train, valid = RandomSplitter(seed=42)(range(20))
+    assert torch.equal(torch.random.get_rng_state(), before)
+    assert valid == golden["RandomSplitter_seed42_n20_valid"]
+    assert sorted(train + valid) == list(range(20))
+
+
+@pytest.mark.parametrize(
+    ("split", "message"),
+    [
+        (([0, 1], [1]), "both sides"),
+        (([0], []), "nothing for validation"),
+        (([0], [9]), "from 0 to 3"),
+        (([True, False], [False, True]), "MaskSplitter"),
+        (7, "two lists"),
+    ],
+)
+def test_a_wrong_split_is_named(split, message):
+    with pytest.raises(InputError, match=message):
+        check_split(split, 4)
+
+
+def test_masks_and_indices_split():
+    assert MaskSplitter([False, True, False])("abc") == ([0, 2], [1])
+    assert IndexSplitter([2])("abc") == ([0, 1], [2])
+
+
+# Blocks
+
+
+def test_beginners_mistakes_end_in_one_message(scenes, frame):
+    with pytest.raises(UnknownNameError, match="Did you mean `item_tfms`"):
+        DataBlock((ImageBlock, MultiCategoryBlock), item_tfm=Resize(8))
+    with pytest.raises(InputError, match="blocks="):
+        DataBlock((ImageBlock,))
+    with pytest.raises(InputError, match=r"Resize\(224\)"):
+        scene_block(scenes, item_tfms=None).dataloaders(frame)
+    with pytest.raises(InputError, match="Did you mean `Resize"):
+        scene_block(scenes, item_tfms=Resize)
+    with pytest.raises(InputError, match=r"scene_0000.jpg: .*list of names, got the text"):
+        scene_block(scenes, get_y=lambda r: r["labels"]).datasets(frame)
+    with pytest.raises(InputError, match="no column `lables`.*Did you mean `labels`"):
+        scene_block(scenes, get_y=lambda r: r["lables"]).datasets(frame)
+    with pytest.raises(InputError, match="`get_y` failed on this item with AttributeError"):
+        scene_block(scenes, get_y=lambda r: r["labels"].splitt()).datasets(frame)
+    with pytest.raises(InputError, match="no items"):
+        scene_block(scenes).datasets(frame[:0])
+
+
+def test_the_vocabulary_comes_from_training_and_unseen_labels_are_said(scenes, frame):
+    frame = frame.assign(labels=["a b"] * 59 + ["a new"], is_valid=[False] * 50 + [True] * 10)
+    with pytest.warns(UserWarning, match=r"`new` occurs in validation only \(1 item\)"):
+        datasets = scene_block(scenes).datasets(frame)
+    assert datasets.vocab == ("a", "b")
+    assert datasets.valid.targets[-1].tolist() == [1, 0]
+    assert scene_block(scenes, blocks=(ImageBlock, MultiCategoryBlock(vocab=["b", "a"]))).datasets(
+        frame[:55]
+    ).vocab == ("b", "a")
+
+
+def test_dataset_items_print_their_kind_and_batches_are_plain(scenes, frame):
+    datasets = scene_block(scenes).datasets(frame)
+    picture, target = datasets.train[0]
+    assert repr(picture).startswith("PILImage mode=RGB size=")
+    assert repr(target).startswith("TensorMultiCategory([")
+    assert type(target + 0) is torch.Tensor
+    inputs, targets = scene_block(scenes).dataloaders(frame, bs=4).one_batch()
+    assert type(inputs) is type(targets) is torch.Tensor
+    assert inputs.shape == (4, 3, 48, 48)
+
+
+def test_points_are_in_source_pixels_in_the_dataset_and_scaled_in_a_batch(scenes):
+    frame = pd.read_csv(scenes / "balloons.csv")
+    block = scene_block(scenes, blocks=(ImageBlock, PointBlock), get_y=lambda r: [r["x"], r["y"]], item_tfms=Resize(64))
+    dls = block.dataloaders(frame, bs=4)
+    _, target = dls.train.dataset[0]
+    assert repr(target).startswith("TensorPoint([[")
+    assert dls.one_batch()[1].abs().max() < 2
+
+
+# Samples and loaders
+
+
+def samples_of(loader, epoch):
+    return {
+        index: (batch.inputs[at].clone(), batch.targets[at].clone())
+        for batch in loader.batches(epoch=epoch)
+        for at, index in enumerate(batch.indices)
+    }
+
+
+def test_a_sample_is_the_same_for_any_number_of_threads_any_order_and_batch_size(scenes, frame):
+    block = scene_block(scenes, batch_tfms=aug_transforms())
+    reference = samples_of(block.dataloaders(frame, bs=8, workers=0, seed=5).train, epoch=3)
+    for workers, bs in ((1, 8), (3, 5), (4, 16)):
+        found = samples_of(block.dataloaders(frame, bs=bs, workers=workers, seed=5).train, epoch=3)
+        common = set(found) & set(reference)
+        assert len(common) > 25
+        assert all(torch.equal(found[i][0], reference[i][0]) for i in common)
+        assert all(torch.equal(found[i][1], reference[i][1]) for i in common)
+
+
+def test_epochs_and_seeds_draw_anew(scenes, frame):
+    loader = scene_block(scenes).dataloaders(frame, bs=8, seed=1).train
+    other = scene_block(scenes).dataloaders(frame, bs=8, seed=2).train
+    assert loader.order(0) != loader.order(1) != other.order(1)
+    first, second = samples_of(loader, 0), samples_of(loader, 1)
+    both = set(first) & set(second)
+    assert not any(torch.equal(first[i][0], second[i][0]) for i in both)
+
+
+def test_loading_touches_no_global_random_state(scenes, frame):
+    states = torch.random.get_rng_state(), np.random.get_state()[1].copy()
+    list(scene_block(scenes).dataloaders(frame, bs=8).train)
+    assert torch.equal(states[0], torch.random.get_rng_state())
+    np.testing.assert_array_equal(states[1], np.random.get_state()[1])
+
+
+def test_partial_batches(scenes, frame):
+    dls = scene_block(scenes).dataloaders(frame, bs=20)
+    assert [len(b) for b in dls.train.batches(epoch=0)] == [20, 20]  # 48 to train on
+    assert sum(len(b) for b in dls.valid.batches(epoch=0)) == dls.valid.n == 12
+    with pytest.warns(UserWarning, match="batches shrink to 48"):
+        dls = scene_block(scenes).dataloaders(frame, bs=100)
+    assert [len(b) for b in dls.train.batches(epoch=0)] == [48]
+
+
+def test_a_bad_picture_stops_with_its_name(scenes, frame, tmp_path):
+    (tmp_path / "bad.jpg").write_bytes(b"no picture")
+    block = scene_block(scenes, get_x=lambda _: tmp_path / "bad.jpg")
+    with pytest.raises(PictureError, match=r"bad.jpg: text, not a picture"):
+        block.dataloaders(frame, bs=4).one_batch()
+
+
+def test_transforms_are_sorted_by_kind_wherever_they_stand():
+    here = Pipeline.of([Resize(460)], [*aug_transforms(size=(24, 32), min_scale=0.75), Normalize.from_stats((0.5,) * 3, (0.5,) * 3)])
+    assert here.canvas_hw == (24, 32)
+    assert (len(here.fits), len(here.moves), len(here.tones)) == (2, 4, 2)
+    assert here.statistics.mean == (0.5, 0.5, 0.5)
+
+
+def test_validation_is_what_a_predictor_prepares(scenes, frame):
+    dls = scene_block(scenes).dataloaders(frame, bs=4)
+    preparation = dls.preparation(dls.valid.statistics)
+    batch = next(dls.valid.batches(epoch=0))
+    prepared = preparation.picture(dls.valid.dataset.pictures[0])
+    found = preparation.normalise(torch.from_numpy(prepared.pixels)[None])[0]
+    assert torch.equal(found, batch.inputs[0])
+
+
+def test_an_order_is_a_permutation():
+    assert sorted(order_for(1, 2, 50)) == list(range(50))
+
+
+def test_an_ordered_map_keeps_order_and_passes_errors_on():
+    assert list(ordered_map(lambda x: x * x, range(50), workers=4)) == [x * x for x in range(50)]
+    results = ordered_map(lambda x: 1 // (3 - x), range(9), workers=2)
+    assert [next(results), next(results), next(results)] == [0, 0, 1]
+    with pytest.raises(ZeroDivisionError, match="by zero"):
+        next(results)
+
+
+def test_an_ordered_map_stays_near_its_reader():
+    begun = []
+    results = ordered_map(lambda x: begun.append(x) or x, range(1000), workers=2, ahead=3)
+    next(results)
+    assert len(begun) <= 6
+    results.close()
+
+
+# Small types
+
+
+def test_lists_and_paths_print_like_the_book(tmp_path):
+    assert repr(L(range(12))) == "(#12) [0,1,2,3,4,5,6,7,8,9...]"
+    assert L("abc")[torch.tensor([0, 2])] == ["a", "c"]
+    assert L("abc")[[True, False, True]] == ["a", "c"]
+    folder = Path(tmp_path)
+    (folder / "x.jpg").touch()
+    assert folder.ls() == [folder / "x.jpg"]
+    Path.BASE_PATH = folder
+    try:
+        assert repr(folder.ls()) == "(#1) [Path('x.jpg')]"
+    finally:
+        Path.BASE_PATH = None
+
+
+def test_one_label_by_pattern_over_real_photographs(photographs):
+    block = DataBlock(
+        blocks=(ImageBlock, CategoryBlock),
+        get_items=get_image_files,
+        splitter=RandomSplitter(seed=42),
+        get_y=using_attr(RegexLabeller(r"(.+)_\d+.jpg$"), "name"),
+        item_tfms=Resize(64),
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        dls = block.dataloaders(photographs / "pets_mini" / "images")
+    assert len(dls.vocab) == 37
+    assert dls.train.n + dls.valid.n == 370

@@ -1,0 +1,145 @@
+"""One strict decoder: what is accepted comes out right, what is damaged is refused by name."""
+
+import io
+
+import numpy as np
+import pytest
+from foveal.errors import PictureError
+from foveal.geometry.homography import corners_of
+from foveal.image.decode import MAX_PIXELS, decode, open_picture
+from foveal.image.picture import PILImage
+from PIL import Image, ImageCms, ImageOps
+
+
+def photo(width=75, height=50):
+    y, x = np.mgrid[:height, :width]
+    return Image.fromarray(np.stack([x * 3, y * 4, (x + y) * 2], axis=2).astype(np.uint8))
+
+
+def encoded(image, kind, **options):
+    file = io.BytesIO()
+    image.save(file, kind, **options)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("kind", ["PNG", "BMP", "GIF", "TIFF", "WEBP", "PPM", "AVIF", "JPEG"])
+def test_every_format_comes_out_as_pillow_shows_it(kind):
+    lossless = {"WEBP": {"lossless": True}, "AVIF": {"quality": 100}, "JPEG": {"quality": 95}}.get(kind, {})
+    data = encoded(photo(), kind, **lossless)
+    expected = np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
+    difference = np.abs(decode(data).astype(int) - expected)
+    assert difference.max() <= (1 if kind == "JPEG" else 0)
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("scale", [1.0, 0.5, 0.25])
+def test_a_picture_stands_upright_and_its_map_says_where_everything_went(kind, orientation, scale):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    data = encoded(photo(75, 51), kind, exif=exif)
+    upright = np.asarray(ImageOps.exif_transpose(Image.open(io.BytesIO(data))).convert("RGB")).astype(float)
+    opened = open_picture(data)
+    assert opened.size_hw == upright.shape[:2]
+    decoded = opened.decode(scale)
+    corners = decoded.placement(corners_of(opened.size_hw))
+    # Sample both pictures at the same source places: they show the same colour.
+    places = np.random.default_rng(0).uniform(12, 38, (20, 2))
+    there = decoded.placement(places)
+    for (x, y), (u, v) in zip(places, there, strict=True):
+        expected, found = upright[int(y), int(x)], decoded.pixels[int(v), int(u)]
+        np.testing.assert_allclose(found, expected, atol=24 / scale / 2)
+    assert np.ptp(corners, axis=0) == pytest.approx(np.array(opened.size_hw[::-1]) * (scale if kind == "JPEG" else 1))
+
+
+@pytest.mark.parametrize("scale", [1.0, 0.4, 0.1])
+@pytest.mark.parametrize("progressive", [False, True])
+def test_a_truncated_jpeg_is_refused_at_every_scale(scale, progressive):
+    data = encoded(photo(300, 200), "JPEG", progressive=progressive)
+    for cut in (len(data) // 2, int(len(data) * 0.99), len(data) - 2):
+        with pytest.raises(PictureError, match=r"damaged|header"):
+            open_picture(data[:cut]).decode(scale)
+
+
+def test_a_truncated_or_changed_png_is_refused():
+    data = encoded(photo(), "PNG")
+    changed = bytearray(data)
+    changed[len(data) // 2] ^= 0xFF
+    for bad in (data[: len(data) // 2], bytes(changed)):
+        with pytest.raises(PictureError, match="damaged"):
+            decode(bad)
+
+
+def test_grey_palette_transparency_and_deep_pictures_become_rgb():
+    grey = photo().convert("L")
+    np.testing.assert_array_equal(decode(encoded(grey, "PNG"))[..., 0], np.asarray(grey))
+    clear = Image.new("RGBA", (4, 4), (0, 0, 0, 0))
+    assert (decode(encoded(clear, "PNG")) == 255).all()
+    deep = np.array([[0, 257 * 100, 65535]], dtype=np.uint16)
+    assert decode(encoded(Image.fromarray(deep), "PNG"))[0, :, 0].tolist() == [0, 100, 255]
+    one_bit = Image.fromarray(np.array([[0, 255]], dtype=np.uint8)).convert("1")
+    assert decode(encoded(one_bit, "PNG"))[0, :, 0].tolist() == [0, 255]
+    cmyk = decode(encoded(photo().convert("CMYK"), "JPEG", quality=98))
+    assert np.abs(cmyk.astype(int) - np.asarray(photo())).mean() < 6
+
+
+def test_colours_of_a_profile_become_srgb():
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB"))
+    plain = photo()
+    assert (decode(encoded(plain, "PNG", icc_profile=profile.tobytes())) == np.asarray(plain)).all()  # not for RGB
+    srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    np.testing.assert_array_equal(decode(encoded(plain, "PNG", icc_profile=srgb)), np.asarray(plain))
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"", "empty"),
+        (b"<!DOCTYPE html><html>", "HTML"),
+        (b"just text", "text, not a picture"),
+        (b"\x00\x01\x02\xff" * 30, "not a picture"),
+        (b"\xff\xd8\xff\xe0", "header is damaged"),
+    ],
+)
+def test_what_is_no_picture_is_named(tmp_path, content, reason):
+    file = tmp_path / "x.jpg"
+    file.write_bytes(content)
+    with pytest.raises(PictureError, match=reason) as caught:
+        decode(file)
+    assert caught.value.path == str(file)
+
+
+def test_paths_that_lead_nowhere_are_named(tmp_path):
+    (tmp_path / "folder.jpg").mkdir()
+    (tmp_path / "link.jpg").symlink_to(tmp_path / "gone")
+    for name, reason in (("none.jpg", "no such file"), ("folder.jpg", "folder"), ("link.jpg", "link")):
+        with pytest.raises(PictureError, match=reason):
+            decode(tmp_path / name)
+
+
+def test_a_bomb_is_refused_by_its_header():
+    jpeg = bytearray(encoded(photo(), "JPEG"))
+    at = jpeg.index(b"\xff\xc0")
+    jpeg[at + 5 : at + 9] = (65000).to_bytes(2) * 2
+    png = encoded(Image.new("1", (12000, 12000)), "PNG")
+    assert 12000 * 12000 > MAX_PIXELS
+    for data in (bytes(jpeg), png):
+        with pytest.raises(PictureError, match="limit"):
+            open_picture(data)
+
+
+def test_arrays_are_checked():
+    assert decode(np.zeros((3, 4), np.uint8)).shape == (3, 4, 3)
+    with pytest.raises(PictureError, match="uint8"):
+        decode(np.zeros((3, 4), np.float32))
+    with pytest.raises(PictureError, match="shape"):
+        decode(np.zeros((3, 4, 2), np.uint8))
+    with pytest.raises(PictureError, match="expected a path"):
+        decode(3)
+
+
+def test_a_picture_prints_its_kind():
+    picture = PILImage.create(photo(40, 30))
+    assert repr(picture) == "PILImage mode=RGB size=40x30"
+    assert picture.shape == (30, 40)
+    assert picture.to_thumb(20).size == (20, 15)

@@ -1,0 +1,157 @@
+"""Laws of the geometry: maps compose and undo, pixels and points go the same way."""
+
+import math
+
+import cv2
+import numpy as np
+import pytest
+from foveal.errors import InputError, UnknownNameError
+from foveal.geometry.fit import RandomResizedCrop, Resize
+from foveal.geometry.homography import Homography, corners_of
+from foveal.geometry.moves import Dihedral, Flip, Move, Rotate, Shift, Warp, Zoom
+from foveal.geometry.warp import warp
+from foveal.rng import generator_for
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+AFFINE = [Flip(p=1), Flip(p=1, vertical=True), Dihedral(), Rotate(30, p=1), Zoom(0.8, 1.3, p=1), Shift(0.1, p=1)]
+SIZE = st.tuples(st.integers(40, 400), st.integers(40, 400))
+SEED = st.integers(0, 2**63)
+
+
+def test_a_matrix_moves_points_as_written():
+    assert Homography.translation(3, -2)([[1, 1]]).tolist() == [[4, -1]]
+    assert Homography.scaling(2, 3)([[1, 1]]).tolist() == [[2, 3]]
+    np.testing.assert_allclose(Homography.rotation(90)([[1, 0]]), [[0, 1]], atol=1e-12)
+    np.testing.assert_allclose(Flip(p=1)((20, 100), generator_for(0))([[30, 5]]), [[70, 5]], atol=1e-12)
+
+
+@given(SIZE, SEED, st.permutations([*AFFINE, Warp(0.4, p=1)]))
+def test_inverse_undoes_any_chain(size_hw, seed, moves):
+    rng = generator_for(seed)
+    chain = Homography().then(*(move(size_hw, rng) for move in moves))
+    points = rng.random((9, 2)) * size_hw[::-1]
+    np.testing.assert_allclose(chain.inverse(chain(points)), points, atol=1e-3)
+
+
+@given(SIZE, SEED)
+def test_a_stack_moves_each_batch_by_its_own_map(size_hw, seed):
+    rng = generator_for(seed)
+    maps = [Warp(p=1)(size_hw, rng) for _ in range(4)]
+    points = rng.random((4, 3, 2)) * 50
+    stacked = Homography.stack(maps)(points)
+    for one, before, after in zip(maps, points, stacked, strict=True):
+        np.testing.assert_allclose(one(before), after)
+
+
+def test_missing_points_stay_missing_and_leave_others_alone():
+    moved = Homography.rotation(10)([[math.nan, math.nan], [1.0, 2.0]])
+    assert np.isnan(moved[0]).all()
+    assert np.isfinite(moved[1]).all()
+
+
+def test_only_mirrors_mirror():
+    rng = generator_for(0)
+    assert Flip(p=1)((10, 20), rng).mirrors
+    assert not Rotate(180, p=1)((10, 20), rng).mirrors
+    assert {bool(Dihedral()((10, 10), generator_for(i)).mirrors) for i in range(30)} == {True, False}
+
+
+def test_dihedral_draws_all_eight():
+    seen = {tuple(Dihedral()((4, 4), generator_for(i))(corners_of((4, 4))).ravel()) for i in range(200)}
+    assert len(seen) == 8
+
+
+@pytest.mark.parametrize("move", [*AFFINE, Warp()])
+def test_a_move_draws_as_many_values_whatever_it_decides(move):
+    assert isinstance(move, Move)
+    rest = {p: generator_for(5) for p in (0.0, 1.0)}
+    for p, rng in rest.items():
+        type(move)(p=p)((30, 40), rng)
+    assert rest[0.0].random() == rest[1.0].random()
+
+
+@given(SIZE, st.sampled_from(["crop", "pad", "squish"]), SEED)
+def test_resize_shows_what_its_method_says(size_hw, method, seed):
+    height, width = size_hw
+    for rng in (None, generator_for(seed)):
+        fit = Resize((64, 96), method)
+        corners = fit(size_hw, rng)(corners_of(size_hw))
+        (left, top), (right, bottom) = corners[0], corners[2]
+        shown_w, shown_h = right - left, bottom - top
+        if method == "squish":
+            np.testing.assert_allclose([left, top, right, bottom], [0, 0, 96, 64], atol=1e-9)
+            continue
+        assert shown_w / width == pytest.approx(shown_h / height)
+        slack = (96 - shown_w, 64 - shown_h)
+        assert min(map(abs, slack)) < 1e-9
+        assert (max(slack) <= 1e-9) if method == "crop" else (min(slack) >= -1e-9)
+        if rng is None:
+            assert left + right == pytest.approx(96)
+            assert top + bottom == pytest.approx(64)
+
+
+@given(SIZE, SEED)
+def test_a_random_crop_lies_inside_and_has_its_area_and_aspect(size_hw, seed):
+    height, width = size_hw
+    fit = RandomResizedCrop((50, 80), min_scale=0.3)
+    part = fit(size_hw, generator_for(seed)).inverse(corners_of((50, 80)))
+    (left, top), (right, bottom) = part[0], part[2]
+    assert left >= -1e-6
+    assert top >= -1e-6
+    assert right <= width + 1e-6
+    assert bottom <= height + 1e-6
+    share = (right - left) * (bottom - top) / (height * width)
+    aspect = (right - left) / (bottom - top) / (80 / 50)
+    fallen_back = aspect == pytest.approx(1, abs=1e-6)
+    assert fallen_back or (0.3 <= share + 1e-9 and 3 / 4 <= aspect + 1e-9 and aspect <= 4 / 3 + 1e-9)
+
+
+def blob(size_hw, centre_xy, sigma=5.0):
+    height, width = size_hw
+    y, x = np.mgrid[:height, :width] + 0.5
+    values = 230 * np.exp(-((x - centre_xy[0]) ** 2 + (y - centre_xy[1]) ** 2) / (2 * sigma**2))
+    return np.repeat(np.round(values).astype(np.uint8)[..., None], 3, axis=2)
+
+
+def centroid(pixels):
+    values = pixels[..., 0].astype(float)
+    y, x = np.mgrid[: values.shape[0], : values.shape[1]] + 0.5
+    return np.array([(values * x).sum(), (values * y).sum()]) / values.sum()
+
+
+@settings(max_examples=60, deadline=None)
+@given(SEED, st.lists(st.sampled_from(AFFINE), max_size=3), st.floats(0.35, 1.6))
+def test_a_drawn_blob_and_its_point_agree_after_any_affine_chain(seed, moves, scale):
+    rng = generator_for(seed)
+    size_hw, canvas_hw = (200, 240), (round(200 * scale), round(240 * scale))
+    centre = rng.uniform(90, 110, 2)
+    placement = Resize(canvas_hw, "squish")(size_hw).then(*(move(canvas_hw, rng) for move in moves))
+    expected = placement([centre])[0]
+    if not (0.2 < expected[0] / canvas_hw[1] < 0.8 and 0.2 < expected[1] / canvas_hw[0] < 0.8):
+        return
+    picture = blob(size_hw, centre)
+    offset = centroid(picture) - centre
+    found = centroid(warp(picture, placement, canvas_hw))
+    np.testing.assert_allclose(found, expected + offset * scale, atol=0.05)
+
+
+def test_an_identity_and_a_whole_pixel_shift_copy_pixels():
+    picture = np.random.default_rng(0).integers(0, 255, (30, 40, 3), dtype=np.uint8)
+    np.testing.assert_array_equal(warp(picture, Homography(), (30, 40)), picture)
+    np.testing.assert_array_equal(warp(picture, Homography.translation(-3, -5), (10, 12)), picture[5:15, 3:15])
+
+
+def test_what_lies_beyond_the_border_is_reflected():
+    picture = np.arange(5 * 6 * 3, dtype=np.uint8).reshape(5, 6, 3)
+    shown = warp(picture, Homography.translation(2, 1), (7, 10))
+    np.testing.assert_array_equal(shown, cv2.copyMakeBorder(picture, 1, 1, 2, 2, cv2.BORDER_REFLECT))
+
+
+def test_wrong_arguments_are_named():
+    with pytest.raises(UnknownNameError, match="Did you mean `crop`"):
+        Resize(10, "crops")
+    with pytest.raises(InputError, match="min_scale"):
+        RandomResizedCrop(10, min_scale=0)
+    with pytest.raises(InputError, match="probability"):
+        Flip(p=2)

@@ -1,0 +1,203 @@
+"""The whole way: a table goes in, a trained model that can be asked comes out, in Python and on the command line."""
+
+import csv
+import json
+import subprocess
+import sys
+import tomllib
+
+import numpy as np
+import pytest
+import torch
+from foveal.vision.all import *
+from PIL import Image
+
+
+def foveal(*arguments, code=0, cwd=None):
+    command = [sys.executable, "-W", "error", "-m", "foveal", *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=cwd)
+    assert done.returncode == code, done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+    return done
+
+
+QUICK = ("--size", "64", "--epochs", "1", "--batch-size", "16", "--lr", "5e-3")
+
+
+@pytest.fixture(scope="module")
+def run(scenes, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("run") / "out"
+    table = scenes / "scenes.csv"
+    done = foveal("train", table, "--images", scenes / "scenes", "--empty", "none", *QUICK, "--out", folder)
+    return folder, done.stdout
+
+
+def rows_of(path):
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_a_run_fills_its_folder(run):
+    folder, printed = run
+    assert {path.name for path in folder.iterdir()} == {
+        "run.toml",
+        "history.jsonl",
+        "summary.json",
+        "predictions.csv",
+        "model.safetensors",
+        "samples.png",
+    }
+    summary = json.loads((folder / "summary.json").read_text())
+    assert (summary["task"], summary["n_train"], summary["n_valid"], summary["n_outputs"]) == ("multi-label", 48, 12, 8)
+    history = [json.loads(line) for line in (folder / "history.jsonl").read_text().splitlines()]
+    assert [entry["epoch"] for entry in history] == [0, 0]
+    assert "epoch  train_loss  valid_loss  mean_average_precision" in printed
+    assert Image.open(folder / "samples.png").size[0] > 400
+
+
+def test_a_fresh_process_gives_the_numbers_of_the_run(run, scenes, tmp_path):
+    folder, _ = run
+    stored = rows_of(folder / "predictions.csv")
+    files = [scenes / "scenes" / row["fname"] for row in stored]
+    for name in ("again.csv", "again.jsonl", "again.parquet"):
+        foveal("predict", folder / "model.safetensors", *files, "--out", tmp_path / name, "--batch-size", "5")
+    again = {
+        "csv": rows_of(tmp_path / "again.csv"),
+        "jsonl": [json.loads(line) for line in (tmp_path / "again.jsonl").read_text().splitlines()],
+        "parquet": pd.read_parquet(tmp_path / "again.parquet").to_dict("records"),
+    }
+    for rows in again.values():
+        for before, after in zip(stored, rows, strict=True):
+            assert before["predicted"] == after["predicted"]
+            for name in set(before) - {"fname", "predicted"}:
+                assert float(after[name]) == pytest.approx(float(before[name]), abs=1e-5)
+
+
+def test_evaluate_gives_the_scores_of_the_run(run, scenes):
+    folder, _ = run
+    arguments = (scenes / "scenes.csv", "--images", scenes / "scenes", "--empty", "none")
+    found = json.loads(foveal("evaluate", folder / "model.safetensors", *arguments).stdout)
+    stored = json.loads((folder / "summary.json").read_text())["metrics"]
+    assert found["n"] == 12
+    assert found["metrics"]["mean_average_precision"] == pytest.approx(stored["mean_average_precision"], abs=1e-6)
+
+
+def test_a_run_repeats_from_its_settings(run, tmp_path):
+    folder, _ = run
+    assert tomllib.loads((folder / "run.toml").read_text())["batch_size"] == 16
+    foveal("train", folder / "run.toml", "--out", tmp_path / "again", cwd=tmp_path)
+    first, again = (rows_of(place / "predictions.csv") for place in (folder, tmp_path / "again"))
+    for before, after in zip(first, again, strict=True):
+        assert float(after["tree"]) == pytest.approx(float(before["tree"]), abs=1e-5)
+
+
+def test_bad_pictures_are_named_and_the_rest_is_answered(run, scenes, tmp_path):
+    folder, _ = run
+    (tmp_path / "bad.jpg").write_bytes(b"")
+    good = scenes / "scenes" / "scene_0001.jpg"
+    done = foveal("predict", folder / "model.safetensors", good, tmp_path / "bad.jpg", code=1)
+    assert done.stdout.startswith(f"{good}: ")
+    assert f"refused: {tmp_path / 'bad.jpg'}: the file is empty" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--label-column", "lables"], "no column `lables`. Did you mean `labels`"),
+        (["--epochs", "0"], "--epochs 0"),
+        (["--size", "big"], "128 or 240x320"),
+        (["--task", "multi_label"], "Did you mean `multi-label`"),
+        (["--arch", "resnet-18"], "Did you mean `resnet18`"),
+        (["--precision", "fp8"], "Did you mean `fp"),
+        (["--images", "nowhere"], "no folder `nowhere`"),
+        (["--empty", "error"], "say --empty none"),
+        (["--points", "x,yy"], "no column `x`"),
+    ],
+)
+def test_wrong_input_ends_with_one_message_and_nothing_written(scenes, tmp_path, arguments, message):
+    given = {"--images": scenes / "scenes", "--empty": "none", "--out": tmp_path / "out"}
+    given |= dict(zip(arguments[::2], arguments[1::2], strict=True))
+    done = foveal("train", scenes / "scenes.csv", *(part for pair in given.items() for part in pair), code=2)
+    assert message in done.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_in_use_is_left_alone(scenes, tmp_path):
+    (tmp_path / "mine.txt").touch()
+    done = foveal("train", scenes / "scenes.csv", "--out", tmp_path, code=2)
+    assert "exists already" in done.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
+
+
+def test_points_are_trained_and_judged_in_source_pixels(scenes, tmp_path):
+    arguments = ("--points", "x,y", "--images", scenes / "scenes", *QUICK, "--out", tmp_path / "run")
+    foveal("train", scenes / "balloons.csv", *arguments)
+    scores = json.loads((tmp_path / "run" / "summary.json").read_text())["metrics"]
+    assert 0 < scores["median_error_pixels"] < 300
+    assert 0 < scores["mean_point_median_error_pixels"] < 150
+    truth = pd.read_csv(scenes / "balloons.csv").query("is_valid")
+    found = pd.read_csv(tmp_path / "run" / "predictions.csv")
+    distance = np.hypot(found["x"].to_numpy() - truth["x"], found["y"].to_numpy() - truth["y"])
+    assert np.median(distance) == pytest.approx(scores["median_error_pixels"], rel=1e-6)
+
+
+def test_the_books_cells(scenes, tmp_path):
+    path = Path(scenes)
+    df = pd.read_csv(path / "scenes.csv", keep_default_na=False)
+
+    def get_x(r):
+        return path / "scenes" / r["fname"]
+
+    def get_y(r):
+        return [name for name in r["labels"].split(" ") if name]
+
+    def splitter(df):
+        train = df.index[~df["is_valid"]].tolist()
+        valid = df.index[df["is_valid"]].tolist()
+        return train, valid
+
+    dblock = DataBlock(
+        blocks=(ImageBlock, MultiCategoryBlock),
+        splitter=splitter,
+        get_x=get_x,
+        get_y=get_y,
+        item_tfms=RandomResizedCrop(64, min_scale=0.35),
+    )
+    dls = dblock.dataloaders(df, bs=16)
+    learn = vision_learner(dls, "tf_efficientnet_lite0", metrics=partial(accuracy_multi, thresh=0.2))
+    learn.fine_tune(1, base_lr=3e-3, freeze_epochs=1)
+    loss, value = learn.validate()
+    learn.metrics = partial(accuracy_multi, thresh=0.9)
+    again, other = learn.validate()
+    assert loss == again
+    assert value != other
+    preds, targs = learn.get_preds()
+    assert preds.shape == targs.shape == (dls.valid.n, 8)
+    assert 0 <= preds.min() <= preds.max() <= 1
+    answer = learn.predict(get_x(df.iloc[0]))
+    exported = learn.export(tmp_path / "model.safetensors")
+    assert torch.equal(load_learner(exported).predict(get_x(df.iloc[0])).values, answer.values)
+    onwards = vision_learner(dls, str(exported))
+    torch.testing.assert_close(onwards.get_preds()[0], preds)
+    learn.show_results(max_n=2)
+    plt.close("all")
+
+
+def test_the_same_seed_trains_the_same_model(scenes):
+    df = pd.read_csv(scenes / "scenes.csv", keep_default_na=False)
+
+    def train():
+        block = DataBlock(
+            (ImageBlock, MultiCategoryBlock),
+            get_x=ColReader("fname", pref=scenes / "scenes"),
+            get_y=ColReader("labels", label_delim=" "),
+            splitter=ColSplitter(),
+            item_tfms=Resize(32),
+            batch_tfms=aug_transforms(),
+        )
+        torch.manual_seed(1)
+        learn = vision_learner(block.dataloaders(df, bs=16, seed=1), "resnet18", pretrained=False, seed=1)
+        learn.fit(1)
+        return learn.get_preds()[0]
+
+    torch.testing.assert_close(train(), train(), atol=1e-6, rtol=0)
