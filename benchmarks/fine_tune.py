@@ -6,7 +6,7 @@ Times whole processes (import, reading, training, predicting) and `fine_tune` al
 """
 
 import argparse
-import datetime
+import datetime as dt
 import json
 import platform
 import statistics
@@ -70,7 +70,7 @@ def main():
     pairs = list(zip(rows["foveal"], rows["fastai"], strict=True))
     commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
     result = {
-        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
+        "date": dt.datetime.now(dt.UTC).date().isoformat(),
         "commit": commit.stdout.strip(),
         "processor": processor(),
         "python": platform.python_version(),

@@ -5,6 +5,7 @@ import os
 from pathlib import Path
 
 import pytest
+
 from foveal.sources.scenes import write_scenes
 
 DATA = Path(os.environ.get("FOVEAL_TEST_DATA", Path(__file__).parents[2] / "shared" / "data"))

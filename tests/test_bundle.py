@@ -8,6 +8,10 @@ import sys
 import numpy as np
 import pytest
 import torch
+from PIL import Image
+from safetensors import safe_open
+from safetensors.torch import save_file
+
 from foveal.bundle.predictor import Prediction, Predictor, Refused, load_learner
 from foveal.errors import InputError, ModelFileError
 from foveal.image.prepare import IMAGENET, Preparation
@@ -15,9 +19,6 @@ from foveal.models.vision import ModelSpec, build_model
 from foveal.tasks.multi_label import MultiLabel
 from foveal.tasks.points import Points
 from foveal.tasks.vocab import Vocab
-from PIL import Image
-from safetensors import safe_open
-from safetensors.torch import save_file
 
 
 def predictor(task, **spec):
@@ -58,8 +59,9 @@ def test_a_picture_gets_one_answer_however_it_comes(bundle, picture, tmp_path):
 
 def test_points_come_back_in_the_pixels_of_the_picture_given(picture):
     model = predictor(Points(1))
-    small, large = model.predict(picture), model.predict(np.kron(picture, np.ones((4, 4, 1), np.uint8)))
-    np.testing.assert_allclose(np.array(large.label), np.array(small.label) * 4, atol=2)
+    smooth = np.asarray(Image.fromarray(picture).resize((320, 240), Image.Resampling.BICUBIC))
+    small = np.asarray(Image.fromarray(smooth).reduce(4))
+    np.testing.assert_allclose(model.predict(smooth).label, np.array(model.predict(small).label) * 4, atol=3)
 
 
 def test_bad_pictures_come_back_named_among_the_others(bundle, picture, tmp_path):
@@ -92,7 +94,7 @@ def test_changed_bytes_are_noticed(bundle, tmp_path):
         file.write_bytes(changed)
         try:
             loaded = load_learner(file)
-        except ModelFileError:
+        except InputError:
             continue
         with safe_open(bundle, "pt") as stored:  # a byte of the descriptions, then: no weight has changed
             for name, tensor in loaded.model.state_dict().items():

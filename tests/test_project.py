@@ -6,9 +6,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 import foveal
 import foveal.vision.all as star
-import pytest
 
 ROOT = Path(__file__).parents[1]
 SOURCES = sorted((ROOT / "src").rglob("*.py"))
@@ -80,22 +81,21 @@ def test_rooms_modules_and_functions_stay_small():
 
 
 def test_nothing_that_runs_code_is_loaded():
-    forbidden = re.compile(r"\b(?:import pickle|from pickle|yaml\.load|eval\(|exec\(|shell=True|weights_only=False)")
+    forbidden = re.compile(
+        r"import pickle|from pickle|yaml\.load|(?<![.\w])(?:eval|exec)\(|shell=True|weights_only=False|torchvision\.io|cv2\.im(?:read|decode)"
+    )
     for path in SOURCES:
         text = path.read_text()
-        for found in forbidden.finditer(text):
-            line = text[: found.start()].rsplit("\n", 1)[-1]
-            assert line.endswith("model."), f"{path.name}: {found.group()}"
+        assert not forbidden.search(text), path.name
         for call in re.findall(r"torch\.load\([^)]*\)", text):
             assert "weights_only=True" in call
-        assert "torchvision.io" not in text
-        assert "cv2.imread" not in text
-        assert "cv2.imdecode" not in text
 
 
 def test_the_project_names_no_registry_and_no_machine():
     tracked = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=False).stdout.split()
-    hosts = re.compile("|".join(("pypi" + r"\.org", "files.python" + "hosted", "npm" + "js", "--index-" + "url", "/work" + "/")))
+    hosts = re.compile(
+        "|".join(("pypi" + r"\.org", "files.python" + "hosted", "npm" + "js", "--index-" + "url", "/work" + "/"))
+    )
     for name in tracked:
         path = ROOT / name
         if path.suffix in {".png", ".jpg"} or not path.is_file():

@@ -5,6 +5,10 @@ import math
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from sklearn.metrics import average_precision_score
+
 from foveal import losses, metrics
 from foveal.errors import InputError, UnknownNameError
 from foveal.geometry.homography import Homography
@@ -13,9 +17,6 @@ from foveal.tasks.points import Points
 from foveal.tasks.single_label import SingleLabel
 from foveal.tasks.vocab import Vocab
 from foveal.testing import check_task
-from hypothesis import given
-from hypothesis import strategies as st
-from sklearn.metrics import average_precision_score
 
 VOCAB = Vocab(("ant", "bee", "cat dog"))
 
@@ -77,7 +78,7 @@ def test_average_precision_agrees_with_scikit_learn(data):
     n = data.draw(st.integers(1, 40))
     truth = data.draw(st.lists(st.integers(0, 1), min_size=n, max_size=n))
     score = data.draw(st.lists(st.sampled_from([0.0, 0.1, 0.25, 0.5, 0.9]) | st.floats(0, 1), min_size=n, max_size=n))
-    found = metrics.average_precision(torch.tensor([score]).double().T, torch.tensor([truth]).float().T)
+    found = metrics.average_precision(torch.tensor([score], dtype=torch.float64).T, torch.tensor([truth]).float().T)
     if sum(truth) == 0:
         assert found.isnan().all()
     else:

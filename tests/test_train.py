@@ -1,9 +1,12 @@
 """Training: the golden schedules, the loop and its hooks."""
 
+import itertools
 import math
 
 import pytest
 import torch
+from torch import nn
+
 from foveal import runtime
 from foveal.errors import InputError, TrainingError, UnknownNameError
 from foveal.train import loop
@@ -12,7 +15,6 @@ from foveal.train.hooks import EVENTS, Hooks
 from foveal.train.optim import adamw, follow
 from foveal.train.schedule import constant, flat_cosine, one_cycle, rates_of
 from foveal.train.state import FitState, SmoothLoss
-from torch import nn
 
 
 def sequence(schedule, n=12):
@@ -33,7 +35,7 @@ def test_one_cycle_is_the_books_to_the_digit(golden):
 def test_flat_cosine_is_flat_then_falls():
     lrs, moms = sequence(flat_cosine(), 100)
     assert lrs[:76] == [1.0] * 76
-    assert all(a > b for a, b in zip(lrs[75:], lrs[76:], strict=False))
+    assert all(a > b for a, b in itertools.pairwise(lrs[75:]))
     assert moms == [None] * 100
     with pytest.raises(InputError, match="pct_start"):
         one_cycle(pct_start=0)

@@ -5,20 +5,38 @@ import json
 import subprocess
 import sys
 import tomllib
+import warnings
 
 import numpy as np
 import pytest
 import torch
-from foveal.vision.all import *
 from PIL import Image
 
+from foveal.cli import main
+from foveal.vision.all import *
 
-def foveal(*arguments, code=0, cwd=None):
+
+def in_a_fresh_process(*arguments, cwd=None):
     command = [sys.executable, "-W", "error", "-m", "foveal", *map(str, arguments)]
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=cwd)
-    assert done.returncode == code, done.stdout + done.stderr
-    assert "Traceback" not in done.stderr
-    return done
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.fixture
+def foveal(monkeypatch, capsys):
+    """The command in this process: returns what it printed."""
+
+    def call(*arguments, code=0):
+        monkeypatch.setattr(sys, "argv", ["foveal", *map(str, arguments)])
+        monkeypatch.setattr("warnings.showwarning", warnings.showwarning)
+        with pytest.raises(SystemExit) as stopped:
+            main.run()
+        printed = capsys.readouterr()
+        assert (stopped.value.code or 0) == code, printed
+        return printed
+
+    return call
 
 
 QUICK = ("--size", "64", "--epochs", "1", "--batch-size", "16", "--lr", "5e-3")
@@ -28,8 +46,8 @@ QUICK = ("--size", "64", "--epochs", "1", "--batch-size", "16", "--lr", "5e-3")
 def run(scenes, tmp_path_factory):
     folder = tmp_path_factory.mktemp("run") / "out"
     table = scenes / "scenes.csv"
-    done = foveal("train", table, "--images", scenes / "scenes", "--empty", "none", *QUICK, "--out", folder)
-    return folder, done.stdout
+    arguments = ("--images", scenes / "scenes", "--empty", "none", *QUICK, "--out", folder)
+    return folder, in_a_fresh_process("train", table, *arguments)
 
 
 def rows_of(path):
@@ -52,15 +70,16 @@ def test_a_run_fills_its_folder(run):
     history = [json.loads(line) for line in (folder / "history.jsonl").read_text().splitlines()]
     assert [entry["epoch"] for entry in history] == [0, 0]
     assert "epoch  train_loss  valid_loss  mean_average_precision" in printed
-    assert Image.open(folder / "samples.png").size[0] > 400
+    with Image.open(folder / "samples.png") as sheet:
+        assert sheet.width > 400
 
 
-def test_a_fresh_process_gives_the_numbers_of_the_run(run, scenes, tmp_path):
+def test_a_fresh_process_gives_the_numbers_of_the_run(run, scenes, tmp_path, foveal):
     folder, _ = run
     stored = rows_of(folder / "predictions.csv")
     files = [scenes / "scenes" / row["fname"] for row in stored]
-    for name in ("again.csv", "again.jsonl", "again.parquet"):
-        foveal("predict", folder / "model.safetensors", *files, "--out", tmp_path / name, "--batch-size", "5")
+    for name, command in (("again.csv", in_a_fresh_process), ("again.jsonl", foveal), ("again.parquet", foveal)):
+        command("predict", folder / "model.safetensors", *files, "--out", tmp_path / name, "--batch-size", "5")
     again = {
         "csv": rows_of(tmp_path / "again.csv"),
         "jsonl": [json.loads(line) for line in (tmp_path / "again.jsonl").read_text().splitlines()],
@@ -73,31 +92,32 @@ def test_a_fresh_process_gives_the_numbers_of_the_run(run, scenes, tmp_path):
                 assert float(after[name]) == pytest.approx(float(before[name]), abs=1e-5)
 
 
-def test_evaluate_gives_the_scores_of_the_run(run, scenes):
+def test_evaluate_gives_the_scores_of_the_run(run, scenes, foveal):
     folder, _ = run
     arguments = (scenes / "scenes.csv", "--images", scenes / "scenes", "--empty", "none")
-    found = json.loads(foveal("evaluate", folder / "model.safetensors", *arguments).stdout)
+    found = json.loads(foveal("evaluate", folder / "model.safetensors", *arguments).out)
     stored = json.loads((folder / "summary.json").read_text())["metrics"]
     assert found["n"] == 12
     assert found["metrics"]["mean_average_precision"] == pytest.approx(stored["mean_average_precision"], abs=1e-6)
 
 
-def test_a_run_repeats_from_its_settings(run, tmp_path):
+def test_a_run_repeats_from_its_settings(run, tmp_path, foveal, monkeypatch):
     folder, _ = run
     assert tomllib.loads((folder / "run.toml").read_text())["batch_size"] == 16
-    foveal("train", folder / "run.toml", "--out", tmp_path / "again", cwd=tmp_path)
+    monkeypatch.chdir(tmp_path)
+    foveal("train", folder / "run.toml", "--out", tmp_path / "again")
     first, again = (rows_of(place / "predictions.csv") for place in (folder, tmp_path / "again"))
     for before, after in zip(first, again, strict=True):
         assert float(after["tree"]) == pytest.approx(float(before["tree"]), abs=1e-5)
 
 
-def test_bad_pictures_are_named_and_the_rest_is_answered(run, scenes, tmp_path):
+def test_bad_pictures_are_named_and_the_rest_is_answered(run, scenes, tmp_path, foveal):
     folder, _ = run
     (tmp_path / "bad.jpg").write_bytes(b"")
     good = scenes / "scenes" / "scene_0001.jpg"
     done = foveal("predict", folder / "model.safetensors", good, tmp_path / "bad.jpg", code=1)
-    assert done.stdout.startswith(f"{good}: ")
-    assert f"refused: {tmp_path / 'bad.jpg'}: the file is empty" in done.stderr
+    assert done.out.startswith(f"{good}: ")
+    assert f"refused: {tmp_path / 'bad.jpg'}: the file is empty" in done.err
 
 
 @pytest.mark.parametrize(
@@ -114,24 +134,24 @@ def test_bad_pictures_are_named_and_the_rest_is_answered(run, scenes, tmp_path):
         (["--points", "x,yy"], "no column `x`"),
     ],
 )
-def test_wrong_input_ends_with_one_message_and_nothing_written(scenes, tmp_path, arguments, message):
-    given = {"--images": scenes / "scenes", "--empty": "none", "--out": tmp_path / "out"}
+def test_wrong_input_ends_with_one_message_and_nothing_written(scenes, tmp_path, foveal, arguments, message):
+    given = {"--batch-size": 16, "--images": scenes / "scenes", "--empty": "none", "--out": tmp_path / "out"}
     given |= dict(zip(arguments[::2], arguments[1::2], strict=True))
     done = foveal("train", scenes / "scenes.csv", *(part for pair in given.items() for part in pair), code=2)
-    assert message in done.stderr
+    assert message in done.err
     assert not (tmp_path / "out").exists()
 
 
-def test_a_folder_in_use_is_left_alone(scenes, tmp_path):
+def test_a_folder_in_use_is_left_alone(scenes, tmp_path, foveal):
     (tmp_path / "mine.txt").touch()
     done = foveal("train", scenes / "scenes.csv", "--out", tmp_path, code=2)
-    assert "exists already" in done.stderr
+    assert "exists already" in done.err
     assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
 
 
-def test_points_are_trained_and_judged_in_source_pixels(scenes, tmp_path):
+def test_points_are_trained_and_judged_in_source_pixels(scenes, tmp_path, foveal):
     arguments = ("--points", "x,y", "--images", scenes / "scenes", *QUICK, "--out", tmp_path / "run")
-    foveal("train", scenes / "balloons.csv", *arguments)
+    foveal("train", scenes / "balloons.csv", *arguments, "--batch-size", "4")
     scores = json.loads((tmp_path / "run" / "summary.json").read_text())["metrics"]
     assert 0 < scores["median_error_pixels"] < 300
     assert 0 < scores["mean_point_median_error_pixels"] < 150

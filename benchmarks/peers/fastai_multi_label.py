@@ -95,6 +95,7 @@ with learn.no_bar():
     learn.fine_tune(args.epochs, args.lr, freeze_epochs=args.freeze_epochs)
     fine_tune_seconds = time.perf_counter() - trained
     preds, targs = learn.get_preds()
+    valid_loss = learn.validate()[0]
 classes = {}
 for i, name in enumerate(dls.vocab):
     positives = int(targs[:, i].sum())
@@ -106,7 +107,7 @@ print(
         {
             "seconds": time.perf_counter() - began,
             "fine_tune_seconds": fine_tune_seconds,
-            "valid_loss": float(learn.recorder.values[-1][1]),
+            "valid_loss": float(valid_loss),
             "classes": classes,
         }
     )

@@ -11,15 +11,16 @@ import textwrap
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from foveal import storage
+
+if TYPE_CHECKING:  # matplotlib takes a second to import and is needed only when something is drawn
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 INK, MUTED, RIGHT, WRONG, TARGET, PREDICTED = "#222222", "#666666", "#007a5a", "#c04a00", "#009e73", "#e69f00"
 _LINE = 26
@@ -69,6 +70,8 @@ def sheet(
     caption: str = "",
 ) -> Figure:
     """Lay pictures out in a grid; `draw(canvas, i)` adds what belongs to the i-th, `caption` stands above all."""
+    from matplotlib.figure import Figure
+
     across = columns or math.ceil(math.sqrt(len(pictures) * 4 / 3))
     across = max(1, min(across, len(pictures)))
     down = max(1, math.ceil(len(pictures) / across))
@@ -89,6 +92,8 @@ def sheet(
 
 def save(figure: Figure, path: Path, dpi: int = 110) -> None:
     """Write a figure as PNG, atomically."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
     FigureCanvasAgg(figure)
     with storage.replacing(path) as beside:
         figure.savefig(beside, dpi=dpi, format="png", facecolor="white")

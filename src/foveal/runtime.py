@@ -96,7 +96,7 @@ def keeping_memory() -> Iterator[None]:
 
 
 def _keep(libc: ctypes.CDLL, change: int) -> None:
-    global _keepers  # noqa: PLW0603 -- the allocator is the process's, and so is this count
+    global _keepers
     with _keepers_lock:
         before, _keepers = _keepers, _keepers + change
         if before == 0:

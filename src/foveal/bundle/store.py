@@ -49,7 +49,8 @@ def read_bundle(path: str | os.PathLike[str]) -> tuple[Manifest, dict[str, Tenso
     try:
         with safe_open(file, framework="pt") as stored:
             manifest = _manifest(file, (stored.metadata() or {}).get(_KEY))
-            tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118 -- safetensors' own
+            names = stored.keys()
+            tensors = {name: stored.get_tensor(name) for name in names}
     except (SafetensorError, OSError, ValueError, RuntimeError) as error:
         if isinstance(error, ModelFileError):
             raise

@@ -17,7 +17,7 @@ import torch
 from foveal.data.datasets import Dataset, Datasets, encode_all, encode_known
 from foveal.data.loaders import DataLoaders
 from foveal.data.samples import Pipeline
-from foveal.data.splits import RandomSplitter, Splitter, check_split
+from foveal.data.splits import MaskSplitter, RandomSplitter, Splitter, check_split
 from foveal.errors import FovealError, InputError, UnknownNameError
 from foveal.sources.items import Item, Source
 from foveal.sources.table import Rows
@@ -162,11 +162,7 @@ class DataBlock:
 def block_for(source: Source, *, splitter: Splitter | None = None, item_tfms: Any, batch_tfms: Any = None) -> DataBlock:
     """Return the data block for what a reader found: its task's block, its split where it has one."""
     if splitter is None and source.has_split:
-        sides = [bool(item.is_valid) for item in source.items]
-        splitter = lambda _: (  # noqa: E731 -- a splitter is a function
-            [i for i, side in enumerate(sides) if not side],
-            [i for i, side in enumerate(sides) if side],
-        )
+        splitter = MaskSplitter(item.is_valid for item in source.items)
     return DataBlock(
         blocks=(ImageBlock, BLOCKS[source.task]),
         get_x=lambda item: item.picture,

@@ -109,7 +109,7 @@ class DataLoaders:
         """
         if bs < 1:
             raise InputError(f"A batch holds at least one item; got bs={bs}.")
-        pipeline.canvas_hw  # noqa: B018 -- raises early where no transform says the size
+        self.canvas_hw = pipeline.canvas_hw
         n_train = len(datasets.train)
         if n_train < bs:
             warnings.warn(

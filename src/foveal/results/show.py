@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-
-from matplotlib.figure import Figure
+from typing import TYPE_CHECKING
 
 from foveal.canvas import Canvas, sheet
 from foveal.data.datasets import Dataset
 from foveal.image.decode import decode
 from foveal.results.predictions import Predictions
 from foveal.rng import order_for
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 def results_sheet(

@@ -35,5 +35,5 @@ def _files(folder: Path, *, recurse: bool) -> Iterable[Path]:
     for place, folders, names in os.walk(folder):
         folders[:] = [name for name in folders if recurse and not name.startswith(".")]
         for name in names:
-            if not name.startswith(".") and os.path.splitext(name)[1].lower() in EXTENSIONS:  # noqa: PTH122 -- quick
+            if not name.startswith(".") and "." + name.rpartition(".")[2].lower() in EXTENSIONS:
                 yield Path(place, name)

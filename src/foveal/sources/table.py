@@ -184,7 +184,7 @@ def _labels(
             raise InputError("A point task needs the columns of its points: --points x,y or --points x1,y1,x2,y2.")
         return "points", _points(frame, columns.points, name, findings)
     column = _column(frame, columns.label, LABEL_COLUMNS, "--label-column", name)
-    cells = [None if value is None or value != value else str(value) for value in frame[column].tolist()]  # noqa: PLR0124 -- NaN
+    cells = [None if pd.isna(value) else str(value) for value in frame[column].tolist()]
     delimiter = columns.label_delimiter or " "
     if task == "auto":
         task = "multi-label" if _looks_several(column, cells, columns) else "single-label"
