@@ -49,6 +49,12 @@ class Canvas:
             )  # fmt: skip
             height += 0.085 * len(wrapped)
 
+    def lines(self, points_N2: NDArray[np.float64], pairs: Sequence[tuple[int, int]], colour: str) -> None:
+        """Join pairs of points, where neither is missing."""
+        for pair in pairs:
+            x, y = points_N2[list(pair)].T
+            self.axes.plot(x, y, color=colour, linewidth=1.5, alpha=0.8, scalex=False, scaley=False)
+
     def points(self, points_N2: NDArray[np.float64], colour: str, marker: str) -> None:
         """Draw points (x, y) in the picture's pixels; those outside the frame at its border, as triangles."""
         (left, right), (bottom, top) = self.axes.get_xlim(), self.axes.get_ylim()

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import importlib
-import importlib.util
 import sys
 from types import ModuleType
+from typing import Any
 
 from foveal.errors import MissingDependencyError
 
@@ -23,18 +23,16 @@ def require(module: str, *, extra: str, purpose: str) -> ModuleType:
         raise MissingDependencyError(message) from error
 
 
+class _Waiting(ModuleType):
+    """Stands for a module until one of its attributes is asked for."""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(importlib.import_module(self.__name__), name)
+
+    def __dir__(self) -> list[str]:
+        return dir(importlib.import_module(self.__name__))
+
+
 def module_on_use(name: str) -> ModuleType:
-    """Return the module `name`, executed only when one of its attributes is first asked for."""
-    if name in sys.modules:
-        return sys.modules[name]
-    parent, _, child = name.rpartition(".")
-    spec = importlib.util.find_spec(name)
-    assert spec is not None
-    assert spec.loader is not None
-    spec.loader = importlib.util.LazyLoader(spec.loader)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    spec.loader.exec_module(module)
-    if parent:
-        setattr(sys.modules[parent], child, module)
-    return module
+    """Return the module `name`, imported only when one of its attributes is first asked for."""
+    return sys.modules.get(name) or _Waiting(name)

@@ -57,11 +57,13 @@ def write_json(path: str | os.PathLike[str], value: Any) -> None:
 
 
 def finite(value: Any) -> Any:
-    """Return `value` with every NaN or infinite float replaced by None, as JSON has no word for them."""
+    """Return `value` as JSON can say it: a NaN or infinite float as None, a path as text."""
     if isinstance(value, Mapping):
         return {key: finite(entry) for key, entry in value.items()}
     if isinstance(value, list | tuple):
         return [finite(entry) for entry in value]
+    if isinstance(value, Path):
+        return str(value)
     if isinstance(value, float) and not abs(value) < float("inf"):
         return None
     return value

@@ -1,54 +1,47 @@
-"""`foveal evaluate`: a model against the labels of a table."""
+"""`foveal evaluate`: a model against the labels of a source."""
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from foveal.cli import options as o
+
 Option = typer.Option
+_SPLITS = ("auto", "valid", "train", "all")
 
 
 def evaluate(
-    model: Annotated[Path, typer.Argument(metavar="MODEL", help="A model.safetensors.")],
-    table: Annotated[Path, typer.Argument(metavar="TABLE", help="A .csv, .tsv or .parquet table.")],
+    model: o.Model,
+    table: o.SourceArgument,
     *,
-    images: Annotated[Path | None, Option(help="Folder of the pictures. [default: the table's]")] = None,
-    image_column: Annotated[str | None, Option(help="Column of file names. [default: fname]")] = None,
-    label_column: Annotated[str | None, Option(help="Column of labels. [default: labels]")] = None,
-    valid_column: Annotated[str | None, Option(help="Column that marks validation. [default: is_valid]")] = None,
-    label_delimiter: Annotated[str | None, Option(help="What separates several labels. [default: a space]")] = None,
-    empty: Annotated[str, Option(help="An empty label cell is an 'error' or means 'none'.")] = "error",
-    points: Annotated[str | None, Option(help="Columns of points: x,y[,x2,y2,...].")] = None,
-    split: Annotated[str, Option(help="valid, train or all; valid where the table says, else all.")] = "auto",
+    images: o.Images = None,
+    image_column: o.ImageColumn = None,
+    label_column: o.LabelColumn = None,
+    label_columns: o.LabelColumns = None,
+    label_delimiter: o.LabelDelimiter = None,
+    valid_column: o.ValidColumn = None,
+    empty: o.Empty = None,
+    points: o.Points = None,
+    split: Annotated[str, Option(help="valid, train or all; valid where the source says, else all.")] = "auto",
 ) -> None:
-    """Print, as JSON, how well a model does on a table's validation rows (on all, if it marks none)."""
+    """Print, as JSON, how well a model does on a source's validation rows (on all, if it marks none)."""
+    given = o.said({name: value for name, value in locals().items() if name not in {"model", "split"}})
     import json
 
     from foveal import storage
     from foveal.bundle.predictor import load_learner
-    from foveal.cli.settings import RunSettings, parse_names
-    from foveal.cli.training import read_source
+    from foveal.cli.settings import RunSettings
+    from foveal.cli.training import read
     from foveal.data.datasets import Dataset, encode_known
     from foveal.errors import InputError, UnknownNameError
     from foveal.results.predictions import predict_dataset
 
-    if split not in {"auto", "valid", "train", "all"}:
-        raise UnknownNameError.of("split", split, ("auto", "valid", "train", "all"))
+    if split not in _SPLITS:
+        raise UnknownNameError.of("split", split, _SPLITS)
     predictor = load_learner(model)
-    settings = RunSettings.checked(
-        table=table,
-        images=images,
-        image_column=image_column,
-        label_column=label_column,
-        valid_column=valid_column,
-        label_delimiter=label_delimiter,
-        empty=empty,
-        points=parse_names(points),
-        task=predictor.task.kind,
-    )
-    source = read_source(settings)
+    source = read(RunSettings.checked(**given, task=predictor.task.kind))
     chosen = ("valid" if source.has_split else "all") if split == "auto" else split
     items = [item for item in source.items if chosen == "all" or item.is_valid == (chosen == "valid")]
     if not items:

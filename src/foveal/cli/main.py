@@ -8,7 +8,7 @@ import warnings
 import typer
 
 from foveal import __version__
-from foveal.cli import demo, evaluate, predict, train
+from foveal.cli import check, demo, evaluate, predict, train
 from foveal.errors import FovealError
 
 app = typer.Typer(
@@ -19,6 +19,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
 )
+app.command("check")(check.check)
 app.command("train")(train.train)
 app.command("predict")(predict.predict)
 app.command("evaluate")(evaluate.evaluate)

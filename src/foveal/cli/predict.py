@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from foveal.cli.options import Model
+
 if TYPE_CHECKING:
     from foveal.bundle.predictor import Predictor, Refused
 
 
 def predict(
-    model: Annotated[Path, typer.Argument(metavar="MODEL", help="A model.safetensors.")],
+    model: Model,
     pictures: Annotated[list[str], typer.Argument(metavar="PICTURE|FOLDER|GLOB...", help="What to answer for.")],
     *,
     out: Annotated[Path | None, typer.Option(help="Write a .csv, .jsonl or .parquet file instead.")] = None,

@@ -30,7 +30,12 @@ class RunSettings(BaseModel):
     valid_column: str | None = None
     label_delimiter: str | None = None
     empty: str = "error"
+    label_columns: tuple[str, ...] = ()
     points: tuple[str, ...] = ()
+    point_names: tuple[str, ...] = ()
+    flip_pairs: tuple[tuple[str, str], ...] = ()
+    group_column: str | None = None
+    on_bad: str = "stop"
     task: str = "auto"
     arch: str = "tf_efficientnet_lite0"
     weights: Path | None = None
@@ -38,7 +43,7 @@ class RunSettings(BaseModel):
     min_scale: float = Field(default=0.35, gt=0, le=1)
     epochs: int = Field(default=5, ge=1)
     freeze_epochs: int = Field(default=1, ge=0)
-    lr: float = Field(default=2e-3, gt=0, allow_inf_nan=False)
+    lr: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     batch_size: int = Field(default=64, ge=1)
     seed: int = 0
     precision: str = "auto"
@@ -59,10 +64,13 @@ class RunSettings(BaseModel):
         except pydantic.ValidationError as error:
             found = [f"--{e['loc'][0]} {e['input']}: {e['msg']}".replace("_", "-") for e in error.errors()]
             raise InputError("; ".join(found)) from error
-        if settings.task not in TASKS:
-            raise UnknownNameError.of("task", settings.task, TASKS)
-        if settings.empty not in {"error", "none"}:
-            raise UnknownNameError.of("way to treat empty cells", settings.empty, ("error", "none"))
+        for what, given, known in (
+            ("task", settings.task, TASKS),
+            ("way to treat empty cells", settings.empty, ("error", "none")),
+            ("way to treat bad pictures", settings.on_bad, ("stop", "skip")),
+        ):
+            if given not in known:
+                raise UnknownNameError.of(what, given, known)
         return settings
 
     @classmethod
@@ -97,6 +105,19 @@ def parse_size(text: str) -> tuple[int, int]:
 def parse_names(text: str | None) -> tuple[str, ...]:
     """Split column names at commas."""
     return tuple(name.strip() for name in (text or "").split(",") if name.strip())
+
+
+def parse_pairs(text: str | None) -> tuple[tuple[str, str], ...]:
+    """Split pairs of names.
+
+    >>> parse_pairs("left eye:right eye,left ear:right ear")
+    (('left eye', 'right eye'), ('left ear', 'right ear'))
+    """
+    pairs = [name.partition(":") for name in parse_names(text)]
+    for first, colon, second in pairs:
+        if not (first and colon and second):
+            raise InputError(f"--flip-pairs is FIRST:SECOND[,FIRST:SECOND...]; got {text!r}.")
+    return tuple((first.strip(), second.strip()) for first, _, second in pairs)
 
 
 def free_folder(wanted: Path | None, stem: str) -> Path:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,22 +12,30 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from foveal import canvas, storage
+from foveal import canvas, progress, storage
 from foveal.cli.settings import RunSettings, number
 from foveal.data.block import block_for
+from foveal.data.checks import BAD_PICTURE, Audit, audit, names_of
 from foveal.data.loaders import DataLoaders
-from foveal.data.splits import RandomSplitter
+from foveal.data.splits import Splitter
+from foveal.data.stratify import StratifiedSplitter
+from foveal.errors import TableError
 from foveal.geometry.fit import RandomResizedCrop, Resize
 from foveal.geometry.moves import Flip
 from foveal.image.augment import aug_transforms
+from foveal.image.decode import name_of
 from foveal.learner import Learner
 from foveal.results.predictions import constant_answer, predict_dataset, write_rows
 from foveal.results.show import results_sheet
 from foveal.sources.items import Source
-from foveal.sources.table import TableColumns, read_table
+from foveal.sources.recognise import read_source
+from foveal.sources.table import TableColumns
 from foveal.tasks.points import Points
 from foveal.train.recorder import write_history
 from foveal.vision.learner import vision_learner
+
+_ERRORS_SHOWN = 10
+_LR, _LR_POINTS = 2e-3, 1e-2
 
 
 def train_run(settings: RunSettings, folder: Path) -> dict[str, Any]:
@@ -37,7 +46,7 @@ def train_run(settings: RunSettings, folder: Path) -> dict[str, Any]:
     """
     console = Console(highlight=False, soft_wrap=True)
     began = time.perf_counter()
-    source = read_source(settings)
+    source, found = judged(settings, read(settings))
     dls = loaders(settings, source)
     torch.manual_seed(settings.seed)
     learn = vision_learner(dls, settings.arch, weights=settings.weights, seed=settings.seed)
@@ -45,7 +54,10 @@ def train_run(settings: RunSettings, folder: Path) -> dict[str, Any]:
     _introduce(console, settings, source, learn)
     folder.mkdir(parents=True, exist_ok=True)
     settings.save(folder / "run.toml")
-    learn.fine_tune(settings.epochs, settings.lr, freeze_epochs=settings.freeze_epochs)
+    write_rows(folder / "split.csv", _split_rows(dls))
+    storage.write_json(folder / "audit.json", {"findings": [asdict(f) for f in found.findings], **found.figures})
+    lr = settings.lr or (_LR_POINTS if dls.task.kind == Points.kind else _LR)
+    learn.fine_tune(settings.epochs, lr, freeze_epochs=settings.freeze_epochs)
     write_history(folder / "history.jsonl", learn.recorder.history)
     summary = _finish(learn, source, folder)
     summary["seconds"] = round(time.perf_counter() - began, 2)
@@ -54,17 +66,41 @@ def train_run(settings: RunSettings, folder: Path) -> dict[str, Any]:
     return summary
 
 
-def read_source(settings: RunSettings) -> Source:
-    """Read the table that the settings name."""
+def read(settings: RunSettings) -> Source:
+    """Read the source that the settings name."""
     columns = TableColumns(
-        settings.image_column,
-        settings.label_column,
-        settings.valid_column,
-        settings.points,
-        settings.label_delimiter,
-        "none" if settings.empty == "none" else "error",
+        image=settings.image_column,
+        label=settings.label_column,
+        labels=settings.label_columns,
+        valid=settings.valid_column,
+        group=settings.group_column,
+        points=settings.points,
+        label_delimiter=settings.label_delimiter,
+        empty="none" if settings.empty == "none" else "error",
     )
-    return read_table(settings.table, images=settings.images, columns=columns, task=settings.task)
+    source = read_source(settings.table, images=settings.images, columns=columns, task=settings.task)
+    return replace(source, point_names=settings.point_names) if settings.point_names else source
+
+
+def judged(settings: RunSettings, source: Source) -> tuple[Source, Audit]:
+    """Audit a source; leave out bad pictures if the settings say so.
+
+    Raises:
+        TableError: there are errors; the message lists them.
+    """
+    with progress.Bar("reading pictures", len(source.items)) as bar:
+        found = audit(source, advance=bar.advance)
+    errors = found.errors
+    if settings.on_bad == "skip":
+        bad = {file for finding in errors if finding.rule == BAD_PICTURE for file in finding.pictures}
+        source = replace(source, items=[item for item in source.items if item.picture not in bad])
+        errors = [finding for finding in errors if finding.rule != BAD_PICTURE]
+    if errors:
+        lines = [f"  {finding.rule}: {finding.where} {finding.value}".rstrip() for finding in errors[:_ERRORS_SHOWN]]
+        more = f"\n  … and {len(errors) - _ERRORS_SHOWN} more" if len(errors) > _ERRORS_SHOWN else ""
+        hint = "See `foveal check` for all findings; `--on-bad skip` leaves out pictures that cannot be used."
+        raise TableError(f"`{settings.table}` has {len(errors)} errors:\n" + "\n".join(lines) + f"{more}\n{hint}")
+    return source, found
 
 
 def loaders(settings: RunSettings, source: Source) -> DataLoaders:
@@ -73,9 +109,21 @@ def loaders(settings: RunSettings, source: Source) -> DataLoaders:
         transforms: list[object] = [Resize(settings.size), *aug_transforms()]
     else:
         transforms = [RandomResizedCrop(settings.size, min_scale=settings.min_scale), Flip()]
-    splitter = None if source.has_split else RandomSplitter(seed=settings.seed)
-    block = block_for(source, splitter=splitter, item_tfms=transforms)
+    splitter = None if source.has_split else _splitter(settings, source)
+    block = block_for(source, splitter=splitter, flip_pairs=settings.flip_pairs, item_tfms=transforms)
     return block.dataloaders(source, bs=settings.batch_size, seed=settings.seed)
+
+
+def _splitter(settings: RunSettings, source: Source) -> Splitter:
+    """Keep groups together and, for labels, every label's rate the same on both sides."""
+    labels = None if source.task == Points.kind else (lambda item: names_of(item.label))
+    group = (lambda item: item.group) if settings.group_column is not None else None
+    return StratifiedSplitter(labels, seed=settings.seed, group=group)
+
+
+def _split_rows(dls: DataLoaders) -> Iterator[dict[str, Any]]:
+    for side, loader in zip(("train", "valid"), dls, strict=True):
+        yield from ({"fname": name_of(picture), "split": side} for picture in loader.dataset.pictures)
 
 
 def _finish(learn: Learner, source: Source, folder: Path) -> dict[str, Any]:
@@ -100,12 +148,15 @@ def _finish(learn: Learner, source: Source, folder: Path) -> dict[str, Any]:
 
 def _introduce(console: Console, settings: RunSettings, source: Source, learn: Learner) -> None:
     dls, (height, width) = learn.dls, settings.size
-    split = "" if source.has_split else f", split at random with seed {settings.seed}"
+    split = "" if source.has_split else f", split by foveal with seed {settings.seed}"
     points = dls.task.kind == Points.kind
-    what = f"columns {', '.join(settings.points)}" if points else f"{dls.task.n_outputs} classes"
+    what = f"{', '.join(dls.task.names)}" if points else f"{dls.task.n_outputs} classes"
     console.print(
-        f"[bold]data [/]  {settings.table.name}: {dls.train.n:,} to train on, {dls.valid.n:,} to validate{split}"
+        f"[bold]data [/]  {settings.table.name} ({source.kind}): {dls.train.n:,} to train on, "
+        f"{dls.valid.n:,} to validate{split}"
     )
+    for note in source.notes:
+        console.print(f"       {note}")
     console.print(f"[bold]task [/]  {dls.task.kind}, {what}")
     console.print(f"[bold]model[/]  {settings.arch}, weights from {learn.origin}")
     console.print(f"[bold]size [/]  {height} x {width} pixels, {dls.bs} a step, on {dls.device.type}")
@@ -142,5 +193,7 @@ _FILES = {
     "predictions.csv": "every validation picture",
     "summary.json": "the figures above",
     "history.jsonl": "one line an epoch",
+    "split.csv": "which picture was on which side",
+    "audit.json": "what was found in the data before",
     "run.toml": "the settings; repeat with: foveal train run.toml",
 }

@@ -21,8 +21,8 @@ from foveal.data.splits import MaskSplitter, RandomSplitter, Splitter, check_spl
 from foveal.errors import FovealError, InputError, UnknownNameError
 from foveal.sources.items import Item, Source
 from foveal.sources.table import Rows
-from foveal.tasks.base import Task
-from foveal.tasks.multi_label import MultiLabel, check_labels
+from foveal.tasks.base import Decision, Task
+from foveal.tasks.multi_label import MultiLabel, all_names
 from foveal.tasks.points import Points
 from foveal.tasks.single_label import SingleLabel, check_label
 from foveal.tasks.vocab import Vocab
@@ -60,13 +60,23 @@ class MultiCategoryBlock:
 
     def bind(self, labels: Iterable[Any]) -> MultiLabel:
         """Return the task that these training labels teach."""
-        return MultiLabel(_vocab(self.vocab, (name for label in labels for name in check_labels(label))))
+        return MultiLabel(_vocab(self.vocab, (name for label in labels for name in all_names(label))))
 
 
 @dataclass(frozen=True, slots=True)
 class PointBlock:
-    """The target is one point (x, y), or N of them [N, 2], in the picture's pixels."""
+    """The target is one point (x, y), or N of them [N, 2], in the picture's pixels.
 
+    Attributes:
+        names: what the points are called, in order.
+        flip_pairs: names, or numbers, of points that change places in a mirrored picture: (("left eye", "right eye"),).
+        skeleton: pairs that are joined by a line where points are drawn.
+        n_points: how many there are; counted on the first label by default.
+    """
+
+    names: Sequence[str] = ()
+    flip_pairs: Sequence[tuple[str | int, str | int]] = ()
+    skeleton: Sequence[tuple[str | int, str | int]] = ()
     n_points: int | None = None
 
     def bind(self, labels: Iterable[Any]) -> Points:
@@ -74,7 +84,19 @@ class PointBlock:
         first = np.asarray(next(iter(labels)), dtype=float)
         if first.size % 2:
             raise InputError(f"A point is (x, y); got {first.size} numbers: {first.tolist()}.")
-        return Points(self.n_points or max(1, first.size // 2))
+        n_points = self.n_points or len(self.names) or max(1, first.size // 2)
+        pairs = (self._numbers(self.flip_pairs), self._numbers(self.skeleton))
+        return Points(n_points, Decision(), tuple(self.names), *pairs)
+
+    def _numbers(self, pairs: Sequence[tuple[str | int, str | int]]) -> tuple[tuple[int, int], ...]:
+        return tuple((self._number(first), self._number(second)) for first, second in pairs)
+
+    def _number(self, point: str | int) -> int:
+        if isinstance(point, int):
+            return point
+        if point not in self.names:
+            raise UnknownNameError.of("point", point, self.names)
+        return list(self.names).index(point)
 
 
 BLOCKS: dict[str, Callable[[], TargetBlock]] = {
@@ -159,12 +181,24 @@ class DataBlock:
         return DataLoaders(datasets, self._pipeline, bs=bs, seed=seed, workers=workers, device=device)
 
 
-def block_for(source: Source, *, splitter: Splitter | None = None, item_tfms: Any, batch_tfms: Any = None) -> DataBlock:
+def block_for(
+    source: Source,
+    *,
+    splitter: Splitter | None = None,
+    flip_pairs: Sequence[tuple[str, str]] = (),
+    item_tfms: Any,
+    batch_tfms: Any = None,
+) -> DataBlock:
     """Return the data block for what a reader found: its task's block, its split where it has one."""
+    if source.task not in BLOCKS:
+        raise InputError(f"The source ({source.kind}) says nothing of labels: it can be predicted, not trained on.")
+    target = BLOCKS[source.task]()
+    if isinstance(target, PointBlock):
+        target = PointBlock(source.point_names, flip_pairs)
     if splitter is None and source.has_split:
         splitter = MaskSplitter(item.is_valid for item in source.items)
     return DataBlock(
-        blocks=(ImageBlock, BLOCKS[source.task]),
+        blocks=(ImageBlock, target),
         get_x=lambda item: item.picture,
         get_y=lambda item: item.label,
         splitter=splitter,

@@ -14,7 +14,7 @@ from foveal.errors import InputError, UnknownNameError
 from foveal.image.picture import PILImage
 from foveal.losses import IGNORED
 from foveal.tasks.base import Task
-from foveal.tasks.multi_label import check_labels
+from foveal.tasks.multi_label import PartialLabels, check_labels
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -89,13 +89,15 @@ def encode_known(labels: Sequence[Any], names: Sequence[object], task: Task[Any]
     return torch.stack(targets)
 
 
-def _without_unknown(label: Any, task: Task[Any]) -> tuple[list[str] | None, list[str]]:
+def _without_unknown(label: Any, task: Task[Any]) -> tuple[PartialLabels | None, list[str]]:
     """Split a label into what the task knows (None: nothing is left of a single label) and what it does not."""
     known = set(task.names)
     if isinstance(label, str):
         return None, [label]
-    names = check_labels(label)
-    return [name for name in names if name in known], [name for name in names if name not in known]
+    unsure = label.unknown if isinstance(label, PartialLabels) else ()
+    present = check_labels(label)
+    left = PartialLabels(tuple(n for n in present if n in known), tuple(n for n in unsure if n in known))
+    return left, [name for name in (*present, *unsure) if name not in known]
 
 
 def _encode(label: Any, name: object, task: Task[Any]) -> Tensor:

@@ -50,7 +50,7 @@ def MaskSplitter(mask: Iterable[Any]) -> Splitter:
 
 def FuncSplitter(function: Callable[[Any], Any]) -> Splitter:
     """Put the items for which `function` is true into validation."""
-    return lambda items: _by_side([bool(function(item)) for item in _rows(items)])
+    return lambda items: _by_side([bool(function(item)) for item in rows_of(items)])
 
 
 def IndexSplitter(valid_idx: Iterable[int]) -> Splitter:
@@ -118,5 +118,6 @@ def _by_side(sides: Sequence[bool]) -> Split:
     return [i for i, side in enumerate(sides) if not side], [i for i, side in enumerate(sides) if side]
 
 
-def _rows(items: Any) -> Sequence[Any]:
+def rows_of(items: Any) -> Sequence[Any]:
+    """Return items to index: the rows of a data frame, anything else as it is."""
     return Rows(items) if isinstance(items, pd.DataFrame) else items

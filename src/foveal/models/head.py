@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 _BATCHNORM_BIAS = 1e-3
+_RANGE_START = 0.1
 
 
 class ConcatPool(nn.Module):
@@ -45,7 +46,7 @@ def pooled_head(
     """Return pool -> BatchNorm -> Dropout -> Linear -> ReLU -> BatchNorm -> Dropout -> Linear [-> range].
 
     Weights are Kaiming-normal drawn from `generator`, the BatchNorm biases 1e-3; the first dropout is half of
-    `dropout`.
+    `dropout`. With a range, the last layer begins at a tenth, so that training begins in the range's middle.
     """
     layers: list[nn.Module] = [
         ConcatPool(),
@@ -64,4 +65,8 @@ def pooled_head(
             nn.init.kaiming_normal_(layer.weight, generator=generator)
         elif isinstance(layer, nn.BatchNorm1d):
             nn.init.constant_(layer.bias, _BATCHNORM_BIAS)
+    if y_range is not None:
+        last = layers[-2]
+        assert isinstance(last, nn.Linear)
+        last.weight.data.mul_(_RANGE_START)
     return nn.Sequential(*layers)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,8 +14,9 @@ class Item:
 
     Attributes:
         picture: the file.
-        label: what a person would write down: a name, a list of names, points [N, 2] in source pixels; None if unknown.
+        label: what a person would write down: a name, names, points [N, 2] in source pixels; None if unknown.
         is_valid: the side of the split that the source asks for, None where it does not say.
+        group: what must stay on one side of a split (a person, a camera), where the source says so.
         origin: where the item was said, for messages: "train.csv, row 12".
     """
 
@@ -23,15 +24,25 @@ class Item:
     label: Any = None
     is_valid: bool | None = None
     origin: str = ""
+    group: Hashable = None
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """What a reader found: the kind of format, the task that its labels ask for, and the items."""
+    """What a reader found.
+
+    Attributes:
+        kind: the format, in words.
+        task: what its labels ask for; "none" if it has none.
+        items: one a picture.
+        point_names: what its points are called.
+        notes: what should be said once.
+    """
 
     kind: str
     task: str
     items: Sequence[Item]
+    point_names: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 
     @property

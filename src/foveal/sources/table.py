@@ -14,6 +14,7 @@ import pandas as pd
 
 from foveal.errors import InputError, TableError, near_match
 from foveal.sources.items import Item, Source
+from foveal.tasks.multi_label import PartialLabels
 
 IMAGE_COLUMNS = ("fname", "filename", "file_name", "file", "image", "image_id", "path", "picture")
 LABEL_COLUMNS = ("labels", "label", "tags", "classes", "class", "category")
@@ -28,6 +29,8 @@ class TableColumns:
     """Which columns hold what; None means: find it by its usual name.
 
     Attributes:
+        labels: one 0/1 column a class, instead of `label`; blank or -1 is unknown.
+        group: what must stay on one side of a split.
         points: the columns x, y[, x2, y2, ...] of a point task.
         label_delimiter: what separates several labels in one cell.
         empty: whether an empty label cell is an `error` or means `none` in the picture.
@@ -35,6 +38,8 @@ class TableColumns:
 
     image: str | None = None
     label: str | None = None
+    labels: tuple[str, ...] = ()
+    group: str | None = None
     valid: str | None = None
     points: tuple[str, ...] = ()
     label_delimiter: str | None = None
@@ -99,10 +104,13 @@ def read_frame(
     files = _files(frame, _column(frame, columns.image, IMAGE_COLUMNS, "--image-column", name), images, findings)
     valid = _valid(frame, columns.valid, name, findings)
     kind, labels = _labels(frame, columns, task, name, findings)
+    groups: list[Any] = [None] * len(frame)
+    if columns.group is not None:
+        groups = frame[_column(frame, columns.group, (), "--group-column", name)].tolist()
     findings.raise_if_any()
     items = [
-        Item(file, label, side, f"{name}, row {row + 2}")
-        for row, (file, label, side) in enumerate(zip(files, labels, valid, strict=True))
+        Item(file, label, side, f"{name}, row {row + 2}", group)
+        for row, (file, label, side, group) in enumerate(zip(files, labels, valid, groups, strict=True))
     ]
     return Source("table", kind, items)
 
@@ -183,6 +191,8 @@ def _labels(
         if not columns.points:
             raise InputError("A point task needs the columns of its points: --points x,y or --points x1,y1,x2,y2.")
         return "points", _points(frame, columns.points, name, findings)
+    if columns.labels:
+        return "multi-label", _label_columns(frame, columns.labels, name, findings)
     column = _column(frame, columns.label, LABEL_COLUMNS, "--label-column", name)
     cells = [None if pd.isna(value) else str(value) for value in frame[column].tolist()]
     delimiter = columns.label_delimiter or " "
@@ -195,6 +205,26 @@ def _labels(
     if task == "single-label":
         return task, [cell.strip() if cell else cell for cell in cells]
     return task, [split_labels(cell or "", delimiter) for cell in cells]
+
+
+def _label_columns(
+    frame: pd.DataFrame, names: Sequence[str], name: str, findings: _Findings
+) -> list[PartialLabels | list[str]]:
+    """Read one 0/1 column a class; blank or -1 is unknown."""
+    found = [_column(frame, column, (), "--label-columns", name) for column in names]
+    values = frame[found].apply(pd.to_numeric, errors="coerce")
+    for column in found:
+        odd = (frame[column].notna() & values[column].isna()) | ~values[column].isin([0, 1, -1, np.nan])
+        for row in np.flatnonzero(odd):
+            findings.add(
+                f"`{column}` must be 0, 1, or blank or -1 for unknown", int(row), repr(frame[column].iloc[row])
+            )
+    labels: list[PartialLabels | list[str]] = []
+    for row in values.fillna(-1).to_numpy():
+        present = [column for column, value in zip(found, row, strict=True) if value == 1]
+        unknown = [column for column, value in zip(found, row, strict=True) if value == -1]
+        labels.append(PartialLabels(tuple(present), tuple(unknown)) if unknown else present)
+    return labels
 
 
 def split_labels(cell: str, delimiter: str) -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
@@ -18,6 +18,17 @@ from foveal.tasks.base import Decision, lerp
 from foveal.tasks.vocab import Vocab
 
 NOTHING = "nothing found"
+
+
+@dataclass(frozen=True, slots=True)
+class PartialLabels:
+    """Labels of which some are not known to be present or absent: those are masked in loss and metrics."""
+
+    present: tuple[str, ...]
+    unknown: tuple[str, ...] = ()
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.present)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,15 +64,19 @@ class MultiLabel:
         return replace(self, decision=decision)
 
     def encode(self, label: Any) -> Tensor:
-        """Turn a list of class names into a target."""
+        """Turn a list of class names, or `PartialLabels`, into a target."""
         target = torch.zeros(len(self.vocab))
+        for name in label.unknown if isinstance(label, PartialLabels) else ():
+            target[self.vocab.index(name)] = torch.nan
         for name in check_labels(label):
             target[self.vocab.index(name)] = 1.0
         return target
 
-    def label_of(self, target: Tensor) -> list[str]:
-        """Return the names where the target is 1."""
-        return [self.vocab.names[i] for i in (target == 1).nonzero()[:, 0].tolist()]
+    def label_of(self, target: Tensor) -> list[str] | PartialLabels:
+        """Return the names where the target is 1, and those that are unknown where there are any."""
+        present = [self.vocab.names[i] for i in (target == 1).nonzero()[:, 0].tolist()]
+        unknown = [self.vocab.names[i] for i in target.isnan().nonzero()[:, 0].tolist()]
+        return PartialLabels(tuple(present), tuple(unknown)) if unknown else present
 
     def move(self, target: Tensor, frame: Homography) -> Tensor:
         """Labels stay as they are."""
@@ -127,6 +142,11 @@ class MultiLabel:
     def from_dict(cls, stored: Mapping[str, Any]) -> MultiLabel:
         """Rebuild it from `to_dict`."""
         return cls(Vocab(tuple(stored["vocab"])), Decision.from_dict(stored["decision"]))
+
+
+def all_names(label: Any) -> list[str]:
+    """Return every class name in a label, those that are unknown for the picture included."""
+    return [*check_labels(label), *(label.unknown if isinstance(label, PartialLabels) else ())]
 
 
 def check_labels(label: Any) -> list[str]:

@@ -19,6 +19,8 @@ from foveal.losses import Reduction, mean_squared_error
 from foveal.metrics import Metric
 from foveal.tasks.base import Decision
 
+Pairs = tuple[tuple[int, int], ...]
+
 
 @dataclass(frozen=True, slots=True)
 class Points:
@@ -32,6 +34,20 @@ class Points:
     legend: ClassVar[str] = "circle: the truth; cross: the prediction; triangle: outside the picture"
     n_points: int = 1
     decision: Decision = field(default=Decision())
+    point_names: tuple[str, ...] = ()
+    flip_pairs: Pairs = ()
+    skeleton: Pairs = ()
+
+    def __post_init__(self) -> None:
+        if not self.point_names:
+            object.__setattr__(self, "point_names", tuple(f"point {i + 1}" for i in range(self.n_points)))
+        if len(set(self.point_names)) != self.n_points:
+            raise InputError(f"{self.n_points} points need as many different names; got {self.point_names!r}.")
+        for what, pairs in (("flip_pairs", self.flip_pairs), ("skeleton", self.skeleton)):
+            for pair in pairs:
+                if not all(0 <= i < self.n_points for i in pair):
+                    numbers = f"pairs of point numbers from 0 to {self.n_points - 1}"
+                    raise InputError(f"`{what}` holds {numbers}; got {pair!r}.")
 
     @property
     def n_outputs(self) -> int:
@@ -40,7 +56,9 @@ class Points:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The columns x, y or x1, y1, x2, y2, ..."""
+        """The columns x, y or x1, y1, x2, y2, ..., or NAME_x, NAME_y where the points have names."""
+        if self.point_names[0] != "point 1":
+            return tuple(f"{name}_{axis}" for name in self.point_names for axis in "xy")
         if self.n_points == 1:
             return ("x", "y")
         return tuple(f"{axis}{i + 1}" for i in range(self.n_points) for axis in "xy")
@@ -74,8 +92,15 @@ class Points:
         return np.asarray(target.numpy())
 
     def move(self, target: Tensor, frame: Homography) -> Tensor:
-        """Take points along with their picture."""
-        return torch.from_numpy(frame(target.numpy())).to(torch.float32)
+        """Take points along with their picture; where it is mirrored, the points of a flip pair change places."""
+        points = frame(target.numpy())
+        if frame.mirrors:
+            points = points[self._mirrored_order()]
+        return torch.from_numpy(points).to(torch.float32)
+
+    def inside(self, target: Tensor) -> Tensor:
+        """Return which points of targets [..., N, 2] lie on the canvas (a missing one does not)."""
+        return (target.abs() <= 1).all(dim=-1)
 
     def loss(self, output: Tensor, target: Tensor, reduction: Reduction = "mean") -> Tensor:
         """Return the squared error in [-1, 1] coordinates."""
@@ -93,7 +118,10 @@ class Points:
         """
         if not prediction.isfinite().all():
             raise InputError("The model answered with a point that is not finite; it cannot be used.")
-        return list(back(prediction.double().cpu().numpy()))
+        points = back(prediction.double().cpu().numpy())
+        mirrored = np.broadcast_to(back.mirrors, len(points))
+        points[mirrored] = points[mirrored][:, self._mirrored_order()]
+        return list(points)
 
     def metrics(self) -> Mapping[str, Metric]:
         """Return none: the loss is the error on the canvas, and errors in pixels come from the predictions."""
@@ -109,6 +137,7 @@ class Points:
 
     def draw(self, canvas: Canvas, label: NDArray[np.float64], truth: NDArray[np.float64] | None = None) -> None:
         """Draw the points: a circle where the truth is, a cross where the prediction is."""
+        canvas.lines(label, self.skeleton, PREDICTED)
         if truth is None:
             canvas.points(label, PREDICTED, "o")
             return
@@ -126,10 +155,24 @@ class Points:
         """Points of two pictures cannot be mixed."""
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the number of points and the decision."""
-        return {"kind": self.kind, "n_points": self.n_points, "decision": self.decision.to_dict()}
+        """Return what the points are, and the decision."""
+        pairs = {"flip_pairs": [list(p) for p in self.flip_pairs], "skeleton": [list(p) for p in self.skeleton]}
+        about = {"kind": self.kind, "n_points": self.n_points, "point_names": list(self.point_names)}
+        return about | pairs | {"decision": self.decision.to_dict()}
 
     @classmethod
     def from_dict(cls, stored: Mapping[str, Any]) -> Points:
         """Rebuild it from `to_dict`."""
-        return cls(int(stored["n_points"]), Decision.from_dict(stored["decision"]))
+        return cls(
+            int(stored["n_points"]),
+            Decision.from_dict(stored["decision"]),
+            tuple(stored["point_names"]),
+            tuple((int(a), int(b)) for a, b in stored["flip_pairs"]),
+            tuple((int(a), int(b)) for a, b in stored["skeleton"]),
+        )
+
+    def _mirrored_order(self) -> list[int]:
+        order = list(range(self.n_points))
+        for first, second in self.flip_pairs:
+            order[first], order[second] = second, first
+        return order

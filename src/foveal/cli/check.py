@@ -1,0 +1,52 @@
+"""`foveal check`: what is wrong with a source before anything is trained."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from foveal.cli import options as o
+
+Option = typer.Option
+
+
+def check(
+    table: o.SourceArgument,
+    *,
+    images: o.Images = None,
+    image_column: o.ImageColumn = None,
+    label_column: o.LabelColumn = None,
+    label_columns: o.LabelColumns = None,
+    label_delimiter: o.LabelDelimiter = None,
+    valid_column: o.ValidColumn = None,
+    empty: o.Empty = None,
+    points: o.Points = None,
+    task: o.TaskName = None,
+    as_json: Annotated[bool, Option("--json", help="Print JSON.")] = False,
+    html: Annotated[Path | None, Option(help="Write a page with the pictures concerned.")] = None,
+) -> None:
+    """Judge labels, split and every picture; exit code 1 if there are errors."""
+    given = o.said({name: value for name, value in locals().items() if name not in {"as_json", "html"}})
+    import json
+    from dataclasses import asdict
+
+    from foveal import progress
+    from foveal.cli.settings import RunSettings
+    from foveal.cli.training import read
+    from foveal.data.checks import audit
+    from foveal.results.audit_page import print_audit, write_audit_page
+
+    source = read(RunSettings.checked(**given))
+    with progress.Bar("reading pictures", len(source.items)) as bar:
+        judged = audit(source, advance=bar.advance)
+    if as_json:
+        whole = {"findings": [asdict(finding) for finding in judged.findings], "figures": judged.figures}
+        typer.echo(json.dumps(whole, default=str, indent=2))
+    else:
+        print_audit(judged)
+    if html is not None:
+        write_audit_page(html, judged, title=table.name)
+    if judged.errors:
+        raise typer.Exit(1)

@@ -1,0 +1,38 @@
+"""The options that several verbs share, each said once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+Option = typer.Option
+
+Model = Annotated[Path, typer.Argument(metavar="MODEL", help="A model.safetensors.")]
+SourceArgument = Annotated[Path, typer.Argument(metavar="SOURCE", help="A table, a .json or a folder of pictures.")]
+Images = Annotated[Path | None, Option(help="Folder of the pictures. (default: the source's)")]
+ImageColumn = Annotated[str | None, Option(help="Column of file names. (default: fname)")]
+LabelColumn = Annotated[str | None, Option(help="Column of labels. (default: labels)")]
+LabelColumns = Annotated[str | None, Option(help="One 0/1 column a class: a,b,c; blank or -1 is unknown.")]
+LabelDelimiter = Annotated[str | None, Option(help="What separates several labels. (default: a space)")]
+ValidColumn = Annotated[str | None, Option(help="Column that marks validation. (default: is_valid)")]
+Empty = Annotated[str | None, Option(help="An empty label cell is an 'error' or means 'none'.")]
+Points = Annotated[str | None, Option(help="Columns of points: x,y[,x2,y2,...], in pixels.")]
+TaskName = Annotated[str | None, Option(help="auto, multi-label, single-label or points.")]
+
+
+def said(options: dict[str, Any]) -> dict[str, Any]:
+    """Return the options that were given, lists and pairs taken apart, as settings."""
+    from foveal.cli.settings import parse_names, parse_pairs, parse_size
+
+    parse = {
+        "size": parse_size,
+        "label_columns": parse_names,
+        "points": parse_names,
+        "point_names": parse_names,
+        "flip_pairs": parse_pairs,
+    }
+    return {
+        name: parse[name](value) if name in parse else value for name, value in options.items() if value is not None
+    }

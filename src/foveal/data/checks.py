@@ -1,0 +1,234 @@
+"""The audit: what is wrong, or looks wrong, with labels, split and pictures, before anything is trained.
+
+Every picture is read and decoded once, in threads; what was found is kept under `FOVEAL_HOME`, by path, size and time
+of change, so that a second audit costs next to nothing. A finding has a level: `error` stops training, `warning`
+should be looked at, `note` is for the record.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from foveal import threads
+from foveal.data.inspection import Inspection, Ledger, copies_among
+from foveal.sources.items import Item, Source
+from foveal.tasks.multi_label import MultiLabel, PartialLabels
+from foveal.tasks.points import Points
+
+Level = Literal["error", "warning", "note"]
+LEVELS: tuple[Level, ...] = ("error", "warning", "note")
+_FEW = 5
+_FEW_PICTURES = f"class with fewer than {_FEW} pictures"
+_DARK, _BLURRED, _TINY, _ODD_ASPECT = 12.0, 12.0, 32, 4.0
+_MOST = 0.5
+_OUTSIDE = "point outside the picture"
+BAD_PICTURE = "picture that cannot be used"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing found.
+
+    Attributes:
+        rule: what it is about, the same words for every finding of the kind.
+        where: the row or file.
+        value: what was found there.
+        hint: what to do.
+        pictures: the files concerned, to be shown.
+    """
+
+    level: Level
+    rule: str
+    where: str
+    value: str = ""
+    hint: str = ""
+    pictures: tuple[Path, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Audit:
+    """All findings, errors first, and figures of the whole."""
+
+    findings: Sequence[Finding]
+    figures: Mapping[str, Any]
+
+    @property
+    def errors(self) -> list[Finding]:
+        """What stops training."""
+        return [finding for finding in self.findings if finding.level == "error"]
+
+    def by_rule(self) -> dict[tuple[Level, str], list[Finding]]:
+        """Return findings by (level, rule), errors first."""
+        grouped: dict[tuple[Level, str], list[Finding]] = defaultdict(list)
+        for finding in self.findings:
+            grouped[finding.level, finding.rule].append(finding)
+        return dict(sorted(grouped.items(), key=lambda entry: LEVELS.index(entry[0][0])))
+
+
+def audit(source: Source, *, workers: int | None = None, advance: Callable[[], None] = lambda: None) -> Audit:
+    """Judge a source: its labels and split, then every picture.
+
+    Args:
+        source: what a reader found.
+        workers: threads that read pictures; one a core by default.
+        advance: called after each picture.
+    """
+    findings = list(audit_labels(source))
+    ledger = Ledger.load()
+    items = list(source.items)
+    files = list(dict.fromkeys(item.picture for item in items))
+    inspected: dict[Path, Inspection] = {}
+    workers = threads.default_workers() if workers is None else workers
+    for file, found in zip(files, threads.ordered_map(ledger.inspect, files, workers=workers), strict=True):
+        inspected[file] = found
+        advance()
+    ledger.save()
+    findings += _audit_pictures(items, inspected)
+    findings += _audit_copies(items, inspected)
+    if source.task == Points.kind:
+        findings += _audit_points(items, inspected)
+    findings.sort(key=lambda finding: LEVELS.index(finding.level))
+    return Audit(findings, _figures(source, inspected))
+
+
+def audit_labels(source: Source) -> Iterator[Finding]:
+    """Judge labels and split without opening a picture."""
+    items = source.items
+    by_file: dict[Path, list[Item]] = defaultdict(list)
+    for item in items:
+        by_file[item.picture].append(item)
+    for file, same in by_file.items():
+        if len(same) > 1:
+            differ = len({str(item.label) for item in same}) > 1
+            yield Finding(
+                "error" if differ else "warning",
+                "one file with different labels" if differ else "one file in several rows",
+                same[1].origin,
+                f"{file.name}, also {same[0].origin}",
+                "Keep one row a file.",
+                (file,),
+            )
+    if source.has_split:
+        valid = sum(bool(item.is_valid) for item in items)
+        if valid in {0, len(items)}:
+            yield Finding("error", "everything on one side of the split", "", f"{valid} of {len(items)} to validate")
+    if source.task != Points.kind:
+        yield from _audit_classes(items)
+
+
+def _audit_classes(items: Sequence[Item]) -> Iterator[Finding]:
+    counts: Counter[str] = Counter()
+    in_training: set[str] = set()
+    for item in items:
+        names = names_of(item.label)
+        counts.update(names)
+        if not item.is_valid:
+            in_training.update(names)
+    folded: dict[str, list[str]] = defaultdict(list)
+    for name, count in sorted(counts.items()):
+        folded[" ".join(name.lower().split())].append(name)
+        if name not in in_training:
+            yield Finding(
+                "warning", "class seen in validation only", name, f"{count} pictures", "It cannot be learned."
+            )
+        elif count < _FEW:
+            yield Finding(
+                "warning", f"class with fewer than {_FEW} pictures", name, str(count), "Add some, or drop it."
+            )
+    for names in folded.values():
+        if len(names) > 1:
+            alike = " / ".join(map(repr, names))
+            yield Finding("warning", "labels that differ in case or white space only", alike, hint="Merge them.")
+
+
+def _audit_pictures(items: Sequence[Item], inspected: Mapping[Path, Inspection]) -> Iterator[Finding]:
+    origin = {item.picture: item.origin for item in reversed(items)}
+    for file, seen in inspected.items():
+        if seen.fault:
+            yield Finding("error", BAD_PICTURE, origin[file], f"{file}: {seen.fault}", "", (file,))
+            continue
+        size = f"{seen.size_hw[1]} x {seen.size_hw[0]}"
+        looks = {
+            "very dark picture": (seen.brightness < _DARK, f"mean {seen.brightness:.0f} of 255"),
+            "very blurred picture": (seen.sharpness < _BLURRED, f"sharpness {seen.sharpness:.0f}"),
+            "tiny picture": (min(seen.size_hw) < _TINY, size),
+            "odd aspect": (max(seen.size_hw) > _ODD_ASPECT * min(seen.size_hw), size),
+        }
+        for rule, (found, value) in looks.items():
+            if found:
+                yield Finding("note", rule, origin[file], f"{file.name}, {value}", "", (file,))
+
+
+def _audit_copies(items: Sequence[Item], inspected: Mapping[Path, Inspection]) -> Iterator[Finding]:
+    """Find exact and near copies, above all across the split and with different labels."""
+    item_of = {item.picture: item for item in reversed(items)}
+    files = [file for file, seen in inspected.items() if not seen.fault]
+    for first, second, exact in copies_among(files, inspected):
+        here, there = item_of[first], item_of[second]
+        kind = "exact copy" if exact else "near copy"
+        leak = here.is_valid is not None and here.is_valid != there.is_valid
+        differ = str(here.label) != str(there.label)
+        rule = kind + (" across the split" if leak else "") + (" with another label" if differ else "")
+        level: Level = "error" if leak and exact else "warning" if leak or differ else "note"
+        hint = "It is trained on and validated with: a leak." if leak else "Keep one of them."
+        yield Finding(level, rule, there.origin, f"{second.name} = {first.name}", hint, (first, second))
+
+
+def _audit_points(items: Sequence[Item], inspected: Mapping[Path, Inspection]) -> Iterator[Finding]:
+    outside, inside_if_swapped, n = [], 0, 0
+    for item in items:
+        seen = inspected[item.picture]
+        points = np.asarray(item.label, dtype=float)
+        if seen.fault or np.isnan(points).all():
+            if not seen.fault:
+                yield Finding("note", "no point given", item.origin, item.picture.name)
+            continue
+        n += 1
+        size_wh = np.array(seen.size_hw[::-1])
+        out = _any_outside(points, size_wh)
+        inside_if_swapped += out and not _any_outside(points[:, ::-1], size_wh)
+        if out:
+            where = (item.picture,)
+            outside.append(Finding("warning", _OUTSIDE, item.origin, f"{points.tolist()}", pictures=where))
+    if n and inside_if_swapped > _MOST * n:
+        value = f"{len(outside)} of {n} lie outside, {inside_if_swapped} of them inside if swapped"
+        yield Finding("error", "x and y seem to be swapped", "", value, "Give the columns as x,y.")
+    yield from outside
+
+
+def _any_outside(points: Any, size_wh: Any) -> bool:
+    return bool(((points < 0) | (points > size_wh)).any())
+
+
+def names_of(label: Any) -> list[str]:
+    """Return the class names of any label."""
+    if isinstance(label, PartialLabels):
+        return list(label.present)
+    if label is None:
+        return []
+    return [label] if isinstance(label, str) else list(label)
+
+
+def _figures(source: Source, inspected: Mapping[Path, Inspection]) -> dict[str, Any]:
+    sizes = Counter(f"{seen.size_hw[1]}x{seen.size_hw[0]}" for seen in inspected.values() if not seen.fault)
+    figures: dict[str, Any] = {"kind": source.kind, "task": source.task, "items": len(source.items)}
+    figures |= {"pictures": len(inspected), "usable": sum(sizes.values()), "sizes": dict(sizes.most_common(10))}
+    if source.task != Points.kind:
+        names = [names_of(item.label) for item in source.items]
+        figures["classes"] = dict(Counter(name for one in names for name in one).most_common())
+        if source.task == MultiLabel.kind:
+            figures["nothing in the picture"] = sum(not one for one in names)
+            figures["together"] = _together(names)
+    return figures
+
+
+def _together(names: Iterable[Sequence[str]]) -> dict[str, int]:
+    """Return the pairs of labels met most often in one picture."""
+    pairs = Counter(f"{a} + {b}" for one in names for i, a in enumerate(sorted(one)) for b in sorted(one)[i + 1 :])
+    return dict(pairs.most_common(15))

@@ -1,0 +1,154 @@
+"""What one look at a picture file tells, kept from one audit to the next, and copies found among many."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from foveal import fetch, storage
+from foveal.errors import PictureError
+from foveal.image.decode import Pixels, decode
+
+_MAX_DISTANCE, _MAX_DIFFERENCE = 7, 6.0
+_THUMB = 12
+_SHARPNESS_SIDE = 256
+_KEPT = 2_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Inspection:
+    """One picture file.
+
+    Attributes:
+        sha256: of the file's bytes.
+        fault: why it is refused; empty if it is not.
+        size_hw: upright, in pixels.
+        difference_hash: 64 bits: whether each of 8 x 8 cells is brighter than its left neighbour.
+        thumb: a grey 12 x 12 miniature.
+        brightness: mean grey, 0 to 255.
+        sharpness: variance of the Laplacian at 256 px.
+    """
+
+    sha256: str
+    fault: str = ""
+    size_hw: tuple[int, int] = (0, 0)
+    difference_hash: int = 0
+    thumb: bytes = b""
+    brightness: float = 0.0
+    sharpness: float = 0.0
+
+
+@dataclass(slots=True)
+class Ledger:
+    """Inspections by path, size and time of change."""
+
+    path: Path
+    known: dict[str, Inspection] = field(default_factory=dict)
+    changed: bool = False
+
+    @classmethod
+    def load(cls) -> Ledger:
+        """Read the ledger under `FOVEAL_HOME`; one that cannot be read is begun anew."""
+        path = fetch.cache_folder() / "inspections.jsonl"
+        ledger = cls(path)
+        try:
+            for line in path.read_text(encoding="utf-8").splitlines():
+                key, stored = json.loads(line)
+                stored["thumb"] = bytes.fromhex(stored["thumb"])
+                stored["size_hw"] = tuple(stored["size_hw"])
+                ledger.known[key] = Inspection(**stored)
+        except (OSError, ValueError, TypeError, KeyError):
+            ledger.known.clear()
+        return ledger
+
+    def inspect(self, file: Path) -> Inspection:
+        """Look at a file, or remember it."""
+        try:
+            about = file.stat()
+            key = f"{file.absolute()}|{about.st_size}|{about.st_mtime_ns}"
+        except OSError:
+            key = ""
+        if key in self.known:
+            return self.known[key]
+        found = inspect(file)
+        if key:
+            self.known[key] = found
+            self.changed = True
+        return found
+
+    def save(self) -> None:
+        """Write the ledger, if anything is new."""
+        if not self.changed:
+            return
+        with storage.open_replacing(self.path) as out:
+            for key, found in list(self.known.items())[-_KEPT:]:
+                out.write(json.dumps([key, asdict(found) | {"thumb": found.thumb.hex()}]) + "\n")
+        self.changed = False
+
+
+def inspect(file: Path) -> Inspection:
+    """Read, decode and measure one picture file."""
+    try:
+        data = file.read_bytes()
+    except OSError:
+        data = b""
+    sha256 = hashlib.sha256(data).hexdigest()
+    try:
+        pixels = decode(data or file)
+    except PictureError as error:
+        return Inspection(sha256, fault=error.reason)
+    grey = np.asarray(cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY), dtype=np.uint8)
+    cells = np.asarray(cv2.resize(grey, (9, 8), interpolation=cv2.INTER_AREA))
+    bits = (cells[:, 1:] > cells[:, :-1]).ravel()
+    thumb = np.asarray(cv2.resize(grey, (_THUMB, _THUMB), interpolation=cv2.INTER_AREA), dtype=np.uint8)
+    return Inspection(
+        sha256,
+        size_hw=(pixels.shape[0], pixels.shape[1]),
+        difference_hash=int.from_bytes(np.packbits(bits).tobytes(), "big"),
+        thumb=thumb.tobytes(),
+        brightness=round(float(grey.mean()), 2),
+        sharpness=round(_sharpness(grey), 2),
+    )
+
+
+def copies_among(files: Sequence[Path], inspected: Mapping[Path, Inspection]) -> Iterator[tuple[Path, Path, bool]]:
+    """Yield (first, copy, whether exact) for every file that is a copy of an earlier one.
+
+    Near copies agree in all but 7 of 64 bits of the difference hash, and in their miniatures within 6 grey levels on
+    average.
+    """
+    by_content: dict[str, Path] = {}
+    kept: list[Path] = []
+    hashes = np.zeros(len(files), dtype=np.uint64)
+    for file in files:
+        seen = inspected[file]
+        if seen.sha256 in by_content:
+            yield by_content[seen.sha256], file, True
+            continue
+        by_content[seen.sha256] = file
+        distances = np.bitwise_count(hashes[: len(kept)] ^ np.uint64(seen.difference_hash))
+        candidates = (kept[at] for at in np.flatnonzero(distances <= _MAX_DISTANCE))
+        near = next((other for other in candidates if _are_near(seen, inspected[other])), None)
+        if near is not None:
+            yield near, file, False
+        hashes[len(kept)] = seen.difference_hash
+        kept.append(file)
+
+
+def _are_near(first: Inspection, second: Inspection) -> bool:
+    """Compare miniatures."""
+    here, there = (np.frombuffer(one.thumb, dtype=np.uint8).astype(float) for one in (first, second))
+    return bool(np.abs(here - there).mean() <= _MAX_DIFFERENCE)
+
+
+def _sharpness(grey: Pixels) -> float:
+    scale = _SHARPNESS_SIDE / max(grey.shape)
+    if scale < 1:
+        grey = np.asarray(cv2.resize(grey, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA), dtype=np.uint8)
+    return float(cv2.Laplacian(grey, cv2.CV_64F).var())

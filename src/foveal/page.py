@@ -1,0 +1,71 @@
+"""The parts of every HTML page that foveal writes: one style, escaped text, pictures inside the file.
+
+A page needs no network, works in light and dark, on a phone and on paper. Whatever comes from data goes through
+`escape`, so that names with markup in them stay text.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Iterable, Sequence
+from html import escape
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+_STYLE = """
+:root { color-scheme: light dark; --ink: #1d1f21; --soft: #5f6368; --ground: #ffffff; --card: #f4f5f7; --line: #dcdfe4;
+  --error: #b3261e; --warning: #8a5a00; --note: #33658a; }
+@media (prefers-color-scheme: dark) { :root { --ink: #e8eaed; --soft: #a0a5ab; --ground: #17191b; --card: #212427;
+  --line: #373b40; --error: #ff8a80; --warning: #ffc166; --note: #8ec5ee; } }
+body { margin: 2rem auto; padding: 0 1rem; max-width: 62rem; background: var(--ground); color: var(--ink);
+  font: 16px/1.5 system-ui, sans-serif; }
+h1 { font-size: 1.6rem; } h2 { font-size: 1.15rem; margin-top: 2rem; }
+p.lead { color: var(--soft); } .error { color: var(--error); } .warning { color: var(--warning); }
+.note { color: var(--note); }
+table { border-collapse: collapse; width: 100%; } th, td { text-align: left; padding: .3rem .8rem .3rem 0;
+  border-bottom: 1px solid var(--line); vertical-align: top; overflow-wrap: anywhere; }
+td.number, th.number { text-align: right; font-variant-numeric: tabular-nums; }
+.pictures { display: flex; flex-wrap: wrap; gap: .6rem; } figure { margin: 0; background: var(--card); padding: .4rem;
+  border-radius: .4rem; width: 9.5rem; } figure img { width: 100%; border-radius: .2rem; display: block; }
+figcaption { font-size: .78rem; color: var(--soft); overflow-wrap: anywhere; }
+@media print { body { margin: 0; max-width: none; } figure { break-inside: avoid; } }
+"""
+
+
+def page(title: str, parts: Iterable[str]) -> str:
+    """Return a whole page; `parts` are HTML already."""
+    head = (
+        f'<!DOCTYPE html><html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f'<meta http-equiv="Content-Security-Policy" content="default-src \'none\'; img-src data:; '
+        f"style-src 'unsafe-inline'\"><style>{_STYLE}</style></head><body><main>"
+    )
+    return head + "\n".join(parts) + "</main></body></html>\n"
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """Return a table; numbers are set to the right."""
+    names = "".join(f"<th>{escape(name)}</th>" for name in head)
+    body = "".join(f"<tr>{''.join(_cell(cell) for cell in row)}</tr>" for row in rows)
+    return f"<table><thead><tr>{names}</tr></thead><tbody>{body}</tbody></table>"
+
+
+def picture(pixels: NDArray[np.uint8], caption: str, *, side: int = 300) -> str:
+    """Return a figure with a picture, uint8 [H, W, 3], made small enough to travel in the page."""
+    image = Image.fromarray(pixels)
+    image.thumbnail((side, side))
+    file = io.BytesIO()
+    image.save(file, "JPEG", quality=80)
+    data = base64.b64encode(file.getvalue()).decode()
+    return (
+        f'<figure><img alt="{escape(caption)}" src="data:image/jpeg;base64,{data}">'
+        f"<figcaption>{escape(caption)}</figcaption></figure>"
+    )
+
+
+def _cell(cell: object) -> str:
+    number = isinstance(cell, int | float) and not isinstance(cell, bool)
+    return f'<td class="number">{cell}</td>' if number else f"<td>{escape(str(cell))}</td>"

@@ -1,0 +1,69 @@
+"""The audit as a person reads it: in the terminal, and as a page with the pictures concerned."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from html import escape
+from pathlib import Path
+
+from rich.console import Console
+
+from foveal import page, storage
+from foveal.data.checks import Audit, Finding
+from foveal.errors import PictureError
+from foveal.image.decode import decode
+
+_SHOWN, _PICTURES = 5, 12
+_COLOURS = {"error": "bold red", "warning": "yellow", "note": "blue"}
+
+
+def print_audit(audit: Audit) -> None:
+    """Print the findings, a few of each rule, errors first."""
+    console = Console(highlight=False, soft_wrap=True, markup=False)
+    for (level, rule), findings in audit.by_rule().items():
+        console.print(f"{level}: {rule} ({len(findings)})", style=_COLOURS[level])
+        for finding in findings[:_SHOWN]:
+            console.print(f"    {_line(finding)}")
+        if len(findings) > _SHOWN:
+            console.print(f"    … and {len(findings) - _SHOWN} more")
+        if findings[0].hint:
+            console.print(f"    {findings[0].hint}", style="dim")
+    console.print(_summary(audit))
+
+
+def write_audit_page(path: Path, audit: Audit, *, title: str) -> None:
+    """Write the audit as one self-contained page."""
+    storage.write_text(path, page.page(f"Audit of {title}", _parts(audit, title)))
+
+
+def _parts(audit: Audit, title: str) -> Iterator[str]:
+    yield f'<h1>Audit of {escape(title)}</h1><p class="lead">{escape(_summary(audit))}</p>'
+    for (level, rule), findings in audit.by_rule().items():
+        yield f'<h2><span class="{level}">{level}</span>: {escape(rule)} ({len(findings)})</h2>'
+        if findings[0].hint:
+            yield f"<p>{escape(findings[0].hint)}</p>"
+        yield page.table(("where", "what"), [(finding.where, finding.value) for finding in findings[:_PICTURES]])
+        if len(findings) > _PICTURES:
+            yield f"<p>… and {len(findings) - _PICTURES} more</p>"
+        shown = [file for finding in findings[:_PICTURES] for file in finding.pictures]
+        yield f'<div class="pictures">{"".join(map(_figure, dict.fromkeys(shown)))}</div>'
+    for name, value in audit.figures.items():
+        if isinstance(value, dict) and value:
+            yield f"<h2>{escape(name)}</h2>" + page.table((name, "pictures"), list(value.items()))
+
+
+def _figure(file: Path) -> str:
+    try:
+        return page.picture(decode(file), file.name)
+    except PictureError:
+        return f"<figure><figcaption>{escape(file.name)}: cannot be shown</figcaption></figure>"
+
+
+def _line(finding: Finding) -> str:
+    return ": ".join(part for part in (finding.where, finding.value) if part)
+
+
+def _summary(audit: Audit) -> str:
+    counts = {level: sum(f.level == level for f in audit.findings) for level in _COLOURS}
+    said = ", ".join(f"{n} {level}{'s' if n != 1 else ''}" for level, n in counts.items())
+    return f"{audit.figures['items']:,} items, {audit.figures['usable']:,} usable pictures: {said}."

@@ -1,0 +1,83 @@
+"""COCO: one JSON file with images, annotations and categories; their names become labels, or their keypoints points."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from foveal import storage
+from foveal.errors import TableError
+from foveal.sources.items import Item, Source
+from foveal.tasks.multi_label import MultiLabel
+from foveal.tasks.points import Points
+
+
+def read_coco(path: Path, data: Mapping[str, Any], images: Path, task: str = "auto") -> Source:
+    """Read the annotations of every picture.
+
+    Labels are the categories that a picture has annotations of (those marked `iscrowd` count too). For points, a
+    picture has the keypoints of its largest annotated object; visibility 0 is a missing point.
+
+    Raises:
+        TableError: the file is not as COCO describes it, or pictures are missing.
+    """
+    try:
+        categories = {int(c["id"]): c for c in data["categories"]}
+        by_image: dict[int, list[Mapping[str, Any]]] = defaultdict(list)
+        for annotation in data["annotations"]:
+            by_image[int(annotation["image_id"])].append(annotation)
+        points = task == Points.kind or (task == "auto" and any("keypoints" in c for c in categories.values()))
+        names = tuple(next((c["keypoints"] for c in categories.values() if "keypoints" in c), ())) if points else ()
+        items = []
+        for image in data["images"]:
+            found = by_image[int(image["id"])]
+            label: Any = sorted({str(categories[int(a["category_id"])]["name"]) for a in found})
+            if points:
+                label = _keypoints(found, len(names))
+            items.append(Item(images / str(image["file_name"]), label, None, f"{path.name}, image {image['id']}"))
+    except (KeyError, TypeError, ValueError) as error:
+        raise TableError(f"`{path}` is not as COCO describes it ({type(error).__name__}: {error}).") from error
+    missing = [item for item in items if not item.picture.is_file()]
+    if missing:
+        raise TableError(f"{missing[0].origin}: no file `{missing[0].picture}` ({len(missing)} pictures are missing).")
+    return Source("COCO", Points.kind if points else MultiLabel.kind, items, point_names=names)
+
+
+def write_coco(path: Path, rows: Iterable[tuple[str, tuple[int, int], Any]], task: Any) -> int:
+    """Write predictions (file name, (height, width), label) as COCO annotations; return how many pictures.
+
+    Labels become annotations of the whole picture, points the keypoints of one category.
+    """
+    points = isinstance(task, Points)
+    names = ["object"] if points else list(task.names)
+    categories: list[dict[str, Any]] = [{"id": i + 1, "name": name} for i, name in enumerate(names)]
+    if points:
+        categories[0]["keypoints"] = list(task.point_names)
+    images: list[dict[str, Any]] = []
+    annotations: list[dict[str, Any]] = []
+    for number, (name, (height, width), label) in enumerate(rows, start=1):
+        images.append({"id": number, "file_name": name, "height": height, "width": width})
+        whole = {"image_id": number, "bbox": [0, 0, width, height], "area": height * width, "iscrowd": 0}
+        if points:
+            triples = [part for x, y in label for part in (float(x), float(y), 2)]
+            found = [{"category_id": 1, "keypoints": triples, "num_keypoints": len(label)}]
+        else:
+            found = [{"category_id": names.index(one) + 1} for one in ([label] if isinstance(label, str) else label)]
+        annotations += [{"id": len(annotations) + at + 1} | whole | one for at, one in enumerate(found)]
+    storage.write_text(path, json.dumps({"images": images, "annotations": annotations, "categories": categories}))
+    return len(images)
+
+
+def _keypoints(annotations: list[Mapping[str, Any]], n_points: int) -> NDArray[np.float64]:
+    posed = [a for a in annotations if a.get("keypoints")]
+    if not posed:
+        return np.full((n_points, 2), np.nan)
+    largest = max(posed, key=lambda a: float(a.get("area", 0)))
+    triples = np.asarray(largest["keypoints"], dtype=float).reshape(n_points, 3)
+    return np.where(triples[:, 2:] > 0, triples[:, :2], np.nan)

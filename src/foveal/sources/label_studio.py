@@ -1,0 +1,106 @@
+"""Label Studio's JSON: choices become labels, keypoint labels become points; predictions go back as pre-annotations."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path, PurePosixPath
+from typing import Any
+from urllib.parse import parse_qs, unquote, urlsplit
+
+import numpy as np
+
+from foveal import storage
+from foveal.errors import TableError
+from foveal.sources.items import Item, Source
+from foveal.tasks.multi_label import MultiLabel
+from foveal.tasks.points import Points
+from foveal.tasks.single_label import SingleLabel
+
+
+def read_label_studio(path: Path, tasks: Sequence[Any], images: Path, task: str = "auto") -> Source:
+    """Read an export in the JSON format; pictures are looked for by name under `images`.
+
+    Raises:
+        TableError: the file is not as Label Studio writes it, or pictures are missing.
+    """
+    try:
+        found = [(_file_of(one["data"]), _results(one)) for one in tasks]
+        names = sorted({name for _, results in found for r in results for name in r["value"].get("keypointlabels", ())})
+        points = task == Points.kind or (task == "auto" and bool(names))
+        labels: list[Any] = [_points(results, names) if points else _choices(results) for _, results in found]
+    except (KeyError, TypeError, ValueError, IndexError) as error:
+        raise TableError(f"`{path}` is not as Label Studio writes it ({type(error).__name__}: {error}).") from error
+    if task == "auto" and not points:
+        task = SingleLabel.kind if all(len(label) == 1 for label in labels) else MultiLabel.kind
+    if task == SingleLabel.kind:
+        labels = [label[0] if label else None for label in labels]
+    items = []
+    for number, ((name, _), label) in enumerate(zip(found, labels, strict=True), start=1):
+        picture = _find(images, name)
+        if picture is None:
+            raise TableError(f"{path.name}, task {number}: no picture `{name}` under `{images}`.")
+        items.append(Item(picture, label, None, f"{path.name}, task {number}"))
+    return Source("Label Studio", Points.kind if points else task, items, point_names=tuple(names) if points else ())
+
+
+def write_label_studio(path: Path, rows: Iterable[tuple[str, tuple[int, int], Any]], task: Any) -> int:
+    """Write predictions (file name, (height, width), label) as tasks with pre-annotations; return how many."""
+    tasks = []
+    for name, (height, width), label in rows:
+        size = {"original_width": width, "original_height": height, "image_rotation": 0}
+        if isinstance(task, Points):
+            results = [
+                _result("keypointlabels", {"x": 100 * x / width, "y": 100 * y / height, "keypointlabels": [point]})
+                | size
+                for point, (x, y) in zip(task.point_names, label, strict=True)
+            ]
+        else:
+            results = [_result("choices", {"choices": [label] if isinstance(label, str) else list(label)})]
+        tasks.append({"data": {"image": name}, "predictions": [{"model_version": "foveal", "result": results}]})
+    storage.write_text(path, json.dumps(tasks, indent=1, ensure_ascii=False))
+    return len(tasks)
+
+
+def _percent(x: float, y: float, size: Mapping[str, int]) -> dict[str, Any]:
+    return {"x": 100 * x / size["original_width"], "y": 100 * y / size["original_height"]}
+
+
+def _result(kind: str, value: dict[str, Any]) -> dict[str, Any]:
+    return {"from_name": kind, "to_name": "image", "type": kind, "value": value}
+
+
+def _results(task: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """Return the results of the first annotation that was not cancelled, or else of the first prediction."""
+    kept = [a for a in task.get("annotations", ()) if not a.get("was_cancelled")] or list(task.get("predictions", ()))
+    return list(kept[0]["result"]) if kept else []
+
+
+def _file_of(data: Mapping[str, Any]) -> str:
+    """Return the file name in a task's data: a path, an upload, or a local-files address."""
+    address = str(data.get("image") or next(iter(data.values())))
+    parts = urlsplit(address)
+    local = parse_qs(parts.query).get("d")
+    return unquote(local[0] if local else parts.path or address)
+
+
+def _find(images: Path, name: str) -> Path | None:
+    """Find a picture by its path under `images`, its name, or its name without the prefix of an upload."""
+    base = PurePosixPath(name).name
+    for candidate in (name.lstrip("/"), base, base.split("-", 1)[-1]):
+        if ".." not in PurePosixPath(candidate).parts and (images / candidate).is_file():
+            return images / candidate
+    return None
+
+
+def _choices(results: Iterable[Mapping[str, Any]]) -> list[str]:
+    return [str(name) for result in results for name in result["value"].get("choices", ())]
+
+
+def _points(results: Iterable[Mapping[str, Any]], names: Sequence[str]) -> Any:
+    points = np.full((len(names), 2), np.nan)
+    for result in results:
+        for name in result["value"].get("keypointlabels", ()):
+            size = (float(result["original_width"]), float(result["original_height"]))
+            points[names.index(name)] = np.array([result["value"]["x"], result["value"]["y"]]) / 100 * size
+    return points

@@ -1,0 +1,66 @@
+"""Pascal VOC: a folder with JPEGImages, Annotations (XML) and, if there are any, ImageSets/Main."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from xml.etree import ElementTree as ET
+
+from foveal.errors import TableError
+from foveal.sources.items import Item, Source
+from foveal.tasks.multi_label import MultiLabel, PartialLabels
+
+_MAX_BYTES = 1 << 22
+
+
+def is_voc(folder: Path) -> bool:
+    """Whether a folder looks like Pascal VOC."""
+    return (folder / "Annotations").is_dir() and (folder / "JPEGImages").is_dir()
+
+
+def read_voc(folder: Path) -> Source:
+    """Read the object names of every picture as its labels.
+
+    A class of which a picture has only `difficult` objects is unknown for it. Where ImageSets/Main holds train.txt and
+    val.txt, they say which pictures belong to the set, and the split.
+
+    Raises:
+        TableError: an annotation cannot be read, or a picture is missing.
+    """
+    sides = _image_sets(folder / "ImageSets" / "Main")
+    names = sorted(sides) if sides else sorted(path.stem for path in (folder / "Annotations").glob("*.xml"))
+    items = []
+    for name in names:
+        annotation = folder / "Annotations" / f"{name}.xml"
+        picture = folder / "JPEGImages" / f"{name}.jpg"
+        if not picture.is_file():
+            raise TableError(f"{annotation}: its picture `{picture}` does not exist.")
+        items.append(Item(picture, _labels(annotation), sides.get(name), str(annotation.relative_to(folder))))
+    return Source("Pascal VOC", MultiLabel.kind, items)
+
+
+def _image_sets(folder: Path) -> dict[str, bool | None]:
+    files = {folder / "train.txt": False, folder / "val.txt": True}
+    if not all(file.is_file() for file in files):
+        return {}
+    return {name: side for file, side in files.items() for name in file.read_text(encoding="utf-8").split()}
+
+
+def _labels(annotation: Path) -> PartialLabels:
+    sure: set[str] = set()
+    difficult: set[str] = set()
+    for found in _parsed(annotation).iter("object"):
+        name = (found.findtext("name") or "").strip()
+        if not name:
+            raise TableError(f"{annotation}: an object without a name.")
+        (difficult if (found.findtext("difficult") or "").strip() == "1" else sure).add(name)
+    return PartialLabels(tuple(sorted(sure)), tuple(sorted(difficult - sure)))
+
+
+def _parsed(annotation: Path) -> ET.Element:
+    try:
+        data = annotation.read_bytes()
+        if len(data) > _MAX_BYTES or b"<!DOCTYPE" in data or b"<!ENTITY" in data:
+            raise TableError(f"{annotation}: document types, entities and files over 4 MiB are refused.")
+        return ET.fromstring(data)
+    except (OSError, ET.ParseError) as error:
+        raise TableError(f"{annotation}: cannot be read as XML: {error}") from error

@@ -1,0 +1,80 @@
+"""YOLO's pose layout: images/ and labels/ side by side, a text file a picture, coordinates as shares of its size."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from foveal.errors import TableError
+from foveal.image.decode import open_picture
+from foveal.sources.folders import get_image_files
+from foveal.sources.items import Item, Source
+from foveal.tasks.points import Points
+
+_SIDES = {"train": False, "val": True, "valid": True}
+_BOX = 5
+
+
+def is_yolo_pose(folder: Path) -> bool:
+    """Whether a folder looks like YOLO's pose layout."""
+    return (folder / "images").is_dir() and (folder / "labels").is_dir()
+
+
+def read_yolo_pose(folder: Path) -> Source:
+    """Read the keypoints of the largest object of every picture, in its pixels; visibility 0 is a missing point.
+
+    `kpt_shape: [points, 2 or 3]` is read from the data's .yaml where there is one.
+
+    Raises:
+        TableError: a line has the wrong number of values.
+    """
+    shape = _shape(folder)
+    items = []
+    for picture in get_image_files(folder / "images"):
+        inside = picture.relative_to(folder / "images")
+        side = _SIDES.get(inside.parts[0]) if len(inside.parts) > 1 else None
+        annotation = (folder / "labels" / inside).with_suffix(".txt")
+        lines = annotation.read_text(encoding="utf-8").split("\n") if annotation.is_file() else []
+        rows = [np.array(line.split(), dtype=float) for line in lines if line.strip()]
+        shape = shape or (_guess(rows[0], annotation) if rows else None)
+        items.append((picture, side, annotation, rows))
+    if shape is None:
+        raise TableError(f"No keypoints were found in `{folder / 'labels'}`.")
+    return Source(
+        "YOLO pose",
+        Points.kind,
+        [Item(p, _points(p, rows, shape, a), side, str(a.relative_to(folder))) for p, side, a, rows in items],
+    )
+
+
+def _points(picture: Path, rows: list[NDArray[np.float64]], shape: tuple[int, int], annotation: Path) -> object:
+    n_points, n_values = shape
+    if not rows:
+        return np.full((n_points, 2), np.nan)
+    row = max(rows, key=lambda values: values[3] * values[4] if len(values) >= _BOX else 0)
+    if len(row) != _BOX + n_points * n_values:
+        raise TableError(f"{annotation}: expected {_BOX + n_points * n_values} values a line, got {len(row)}.")
+    points = row[_BOX:].reshape(n_points, n_values)
+    height, width = open_picture(picture).size_hw
+    missing = points[:, 2] == 0 if n_values == 3 else (points == 0).all(axis=1)
+    return np.where(missing[:, None], np.nan, points[:, :2] * (width, height))
+
+
+def _shape(folder: Path) -> tuple[int, int] | None:
+    for file in (*sorted(folder.glob("*.yaml")), *sorted(folder.glob("*.yml"))):
+        found = re.search(r"^kpt_shape:\s*\[\s*(\d+)\s*,\s*([23])\s*\]", file.read_text(encoding="utf-8"), re.MULTILINE)
+        if found:
+            return int(found[1]), int(found[2])
+    return None
+
+
+def _guess(row: NDArray[np.float64], annotation: Path) -> tuple[int, int]:
+    n = len(row) - _BOX
+    if n > 0 and n % 3 == 0 and np.isin(row[_BOX + 2 :: 3], (0, 1, 2)).all():
+        return n // 3, 3
+    if n > 0 and n % 2 == 0:
+        return n // 2, 2
+    raise TableError(f"{annotation}: {len(row)} values a line are no class, box and keypoints.")

@@ -1,0 +1,247 @@
+"""Splits keep groups and rates; the audit finds every planted fault."""
+
+import shutil
+import time
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image, ImageFilter
+
+from foveal.cli import main
+from foveal.data.checks import audit, audit_labels
+from foveal.data.stratify import GroupSplitter, StratifiedSplitter, balanced
+from foveal.errors import InputError
+from foveal.results.audit_page import print_audit, write_audit_page
+from foveal.rng import generator_for
+from foveal.sources.items import Item, Source
+from foveal.sources.table import read_table
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.integers(0, 2**32), st.integers(2, 60))
+def test_no_group_is_ever_on_both_sides(seed, n_groups):
+    rng = np.random.default_rng(seed)
+    items = [{"group": int(g)} for g in rng.permutation([*range(n_groups), *rng.integers(0, n_groups, 200)])]
+    train, valid = GroupSplitter("group", seed=seed)(items)
+    assert not {items[i]["group"] for i in train} & {items[i]["group"] for i in valid}
+    assert sorted(train + valid) == list(range(len(items)))
+    assert train
+    assert valid
+
+
+def rates(matrix, chosen):
+    return matrix[chosen].mean(axis=0), matrix.mean(axis=0)
+
+
+def test_every_label_keeps_its_rate_over_100_000_rows_in_seconds():
+    rng = np.random.default_rng(0)
+    n, n_labels = 100_000, 80
+    common = np.geomspace(25 / n, 0.5, n_labels)
+    matrix = (rng.random((n, n_labels)) < common).astype(np.float32)
+    matrix[:, 1] = np.maximum(matrix[:, 1], matrix[:, 0])  # labels that come together
+    counts = np.concatenate([np.ones((n, 1), np.float32), matrix], axis=1)
+    began = time.perf_counter()
+    chosen = balanced(counts, 0.2, generator_for(0))
+    assert time.perf_counter() - began < 5
+    found, overall = rates(matrix, chosen)
+    judged = matrix.sum(axis=0) >= 25
+    assert (np.abs(found - overall)[judged] <= 0.2 * overall[judged]).all()
+    assert chosen.mean() == pytest.approx(0.2, abs=0.002)
+
+
+def test_labels_and_groups_together():
+    rng = np.random.default_rng(1)
+    items = [{"who": int(rng.integers(200)), "labels": [n for n in "abcd" if rng.random() < 0.3]} for _ in range(3000)]
+    train, valid = StratifiedSplitter("labels", group="who")(items)
+    assert not {items[i]["who"] for i in train} & {items[i]["who"] for i in valid}
+    for name in "abcd":
+        everywhere = np.mean([name in item["labels"] for item in items])
+        here = np.mean([name in items[i]["labels"] for i in valid])
+        assert here == pytest.approx(everywhere, rel=0.1)
+    assert (train, valid) == StratifiedSplitter("labels", group="who")(items)
+    assert (train, valid) != StratifiedSplitter("labels", group="who", seed=1)(items)
+
+
+def test_one_group_cannot_be_split():
+    with pytest.raises(InputError, match="one group"):
+        GroupSplitter("g")([{"g": 1}] * 5)
+
+
+# The audit
+
+
+@pytest.fixture
+def faults(scenes, tmp_path, monkeypatch):
+    """A table with planted faults: its folder, and what should be found."""
+    monkeypatch.setenv("FOVEAL_HOME", str(tmp_path / "home"))
+    table = pd.read_csv(scenes / "scenes.csv", keep_default_na=False).iloc[:40].assign(is_valid=False)
+    table.loc[30:, "is_valid"] = True
+    table["labels"] = table["labels"].replace("", "tree")
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    for name in table["fname"]:
+        shutil.copy(scenes / "scenes" / name, folder)
+    rows = table.to_dict("records")
+
+    def add(name, labels, is_valid=False):
+        rows.append({"fname": name, "labels": labels, "is_valid": is_valid})
+
+    shutil.copy(folder / rows[0]["fname"], folder / "exact.jpg")
+    add("exact.jpg", rows[0]["labels"], is_valid=True)
+    with Image.open(folder / rows[1]["fname"]) as picture:
+        picture.resize((picture.width * 2 // 3, picture.height * 2 // 3)).save(folder / "near.jpg", quality=60)
+    add("near.jpg", "zebra")
+    (folder / "cut.jpg").write_bytes((folder / rows[2]["fname"]).read_bytes()[:-300])
+    add("cut.jpg", "tree")
+    Image.new("RGB", (90, 80), (3, 3, 3)).save(folder / "dark.png")
+    add("dark.png", "Tree")
+    Image.new("RGB", (300, 20), (200, 90, 10)).save(folder / "long.png")
+    add("long.png", "new", is_valid=True)
+    add(rows[3]["fname"], "other")
+    pd.DataFrame(rows).to_csv(tmp_path / "table.csv", index=False)
+    return tmp_path
+
+
+def test_every_planted_fault_is_found_and_a_second_look_is_quick(faults, capsys):
+    source = read_table(faults / "table.csv", images=faults / "pictures")
+    found = audit(source)
+    rules = {finding.rule: finding for finding in found.findings}
+    assert rules["exact copy across the split"].level == "error"
+    assert "exact.jpg" in rules["exact copy across the split"].value
+    assert "near.jpg" in rules["near copy with another label"].value
+    assert "cut.jpg: damaged JPEG" in rules["picture that cannot be used"].value
+    assert rules["one file with different labels"].level == "error"
+    assert rules["class seen in validation only"].where == "new"
+    assert "'Tree' / 'tree'" in rules["labels that differ in case or white space only"].where
+    assert "dark.png" in rules["very dark picture"].value
+    assert {"tiny picture", "odd aspect", "class with fewer than 5 pictures"} <= set(rules)
+    assert found.figures["usable"] == found.figures["pictures"] - 1
+    assert [f.level for f in found.findings] == sorted(
+        (f.level for f in found.findings), key=["error", "warning", "note"].index
+    )
+    again = audit(source)
+    assert again == found
+    print_audit(found)
+    assert "error: picture that cannot be used (1)" in capsys.readouterr().out
+
+
+def test_the_page_shows_the_pictures_and_keeps_markup_inert(faults):
+    source = read_table(faults / "table.csv", images=faults / "pictures")
+    items = [*source.items, Item(source.items[0].picture, ["<script>alert(1)</script>"], False, "<b>row</b>")]
+    page = faults / "audit.html"
+    write_audit_page(page, audit(Source("table", "multi-label", items)), title="<i>t</i>")
+    text = page.read_text()
+    assert "<script>" not in text
+    assert "<b>row" not in text
+    assert text.count("<img") >= 5
+    assert "http" not in text.replace("http-equiv", "")
+
+
+def test_near_copies_are_found_and_strangers_are_not(scenes, tmp_path, monkeypatch):
+    monkeypatch.setenv("FOVEAL_HOME", str(tmp_path / "home"))
+    originals = sorted((scenes / "scenes").glob("*.jpg"))
+    items = [Item(file, "x", None, file.name) for file in originals]
+    copies = []
+    for number, file in enumerate(originals):
+        with Image.open(file) as picture:
+            changed = picture.resize((picture.width * (4 + number % 5) // 7, picture.height * (4 + number % 5) // 7))
+        copy = tmp_path / f"copy_{file.name}"
+        changed.save(copy, quality=50 + number % 40)
+        copies.append(Item(copy, "x", None, copy.name))
+    alone = [f for f in audit(Source("x", "single-label", items)).findings if "copy" in f.rule]
+    n_pairs = len(items) * (len(items) - 1) / 2
+    assert len(alone) <= 0.001 * n_pairs
+    both = [f for f in audit(Source("x", "single-label", items + copies)).findings if "near copy" in f.rule]
+    right = [f for f in both if f.pictures[1].name == f"copy_{f.pictures[0].name}"]
+    assert len(right) >= 0.95 * len(copies)
+
+
+def test_swapped_and_outside_points(scenes, tmp_path, monkeypatch):
+    monkeypatch.setenv("FOVEAL_HOME", str(tmp_path / "home"))
+    wide = tmp_path / "wide.png"
+    Image.effect_noise((300, 60), 50).convert("RGB").filter(ImageFilter.BLUR).save(wide)
+
+    def rules(points):
+        items = [Item(wide, np.array([p]), None, f"row {n}") for n, p in enumerate(points)]
+        return {f.rule: f.level for f in audit(Source("x", "points", items)).findings}
+
+    assert rules([(30.0, 250.0)])["x and y seem to be swapped"] == "error"
+    assert "x and y seem to be swapped" not in rules([(250.0, 30.0), (30.0, 250.0)])
+    assert rules([(250.0, 30.0), (-4.0, 30.0)])["point outside the picture"] == "warning"
+    assert rules([(np.nan, np.nan)])["no point given"] == "note"
+
+
+def test_everything_on_one_side():
+    items = [Item(f"{n}.jpg", "a", False, str(n)) for n in range(6)]
+    assert [f.rule for f in audit_labels(Source("x", "single-label", items))] == ["everything on one side of the split"]
+
+
+@pytest.fixture
+def foveal(monkeypatch, capsys):
+    def call(*arguments):
+        monkeypatch.setattr("sys.argv", ["foveal", *map(str, arguments)])
+        with pytest.raises(SystemExit) as stopped:
+            main.run()
+        return stopped.value.code or 0, capsys.readouterr()
+
+    return call
+
+
+def test_the_command_says_errors_by_its_exit_code(faults, scenes, foveal):
+    code, printed = foveal("check", faults / "table.csv", "--images", faults / "pictures", "--html", faults / "a.html")
+    assert code == 1
+    assert "error: picture that cannot be used (1)" in printed.out
+    assert (faults / "a.html").is_file()
+    code, printed = foveal("check", scenes / "scenes.csv", "--images", scenes / "scenes", "--empty", "none", "--json")
+    assert code == 0
+    assert '"usable": 60' in printed.out
+
+
+@pytest.mark.filterwarnings("ignore:The label `new`")
+def test_training_stops_on_errors_or_leaves_bad_pictures_out(faults, foveal):
+    arguments = (
+        "train",
+        faults / "table.csv",
+        "--images",
+        faults / "pictures",
+        "--size",
+        "32",
+        "--out",
+        faults / "out",
+    )
+    code, printed = foveal(*arguments)
+    assert code == 2
+    assert "cut.jpg" in printed.err
+    assert not (faults / "out").exists()
+    table = pd.read_csv(faults / "table.csv")
+    table[~table["fname"].isin(["exact.jpg", table["fname"][3]])].to_csv(faults / "table.csv", index=False)
+    code, printed = foveal(*arguments, "--on-bad", "skip", "--epochs", "1", "--batch-size", "16")
+    assert code == 0, printed.err
+    assert "cut.jpg" not in (faults / "out" / "split.csv").read_text()
+    assert "cut.jpg" in (faults / "out" / "audit.json").read_text()
+
+
+def test_a_group_column_keeps_groups_together_on_the_command_line(scenes, tmp_path, foveal):
+    table = pd.read_csv(scenes / "scenes.csv", keep_default_na=False).drop(columns="is_valid")
+    table["who"] = np.arange(len(table)) % 11
+    table.to_csv(tmp_path / "t.csv", index=False)
+    options = (
+        "--images",
+        scenes / "scenes",
+        "--empty",
+        "none",
+        "--group-column",
+        "who",
+        "--size",
+        "32",
+        "--epochs",
+        "1",
+    )
+    code, printed = foveal("train", tmp_path / "t.csv", *options, "--batch-size", "16", "--out", tmp_path / "out")
+    assert code == 0, printed.err
+    split = pd.read_csv(tmp_path / "out" / "split.csv").assign(fname=lambda f: f["fname"].str.rsplit("/").str[-1])
+    sides = split.merge(table, on="fname").groupby("who")["split"].nunique()
+    assert (sides == 1).all()

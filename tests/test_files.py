@@ -1,0 +1,105 @@
+"""Files are whole or absent: what is written, what is fetched."""
+
+import hashlib
+import http.server
+import threading
+
+import pytest
+import torch
+
+from foveal import fetch, runtime, storage
+from foveal.errors import FetchError, MissingDependencyError
+from foveal.lazy import require
+from foveal.threads import ordered_map
+
+CONTENT = bytes(range(256)) * 4096
+SHA256 = hashlib.sha256(CONTENT).hexdigest()
+
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        if self.path == "/absent":
+            self.send_error(404)
+            return
+        self.send_response(200)
+        lie = 1000 if self.path == "/short" else 0
+        self.send_header("Content-Length", str(len(CONTENT) + lie))
+        self.end_headers()
+        self.wfile.write(CONTENT if self.path != "/wrong" else CONTENT[::-1])
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture
+def server():
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as httpd:
+        thread = threading.Thread(target=httpd.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{httpd.server_port}"
+        httpd.shutdown()
+        thread.join()
+
+
+def test_a_file_comes_whole_and_only_once(server, tmp_path):
+    seen = []
+    target = tmp_path / "deep" / "w.pth"
+    fetch.fetch(f"{server}/good", target, sha256=SHA256[:8], advance=lambda done, of: seen.append((done, of)))
+    assert target.read_bytes() == CONTENT
+    assert seen[-1] == (len(CONTENT), len(CONTENT))
+    assert fetch.fetch("http://127.0.0.1:9/never", target, sha256="00") == target
+
+
+@pytest.mark.parametrize(
+    ("path", "message"),
+    [("/wrong", "expected"), ("/short", "ended after|could not be fetched"), ("/absent", "could not")],
+)
+def test_what_is_not_right_is_not_kept(server, tmp_path, path, message):
+    with pytest.raises(FetchError, match=message):
+        fetch.fetch(server + path, tmp_path / "w.pth", sha256=SHA256)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_only_web_addresses_are_fetched(tmp_path):
+    with pytest.raises(FetchError, match="http and https"):
+        fetch.fetch("file:///etc/hostname", tmp_path / "x", sha256="00")
+
+
+def test_a_file_that_fails_half_way_leaves_the_old_one(tmp_path):
+    file = tmp_path / "x.txt"
+    storage.write_text(file, "old")
+
+    def fail():
+        with storage.open_replacing(file) as opened:
+            opened.write("new")
+            raise RuntimeError("half way")
+
+    with pytest.raises(RuntimeError, match="half way"):
+        fail()
+    assert file.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [file]
+
+
+def test_numbers_that_json_has_no_word_for():
+    assert storage.finite({"a": [float("nan"), 1.0, (float("inf"),)]}) == {"a": [None, 1.0, [None]]}
+
+
+def test_a_tensors_hash_sees_type_shape_and_value():
+    same = torch.arange(6.0)
+    hashes = {storage.tensor_hash(t) for t in (same, same.reshape(2, 3), same.double(), same + 1, torch.tensor(1.0))}
+    assert len(hashes) == 5
+    assert storage.tensor_hash(same) == storage.tensor_hash(torch.arange(12.0)[:6])
+
+
+def test_an_optional_package_comes_with_its_install_line():
+    with pytest.raises(MissingDependencyError, match=r'pip install "foveal\[onnx\]"'):
+        require("no_such_package", extra="onnx", purpose="Exporting")
+
+
+def test_memory_is_kept_and_given_back_from_any_thread():
+    def work(_):
+        with runtime.keeping_memory():
+            return torch.zeros(1 << 20).sum()
+
+    assert all(total == 0 for total in ordered_map(work, range(8), workers=4))
+    assert runtime._keepers == 0
