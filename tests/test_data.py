@@ -154,8 +154,9 @@ def test_beginners_mistakes_end_in_one_message(scenes, frame):
         DataBlock((ImageBlock, MultiCategoryBlock), item_tfm=Resize(8))
     with pytest.raises(InputError, match="blocks="):
         DataBlock((ImageBlock,))
-    with pytest.raises(InputError, match=r"Resize\(224\)"):
-        scene_block(scenes, item_tfms=None).dataloaders(frame)
+    for call in (scene_block(scenes, item_tfms=None).dataloaders, scene_block(scenes, item_tfms=None).summary):
+        with pytest.raises(InputError, match=r"scene_0000.jpg is \d+ x \d+, .*scene_\d+.jpg is .*Resize\(224\)"):
+            call(frame)
     with pytest.raises(InputError, match="Did you mean `Resize"):
         scene_block(scenes, item_tfms=Resize)
     with pytest.raises(InputError, match=r"scene_0000.jpg: .*list of names, got the text"):
@@ -326,3 +327,25 @@ def test_one_label_by_pattern_over_real_photographs(photographs):
         dls = block.dataloaders(photographs / "pets_mini" / "images")
     assert len(dls.vocab) == 37
     assert dls.train.n + dls.valid.n == 370
+
+
+def test_a_summary_walks_one_item_through_every_step(scenes, frame, capsys):
+    scene_block(scenes, batch_tfms=aug_transforms()).summary(frame)
+    printed = capsys.readouterr().out
+    for part in (
+        "48 items to train on",
+        "multi-label, 8 outputs",
+        "scene_0000.jpg",
+        "RandomResizedCrop(size=48",
+        "Warp(",
+    ):
+        assert part in printed
+    assert "pixels [48, 48, 3] uint8" in printed
+
+
+def test_a_block_audits_its_source(scenes, frame, tmp_path, monkeypatch):
+    monkeypatch.setenv("FOVEAL_HOME", str(tmp_path))
+    frame.loc[59, "fname"] = frame.loc[0, "fname"]
+    found = scene_block(scenes).check(frame)
+    assert found.figures["items"] == 60
+    assert any(finding.rule.startswith("one file") for finding in found.findings)

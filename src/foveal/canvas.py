@@ -62,6 +62,7 @@ class Canvas:
             inside = left <= x <= right and top <= y <= bottom
             at_x, at_y = min(max(x, left), right), min(max(y, top), bottom)
             style: dict[str, Any] = {"marker": marker if inside else "^", "clip_on": False, "linestyle": "none"}
+            style["markerfacecolor"] = "none"
             self.axes.plot([at_x], [at_y], markersize=11, color="white", markeredgewidth=3.5, **style)
             self.axes.plot([at_x], [at_y], markersize=10, color=colour, markeredgewidth=2, **style)
 

@@ -8,16 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import pandas as pd
 import torch
 
+from foveal.data.checks import Audit, audit
 from foveal.data.datasets import Dataset, Datasets, encode_all, encode_known
 from foveal.data.loaders import DataLoaders
 from foveal.data.samples import Pipeline
 from foveal.data.splits import MaskSplitter, RandomSplitter, Splitter, check_split
+from foveal.data.summary import walk
 from foveal.errors import FovealError, InputError, UnknownNameError
 from foveal.sources.items import Item, Source
 from foveal.sources.table import Rows
@@ -166,6 +169,25 @@ class DataBlock:
             Dataset([pictures[i] for i in train], train_targets, task),
             Dataset([pictures[i] for i in valid], valid_targets, task),
         )
+
+    def summary(self, source: Any) -> None:
+        """Walk one item through every step and print what each step makes of it.
+
+        Raises:
+            InputError: a step fails; the message says what to add or mend.
+        """
+        for line in walk(self.datasets(source), self._pipeline):
+            print(line)  # noqa: T201 -- printing is what it is for
+
+    def check(self, source: Any) -> Audit:
+        """Audit labels, split and every picture of a source; see `foveal.data.checks`."""
+        datasets = self.datasets(source)
+        items = [
+            Item(Path(picture), dataset.label(at), side, str(picture))
+            for dataset, side in ((datasets.train, False), (datasets.valid, True))
+            for at, picture in enumerate(dataset.pictures)
+        ]
+        return audit(Source("data block", datasets.train.task.kind, items))
 
     def dataloaders(
         self,

@@ -29,13 +29,16 @@ class Dataset:
         return len(self.pictures)
 
     def __getitem__(self, index: int) -> tuple[PILImage, ShownTensor]:
-        target = self.targets[index].as_subclass(_SHOWN_AS[self.task.kind])
-        return PILImage.create(self.pictures[index]), target
+        return PILImage.create(self.pictures[index]), self.shown(index)
 
     @property
     def vocab(self) -> tuple[str, ...]:
         """The class names, in order."""
         return self.task.names
+
+    def shown(self, index: int) -> ShownTensor:
+        """Return one target, printing its kind."""
+        return self.targets[index].as_subclass(_SHOWN_AS[self.task.kind])
 
     def label(self, index: int) -> Any:
         """Return what a person would write down for one item."""

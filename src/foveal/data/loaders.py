@@ -16,6 +16,7 @@ from foveal import runtime, threads
 from foveal.data.batches import Batch
 from foveal.data.datasets import Dataset, Datasets
 from foveal.data.samples import Pipeline, Sample
+from foveal.data.summary import require_size
 from foveal.errors import InputError
 from foveal.image.prepare import IMAGENET, Preparation, Statistics
 from foveal.rng import generator_for, order_for
@@ -109,7 +110,7 @@ class DataLoaders:
         """
         if bs < 1:
             raise InputError(f"A batch holds at least one item; got bs={bs}.")
-        self.canvas_hw = pipeline.canvas_hw
+        require_size(pipeline, datasets.train)
         n_train = len(datasets.train)
         if n_train < bs:
             warnings.warn(

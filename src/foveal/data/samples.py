@@ -65,16 +65,7 @@ class Pipeline:
 
     @property
     def canvas_hw(self) -> tuple[int, int]:
-        """The last canvas, (height, width).
-
-        Raises:
-            InputError: no fit was given.
-        """
-        if not self.fits:
-            raise InputError(
-                "Pictures of different sizes cannot share a batch and no transform says the size. "
-                "Add one: item_tfms=Resize(224), or item_tfms=RandomResizedCrop(224, min_scale=0.35)."
-            )
+        """The last canvas, (height, width); there is one once a loader has been built."""
         return self.fits[-1].canvas_hw
 
     def preparation(self, statistics: Statistics) -> Preparation:

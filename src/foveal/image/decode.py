@@ -21,7 +21,8 @@ import simplejpeg
 from numpy.typing import NDArray
 from PIL import Image, ImageCms, UnidentifiedImageError
 
-from foveal.errors import PictureError
+from foveal import lazy
+from foveal.errors import MissingDependencyError, PictureError
 from foveal.geometry.homography import IDENTITY, Homography, corners_of
 from foveal.image.jpeg import JpegHeader, read_jpeg_header
 
@@ -37,6 +38,7 @@ _COMMON = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".tif", ".
 _RARE = (".bmp", ".dib", ".ppm", ".pgm", ".avif", ".avifs", ".heic", ".heif", ".mpo")
 EXTENSIONS = frozenset({*_COMMON, *_RARE})
 _FORMATS = ("PNG", "WEBP", "BMP", "DIB", "GIF", "TIFF", "AVIF", "PPM")
+_HEIC = frozenset({b"ftypheic", b"ftypheix", b"ftypheim", b"ftyphevc", b"ftypmif1"})
 _ORIENTATION = 0x0112
 _DAMAGE = (OSError, ValueError, SyntaxError, EOFError, IndexError, KeyError, TypeError, OverflowError, MemoryError)
 
@@ -125,6 +127,8 @@ def _open_bytes(data: bytes, name: str) -> OpenedPicture:
         raise PictureError(name, "the file is empty (0 bytes).")
     if data[:2] == b"\xff\xd8":
         return _open_jpeg(data, name)
+    if data[4:12] in _HEIC:
+        _register_heif(name)
     image = _pillow_header(data, name)
     _judge_size((image.height, image.width), name)
     try:
@@ -148,13 +152,24 @@ def _open_jpeg(data: bytes, name: str) -> OpenedPicture:
 
 def _pillow_header(data: bytes, name: str) -> Image.Image:
     try:
-        return Image.open(io.BytesIO(data), formats=_FORMATS)
+        return Image.open(io.BytesIO(data), formats=_formats())
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise PictureError(name, _too_large()) from error
     except UnidentifiedImageError as error:
         raise PictureError(name, _not_a_picture(data)) from error
     except _DAMAGE as error:
         raise PictureError(name, f"damaged: {_said(error)}") from error
+
+
+def _formats() -> tuple[str, ...]:
+    return (*_FORMATS, "HEIF") if "HEIF" in Image.OPEN else _FORMATS
+
+
+def _register_heif(name: str) -> None:
+    try:
+        lazy.require("pillow_heif", extra="heif", purpose="Reading HEIC pictures").register_heif_opener()
+    except MissingDependencyError as error:
+        raise PictureError(name, str(error)) from error
 
 
 def _judge_size(size_hw: tuple[int, int], name: str) -> None:
@@ -199,9 +214,9 @@ def _decode_jpeg(data: bytes, header: JpegHeader, scale: float) -> Decoded:
 
 
 def _decode_pillow(data: bytes, orientation: int, _: float) -> Decoded:
-    with Image.open(io.BytesIO(data), formats=_FORMATS) as check:
+    with Image.open(io.BytesIO(data), formats=_formats()) as check:
         check.verify()
-    with Image.open(io.BytesIO(data), formats=_FORMATS) as image:
+    with Image.open(io.BytesIO(data), formats=_formats()) as image:
         image.load()
         return Decoded(_upright(_to_rgb(image), orientation), IDENTITY)
 
@@ -295,8 +310,6 @@ def _too_large(size_hw: tuple[int, int] | None = None) -> str:
 
 def _not_a_picture(data: bytes) -> str:
     start = data[:512].lstrip().lower()
-    if data[4:12] in {b"ftypheic", b"ftypheix", b"ftypmif1", b"ftyphevc", b"ftypheim"}:
-        return 'a HEIC picture; reading it needs: pip install "foveal[heif]"'
     if start.startswith((b"<!doctype html", b"<html")):
         return "an HTML page, not a picture (a download that failed?)."
     try:
