@@ -11,45 +11,44 @@ import typer
 from foveal.cli.options import Model
 
 if TYPE_CHECKING:
-    from foveal.bundle.predictor import Predictor, Refused
+    from foveal.bundle.predictor import Refused
 
 
 def predict(
     model: Model,
     pictures: Annotated[list[str], typer.Argument(metavar="PICTURE|FOLDER|GLOB...", help="What to answer for.")],
     *,
-    out: Annotated[Path | None, typer.Option(help="Write a .csv, .jsonl or .parquet file instead.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Write a .csv, .jsonl, .parquet or (see --layout) .json.")] = None,
+    layout: Annotated[str, typer.Option(help="What a .json holds: 'coco' or 'label-studio'.")] = "coco",
     batch_size: Annotated[int, typer.Option(min=1, help="Pictures at a time.")] = 32,
 ) -> None:
     """Answer for pictures; a picture that cannot be used is named, the others are answered."""
-    from foveal.bundle.predictor import load_learner
-    from foveal.cli.writers import writer_for
+    from foveal.bundle.predictor import Prediction, load_learner
+    from foveal.cli.writers import check_target, rows_of, write_answers
 
-    write = writer_for(out) if out is not None else None
+    if out is not None:
+        check_target(out, layout)
     files = list(_expand(pictures))
     predictor = load_learner(model)
     refused: list[Refused] = []
-    rows = _rows(predictor, files, batch_size, refused)
-    if write is not None:
-        typer.echo(f"{write(rows)} of {len(files)} pictures answered, written to {out}.")
+
+    def answered() -> Iterator[tuple[Path, Prediction]]:
+        for file, answer in zip(files, predictor.predict_batch(files, batch_size=batch_size), strict=True):
+            if isinstance(answer, Prediction):
+                yield file, answer
+            else:
+                refused.append(answer)
+
+    if out is None:
+        for row in rows_of(answered(), predictor.task):
+            typer.echo(_line(dict(row)))
     else:
-        for row in rows:
-            typer.echo(_line(row))
+        n = write_answers(out, layout, answered(), predictor.task)
+        typer.echo(f"{n} of {len(files)} pictures answered, written to {out}.")
     for bad in refused:
         typer.echo(f"refused: {bad.error}", err=True)
     if refused:
         raise typer.Exit(1)
-
-
-def _rows(predictor: Predictor, files: list[Path], batch_size: int, refused: list[Refused]) -> Iterator[dict[str, Any]]:
-    from foveal.bundle.predictor import Prediction
-
-    answers = predictor.predict_batch(files, batch_size=batch_size)
-    for file, answer in zip(files, answers, strict=True):
-        if isinstance(answer, Prediction):
-            yield {"fname": str(file)} | predictor.task.to_row(answer.values, answer.label)
-        else:
-            refused.append(answer)
 
 
 def _expand(patterns: list[str]) -> Iterator[Path]:

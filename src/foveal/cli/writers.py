@@ -9,24 +9,43 @@ from pathlib import Path
 from typing import Any
 
 from foveal import storage
-from foveal.errors import InputError
+from foveal.bundle.predictor import Prediction
+from foveal.errors import InputError, UnknownNameError
+from foveal.image.decode import open_picture
 from foveal.results.predictions import write_rows
+from foveal.sources.coco import write_coco
+from foveal.sources.label_studio import write_label_studio
+from foveal.tasks.base import Task
 
 Rows = Iterable[Mapping[str, Any]]
+Answered = Iterable[tuple[Path, Prediction]]
+LAYOUTS = {"coco": write_coco, "label-studio": write_label_studio}
 _ROWS_AT_ONCE = 4096
 
 
-def writer_for(path: Path) -> Callable[[Rows], int]:
-    """Return what writes rows to `path` and says how many there were.
+def check_target(path: Path, layout: str) -> None:
+    """Refuse a file that answers cannot be written to.
 
     Raises:
-        InputError: the file's ending names no format.
+        InputError: the file's ending names no format, or `layout` no layout of .json.
     """
-    writers = {".csv": write_rows, ".jsonl": _write_jsonl, ".parquet": _write_parquet}
-    if path.suffix not in writers:
-        raise InputError(f"`{path}` must end in .csv, .jsonl or .parquet.")
-    write = writers[path.suffix]
-    return lambda rows: write(path, rows)
+    if path.suffix not in {*_ROW_WRITERS, ".json"}:
+        raise InputError(f"`{path}` must end in .csv, .jsonl, .parquet or .json.")
+    if layout not in LAYOUTS:
+        raise UnknownNameError.of("layout", layout, LAYOUTS)
+
+
+def write_answers(path: Path, layout: str, answered: Answered, task: Task[Any]) -> int:
+    """Write answers to a .csv, .jsonl or .parquet, or to a .json in a layout; return how many."""
+    if path.suffix == ".json":
+        found = ((file.name, open_picture(file).size_hw, answer.label) for file, answer in answered)
+        return LAYOUTS[layout](path, found, task)
+    return _ROW_WRITERS[path.suffix](path, rows_of(answered, task))
+
+
+def rows_of(answered: Answered, task: Task[Any]) -> Rows:
+    """Return answers as rows of a table."""
+    return ({"fname": str(file)} | task.to_row(answer.values, answer.label) for file, answer in answered)
 
 
 def _write_jsonl(path: Path, rows: Rows) -> int:
@@ -53,3 +72,10 @@ def _write_parquet(path: Path, rows: Rows) -> int:
         if writer is not None:
             writer.close()
     return count
+
+
+_ROW_WRITERS: dict[str, Callable[[Path, Rows], int]] = {
+    ".csv": write_rows,
+    ".jsonl": _write_jsonl,
+    ".parquet": _write_parquet,
+}

@@ -1,0 +1,104 @@
+"""The commands and the Python of the documentation run as they stand there."""
+
+import json
+import re
+import shutil
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from foveal.bundle.predictor import Predictor
+from foveal.cli import main
+from foveal.image.decode import open_picture
+from foveal.image.prepare import IMAGENET, Preparation
+from foveal.models.vision import ModelSpec, build_model
+from foveal.sources.coco import write_coco
+from foveal.sources.label_studio import write_label_studio
+from foveal.sources.recognise import read_source
+from foveal.tasks.multi_label import MultiLabel
+from foveal.tasks.points import Points
+from foveal.tasks.vocab import Vocab
+
+DOCS = Path(__file__).parents[1] / "docs"
+
+
+def blocks(page, language):
+    return re.findall(rf"```{language}\n(.*?)```", (DOCS / page).read_text(), re.DOTALL)
+
+
+@pytest.fixture(scope="module")
+def data(scenes, tmp_path_factory):
+    """One folder with the drawn scenes in every layout that the page shows."""
+    root = tmp_path_factory.mktemp("docs")
+    shutil.copytree(scenes / "scenes", root / "pictures")
+    shutil.copy(scenes / "scenes.csv", root / "table.csv")
+    shutil.copy(scenes / "balloons.csv", root / "points.csv")
+    table = pd.read_csv(root / "table.csv", keep_default_na=False)
+    wide = table[["fname"]].assign(**{n: table["labels"].str.contains(n).astype(int) for n in ("house", "tree")})
+    wide.loc[3, "tree"] = -1
+    wide.to_csv(root / "wide.csv", index=False)
+    for part in ("JPEGImages", "Annotations"):
+        (root / "voc" / part).mkdir(parents=True)
+    rows = []
+    for row in table.head(30).itertuples():
+        file, names = root / "pictures" / row.fname, row.labels.split()
+        objects = "".join(f"<object><name>{name}</name></object>" for name in names)
+        (root / "voc" / "Annotations" / f"{file.stem}.xml").write_text(f"<annotation>{objects}</annotation>")
+        shutil.copy(file, root / "voc" / "JPEGImages")
+        rows.append((row.fname, open_picture(file).size_hw, names))
+        if len(names) == 1:
+            folder = root / "folders" / ("valid" if row.Index % 2 else "train") / names[0]
+            folder.mkdir(parents=True, exist_ok=True)
+            shutil.copy(file, folder)
+    names = sorted({name for _, _, found in rows for name in found})
+    write_coco(root / "coco.json", rows, MultiLabel(Vocab(tuple(names))))
+    write_label_studio(root / "tasks.json", rows, MultiLabel(Vocab(tuple(names))))
+    for part in ("images", "labels"):
+        (root / "yolo" / part).mkdir(parents=True)
+    for row in pd.read_csv(root / "points.csv").itertuples():
+        shutil.copy(root / "pictures" / row.fname, root / "yolo" / "images")
+        height, width = open_picture(root / "pictures" / row.fname).size_hw
+        line = f"0 .5 .5 .3 .3 {row.x / width} {row.y / height} 2"
+        (root / "yolo" / "labels" / row.fname).with_suffix(".txt").write_text(line)
+    return root
+
+
+@pytest.fixture
+def foveal(monkeypatch, capsys, data):
+    monkeypatch.chdir(data)
+    monkeypatch.setenv("FOVEAL_HOME", str(data / "home"))
+
+    def call(line):
+        monkeypatch.setattr("sys.argv", line.split())
+        with pytest.raises(SystemExit) as stopped:
+            main.run()
+        printed = capsys.readouterr()
+        assert not stopped.value.code, printed
+        return printed.out
+
+    return call
+
+
+@pytest.mark.parametrize("command", [line for block in blocks("your-data.md", "sh") for line in block.splitlines()])
+def test_every_source_of_the_page_is_read(command, foveal):
+    assert "usable pictures: 0 errors" in foveal(command)
+
+
+@pytest.mark.filterwarnings("ignore:The label", "ignore:There are")
+def test_the_python_of_the_page_runs(data, monkeypatch, capsys):
+    monkeypatch.chdir(data)
+    (code,) = blocks("your-data.md", "python")
+    exec(compile(code, "your-data.md", "exec"), {})  # noqa: S102
+    assert "'house'" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("layout", ["coco", "label-studio"])
+@pytest.mark.parametrize("task", [MultiLabel(Vocab(("house", "tree"))), Points(1)])
+def test_predictions_go_back_into_a_labelling_tool(layout, task, foveal, data):
+    model = build_model(ModelSpec("resnet18", task.n_outputs, (32, 32), task.y_range))
+    Predictor.of(model, task, Preparation.of((32, 32), "crop", IMAGENET)).save(data / "m.safetensors")
+    foveal(f"foveal predict m.safetensors pictures --out out.json --layout {layout}")
+    source = read_source(data / "out.json", images=data / "pictures", task=task.kind)
+    assert (source.task, len(source.items)) == (task.kind, 60)
+    assert json.loads((data / "out.json").read_text())
