@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import http
+import http.client
 import os
 import urllib.error
 import urllib.request
@@ -61,3 +63,53 @@ def fetch(
     finally:
         beside.unlink(missing_ok=True)
     return target
+
+
+def download(address: str, target: Path, *, n_bytes: int, advance: Callable[[int], None] = lambda _n: None) -> Path:
+    """Download a large file of known size; what broke off goes on where it stopped.
+
+    Args:
+        address: an http or https address.
+        target: the file; it appears only when it is whole.
+        n_bytes: its size.
+        advance: told how many bytes came.
+
+    Raises:
+        FetchError: the network, or a file of another size; what came so far is kept for the next try.
+    """
+    if target.is_file() and target.stat().st_size == n_bytes:
+        return target
+    target.parent.mkdir(parents=True, exist_ok=True)
+    part = target.with_name(f"{target.name}.part")
+    have = part.stat().st_size if part.is_file() else 0
+    if have > n_bytes:
+        part.unlink()
+        have = 0
+    advance(have)
+    try:
+        if have < n_bytes:
+            have = _append(address, part, have, n_bytes, advance)
+    except (urllib.error.URLError, http.client.HTTPException, TimeoutError, ConnectionError) as error:
+        raise FetchError(f"{address} could not be fetched ({getattr(error, 'reason', error)}).") from error
+    if have != n_bytes:
+        raise FetchError(f"{address} ended after {have:,} of {n_bytes:,} bytes. The next try goes on from there.")
+    part.replace(target)
+    return target
+
+
+def _append(address: str, part: Path, have: int, n_bytes: int, advance: Callable[[int], None]) -> int:
+    request = urllib.request.Request(address, headers={"Range": f"bytes={have}-"} if have else {})
+    with urllib.request.urlopen(request, timeout=_TIMEOUT_SECONDS) as response:
+        resumed = have > 0 and response.status == http.HTTPStatus.PARTIAL_CONTENT
+        have = have if resumed else 0
+        with part.open("ab" if resumed else "wb") as file:
+            while have <= n_bytes and (chunk := response.read(_CHUNK)):
+                file.write(chunk)
+                have += len(chunk)
+                advance(len(chunk))
+            file.flush()
+            os.fsync(file.fileno())
+    if have > n_bytes:
+        part.unlink()
+        raise FetchError(f"{address} sends more than the {n_bytes:,} bytes expected; it was not kept.")
+    return have

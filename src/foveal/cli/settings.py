@@ -41,7 +41,7 @@ class RunSettings(BaseModel):
     weights: Path | None = None
     size: tuple[int, int] = (224, 224)
     min_scale: float = Field(default=0.35, gt=0, le=1)
-    epochs: int = Field(default=5, ge=1)
+    epochs: int | None = Field(default=None, ge=1)
     freeze_epochs: int = Field(default=1, ge=0)
     lr: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     batch_size: int = Field(default=64, ge=1)

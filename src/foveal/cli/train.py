@@ -32,7 +32,7 @@ def train(
     weights: Annotated[Path | None, Option(help="A file with the backbone's weights.")] = None,
     size: Annotated[str | None, Option(help="Pixels: 128, or HEIGHTxWIDTH like 240x320. (default: 224)")] = None,
     min_scale: Annotated[float | None, Option(help="Least share of a picture in a crop. (default: 0.35)")] = None,
-    epochs: Annotated[int | None, Option(help="Epochs that train everything. (default: 5)")] = None,
+    epochs: Annotated[int | None, Option(help="Epochs that train everything. (default: 5, points 20)")] = None,
     freeze_epochs: Annotated[int | None, Option(help="Epochs before, that train the head. (default: 1)")] = None,
     lr: Annotated[float | None, Option(help="Base learning rate. (default: 0.002, points 0.01)")] = None,
     batch_size: Annotated[int | None, Option(help="Pictures a step. (default: 64)")] = None,

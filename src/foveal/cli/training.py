@@ -35,7 +35,7 @@ from foveal.train.recorder import write_history
 from foveal.vision.learner import vision_learner
 
 _ERRORS_SHOWN = 10
-_LR, _LR_POINTS = 2e-3, 1e-2
+_LABELS_RECIPE, _POINTS_RECIPE = (5, 2e-3), (20, 1e-2)
 
 
 def train_run(settings: RunSettings, folder: Path) -> dict[str, Any]:
@@ -56,8 +56,8 @@ def train_run(settings: RunSettings, folder: Path) -> dict[str, Any]:
     settings.save(folder / "run.toml")
     write_rows(folder / "split.csv", _split_rows(dls))
     storage.write_json(folder / "audit.json", {"findings": [asdict(f) for f in found.findings], **found.figures})
-    lr = settings.lr or (_LR_POINTS if dls.task.kind == Points.kind else _LR)
-    learn.fine_tune(settings.epochs, lr, freeze_epochs=settings.freeze_epochs)
+    epochs, lr = _POINTS_RECIPE if dls.task.kind == Points.kind else _LABELS_RECIPE
+    learn.fine_tune(settings.epochs or epochs, settings.lr or lr, freeze_epochs=settings.freeze_epochs)
     write_history(folder / "history.jsonl", learn.recorder.history)
     summary = _finish(learn, source, folder)
     summary["seconds"] = round(time.perf_counter() - began, 2)

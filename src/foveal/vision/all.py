@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from foveal.archives import URLs, untar_data
 from foveal.bundle.predictor import Predictor, load_learner
 from foveal.data.block import CategoryBlock, DataBlock, ImageBlock, MultiCategoryBlock, PointBlock
 from foveal.data.labels import ColReader, RegexLabeller, parent_label, using_attr
@@ -27,6 +28,7 @@ from foveal.data.splits import (
     MaskSplitter,
     RandomSplitter,
 )
+from foveal.data.stratify import GroupSplitter, StratifiedSplitter
 from foveal.geometry.fit import RandomResizedCrop, Resize
 from foveal.geometry.moves import Dihedral, Flip, Rotate, Shift, Warp, Zoom
 from foveal.image.augment import Normalize, aug_transforms
@@ -57,6 +59,7 @@ __all__ = [
     "Flip",
     "FuncSplitter",
     "GrandparentSplitter",
+    "GroupSplitter",
     "ImageBlock",
     "IndexSplitter",
     "L",
@@ -74,7 +77,9 @@ __all__ = [
     "Resize",
     "Rotate",
     "Shift",
+    "StratifiedSplitter",
     "Tensor",
+    "URLs",
     "Warp",
     "Zoom",
     "accuracy",
@@ -102,6 +107,7 @@ __all__ = [
     "sigmoid_range",
     "string",
     "torch",
+    "untar_data",
     "using_attr",
     "vision_learner",
 ]
