@@ -5,8 +5,13 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from foveal.sources.scenes import write_scenes
+
+# A busy machine is no reason for a law to fail.
+settings.register_profile("foveal", deadline=None)
+settings.load_profile("foveal")
 
 DATA = Path(os.environ.get("FOVEAL_TEST_DATA", Path(__file__).parents[2] / "shared" / "data"))
 
