@@ -68,18 +68,20 @@ class Pipeline:
         """The last canvas, (height, width); there is one once a loader has been built."""
         return self.fits[-1].canvas_hw
 
+    @property
+    def fit(self) -> Resize:
+        """How a picture comes onto the last canvas without chance: cropped, unless the first `Resize` says more."""
+        first = self.fits[0]
+        return Resize(self.canvas_hw, first.method if isinstance(first, Resize) else "crop")
+
     def preparation(self, statistics: Statistics) -> Preparation:
         """Return how pictures are prepared in validation and in service."""
-        first = self.fits[0] if self.fits else None
-        method = first.method if isinstance(first, Resize) else "crop"
-        return Preparation(Resize(self.canvas_hw, method), self.statistics or statistics)
+        return Preparation(self.fit, self.statistics or statistics)
 
     def place(self, size_hw: tuple[int, int], rng: np.random.Generator | None) -> Homography:
         """Draw the map from a source of `size_hw` to the canvas; without a generator, validation's."""
         if rng is None:
-            first = self.fits[0]
-            method = first.method if isinstance(first, Resize) else "crop"
-            return Resize(self.canvas_hw, method)(size_hw)
+            return self.fit(size_hw)
         placement = IDENTITY
         for fit in self.fits:
             placement = placement.then(fit(size_hw, rng))
