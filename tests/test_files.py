@@ -63,6 +63,8 @@ def test_what_is_not_right_is_not_kept(server, tmp_path, path, message):
 def test_only_web_addresses_are_fetched(tmp_path):
     with pytest.raises(FetchError, match="http and https"):
         fetch.fetch("file:///etc/hostname", tmp_path / "x", sha256="00")
+    with pytest.raises(FetchError, match="http and https"):
+        fetch.download("file:///etc/hostname", tmp_path / "x", n_bytes=1)
 
 
 def test_a_file_that_fails_half_way_leaves_the_old_one(tmp_path):

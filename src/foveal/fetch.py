@@ -15,6 +15,7 @@ from foveal.errors import FetchError
 
 _CHUNK = 1 << 18
 _TIMEOUT_SECONDS = 20
+_NETWORK = (urllib.error.URLError, http.client.HTTPException, TimeoutError, ConnectionError)
 
 
 def cache_folder() -> Path:
@@ -38,8 +39,7 @@ def fetch(
     """
     if target.is_file():
         return target
-    if not address.startswith(("http://", "https://")):
-        raise FetchError(f"Only http and https addresses are fetched; got {address}.")
+    _check_address(address)
     target.parent.mkdir(parents=True, exist_ok=True)
     beside = target.with_name(f".{target.name}.part")
     digest, done = hashlib.sha256(), 0
@@ -58,7 +58,7 @@ def fetch(
         if not digest.hexdigest().startswith(sha256.lower()):
             raise FetchError(f"{address} has the SHA-256 {digest.hexdigest()}, expected {sha256}. It was not kept.")
         beside.replace(target)
-    except (urllib.error.URLError, TimeoutError, ConnectionError) as error:
+    except _NETWORK as error:
         raise FetchError(f"{address} could not be fetched ({getattr(error, 'reason', error)}).") from error
     finally:
         beside.unlink(missing_ok=True)
@@ -79,6 +79,7 @@ def download(address: str, target: Path, *, n_bytes: int, advance: Callable[[int
     """
     if target.is_file() and target.stat().st_size == n_bytes:
         return target
+    _check_address(address)
     target.parent.mkdir(parents=True, exist_ok=True)
     part = target.with_name(f"{target.name}.part")
     have = part.stat().st_size if part.is_file() else 0
@@ -89,12 +90,17 @@ def download(address: str, target: Path, *, n_bytes: int, advance: Callable[[int
     try:
         if have < n_bytes:
             have = _append(address, part, have, n_bytes, advance)
-    except (urllib.error.URLError, http.client.HTTPException, TimeoutError, ConnectionError) as error:
+    except _NETWORK as error:
         raise FetchError(f"{address} could not be fetched ({getattr(error, 'reason', error)}).") from error
     if have != n_bytes:
         raise FetchError(f"{address} ended after {have:,} of {n_bytes:,} bytes. The next try goes on from there.")
     part.replace(target)
     return target
+
+
+def _check_address(address: str) -> None:
+    if not address.startswith(("http://", "https://")):
+        raise FetchError(f"Only http and https addresses are fetched; got {address}.")
 
 
 def _append(address: str, part: Path, have: int, n_bytes: int, advance: Callable[[int], None]) -> int:

@@ -156,8 +156,7 @@ class DataBlock:
         items = Rows(found) if isinstance(found, pd.DataFrame) else found
         if not len(items):
             raise InputError("The source holds no items. Is it the right folder or table?")
-        splitter_sees = found if isinstance(found, pd.DataFrame) else items
-        train, valid = check_split(self._splitter(splitter_sees), len(items))
+        train, valid = check_split(self._splitter(found), len(items))
         pictures = _each(self._get_x, items, "get_x")
         labels = _each(self._get_y, items, "get_y")
         names = [_name(items[i], i, pictures[i]) for i in range(len(items))]

@@ -138,9 +138,7 @@ def _audit_classes(items: Sequence[Item]) -> Iterator[Finding]:
                 "warning", "class seen in validation only", name, f"{count} pictures", "It cannot be learned."
             )
         elif count < _FEW:
-            yield Finding(
-                "warning", f"class with fewer than {_FEW} pictures", name, str(count), "Add some, or drop it."
-            )
+            yield Finding("warning", _FEW_PICTURES, name, str(count), "Add some, or drop it.")
     for names in folded.values():
         if len(names) > 1:
             alike = " / ".join(map(repr, names))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -143,8 +143,3 @@ _SHOWN_AS: dict[str, type[ShownTensor]] = {
     "multi-label": TensorMultiCategory,
     "points": TensorPoint,
 }
-
-
-def with_task(dataset: Dataset, task: Task[Any]) -> Dataset:
-    """Return the same items under a task with another decision."""
-    return replace(dataset, task=task)

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from foveal.canvas import Canvas, sheet
-from foveal.data.datasets import Dataset
 from foveal.image.decode import decode
 from foveal.results.predictions import Predictions
 from foveal.rng import order_for
@@ -28,12 +26,3 @@ def results_sheet(
 
     pictures = [decode(predictions.pictures[i]) for i in chosen]
     return sheet(pictures, draw, columns=columns, figure=figure, caption=task.legend)
-
-
-def dataset_sheet(dataset: Dataset, indices: Sequence[int], *, figure: Figure | None = None) -> Figure:
-    """Draw pictures of a dataset with their labels."""
-
-    def draw(canvas: Canvas, at: int) -> None:
-        dataset.task.draw(canvas, dataset.label(indices[at]))
-
-    return sheet([decode(dataset.pictures[i]) for i in indices], draw, figure=figure)

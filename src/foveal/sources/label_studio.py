@@ -62,10 +62,6 @@ def write_label_studio(path: Path, rows: Iterable[tuple[str, tuple[int, int], An
     return len(tasks)
 
 
-def _percent(x: float, y: float, size: Mapping[str, int]) -> dict[str, Any]:
-    return {"x": 100 * x / size["original_width"], "y": 100 * y / size["original_height"]}
-
-
 def _result(kind: str, value: dict[str, Any]) -> dict[str, Any]:
     return {"from_name": kind, "to_name": "image", "type": kind, "value": value}
 
