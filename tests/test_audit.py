@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageFilter
 
+from foveal.audit.checks import audit, audit_labels
 from foveal.cli import main
-from foveal.data.checks import audit, audit_labels
 from foveal.data.stratify import GroupSplitter, StratifiedSplitter, balanced
 from foveal.errors import InputError
 from foveal.results.audit_page import print_audit, write_audit_page

@@ -9,7 +9,9 @@ import pytest
 import torch
 
 from foveal.data.block import CategoryBlock, DataBlock, ImageBlock, MultiCategoryBlock, PointBlock
+from foveal.data.feeds import PictureFeed
 from foveal.data.labels import ColReader, RegexLabeller, parent_label, using_attr
+from foveal.data.loaders import DataLoader
 from foveal.data.samples import Pipeline
 from foveal.data.splits import ColSplitter, IndexSplitter, MaskSplitter, RandomSplitter, check_split
 from foveal.errors import InputError, PictureError, TableError, UnknownNameError
@@ -71,14 +73,14 @@ def test_a_table_that_cannot_be_used_says_row_column_and_way_out(tmp_path, table
     for name in ("a.jpg", "b.jpg"):
         (tmp_path / name).touch()
     with pytest.raises(TableError, match=message):
-        read_frame(pd.DataFrame(table), images=tmp_path, columns=columns)
+        read_frame(pd.DataFrame(table), images=tmp_path, columns=columns).require_usable()
 
 
 def test_all_findings_come_in_one_message(tmp_path):
     (tmp_path / "a.jpg").touch()
     frame = pd.DataFrame({"fname": ["a.jpg", "b.jpg"], "labels": [None, "y"], "is_valid": ["no", "perhaps"]})
     with pytest.raises(TableError, match=r"(?s)no such picture.*is_valid.*no label"):
-        read_frame(frame, images=tmp_path)
+        read_frame(frame, images=tmp_path).require_usable()
 
 
 def test_labels_are_judged_one_or_several(tmp_path):
@@ -222,6 +224,30 @@ def test_a_sample_is_the_same_for_any_number_of_threads_any_order_and_batch_size
         assert all(torch.equal(found[i][1], reference[i][1]) for i in common)
 
 
+def test_a_batch_that_warps_shows_what_the_item_stage_shows(photographs):
+    """The path of an accelerator: the same targets and frames, pixels within 2 of 255 on average, for every size."""
+    files = get_image_files(photographs / "voc2012_mini")[:40]
+    datasets = DataBlock(
+        (ImageBlock, PointBlock),
+        get_y=lambda _: [100.0, 90.0],
+        item_tfms=Resize(160),
+    ).datasets(files)
+    for transforms in (
+        [*aug_transforms(size=(96, 128), min_scale=0.5, max_warp=0.4, max_rotate=30)],
+        [Resize(96, "pad"), *aug_transforms(min_zoom=0.7, max_zoom=1.5)],
+        [Resize(120, "squish"), *aug_transforms(flip_vert=True, max_lighting=0.5)],
+    ):
+        pipeline = Pipeline.of(transforms, Normalize.from_stats((0.0,) * 3, (1.0,) * 3))
+        feeds = [PictureFeed(datasets.train, pipeline, 2, torch.device("cpu"), batched) for batched in (False, True)]
+        here, there = (DataLoader(feed, 16, shuffle=True, seed=3) for feed in feeds)
+        for one, other in zip(here.batches(epoch=1), there.batches(epoch=1), strict=True):
+            assert torch.equal(one.targets, other.targets)
+            np.testing.assert_array_equal(one.frames.matrix, other.frames.matrix)
+            difference = (one.inputs - other.inputs)[..., 2:-2, 2:-2].abs() * 255
+            assert difference.mean() < 0.5
+            assert difference.mean(dim=(1, 2, 3)).max() < 2
+
+
 def test_epochs_and_seeds_draw_anew(scenes, frame):
     loader = scene_block(scenes).dataloaders(frame, bs=8, seed=1).train
     other = scene_block(scenes).dataloaders(frame, bs=8, seed=2).train
@@ -270,7 +296,7 @@ def test_transforms_are_sorted_by_kind_wherever_they_stand():
 
 def test_validation_is_what_a_predictor_prepares(scenes, frame):
     dls = scene_block(scenes).dataloaders(frame, bs=4)
-    preparation = dls.preparation(dls.valid.statistics)
+    preparation = dls.preparation
     batch = next(dls.valid.batches(epoch=0))
     prepared = preparation.picture(dls.valid.dataset.pictures[0])
     found = preparation.normalise(torch.from_numpy(prepared.pixels)[None])[0]

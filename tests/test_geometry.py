@@ -7,12 +7,13 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from foveal.errors import InputError, UnknownNameError
 from foveal.geometry.fit import RandomResizedCrop, Resize
-from foveal.geometry.homography import Homography, corners_of
+from foveal.geometry.homography import IDENTITY, Homography, corners_of
 from foveal.geometry.moves import Dihedral, Flip, Move, Rotate, Shift, Warp, Zoom
-from foveal.geometry.warp import warp
+from foveal.geometry.warp import stack_windows, warp, warp_batch, window
 from foveal.rng import generator_for
 
 AFFINE = [Flip(p=1), Flip(p=1, vertical=True), Dihedral(), Rotate(30, p=1), Zoom(0.8, 1.3, p=1), Shift(0.1, p=1)]
@@ -121,9 +122,21 @@ def centroid(pixels):
     return np.array([(values * x).sum(), (values * y).sum()]) / values.sum()
 
 
-@settings(max_examples=60, deadline=None)
+def warped_in_a_batch(picture, placement, canvas_hw):
+    """The path of an accelerator: a window for the batch, and one warp for all of it."""
+    part, rest = window(picture, placement, canvas_hw)
+    other = np.zeros((part.shape[0] + 7, part.shape[1] + 4, 3), np.uint8)  # batches hold windows of any size
+    stacked = stack_windows([part, other])
+    return warp_batch(stacked, Homography.stack([rest, IDENTITY]), canvas_hw)[0].numpy()
+
+
+PATHS = [warp, warped_in_a_batch]
+
+
+@pytest.mark.parametrize("path", PATHS)
+@settings(max_examples=60)
 @given(SEED, st.lists(st.sampled_from(AFFINE), max_size=3), st.floats(0.35, 1.6))
-def test_a_drawn_blob_and_its_point_agree_after_any_affine_chain(seed, moves, scale):
+def test_a_drawn_blob_and_its_point_agree_after_any_affine_chain(path, seed, moves, scale):
     rng = generator_for(seed)
     size_hw, canvas_hw = (200, 240), (round(200 * scale), round(240 * scale))
     centre = rng.uniform(90, 110, 2)
@@ -133,8 +146,78 @@ def test_a_drawn_blob_and_its_point_agree_after_any_affine_chain(seed, moves, sc
         return
     picture = blob(size_hw, centre)
     offset = centroid(picture) - centre
-    found = centroid(warp(picture, placement, canvas_hw))
+    found = centroid(path(picture, placement, canvas_hw))
     np.testing.assert_allclose(found, expected + offset * scale, atol=0.05)
+
+
+@pytest.mark.parametrize("path", PATHS)
+@settings(max_examples=40)
+@given(SEED, st.lists(st.sampled_from(AFFINE), max_size=2), st.floats(0.7, 1.4))
+def test_in_perspective_a_blob_lies_where_it_is_rendered_through_the_same_matrix(path, seed, moves, scale):
+    """Perspective moves a centroid by itself, so the blob is also rendered by asking every canvas pixel's source."""
+    rng = generator_for(seed)
+    size_hw, canvas_hw = (200, 240), (round(200 * scale), round(240 * scale))
+    centre = rng.uniform(90, 110, 2)
+    chain = [*moves, Warp(0.3, p=1)]
+    placement = Resize(canvas_hw, "squish")(size_hw).then(*(move(canvas_hw, rng) for move in chain))
+    expected = placement([centre])[0]
+    seen = placement.inverse(corners_of(canvas_hw))
+    mirrored = (seen < -70).any() or (seen > (310, 270)).any()  # far beyond the border the blob is seen once more
+    if mirrored or not (0.25 < expected[0] / canvas_hw[1] < 0.75 and 0.25 < expected[1] / canvas_hw[0] < 0.75):
+        return
+    height, width = canvas_hw
+    fine = 4
+    y, x = (np.mgrid[: height * fine, : width * fine] + 0.5) / fine
+    source = placement.inverse(np.stack([x.ravel(), y.ravel()], axis=1)).reshape(height * fine, width * fine, 2)
+    values = np.exp(-((source - centre) ** 2).sum(axis=2) / (2 * 5.0**2))
+    analytic = np.array([(values * x).sum(), (values * y).sum()]) / values.sum()
+    picture = blob(size_hw, centre)
+    np.testing.assert_allclose(centroid(path(picture, placement, canvas_hw)), analytic, atol=0.05)
+
+
+@settings(max_examples=40)
+@given(SEED, SIZE, st.sampled_from([Resize((90, 120)), Resize((70, 60), "pad"), RandomResizedCrop(80, 0.2)]))
+def test_both_paths_show_the_same_interior_pixels(seed, size_hw, fit):
+    """Both see the same reduced pixels through the same matrix, also where the canvas looks beyond the picture."""
+    rng = generator_for(seed)
+    noise = rng.integers(0, 256, (*size_hw, 3), dtype=np.uint8)
+    picture = cv2.GaussianBlur(noise, (0, 0), 2)
+    picture = ((picture.astype(float) - 100) * 4).clip(0, 255).astype(np.uint8)
+    chain = [Flip(), Warp(0.3), Rotate(20), Zoom(0.9, 1.3)]
+    placement = fit(size_hw, rng).then(*(move(fit.canvas_hw, rng) for move in chain))
+    here, there = (path(picture, placement, fit.canvas_hw)[2:-2, 2:-2].astype(int) for path in PATHS)
+    assert np.abs(here - there).mean() < 0.5
+
+
+def zone_plate(size):
+    """Rings whose frequency grows from the centre to half a cycle a pixel at the sides."""
+    y, x = np.mgrid[:size, :size] + 0.5 - size / 2
+    values = 127.5 + 127.5 * np.cos(np.pi * (x**2 + y**2) / size)
+    return np.repeat(np.round(values).astype(np.uint8)[..., None], 3, axis=2)
+
+
+@pytest.mark.parametrize("path", PATHS)
+@pytest.mark.parametrize("factor", [1.5, 3])
+def test_shrinking_a_zone_plate_is_as_free_of_false_rings_as_pillows_area(path, factor):
+    """Where the rings are finer than the canvas can show, an honest answer is even grey: what varies is false."""
+    size, new = 360, round(360 / factor)
+    plate = zone_plate(size)
+    shown = path(plate, Homography.scaling(1 / factor, 1 / factor), (new, new)).astype(float)
+    pillow = Image.fromarray(plate)
+    area, lanczos = (
+        np.asarray(pillow.resize((new, new), how)).astype(float)
+        for how in (Image.Resampling.BOX, Image.Resampling.LANCZOS)
+    )
+    plain = cv2.resize(plate, (new, new), interpolation=cv2.INTER_LINEAR)
+    y, x = np.mgrid[:new, :new] + 0.5 - new / 2
+    too_fine = np.hypot(x, y) * factor / size > 0.5 / factor * 1.25
+    false_rings = shown[too_fine].std()
+    assert false_rings <= area[too_fine].std() + 0.1
+    assert false_rings < 0.75 * plain[too_fine].std()
+    coarse = np.hypot(x, y) * factor / size < 0.25 / factor
+    assert np.abs(shown - lanczos)[coarse].mean() < 8  # and rings that can be shown stay
+    if factor == 3:
+        assert np.abs(shown - area).mean() < 0.5
 
 
 def test_an_identity_and_a_whole_pixel_shift_copy_pixels():

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Sequence
-from functools import partial
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +14,13 @@ from foveal.bundle.predictor import Prediction, Predictor
 from foveal.data.loaders import DataLoader, DataLoaders
 from foveal.errors import InputError
 from foveal.image.decode import PictureSource
-from foveal.image.prepare import Statistics
 from foveal.listing import L
+from foveal.losses import Loss, guarded
 from foveal.metrics import Metric, metric_name
 from foveal.models.vision import VisionModel
 from foveal.results import show
 from foveal.results.predictions import predict_dataset
+from foveal.tasks.multi_label import MultiLabel
 from foveal.train import loop
 from foveal.train.groups import Freeze, Norm, apply_freeze, parameter_groups
 from foveal.train.hooks import Hooks
@@ -46,9 +46,8 @@ class Learner:
         dls: DataLoaders,
         model: VisionModel,
         *,
-        loss_func: Callable[[Tensor, Tensor], Tensor] | None = None,
+        loss_func: Loss | None = None,
         metrics: Metric | Iterable[Metric] | None = None,
-        statistics: Statistics,
         origin: str = "",
     ) -> None:
         """Put a model on the loaders' device.
@@ -58,15 +57,13 @@ class Learner:
             model: answers with `dls.task.n_outputs` numbers.
             loss_func: of (raw outputs, targets); the task's by default.
             metrics: the task's by default.
-            statistics: what pictures are normalised with, unless the data block says so itself.
             origin: where the weights came from.
         """
         self.dls, self.origin = dls, origin
         self.model = model
         runtime.to_device(model, dls.device)
-        self.loss_func = loss_func if loss_func is not None else dls.task.loss
+        self.loss_func = loss_func if loss_func is not None else dls.loss_func
         self.metrics: Any = metrics if metrics is not None else list(dls.task.metrics().values())
-        self.statistics = dls.pipeline.statistics or statistics
         self.recorder = Recorder(lambda: [metric_name(metric) for metric in self._metrics()])
         self._freeze = Freeze()
         self._precision: runtime.PrecisionChoice = "fp32"
@@ -99,9 +96,9 @@ class Learner:
             data_epoch=self._data_epoch,
         )
         plan = loop.Plan(
-            train=lambda epoch: self.dls.train.batches(epoch=epoch, statistics=self.statistics),
-            valid=lambda: self.dls.valid.batches(epoch=0, statistics=self.statistics),
-            loss=self.loss_func,
+            train=lambda epoch: self.dls.train.batches(epoch=epoch),
+            valid=lambda: self.dls.valid.batches(epoch=0),
+            loss=self._loss(),
             metrics=self._named_metrics,
         )
         try:
@@ -182,12 +179,12 @@ class Learner:
     def validate(self, ds_idx: int = 1) -> L[float]:
         """Return the loss and the metrics on one side of the split."""
         found = self._evaluate(self.dls[ds_idx])
-        loss = float(self.loss_func(found.outputs, found.targets))
+        loss = float(self._loss()(found.outputs, found.targets))
         return L([loss, *found.metrics(self._named_metrics()).values()])
 
-    def get_preds(self, ds_idx: int = 1) -> tuple[Tensor, Tensor]:
-        """Return activated predictions [n, ...] and targets of one side of the split, in data order, on the CPU."""
-        found = self._evaluate(self.dls[ds_idx])
+    def get_preds(self, ds_idx: int = 1, *, dl: DataLoader | None = None) -> tuple[Tensor, Tensor]:
+        """Return activated predictions [n, ...] and targets of one side of the split, or of a loader, on the CPU."""
+        found = self._evaluate(dl or self.dls[ds_idx])
         return self.dls.task.activate(found.outputs), found.targets
 
     def predict(self, picture: PictureSource) -> Prediction:
@@ -196,8 +193,7 @@ class Learner:
 
     def predictor(self, training: dict[str, Any] | None = None) -> Predictor:
         """Return what answers with the model as it is now, in fp32."""
-        preparation = self.dls.preparation(self.statistics)
-        return Predictor.of(self.model, self.dls.task, preparation, training)
+        return Predictor.of(self.model, self.dls.task, self.dls.preparation, training)
 
     def export(self, path: str | os.PathLike[str] = "model.safetensors") -> Path:
         """Write one safe file that `load_learner` reads; return its path."""
@@ -213,8 +209,10 @@ class Learner:
 
     def _evaluate(self, loader: DataLoader) -> loop.Evaluation:
         precision = runtime.resolve_precision(self._precision, self.dls.device)
-        batches = partial(loader.batches, epoch=0, statistics=self.statistics)
-        return loop.evaluate(self.model, batches(), precision=precision, device=self.dls.device)
+        return loop.evaluate(self.model, loader.batches(epoch=0), precision=precision, device=self.dls.device)
+
+    def _loss(self) -> Loss:
+        return guarded(self.loss_func, several_labels=self.dls.task.kind == MultiLabel.kind)
 
     def _metrics(self) -> Sequence[Metric]:
         return [self.metrics] if callable(self.metrics) else list(self.metrics or ())

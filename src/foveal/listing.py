@@ -67,6 +67,15 @@ class L(Sequence[T], Generic[T]):
         return L(function(item) for item in self._items)
 
 
+def first(items: Iterable[T]) -> T:
+    """Return the first of several items.
+
+    >>> first([5, 6])
+    5
+    """
+    return next(iter(items))
+
+
 class Path(type(pathlib.Path())):  # type: ignore[misc] # on Python 3.11 only the concrete class can be subclassed
     """A `pathlib.Path` that lists its folder, and prints relative to `Path.BASE_PATH` when that is set."""
 

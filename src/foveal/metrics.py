@@ -15,9 +15,9 @@ import torch
 from torch import Tensor
 
 from foveal.errors import InputError
+from foveal.losses import IGNORED
 
 Metric = Callable[[Tensor, Tensor], Any]
-IGNORED = -100
 
 
 def metric_name(metric: Metric) -> str:

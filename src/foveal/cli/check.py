@@ -33,9 +33,9 @@ def check(
     from dataclasses import asdict
 
     from foveal import progress
+    from foveal.audit.checks import audit
     from foveal.cli.settings import RunSettings
     from foveal.cli.training import read
-    from foveal.data.checks import audit
     from foveal.results.audit_page import print_audit, write_audit_page
 
     source = read(RunSettings.checked(**given))

@@ -34,7 +34,8 @@ def evaluate(
     from foveal.bundle.predictor import load_learner
     from foveal.cli.settings import RunSettings
     from foveal.cli.training import read
-    from foveal.data.datasets import Dataset, encode_known
+    from foveal.data.datasets import Dataset
+    from foveal.data.encoding import encode_known
     from foveal.errors import InputError, UnknownNameError
     from foveal.results.predictions import predict_dataset
 
@@ -42,11 +43,12 @@ def evaluate(
         raise UnknownNameError.of("split", split, _SPLITS)
     predictor = load_learner(model)
     source = read(RunSettings.checked(**given, task=predictor.task.kind))
+    source.require_usable()
     chosen = ("valid" if source.has_split else "all") if split == "auto" else split
     items = [item for item in source.items if chosen == "all" or item.is_valid == (chosen == "valid")]
     if not items:
         raise InputError(f"`{table}` has no rows for --split {chosen}.")
-    targets = encode_known([item.label for item in items], [item.origin for item in items], predictor.task)
+    targets = encode_known([item.label for item in items], lambda at: items[at].origin, predictor.task)
     dataset = Dataset([item.picture for item in items], targets, predictor.task)
     scores = predict_dataset(predictor, dataset).scores()
     summary = {"task": predictor.task.kind, "split": chosen, "n": len(items), "metrics": scores}

@@ -13,9 +13,9 @@ from rich.console import Console
 from rich.table import Table
 
 from foveal import canvas, progress, storage
+from foveal.audit.checks import SKIPPED, Audit, audit, names_of, without_bad
 from foveal.cli.settings import RunSettings, number
 from foveal.data.block import block_for
-from foveal.data.checks import BAD_PICTURE, Audit, audit, names_of
 from foveal.data.loaders import DataLoaders
 from foveal.data.splits import Splitter
 from foveal.data.stratify import StratifiedSplitter
@@ -27,14 +27,13 @@ from foveal.image.decode import name_of
 from foveal.learner import Learner
 from foveal.results.predictions import constant_answer, predict_dataset, write_rows
 from foveal.results.show import results_sheet
-from foveal.sources.items import Source
+from foveal.sources.items import Source, listed
 from foveal.sources.recognise import read_source
 from foveal.sources.table import TableColumns
 from foveal.tasks.points import Points
 from foveal.train.recorder import write_history
 from foveal.vision.learner import vision_learner
 
-_ERRORS_SHOWN = 10
 _LABELS_RECIPE, _POINTS_RECIPE = (5, 2e-3), (20, 1e-2)
 
 
@@ -92,14 +91,11 @@ def judged(settings: RunSettings, source: Source) -> tuple[Source, Audit]:
         found = audit(source, advance=bar.advance)
     errors = found.errors
     if settings.on_bad == "skip":
-        bad = {file for finding in errors if finding.rule == BAD_PICTURE for file in finding.pictures}
-        source = replace(source, items=[item for item in source.items if item.picture not in bad])
-        errors = [finding for finding in errors if finding.rule != BAD_PICTURE]
+        source = without_bad(source, found)
+        errors = [finding for finding in errors if finding.rule not in SKIPPED]
     if errors:
-        lines = [f"  {finding.rule}: {finding.where} {finding.value}".rstrip() for finding in errors[:_ERRORS_SHOWN]]
-        more = f"\n  … and {len(errors) - _ERRORS_SHOWN} more" if len(errors) > _ERRORS_SHOWN else ""
         hint = "See `foveal check` for all findings; `--on-bad skip` leaves out pictures that cannot be used."
-        raise TableError(f"`{settings.table}` has {len(errors)} errors:\n" + "\n".join(lines) + f"{more}\n{hint}")
+        raise TableError("\n".join((f"`{settings.table}` cannot be used as it is:", *listed(errors), hint)))
     return source, found
 
 

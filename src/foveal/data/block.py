@@ -6,29 +6,32 @@ side taught (its vocabulary).
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
-import pandas as pd
 import torch
 
-from foveal.data.checks import Audit, audit
-from foveal.data.datasets import Dataset, Datasets, encode_all, encode_known
-from foveal.data.loaders import DataLoaders
+from foveal.audit.checks import Audit
+from foveal.data.datasets import Dataset, Datasets, Tuples
+from foveal.data.encoding import encode_all, encode_known, no_labels
+from foveal.data.loaders import DataLoaders, audit_datasets
 from foveal.data.samples import Pipeline
-from foveal.data.splits import MaskSplitter, RandomSplitter, Splitter, check_split
+from foveal.data.splits import MaskSplitter, RandomSplitter, Splitter, check_split, rows_of
 from foveal.data.summary import walk
 from foveal.errors import FovealError, InputError, UnknownNameError
 from foveal.sources.items import Item, Source
-from foveal.sources.table import Rows
 from foveal.tasks.base import Decision, Task
 from foveal.tasks.multi_label import MultiLabel, all_names
 from foveal.tasks.points import Points
 from foveal.tasks.single_label import SingleLabel, check_label
 from foveal.tasks.vocab import Vocab
+
+Getter = Callable[[Any], Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,9 +119,9 @@ class DataBlock:
         self,
         blocks: Sequence[Any] | None = None,
         *,
-        get_items: Callable[[Any], Any] | None = None,
-        get_x: Callable[[Any], Any] | None = None,
-        get_y: Callable[[Any], Any] | None = None,
+        get_items: Getter | None = None,
+        get_x: Getter | None = None,
+        get_y: Getter | None = None,
         splitter: Splitter | None = None,
         item_tfms: Any = None,
         batch_tfms: Any = None,
@@ -127,7 +130,7 @@ class DataBlock:
         """Write down the plan; nothing is read yet.
 
         Args:
-            blocks: (ImageBlock, a target block), as classes or instances.
+            blocks: (ImageBlock, a target block), as classes or instances; without, items stay what the getters find.
             get_items: turns the source into items, for instance `get_image_files`.
             get_x: finds the picture of an item (a row, a path, ...); the item itself by default.
             get_y: finds the label of an item; the item itself by default.
@@ -139,10 +142,11 @@ class DataBlock:
         arguments = ("blocks", "get_items", "get_x", "get_y", "splitter", "item_tfms", "batch_tfms")
         for name in unknown:
             raise UnknownNameError.of("argument of DataBlock", name, arguments)
-        self._target = _target_block(blocks)
+        self._target = None if blocks is None else _target_block(blocks)
         self._get_items, self._get_x, self._get_y = get_items, get_x, get_y
         self._splitter = splitter or RandomSplitter()
-        self._pipeline = Pipeline.of(item_tfms, batch_tfms)
+        self._transforms = item_tfms, batch_tfms
+        Pipeline.of(item_tfms, batch_tfms)
 
     def datasets(self, source: Any) -> Datasets:
         """Read a source, split it, learn the vocabulary from the training side, encode all targets once.
@@ -150,23 +154,18 @@ class DataBlock:
         Raises:
             InputError: something in the source is not as expected; the message names the item.
         """
-        found = self._get_items(source) if self._get_items else source
-        if isinstance(found, Source):
-            found = found.items
-        items = Rows(found) if isinstance(found, pd.DataFrame) else found
-        if not len(items):
-            raise InputError("The source holds no items. Is it the right folder or table?")
+        found = self._found(source)
+        items = rows_of(found)
         train, valid = check_split(self._splitter(found), len(items))
-        pictures = _each(self._get_x, items, "get_x")
-        labels = _each(self._get_y, items, "get_y")
-        names = [_name(items[i], i, pictures[i]) for i in range(len(items))]
-        train_labels = [labels[i] for i in train]
-        task = _bind(self._target, train_labels, [names[i] for i in train])
-        train_targets = encode_all(train_labels, [names[i] for i in train], task)
-        valid_targets = encode_known([labels[i] for i in valid], [names[i] for i in valid], task)
-        return Datasets(
-            Dataset([pictures[i] for i in train], train_targets, task),
-            Dataset([pictures[i] for i in valid], valid_targets, task),
+        if self._target is None:
+            slots = tuple((_Getting(getter, role),) for getter, role in self._getters)
+            return Datasets.of(Tuples(items, slots, train), Tuples(items, slots, valid))
+        sides = [_Side.read(items, side, *self._getters) for side in (train, valid)]
+        task = _bind(self._target, sides[0].labels, sides[0].name)
+        train_targets = encode_all(sides[0].labels, sides[0].name, task)
+        valid_targets = encode_known(sides[1].labels, sides[1].name, task)
+        return Datasets.of(
+            Dataset(sides[0].pictures, train_targets, task), Dataset(sides[1].pictures, valid_targets, task)
         )
 
     def summary(self, source: Any) -> None:
@@ -175,18 +174,12 @@ class DataBlock:
         Raises:
             InputError: a step fails; the message says what to add or mend.
         """
-        for line in walk(self.datasets(source), self._pipeline):
+        for line in walk(self.datasets(source), Pipeline.of(*self._transforms)):
             print(line)  # noqa: T201 -- printing is what it is for
 
     def check(self, source: Any) -> Audit:
-        """Audit labels, split and every picture of a source; see `foveal.data.checks`."""
-        datasets = self.datasets(source)
-        items = [
-            Item(Path(picture), dataset.label(at), side, str(picture))
-            for dataset, side in ((datasets.train, False), (datasets.valid, True))
-            for at, picture in enumerate(dataset.pictures)
-        ]
-        return audit(Source("data block", datasets.train.task.kind, items))
+        """Audit labels, split and every picture of a source; see `foveal.audit.checks`."""
+        return audit_datasets(self.datasets(source))
 
     def dataloaders(
         self,
@@ -197,9 +190,81 @@ class DataBlock:
         workers: int | None = None,
         device: torch.device | str | None = None,
     ) -> DataLoaders:
-        """Read a source and build its loaders; see `DataLoaders` for the arguments."""
+        """Read a source and build its loaders; see `DataLoaders.from_dsets` for the arguments."""
         datasets = self.datasets(source)
-        return DataLoaders(datasets, self._pipeline, bs=bs, seed=seed, workers=workers, device=device)
+        item_tfms, batch_tfms = self._transforms
+        return DataLoaders.from_dsets(
+            datasets,
+            bs=bs,
+            item_tfms=item_tfms,
+            batch_tfms=batch_tfms,
+            seed=seed,
+            workers=workers,
+            device=device,
+            reader=partial(self._read_new, datasets.train.task) if self._target else None,
+        )
+
+    @property
+    def _getters(self) -> tuple[tuple[Getter | None, str], tuple[Getter | None, str]]:
+        return (self._get_x, "get_x"), (self._get_y, "get_y")
+
+    def _found(self, source: Any) -> Any:
+        found = self._get_items(source) if self._get_items else source
+        if isinstance(found, Source):
+            found.require_usable()
+            found = found.items
+        if not len(found):
+            raise InputError("The source holds no items. Is it the right folder or table?")
+        return found
+
+    def _read_new(self, task: Task[Any], source: Any, with_labels: bool) -> Dataset:
+        """Read new items as those of training were, without a split."""
+        a_place = isinstance(source, str | os.PathLike) and Path(source).is_dir()
+        items = rows_of(self._found(source) if a_place or isinstance(source, Source) else source)
+        getters = self._getters if with_labels else (self._getters[0], (lambda _: None, "get_y"))
+        side = _Side.read(items, range(len(items)), *getters)
+        targets = encode_known(side.labels, side.name, task) if with_labels else no_labels(len(items), task)
+        return Dataset(side.pictures, targets, task)
+
+
+@dataclass(frozen=True, slots=True)
+class _Getting:
+    """A getter that names the item on which it fails."""
+
+    getter: Getter | None
+    role: str
+
+    def __call__(self, item: Any, at: int | None = None) -> Any:
+        if self.getter is None:
+            return item
+        try:
+            return self.getter(item)
+        except FovealError as error:
+            raise InputError(f"{_name(item, at)}: {error}") from error
+        except Exception as error:
+            raise InputError(
+                f"{_name(item, at)}: `{self.role}` failed on this item with {type(error).__name__}: {error}. "
+                f"The item was: {_short(item)}"
+            ) from error
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Side:
+    """Pictures and labels of one side, and the items that they came from."""
+
+    items: Sequence[Any]
+    at: Sequence[int]
+    pictures: list[Any]
+    labels: list[Any]
+
+    @classmethod
+    def read(cls, items: Sequence[Any], at: Sequence[int], *getters: tuple[Getter | None, str]) -> _Side:
+        pictures, labels = ([get(items[i], i) for i in at] for get in (_Getting(*getter) for getter in getters))
+        return cls(items, at, pictures, labels)
+
+    def name(self, index: int) -> str:
+        """Return what a message calls an item."""
+        return _name(self.items[self.at[index]], self.at[index], self.pictures[index])
 
 
 def block_for(
@@ -228,8 +293,8 @@ def block_for(
     )
 
 
-def _target_block(blocks: Sequence[Any] | None) -> TargetBlock:
-    made = [block() if isinstance(block, type) or callable(block) else block for block in blocks or ()]
+def _target_block(blocks: Sequence[Any]) -> TargetBlock:
+    made = [block() if isinstance(block, type) or callable(block) else block for block in blocks]
     if len(made) != 2 or not isinstance(made[0], ImageBlock) or not isinstance(made[1], TargetBlock):
         raise InputError(
             "`blocks` says what the input and the target are, for instance blocks=(ImageBlock, MultiCategoryBlock); "
@@ -242,42 +307,25 @@ def _vocab(given: Sequence[str] | None, found: Iterable[str]) -> Vocab:
     return Vocab(tuple(given)) if given is not None else Vocab.of(found)
 
 
-def _each(getter: Callable[[Any], Any] | None, items: Sequence[Any], role: str) -> list[Any]:
-    if getter is None:
-        return list(items)
-    found = []
-    for at, item in enumerate(items):
-        try:
-            found.append(getter(item))
-        except FovealError as error:
-            raise InputError(f"{_name(item, at)}: {error}") from error
-        except Exception as error:
-            raise InputError(
-                f"{_name(item, at)}: `{role}` failed on this item with {type(error).__name__}: {error}. "
-                f"The item was: {_short(item)}"
-            ) from error
-    return found
-
-
-def _bind(block: TargetBlock, labels: list[Any], names: list[object]) -> Task[Any]:
+def _bind(block: TargetBlock, labels: list[Any], name: Callable[[int], str]) -> Task[Any]:
     try:
         return block.bind(labels)
     except InputError as error:
-        for label, name in zip(labels, names, strict=True):
+        for at, label in enumerate(labels):
             try:
                 block.bind([label])
             except InputError as first:
-                raise InputError(f"{name}: {first}") from error
+                raise InputError(f"{name(at)}: {first}") from error
         raise
 
 
-def _name(item: Any, at: int, picture: Any = None) -> str:
+def _name(item: Any, at: int | None, picture: Any = None) -> str:
     """Return what a message calls an item: where it was said, or its picture, or its number."""
     if isinstance(item, Item) and item.origin:
         return item.origin
     if picture is not None and not isinstance(picture, np.ndarray | bytes | float) and len(str(picture)) < 500:
         return str(picture)
-    return f"item {at}"
+    return "an item" if at is None else f"item {at}"
 
 
 def _short(item: Any) -> str:

@@ -1,20 +1,22 @@
-"""Datasets: one side of a split, with every target encoded once."""
+"""Datasets: what a block makes of a source, item by item.
+
+`Dataset` holds pictures with every target encoded once. `Tuples` is the general form: items, and for each slot of
+the tuple the functions that make it, called when an item is asked for.
+"""
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import Tensor
 
-from foveal.errors import InputError, UnknownNameError
+from foveal.data.printed import ShownTensor, shown
+from foveal.errors import InputError
 from foveal.image.picture import PILImage
-from foveal.losses import IGNORED
+from foveal.listing import L
 from foveal.tasks.base import Task
-from foveal.tasks.multi_label import PartialLabels, check_labels
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -32,13 +34,13 @@ class Dataset:
         return PILImage.create(self.pictures[index]), self.shown(index)
 
     @property
-    def vocab(self) -> tuple[str, ...]:
+    def vocab(self) -> L[str]:
         """The class names, in order."""
-        return self.task.names
+        return L(self.task.names)
 
     def shown(self, index: int) -> ShownTensor:
         """Return one target, printing its kind."""
-        return self.targets[index].as_subclass(_SHOWN_AS[self.task.kind])
+        return shown(self.targets[index], self.task.kind)
 
     def label(self, index: int) -> Any:
         """Return what a person would write down for one item."""
@@ -46,100 +48,83 @@ class Dataset:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Datasets:
-    """The two sides of a split."""
+class Tuples(Sequence[Any]):
+    """Items, each as a tuple: a slot for each list of functions, which are called one after the other.
 
-    train: Dataset
-    valid: Dataset
+    Attributes:
+        items: what there is.
+        slots: the functions of each slot; one that takes the item as it is by default.
+        at: positions in `items`; all by default.
+    """
+
+    items: Sequence[Any]
+    slots: Sequence[Sequence[Callable[[Any], Any]]] = ((),)
+    at: Sequence[int] | None = None
+
+    def __len__(self) -> int:
+        return len(self.items if self.at is None else self.at)
+
+    def __getitem__(self, index: Any) -> Any:
+        if not isinstance(index, int):
+            return [self[one] for one in range(len(self))[index]]
+        if not -len(self) <= index < len(self):
+            raise IndexError(index)
+        item = self.items[index if self.at is None else self.at[index]]
+        return tuple(_composed(functions, item) for functions in self.slots)
+
+
+class Datasets:
+    """The two sides of a split.
+
+    Attributes:
+        train, valid: `Dataset`, `Tuples` or any sequence.
+    """
+
+    __slots__ = ("train", "valid")
+
+    def __init__(
+        self,
+        items: Sequence[Any],
+        tfms: Iterable[Iterable[Callable[[Any], Any]]] | None = None,
+        *,
+        splits: tuple[Sequence[int], Sequence[int]] | None = None,
+    ) -> None:
+        """Make tuples of items.
+
+        Args:
+            items: what there is.
+            tfms: for each slot of the tuple its functions: `[[f1, f2]]` composes them, `[[f1], [f2]]` makes two slots.
+            splits: positions to train on and to validate; all to train on by default.
+        """
+        slots = ((),) if tfms is None else tuple(tuple(functions) for functions in tfms)
+        train, valid = splits or (range(len(items)), ())
+        self.train: Any = Tuples(items, slots, train)
+        self.valid: Any = Tuples(items, slots, valid)
+
+    @classmethod
+    def of(cls, train: Any, valid: Any) -> Datasets:
+        """Put two sides together."""
+        both = cls.__new__(cls)
+        both.train, both.valid = train, valid
+        return both
+
+    def __len__(self) -> int:
+        return len(self.train) + len(self.valid)
+
+    def __getitem__(self, index: int) -> Any:
+        """Return an item, the training side first."""
+        n_train = len(self.train)
+        return self.train[index] if index < n_train else self.valid[index - n_train]
 
     @property
-    def vocab(self) -> tuple[str, ...]:
+    def vocab(self) -> L[str]:
         """The class names, learned from the training side."""
+        if not isinstance(self.train, Dataset):
+            raise InputError("These datasets have no task, so no vocabulary: give DataBlock a target block.")
         return self.train.vocab
 
 
-def encode_all(labels: Sequence[Any], names: Sequence[object], task: Task[Any]) -> Tensor:
-    """Encode every label of a training side.
-
-    Args:
-        labels: what a person would write down, an entry an item.
-        names: what a message calls each item.
-        task: encodes them.
-
-    Raises:
-        InputError: a label is of the wrong form; the message names the item.
-    """
-    return torch.stack([_encode(label, name, task) for label, name in zip(labels, names, strict=True)])
-
-
-def encode_known(labels: Sequence[Any], names: Sequence[object], task: Task[Any]) -> Tensor:
-    """Encode a validation side: a class that training never saw is left out of its item, with one warning a class."""
-    unseen: dict[str, int] = {}
-    targets = []
-    for label, name in zip(labels, names, strict=True):
-        try:
-            targets.append(_encode(label, name, task))
-        except UnknownNameError:
-            known, missing = _without_unknown(label, task)
-            for one in missing:
-                unseen[one] = unseen.get(one, 0) + 1
-            targets.append(task.encode(known) if known is not None else torch.tensor(IGNORED))
-    for one, count in sorted(unseen.items()):
-        rows = f"{count} item{'s' if count > 1 else ''}"
-        warnings.warn(
-            f"The label `{one}` occurs in validation only ({rows}); they are scored without it.", stacklevel=4
-        )
-    return torch.stack(targets)
-
-
-def _without_unknown(label: Any, task: Task[Any]) -> tuple[PartialLabels | None, list[str]]:
-    """Split a label into what the task knows (None: nothing is left of a single label) and what it does not."""
-    known = set(task.names)
-    if isinstance(label, str):
-        return None, [label]
-    unsure = label.unknown if isinstance(label, PartialLabels) else ()
-    present = check_labels(label)
-    left = PartialLabels(tuple(n for n in present if n in known), tuple(n for n in unsure if n in known))
-    return left, [name for name in (*present, *unsure) if name not in known]
-
-
-def _encode(label: Any, name: object, task: Task[Any]) -> Tensor:
-    try:
-        return task.encode(label)
-    except UnknownNameError:
-        raise
-    except InputError as error:
-        raise InputError(f"{name}: {error}") from error
-
-
-class ShownTensor(Tensor):
-    """A tensor that prints the kind of its target; the first operation returns a plain one."""
-
-    @classmethod
-    def __torch_function__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        """Run every operation on plain tensors."""
-        plain = [arg.as_subclass(Tensor) if isinstance(arg, ShownTensor) else arg for arg in args]
-        if func is Tensor.__repr__:
-            shown = plain[0].float() if plain[0].is_floating_point() else plain[0]
-            return repr(shown).replace("tensor", type(args[0]).__name__, 1)
-        with torch._C.DisableTorchFunctionSubclass():  # noqa: SLF001 -- torch's documented way out of a subclass
-            return func(*plain, **(kwargs or {}))
-
-
-class TensorCategory(ShownTensor):
-    """The target of one label."""
-
-
-class TensorMultiCategory(ShownTensor):
-    """The target of several labels."""
-
-
-class TensorPoint(ShownTensor):
-    """The target of points, in source pixels."""
-
-
-_SHOWN_AS: dict[str, type[ShownTensor]] = {
-    "single-label": TensorCategory,
-    "multi-label": TensorMultiCategory,
-    "points": TensorPoint,
-}
+def _composed(functions: Sequence[Callable[[Any], Any]], item: Any) -> Any:
+    for function in functions:
+        item = function(item)
+    return item

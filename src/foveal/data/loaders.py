@@ -1,44 +1,67 @@
-"""Loaders: threads turn items into batches, in an order and with draws that only the seed and the epoch decide."""
+"""Loaders: the items of a dataset in batches, in an order that only the seed and the epoch decide."""
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from functools import partial
-from itertools import islice
+from collections.abc import Callable, Iterator, Sequence
+from itertools import count
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from foveal import runtime, threads
+from foveal.audit.checks import Audit, audit
 from foveal.data.batches import Batch
 from foveal.data.datasets import Dataset, Datasets
-from foveal.data.samples import Pipeline, Sample
+from foveal.data.feeds import Feed, PictureFeed, TupleFeed
+from foveal.data.operations import refuse_moving
+from foveal.data.samples import Pipeline
 from foveal.data.summary import require_size
 from foveal.errors import InputError
-from foveal.image.prepare import IMAGENET, Preparation, Statistics
-from foveal.rng import generator_for, order_for
+from foveal.image.decode import name_of
+from foveal.image.prepare import Preparation, Statistics
+from foveal.listing import L, Path
+from foveal.losses import FlattenedLoss
+from foveal.rng import order_for
+from foveal.sources.items import Item, Source
 from foveal.tasks.base import Task
+from foveal.tasks.points import Points
+
+Reader = Callable[[Any, bool], Dataset]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
 class DataLoader:
-    """Turns one dataset into batches; iterating yields (inputs, targets), plain tensors on `device`.
+    """Turns a dataset into batches; iterating yields tuples, each pass over it with draws of its own.
 
     Attributes:
-        shuffle: a fresh order each epoch, random draws, and no last partial batch (unless it is the only one).
+        batch_size: items in a batch.
+        shuffle: a fresh order each epoch, and random draws.
+        drop_last: leave out a last partial batch, unless it is the only one.
+        seed: decides orders and draws.
     """
 
-    dataset: Dataset
-    pipeline: Pipeline
-    batch_size: int
-    shuffle: bool
-    seed: int
-    workers: int
-    device: torch.device
-    statistics: Statistics
+    def __init__(
+        self,
+        dataset: Any,
+        batch_size: int = 64,
+        shuffle: bool = False,
+        *,
+        bs: int | None = None,
+        drop_last: bool = False,
+        seed: int = 0,
+    ) -> None:
+        """Load any sequence of items (or what a `Feed` makes of one); `bs` is another name for `batch_size`."""
+        self.feed: Feed = dataset if hasattr(dataset, "batches") else TupleFeed(dataset)
+        self.batch_size = batch_size if bs is None else bs
+        if self.batch_size < 1:
+            raise InputError(f"A batch holds at least one item; got a batch size of {self.batch_size}.")
+        self.shuffle, self.drop_last, self.seed = shuffle, drop_last, seed
+        self._passes = count()
+
+    @property
+    def dataset(self) -> Any:
+        """What the items come from."""
+        return self.feed.dataset
 
     @property
     def n(self) -> int:
@@ -47,110 +70,213 @@ class DataLoader:
 
     def __len__(self) -> int:
         whole, rest = divmod(self.n, self.batch_size)
-        return whole + (rest > 0 and not (self.shuffle and whole))
+        return whole + (rest > 0 and not (self.drop_last and whole > 0))
 
-    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
-        for batch in self.batches(epoch=0):
-            yield batch.inputs, batch.targets
+    def __iter__(self) -> Iterator[tuple[Any, ...]]:
+        for batch in self.batches(epoch=next(self._passes)):
+            yield batch.parts
 
-    def one_batch(self) -> tuple[Tensor, Tensor]:
-        """Return the first batch."""
+    def one_batch(self) -> tuple[Any, ...]:
+        """Return the first batch of a pass."""
+        if not self.n:
+            raise InputError("There are no items to make a batch of.")
         return next(iter(self))
 
-    def batches(self, *, epoch: int, statistics: Statistics | None = None) -> Iterator[Batch]:
-        """Yield the batches of one epoch, normalised with `statistics` (by default the loader's own).
+    def batches(self, *, epoch: int) -> Iterator[Batch]:
+        """Yield the batches of one epoch.
 
         Raises:
             PictureError: a picture is refused.
         """
         order = self.order(epoch)
-        make = partial(self._sample, epoch)
-        samples = threads.ordered_map(make, order, workers=self.workers, ahead=2 * self.batch_size)
-        for start in range(0, len(order), self.batch_size):
-            group = list(islice(samples, self.batch_size))
-            indices = order[start : start + self.batch_size]
-            yield Batch.of(group, indices, statistics or self.statistics, self.device)
+        groups = [order[start : start + self.batch_size] for start in range(0, len(order), self.batch_size)]
+        return self.feed.batches(groups[: len(self)], (self.seed, epoch) if self.shuffle else None)
 
     def order(self, epoch: int) -> list[int]:
         """Return the items that an epoch visits, in order."""
-        if not self.shuffle:
-            return list(range(self.n))
-        visited = len(self) * self.batch_size
-        order: list[int] = order_for(self.seed, epoch, self.n).tolist()
-        return order[:visited]
+        order: list[int] = order_for(self.seed, epoch, self.n).tolist() if self.shuffle else list(range(self.n))
+        return order[: len(self) * self.batch_size]
 
-    def _sample(self, epoch: int, index: int) -> Sample:
-        rng = generator_for(self.seed, epoch, index) if self.shuffle else None
-        dataset = self.dataset
-        return self.pipeline.sample(dataset.pictures[index], dataset.targets[index], dataset.task, rng)
+    def over(self, feed: Feed) -> DataLoader:
+        """Return the same loader over another feed."""
+        return DataLoader(feed, self.batch_size, self.shuffle, drop_last=self.drop_last, seed=self.seed)
+
+    def show_batch(
+        self,
+        max_n: int = 9,
+        *,
+        nrows: int | None = None,
+        ncols: int | None = None,
+        figsize: tuple[float, float] | None = None,
+    ) -> None:
+        """Show items of a batch with their labels: pictures as the model sees them."""
+        if nrows is not None or ncols is not None:
+            max_n = (nrows or 1) * (ncols or -(-max_n // (nrows or 1)))
+            nrows = nrows or -(-max_n // (ncols or max_n))
+        batch = next(self.batches(epoch=next(self._passes)))
+        self.feed.show(batch, max_n=max_n, rows=nrows, figsize=figsize)
 
 
 class DataLoaders:
     """The loaders of a training and a validation side, and what they share."""
 
-    def __init__(
-        self,
+    def __init__(self, train: DataLoader, valid: DataLoader, *, reader: Reader | None = None) -> None:
+        """Put two loaders together; `reader` turns new items into a dataset for `test_dl`."""
+        self.train, self._valid, self._reader = train, valid, reader
+
+    @classmethod
+    def from_dsets(
+        cls,
         datasets: Datasets,
-        pipeline: Pipeline,
         *,
         bs: int = 64,
+        batch_size: int | None = None,
+        shuffle: bool = True,
+        item_tfms: Any = None,
+        batch_tfms: Any = None,
         seed: int = 0,
         workers: int | None = None,
         device: torch.device | str | None = None,
-    ) -> None:
+        reader: Reader | None = None,
+    ) -> DataLoaders:
         """Build both loaders.
 
         Args:
             datasets: the two sides.
-            pipeline: what happens to a picture.
-            bs: batch size.
+            bs: batch size; `batch_size` is another name for it.
+            batch_size: see `bs`.
+            shuffle: whether training visits its items in a fresh order each epoch.
+            item_tfms: for pictures: a fit such as `Resize(224)`, and other transforms.
+            batch_tfms: more of them.
             seed: decides the order of the items and every random draw.
             workers: threads that load pictures (0: none); one a core by default.
             device: where batches go; the best at hand by default.
+            reader: see `DataLoaders`.
         """
-        if bs < 1:
-            raise InputError(f"A batch holds at least one item; got bs={bs}.")
-        require_size(pipeline, datasets.train)
-        n_train = len(datasets.train)
-        if n_train < bs:
+        n_train, wanted = len(datasets.train), batch_size or bs
+        feeds: list[Feed] = [TupleFeed(datasets.train), TupleFeed(datasets.valid)]
+        if isinstance(datasets.train, Dataset):
+            pipeline = Pipeline.of(item_tfms, batch_tfms)
+            require_size(pipeline, datasets.train)
+            if datasets.train.task.kind == Points.kind:
+                refuse_moving(pipeline.operations)
+            workers = threads.default_workers() if workers is None else workers
+            where = torch.device(device) if device is not None else runtime.default_device()
+            feeds = [PictureFeed(side, pipeline, workers, where) for side in (datasets.train, datasets.valid)]
+        if n_train < wanted:
             warnings.warn(
-                f"There are {n_train} items to train on, fewer than a batch of {bs}: batches shrink to {n_train}.",
+                f"There are {n_train} items to train on, fewer than a batch of {wanted}: batches shrink to {n_train}.",
                 stacklevel=3,
             )
-        self.pipeline = pipeline
-        self.bs = min(bs, n_train)
-        self.device = torch.device(device) if device is not None else runtime.default_device()
-        workers = threads.default_workers() if workers is None else workers
-        statistics = pipeline.statistics or IMAGENET
-        shared = (seed, workers, self.device, statistics)
-        self.train = DataLoader(datasets.train, pipeline, self.bs, True, *shared)
-        self.valid = DataLoader(datasets.valid, pipeline, bs, False, *shared)
+        train = DataLoader(feeds[0], min(wanted, n_train) or wanted, shuffle, drop_last=True, seed=seed)
+        return cls(train, DataLoader(feeds[1], wanted, seed=seed), reader=reader)
+
+    @property
+    def valid(self) -> DataLoader:
+        """The loader of the validation side."""
+        if not self._valid.n:
+            raise InputError("There is no validation side: the datasets were made without a split.")
+        return self._valid
+
+    @property
+    def bs(self) -> int:
+        """The batch size of training."""
+        return self.train.batch_size
 
     @property
     def task(self) -> Task[Any]:
         """What is learned."""
-        return self.train.dataset.task
+        return _pictures(self.train).dataset.task
 
     @property
-    def vocab(self) -> tuple[str, ...]:
+    def vocab(self) -> L[str]:
         """The class names, in order."""
-        return self.task.names
+        return L(self.task.names)
+
+    @property
+    def classes(self) -> L[str]:
+        """The class names, in order."""
+        return self.vocab
+
+    @property
+    def loss_func(self) -> FlattenedLoss:
+        """The task's loss."""
+        return FlattenedLoss(self.task.loss, self.task.loss_name)
+
+    @property
+    def pipeline(self) -> Pipeline:
+        """What happens to a picture."""
+        return _pictures(self.train).pipeline
+
+    @property
+    def preparation(self) -> Preparation:
+        """How pictures are prepared in validation and in service."""
+        return self.pipeline.preparation
+
+    @property
+    def device(self) -> torch.device:
+        """Where batches go."""
+        return _pictures(self.train).device
 
     @property
     def loaders(self) -> Sequence[DataLoader]:
         """Training, then validation."""
-        return self.train, self.valid
+        return self.train, self._valid
 
-    def one_batch(self) -> tuple[Tensor, Tensor]:
+    def normalised(self, statistics: Statistics) -> DataLoaders:
+        """Return the same loaders with statistics for their pictures, unless they have their own."""
+        train, valid = (loader.over(_pictures(loader).normalised(statistics)) for loader in self)
+        return DataLoaders(train, valid, reader=self._reader)
+
+    def one_batch(self) -> tuple[Any, ...]:
         """Return the first training batch."""
         return self.train.one_batch()
 
-    def preparation(self, statistics: Statistics) -> Preparation:
-        """Return how pictures are prepared in validation and in service."""
-        return self.pipeline.preparation(statistics)
+    def show_batch(
+        self,
+        max_n: int = 9,
+        *,
+        nrows: int | None = None,
+        ncols: int | None = None,
+        figsize: tuple[float, float] | None = None,
+    ) -> None:
+        """Show items of a training batch with their labels."""
+        self.train.show_batch(max_n, nrows=nrows, ncols=ncols, figsize=figsize)
+
+    def test_dl(self, items: Any, *, with_labels: bool = False) -> DataLoader:
+        """Return a loader for new items, prepared as in validation.
+
+        Args:
+            items: a data frame, files, or whatever the data block was given items from.
+            with_labels: read labels too; without, targets say nothing.
+        """
+        if self._reader is None:
+            raise InputError("These loaders were not made by a DataBlock: they cannot read new items.")
+        feed = _pictures(self.train).over(self._reader(items, with_labels))
+        return DataLoader(feed, self._valid.batch_size)
+
+    def check(self) -> Audit:
+        """Audit labels, split and every picture; see `foveal.audit.checks`."""
+        return audit_datasets(Datasets.of(self.train.dataset, self._valid.dataset))
 
     def __iter__(self) -> Iterator[DataLoader]:
         return iter(self.loaders)
 
     def __getitem__(self, index: int) -> DataLoader:
         return self.loaders[index]
+
+
+def _pictures(loader: DataLoader) -> PictureFeed:
+    if not isinstance(loader.feed, PictureFeed):
+        raise InputError("These loaders carry no pictures and no task: build them with a DataBlock and its blocks.")
+    return loader.feed
+
+
+def audit_datasets(datasets: Datasets) -> Audit:
+    """Audit both sides of a split of pictures."""
+    items = [
+        Item(Path(picture), dataset.label(at), side, name_of(picture))
+        for dataset, side in ((datasets.train, False), (datasets.valid, True))
+        for at, picture in enumerate(dataset.pictures)
+    ]
+    return audit(Source("data block", datasets.train.task.kind, items))

@@ -1,36 +1,53 @@
 """Samples: a picture and its target on the canvas, drawn from a generator.
 
 All fits and moves of a sample multiply into one homography, its placement; pixels are resampled once through it and
-the target is taken along by the same matrix.
+the target is taken along by the same matrix. Where the warp is left to the batch, a sample carries the window that it
+needs and the map from there to the canvas; nothing is drawn differently.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+import inspect
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from foveal.errors import InputError
 from foveal.geometry.fit import Fit, RandomResizedCrop, Resize
 from foveal.geometry.homography import IDENTITY, Homography
-from foveal.geometry.moves import Move
+from foveal.geometry.moves import MOVES, Move
+from foveal.geometry.warp import stack_windows, warp_batch
 from foveal.image.augment import Normalize
 from foveal.image.decode import OpenedPicture, PictureSource, Pixels, open_picture
-from foveal.image.pixels import Tone, apply_tones
-from foveal.image.prepare import Preparation, Statistics, render
+from foveal.image.pixels import Tone, apply_table, apply_tables, draw_table
+from foveal.image.prepare import IMAGENET, Preparation, Statistics, collate, render, render_window
 from foveal.tasks.base import Task
+
+PixelOperation = Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Sample:
-    """One picture on the canvas: pixels uint8 [h, w, 3], its target, and the map from source to unit frame."""
+    """One picture and its target.
+
+    Attributes:
+        pixels: the canvas, uint8 [h, w, 3], or the window that the batch warps onto it.
+        target: on the canvas.
+        frame: from source pixels to the unit frame of the canvas.
+        rest: from `pixels` to the canvas.
+        table: new values for the 256 values of a pixel, where that is left to the batch.
+    """
 
     pixels: Pixels
     target: Tensor
     frame: Homography
+    rest: Homography = IDENTITY
+    table: NDArray[np.uint8] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,28 +57,36 @@ class Pipeline:
     fits: tuple[Fit, ...]
     moves: tuple[Move, ...] = ()
     tones: tuple[Tone, ...] = ()
+    operations: tuple[PixelOperation, ...] = ()
     statistics: Statistics | None = None
 
     @classmethod
     def of(cls, item_tfms: Any = None, batch_tfms: Any = None) -> Pipeline:
         """Sort transforms, given one by one or in lists, by what they are; their place in the lists does not matter.
 
+        A function of (size_hw, generator) is a move. A function of a batch, float32 [B, 3, h, w] from 0 to 1, or a
+        transform of torchvision's, is a pixel operation: it belongs in `batch_tfms` and runs in training only.
+
         Raises:
-            InputError: one is of no known kind, or none says the size of the canvas.
+            InputError: one is of no known kind.
         """
         steps = [*_flat(item_tfms), *_flat(batch_tfms)]
         fits = [step for step in steps if isinstance(step, Resize | RandomResizedCrop)]
         tones = [step for step in steps if isinstance(step, Tone)]
         given = [step.statistics for step in steps if isinstance(step, Normalize)]
         known = (Resize, RandomResizedCrop, Tone, Normalize)
-        moves = [step for step in steps if not isinstance(step, known)]
-        for move in moves:
-            if isinstance(move, type) or not isinstance(move, Move):
-                hint = f" Did you mean `{move.__name__}(...)`?" if isinstance(move, type) else ""
-                raise InputError(f"A transform is a fit, a move, a tone or Normalize; got {move!r}.{hint}")
+        others = [_function(step) for step in steps if not isinstance(step, known)]
+        moves = [step for step in others if isinstance(step, MOVES) or _n_arguments(step) == 2]
+        operations = [step for step in others if step not in moves]
+        for step in _flat(item_tfms):
+            if step in operations:
+                raise InputError(
+                    f"{step!r} works on pixels: put it into `batch_tfms`, where it gets a batch, float32 [B, 3, h, w] "
+                    "from 0 to 1. What moves pixels is a function of (size_hw, generator) that returns a Homography."
+                )
         if len(given) > 1:
             raise InputError(f"Normalize may be given once, got it {len(given)} times.")
-        return cls(tuple(fits), tuple(moves), tuple(tones), given[0] if given else None)
+        return cls(tuple(fits), tuple(moves), tuple(tones), tuple(operations), given[0] if given else None)
 
     @property
     def canvas_hw(self) -> tuple[int, int]:
@@ -74,9 +99,14 @@ class Pipeline:
         first = self.fits[0]
         return Resize(self.canvas_hw, first.method if isinstance(first, Resize) else "crop")
 
-    def preparation(self, statistics: Statistics) -> Preparation:
-        """Return how pictures are prepared in validation and in service."""
-        return Preparation(self.fit, self.statistics or statistics)
+    @property
+    def preparation(self) -> Preparation:
+        """How pictures are prepared in validation and in service."""
+        return Preparation(self.fit, self.statistics or IMAGENET)
+
+    def normalised(self, statistics: Statistics) -> Pipeline:
+        """Return the same pipeline with statistics, unless it has its own."""
+        return self if self.statistics else replace(self, statistics=statistics)
 
     def place(self, size_hw: tuple[int, int], rng: np.random.Generator | None) -> Homography:
         """Draw the map from a source of `size_hw` to the canvas; without a generator, validation's."""
@@ -89,23 +119,61 @@ class Pipeline:
         return placement.then(*(move(size_hw, rng) for move in self.moves))
 
     def sample(
-        self, picture: PictureSource, target: Tensor, task: Task[Any], rng: np.random.Generator | None
+        self,
+        picture: PictureSource,
+        target: Tensor,
+        task: Task[Any],
+        rng: np.random.Generator | None,
+        *,
+        windowed: bool = False,
     ) -> Sample:
-        """Draw one sample; without a generator, as in validation.
+        """Draw one sample; without a generator, as in validation. With `windowed` the batch will warp it.
 
         Raises:
             PictureError: the picture is refused.
         """
         opened: OpenedPicture = open_picture(picture)
         placement = self.place(opened.size_hw, rng)
+        frame = placement.then(Homography.unit_frame(self.canvas_hw))
+        target = task.move(target, frame)
+        if windowed:
+            pixels, rest = render_window(opened, placement, self.canvas_hw)
+            return Sample(pixels, target, frame, rest, None if rng is None else draw_table(self.tones, rng))
         pixels = render(opened, placement, self.canvas_hw)
         if rng is not None:
-            pixels = apply_tones(pixels, self.tones, rng)
-        frame = placement.then(Homography.unit_frame(self.canvas_hw))
-        return Sample(pixels, task.move(target, frame), frame)
+            pixels = apply_table(pixels, draw_table(self.tones, rng))
+        return Sample(pixels, target, frame)
+
+    def pixels(self, samples: Sequence[Sample], device: torch.device) -> Tensor:
+        """Bring the canvases of samples to a device, uint8 [B, h, w, 3], warped there where that was left to do."""
+        if all(sample.rest is IDENTITY for sample in samples):
+            stacked = collate([sample.pixels for sample in samples]).to(device, non_blocking=True)
+        else:
+            windows = stack_windows([sample.pixels for sample in samples]).to(device, non_blocking=True)
+            stacked = warp_batch(windows, Homography.stack([sample.rest for sample in samples]), self.canvas_hw)
+        return apply_tables(stacked, [sample.table for sample in samples])
 
 
-def _flat(steps: Any) -> Iterable[Any]:
+def _flat(steps: Any) -> list[Any]:
     if steps is None:
         return []
     return list(steps) if isinstance(steps, list | tuple) else [steps]
+
+
+def _function(step: Any) -> Any:
+    if isinstance(step, type) or not callable(step):
+        hint = f" Did you mean `{step.__name__}(...)`?" if isinstance(step, type) else ""
+        raise InputError(
+            f"A transform is a fit, a move, a tone, Normalize or a function of a batch; got {step!r}.{hint}"
+        )
+    return step
+
+
+def _n_arguments(function: Any) -> int:
+    """Return how many arguments must be given."""
+    kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    try:
+        arguments: Iterable[inspect.Parameter] = inspect.signature(function).parameters.values()
+    except ValueError:  # a function written in C may tell nothing
+        return 1
+    return sum(one.kind in kinds and one.default is inspect.Parameter.empty for one in arguments)

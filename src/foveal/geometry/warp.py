@@ -1,18 +1,26 @@
 """The warp: the only place where pixels are resampled.
 
 A picture (uint8 [H, W, 3]) is first reduced by area as far as the map shrinks it, which antialiases exactly, and
-then warped once with bilinear interpolation. Beyond the picture's border it is reflected.
+then warped once with bilinear interpolation. Beyond the picture's border it is reflected. The warp itself runs on one
+picture with OpenCV (`warp`), or on an accelerator for a whole batch (`window` for each picture, then `warp_batch`):
+both see the same reduced pixels through the same map.
+
+Shapes: h, w are the canvas' height and width, B a batch.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import cv2
 import numpy as np
+import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
+from torch import Tensor
 
-from foveal.geometry.homography import Homography, corners_of
+from foveal.geometry.homography import IDENTITY, Homography, corners_of
 
 Pixels = NDArray[np.uint8]
 
@@ -21,12 +29,64 @@ _TO_CENTRES = Homography.translation(-0.5, -0.5)
 _FROM_CENTRES = Homography.translation(0.5, 0.5)
 _MARGIN = 2
 _EXACT = 1e-6
+_LARGEST_WINDOW = 3.0
 
 
 def warp(picture: Pixels, placement: Homography, canvas_hw: tuple[int, int]) -> Pixels:
-    """Return the canvas, uint8 [canvas_h, canvas_w, 3], that `placement` (picture -> canvas) shows of a picture."""
-    part, placement = _cut(picture, placement, canvas_hw)
-    part, placement = _reduce(part, placement, canvas_hw)
+    """Return the canvas, uint8 [h, w, 3], that `placement` (picture -> canvas) shows of a picture."""
+    return _warp(*_reduced(picture, placement, canvas_hw), canvas_hw)
+
+
+def window(picture: Pixels, placement: Homography, canvas_hw: tuple[int, int]) -> tuple[Pixels, Homography]:
+    """Return what `warp_batch` needs of a picture: the reduced pixels that the canvas sees, and their map onto it.
+
+    A window that would be more than three times the canvas (a horizon comes near) is warped at once instead.
+    """
+    part, placement = _reduced(picture, placement, canvas_hw)
+    seen = placement.inverse(corners_of(canvas_hw))
+    largest = _LARGEST_WINDOW * max(canvas_hw)
+    if not np.isfinite(seen).all() or np.ptp(seen, axis=0).max() > largest:
+        return _warp(part, placement, canvas_hw), IDENTITY
+    left, top = np.floor(seen.min(axis=0)).astype(int) - 1
+    right, bottom = np.ceil(seen.max(axis=0)).astype(int) + 1
+    height, width = part.shape[:2]
+    beyond = (max(0, -top), max(0, bottom - height), max(0, -left), max(0, right - width))
+    if any(beyond):
+        part = _bytes(cv2.copyMakeBorder(part, *beyond, cv2.BORDER_REFLECT))
+    y, x = top + beyond[0], left + beyond[2]
+    shown = part[y : y + bottom - top, x : x + right - left]
+    return np.ascontiguousarray(shown), Homography.translation(left, top).then(placement)
+
+
+def stack_windows(windows: Sequence[Pixels]) -> Tensor:
+    """Stack pictures of different sizes into uint8 [B, H, W, 3], each in the top left corner."""
+    height, width = (max(one.shape[side] for one in windows) for side in (0, 1))
+    stacked = np.zeros((len(windows), height, width, 3), dtype=np.uint8)
+    for one, place in zip(windows, stacked, strict=True):
+        place[: one.shape[0], : one.shape[1]] = one
+    return torch.from_numpy(stacked)
+
+
+def warp_batch(windows: Tensor, placements: Homography, canvas_hw: tuple[int, int]) -> Tensor:
+    """Warp a batch, uint8 [B, H, W, 3], each by its own map [B, 3, 3], to uint8 [B, h, w, 3] on the same device."""
+    (canvas_h, canvas_w), (height, width) = canvas_hw, (windows.shape[1], windows.shape[2])
+    to_window = placements.inverse.then(Homography.unit_frame((height, width))).matrix
+    m = torch.from_numpy(to_window).to(windows.device, torch.float32)[:, :, :, None, None]
+    x = torch.arange(canvas_w, device=windows.device)[None, None, :] + 0.5
+    y = torch.arange(canvas_h, device=windows.device)[None, :, None] + 0.5
+    # Not a matrix product: those may run in reduced precision.
+    u, v, w = (m[:, row, 0] * x + m[:, row, 1] * y + m[:, row, 2] for row in range(3))
+    grid = torch.stack([u / w, v / w], dim=-1)
+    values = windows.permute(0, 3, 1, 2).float()
+    shown = F.grid_sample(values, grid, mode="bilinear", padding_mode="border", align_corners=False)
+    return shown.round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1)
+
+
+def _reduced(picture: Pixels, placement: Homography, canvas_hw: tuple[int, int]) -> tuple[Pixels, Homography]:
+    return _reduce(*_cut(picture, placement, canvas_hw), canvas_hw)
+
+
+def _warp(part: Pixels, placement: Homography, canvas_hw: tuple[int, int]) -> Pixels:
     height, width = canvas_hw
     matrix = placement.matrix / placement.matrix[2, 2]
     left, top = -matrix[0, 2], -matrix[1, 2]

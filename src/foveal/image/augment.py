@@ -8,9 +8,11 @@ from foveal.errors import InputError
 from foveal.geometry.fit import Fit, RandomResizedCrop, Resize, Size
 from foveal.geometry.moves import Dihedral, Flip, Move, Rotate, Warp, Zoom
 from foveal.image.pixels import Brightness, Contrast, Tone
-from foveal.image.prepare import Statistics
+from foveal.image.prepare import IMAGENET, Statistics
 
 Step = Fit | Move | Tone
+imagenet_stats = (IMAGENET.mean, IMAGENET.std)
+"""Mean and standard deviation of red, green and blue over ImageNet, for `Normalize.from_stats(*imagenet_stats)`."""
 
 
 @dataclass(frozen=True, slots=True)

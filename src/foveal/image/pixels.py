@@ -13,12 +13,15 @@ from typing import Protocol, runtime_checkable
 
 import cv2
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from foveal.errors import InputError
 from foveal.image.decode import Pixels
 
 Curve = Callable[[NDArray[np.float64]], NDArray[np.float64]]
+Table = NDArray[np.uint8]
 _VALUES = np.arange(256) / 255
 _EDGE = 1e-3
 
@@ -65,16 +68,29 @@ class Contrast:
         return (lambda value: _sigmoid(_logit(value) * factor)) if chosen < self.p else None
 
 
-def apply_tones(pixels: Pixels, tones: Sequence[Tone], rng: np.random.Generator) -> Pixels:
-    """Return the picture (uint8 [h, w, 3]) after all curves drawn for it."""
+def draw_table(tones: Sequence[Tone], rng: np.random.Generator) -> Table | None:
+    """Draw all curves and return, as one table, the new values of the 256 values; None for no change."""
     curves = [curve for tone in tones if (curve := tone.draw(rng)) is not None]
     if not curves:
-        return pixels
+        return None
     values = _VALUES
     for curve in curves:
         values = curve(values)
-    table = np.clip(values * 255 + 0.5, 0, 255).astype(np.uint8)
-    return np.asarray(cv2.LUT(pixels, table), dtype=np.uint8)
+    return np.clip(values * 255 + 0.5, 0, 255).astype(np.uint8)
+
+
+def apply_table(pixels: Pixels, table: Table | None) -> Pixels:
+    """Return a picture, uint8 [h, w, 3], with its values looked up in a table."""
+    return pixels if table is None else np.asarray(cv2.LUT(pixels, table), dtype=np.uint8)
+
+
+def apply_tables(pixels: Tensor, tables: Sequence[Table | None]) -> Tensor:
+    """Return a batch, uint8 [B, h, w, 3], with each picture's values looked up in its own table."""
+    if all(table is None for table in tables):
+        return pixels
+    same = np.arange(256, dtype=np.uint8)
+    stacked = torch.from_numpy(np.stack([same if table is None else table for table in tables])).to(pixels.device)
+    return stacked.gather(1, pixels.flatten(1).long()).reshape(pixels.shape)
 
 
 def _logit(value: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -13,7 +13,7 @@ from torch import Tensor
 from foveal.errors import InputError
 from foveal.geometry.fit import Resize, ResizeMethod
 from foveal.geometry.homography import Homography
-from foveal.geometry.warp import warp
+from foveal.geometry.warp import warp, window
 from foveal.image.decode import OpenedPicture, PictureSource, Pixels, open_picture
 
 
@@ -81,12 +81,23 @@ class Preparation:
 
 def render(opened: OpenedPicture, placement: Homography, canvas_hw: tuple[int, int]) -> Pixels:
     """Decode as small as the map allows and warp once: uint8 [h, w, 3]."""
+    return warp(*_decoded(opened, placement), canvas_hw)
+
+
+def render_window(
+    opened: OpenedPicture, placement: Homography, canvas_hw: tuple[int, int]
+) -> tuple[Pixels, Homography]:
+    """Decode as small as the map allows; return what a batch needs to warp, and how (see `geometry.warp.window`)."""
+    return window(*_decoded(opened, placement), canvas_hw)
+
+
+def _decoded(opened: OpenedPicture, placement: Homography) -> tuple[Pixels, Homography]:
     height, width = opened.size_hw
     scale = max(placement.scales_at((width / 2, height / 2)))
     if placement.matrix[2, 0] or placement.matrix[2, 1]:
         scale = 1.0  # in perspective the scale differs from place to place
     decoded = opened.decode(scale)
-    return warp(decoded.pixels, decoded.placement.inverse.then(placement), canvas_hw)
+    return decoded.pixels, decoded.placement.inverse.then(placement)
 
 
 def normalise(pixels: Tensor, statistics: Statistics) -> Tensor:
@@ -94,6 +105,14 @@ def normalise(pixels: Tensor, statistics: Statistics) -> Tensor:
     std = torch.tensor(statistics.std, device=pixels.device)
     mean = torch.tensor(statistics.mean, device=pixels.device)
     return torch.addcmul(-mean / std, pixels.to(torch.float32), 1 / (255 * std)).permute(0, 3, 1, 2)
+
+
+def denormalise(inputs: Tensor, statistics: Statistics) -> Tensor:
+    """Turn a model's input, float32 [B, 3, h, w], back into pixels, uint8 [B, h, w, 3]."""
+    std = torch.tensor(statistics.std, device=inputs.device)
+    mean = torch.tensor(statistics.mean, device=inputs.device)
+    values = inputs.permute(0, 2, 3, 1) * std + mean
+    return (values * 255).round().clamp(0, 255).to(torch.uint8)
 
 
 def collate(pictures: Sequence[Pixels]) -> Tensor:

@@ -9,25 +9,20 @@ from pathlib import Path
 from rich.console import Console
 
 from foveal import page, storage
-from foveal.data.checks import Audit, Finding
+from foveal.audit.checks import Audit
 from foveal.errors import PictureError
 from foveal.image.decode import decode
+from foveal.sources.items import by_rule, listed
 
-_SHOWN, _PICTURES = 5, 12
+_PICTURES = 12
 _COLOURS = {"error": "bold red", "warning": "yellow", "note": "blue"}
 
 
 def print_audit(audit: Audit) -> None:
     """Print the findings, a few of each rule, errors first."""
     console = Console(highlight=False, soft_wrap=True, markup=False)
-    for (level, rule), findings in audit.by_rule().items():
-        console.print(f"{level}: {rule} ({len(findings)})", style=_COLOURS[level])
-        for finding in findings[:_SHOWN]:
-            console.print(f"    {_line(finding)}")
-        if len(findings) > _SHOWN:
-            console.print(f"    … and {len(findings) - _SHOWN} more")
-        if findings[0].hint:
-            console.print(f"    {findings[0].hint}", style="dim")
+    for line in listed(audit.findings):
+        console.print(line, style="" if line.startswith(" ") else _COLOURS[line.partition(":")[0]])
     console.print(_summary(audit))
 
 
@@ -38,7 +33,7 @@ def write_audit_page(path: Path, audit: Audit, *, title: str) -> None:
 
 def _parts(audit: Audit, title: str) -> Iterator[str]:
     yield f'<h1>Audit of {escape(title)}</h1><p class="lead">{escape(_summary(audit))}</p>'
-    for (level, rule), findings in audit.by_rule().items():
+    for (level, rule), findings in by_rule(audit.findings).items():
         yield f'<h2><span class="{level}">{level}</span>: {escape(rule)} ({len(findings)})</h2>'
         if findings[0].hint:
             yield f"<p>{escape(findings[0].hint)}</p>"
@@ -57,10 +52,6 @@ def _figure(file: Path) -> str:
         return page.picture(decode(file), file.name)
     except PictureError:
         return f"<figure><figcaption>{escape(file.name)}: cannot be shown</figcaption></figure>"
-
-
-def _line(finding: Finding) -> str:
-    return ": ".join(part for part in (finding.where, finding.value) if part)
 
 
 def _summary(audit: Audit) -> str:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from foveal import storage
 from foveal.errors import TableError
-from foveal.sources.items import Item, Source
+from foveal.sources.items import Item, Source, missing_picture
 from foveal.tasks.multi_label import MultiLabel
 from foveal.tasks.points import Points
 
@@ -25,7 +25,7 @@ def read_coco(path: Path, data: Mapping[str, Any], images: Path, task: str = "au
     picture has the keypoints of its largest annotated object; visibility 0 is a missing point.
 
     Raises:
-        TableError: the file is not as COCO describes it, or pictures are missing.
+        TableError: the file is not as COCO describes it.
     """
     try:
         categories = {int(c["id"]): c for c in data["categories"]}
@@ -43,10 +43,10 @@ def read_coco(path: Path, data: Mapping[str, Any], images: Path, task: str = "au
             items.append(Item(images / str(image["file_name"]), label, None, f"{path.name}, image {image['id']}"))
     except (KeyError, TypeError, ValueError) as error:
         raise TableError(f"`{path}` is not as COCO describes it ({type(error).__name__}: {error}).") from error
-    missing = [item for item in items if not item.picture.is_file()]
-    if missing:
-        raise TableError(f"{missing[0].origin}: no file `{missing[0].picture}` ({len(missing)} pictures are missing).")
-    return Source("COCO", Points.kind if points else MultiLabel.kind, items, point_names=names)
+    missing = [missing_picture(item.origin, item.picture) for item in items if not item.picture.is_file()]
+    there = [item for item in items if item.picture.is_file()]
+    kind = Points.kind if points else MultiLabel.kind
+    return Source("COCO", kind, there, point_names=names, findings=tuple(missing))
 
 
 def write_coco(path: Path, rows: Iterable[tuple[str, tuple[int, int], Any]], task: Any) -> int:

@@ -1,11 +1,22 @@
-"""Items: one picture, its label and where both were said; the same for every format."""
+"""Items: one picture, its label and where both were said; findings: what is wrong with what was said.
+
+Both are the same for every format. A finding has a level: `error` stops training, `warning` should be looked at, `note`
+is for the record.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
+
+from foveal.errors import TableError
+
+Level = Literal["error", "warning", "note"]
+LEVELS: tuple[Level, ...] = ("error", "warning", "note")
+_LISTED = 5
+NO_PICTURE = "no such picture file"
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,15 +39,36 @@ class Item:
 
 
 @dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing found.
+
+    Attributes:
+        rule: what it is about, the same words for every finding of the kind.
+        where: the row or file.
+        value: what was found there.
+        hint: what to do.
+        pictures: the files concerned, to be shown.
+    """
+
+    level: Level
+    rule: str
+    where: str
+    value: str = ""
+    hint: str = ""
+    pictures: tuple[Path, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Source:
     """What a reader found.
 
     Attributes:
         kind: the format, in words.
         task: what its labels ask for; "none" if it has none.
-        items: one a picture.
+        items: one a picture; rows that cannot be used are left out and stand in the findings.
         point_names: what its points are called.
         notes: what should be said once.
+        findings: what is wrong with the rows.
     """
 
     kind: str
@@ -44,8 +76,43 @@ class Source:
     items: Sequence[Item]
     point_names: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    findings: tuple[Finding, ...] = ()
 
     @property
     def has_split(self) -> bool:
         """Whether the source says which items are for validation."""
         return bool(self.items) and all(item.is_valid is not None for item in self.items)
+
+    def require_usable(self) -> None:
+        """Refuse a source with errors.
+
+        Raises:
+            TableError: the message lists them.
+        """
+        if errors := [finding for finding in self.findings if finding.level == "error"]:
+            raise TableError(f"The {self.kind} cannot be used as it is:\n" + "\n".join(listed(errors)))
+
+
+def missing_picture(where: str, file: object, hint: str = "") -> Finding:
+    """Return the finding of a picture that is not there."""
+    return Finding("error", NO_PICTURE, where, str(file), hint)
+
+
+def by_rule(findings: Sequence[Finding]) -> dict[tuple[Level, str], list[Finding]]:
+    """Return findings by (level, rule), errors first."""
+    grouped: dict[tuple[Level, str], list[Finding]] = {}
+    for finding in sorted(findings, key=lambda finding: LEVELS.index(finding.level)):
+        grouped.setdefault((finding.level, finding.rule), []).append(finding)
+    return grouped
+
+
+def listed(findings: Sequence[Finding], *, most: int = _LISTED) -> Iterator[str]:
+    """Yield findings as lines of text, at most `most` of each rule."""
+    for (level, rule), same in by_rule(findings).items():
+        yield f"{level}: {rule} ({len(same)})"
+        for finding in same[:most]:
+            yield "    " + ": ".join(part for part in (finding.where, finding.value) if part)
+        if len(same) > most:
+            yield f"    … and {len(same) - most} more"
+        if same[0].hint:
+            yield f"    {same[0].hint}"

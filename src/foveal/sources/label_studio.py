@@ -12,7 +12,7 @@ import numpy as np
 
 from foveal import storage
 from foveal.errors import TableError
-from foveal.sources.items import Item, Source
+from foveal.sources.items import Item, Source, missing_picture
 from foveal.tasks.multi_label import MultiLabel
 from foveal.tasks.points import Points
 from foveal.tasks.single_label import SingleLabel
@@ -22,7 +22,7 @@ def read_label_studio(path: Path, tasks: Sequence[Any], images: Path, task: str 
     """Read an export in the JSON format; pictures are looked for by name under `images`.
 
     Raises:
-        TableError: the file is not as Label Studio writes it, or pictures are missing.
+        TableError: the file is not as Label Studio writes it.
     """
     try:
         found = [(_file_of(one["data"]), _results(one)) for one in tasks]
@@ -35,13 +35,16 @@ def read_label_studio(path: Path, tasks: Sequence[Any], images: Path, task: str 
         task = SingleLabel.kind if all(len(label) == 1 for label in labels) else MultiLabel.kind
     if task == SingleLabel.kind:
         labels = [label[0] if label else None for label in labels]
-    items = []
+    items, findings = [], []
     for number, ((name, _), label) in enumerate(zip(found, labels, strict=True), start=1):
         picture = _find(images, name)
+        origin = f"{path.name}, task {number}"
         if picture is None:
-            raise TableError(f"{path.name}, task {number}: no picture `{name}` under `{images}`.")
-        items.append(Item(picture, label, None, f"{path.name}, task {number}"))
-    return Source("Label Studio", Points.kind if points else task, items, point_names=tuple(names) if points else ())
+            findings.append(missing_picture(origin, name, f"Pictures are looked for under `{images}`."))
+        else:
+            items.append(Item(picture, label, None, origin))
+    kind, point_names = (Points.kind, tuple(names)) if points else (task, ())
+    return Source("Label Studio", kind, items, point_names=point_names, findings=tuple(findings))
 
 
 def write_label_studio(path: Path, rows: Iterable[tuple[str, tuple[int, int], Any]], task: Any) -> int:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import codecs
+import io
 import math
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, overload
 
@@ -13,14 +15,14 @@ import numpy as np
 import pandas as pd
 
 from foveal.errors import InputError, TableError, near_match
-from foveal.sources.items import Item, Source
+from foveal.sources.items import NO_PICTURE, Finding, Item, Source
 from foveal.tasks.multi_label import PartialLabels
 
 IMAGE_COLUMNS = ("fname", "filename", "file_name", "file", "image", "image_id", "path", "picture")
 LABEL_COLUMNS = ("labels", "label", "tags", "classes", "class", "category")
 VALID_COLUMNS = ("is_valid", "valid", "is_validation")
 _SEVERAL = frozenset({"labels", "tags", "classes"})
-_SHOWN = 5
+_HEAD = 1 << 16
 _TRUE, _FALSE = frozenset({"true", "1", "1.0", "yes"}), frozenset({"false", "0", "0.0", "no"})
 
 
@@ -46,7 +48,7 @@ class TableColumns:
     empty: Literal["error", "none"] = "error"
 
 
-def load_frame(path: str | os.PathLike[str]) -> pd.DataFrame:
+def load_frame(path: str | os.PathLike[str]) -> tuple[pd.DataFrame, list[Finding]]:
     """Read a .csv, .tsv or .parquet file; text stays text and only an empty cell is missing.
 
     Raises:
@@ -58,16 +60,31 @@ def load_frame(path: str | os.PathLike[str]) -> pd.DataFrame:
         raise TableError(f"There is no table `{file}`.{near_match(file.name, beside)}")
     try:
         if file.suffix.lower() in {".parquet", ".pq"}:
-            return pd.read_parquet(file)
+            return pd.read_parquet(file), []
+        data = file.read_bytes()
+        encoding, notes = _encoding(data, file.name)
         separator = "\t" if file.suffix.lower() in {".tsv", ".tab"} else ","
         options: dict[str, Any] = {"sep": separator, "keep_default_na": False, "na_values": [""]}
-        try:
-            frame: pd.DataFrame = pd.read_csv(file, encoding="utf-8-sig", **options)
-        except UnicodeDecodeError:
-            frame = pd.read_csv(file, encoding="latin-1", **options)
+        return pd.read_csv(io.BytesIO(data), encoding=encoding, **options), notes
     except (ValueError, OSError) as error:
         raise TableError(f"`{file}` cannot be read as a table: {error}") from error
-    return frame
+
+
+def _encoding(data: bytes, name: str) -> tuple[str, list[Finding]]:
+    notes = []
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return "utf-16", [Finding("note", "table in UTF-16", name, "", "Save it as UTF-8 to be read everywhere.")]
+    if data.startswith(codecs.BOM_UTF8):
+        notes.append(Finding("note", "byte order mark at the start of the table", name, "", "It is left out."))
+    if b"\r\n" in data[:_HEAD]:
+        notes.append(Finding("note", "lines end as on Windows", name, "CRLF", "They are read as usual."))
+    try:
+        data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        hint = "It is read as latin-1: look at names with accents, and save it as UTF-8."
+        return "latin-1", [*notes, Finding("warning", "table is not UTF-8", f"{name}, line {line}", "", hint)]
+    return "utf-8-sig", notes
 
 
 def read_table(
@@ -80,10 +97,12 @@ def read_table(
     """Read a table whose rows name pictures under `images` (by default the table's own folder).
 
     Raises:
-        TableError: a column is missing, or rows cannot be used; one message lists what was found.
+        TableError: the file cannot be read, or a column is missing. What is wrong with rows stands in the findings.
     """
     folder = Path(images) if images is not None else Path(path).parent
-    return read_frame(load_frame(path), images=folder, columns=columns, task=task, name=Path(path).name)
+    frame, notes = load_frame(path)
+    source = read_frame(frame, images=folder, columns=columns, task=task, name=Path(path).name)
+    return replace(source, findings=(*notes, *source.findings))
 
 
 def read_frame(
@@ -100,41 +119,35 @@ def read_frame(
         raise InputError(f"There is no folder `{images}` with the pictures. Say where they are with --images.")
     if not len(frame):
         raise TableError(f"`{name}` has no rows.")
-    findings = _Findings(name)
-    files = _files(frame, _column(frame, columns.image, IMAGE_COLUMNS, "--image-column", name), images, findings)
-    valid = _valid(frame, columns.valid, name, findings)
-    kind, labels = _labels(frame, columns, task, name, findings)
+    found = _Findings(name)
+    files = _files(frame, _column(frame, columns.image, IMAGE_COLUMNS, "--image-column", name), images, found)
+    valid = _valid(frame, columns.valid, name, found)
+    kind, labels = _labels(frame, columns, task, name, found)
     groups: list[Any] = [None] * len(frame)
     if columns.group is not None:
         groups = frame[_column(frame, columns.group, (), "--group-column", name)].tolist()
-    findings.raise_if_any()
     items = [
         Item(file, label, side, f"{name}, row {row + 2}", group)
         for row, (file, label, side, group) in enumerate(zip(files, labels, valid, groups, strict=True))
+        if row not in found.unusable
     ]
-    return Source("table", kind, items)
+    return Source("table", kind, items, findings=tuple(found.findings))
 
 
 class _Findings:
-    """Collects what is wrong, row by row, for one message."""
+    """Collects what is wrong, row by row; a row with an error is not used."""
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self.by_rule: dict[str, list[str]] = {}
+        self.findings: list[Finding] = []
+        self.unusable: set[int] = set()
 
-    def add(self, rule: str, row: int, value: object) -> None:
-        self.by_rule.setdefault(rule, []).append(f"row {row + 2}: {value}")
+    def error(self, rule: str, row: int, value: object, hint: str = "") -> None:
+        self.findings.append(Finding("error", rule, f"{self.name}, row {row + 2}", str(value), hint))
+        self.unusable.add(row)
 
-    def raise_if_any(self) -> None:
-        if not self.by_rule:
-            return
-        lines = [f"`{self.name}` cannot be used as it is:"]
-        for rule, rows in self.by_rule.items():
-            lines.append(f"  {rule} ({len(rows)} row{'s' if len(rows) > 1 else ''})")
-            lines += [f"    {row}" for row in rows[:_SHOWN]]
-            if len(rows) > _SHOWN:
-                lines.append(f"    … and {len(rows) - _SHOWN} more")
-        raise TableError("\n".join(lines))
+    def warning(self, rule: str, row: int, value: object, hint: str) -> None:
+        self.findings.append(Finding("warning", rule, f"{self.name}, row {row + 2}", str(value), hint))
 
 
 def _column(frame: pd.DataFrame, given: str | None, usual: Iterable[str], option: str, name: str) -> str:
@@ -154,24 +167,28 @@ def _column(frame: pd.DataFrame, given: str | None, usual: Iterable[str], option
     )
 
 
-def _files(frame: pd.DataFrame, column: str, images: Path, findings: _Findings) -> list[Path]:
+def _files(frame: pd.DataFrame, column: str, images: Path, found: _Findings) -> list[Path]:
     # One listing of each folder is quicker than a question for every file.
     present: dict[Path, set[str]] = {}
     files = []
     for row, value in enumerate(frame[column].tolist()):
-        if value is None or (isinstance(value, float) and math.isnan(value)):
-            findings.add(f"no file name in column `{column}`", row, "(empty)")
-            continue
         file = images / str(value)
+        files.append(file)
+        if value is None or (isinstance(value, float) and math.isnan(value)):
+            found.error(f"no file name in column `{column}`", row, "(empty)")
+            continue
+        if Path(str(value)).is_absolute():
+            found.warning("absolute path", row, value, "The table works on this machine only; say --images instead.")
+        elif ".." in Path(str(value)).parts:
+            found.warning("path that leaves the folder of the pictures", row, value, "Name a folder above both.")
         if file.parent not in present:
             present[file.parent] = {one.name for one in file.parent.iterdir()} if file.parent.is_dir() else set()
         if file.name not in present[file.parent]:
-            findings.add("no such picture file", row, file)
-        files.append(file)
+            found.error(NO_PICTURE, row, file, near_match(file.name, present[file.parent]).strip())
     return files
 
 
-def _valid(frame: pd.DataFrame, given: str | None, name: str, findings: _Findings) -> list[bool | None]:
+def _valid(frame: pd.DataFrame, given: str | None, name: str, found: _Findings) -> list[bool | None]:
     if given is None and not any(column in frame.columns for column in VALID_COLUMNS):
         return [None] * len(frame)
     column = _column(frame, given, VALID_COLUMNS, "--valid-column", name)
@@ -179,50 +196,50 @@ def _valid(frame: pd.DataFrame, given: str | None, name: str, findings: _Finding
     for row, value in enumerate(frame[column].tolist()):
         text = str(value).strip().lower()
         if text not in _TRUE | _FALSE:
-            findings.add(f"`{column}` must be true or false, or 1 or 0", row, repr(value))
+            found.error(f"`{column}` must be true or false, or 1 or 0", row, repr(value))
         sides.append(text in _TRUE)
     return sides
 
 
 def _labels(
-    frame: pd.DataFrame, columns: TableColumns, task: str, name: str, findings: _Findings
+    frame: pd.DataFrame, columns: TableColumns, task: str, name: str, found: _Findings
 ) -> tuple[str, Sequence[Any]]:
     if columns.points or task == "points":
         if not columns.points:
             raise InputError("A point task needs the columns of its points: --points x,y or --points x1,y1,x2,y2.")
-        return "points", _points(frame, columns.points, name, findings)
+        return "points", _points(frame, columns.points, name, found)
     if columns.labels:
-        return "multi-label", _label_columns(frame, columns.labels, name, findings)
+        return "multi-label", _label_columns(frame, columns.labels, name, found)
     column = _column(frame, columns.label, LABEL_COLUMNS, "--label-column", name)
     cells = [None if pd.isna(value) else str(value) for value in frame[column].tolist()]
     delimiter = columns.label_delimiter or " "
     if task == "auto":
         task = "multi-label" if _looks_several(column, cells, columns) else "single-label"
+    several = task == "multi-label"
+    hint = "If it means that nothing is in the picture, say --empty none." if several else ""
     for row, cell in enumerate(cells):
-        if cell is None and not (task == "multi-label" and columns.empty == "none"):
-            hint = "; if it means that nothing is in the picture, say --empty none" if task == "multi-label" else ""
-            findings.add(f"no label in column `{column}`{hint}", row, "(empty)")
+        if (cell is None or not cell.strip()) and not (several and columns.empty == "none"):
+            found.error(f"no label in column `{column}`", row, "(empty)", hint)
     if task == "single-label":
         return task, [cell.strip() if cell else cell for cell in cells]
     return task, [split_labels(cell or "", delimiter) for cell in cells]
 
 
 def _label_columns(
-    frame: pd.DataFrame, names: Sequence[str], name: str, findings: _Findings
+    frame: pd.DataFrame, names: Sequence[str], name: str, found: _Findings
 ) -> list[PartialLabels | list[str]]:
     """Read one 0/1 column a class; blank or -1 is unknown."""
-    found = [_column(frame, column, (), "--label-columns", name) for column in names]
-    values = frame[found].apply(pd.to_numeric, errors="coerce")
-    for column in found:
+    columns = [_column(frame, column, (), "--label-columns", name) for column in names]
+    values = frame[columns].apply(pd.to_numeric, errors="coerce")
+    for column in columns:
         odd = (frame[column].notna() & values[column].isna()) | ~values[column].isin([0, 1, -1, np.nan])
         for row in np.flatnonzero(odd):
-            findings.add(
-                f"`{column}` must be 0, 1, or blank or -1 for unknown", int(row), repr(frame[column].iloc[row])
-            )
+            rule = f"`{column}` must be 0, 1, or blank or -1 for unknown"
+            found.error(rule, int(row), repr(frame[column].iloc[row]))
     labels: list[PartialLabels | list[str]] = []
     for row in values.fillna(-1).to_numpy():
-        present = [column for column, value in zip(found, row, strict=True) if value == 1]
-        unknown = [column for column, value in zip(found, row, strict=True) if value == -1]
+        present = [column for column, value in zip(columns, row, strict=True) if value == 1]
+        unknown = [column for column, value in zip(columns, row, strict=True) if value == -1]
         labels.append(PartialLabels(tuple(present), tuple(unknown)) if unknown else present)
     return labels
 
@@ -245,21 +262,22 @@ def _looks_several(column: str, cells: Sequence[str | None], columns: TableColum
     return len(parts) < len(whole)
 
 
-def _points(frame: pd.DataFrame, names: Sequence[str], name: str, findings: _Findings) -> list[np.ndarray]:
+def _points(frame: pd.DataFrame, names: Sequence[str], name: str, found: _Findings) -> list[np.ndarray]:
     if len(names) % 2:
         raise InputError(f"Points are pairs of columns x,y; got {len(names)}: {', '.join(names)}.")
-    found = [_column(frame, column, (), "--points", name) for column in names]
-    values = np.empty((len(frame), len(found)))
-    for at, column in enumerate(found):
+    columns = [_column(frame, column, (), "--points", name) for column in names]
+    values = np.empty((len(frame), len(columns)))
+    for at, column in enumerate(columns):
         numbers = pd.to_numeric(frame[column], errors="coerce")
         for row in np.flatnonzero(numbers.isna() & frame[column].notna()):
-            findings.add(f"column `{column}` must hold numbers", int(row), repr(frame[column].iloc[row]))
+            found.error(f"column `{column}` must hold numbers", int(row), repr(frame[column].iloc[row]))
         values[:, at] = numbers.to_numpy(dtype=float)
     points = values.reshape(len(frame), -1, 2)
     for row in np.flatnonzero((np.isnan(points).sum(axis=2) == 1).any(axis=1)):
-        findings.add("a point with only one of its coordinates", int(row), points[row].tolist())
+        hint = "Leave both blank where a point is missing."
+        found.error("a point with only one of its coordinates", int(row), points[row].tolist(), hint)
     for row in np.flatnonzero(np.isinf(points).any(axis=(1, 2))):
-        findings.add("a point that is not finite", int(row), points[row].tolist())
+        found.error("a point that is not finite", int(row), points[row].tolist())
     return list(points)
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from xml.etree import ElementTree as ET
 
 from foveal.errors import TableError
-from foveal.sources.items import Item, Source
+from foveal.sources.items import Item, Source, missing_picture
 from foveal.tasks.multi_label import MultiLabel, PartialLabels
 
 _MAX_BYTES = 1 << 22
@@ -24,18 +24,20 @@ def read_voc(folder: Path) -> Source:
     val.txt, they say which pictures belong to the set, and the split.
 
     Raises:
-        TableError: an annotation cannot be read, or a picture is missing.
+        TableError: an annotation cannot be read.
     """
     sides = _image_sets(folder / "ImageSets" / "Main")
     names = sorted(sides) if sides else sorted(path.stem for path in (folder / "Annotations").glob("*.xml"))
-    items = []
+    items, findings = [], []
     for name in names:
         annotation = folder / "Annotations" / f"{name}.xml"
         picture = folder / "JPEGImages" / f"{name}.jpg"
-        if not picture.is_file():
-            raise TableError(f"{annotation}: its picture `{picture}` does not exist.")
-        items.append(Item(picture, _labels(annotation), sides.get(name), str(annotation.relative_to(folder))))
-    return Source("Pascal VOC", MultiLabel.kind, items)
+        origin = str(annotation.relative_to(folder))
+        if picture.is_file():
+            items.append(Item(picture, _labels(annotation), sides.get(name), origin))
+        else:
+            findings.append(missing_picture(origin, picture))
+    return Source("Pascal VOC", MultiLabel.kind, items, findings=tuple(findings))
 
 
 def _image_sets(folder: Path) -> dict[str, bool | None]:

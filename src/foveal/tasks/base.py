@@ -41,11 +41,13 @@ class Decision:
 class Task(Protocol[Label]):
     """Everything that depends on what kind of target is learned. `Label` is what a person would write down.
 
-    `kind` is the name in bundles and on the command line; `legend` says how to read what `draw` draws.
+    `kind` is the name in bundles and on the command line; `legend` says how to read what `draw` draws; `loss_name` is
+    what torch calls the loss.
     """
 
     kind: ClassVar[str]
     legend: ClassVar[str]
+    loss_name: ClassVar[str]
 
     @property
     def n_outputs(self) -> int:
@@ -65,6 +67,10 @@ class Task(Protocol[Label]):
 
     def with_decision(self, decision: Decision) -> Self:
         """Return the same task with another decision."""
+
+    @property
+    def unknown(self) -> Tensor:
+        """A target that says nothing: it adds nothing to loss and metrics."""
 
     def encode(self, label: Any) -> Tensor:
         """Turn a label into a target.

@@ -37,6 +37,7 @@ class MultiLabel:
 
     kind: ClassVar[str] = "multi-label"
     legend: ClassVar[str] = "first line: the truth; second line: the prediction"
+    loss_name: ClassVar[str] = "BCEWithLogitsLoss"
     vocab: Vocab
     decision: Decision = field(default=Decision())
 
@@ -62,6 +63,11 @@ class MultiLabel:
     def with_decision(self, decision: Decision) -> MultiLabel:
         """Return the same task with another decision."""
         return replace(self, decision=decision)
+
+    @property
+    def unknown(self) -> Tensor:
+        """NaN throughout."""
+        return torch.full((len(self.vocab),), torch.nan)
 
     def encode(self, label: Any) -> Tensor:
         """Turn a list of class names, or `PartialLabels`, into a target."""

@@ -32,6 +32,7 @@ class Points:
 
     kind: ClassVar[str] = "points"
     legend: ClassVar[str] = "circle: the truth; cross: the prediction; triangle: outside the picture"
+    loss_name: ClassVar[str] = "MSELoss"
     n_points: int = 1
     decision: Decision = field(default=Decision())
     point_names: tuple[str, ...] = ()
@@ -71,6 +72,11 @@ class Points:
     def with_decision(self, decision: Decision) -> Points:
         """Return the same task with another decision."""
         return replace(self, decision=decision)
+
+    @property
+    def unknown(self) -> Tensor:
+        """NaN throughout."""
+        return torch.full((self.n_points, 2), torch.nan, dtype=torch.float64)
 
     def encode(self, label: Any) -> Tensor:
         """Turn points [N, 2], or one (x, y), in source pixels into a target in source pixels (`move` scales it)."""

@@ -14,7 +14,7 @@ from torch import Tensor
 from foveal.canvas import INK, RIGHT, WRONG, Canvas
 from foveal.errors import InputError
 from foveal.geometry.homography import Homography
-from foveal.losses import Reduction, cross_entropy
+from foveal.losses import IGNORED, Reduction, cross_entropy
 from foveal.metrics import Metric, accuracy, error_rate
 from foveal.tasks.base import Decision, lerp
 from foveal.tasks.vocab import Vocab
@@ -26,6 +26,7 @@ class SingleLabel:
 
     kind: ClassVar[str] = "single-label"
     legend: ClassVar[str] = "first line: the truth; second line: the prediction"
+    loss_name: ClassVar[str] = "CrossEntropyLoss"
     vocab: Vocab
     decision: Decision = field(default=Decision())
 
@@ -47,6 +48,11 @@ class SingleLabel:
     def with_decision(self, decision: Decision) -> SingleLabel:
         """Return the same task with another decision."""
         return replace(self, decision=decision)
+
+    @property
+    def unknown(self) -> Tensor:
+        """`IGNORED`."""
+        return torch.tensor(IGNORED)
 
     def encode(self, label: Any) -> Tensor:
         """Turn a class name into its index."""

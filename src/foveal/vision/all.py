@@ -16,9 +16,12 @@ from torch import Tensor, nn
 
 from foveal.archives import URLs, untar_data
 from foveal.bundle.predictor import Predictor, load_learner
+from foveal.data.batches import tensor, to_cpu
 from foveal.data.block import CategoryBlock, DataBlock, ImageBlock, MultiCategoryBlock, PointBlock
+from foveal.data.datasets import Datasets
+from foveal.data.image_loaders import ImageDataLoaders
 from foveal.data.labels import ColReader, RegexLabeller, parent_label, using_attr
-from foveal.data.loaders import DataLoaders
+from foveal.data.loaders import DataLoader, DataLoaders
 from foveal.data.splits import (
     ColSplitter,
     FileSplitter,
@@ -31,12 +34,13 @@ from foveal.data.splits import (
 from foveal.data.stratify import GroupSplitter, StratifiedSplitter
 from foveal.geometry.fit import RandomResizedCrop, Resize
 from foveal.geometry.moves import Dihedral, Flip, Rotate, Shift, Warp, Zoom
-from foveal.image.augment import Normalize, aug_transforms
+from foveal.image.augment import Normalize, aug_transforms, imagenet_stats
 from foveal.image.picture import PILImage
 from foveal.image.pixels import Brightness, Contrast
 from foveal.lazy import module_on_use
 from foveal.learner import Learner
-from foveal.listing import L, Path
+from foveal.listing import L, Path, first
+from foveal.losses import BCEWithLogitsLossFlat, CrossEntropyLossFlat, MSELossFlat
 from foveal.metrics import accuracy, accuracy_multi, average_precision, error_rate, mean_average_precision
 from foveal.models.head import sigmoid_range
 from foveal.models.zoo import resnet18, resnet34, resnet50, resnet101, resnet152
@@ -46,13 +50,17 @@ from foveal.vision.learner import vision_learner
 plt = module_on_use("matplotlib.pyplot")
 
 __all__ = [
+    "BCEWithLogitsLossFlat",
     "Brightness",
     "CategoryBlock",
     "ColReader",
     "ColSplitter",
     "Contrast",
+    "CrossEntropyLossFlat",
     "DataBlock",
+    "DataLoader",
     "DataLoaders",
+    "Datasets",
     "Dihedral",
     "F",
     "FileSplitter",
@@ -61,9 +69,11 @@ __all__ = [
     "GrandparentSplitter",
     "GroupSplitter",
     "ImageBlock",
+    "ImageDataLoaders",
     "IndexSplitter",
     "L",
     "Learner",
+    "MSELossFlat",
     "MaskSplitter",
     "MultiCategoryBlock",
     "Normalize",
@@ -87,7 +97,9 @@ __all__ = [
     "aug_transforms",
     "average_precision",
     "error_rate",
+    "first",
     "get_image_files",
+    "imagenet_stats",
     "load_learner",
     "math",
     "mean_average_precision",
@@ -106,6 +118,8 @@ __all__ = [
     "resnet152",
     "sigmoid_range",
     "string",
+    "tensor",
+    "to_cpu",
     "torch",
     "untar_data",
     "using_attr",

@@ -58,7 +58,7 @@ def vision_learner(
         else:
             model, origin = build_model(spec, generator=generator), "random weights"
         statistics = zoo.statistics_of(arch)
-    learn = Learner(dls, model, loss_func=loss_func, metrics=metrics, statistics=statistics, origin=origin)
+    learn = Learner(dls.normalised(statistics), model, loss_func=loss_func, metrics=metrics, origin=origin)
     if pretrained:
         learn.freeze()
     return learn

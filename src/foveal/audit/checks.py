@@ -1,54 +1,33 @@
 """The audit: what is wrong, or looks wrong, with labels, split and pictures, before anything is trained.
 
-Every picture is read and decoded once, in threads; what was found is kept under `FOVEAL_HOME`, by path, size and time
-of change, so that a second audit costs next to nothing. A finding has a level: `error` stops training, `warning`
-should be looked at, `note` is for the record.
+Every picture is read and decoded once, in threads. What was found is kept under `FOVEAL_HOME` by the hash of the file,
+so that a second audit only reads and hashes, and a file that has changed since is noticed.
 """
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
 from foveal import threads
-from foveal.data.inspection import Inspection, Ledger, copies_among
-from foveal.sources.items import Item, Source
+from foveal.audit.inspection import Change, Inspection, Ledger, copies_among
+from foveal.sources.items import LEVELS, NO_PICTURE, Finding, Item, Level, Source
 from foveal.tasks.multi_label import MultiLabel, PartialLabels
 from foveal.tasks.points import Points
 
-Level = Literal["error", "warning", "note"]
-LEVELS: tuple[Level, ...] = ("error", "warning", "note")
 _FEW = 5
 _FEW_PICTURES = f"class with fewer than {_FEW} pictures"
 _DARK, _BLURRED, _TINY, _ODD_ASPECT = 12.0, 12.0, 32, 4.0
 _MOST = 0.5
 _OUTSIDE = "point outside the picture"
 BAD_PICTURE = "picture that cannot be used"
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One thing found.
-
-    Attributes:
-        rule: what it is about, the same words for every finding of the kind.
-        where: the row or file.
-        value: what was found there.
-        hint: what to do.
-        pictures: the files concerned, to be shown.
-    """
-
-    level: Level
-    rule: str
-    where: str
-    value: str = ""
-    hint: str = ""
-    pictures: tuple[Path, ...] = ()
+SKIPPED = frozenset({BAD_PICTURE, NO_PICTURE})
+"""What `on_bad="skip"` leaves out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,13 +42,6 @@ class Audit:
         """What stops training."""
         return [finding for finding in self.findings if finding.level == "error"]
 
-    def by_rule(self) -> dict[tuple[Level, str], list[Finding]]:
-        """Return findings by (level, rule), errors first."""
-        grouped: dict[tuple[Level, str], list[Finding]] = defaultdict(list)
-        for finding in self.findings:
-            grouped[finding.level, finding.rule].append(finding)
-        return dict(sorted(grouped.items(), key=lambda entry: LEVELS.index(entry[0][0])))
-
 
 def audit(source: Source, *, workers: int | None = None, advance: Callable[[], None] = lambda: None) -> Audit:
     """Judge a source: its labels and split, then every picture.
@@ -79,7 +51,7 @@ def audit(source: Source, *, workers: int | None = None, advance: Callable[[], N
         workers: threads that read pictures; one a core by default.
         advance: called after each picture.
     """
-    findings = list(audit_labels(source))
+    findings = [*source.findings, *audit_labels(source)]
     ledger = Ledger.load()
     items = list(source.items)
     files = list(dict.fromkeys(item.picture for item in items))
@@ -90,11 +62,19 @@ def audit(source: Source, *, workers: int | None = None, advance: Callable[[], N
         advance()
     ledger.save()
     findings += _audit_pictures(items, inspected)
+    findings += [_changed(file, how) for file, how in ledger.changes.items()]
     findings += _audit_copies(items, inspected)
     if source.task == Points.kind:
         findings += _audit_points(items, inspected)
     findings.sort(key=lambda finding: LEVELS.index(finding.level))
     return Audit(findings, _figures(source, inspected))
+
+
+def without_bad(source: Source, found: Audit) -> Source:
+    """Return a source without the pictures that cannot be used, and without the findings of those."""
+    bad = {file for finding in found.errors if finding.rule in SKIPPED for file in finding.pictures}
+    findings = tuple(finding for finding in source.findings if finding.rule not in SKIPPED)
+    return replace(source, items=[item for item in source.items if item.picture not in bad], findings=findings)
 
 
 def audit_labels(source: Source) -> Iterator[Finding]:
@@ -118,8 +98,28 @@ def audit_labels(source: Source) -> Iterator[Finding]:
         valid = sum(bool(item.is_valid) for item in items)
         if valid in {0, len(items)}:
             yield Finding("error", "everything on one side of the split", "", f"{valid} of {len(items)} to validate")
+        yield from _audit_groups(items)
     if source.task != Points.kind:
         yield from _audit_classes(items)
+
+
+def _audit_groups(items: Sequence[Item]) -> Iterator[Finding]:
+    sides: dict[Any, dict[bool, Item]] = defaultdict(dict)
+    for item in items:
+        if item.group is not None:
+            sides[item.group].setdefault(bool(item.is_valid), item)
+    for group, found in sides.items():
+        if len(found) > 1:
+            where = f"{found[False].origin} and {found[True].origin}"
+            yield Finding("error", "group on both sides of the split", where, str(group), "Keep a group on one side.")
+
+
+def _changed(file: Path, how: Change) -> Finding:
+    if how == "silently":
+        hint = "Its time of change is the same: a failing disk, or a copy that went wrong? Bring it back."
+        return Finding("error", "bytes changed behind the file system's back", str(file), "", hint, (file,))
+    rule = "file changed since it was last checked"
+    return Finding("note", rule, str(file), "", "If you did not change it, bring it back.", (file,))
 
 
 def _audit_classes(items: Sequence[Item]) -> Iterator[Finding]:
@@ -170,6 +170,10 @@ def _audit_copies(items: Sequence[Item], inspected: Mapping[Path, Inspection]) -
     for first, second, exact in copies_among(files, inspected):
         here, there = item_of[first], item_of[second]
         kind = "exact copy" if exact else "near copy"
+        if exact and first.samefile(second):
+            yield Finding(
+                "warning", "two paths to one file", there.origin, f"{second} = {first}", "Keep one row a file."
+            )
         leak = here.is_valid is not None and here.is_valid != there.is_valid
         differ = str(here.label) != str(there.label)
         rule = kind + (" across the split" if leak else "") + (" with another label" if differ else "")

@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Literal
 
 import cv2
 import numpy as np
@@ -44,60 +45,76 @@ class Inspection:
     sharpness: float = 0.0
 
 
+Change = Literal["openly", "silently"]
+
+
 @dataclass(slots=True)
 class Ledger:
-    """Inspections by path, size and time of change."""
+    """What is remembered of files: inspections by content, and the content that each path was accepted with.
+
+    Attributes:
+        known: by SHA-256.
+        accepted: by path, the SHA-256 and the time of change in nanoseconds.
+        changes: files that were accepted with other bytes before; `silently` if their time of change is the same.
+    """
 
     path: Path
     known: dict[str, Inspection] = field(default_factory=dict)
-    changed: bool = False
+    accepted: dict[str, tuple[str, int]] = field(default_factory=dict)
+    changes: dict[Path, Change] = field(default_factory=dict)
+    is_new: bool = False
 
     @classmethod
     def load(cls) -> Ledger:
         """Read the ledger under `FOVEAL_HOME`; one that cannot be read is begun anew."""
-        path = fetch.cache_folder() / "inspections.jsonl"
-        ledger = cls(path)
+        ledger = cls(fetch.cache_folder() / "inspections.jsonl")
         try:
-            for line in path.read_text(encoding="utf-8").splitlines():
+            for line in ledger.path.read_text(encoding="utf-8").splitlines():
                 key, stored = json.loads(line)
+                if isinstance(stored, list):
+                    ledger.accepted[key] = (str(stored[0]), int(stored[1]))
+                    continue
                 stored["thumb"] = bytes.fromhex(stored["thumb"])
                 stored["size_hw"] = tuple(stored["size_hw"])
                 ledger.known[key] = Inspection(**stored)
-        except (OSError, ValueError, TypeError, KeyError):
-            ledger.known.clear()
+        except (OSError, ValueError, TypeError, KeyError, IndexError):
+            return cls(ledger.path)
         return ledger
 
     def inspect(self, file: Path) -> Inspection:
-        """Look at a file, or remember it."""
+        """Read a file, and look at it or remember what was seen."""
         try:
-            about = file.stat()
-            key = f"{file.absolute()}|{about.st_size}|{about.st_mtime_ns}"
+            data, changed_at = file.read_bytes(), file.stat().st_mtime_ns
         except OSError:
-            key = ""
-        if key in self.known:
-            return self.known[key]
-        found = inspect(file)
-        if key:
-            self.known[key] = found
-            self.changed = True
+            return inspect(file, b"")
+        sha256 = hashlib.sha256(data).hexdigest()
+        found = self.known.get(sha256) or inspect(file, data)
+        where = str(file.absolute())
+        before = self.accepted.get(where, ("", 0))
+        if before[0] not in {"", sha256}:
+            self.changes[file] = "silently" if before[1] == changed_at else "openly"
+        if before != (sha256, changed_at) and not found.fault and self.changes.get(file) != "silently":
+            self.known[sha256], self.accepted[where] = found, (sha256, changed_at)
+            self.is_new = True
         return found
 
     def save(self) -> None:
         """Write the ledger, if anything is new."""
-        if not self.changed:
+        if not self.is_new:
             return
+        accepted = dict(list(self.accepted.items())[-_KEPT:])
+        contents = {sha256 for sha256, _ in accepted.values()}
         with storage.open_replacing(self.path) as out:
-            for key, found in list(self.known.items())[-_KEPT:]:
-                out.write(json.dumps([key, asdict(found) | {"thumb": found.thumb.hex()}]) + "\n")
-        self.changed = False
+            for key, found in self.known.items():
+                if key in contents:
+                    out.write(json.dumps([key, asdict(found) | {"thumb": found.thumb.hex()}]) + "\n")
+            for where, record in accepted.items():
+                out.write(json.dumps([where, record]) + "\n")
+        self.is_new = False
 
 
-def inspect(file: Path) -> Inspection:
-    """Read, decode and measure one picture file."""
-    try:
-        data = file.read_bytes()
-    except OSError:
-        data = b""
+def inspect(file: Path, data: bytes) -> Inspection:
+    """Decode and measure one picture file whose bytes were read (none if they could not be)."""
     sha256 = hashlib.sha256(data).hexdigest()
     try:
         pixels = decode(data or file)

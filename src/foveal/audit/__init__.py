@@ -1,0 +1,1 @@
+"""The audit: labels, split and every picture judged before anything is trained."""

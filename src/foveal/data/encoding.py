@@ -1,0 +1,79 @@
+"""Encoding: every label of a side becomes a target, once."""
+
+from __future__ import annotations
+
+import warnings
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from torch import Tensor
+
+from foveal.errors import InputError, UnknownNameError
+from foveal.tasks.base import Task
+from foveal.tasks.multi_label import PartialLabels, check_labels
+
+Namer = Callable[[int], object]
+
+
+def encode_all(labels: Sequence[Any], name: Namer, task: Task[Any]) -> Tensor:
+    """Encode every label of a training side.
+
+    Args:
+        labels: what a person would write down, an entry an item.
+        name: what a message calls the item at a place.
+        task: encodes them.
+
+    Raises:
+        InputError: a label is of the wrong form; the message names the item.
+    """
+    return _encode_each(labels, name, task.encode, task)
+
+
+def encode_known(labels: Sequence[Any], name: Namer, task: Task[Any]) -> Tensor:
+    """Encode a validation side: a class that training never saw is left out of its item, with one warning a class."""
+    unseen: Counter[str] = Counter()
+
+    def encode(label: Any) -> Tensor:
+        try:
+            return task.encode(label)
+        except UnknownNameError:
+            known, missing = _without_unknown(label, task)
+            unseen.update(missing)
+            return task.unknown if known is None else task.encode(known)
+
+    targets = _encode_each(labels, name, encode, task)
+    for one, count in sorted(unseen.items()):
+        rows = f"{count} item{'s' if count > 1 else ''}"
+        warnings.warn(
+            f"The label `{one}` occurs in validation only ({rows}); they are scored without it.", stacklevel=4
+        )
+    return targets
+
+
+def _encode_each(labels: Sequence[Any], name: Namer, encode: Callable[[Any], Tensor], task: Task[Any]) -> Tensor:
+    targets = task.unknown.expand(len(labels), *task.unknown.shape).clone()
+    for at, label in enumerate(labels):
+        try:
+            targets[at] = encode(label)
+        except UnknownNameError:
+            raise
+        except InputError as error:
+            raise InputError(f"{name(at)}: {error}") from error
+    return targets
+
+
+def _without_unknown(label: Any, task: Task[Any]) -> tuple[PartialLabels | None, list[str]]:
+    """Split a label into what the task knows (None: nothing is left of a single label) and what it does not."""
+    known = set(task.names)
+    if isinstance(label, str):
+        return None, [label]
+    unsure = label.unknown if isinstance(label, PartialLabels) else ()
+    present = check_labels(label)
+    left = PartialLabels(tuple(n for n in present if n in known), tuple(n for n in unsure if n in known))
+    return left, [name for name in (*present, *unsure) if name not in known]
+
+
+def no_labels(n: int, task: Task[Any]) -> Tensor:
+    """Return targets that say nothing, for pictures to be answered only."""
+    return task.unknown.expand(n, *task.unknown.shape)

@@ -1,0 +1,123 @@
+"""Feeds: how the items of a dataset become batches, in a given order.
+
+What is drawn for an item depends on the seed, the epoch and the item alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import chain, islice
+from typing import Any, Protocol
+
+import torch
+
+from foveal import threads
+from foveal.canvas import Canvas, sheet
+from foveal.data.batches import Batch, collate
+from foveal.data.datasets import Dataset
+from foveal.data.operations import operated
+from foveal.data.samples import Pipeline, Sample
+from foveal.geometry.homography import Homography
+from foveal.image.prepare import Statistics, denormalise, normalise
+from foveal.rng import generator_for
+
+Draw = tuple[int, int]
+"""A seed and an epoch."""
+
+
+class Feed(Protocol):
+    """Turns groups of positions into batches."""
+
+    @property
+    def dataset(self) -> Any:
+        """What the items come from."""
+
+    def batches(self, groups: Sequence[Sequence[int]], draw: Draw | None) -> Iterator[Batch]:
+        """Yield a batch for each group; without a `draw` nothing is left to chance."""
+
+    def show(self, batch: Batch, *, max_n: int, rows: int | None, figsize: tuple[float, float] | None) -> None:
+        """Show the first items of a batch."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TupleFeed:
+    """Any sequence of items: a batch is the tuple of its parts laid side by side."""
+
+    dataset: Sequence[Any]
+
+    def batches(self, groups: Sequence[Sequence[int]], draw: Draw | None) -> Iterator[Batch]:
+        """Yield a batch for each group."""
+        for group in groups:
+            collated = collate([self.dataset[index] for index in group])
+            yield Batch(collated if isinstance(collated, tuple) else (collated,), group)
+
+    def show(self, batch: Batch, *, max_n: int, rows: int | None, figsize: tuple[float, float] | None) -> None:
+        """Print the first items."""
+        for index in batch.indices[:max_n]:
+            print(self.dataset[index])  # noqa: T201 -- printing is what it is for
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PictureFeed:
+    """Pictures: threads load them; where there is an accelerator, the batch is warped there.
+
+    Attributes:
+        warps_batches: leave the warp to the batch; by default where `device` is not the CPU.
+    """
+
+    dataset: Dataset
+    pipeline: Pipeline
+    workers: int
+    device: torch.device
+    warps_batches: bool | None = None
+
+    def batches(self, groups: Sequence[Sequence[int]], draw: Draw | None) -> Iterator[Batch]:
+        """Yield a batch for each group.
+
+        Raises:
+            PictureError: a picture is refused.
+        """
+        make = partial(self._sample, draw)
+        ahead = 2 * max(map(len, groups), default=0)
+        samples = threads.ordered_map(make, chain.from_iterable(groups), workers=self.workers, ahead=ahead)
+        for group in groups:
+            yield self._batch(list(islice(samples, len(group))), group, draw)
+
+    def over(self, dataset: Dataset) -> PictureFeed:
+        """Return the same feed over another dataset."""
+        return replace(self, dataset=dataset)
+
+    def normalised(self, statistics: Statistics) -> PictureFeed:
+        """Return the same feed with statistics for its pictures, unless it has its own."""
+        return replace(self, pipeline=self.pipeline.normalised(statistics))
+
+    def show(self, batch: Batch, *, max_n: int, rows: int | None, figsize: tuple[float, float] | None) -> None:
+        """Draw the first pictures, as the model sees them, with their labels."""
+        from matplotlib import pyplot as plt
+
+        n, task = min(max_n, len(batch)), self.dataset.task
+        pictures = denormalise(batch.inputs[:n], self.pipeline.preparation.statistics).cpu().numpy()
+        to_canvas = Homography.unit_frame(self.pipeline.canvas_hw).inverse
+
+        def draw(canvas: Canvas, at: int) -> None:
+            task.draw(canvas, task.label_of(task.move(batch.targets[at].cpu(), to_canvas)))
+
+        columns = None if rows is None else -(-n // rows)
+        sheet(list(pictures), draw, columns=columns, figsize=figsize, figure=plt.figure())
+
+    def _sample(self, draw: Draw | None, index: int) -> Sample:
+        rng = None if draw is None else generator_for(*draw, index)
+        windowed = self.device.type != "cpu" if self.warps_batches is None else self.warps_batches
+        picture, target = self.dataset.pictures[index], self.dataset.targets[index]
+        return self.pipeline.sample(picture, target, self.dataset.task, rng, windowed=windowed and rng is not None)
+
+    def _batch(self, samples: Sequence[Sample], indices: Sequence[int], draw: Draw | None) -> Batch:
+        pipeline = self.pipeline
+        pixels = pipeline.pixels(samples, self.device)
+        targets = torch.stack([sample.target for sample in samples]).to(self.device, non_blocking=True)
+        frames = Homography.stack([sample.frame for sample in samples])
+        if draw is not None and pipeline.operations:
+            pixels = operated(pixels, pipeline.operations, generator_for(*draw, indices[0]))
+        return Batch((normalise(pixels, pipeline.preparation.statistics), targets), indices, frames)

@@ -1,0 +1,46 @@
+"""How the target of one dataset item prints: by its kind, as the book shows it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+class ShownTensor(Tensor):
+    """A tensor that prints the kind of its target; the first operation returns a plain one."""
+
+    @classmethod
+    def __torch_function__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Run every operation on plain tensors."""
+        plain = [arg.as_subclass(Tensor) if isinstance(arg, ShownTensor) else arg for arg in args]
+        if func is Tensor.__repr__:
+            number = plain[0].float() if plain[0].is_floating_point() else plain[0]
+            return repr(number).replace("tensor", type(args[0]).__name__, 1)
+        with torch._C.DisableTorchFunctionSubclass():  # noqa: SLF001 -- torch's documented way out of a subclass
+            return func(*plain, **(kwargs or {}))
+
+
+class TensorCategory(ShownTensor):
+    """The target of one label."""
+
+
+class TensorMultiCategory(ShownTensor):
+    """The target of several labels."""
+
+
+class TensorPoint(ShownTensor):
+    """The target of points, in source pixels."""
+
+
+_KINDS: dict[str, type[ShownTensor]] = {
+    "single-label": TensorCategory,
+    "multi-label": TensorMultiCategory,
+    "points": TensorPoint,
+}
+
+
+def shown(target: Tensor, kind: str) -> ShownTensor:
+    """Return a target of a kind of task as a tensor that prints that kind."""
+    return target.as_subclass(_KINDS[kind])
