@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from foveal import runtime
@@ -81,6 +82,7 @@ class Learner:
         """Train for `n_epoch` epochs at a constant rate, or as `schedule` says; `cbs` are hooks."""
         if n_epoch < 1:
             raise InputError(f"At least one epoch is trained; got {n_epoch}.")
+        self._try_metrics()
         rates = rates_of(lr, len(parameter_groups(self.model)))
         precision = runtime.resolve_precision(self._precision, self.dls.device)
         state = FitState(
@@ -213,6 +215,17 @@ class Learner:
 
     def _loss(self) -> Loss:
         return guarded(self.loss_func, several_labels=self.dls.task.kind == MultiLabel.kind)
+
+    def _try_metrics(self) -> None:
+        """Let a metric that does not suit the task say so before an epoch is spent."""
+        targets = self.dls.valid.dataset.targets[:2]
+        for metric in self._metrics():
+            try:
+                metric(torch.zeros(len(targets), self.dls.task.n_outputs), targets)
+            except InputError:
+                raise
+            except Exception:  # noqa: BLE001 -- it may need more than two items to be defined
+                return
 
     def _metrics(self) -> Sequence[Metric]:
         return [self.metrics] if callable(self.metrics) else list(self.metrics or ())

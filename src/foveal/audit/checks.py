@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,8 @@ import numpy as np
 
 from foveal import threads
 from foveal.audit.inspection import Change, Inspection, Ledger, copies_among
-from foveal.sources.items import LEVELS, NO_PICTURE, Finding, Item, Level, Source
+from foveal.errors import TableError
+from foveal.sources.items import LEVELS, NO_PICTURE, Finding, Item, Level, Source, listed
 from foveal.tasks.multi_label import MultiLabel, PartialLabels
 from foveal.tasks.points import Points
 
@@ -30,7 +32,7 @@ SKIPPED = frozenset({BAD_PICTURE, NO_PICTURE})
 """What `on_bad="skip"` leaves out."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Audit:
     """All findings, errors first, and figures of the whole."""
 
@@ -41,6 +43,25 @@ class Audit:
     def errors(self) -> list[Finding]:
         """What stops training."""
         return [finding for finding in self.findings if finding.level == "error"]
+
+    @property
+    def summary(self) -> str:
+        """The whole in one line."""
+        counts = {level: sum(f.level == level for f in self.findings) for level in LEVELS}
+        said = ", ".join(f"{n} {level}{'s' if n != 1 else ''}" for level, n in counts.items())
+        return f"{self.figures['items']:,} items, {self.figures['usable']:,} usable pictures: {said}."
+
+    def require_usable(self, name: str = "The source", *, skipping: AbstractSet[str] = frozenset()) -> None:
+        """Refuse a source with errors, but for those of the rules `skipping`.
+
+        Raises:
+            TableError: the message lists the errors.
+        """
+        if errors := [finding for finding in self.errors if finding.rule not in skipping]:
+            raise TableError("\n".join((f"{name} cannot be used as it is:", *listed(errors))))
+
+    def __repr__(self) -> str:
+        return "\n".join((*listed(self.findings), self.summary))
 
 
 def audit(source: Source, *, workers: int | None = None, advance: Callable[[], None] = lambda: None) -> Audit:

@@ -27,7 +27,7 @@ from foveal.image.decode import name_of
 from foveal.learner import Learner
 from foveal.results.predictions import constant_answer, predict_dataset, write_rows
 from foveal.results.show import results_sheet
-from foveal.sources.items import Source, listed
+from foveal.sources.items import Source
 from foveal.sources.recognise import read_source
 from foveal.sources.table import TableColumns
 from foveal.tasks.points import Points
@@ -89,13 +89,14 @@ def judged(settings: RunSettings, source: Source) -> tuple[Source, Audit]:
     """
     with progress.Bar("reading pictures", len(source.items)) as bar:
         found = audit(source, advance=bar.advance)
-    errors = found.errors
-    if settings.on_bad == "skip":
-        source = without_bad(source, found)
-        errors = [finding for finding in errors if finding.rule not in SKIPPED]
-    if errors:
+    skipping = SKIPPED if settings.on_bad == "skip" else frozenset()
+    try:
+        found.require_usable(f"`{settings.table}`", skipping=skipping)
+    except TableError as error:
         hint = "See `foveal check` for all findings; `--on-bad skip` leaves out pictures that cannot be used."
-        raise TableError("\n".join((f"`{settings.table}` cannot be used as it is:", *listed(errors), hint)))
+        raise TableError(f"{error}\n{hint}") from None
+    if skipping:
+        source = without_bad(source, found)
     return source, found
 
 

@@ -7,6 +7,7 @@ side taught (its vocabulary).
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -66,7 +67,10 @@ class MultiCategoryBlock:
 
     def bind(self, labels: Iterable[Any]) -> MultiLabel:
         """Return the task that these training labels teach."""
-        return MultiLabel(_vocab(self.vocab, (name for label in labels for name in all_names(label))))
+        found = [all_names(label) for label in labels]
+        if self.vocab is None and all(len(names) <= 1 for names in found):
+            _question_delimiter({name for names in found for name in names})
+        return MultiLabel(_vocab(self.vocab, (name for names in found for name in names)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -305,6 +309,20 @@ def _target_block(blocks: Sequence[Any]) -> TargetBlock:
 
 def _vocab(given: Sequence[str] | None, found: Iterable[str]) -> Vocab:
     return Vocab(tuple(given)) if given is not None else Vocab.of(found)
+
+
+def _question_delimiter(names: set[str]) -> None:
+    """Warn where no picture has several labels, but the names look like several in one text."""
+    for mark in (" ", ",", ";", "|"):
+        parts = {part.strip() for name in names for part in name.split(mark)}
+        joint = next((name for name in sorted(names) if mark in name.strip()), None)
+        if joint is not None and len(parts) < len(names):
+            warnings.warn(
+                f"No picture has more than one label, and class names such as `{joint}` look like several. "
+                f"Is the delimiter right? Try label_delim={mark!r}.",
+                stacklevel=4,
+            )
+            return
 
 
 def _bind(block: TargetBlock, labels: list[Any], name: Callable[[int], str]) -> Task[Any]:

@@ -23,7 +23,7 @@ def print_audit(audit: Audit) -> None:
     console = Console(highlight=False, soft_wrap=True, markup=False)
     for line in listed(audit.findings):
         console.print(line, style="" if line.startswith(" ") else _COLOURS[line.partition(":")[0]])
-    console.print(_summary(audit))
+    console.print(audit.summary)
 
 
 def write_audit_page(path: Path, audit: Audit, *, title: str) -> None:
@@ -32,7 +32,7 @@ def write_audit_page(path: Path, audit: Audit, *, title: str) -> None:
 
 
 def _parts(audit: Audit, title: str) -> Iterator[str]:
-    yield f'<h1>Audit of {escape(title)}</h1><p class="lead">{escape(_summary(audit))}</p>'
+    yield f'<h1>Audit of {escape(title)}</h1><p class="lead">{escape(audit.summary)}</p>'
     for (level, rule), findings in by_rule(audit.findings).items():
         yield f'<h2><span class="{level}">{level}</span>: {escape(rule)} ({len(findings)})</h2>'
         if findings[0].hint:
@@ -52,9 +52,3 @@ def _figure(file: Path) -> str:
         return page.picture(decode(file), file.name)
     except PictureError:
         return f"<figure><figcaption>{escape(file.name)}: cannot be shown</figcaption></figure>"
-
-
-def _summary(audit: Audit) -> str:
-    counts = {level: sum(f.level == level for f in audit.findings) for level in _COLOURS}
-    said = ", ".join(f"{n} {level}{'s' if n != 1 else ''}" for level, n in counts.items())
-    return f"{audit.figures['items']:,} items, {audit.figures['usable']:,} usable pictures: {said}."
