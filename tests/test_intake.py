@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import os
 import time
 import tracemalloc
 
@@ -45,6 +46,49 @@ def with_start_of_frame(data, marker=0xC0, bits=8, size=None):
     return bytes(data)
 
 
+def wide_profile():
+    """The ICC profile of a wide gamut (Adobe RGB): primaries in XYZ under D50, a gamma of 563/256."""
+
+    def fixed(*values):
+        return b"".join(round(value * 65536).to_bytes(4, "big", signed=True) for value in values)
+
+    def xyz(*values):
+        return b"XYZ \0\0\0\0" + fixed(*values)
+
+    name = b"wide\0"
+    curve = b"curv\0\0\0\0" + (1).to_bytes(4) + (563).to_bytes(2) + b"\0\0"
+    tags = {
+        b"desc": b"desc\0\0\0\0" + len(name).to_bytes(4) + name + b"\0" * (12 + 67 + 3),
+        b"cprt": b"text\0\0\0\0none\0\0\0\0",
+        b"wtpt": xyz(0.9642, 1.0, 0.8249),
+        b"rXYZ": xyz(*ADOBE[:, 0]),
+        b"gXYZ": xyz(*ADOBE[:, 1]),
+        b"bXYZ": xyz(*ADOBE[:, 2]),
+        b"rTRC": curve,
+        b"gTRC": curve,
+        b"bTRC": curve,
+    }
+    table, data, start = len(tags).to_bytes(4), b"", 128 + 4 + 12 * len(tags)
+    for tag, content in tags.items():
+        table += tag + (start + len(data)).to_bytes(4) + len(content).to_bytes(4)
+        data += content + b"\0" * (-len(content) % 4)
+    head = bytearray(128)
+    head[8:12], head[12:24], head[36:40] = b"\x02\x10\0\0", b"mntrRGB XYZ ", b"acsp"
+    head[68:80] = fixed(0.9642, 1.0, 0.8249)
+    head[0:4] = (start + len(data)).to_bytes(4)
+    return bytes(head) + table + data
+
+
+# Columns: red, green, blue. Both under D50.
+ADOBE = np.array([[0.60974, 0.20528, 0.14919], [0.31111, 0.62567, 0.06322], [0.01947, 0.06087, 0.74457]])
+SRGB = np.array([[0.43607, 0.38515, 0.14307], [0.22249, 0.71687, 0.06061], [0.01392, 0.09708, 0.71410]])
+
+
+def adobe_to_srgb(colour):
+    linear = np.linalg.solve(SRGB, ADOBE @ (np.array(colour) / 255) ** (563 / 256)).clip(0, 1)
+    return 255 * np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
+
+
 JPEG, PNG = encoded(photo(), "JPEG"), encoded(photo(), "PNG")
 FRAMES = [photo(), photo().transpose(Image.Transpose.FLIP_LEFT_RIGHT)]
 FLIPPED = bytes(byte ^ 0xFF if i == len(PNG) // 2 else byte for i, byte in enumerate(PNG))
@@ -76,6 +120,11 @@ USED = {
     "UPPER.JPG": JPEG,
     "more_after_the_end.jpg": JPEG + b"\0" * 100,
 }
+AVIF = encoded(photo(), "AVIF")
+AVIF_AT = AVIF.index(b"mdat") + 60
+WEBP_BOMB = bytearray(encoded(photo(), "WEBP", lossless=True))
+_VP8L = WEBP_BOMB.index(b"VP8L") + 9
+WEBP_BOMB[_VP8L : _VP8L + 4] = (16383 | 16383 << 14 | 1 << 28).to_bytes(4, "little")
 REFUSED = {
     "half.jpg": (JPEG[: len(JPEG) // 2], "damaged"),
     "99.jpg": (JPEG[: int(len(JPEG) * 0.99)], "damaged"),
@@ -88,6 +137,10 @@ REFUSED = {
     "bomb.jpg": (with_start_of_frame(JPEG, size=(65000, 65000)), "limit"),
     "bomb.png": (encoded(Image.new("1", (30000, 30000)), "PNG"), "limit"),
     "bomb.gif": (encoded(Image.new("P", (20000, 20000)), "GIF"), "limit"),
+    "bomb.webp": (bytes(WEBP_BOMB), "limit"),
+    "bomb.tif": (encoded(Image.new("1", (30000, 30000)), "TIFF", compression="group4"), "limit"),
+    "half.avif": (AVIF[: len(AVIF) // 2], "damaged"),
+    "changed.avif": (AVIF[:AVIF_AT] + bytes(64) + AVIF[AVIF_AT + 64 :], "damaged"),
     "empty.jpg": (b"", "empty"),
     "html.jpg": (b"<!DOCTYPE html><title>404</title>", "HTML"),
     "text.jpg": (b"not found", "text"),
@@ -155,6 +208,31 @@ def test_bombs_cost_neither_time_nor_memory(name):
 def test_of_several_frames_the_first_is_used(name):
     difference = np.abs(decode(USED[name]).astype(int) - np.asarray(FRAMES[0])).mean()
     assert difference < 12
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "TIFF", "WEBP"])
+def test_the_colours_of_a_wide_profile_become_srgb(kind):
+    """The oracle is the arithmetic of the two colour spaces."""
+    options = {"quality": 100, "subsampling": 0} if kind == "JPEG" else {"lossless": True} if kind == "WEBP" else {}
+    for colour in ((200, 100, 50), (30, 140, 160), (128, 128, 128), (90, 200, 120)):
+        picture = Image.new("RGB", (32, 32), colour)
+        found = decode(encoded(picture, kind, icc_profile=wide_profile(), **options))[16, 16]
+        np.testing.assert_allclose(found, adobe_to_srgb(colour), atol=3)
+        np.testing.assert_allclose(decode(encoded(picture, kind, **options))[16, 16].astype(int), colour, atol=2)
+
+
+def test_a_file_without_permission_is_refused_by_name(predictor, tmp_path):
+    file = tmp_path / "secret.jpg"
+    file.write_bytes(JPEG)
+    file.chmod(0)
+    user = os.geteuid()
+    if user == 0:  # root may read everything
+        os.seteuid(65534)
+    try:
+        found = verdicts(file, predictor)
+    finally:
+        os.seteuid(user)
+    assert found == ["no permission to read it."] * 3
 
 
 def test_heic_needs_its_extra_and_says_so(monkeypatch):

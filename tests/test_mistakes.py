@@ -152,7 +152,7 @@ MISTAKES = {
         r"A loss is one number for a batch.*returned \[8, 8\]",
     ),
     "a loss that fails": (
-        lambda m: m.learner(loss_func=lambda p, t: p @ t).fit(1),
+        lambda m: m.learner(loss_func=lambda p, t: p @ t[:3]).fit(1),
         r"failed on outputs \[8, 8\] float32 and targets \[8, 8\] float32",
     ),
     "no epochs": (lambda m: m.learner().fit(0), r"At least one epoch is trained; got 0"),

@@ -155,9 +155,8 @@ def _audit_classes(items: Sequence[Item]) -> Iterator[Finding]:
     for name, count in sorted(counts.items()):
         folded[" ".join(name.lower().split())].append(name)
         if name not in in_training:
-            yield Finding(
-                "warning", "class seen in validation only", name, f"{count} pictures", "It cannot be learned."
-            )
+            value = f"{count} picture{'s' if count > 1 else ''}"
+            yield Finding("warning", "class seen in validation only", name, value, "It cannot be learned.")
         elif count < _FEW:
             yield Finding("warning", _FEW_PICTURES, name, str(count), "Add some, or drop it.")
     for names in folded.values():
