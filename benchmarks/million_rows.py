@@ -21,19 +21,23 @@ def frame_of(n):
     chosen = rng.random((n, len(NAMES))) < 0.075
     labels = [" ".join(NAMES[i] for i in np.flatnonzero(row)) or NAMES[0] for row in chosen]
     points = rng.random((n, 2)) * 500
-    return pd.DataFrame({"fname": [f"{i:09d}.jpg" for i in range(n)], "labels": labels, "x": points[:, 0], "y": points[:, 1]})
+    return pd.DataFrame(
+        {"fname": [f"{i:09d}.jpg" for i in range(n)], "labels": labels, "x": points[:, 0], "y": points[:, 1]}
+    )
 
 
 def blocks():
     common = {"get_x": ColReader("fname", pref=Path("pictures")), "splitter": RandomSplitter(seed=0)}
-    yield "several labels", DataBlock((ImageBlock, MultiCategoryBlock), get_y=ColReader("labels", label_delim=" "), **common)
+    yield (
+        "several labels",
+        DataBlock((ImageBlock, MultiCategoryBlock), get_y=ColReader("labels", label_delim=" "), **common),
+    )
     yield "one label", DataBlock((ImageBlock, CategoryBlock), get_y=lambda r: r["labels"][:7], **common)
     yield "a point", DataBlock((ImageBlock, PointBlock), get_y=lambda r: [r["x"], r["y"]], **common)
 
 
 def resident():
-    with open("/proc/self/statm") as file:
-        return int(file.read().split()[1]) * resource.getpagesize()
+    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
 
 
 def measure(n, kind):
@@ -43,7 +47,8 @@ def measure(n, kind):
     datasets = block.datasets(frame)
     seconds = time.perf_counter() - began
     held = resident() - before
-    print(f"| {kind} | {n:,} | {seconds:.1f} | {held / n:.0f} | {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10} |")
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10
+    print(f"| {kind} | {n:,} | {seconds:.1f} | {held / n:.0f} | {peak} |")
     assert len(datasets) == n
 
 

@@ -12,12 +12,12 @@ from PIL import Image, ImageFilter
 
 from foveal.audit.checks import audit, audit_labels
 from foveal.cli import main
-from foveal.data.stratify import GroupSplitter, StratifiedSplitter, balanced
 from foveal.errors import InputError
 from foveal.results.audit_page import print_audit, write_audit_page
 from foveal.rng import generator_for
 from foveal.sources.items import Item, Source
 from foveal.sources.table import read_table
+from foveal.splits.stratify import GroupSplitter, StratifiedSplitter, balanced
 
 
 @settings(deadline=None, max_examples=40)

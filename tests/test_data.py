@@ -13,7 +13,6 @@ from foveal.data.feeds import PictureFeed
 from foveal.data.labels import ColReader, RegexLabeller, parent_label, using_attr
 from foveal.data.loaders import DataLoader
 from foveal.data.samples import Pipeline
-from foveal.data.splits import ColSplitter, IndexSplitter, MaskSplitter, RandomSplitter, check_split
 from foveal.errors import InputError, PictureError, TableError, UnknownNameError
 from foveal.geometry.fit import RandomResizedCrop, Resize
 from foveal.image.augment import Normalize, aug_transforms
@@ -22,6 +21,7 @@ from foveal.rng import order_for
 from foveal.sources.folders import get_image_files
 from foveal.sources.scenes import KINDS, draw_scene
 from foveal.sources.table import TableColumns, read_frame, read_table
+from foveal.splits.splitters import ColSplitter, IndexSplitter, MaskSplitter, RandomSplitter, check_split
 from foveal.threads import ordered_map
 
 
@@ -177,6 +177,10 @@ def test_the_vocabulary_comes_from_training_and_unseen_labels_are_said(scenes, f
         datasets = scene_block(scenes).datasets(frame)
     assert datasets.vocab == ("a", "b")
     assert datasets.valid.targets[-1].tolist() == [1, 0]
+    one = scene_block(scenes, blocks=(ImageBlock, CategoryBlock), get_y=lambda r: r["labels"])
+    with pytest.warns(UserWarning, match=r"`new` occurs in validation only \(2 items\)"):
+        datasets = one.datasets(frame.assign(labels=["a"] * 58 + ["new"] * 2))
+    assert datasets.valid.targets.tolist() == [0] * 8 + [-100] * 2
     assert scene_block(scenes, blocks=(ImageBlock, MultiCategoryBlock(vocab=["b", "a"]))).datasets(
         frame[:55]
     ).vocab == ("b", "a")
@@ -283,6 +287,21 @@ def test_a_bad_picture_stops_with_its_name(scenes, frame, tmp_path):
     block = scene_block(scenes, get_x=lambda _: tmp_path / "bad.jpg")
     with pytest.raises(PictureError, match=r"bad\.jpg: text, not a picture"):
         block.dataloaders(frame, bs=4).one_batch()
+
+
+def test_bad_pictures_are_left_out_on_request_and_named(scenes, frame, tmp_path, monkeypatch):
+    monkeypatch.setenv("FOVEAL_HOME", str(tmp_path / "home"))
+    (tmp_path / "bad.jpg").write_bytes(b"no picture")
+    block = scene_block(
+        scenes,
+        get_x=lambda r: tmp_path / "bad.jpg" if r["fname"].endswith("07.jpg") else scenes / "scenes" / r["fname"],
+    )
+    with pytest.warns(UserWarning, match=r"(?s)1 pictures cannot be used.*bad\.jpg: text, not a picture"):
+        dls = block.dataloaders(frame, bs=4, on_bad="skip")
+    assert dls.train.n + dls.valid.n == 59
+    assert sum(len(batch) for batch in dls.train.batches(epoch=0)) > 0
+    with pytest.raises(UnknownNameError, match="Did you mean `skip`"):
+        block.dataloaders(frame, on_bad="skipp")
 
 
 def test_transforms_are_sorted_by_kind_wherever_they_stand():

@@ -88,8 +88,8 @@ def test_every_source_of_the_page_is_read(command, foveal):
 @pytest.mark.filterwarnings("ignore:The label", "ignore:There are")
 def test_the_python_of_the_page_runs(data, monkeypatch, capsys):
     monkeypatch.chdir(data)
-    (code,) = blocks("your-data.md", "python")
-    exec(compile(code, "your-data.md", "exec"), {})  # noqa: S102
+    for code in blocks("your-data.md", "python"):
+        exec(compile(code, "your-data.md", "exec"), {})  # noqa: S102
     assert "'house'" in capsys.readouterr().out
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import time
@@ -14,11 +15,11 @@ from pathlib import Path
 import numpy as np
 import simplejpeg
 from PIL import Image
-from promises import Report
 
 from foveal.errors import PictureError
 from foveal.image.decode import decode
 from foveal.sources.scenes import draw_scene
+from promises import Report
 
 PHOTOGRAPHS = Path(os.environ.get("FOVEAL_TEST_DATA", Path(__file__).parents[3] / "shared" / "data"))
 N_PICTURES, SIDE = 24, 192
@@ -40,9 +41,13 @@ DAMAGES = ("one bit", "one byte", "eight bytes", "header", "zeroed block", "lost
 def run(full: bool) -> Report:
     """Damage pictures of every format in every way."""
     count = 100_000 if full else 2_000
-    report = Report(f"intake: {count:,} mutated pictures, no crash, no hang over {SECONDS:.0f} s, no wrong pixels unseen")
+    report = Report(
+        f"intake: {count:,} mutated pictures, no crash, no hang over {SECONDS:.0f} s, no wrong pixels unseen"
+    )
     outcomes, slowest = _outcomes(count, report)
-    report.table.append(("format", "damage", "files", "refused", "same pixels", "wrong pixels", "simplejpeg strict wrong"))
+    report.table.append(
+        ("format", "damage", "files", "refused", "same pixels", "wrong pixels", "simplejpeg strict wrong")
+    )
     for (kind, damage), found in sorted(outcomes.items()):
         jpeg = kind.startswith("JPEG")
         reference = found["reference"] if jpeg else ""
@@ -66,7 +71,9 @@ def _outcomes(count: int, report: Report) -> tuple[dict[tuple[str, str], Counter
     outcomes: dict[tuple[str, str], Counter[str]] = defaultdict(Counter)
     slowest = 0.0
     with ProcessPoolExecutor(initializer=_prepare) as pool:
-        jobs = [pool.submit(_damaged, *pair, start, min(50, each - start)) for pair in pairs for start in range(0, each, 50)]
+        jobs = [
+            pool.submit(_damaged, *pair, start, min(50, each - start)) for pair in pairs for start in range(0, each, 50)
+        ]
         for job in jobs:
             try:
                 pair, counts, seconds = job.result()
@@ -110,10 +117,8 @@ def _damaged(kind: str, damage: str, start: int, count: int) -> tuple[tuple[str,
             counts["refused"] += 1
         slowest = max(slowest, time.perf_counter() - began)
         if kind.startswith("JPEG"):
-            try:
+            with contextlib.suppress(ValueError):
                 counts["reference"] += not np.array_equal(simplejpeg.decode_jpeg(bytes(data), strict=True), expected)
-            except ValueError:
-                pass
     return (kind, damage), counts, slowest
 
 

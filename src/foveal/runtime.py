@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import gc
 import platform
 import threading
 from collections.abc import Iterator
@@ -67,6 +68,21 @@ def gradient_scaler(precision: Precision, device: torch.device) -> torch.amp.Gra
 def to_device(model: nn.Module, device: torch.device) -> nn.Module:
     """Move a model to `device` with channels last, which convolutions run faster in (1.6 x on a two-core Xeon)."""
     return model.to(device).to(memory_format=torch.channels_last)
+
+
+@contextlib.contextmanager
+def without_collecting() -> Iterator[None]:
+    """Pause the collector of reference cycles while very many small objects are made, none of them in a cycle.
+
+    It would go through all of them again and again: a third of the time of a data block over 500,000 rows.
+    """
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
 
 
 # glibc's mallopt parameters, and what they are unless changed.

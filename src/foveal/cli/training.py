@@ -17,8 +17,6 @@ from foveal.audit.checks import SKIPPED, Audit, audit, names_of, without_bad
 from foveal.cli.settings import RunSettings, number
 from foveal.data.block import block_for
 from foveal.data.loaders import DataLoaders
-from foveal.data.splits import Splitter
-from foveal.data.stratify import StratifiedSplitter
 from foveal.errors import TableError
 from foveal.geometry.fit import RandomResizedCrop, Resize
 from foveal.geometry.moves import Flip
@@ -30,6 +28,8 @@ from foveal.results.show import results_sheet
 from foveal.sources.items import Source
 from foveal.sources.recognise import read_source
 from foveal.sources.table import TableColumns
+from foveal.splits.splitters import Splitter
+from foveal.splits.stratify import StratifiedSplitter
 from foveal.tasks.points import Points
 from foveal.train.recorder import write_history
 from foveal.vision.learner import vision_learner

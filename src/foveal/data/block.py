@@ -12,20 +12,21 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, get_args, runtime_checkable
 
 import numpy as np
 import torch
 
+from foveal import runtime
 from foveal.audit.checks import Audit
 from foveal.data.datasets import Dataset, Datasets, Tuples
 from foveal.data.encoding import encode_all, encode_known, no_labels
-from foveal.data.loaders import DataLoaders, audit_datasets
+from foveal.data.loaders import DataLoaders, audit_datasets, without_bad_pictures
 from foveal.data.samples import Pipeline
-from foveal.data.splits import MaskSplitter, RandomSplitter, Splitter, check_split, rows_of
 from foveal.data.summary import walk
 from foveal.errors import FovealError, InputError, UnknownNameError
 from foveal.sources.items import Item, Source
+from foveal.splits.splitters import MaskSplitter, RandomSplitter, Splitter, check_split, rows_of
 from foveal.tasks.base import Decision, Task
 from foveal.tasks.multi_label import MultiLabel, all_names
 from foveal.tasks.points import Points
@@ -33,6 +34,7 @@ from foveal.tasks.single_label import SingleLabel, check_label
 from foveal.tasks.vocab import Vocab
 
 Getter = Callable[[Any], Any]
+OnBad = Literal["stop", "skip"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,6 +154,7 @@ class DataBlock:
         self._transforms = item_tfms, batch_tfms
         Pipeline.of(item_tfms, batch_tfms)
 
+    @runtime.without_collecting()
     def datasets(self, source: Any) -> Datasets:
         """Read a source, split it, learn the vocabulary from the training side, encode all targets once.
 
@@ -193,9 +196,18 @@ class DataBlock:
         seed: int = 0,
         workers: int | None = None,
         device: torch.device | str | None = None,
+        on_bad: OnBad = "stop",
     ) -> DataLoaders:
-        """Read a source and build its loaders; see `DataLoaders.from_dsets` for the arguments."""
+        """Read a source and build its loaders; see `DataLoaders.from_dsets` for the arguments.
+
+        A picture that cannot be used stops training when its turn comes; with `on_bad="skip"` all are looked at
+        first, and those are left out with a warning that names them.
+        """
         datasets = self.datasets(source)
+        if on_bad not in get_args(OnBad):
+            raise UnknownNameError.of("way to treat bad pictures", on_bad, get_args(OnBad))
+        if on_bad == "skip" and self._target:
+            datasets = without_bad_pictures(datasets)
         item_tfms, batch_tfms = self._transforms
         return DataLoaders.from_dsets(
             datasets,

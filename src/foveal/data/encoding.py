@@ -5,8 +5,10 @@ from __future__ import annotations
 import warnings
 from collections import Counter
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from foveal.errors import InputError, UnknownNameError
@@ -14,6 +16,7 @@ from foveal.tasks.base import Task
 from foveal.tasks.multi_label import PartialLabels, check_labels
 
 Namer = Callable[[int], object]
+_TOGETHER = 4096
 
 
 def encode_all(labels: Sequence[Any], name: Namer, task: Task[Any]) -> Tensor:
@@ -27,16 +30,17 @@ def encode_all(labels: Sequence[Any], name: Namer, task: Task[Any]) -> Tensor:
     Raises:
         InputError: a label is of the wrong form; the message names the item.
     """
-    return _encode_each(labels, name, task.encode, task)
+    return _encode_each(labels, name, _encoder(task), task)
 
 
 def encode_known(labels: Sequence[Any], name: Namer, task: Task[Any]) -> Tensor:
     """Encode a validation side: a class that training never saw is left out of its item, with one warning a class."""
     unseen: Counter[str] = Counter()
+    known_to = _encoder(task)
 
     def encode(label: Any) -> Tensor:
         try:
-            return task.encode(label)
+            return known_to(label)
         except UnknownNameError:
             known, missing = _without_unknown(label, task)
             unseen.update(missing)
@@ -51,15 +55,24 @@ def encode_known(labels: Sequence[Any], name: Namer, task: Task[Any]) -> Tensor:
     return targets
 
 
+def _encoder(task: Task[Any]) -> Callable[[Any], Tensor]:
+    """Return `task.encode`, quicker for names met before."""
+    encode_name = lru_cache(task.encode)
+    return lambda label: encode_name(label) if isinstance(label, str) else task.encode(label)
+
+
 def _encode_each(labels: Sequence[Any], name: Namer, encode: Callable[[Any], Tensor], task: Task[Any]) -> Tensor:
     targets = task.unknown.expand(len(labels), *task.unknown.shape).clone()
-    for at, label in enumerate(labels):
-        try:
-            targets[at] = encode(label)
-        except UnknownNameError:
-            raise
-        except InputError as error:
-            raise InputError(f"{name(at)}: {error}") from error
+    for start in range(0, len(labels), _TOGETHER):
+        encoded = []
+        for at in range(start, min(start + _TOGETHER, len(labels))):
+            try:
+                encoded.append(encode(labels[at]))
+            except UnknownNameError:
+                raise
+            except InputError as error:
+                raise InputError(f"{name(at)}: {error}") from error
+        torch.stack(encoded, out=targets[start : start + _TOGETHER])
     return targets
 
 

@@ -13,9 +13,9 @@ import torch
 from foveal.data.block import CategoryBlock, DataBlock, ImageBlock, MultiCategoryBlock, PointBlock
 from foveal.data.labels import ColReader, RegexLabeller, parent_label, using_attr
 from foveal.data.loaders import DataLoaders
-from foveal.data.splits import ColSplitter, GrandparentSplitter, RandomSplitter, Splitter
 from foveal.errors import UnknownNameError
 from foveal.sources.folders import get_image_files
+from foveal.splits.splitters import ColSplitter, GrandparentSplitter, RandomSplitter, Splitter
 
 Place = str | os.PathLike[str]
 _OPTIONS = ("valid_pct", "seed", "item_tfms", "batch_tfms", "bs", "y_block", "workers", "device")

@@ -32,6 +32,8 @@ class ColReader:
             if isinstance(value, float):
                 raise InputError(f"Column `{self.column}` holds no label ({value!r}) where text is expected.")
             return split_labels(str(value), self.label_delim)
+        if isinstance(self.pref, Path):
+            return self.pref / f"{value}{self.suff}"
         if isinstance(self.pref, os.PathLike):
             return Path(self.pref) / f"{value}{self.suff}"
         return f"{self.pref}{value}{self.suff}" if self.pref or self.suff else value

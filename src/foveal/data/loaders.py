@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from foveal import runtime, threads
-from foveal.audit.checks import Audit, audit
+from foveal.audit.checks import SKIPPED, Audit, audit
 from foveal.data.batches import Batch
 from foveal.data.datasets import Dataset, Datasets
 from foveal.data.feeds import Feed, PictureFeed, TupleFeed
@@ -28,6 +28,7 @@ from foveal.tasks.base import Task
 from foveal.tasks.points import Points
 
 Reader = Callable[[Any, bool], Dataset]
+_LISTED = 10
 
 
 class DataLoader:
@@ -280,3 +281,24 @@ def audit_datasets(datasets: Datasets) -> Audit:
         for at, picture in enumerate(dataset.pictures)
     ]
     return audit(Source("data block", datasets.train.task.kind, items))
+
+
+def without_bad_pictures(datasets: Datasets) -> Datasets:
+    """Leave out pictures that cannot be used, and warn of each of them by name, with their number.
+
+    Raises:
+        InputError: nothing is left of a side.
+    """
+    bad = [finding for finding in audit_datasets(datasets).errors if finding.rule in SKIPPED]
+    if not bad:
+        return datasets
+    lines = "\n".join(f"  {finding.value}" for finding in bad[:_LISTED]) + ("\n  …" if len(bad) > _LISTED else "")
+    warnings.warn(f"{len(bad)} pictures cannot be used and are left out:\n{lines}", stacklevel=3)
+    names = {file for finding in bad for file in finding.pictures}
+    sides = []
+    for side in (datasets.train, datasets.valid):
+        kept = [at for at, picture in enumerate(side.pictures) if Path(picture) not in names]
+        if not kept:
+            raise InputError("No picture of one side of the split can be used.")
+        sides.append(Dataset([side.pictures[at] for at in kept], side.targets[kept], side.task))
+    return Datasets.of(*sides)

@@ -196,7 +196,8 @@ def _valid(frame: pd.DataFrame, given: str | None, name: str, found: _Findings) 
     for row, value in enumerate(frame[column].tolist()):
         text = str(value).strip().lower()
         if text not in _TRUE | _FALSE:
-            found.error(f"`{column}` must be true or false, or 1 or 0", row, repr(value))
+            shown = "(empty)" if pd.isna(value) else repr(value)
+            found.error(f"`{column}` must be true or false, or 1 or 0", row, shown)
         sides.append(text in _TRUE)
     return sides
 
@@ -318,10 +319,11 @@ class Rows(Sequence[Row]):
 
     def __init__(self, frame: pd.DataFrame) -> None:
         self.frame = frame
+        self._n = len(frame)
         self._columns = {str(column): frame[column].tolist() for column in frame.columns}
 
     def __len__(self) -> int:
-        return len(self.frame)
+        return self._n
 
     @overload
     def __getitem__(self, index: int) -> Row: ...
@@ -329,7 +331,7 @@ class Rows(Sequence[Row]):
     def __getitem__(self, index: slice) -> list[Row]: ...
     def __getitem__(self, index: int | slice) -> Row | list[Row]:
         if isinstance(index, slice):
-            return [Row(self._columns, at) for at in range(*index.indices(len(self)))]
-        if not -len(self) <= index < len(self):
+            return [Row(self._columns, at) for at in range(*index.indices(self._n))]
+        if not -self._n <= index < self._n:
             raise IndexError(index)
-        return Row(self._columns, index % len(self))
+        return Row(self._columns, index % self._n)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -71,12 +73,12 @@ class MultiLabel:
 
     def encode(self, label: Any) -> Tensor:
         """Turn a list of class names, or `PartialLabels`, into a target."""
-        target = torch.zeros(len(self.vocab))
+        values = np.zeros(len(self.vocab), dtype=np.float32)
         for name in label.unknown if isinstance(label, PartialLabels) else ():
-            target[self.vocab.index(name)] = torch.nan
+            values[self.vocab.index(name)] = math.nan
         for name in check_labels(label):
-            target[self.vocab.index(name)] = 1.0
-        return target
+            values[self.vocab.index(name)] = 1.0
+        return torch.from_numpy(values)
 
     def label_of(self, target: Tensor) -> list[str] | PartialLabels:
         """Return the names where the target is 1, and those that are unknown where there are any."""

@@ -80,18 +80,19 @@ class Points:
 
     def encode(self, label: Any) -> Tensor:
         """Turn points [N, 2], or one (x, y), in source pixels into a target in source pixels (`move` scales it)."""
-        points = torch.as_tensor(np.asarray(label, dtype=np.float64)).reshape(-1)
-        if len(points) != self.n_outputs:
+        points = np.array(label if not isinstance(label, Tensor) else label.tolist(), dtype=np.float64)
+        if points.size != self.n_outputs:
             raise InputError(
                 f"{self.n_points} point(s), {self.n_outputs} numbers, are expected for each picture; got "
-                f"{len(points)} numbers: {label!r}."
+                f"{points.size} numbers: {label!r}."
             )
-        if points.isinf().any():
-            raise InputError(f"A point must be finite, or missing (NaN in both coordinates); got {label!r}.")
         points = points.reshape(-1, 2)
-        if (points.isnan().sum(dim=1) == 1).any():
-            raise InputError(f"A missing point is missing in both coordinates; got {label!r}.")
-        return points
+        if not np.isfinite(points).all():
+            if np.isinf(points).any():
+                raise InputError(f"A point must be finite, or missing (NaN in both coordinates); got {label!r}.")
+            if (np.isnan(points).sum(axis=1) == 1).any():
+                raise InputError(f"A missing point is missing in both coordinates; got {label!r}.")
+        return torch.from_numpy(points)
 
     def label_of(self, target: Tensor) -> NDArray[np.float64]:
         """Return the points as an array."""

@@ -22,16 +22,6 @@ from foveal.data.datasets import Datasets
 from foveal.data.image_loaders import ImageDataLoaders
 from foveal.data.labels import ColReader, RegexLabeller, parent_label, using_attr
 from foveal.data.loaders import DataLoader, DataLoaders
-from foveal.data.splits import (
-    ColSplitter,
-    FileSplitter,
-    FuncSplitter,
-    GrandparentSplitter,
-    IndexSplitter,
-    MaskSplitter,
-    RandomSplitter,
-)
-from foveal.data.stratify import GroupSplitter, StratifiedSplitter
 from foveal.geometry.fit import RandomResizedCrop, Resize
 from foveal.geometry.moves import Dihedral, Flip, Rotate, Shift, Warp, Zoom
 from foveal.image.augment import Normalize, aug_transforms, imagenet_stats
@@ -45,6 +35,16 @@ from foveal.metrics import accuracy, accuracy_multi, average_precision, error_ra
 from foveal.models.head import sigmoid_range
 from foveal.models.zoo import resnet18, resnet34, resnet50, resnet101, resnet152
 from foveal.sources.folders import get_image_files
+from foveal.splits.splitters import (
+    ColSplitter,
+    FileSplitter,
+    FuncSplitter,
+    GrandparentSplitter,
+    IndexSplitter,
+    MaskSplitter,
+    RandomSplitter,
+)
+from foveal.splits.stratify import GroupSplitter, StratifiedSplitter
 from foveal.vision.learner import vision_learner
 
 plt = module_on_use("matplotlib.pyplot")

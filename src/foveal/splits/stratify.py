@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from foveal.data.splits import Split, Splitter, rows_of
 from foveal.errors import InputError
 from foveal.rng import generator_for
+from foveal.splits.splitters import Split, Splitter, rows_of
 
 _MAX_CHANGES = 600
 

@@ -1,0 +1,1 @@
+"""Splits: functions that put items on the training or the validation side."""
