@@ -1,4 +1,4 @@
-"""How many resized and re-encoded copies of real photographs the audit finds, and how many strangers it takes for copies.
+"""How many resized and re-encoded copies of photographs the audit finds, and how many strangers it takes for copies.
 
 FOVEAL_HOME=$(mktemp -d) python benchmarks/near_copies.py FOLDER
 """
