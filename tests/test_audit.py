@@ -197,6 +197,12 @@ def test_the_command_says_errors_by_its_exit_code(faults, scenes, foveal):
     assert (faults / "a.html").is_file()
     code, printed = foveal("check", scenes / "scenes.csv", "--images", scenes / "scenes", "--empty", "none", "--json")
     assert code == 0
+    table = pd.read_csv(faults / "table.csv").assign(who=1)
+    table.to_csv(faults / "groups.csv", index=False)
+    _, grouped = foveal(
+        "check", faults / "groups.csv", "--images", faults / "pictures", "--group-column", "who", "--json"
+    )
+    assert "group on both sides of the split" in grouped.out
     assert '"usable": 60' in printed.out
 
 

@@ -21,6 +21,7 @@ def check(
     label_columns: o.LabelColumns = None,
     label_delimiter: o.LabelDelimiter = None,
     valid_column: o.ValidColumn = None,
+    group_column: o.GroupColumn = None,
     empty: o.Empty = None,
     points: o.Points = None,
     task: o.TaskName = None,

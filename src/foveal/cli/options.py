@@ -17,6 +17,7 @@ LabelColumn = Annotated[str | None, Option(help="Column of labels. (default: lab
 LabelColumns = Annotated[str | None, Option(help="One 0/1 column a class: a,b,c; blank or -1 is unknown.")]
 LabelDelimiter = Annotated[str | None, Option(help="What separates several labels. (default: a space)")]
 ValidColumn = Annotated[str | None, Option(help="Column that marks validation. (default: is_valid)")]
+GroupColumn = Annotated[str | None, Option(help="Column whose groups stay on one side of a split.")]
 Empty = Annotated[str | None, Option(help="An empty label cell is an 'error' or means 'none'.")]
 Points = Annotated[str | None, Option(help="Columns of points: x,y[,x2,y2,...], in pixels.")]
 TaskName = Annotated[str | None, Option(help="auto, multi-label, single-label or points.")]

@@ -21,7 +21,7 @@ def train(
     label_columns: o.LabelColumns = None,
     label_delimiter: o.LabelDelimiter = None,
     valid_column: o.ValidColumn = None,
-    group_column: Annotated[str | None, Option(help="Column whose groups stay on one side of a split.")] = None,
+    group_column: o.GroupColumn = None,
     empty: o.Empty = None,
     points: o.Points = None,
     point_names: Annotated[str | None, Option(help="What the points are called: nose,left eye,...")] = None,
