@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from foveal import runtime
+from foveal import runtime, storage
 from foveal.bundle.predictor import Prediction, Predictor
 from foveal.data.loaders import DataLoader, DataLoaders
 from foveal.errors import InputError
-from foveal.image.decode import PictureSource
+from foveal.image.decode import PictureSource, name_of
 from foveal.listing import L
 from foveal.losses import Loss, guarded
 from foveal.metrics import Metric, metric_name
@@ -22,7 +24,8 @@ from foveal.models.vision import VisionModel
 from foveal.results import show
 from foveal.results.predictions import predict_dataset
 from foveal.tasks.multi_label import MultiLabel
-from foveal.train import loop
+from foveal.train import checkpoint, loop
+from foveal.train.checkpoint import Checkpoints
 from foveal.train.groups import Freeze, Norm, apply_freeze, parameter_groups
 from foveal.train.hooks import Hooks
 from foveal.train.optim import WEIGHT_DECAY, adamw
@@ -31,6 +34,20 @@ from foveal.train.schedule import Rate, Schedule, constant, one_cycle, rates_of
 from foveal.train.state import FitState
 
 _MOMENTS = (0.95, 0.85, 0.95)
+_DRAWN = 64
+Place = str | os.PathLike[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Phase:
+    """One fit of a run."""
+
+    n_epochs: int
+    lr: Rate
+    schedule: Schedule | None
+    wd: float
+    accumulate: int
+    freeze: Freeze
 
 
 class Learner:
@@ -77,37 +94,22 @@ class Learner:
         *,
         schedule: Schedule | None = None,
         wd: float = WEIGHT_DECAY,
+        accumulate: int = 1,
         cbs: Iterable[object] = (),
+        resume: Place | None = None,
     ) -> None:
-        """Train for `n_epoch` epochs at a constant rate, or as `schedule` says; `cbs` are hooks."""
-        if n_epoch < 1:
-            raise InputError(f"At least one epoch is trained; got {n_epoch}.")
-        self._try_metrics()
-        rates = rates_of(lr, len(parameter_groups(self.model)))
-        precision = runtime.resolve_precision(self._precision, self.dls.device)
-        state = FitState(
-            model=self.model,
-            optimizer=adamw(self.model, rates, wd=wd),
-            schedule=schedule or constant(),
-            freeze=self._freeze,
-            device=self.dls.device,
-            precision=precision,
-            scaler=runtime.gradient_scaler(precision, self.dls.device),
-            n_epochs=n_epoch,
-            steps_per_epoch=len(self.dls.train),
-            data_epoch=self._data_epoch,
-        )
-        plan = loop.Plan(
-            train=lambda epoch: self.dls.train.batches(epoch=epoch),
-            valid=lambda: self.dls.valid.batches(epoch=0),
-            loss=self._loss(),
-            metrics=self._named_metrics,
-        )
-        try:
-            loop.fit(state, plan, Hooks([self.recorder, *cbs]))
-        finally:
-            self.recorder.close()
-            self._data_epoch = state.data_epoch
+        """Train for `n_epoch` epochs at a constant rate, or as `schedule` says.
+
+        Args:
+            n_epoch: how often the training side is gone through.
+            lr: a rate, a rate a group, or a slice; see `rates_of`.
+            schedule: of the rates, over the whole fit.
+            wd: weight decay.
+            accumulate: batches whose gradients are summed up for one step of the optimizer.
+            cbs: hooks; `Checkpoints(folder)` among them makes the fit resumable.
+            resume: the folder of a run with a checkpoint, to go on from there to the bit.
+        """
+        self._run([Phase(n_epoch, lr, schedule, wd, accumulate, self._freeze)], cbs, resume)
 
     def fit_one_cycle(
         self,
@@ -119,11 +121,13 @@ class Learner:
         pct_start: float = 0.25,
         wd: float = WEIGHT_DECAY,
         moms: tuple[float, float, float] = _MOMENTS,
+        accumulate: int = 1,
         cbs: Iterable[object] = (),
+        resume: Place | None = None,
     ) -> None:
-        """Train with the one-cycle schedule up to `lr_max`."""
+        """Train with the one-cycle schedule up to `lr_max`; see `fit` for the rest."""
         schedule = one_cycle(pct_start=pct_start, div=div, div_final=div_final, moms=moms)
-        self.fit(n_epoch, lr_max, schedule=schedule, wd=wd, cbs=cbs)
+        self._run([Phase(n_epoch, lr_max, schedule, wd, accumulate, self._freeze)], cbs, resume)
 
     def fine_tune(
         self,
@@ -135,17 +139,20 @@ class Learner:
         pct_start: float = 0.3,
         div: float = 5.0,
         wd: float = WEIGHT_DECAY,
+        accumulate: int = 1,
         cbs: Iterable[object] = (),
+        resume: Place | None = None,
     ) -> None:
         """Train the head for `freeze_epochs`, then everything for `epochs` with smaller rates towards the input."""
-        hooks = list(cbs)
+        phases = []
         if freeze_epochs:
-            self.freeze()
-            self.fit_one_cycle(freeze_epochs, slice(base_lr), pct_start=0.99, wd=wd, cbs=hooks)
+            head_only = Freeze(len(parameter_groups(self.model)) - 1)
+            gentle = one_cycle(pct_start=0.99, div=25.0)
+            phases.append(Phase(freeze_epochs, slice(base_lr), gentle, wd, accumulate, head_only))
         base_lr /= 2
-        self.unfreeze()
         rates = slice(base_lr / lr_mult, base_lr)
-        self.fit_one_cycle(epochs, rates, pct_start=pct_start, div=div, wd=wd, cbs=hooks)
+        phases.append(Phase(epochs, rates, one_cycle(pct_start=pct_start, div=div), wd, accumulate, Freeze()))
+        self._run(phases, cbs, resume)
 
     def freeze(self, *, norm: Norm = "frozen") -> None:
         """Train the last group only; `norm` says what normalisation layers of the others do (see `Freeze`)."""
@@ -208,6 +215,87 @@ class Learner:
 
         predictions = predict_dataset(self.predictor(), self.dls[ds_idx].dataset)
         show.results_sheet(predictions, max_n=max_n, figure=plt.figure())
+
+    def _run(self, phases: Sequence[Phase], cbs: Iterable[object], resume: Place | None) -> None:
+        """Fit one phase after the other; with `resume`, from where the checkpoint of a run stands."""
+        stored = checkpoint.read(resume) if resume is not None else None
+        hooks = list(cbs)
+        if stored is not None and not any(isinstance(hook, Checkpoints) for hook in hooks):
+            hooks.append(Checkpoints(stored.path.parent))
+        for number, phase in enumerate(phases):
+            if stored is None or number >= stored.phase:
+                at_work = stored if stored is not None and number == stored.phase else None
+                if not self._fit(phase, number, hooks, at_work):
+                    return
+
+    def _fit(self, phase: Phase, number: int, cbs: Sequence[object], stored: checkpoint.Stored | None) -> bool:
+        """Fit one phase; return whether it was gone through."""
+        if phase.n_epochs < 1:
+            raise InputError(f"At least one epoch is trained; got {phase.n_epochs}.")
+        self._try_metrics()
+        self._freeze = phase.freeze
+        apply_freeze(self.model, self._freeze)
+        rates = rates_of(phase.lr, len(parameter_groups(self.model)))
+        device = self.dls.device
+        precision = (
+            stored.position["plan"]["precision"] if stored else runtime.resolve_precision(self._precision, device)
+        )
+        state = FitState(
+            model=self.model,
+            optimizer=adamw(self.model, rates, wd=phase.wd),
+            schedule=phase.schedule or constant(),
+            freeze=self._freeze,
+            device=device,
+            precision=precision,
+            scaler=runtime.gradient_scaler(precision, device),
+            n_epochs=phase.n_epochs,
+            steps_per_epoch=len(self.dls.train),
+            data_epoch=self._data_epoch,
+            history=self.recorder.history,
+            phase=number,
+            plan=self._plan_of(phase, rates, precision),
+            accumulate=phase.accumulate,
+            mix=self.dls.task.mix,
+        )
+        saving = [hook for hook in cbs if isinstance(hook, Checkpoints)]
+        others = [self.recorder, *(hook for hook in cbs if hook not in saving)]
+        for hook in saving:
+            hook.others = others
+        if stored is not None:
+            checkpoint.restore(stored, state, others)
+        plan = loop.Plan(
+            train=lambda epoch, first: self.dls.train.batches(epoch=epoch, first=first),
+            valid=lambda: self.dls.valid.batches(epoch=0),
+            loss=self._loss(),
+            metrics=self._named_metrics,
+            name=lambda index: name_of(self.dls.train.dataset.pictures[index]),
+        )
+        try:
+            with runtime.signals_noted(state) if saving else nullcontext():
+                loop.fit(state, plan, Hooks([*others, *saving]))
+        finally:
+            self.recorder.close()
+            self._data_epoch = state.data_epoch
+        return state.stop is None
+
+    def _plan_of(self, phase: Phase, rates: Sequence[float], precision: str) -> dict[str, Any]:
+        """Return what decides a fit, by name."""
+        schedule = phase.schedule or constant()
+        shape = [schedule(step / _DRAWN) for step in range(_DRAWN)]
+        return {
+            "epochs": phase.n_epochs,
+            "rates": [round(rate, 12) for rate in rates],
+            "schedule": storage.text_hash(repr(shape)),
+            "weight decay": phase.wd,
+            "accumulate": phase.accumulate,
+            "frozen groups": phase.freeze.n_frozen,
+            "norm": phase.freeze.norm,
+            "precision": precision,
+            "batch size": self.dls.bs,
+            "seed": self.dls.train.seed,
+            "model": storage.text_hash(repr([(n, tuple(p.shape)) for n, p in self.model.named_parameters()])),
+            "data": self.dls.train.dataset.fingerprint,
+        }
 
     def _evaluate(self, loader: DataLoader) -> loop.Evaluation:
         precision = runtime.resolve_precision(self._precision, self.dls.device)

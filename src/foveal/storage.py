@@ -85,6 +85,11 @@ def tensor_hash(tensor: Tensor) -> str:
     return digest.hexdigest()
 
 
+def text_hash(text: str) -> str:
+    """Return the first 16 digits of the SHA-256 of a text."""
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
 def file_hash(path: str | os.PathLike[str]) -> str:
     """Return the SHA-256 of a file's bytes."""
     with Path(path).open("rb") as file:

@@ -13,7 +13,9 @@ Option = typer.Option
 
 
 def train(
-    table: Annotated[Path, typer.Argument(metavar="SOURCE", help="A table, a .json, a folder, or a run.toml.")],
+    table: Annotated[
+        Path | None, typer.Argument(metavar="SOURCE", help="A table, a .json, a folder, or a run.toml.")
+    ] = None,
     *,
     images: o.Images = None,
     image_column: o.ImageColumn = None,
@@ -39,12 +41,23 @@ def train(
     seed: Annotated[int | None, Option(help="Decides every random draw. (default: 0)")] = None,
     precision: Annotated[str | None, Option(help="auto, fp32, bf16 or fp16.")] = None,
     out: Annotated[Path | None, Option(help="Run folder. (default: runs/SOURCE)")] = None,
+    resume: Annotated[Path | None, Option(help="Go on with the run in this folder, to the bit.")] = None,
 ) -> None:
     """Train on pictures; fill a run folder with model, predictions, figures and settings."""
-    given = o.said({name: value for name, value in locals().items() if name != "out"})
+    given = o.said({name: value for name, value in locals().items() if name not in {"out", "resume"}})
     from foveal.cli import training
     from foveal.cli.settings import RunSettings, free_folder
+    from foveal.errors import InputError
+    from foveal.train.checkpoint import read
 
+    if resume is not None:
+        if given or out is not None:
+            raise InputError("--resume goes on with what is written in the run's folder: give no other option with it.")
+        read(resume)
+        training.train_run(RunSettings.load(resume / "run.toml"), resume, resume=True)
+        return
+    if table is None:
+        raise InputError("What to train on? Give a table, a .json, a folder or a run.toml, or --resume RUN.")
     settings = RunSettings.checked(**given)
     if table.suffix == ".toml":
         del given["table"]

@@ -31,14 +31,18 @@ from foveal.sources.table import TableColumns
 from foveal.splits.splitters import Splitter
 from foveal.splits.stratify import StratifiedSplitter
 from foveal.tasks.points import Points
+from foveal.train.checkpoint import FILE as CHECKPOINT
+from foveal.train.checkpoint import Checkpoints
 from foveal.train.recorder import write_history
 from foveal.vision.learner import vision_learner
 
 _LABELS_RECIPE, _POINTS_RECIPE = (5, 2e-3), (20, 1e-2)
 
 
-def train_run(settings: RunSettings, folder: Path) -> dict[str, Any]:
+def train_run(settings: RunSettings, folder: Path, *, resume: bool = False) -> dict[str, Any]:
     """Train, write the run folder, print what came out, and return the summary.
+
+    With `resume` the run in the folder goes on from its checkpoint.
 
     Raises:
         FovealError: the input is wrong; nothing was written then.
@@ -56,11 +60,18 @@ def train_run(settings: RunSettings, folder: Path) -> dict[str, Any]:
     write_rows(folder / "split.csv", _split_rows(dls))
     storage.write_json(folder / "audit.json", {"findings": [asdict(f) for f in found.findings], **found.figures})
     epochs, lr = _POINTS_RECIPE if dls.task.kind == Points.kind else _LABELS_RECIPE
-    learn.fine_tune(settings.epochs or epochs, settings.lr or lr, freeze_epochs=settings.freeze_epochs)
+    learn.fine_tune(
+        settings.epochs or epochs,
+        settings.lr or lr,
+        freeze_epochs=settings.freeze_epochs,
+        cbs=[Checkpoints(folder)],
+        resume=folder if resume else None,
+    )
     write_history(folder / "history.jsonl", learn.recorder.history)
     summary = _finish(learn, source, folder)
     summary["seconds"] = round(time.perf_counter() - began, 2)
     storage.write_json(folder / "summary.json", summary)
+    (folder / CHECKPOINT).unlink()
     _report(console, summary, folder)
     return summary
 

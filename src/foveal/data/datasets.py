@@ -12,8 +12,10 @@ from typing import Any
 
 from torch import Tensor
 
+from foveal import storage
 from foveal.data.printed import ShownTensor, shown
 from foveal.errors import InputError
+from foveal.image.decode import name_of
 from foveal.image.picture import PILImage
 from foveal.listing import L
 from foveal.tasks.base import Task
@@ -37,6 +39,12 @@ class Dataset:
     def vocab(self) -> L[str]:
         """The class names, in order."""
         return L(self.task.names)
+
+    @property
+    def fingerprint(self) -> str:
+        """A hash of the names of all pictures, in order, and of all targets."""
+        names = "\n".join(name_of(picture) for picture in self.pictures)
+        return storage.text_hash(names + storage.tensor_hash(self.targets))
 
     def shown(self, index: int) -> ShownTensor:
         """Return one target, printing its kind."""

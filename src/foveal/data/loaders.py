@@ -83,15 +83,15 @@ class DataLoader:
             raise InputError("There are no items to make a batch of.")
         return next(iter(self))
 
-    def batches(self, *, epoch: int) -> Iterator[Batch]:
-        """Yield the batches of one epoch.
+    def batches(self, *, epoch: int, first: int = 0) -> Iterator[Batch]:
+        """Yield the batches of one epoch, from the one of number `first` on.
 
         Raises:
             PictureError: a picture is refused.
         """
         order = self.order(epoch)
         groups = [order[start : start + self.batch_size] for start in range(0, len(order), self.batch_size)]
-        return self.feed.batches(groups[: len(self)], (self.seed, epoch) if self.shuffle else None)
+        return self.feed.batches(groups[first : len(self)], (self.seed, epoch) if self.shuffle else None)
 
     def order(self, epoch: int) -> list[int]:
         """Return the items that an epoch visits, in order."""

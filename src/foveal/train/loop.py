@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -19,6 +19,7 @@ from foveal.train.optim import follow
 from foveal.train.state import EpochResult, FitState
 
 Loss = Callable[[Tensor, Tensor], Tensor]
+_NAMES = 8
 
 
 class Batched(Protocol):
@@ -54,65 +55,98 @@ class Plan:
     """What a fit needs besides its state.
 
     Attributes:
-        train: the batches of a training epoch, by its number.
+        train: the batches of a training epoch, by its number, from a batch on.
         valid: the batches of a validation pass.
-        loss: the task's loss.
+        loss: of raw outputs and targets.
         metrics: read anew at every evaluation, by name.
+        name: what a message calls an item of the training side.
     """
 
-    train: Callable[[int], Iterable[Batched]]
+    train: Callable[[int, int], Iterable[Batched]]
     valid: Callable[[], Iterable[Batched]]
     loss: Loss
     metrics: Callable[[], Mapping[str, Metric]]
+    name: Callable[[int], str] = str
 
 
 def fit(state: FitState, plan: Plan, hooks: Hooks) -> None:
-    """Train for all epochs, or until a hook sets `state.stop`."""
+    """Train for all epochs, until a hook sets `state.stop` or the process is asked to end."""
     with runtime.keeping_memory():
         hooks("before_fit", state)
-        while state.epoch < state.n_epochs and state.stop is None:
+        while state.epoch < state.n_epochs and state.stop is None and state.interrupted is None:
             epoch(state, plan, hooks)
         hooks("after_fit", state)
 
 
 def epoch(state: FitState, plan: Plan, hooks: Hooks) -> None:
-    """Train one epoch and evaluate."""
+    """Train what is left of one epoch and evaluate."""
     began = time.perf_counter()
     hooks("before_epoch", state)
     set_training(state.model, state.freeze)
-    for batch in plan.train(state.data_epoch):
-        step(state, batch, plan.loss, hooks)
-        if state.stop is not None:
+    for batch in plan.train(state.data_epoch, state.step_in_epoch):
+        step(state, batch, plan, hooks)
+        if state.stop is not None or state.interrupted is not None:
             break
     if state.step == 0:
         raise TrainingError("There is nothing to train on: the loader gave no batch.")
-    found = evaluate(state.model, plan.valid(), precision=state.precision, device=state.device)
+    found = None if state.interrupted else _evaluated(state, plan)
+    if found is None or state.interrupted is not None:
+        return  # the epoch is closed when the run is resumed
     valid_loss = float(plan.loss(found.outputs, found.targets))
     metrics = found.metrics(plan.metrics())
     seconds = time.perf_counter() - began
-    state.results.append(EpochResult(state.epoch, state.smooth.value, valid_loss, metrics, seconds))
+    result = EpochResult(state.epoch, state.smooth.value, valid_loss, metrics, seconds)
+    state.results.append(result)
+    state.history.append(result)
     state.epoch += 1
     state.data_epoch += 1
     hooks("after_epoch", state)
 
 
-def step(state: FitState, batch: Batched, loss: Loss, hooks: Hooks) -> None:
-    """Take one step of the optimizer."""
+def step(state: FitState, batch: Batched, plan: Plan, hooks: Hooks) -> None:
+    """Take one batch, and with the last that is accumulated one step of the optimizer."""
     state.inputs, state.targets, state.indices = batch.inputs, batch.targets, batch.indices
     follow(state.optimizer, state.schedule(state.position))
     hooks("before_step", state)
     with runtime.autocast(state.precision, state.device):
         state.output = state.model(state.inputs)
-    state.loss = loss(state.output.float(), state.targets)
+    state.loss = plan.loss(state.output.float(), state.targets)
     hooks("after_loss", state)
-    torch.autograd.backward(state.scaler.scale(state.loss))
+    if not state.loss.isfinite():
+        raise TrainingError(_not_finite(state, plan))
+    torch.autograd.backward(state.scaler.scale(state.loss / state.accumulate))
     hooks("after_backward", state)
-    state.scaler.step(state.optimizer)
-    state.scaler.update()
-    state.optimizer.zero_grad()
     state.step += 1
     state.smooth.add(state.loss.detach())
+    if state.waiting == 0:
+        state.scaler.step(state.optimizer)
+        state.scaler.update()
+        state.optimizer.zero_grad()
     hooks("after_step", state)
+
+
+def _evaluated(state: FitState, plan: Plan) -> Evaluation:
+    """Evaluate, but end early where the process is asked to."""
+
+    def heeding() -> Iterator[Batched]:
+        for batch in plan.valid():
+            yield batch
+            if state.interrupted is not None:
+                return
+
+    return evaluate(state.model, heeding(), precision=state.precision, device=state.device)
+
+
+def _not_finite(state: FitState, plan: Plan) -> str:
+    names = [plan.name(index) for index in state.indices]
+    shown = ", ".join(names[:_NAMES]) + (f" and {len(names) - _NAMES} more" if len(names) > _NAMES else "")
+    rates = ", ".join(sorted({f"{group['lr']:.3g}" for group in state.optimizer.param_groups}))
+    where = f"at step {state.step} of epoch {state.epoch}, at a learning rate of {rates}"
+    return (
+        f"The loss is {float(state.loss.detach())} {where}. "
+        f"The batch held {shown}. Try a lower rate (`lr_find` suggests one), or `to_fp32()`. "
+        "Checkpoints written before are untouched."
+    )
 
 
 @torch.no_grad()

@@ -15,7 +15,7 @@ class Recorder:
     """A hook that every fit has.
 
     Attributes:
-        history: one result an epoch, over all fits.
+        history: one result an epoch, over all fits; the fit state adds to it.
         silent: print nothing.
     """
 
@@ -48,7 +48,6 @@ class Recorder:
         """Print a line and keep it."""
         self.close()
         result = state.results[-1]
-        self.history.append(result)
         numbers = [result.train_loss, result.valid_loss, *result.metrics.values()]
         if not self.silent:
             cells = [f"{number:.6f}" for number in numbers]

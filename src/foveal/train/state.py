@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -54,11 +55,17 @@ class FitState:
     Attributes:
         model, optimizer, schedule, freeze, precision, device, scaler: what is trained, and how.
         n_epochs: epochs of this fit; `epoch` is the one at work, from 0.
-        n_steps: optimizer steps in all; `step` of them are done.
+        n_steps: batches in all; `step` of them are done.
         data_epoch: the epoch's number in the life of the learner, which names its random draws.
         inputs, targets, indices, output, loss: the step at work.
         smooth: the average of the training loss over this fit.
         results: one entry an epoch done.
+        history: the results of all fits so far, this one's included.
+        phase: which fit of a run this is, from 0.
+        plan: what decides the fit, by name; a checkpoint of another plan is refused.
+        accumulate: batches whose gradients are summed up for one step of the optimizer.
+        mix: the task's way to mix two targets.
+        interrupted: the signal that asked the process to end, once one came.
         stop: a reason to stop after this step, set by a hook; None to go on.
     """
 
@@ -81,14 +88,30 @@ class FitState:
     loss: Tensor = field(default_factory=lambda: torch.empty(0))
     smooth: SmoothLoss = field(default_factory=SmoothLoss)
     results: list[EpochResult] = field(default_factory=list)
+    history: list[EpochResult] = field(default_factory=list)
+    phase: int = 0
+    plan: Mapping[str, Any] = field(default_factory=dict)
+    accumulate: int = 1
+    mix: Callable[[Tensor, Tensor, Tensor], Tensor | None] | None = None
     stop: str | None = None
+    interrupted: str | None = None
 
     @property
     def n_steps(self) -> int:
-        """Optimizer steps in all."""
+        """Batches in all."""
         return self.n_epochs * self.steps_per_epoch
 
     @property
+    def step_in_epoch(self) -> int:
+        """Batches of the epoch at work that are done."""
+        return self.step - self.epoch * self.steps_per_epoch
+
+    @property
+    def waiting(self) -> int:
+        """How many batches' gradients wait for the optimizer's step."""
+        return self.step_in_epoch % self.accumulate if self.step_in_epoch < self.steps_per_epoch else 0
+
+    @property
     def position(self) -> float:
-        """The share of the steps that is done."""
+        """The share of the batches that is done."""
         return self.step / self.n_steps
