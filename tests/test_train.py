@@ -3,18 +3,30 @@
 import itertools
 import math
 
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
 import pytest
 import torch
 from torch import nn
 
 from foveal import runtime
+from foveal.data.block import DataBlock, ImageBlock, MultiCategoryBlock
+from foveal.data.labels import ColReader
 from foveal.errors import InputError, TrainingError, UnknownNameError
-from foveal.train import loop
+from foveal.geometry.fit import Resize
+from foveal.splits.splitters import ColSplitter
+from foveal.tasks.points import Points
+from foveal.tasks.single_label import SingleLabel
+from foveal.tasks.vocab import Vocab
+from foveal.train import find, loop
+from foveal.train.extras import EMA, CutMix, EarlyStopping, GradientClip, KeepBest, MixUp
 from foveal.train.groups import Freeze
 from foveal.train.hooks import EVENTS, Hooks
 from foveal.train.optim import adamw, follow
 from foveal.train.schedule import constant, flat_cosine, one_cycle, rates_of
 from foveal.train.state import FitState, SmoothLoss
+from foveal.vision.learner import vision_learner
 
 
 def sequence(schedule, n=12):
@@ -139,7 +151,7 @@ def test_wrong_hooks_are_refused():
 def test_nothing_trains_on_nothing():
     state, plan = tiny()
     with pytest.raises(TrainingError, match="no batch"):
-        loop.fit(state, loop.Plan(lambda _: [], plan.valid, plan.loss, plan.metrics), Hooks())
+        loop.fit(state, loop.Plan(lambda _, first: [], plan.valid, plan.loss, plan.metrics), Hooks())
 
 
 def test_evaluation_leaves_the_modes_alone():
@@ -167,3 +179,136 @@ def test_precision_is_checked():
         runtime.check_precision("bf-16", cpu)
     with pytest.raises(InputError, match="GPU"):
         runtime.check_precision("fp16", cpu)
+
+
+# The learning-rate finder
+
+
+def test_suggestions_on_the_golden_curve(golden):
+    curve = golden["lr_suggest_curve"]
+    rates, losses = np.array(curve["lrs"]), np.array(curve["losses"])
+    for function in (find.valley, find.slide, find.minimum, find.steep):
+        assert function(rates, losses) == pytest.approx(curve[function.__name__], rel=1e-6)
+    grid = find.growing(1e-7, 10.0)
+    assert grid(0.01).lr_factor == pytest.approx(golden["lr_find_grid"]["i=1"])
+    assert grid(0.99).lr_factor == pytest.approx(golden["lr_find_grid"]["i=99"])
+
+
+def test_the_finder_leaves_everything_as_it_was(scenes, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    frame = pd.read_csv(scenes / "scenes.csv", keep_default_na=False)
+    block = DataBlock(
+        (ImageBlock, MultiCategoryBlock),
+        get_x=ColReader("fname", pref=scenes / "scenes"),
+        get_y=ColReader("labels", label_delim=" "),
+        splitter=ColSplitter(),
+        item_tfms=Resize(32),
+    )
+    learn = vision_learner(block.dataloaders(frame, bs=16), "test_resnet", pretrained=False)
+    before = {name: tensor.clone() for name, tensor in learn.model.state_dict().items()}
+    random_state = torch.get_rng_state()
+    rates = learn.lr_find(suggest_funcs=(find.minimum, find.steep, find.valley, find.slide))
+    assert rates._fields == ("minimum", "steep", "valley", "slide")
+    assert all(1e-7 <= rate <= 10 for rate in rates)
+    assert len(plt.gcf().axes[0].lines) == 5
+    plt.close("all")
+    assert repr(learn.lr_find(show_plot=False, num_it=60)).startswith("SuggestedLRs(valley=")
+    assert torch.equal(random_state, torch.get_rng_state())
+    for name, tensor in learn.model.state_dict().items():
+        assert torch.equal(tensor, before[name]), name
+    assert all(p.grad is None for p in learn.model.parameters())
+    assert not learn.recorder.history
+    assert not list(tmp_path.iterdir())
+    with pytest.raises(InputError, match="both positive"):
+        learn.lr_find(start_lr=0.1, end_lr=0.01)
+
+
+class Note:
+    """Keeps something of every step."""
+
+    def __init__(self, what):
+        self.what, self.seen = what, []
+
+    def after_step(self, state):
+        self.seen.append(self.what(state))
+
+
+def test_accumulated_batches_are_one_large_one():
+    """Without batch normalisation the gradients of four batches of 8 are those of one of 32."""
+    results = []
+    for size, accumulate in ((8, 4), (32, 1)):
+        torch.manual_seed(0)
+        model = nn.Linear(3, 1)
+        inputs = torch.randn(32, 3)
+        batches = [TinyBatch(x, x.sum(1, keepdim=True)) for x in inputs.split(size)]
+        state, _ = tiny(n_epochs=3)
+        state.model, state.optimizer = model, adamw(model, [0.05])
+        state.steps_per_epoch, state.accumulate = len(batches), accumulate
+        plan = loop.Plan(lambda _, first, b=batches: b[first:], lambda b=batches: b, nn.functional.mse_loss, dict)
+        loop.fit(state, plan, Hooks())
+        results.append(model.weight.detach().clone())
+    torch.testing.assert_close(*results)
+
+
+def test_early_stopping_and_the_best_weights():
+    state, plan = tiny(n_epochs=30)
+    kept = KeepBest()
+    losses = iter([5.0, 3.0, 4.0, 2.0, *[6.0] * 30])
+
+    class Say:
+        def after_epoch(self, state):
+            state.results[-1].valid_loss = next(losses)
+            if state.epoch == 4:
+                self.weight = state.model[0].weight.detach().clone()
+
+    say = Say()
+    loop.fit(state, plan, Hooks([say, EarlyStopping(patience=5), kept]))
+    assert state.epoch == 9
+    assert state.stop == "valid_loss has not improved for 5 epochs"
+    assert kept.epoch == 3
+    assert torch.equal(state.model[0].weight, say.weight)
+    with pytest.raises(UnknownNameError, match="Did you mean `valid_loss`"):
+        loop.fit(tiny()[0], plan, Hooks([EarlyStopping("vald_loss")]))
+
+
+def test_gradients_are_clipped_once_a_step_of_the_optimizer():
+    state, plan = tiny()
+    norms = Note(lambda s: torch.stack([p.grad.norm() for p in s.model.parameters() if p.grad is not None]).norm())
+
+    class After:
+        def after_backward(self, state):
+            norms.after_step(state)
+
+    loop.fit(state, plan, Hooks([GradientClip(0.01), After()]))
+    assert max(norms.seen) <= 0.01 + 1e-6
+
+
+@pytest.mark.parametrize("mixer", [MixUp(seed=1), CutMix(seed=1)])
+def test_mixed_batches_mix_targets_by_the_same_shares(mixer):
+    """A picture that is all its target: what is mixed must still be."""
+    task = SingleLabel(Vocab(("a", "b", "c")))
+    state, _ = tiny()
+    state.mix = task.mix
+    state.targets = torch.tensor([0, 1, 2, 1] * 4)
+    state.inputs = torch.eye(3)[state.targets][:, :, None, None].expand(16, 3, 20, 20).contiguous()
+    mixer.before_step(state)
+    torch.testing.assert_close(state.inputs.mean(dim=(2, 3)), state.targets, atol=1e-6, rtol=0)
+    assert ((state.targets > 0.01) & (state.targets < 0.99)).any()
+    state.mix = Points().mix
+    with pytest.raises(InputError, match="cannot be mixed"):
+        mixer.before_step(state)
+
+
+def test_an_average_of_weights_is_validated_and_kept():
+    state, plan = tiny(n_epochs=3)
+    seen = Note(lambda s: s.model[0].weight.detach().clone())
+    loop.fit(state, plan, Hooks([seen, EMA(0.5)]))
+    plain, plan = tiny(n_epochs=3)
+    alone = Note(lambda s: s.model[0].weight.detach().clone())
+    loop.fit(plain, plan, Hooks([alone]))
+    for one, other in zip(seen.seen, alone.seen, strict=True):
+        assert torch.equal(one, other)  # the weights that train do not know of it
+    average = tiny()[0].model[0].weight.detach()
+    for weight in alone.seen:
+        average = average * 0.5 + weight * 0.5
+    torch.testing.assert_close(state.model[0].weight.detach(), average)

@@ -24,14 +24,14 @@ from foveal.models.vision import VisionModel
 from foveal.results import show
 from foveal.results.predictions import predict_dataset
 from foveal.tasks.multi_label import MultiLabel
-from foveal.train import checkpoint, loop
+from foveal.train import checkpoint, find, loop
 from foveal.train.checkpoint import Checkpoints
 from foveal.train.groups import Freeze, Norm, apply_freeze, parameter_groups
 from foveal.train.hooks import Hooks
 from foveal.train.optim import WEIGHT_DECAY, adamw
 from foveal.train.recorder import Recorder
 from foveal.train.schedule import Rate, Schedule, constant, one_cycle, rates_of
-from foveal.train.state import FitState
+from foveal.train.state import EpochResult, FitState
 
 _MOMENTS = (0.95, 0.85, 0.95)
 _DRAWN = 64
@@ -154,6 +154,34 @@ class Learner:
         phases.append(Phase(epochs, rates, one_cycle(pct_start=pct_start, div=div), wd, accumulate, Freeze()))
         self._run(phases, cbs, resume)
 
+    def lr_find(
+        self,
+        start_lr: float = 1e-7,
+        end_lr: float = 10.0,
+        num_it: int = 100,
+        *,
+        stop_div: bool = True,
+        show_plot: bool = True,
+        suggest_funcs: Iterable[find.Suggestion] | find.Suggestion = find.valley,
+    ) -> Any:
+        """Try growing rates for up to `num_it` steps, draw the losses and return what `suggest_funcs` suggest.
+
+        Weights, optimizer and random state are afterwards as they were; no file is written.
+        """
+        phase = Phase(1, 1.0, find.growing(start_lr, end_lr), WEIGHT_DECAY, 1, self._freeze)
+        state = self._state(phase, 0, history=[], steps=num_it)
+        weights = {name: tensor.clone() for name, tensor in self.model.state_dict().items()}
+        try:
+            with torch.random.fork_rng(), runtime.keeping_memory():
+                curve = find.run(state, self._plan(), stop_div=stop_div)
+        finally:
+            self.model.load_state_dict(weights)
+            self.model.zero_grad()
+        rates = find.suggested(curve, suggest_funcs)
+        if show_plot:
+            find.draw(curve, list(rates._asdict().items()))
+        return rates
+
     def freeze(self, *, norm: Norm = "frozen") -> None:
         """Train the last group only; `norm` says what normalisation layers of the others do (see `Freeze`)."""
         self.freeze_to(-1, norm=norm)
@@ -235,48 +263,61 @@ class Learner:
         self._try_metrics()
         self._freeze = phase.freeze
         apply_freeze(self.model, self._freeze)
-        rates = rates_of(phase.lr, len(parameter_groups(self.model)))
-        device = self.dls.device
-        precision = (
-            stored.position["plan"]["precision"] if stored else runtime.resolve_precision(self._precision, device)
-        )
-        state = FitState(
-            model=self.model,
-            optimizer=adamw(self.model, rates, wd=phase.wd),
-            schedule=phase.schedule or constant(),
-            freeze=self._freeze,
-            device=device,
-            precision=precision,
-            scaler=runtime.gradient_scaler(precision, device),
-            n_epochs=phase.n_epochs,
-            steps_per_epoch=len(self.dls.train),
-            data_epoch=self._data_epoch,
-            history=self.recorder.history,
-            phase=number,
-            plan=self._plan_of(phase, rates, precision),
-            accumulate=phase.accumulate,
-            mix=self.dls.task.mix,
-        )
+        state = self._state(phase, number, history=self.recorder.history, stored=stored)
         saving = [hook for hook in cbs if isinstance(hook, Checkpoints)]
         others = [self.recorder, *(hook for hook in cbs if hook not in saving)]
         for hook in saving:
             hook.others = others
         if stored is not None:
             checkpoint.restore(stored, state, others)
-        plan = loop.Plan(
+        try:
+            with runtime.signals_noted(state) if saving else nullcontext():
+                loop.fit(state, self._plan(), Hooks([*others, *saving]))
+        finally:
+            self.recorder.close()
+            self._data_epoch = state.data_epoch
+        return state.stop is None
+
+    def _state(
+        self,
+        phase: Phase,
+        number: int,
+        *,
+        history: list[EpochResult],
+        steps: int | None = None,
+        stored: checkpoint.Stored | None = None,
+    ) -> FitState:
+        """Return the state at the beginning of a fit, in the precision of `stored` where a run is resumed."""
+        device, rates = self.dls.device, rates_of(phase.lr, len(parameter_groups(self.model)))
+        precision = runtime.resolve_precision(self._precision, device)
+        if stored is not None:
+            precision = stored.position["plan"]["precision"]
+        return FitState(
+            model=self.model,
+            optimizer=adamw(self.model, rates, wd=phase.wd),
+            schedule=phase.schedule or constant(),
+            freeze=phase.freeze,
+            device=device,
+            precision=precision,
+            scaler=runtime.gradient_scaler(precision, device),
+            n_epochs=phase.n_epochs,
+            steps_per_epoch=steps or len(self.dls.train),
+            data_epoch=self._data_epoch,
+            history=history,
+            phase=number,
+            plan=self._plan_of(phase, rates, precision),
+            accumulate=phase.accumulate,
+            mix=self.dls.task.mix,
+        )
+
+    def _plan(self) -> loop.Plan:
+        return loop.Plan(
             train=lambda epoch, first: self.dls.train.batches(epoch=epoch, first=first),
             valid=lambda: self.dls.valid.batches(epoch=0),
             loss=self._loss(),
             metrics=self._named_metrics,
             name=lambda index: name_of(self.dls.train.dataset.pictures[index]),
         )
-        try:
-            with runtime.signals_noted(state) if saving else nullcontext():
-                loop.fit(state, plan, Hooks([*others, *saving]))
-        finally:
-            self.recorder.close()
-            self._data_epoch = state.data_epoch
-        return state.stop is None
 
     def _plan_of(self, phase: Phase, rates: Sequence[float], precision: str) -> dict[str, Any]:
         """Return what decides a fit, by name."""

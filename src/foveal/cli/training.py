@@ -60,13 +60,17 @@ def train_run(settings: RunSettings, folder: Path, *, resume: bool = False) -> d
     write_rows(folder / "split.csv", _split_rows(dls))
     storage.write_json(folder / "audit.json", {"findings": [asdict(f) for f in found.findings], **found.figures})
     epochs, lr = _POINTS_RECIPE if dls.task.kind == Points.kind else _LABELS_RECIPE
-    learn.fine_tune(
-        settings.epochs or epochs,
-        settings.lr or lr,
-        freeze_epochs=settings.freeze_epochs,
-        cbs=[Checkpoints(folder)],
-        resume=folder if resume else None,
-    )
+    try:
+        learn.fine_tune(
+            settings.epochs or epochs,
+            settings.lr or lr,
+            freeze_epochs=settings.freeze_epochs,
+            cbs=[Checkpoints(folder)],
+            resume=folder if resume else None,
+        )
+    except (KeyboardInterrupt, SystemExit):
+        console.print(f"\nStopped; all that was done is kept. Go on with: foveal train --resume {folder}")
+        raise
     write_history(folder / "history.jsonl", learn.recorder.history)
     summary = _finish(learn, source, folder)
     summary["seconds"] = round(time.perf_counter() - began, 2)

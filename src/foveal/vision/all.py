@@ -45,36 +45,46 @@ from foveal.splits.splitters import (
     RandomSplitter,
 )
 from foveal.splits.stratify import GroupSplitter, StratifiedSplitter
+from foveal.train.checkpoint import Checkpoints
+from foveal.train.extras import EMA, CutMix, EarlyStopping, GradientClip, KeepBest, MixUp
+from foveal.train.find import minimum, slide, steep, valley
 from foveal.vision.learner import vision_learner
 
 plt = module_on_use("matplotlib.pyplot")
 
 __all__ = [
+    "EMA",
     "BCEWithLogitsLossFlat",
     "Brightness",
     "CategoryBlock",
+    "Checkpoints",
     "ColReader",
     "ColSplitter",
     "Contrast",
     "CrossEntropyLossFlat",
+    "CutMix",
     "DataBlock",
     "DataLoader",
     "DataLoaders",
     "Datasets",
     "Dihedral",
+    "EarlyStopping",
     "F",
     "FileSplitter",
     "Flip",
     "FuncSplitter",
+    "GradientClip",
     "GrandparentSplitter",
     "GroupSplitter",
     "ImageBlock",
     "ImageDataLoaders",
     "IndexSplitter",
+    "KeepBest",
     "L",
     "Learner",
     "MSELossFlat",
     "MaskSplitter",
+    "MixUp",
     "MultiCategoryBlock",
     "Normalize",
     "PILImage",
@@ -103,6 +113,7 @@ __all__ = [
     "load_learner",
     "math",
     "mean_average_precision",
+    "minimum",
     "nn",
     "np",
     "parent_label",
@@ -117,11 +128,14 @@ __all__ = [
     "resnet101",
     "resnet152",
     "sigmoid_range",
+    "slide",
+    "steep",
     "string",
     "tensor",
     "to_cpu",
     "torch",
     "untar_data",
     "using_attr",
+    "valley",
     "vision_learner",
 ]
