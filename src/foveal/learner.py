@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -24,7 +25,7 @@ from foveal.models.vision import VisionModel
 from foveal.results import show
 from foveal.results.predictions import predict_dataset
 from foveal.tasks.multi_label import MultiLabel
-from foveal.train import checkpoint, find, loop
+from foveal.train import checkpoint, find, loop, probe
 from foveal.train.checkpoint import Checkpoints
 from foveal.train.groups import Freeze, Norm, apply_freeze, parameter_groups
 from foveal.train.hooks import Hooks
@@ -140,12 +141,18 @@ class Learner:
         div: float = 5.0,
         wd: float = WEIGHT_DECAY,
         accumulate: int = 1,
+        probe: bool = False,
         cbs: Iterable[object] = (),
         resume: Place | None = None,
     ) -> None:
-        """Train the head for `freeze_epochs`, then everything for `epochs` with smaller rates towards the input."""
+        """Train the head for `freeze_epochs`, then everything for `epochs` with smaller rates towards the input.
+
+        With `probe` the head is fitted by `learn.probe()` in place of the first epochs.
+        """
         phases = []
-        if freeze_epochs:
+        if probe and resume is None:
+            self.probe()
+        if freeze_epochs and not probe:
             head_only = Freeze(len(parameter_groups(self.model)) - 1)
             gentle = one_cycle(pct_start=0.99, div=25.0)
             phases.append(Phase(freeze_epochs, slice(base_lr), gentle, wd, accumulate, head_only))
@@ -153,6 +160,35 @@ class Learner:
         rates = slice(base_lr / lr_mult, base_lr)
         phases.append(Phase(epochs, rates, one_cycle(pct_start=pct_start, div=div), wd, accumulate, Freeze()))
         self._run(phases, cbs, resume)
+
+    def probe(self) -> None:
+        """Fit the head, which must be `linear`, to frozen features of the training pictures, each looked at once.
+
+        The best linear head is found by convex optimisation; its L2 penalty is chosen inside the training side. On
+        small sets it is far ahead of the first epochs of training, and a good place to go on from.
+
+        Raises:
+            InputError: the head is another one, or the task's outputs are squeezed into a range.
+        """
+        model = self.model
+        if model.spec.head != "linear" or model.spec.y_range is not None:
+            raise InputError(
+                "A probe fits a linear head for labels: vision_learner(dls, arch, head='linear'). This learner's is "
+                f"`{model.spec.head}`{' with a range' if model.spec.y_range else ''}."
+            )
+        began = time.perf_counter()
+        precision = runtime.resolve_precision(self._precision, self.dls.device)
+        in_order = DataLoader(self.dls.train.feed, self.dls.bs)
+        features, targets = probe.pooled_features(
+            model.body, in_order.batches(epoch=0), precision=precision, device=self.dls.device
+        )
+        layer, _ = probe.linear_fit(features, targets, self.dls.task.loss, self.dls.task.n_outputs)
+        model.linear.load_state_dict(layer.state_dict())
+        train_loss = float(self._loss()(layer(features).detach(), targets))
+        found = self._evaluate(self.dls.valid)
+        valid_loss = float(self._loss()(found.outputs, found.targets))
+        metrics = found.metrics(self._named_metrics())
+        self.recorder.note(EpochResult(0, train_loss, valid_loss, metrics, time.perf_counter() - began))
 
     def lr_find(
         self,

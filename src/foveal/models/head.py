@@ -1,4 +1,4 @@
-"""The head that stands on a backbone's last feature map (the fast.ai book's, with its initialisation)."""
+"""The heads that stand on a backbone's last feature map: the fast.ai book's, and a linear one."""
 
 from __future__ import annotations
 
@@ -70,3 +70,30 @@ def pooled_head(
         assert isinstance(last, nn.Linear)
         last.weight.data.mul_(_RANGE_START)
     return nn.Sequential(*layers)
+
+
+class MeanPool(nn.Module):
+    """Mean over the map: [B, F, h, w] -> [B, F]."""
+
+    def forward(self, map_BFhw: Tensor) -> Tensor:
+        """Pool."""
+        return map_BFhw.mean(dim=(2, 3))
+
+
+def linear_head(
+    n_features: int,
+    n_outputs: int,
+    *,
+    y_range: tuple[float, float] | None = None,
+    generator: torch.Generator | None = None,
+) -> nn.Sequential:
+    """Return mean pool -> Linear [-> range]: what a probe fits exactly. It begins at zero, with nothing drawn."""
+    del generator
+    linear = nn.Linear(n_features, n_outputs)
+    nn.init.zeros_(linear.weight)
+    nn.init.zeros_(linear.bias)
+    layers: list[nn.Module] = [MeanPool(), linear]
+    return nn.Sequential(*layers, *([] if y_range is None else [SigmoidRange(*y_range)]))
+
+
+HEADS = {"pooled": pooled_head, "linear": linear_head}

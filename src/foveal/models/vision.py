@@ -10,9 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from foveal.errors import InputError
+from foveal.errors import UnknownNameError
 from foveal.models import zoo
-from foveal.models.head import pooled_head
+from foveal.models.head import HEADS
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +75,11 @@ class VisionModel(nn.Sequential):
         assert isinstance(body, Body)
         return body
 
+    @property
+    def linear(self) -> nn.Linear:
+        """The linear layer of a linear head."""
+        return next(layer for layer in self[1].modules() if isinstance(layer, nn.Linear))
+
     def groups(self) -> list[list[nn.Module]]:
         """Return the modules of each group, first to last: the early half of the stages, the late half, the head."""
         early, late = _halves(self.body.network)
@@ -83,11 +88,12 @@ class VisionModel(nn.Sequential):
 
 def build_model(spec: ModelSpec, *, generator: torch.Generator | None = None) -> VisionModel:
     """Return a model with random weights, the head's drawn from `generator`."""
-    if spec.head != "pooled":
-        raise InputError(f"The head `{spec.head}` is not known to this version; it knows `pooled`.")
+    if spec.head not in HEADS:
+        raise UnknownNameError.of("head", spec.head, HEADS)
     body = Body(zoo.build(spec.arch, image_size=spec.canvas_hw))
     n_features = _n_features(body, spec.canvas_hw)
-    return VisionModel(body, pooled_head(n_features, spec.n_outputs, y_range=spec.y_range, generator=generator), spec)
+    head = HEADS[spec.head](n_features, spec.n_outputs, y_range=spec.y_range, generator=generator)
+    return VisionModel(body, head, spec)
 
 
 def pretrained_model(

@@ -29,9 +29,7 @@ class Recorder:
     def before_fit(self, state: FitState) -> None:
         """Print the head of the table."""
         del state
-        self._table = progress.Table(("epoch", "train_loss", "valid_loss", *self._metric_names(), "time"))
-        if not self.silent:
-            self._table.header()
+        self._begin()
 
     def before_epoch(self, state: FitState) -> None:
         """Begin a bar."""
@@ -44,10 +42,23 @@ class Recorder:
             self._bar.advance()
         del state
 
+    def note(self, result: EpochResult) -> None:
+        """Keep and print the result of something that is no fit, as a table of its own."""
+        self.history.append(result)
+        self._begin()
+        self._print(result)
+
     def after_epoch(self, state: FitState) -> None:
-        """Print a line and keep it."""
+        """Print a line."""
         self.close()
-        result = state.results[-1]
+        self._print(state.results[-1])
+
+    def _begin(self) -> None:
+        self._table = progress.Table(("epoch", "train_loss", "valid_loss", *self._metric_names(), "time"))
+        if not self.silent:
+            self._table.header()
+
+    def _print(self, result: EpochResult) -> None:
         numbers = [result.train_loss, result.valid_loss, *result.metrics.values()]
         if not self.silent:
             cells = [f"{number:.6f}" for number in numbers]

@@ -27,6 +27,7 @@ def vision_learner(
     metrics: Metric | Iterable[Metric] | None = None,
     loss_func: Callable[[Tensor, Tensor], Tensor] | None = None,
     y_range: tuple[float, float] | None = None,
+    head: str = "pooled",
     pretrained: bool = True,
     weights: str | os.PathLike[str] | None = None,
     seed: int | None = None,
@@ -39,6 +40,7 @@ def vision_learner(
         metrics: functions of (raw outputs, targets); the task's by default.
         loss_func: the task's by default; activation and decoding stay the task's in any case.
         y_range: squeeze outputs into (low, high); the task's by default.
+        head: `pooled`, the book's, or `linear`, which `learn.probe()` can fit exactly.
         pretrained: False starts from random weights.
         weights: a file with the backbone's weights, instead of the usual ones.
         seed: draws the head's first weights; torch's global random state by default.
@@ -52,7 +54,7 @@ def vision_learner(
         model, origin, statistics = _from_bundle(dls, arch)
     else:
         generator = None if seed is None else torch.Generator().manual_seed(seed)
-        spec = ModelSpec(arch, task.n_outputs, dls.pipeline.canvas_hw, y_range or task.y_range)
+        spec = ModelSpec(arch, task.n_outputs, dls.pipeline.canvas_hw, y_range or task.y_range, head)
         if pretrained:
             model, origin = pretrained_model(spec, weights=weights, generator=generator)
         else:

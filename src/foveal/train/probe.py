@@ -1,0 +1,106 @@
+"""The probe: the best linear head on frozen features, found by convex optimisation in place of epochs.
+
+The features of every picture, prepared as in validation, are computed once. The strength of the L2 penalty is chosen by
+cross-validation inside the training side. Source of "first the head, then everything": Kumar et al. 2022, "Fine-Tuning
+can Distort Pretrained Features and Underperform Out-of-Distribution".
+
+Shapes: n pictures, F features, C outputs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from foveal import runtime
+from foveal.train.loop import Batched, Loss
+
+STRENGTHS = (3.0, 1.0, 0.3, 0.1, 0.03, 0.01, 0.003)
+_FOLDS = 3
+_ITERATIONS = 60
+
+
+@torch.no_grad()
+def pooled_features(
+    body: nn.Module, batches: Iterable[Batched], *, precision: runtime.Precision, device: torch.device
+) -> tuple[Tensor, Tensor]:
+    """Return the mean over the feature map of every picture, [n, F], and the targets, both on the CPU."""
+    body.eval()
+    features, targets = [], []
+    with runtime.keeping_memory():
+        for batch in batches:
+            with runtime.autocast(precision, device):
+                maps = body(batch.inputs)
+            features.append(maps.float().mean(dim=(2, 3)).cpu())
+            targets.append(batch.targets.cpu())
+    return torch.cat(features), torch.cat(targets)
+
+
+def linear_fit(features: Tensor, targets: Tensor, loss: Loss, n_outputs: int) -> tuple[nn.Linear, float]:
+    """Return the linear layer with the least penalised loss, and the strength chosen for it.
+
+    Args:
+        features: [n, F].
+        targets: [n, ...].
+        loss: convex in the outputs.
+        n_outputs: C.
+    """
+    mean, scale = features.mean(dim=0), features.std(dim=0).clamp(min=1e-6)
+    standard = (features - mean) / scale
+    strength = _chosen(standard, targets, loss, n_outputs)
+    weight, bias = _path(standard, targets, loss, n_outputs, [s for s in STRENGTHS if s >= strength])[-1]
+    layer = nn.Linear(features.shape[1], n_outputs)
+    with torch.no_grad():
+        layer.weight.copy_(weight / scale)
+        layer.bias.copy_(bias - weight @ (mean / scale))
+    return layer, strength
+
+
+def _chosen(features: Tensor, targets: Tensor, loss: Loss, n_outputs: int) -> float:
+    """Return the strength with the least loss on parts that were left out."""
+    fold = torch.arange(len(features)) % _FOLDS
+    total = torch.zeros(len(STRENGTHS))
+    for part in range(_FOLDS):
+        kept, left_out = fold != part, fold == part
+        if not (kept.any() and left_out.any()):
+            return STRENGTHS[0]
+        for at, (weight, bias) in enumerate(_path(features[kept], targets[kept], loss, n_outputs, STRENGTHS)):
+            total[at] += loss(features[left_out] @ weight.T + bias, targets[left_out]) * left_out.sum()
+    return STRENGTHS[int(total.argmin())]
+
+
+def _path(
+    features: Tensor, targets: Tensor, loss: Loss, n_outputs: int, strengths: Sequence[float]
+) -> list[tuple[Tensor, Tensor]]:
+    """Return the solutions for penalties from strong to weak, each begun where the last one ended."""
+    weight = torch.zeros(n_outputs, features.shape[1], requires_grad=True)
+    bias = torch.zeros(n_outputs, requires_grad=True)
+    found = []
+    for strength in strengths:
+        optimizer: Any = torch.optim.LBFGS(
+            [weight, bias], max_iter=_ITERATIONS, tolerance_grad=1e-5, line_search_fn="strong_wolfe"
+        )
+        optimizer.step(_penalised(features, targets, loss, strength, weight, bias, optimizer))
+        found.append((weight.detach().clone(), bias.detach().clone()))
+    return found
+
+
+def _penalised(
+    features: Tensor,
+    targets: Tensor,
+    loss: Loss,
+    strength: float,
+    weight: Tensor,
+    bias: Tensor,
+    optimizer: torch.optim.Optimizer,
+) -> Callable[[], float]:
+    def closure() -> float:
+        optimizer.zero_grad()
+        value = loss(features @ weight.T + bias, targets) + strength / 2 * weight.square().sum() / weight.shape[0]
+        torch.autograd.backward(value)
+        return float(value.detach())
+
+    return closure
