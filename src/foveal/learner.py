@@ -30,6 +30,7 @@ from foveal.train.checkpoint import Checkpoints
 from foveal.train.groups import Freeze, Norm, apply_freeze, parameter_groups
 from foveal.train.hooks import Hooks
 from foveal.train.optim import WEIGHT_DECAY, adamw
+from foveal.train.precision import quickest
 from foveal.train.recorder import Recorder
 from foveal.train.schedule import Rate, Schedule, constant, one_cycle, rates_of
 from foveal.train.state import EpochResult, FitState
@@ -86,6 +87,7 @@ class Learner:
         self.recorder = Recorder(lambda: [metric_name(metric) for metric in self._metrics()])
         self._freeze = Freeze()
         self._precision: runtime.PrecisionChoice = "fp32"
+        self._measured: dict[Freeze, runtime.Precision] = {}
         self._data_epoch = 0
 
     def fit(
@@ -147,7 +149,8 @@ class Learner:
     ) -> None:
         """Train the head for `freeze_epochs`, then everything for `epochs` with smaller rates towards the input.
 
-        With `probe` the head is fitted by `learn.probe()` in place of the first epochs.
+        With `probe` the head is fitted by `learn.probe()` in place of the first epochs, and batch normalisation goes
+        on with the statistics that the probe has seen.
         """
         phases = []
         if probe and resume is None:
@@ -158,7 +161,8 @@ class Learner:
             phases.append(Phase(freeze_epochs, slice(base_lr), gentle, wd, accumulate, head_only))
         base_lr /= 2
         rates = slice(base_lr / lr_mult, base_lr)
-        phases.append(Phase(epochs, rates, one_cycle(pct_start=pct_start, div=div), wd, accumulate, Freeze()))
+        everything = Freeze(keep_statistics=probe)
+        phases.append(Phase(epochs, rates, one_cycle(pct_start=pct_start, div=div), wd, accumulate, everything))
         self._run(phases, cbs, resume)
 
     def probe(self) -> None:
@@ -177,7 +181,7 @@ class Learner:
                 f"`{model.spec.head}`{' with a range' if model.spec.y_range else ''}."
             )
         began = time.perf_counter()
-        precision = runtime.resolve_precision(self._precision, self.dls.device)
+        precision: runtime.Precision = "fp32" if self._precision == "auto" else self._precision
         in_order = DataLoader(self.dls.train.feed, self.dls.bs)
         features, targets = probe.pooled_features(
             model.body, in_order.batches(epoch=0), precision=precision, device=self.dls.device
@@ -325,9 +329,7 @@ class Learner:
     ) -> FitState:
         """Return the state at the beginning of a fit, in the precision of `stored` where a run is resumed."""
         device, rates = self.dls.device, rates_of(phase.lr, len(parameter_groups(self.model)))
-        precision = runtime.resolve_precision(self._precision, device)
-        if stored is not None:
-            precision = stored.position["plan"]["precision"]
+        precision = stored.position["plan"]["precision"] if stored else self._resolved(phase.freeze)
         return FitState(
             model=self.model,
             optimizer=adamw(self.model, rates, wd=phase.wd),
@@ -345,6 +347,18 @@ class Learner:
             accumulate=phase.accumulate,
             mix=self.dls.task.mix,
         )
+
+    def _resolved(self, freeze: Freeze) -> runtime.Precision:
+        """Return the precision that was asked for, or with `auto` the one that measures quickest for what trains."""
+        if self._precision != "auto":
+            return self._precision
+        if freeze not in self._measured:
+            batch = next(iter(self.dls.train.batches(epoch=self._data_epoch)))
+            choice = quickest(self.model, freeze, batch, self._loss(), self.dls.device)
+            self._measured[freeze] = choice.precision
+            if choice.seconds:
+                self.recorder.say(str(choice))
+        return self._measured[freeze]
 
     def _plan(self) -> loop.Plan:
         return loop.Plan(
@@ -367,6 +381,7 @@ class Learner:
             "accumulate": phase.accumulate,
             "frozen groups": phase.freeze.n_frozen,
             "norm": phase.freeze.norm,
+            "keeps statistics": phase.freeze.keep_statistics,
             "precision": precision,
             "batch size": self.dls.bs,
             "seed": self.dls.train.seed,
@@ -375,7 +390,7 @@ class Learner:
         }
 
     def _evaluate(self, loader: DataLoader) -> loop.Evaluation:
-        precision = runtime.resolve_precision(self._precision, self.dls.device)
+        precision: runtime.Precision = "fp32" if self._precision == "auto" else self._precision
         return loop.evaluate(self.model, loader.batches(epoch=0), precision=precision, device=self.dls.device)
 
     def _loss(self) -> Loss:

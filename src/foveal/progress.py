@@ -23,6 +23,11 @@ def clock(seconds: float) -> str:
     return f"{minutes:02d}:{rest:02d}"
 
 
+def say(line: str) -> None:
+    """Print a line."""
+    print(line, file=sys.stdout, flush=True)
+
+
 @dataclass(slots=True)
 class Table:
     """Lines of aligned columns, printed as they come."""

@@ -20,6 +20,7 @@ from foveal.errors import InputError, UnknownNameError
 
 Precision = Literal["fp32", "bf16", "fp16"]
 PrecisionChoice = Literal["auto", "fp32", "bf16", "fp16"]
+_CPU_BF16 = ("_is_amx_tile_supported", "_is_avx512_bf16_supported")
 
 
 def default_device() -> torch.device:
@@ -47,11 +48,21 @@ def check_precision(name: str, device: torch.device) -> PrecisionChoice:
     raise UnknownNameError.of("precision", name, choices)
 
 
-def resolve_precision(choice: PrecisionChoice, device: torch.device) -> Precision:
-    """Turn `auto` into a precision: bf16 on a CUDA device that has it, fp32 elsewhere."""
-    if choice != "auto":
-        return choice
-    return "bf16" if device.type == "cuda" and torch.cuda.is_bf16_supported() else "fp32"
+def precisions(device: torch.device) -> tuple[Precision, ...]:
+    """Return the precisions worth trying on a device: bf16 only where the hardware multiplies in it."""
+    if device.type == "cuda":
+        return ("bf16", "fp32") if torch.cuda.is_bf16_supported() else ("fp32",)
+    if device.type == "cpu" and any(getattr(torch.cpu, name, lambda: False)() for name in _CPU_BF16):
+        return ("fp32", "bf16")
+    return ("fp32",)
+
+
+def wait_for(device: torch.device) -> None:
+    """Wait until a device has done what it was given, for the clock's sake."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    elif device.type == "mps":
+        torch.mps.synchronize()
 
 
 def autocast(precision: Precision, device: torch.device) -> AbstractContextManager[Any]:

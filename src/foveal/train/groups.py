@@ -11,11 +11,9 @@ from torch import nn
 from foveal.errors import InputError, UnknownNameError
 
 Norm = Literal["train", "stats", "frozen"]
+_BATCH_NORMALISATIONS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 NORMALISATIONS = (
-    nn.BatchNorm1d,
-    nn.BatchNorm2d,
-    nn.BatchNorm3d,
-    nn.SyncBatchNorm,
+    *_BATCH_NORMALISATIONS,
     nn.LayerNorm,
     nn.GroupNorm,
     nn.InstanceNorm1d,
@@ -41,10 +39,12 @@ class Freeze:
         norm: what the normalisation layers of frozen groups do: `train` (weights and statistics follow the data, the
             fast.ai book's way), `stats` (statistics follow, weights stay), `frozen` (nothing moves, and no gradient
             runs through the frozen part at all).
+        keep_statistics: batch normalisation goes on with the statistics that it has, also in groups that train.
     """
 
     n_frozen: int = 0
     norm: Norm = "frozen"
+    keep_statistics: bool = False
 
     def __post_init__(self) -> None:
         if self.norm not in get_args(Norm):
@@ -81,6 +81,10 @@ def set_training(model: nn.Module, freeze: Freeze) -> None:
     if freeze.norm == "frozen":
         for group in module_groups(model)[: freeze.n_frozen]:
             for module in group:
+                module.eval()
+    if freeze.keep_statistics:
+        for module in model.modules():
+            if isinstance(module, _BATCH_NORMALISATIONS):
                 module.eval()
 
 

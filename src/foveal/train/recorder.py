@@ -42,6 +42,11 @@ class Recorder:
             self._bar.advance()
         del state
 
+    def say(self, line: str) -> None:
+        """Print a line above the table."""
+        if not self.silent:
+            progress.say(line)
+
     def note(self, result: EpochResult) -> None:
         """Keep and print the result of something that is no fit, as a table of its own."""
         self.history.append(result)
