@@ -25,7 +25,8 @@ def clock(seconds: float) -> str:
 
 def say(line: str) -> None:
     """Print a line."""
-    print(line, file=sys.stdout, flush=True)
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
 
 
 @dataclass(slots=True)
