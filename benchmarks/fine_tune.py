@@ -17,7 +17,22 @@ import time
 from pathlib import Path
 
 MIN_POSITIVES = 10
-RECIPE = ["--size", "128", "--epochs", "3", "--freeze-epochs", "4", "--lr", "3e-3", "--batch-size", "64"]
+RECIPE = [
+    "--recipe",
+    "book",
+    "--min-scale",
+    "0.35",
+    "--size",
+    "128",
+    "--epochs",
+    "3",
+    "--freeze-epochs",
+    "4",
+    "--lr",
+    "3e-3",
+    "--batch-size",
+    "64",
+]
 
 
 def mean_ap(classes):

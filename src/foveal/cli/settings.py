@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from foveal import storage
 from foveal.errors import InputError, UnknownNameError
 
+RECIPES = ("probe", "book")
 TASKS = ("auto", "multi-label", "single-label", "points")
 
 
@@ -37,12 +38,13 @@ class RunSettings(BaseModel):
     group_column: str | None = None
     on_bad: str = "stop"
     task: str = "auto"
+    recipe: str = "auto"
     arch: str = "tf_efficientnet_lite0"
     weights: Path | None = None
     size: tuple[int, int] = (224, 224)
-    min_scale: float = Field(default=0.35, gt=0, le=1)
+    min_scale: float = Field(default=0.5, gt=0, le=1)
     epochs: int | None = Field(default=None, ge=1)
-    freeze_epochs: int = Field(default=1, ge=0)
+    freeze_epochs: int | None = Field(default=None, ge=0)
     lr: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     batch_size: int = Field(default=64, ge=1)
     seed: int = 0
@@ -66,6 +68,7 @@ class RunSettings(BaseModel):
             raise InputError("; ".join(found)) from error
         for what, given, known in (
             ("task", settings.task, TASKS),
+            ("recipe", settings.recipe, ("auto", *RECIPES)),
             ("way to treat empty cells", settings.empty, ("error", "none")),
             ("way to treat bad pictures", settings.on_bad, ("stop", "skip")),
         ):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from foveal.audit.checks import SKIPPED, Audit, audit, names_of, without_bad
 from foveal.cli.settings import RunSettings, number
 from foveal.data.block import block_for
 from foveal.data.loaders import DataLoaders
-from foveal.errors import TableError
+from foveal.errors import InputError, TableError
 from foveal.geometry.fit import RandomResizedCrop, Resize
 from foveal.geometry.moves import Flip
 from foveal.image.augment import aug_transforms
@@ -36,7 +36,22 @@ from foveal.train.checkpoint import Checkpoints
 from foveal.train.recorder import write_history
 from foveal.vision.learner import vision_learner
 
-_LABELS_RECIPE, _POINTS_RECIPE = (5, 2e-3), (20, 1e-2)
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """What `foveal train` does unless told otherwise; measured on the real sets, see benchmarks/results."""
+
+    head: str
+    probe: bool
+    epochs: int
+    lr: float
+    lr_mult: float
+    freeze_epochs: int
+
+
+PROBE = Recipe("linear", probe=True, epochs=4, lr=1e-3, lr_mult=10.0, freeze_epochs=0)
+BOOK = Recipe("pooled", probe=False, epochs=5, lr=2e-3, lr_mult=100.0, freeze_epochs=1)
+BOOK_POINTS = Recipe("pooled", probe=False, epochs=20, lr=1e-2, lr_mult=100.0, freeze_epochs=1)
 
 
 def train_run(settings: RunSettings, folder: Path, *, resume: bool = False) -> dict[str, Any]:
@@ -52,19 +67,21 @@ def train_run(settings: RunSettings, folder: Path, *, resume: bool = False) -> d
     source, found = judged(settings, read(settings))
     dls = loaders(settings, source)
     torch.manual_seed(settings.seed)
-    learn = vision_learner(dls, settings.arch, weights=settings.weights, seed=settings.seed)
+    recipe = recipe_of(settings, dls)
+    learn = vision_learner(dls, settings.arch, head=recipe.head, weights=settings.weights, seed=settings.seed)
     learn.to_precision(settings.precision)
     _introduce(console, settings, source, learn)
     folder.mkdir(parents=True, exist_ok=True)
     settings.save(folder / "run.toml")
     write_rows(folder / "split.csv", _split_rows(dls))
     storage.write_json(folder / "audit.json", {"findings": [asdict(f) for f in found.findings], **found.figures})
-    epochs, lr = _POINTS_RECIPE if dls.task.kind == Points.kind else _LABELS_RECIPE
     try:
         learn.fine_tune(
-            settings.epochs or epochs,
-            settings.lr or lr,
-            freeze_epochs=settings.freeze_epochs,
+            settings.epochs or recipe.epochs,
+            settings.lr or recipe.lr,
+            freeze_epochs=recipe.freeze_epochs if settings.freeze_epochs is None else settings.freeze_epochs,
+            lr_mult=recipe.lr_mult,
+            probe=recipe.probe,
             cbs=[Checkpoints(folder)],
             resume=folder if resume else None,
         )
@@ -78,6 +95,21 @@ def train_run(settings: RunSettings, folder: Path, *, resume: bool = False) -> d
     (folder / CHECKPOINT).unlink()
     _report(console, summary, folder)
     return summary
+
+
+def recipe_of(settings: RunSettings, dls: DataLoaders) -> Recipe:
+    """Return the recipe that was asked for, or the one that suits the task.
+
+    Raises:
+        InputError: the settings do not go together.
+    """
+    if dls.task.kind == Points.kind:
+        if settings.recipe == "probe":
+            raise InputError("The recipe `probe` is for labels. Leave --recipe out, or say book.")
+        return BOOK_POINTS
+    if settings.recipe == "probe" and settings.freeze_epochs:
+        raise InputError("--freeze-epochs belongs to --recipe book: with `probe` the head is fitted at once.")
+    return BOOK if settings.recipe == "book" or settings.freeze_epochs is not None else PROBE
 
 
 def read(settings: RunSettings) -> Source:
@@ -170,7 +202,7 @@ def _introduce(console: Console, settings: RunSettings, source: Source, learn: L
     for note in source.notes:
         console.print(f"       {note}")
     console.print(f"[bold]task [/]  {dls.task.kind}, {what}")
-    console.print(f"[bold]model[/]  {settings.arch}, weights from {learn.origin}")
+    console.print(f"[bold]model[/]  {settings.arch}, {learn.model.spec.head} head, weights from {learn.origin}")
     console.print(f"[bold]size [/]  {height} x {width} pixels, {dls.bs} a step, on {dls.device.type}")
     console.print()
 

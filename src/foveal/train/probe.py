@@ -48,7 +48,7 @@ def linear_fit(features: Tensor, targets: Tensor, loss: Loss, n_outputs: int) ->
         loss: convex in the outputs.
         n_outputs: C.
     """
-    mean, scale = features.mean(dim=0), features.std(dim=0).clamp(min=1e-6)
+    mean, scale = features.mean(dim=0), features.std(dim=0, unbiased=False).clamp(min=1e-6)
     standard = (features - mean) / scale
     strength = _chosen(standard, targets, loss, n_outputs)
     weight, bias = _path(standard, targets, loss, n_outputs, [s for s in STRENGTHS if s >= strength])[-1]
