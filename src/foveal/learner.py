@@ -5,19 +5,17 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterable, Sequence
-from contextlib import nullcontext
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from foveal import runtime, storage
+from foveal import runtime
 from foveal.bundle.predictor import Prediction, Predictor
 from foveal.data.loaders import DataLoader, DataLoaders
 from foveal.errors import InputError
-from foveal.image.decode import PictureSource, name_of
+from foveal.image.decode import PictureSource
 from foveal.listing import L
 from foveal.losses import Loss, guarded
 from foveal.metrics import Metric, metric_name
@@ -25,31 +23,15 @@ from foveal.models.vision import VisionModel
 from foveal.results import show
 from foveal.results.predictions import predict_dataset
 from foveal.tasks.multi_label import MultiLabel
-from foveal.train import checkpoint, find, loop, probe
-from foveal.train.checkpoint import Checkpoints
+from foveal.train import find, probe
 from foveal.train.groups import Freeze, Norm, apply_freeze, parameter_groups
-from foveal.train.hooks import Hooks
-from foveal.train.optim import WEIGHT_DECAY, adamw
-from foveal.train.precision import quickest
+from foveal.train.optim import WEIGHT_DECAY
+from foveal.train.phases import Phase, Place, Training
 from foveal.train.recorder import Recorder
-from foveal.train.schedule import Rate, Schedule, constant, one_cycle, rates_of
-from foveal.train.state import EpochResult, FitState
+from foveal.train.schedule import Rate, Schedule, one_cycle
+from foveal.train.state import EpochResult
 
 _MOMENTS = (0.95, 0.85, 0.95)
-_DRAWN = 64
-Place = str | os.PathLike[str]
-
-
-@dataclass(frozen=True, slots=True)
-class Phase:
-    """One fit of a run."""
-
-    n_epochs: int
-    lr: Rate
-    schedule: Schedule | None
-    wd: float
-    accumulate: int
-    freeze: Freeze
 
 
 class Learner:
@@ -85,10 +67,7 @@ class Learner:
         self.loss_func = loss_func if loss_func is not None else dls.loss_func
         self.metrics: Any = metrics if metrics is not None else list(dls.task.metrics().values())
         self.recorder = Recorder(lambda: [metric_name(metric) for metric in self._metrics()])
-        self._freeze = Freeze()
-        self._precision: runtime.PrecisionChoice = "fp32"
-        self._measured: dict[Freeze, runtime.Precision] = {}
-        self._data_epoch = 0
+        self._training = Training(model, dls, self.recorder, self._loss, self._named_metrics)
 
     def fit(
         self,
@@ -112,7 +91,7 @@ class Learner:
             cbs: hooks; `Checkpoints(folder)` among them makes the fit resumable.
             resume: the folder of a run with a checkpoint, to go on from there to the bit.
         """
-        self._run([Phase(n_epoch, lr, schedule, wd, accumulate, self._freeze)], cbs, resume)
+        self._run([Phase(n_epoch, lr, schedule, self._training.freeze, wd, accumulate)], cbs, resume)
 
     def fit_one_cycle(
         self,
@@ -130,7 +109,7 @@ class Learner:
     ) -> None:
         """Train with the one-cycle schedule up to `lr_max`; see `fit` for the rest."""
         schedule = one_cycle(pct_start=pct_start, div=div, div_final=div_final, moms=moms)
-        self._run([Phase(n_epoch, lr_max, schedule, wd, accumulate, self._freeze)], cbs, resume)
+        self._run([Phase(n_epoch, lr_max, schedule, self._training.freeze, wd, accumulate)], cbs, resume)
 
     def fine_tune(
         self,
@@ -158,11 +137,11 @@ class Learner:
         if freeze_epochs and not probe:
             head_only = Freeze(len(parameter_groups(self.model)) - 1)
             gentle = one_cycle(pct_start=0.99, div=25.0)
-            phases.append(Phase(freeze_epochs, slice(base_lr), gentle, wd, accumulate, head_only))
+            phases.append(Phase(freeze_epochs, slice(base_lr), gentle, head_only, wd, accumulate))
         base_lr /= 2
         rates = slice(base_lr / lr_mult, base_lr)
         everything = Freeze(keep_statistics=probe)
-        phases.append(Phase(epochs, rates, one_cycle(pct_start=pct_start, div=div), wd, accumulate, everything))
+        phases.append(Phase(epochs, rates, one_cycle(pct_start=pct_start, div=div), everything, wd, accumulate))
         self._run(phases, cbs, resume)
 
     def probe(self) -> None:
@@ -181,15 +160,13 @@ class Learner:
                 f"`{model.spec.head}`{' with a range' if model.spec.y_range else ''}."
             )
         began = time.perf_counter()
-        precision: runtime.Precision = "fp32" if self._precision == "auto" else self._precision
-        in_order = DataLoader(self.dls.train.feed, self.dls.bs)
-        features, targets = probe.pooled_features(
-            model.body, in_order.batches(epoch=0), precision=precision, device=self.dls.device
-        )
+        batches = DataLoader(self.dls.train.feed, self.dls.bs).batches(epoch=0)
+        precision = self._training.plain_precision
+        features, targets = probe.pooled_features(model.body, batches, precision=precision, device=self.dls.device)
         layer, _ = probe.linear_fit(features, targets, self.dls.task.loss, self.dls.task.n_outputs)
         model.linear.load_state_dict(layer.state_dict())
         train_loss = float(self._loss()(layer(features).detach(), targets))
-        found = self._evaluate(self.dls.valid)
+        found = self._training.evaluate(self.dls.valid)
         valid_loss = float(self._loss()(found.outputs, found.targets))
         metrics = found.metrics(self._named_metrics())
         self.recorder.note(EpochResult(0, train_loss, valid_loss, metrics, time.perf_counter() - began))
@@ -208,12 +185,12 @@ class Learner:
 
         Weights, optimizer and random state are afterwards as they were; no file is written.
         """
-        phase = Phase(1, 1.0, find.growing(start_lr, end_lr), WEIGHT_DECAY, 1, self._freeze)
-        state = self._state(phase, 0, history=[], steps=num_it)
+        phase = Phase(1, 1.0, find.growing(start_lr, end_lr), self._training.freeze)
+        state = self._training.state(phase, 0, history=[], steps=num_it)
         weights = {name: tensor.clone() for name, tensor in self.model.state_dict().items()}
         try:
             with torch.random.fork_rng(), runtime.keeping_memory():
-                curve = find.run(state, self._plan(), stop_div=stop_div)
+                curve = find.run(state, self._training.plan(), stop_div=stop_div)
         finally:
             self.model.load_state_dict(weights)
             self.model.zero_grad()
@@ -233,12 +210,12 @@ class Learner:
     def freeze_to(self, n: int, *, norm: Norm = "frozen") -> None:
         """Freeze the first `n` groups; a negative `n` counts from the last."""
         n_groups = len(parameter_groups(self.model))
-        self._freeze = Freeze(n + n_groups if n < 0 else n, norm)
-        apply_freeze(self.model, self._freeze)
+        self._training.freeze = Freeze(n + n_groups if n < 0 else n, norm)
+        apply_freeze(self.model, self._training.freeze)
 
     def to_precision(self, name: str) -> Learner:
         """Train in `fp32`, `bf16`, `fp16` (on a GPU), or what `auto` finds best."""
-        self._precision = runtime.check_precision(name, self.dls.device)
+        self._training.precision = runtime.check_precision(name, self.dls.device)
         return self
 
     def to_fp32(self) -> Learner:
@@ -255,13 +232,13 @@ class Learner:
 
     def validate(self, ds_idx: int = 1) -> L[float]:
         """Return the loss and the metrics on one side of the split."""
-        found = self._evaluate(self.dls[ds_idx])
+        found = self._training.evaluate(self.dls[ds_idx])
         loss = float(self._loss()(found.outputs, found.targets))
         return L([loss, *found.metrics(self._named_metrics()).values()])
 
     def get_preds(self, ds_idx: int = 1, *, dl: DataLoader | None = None) -> tuple[Tensor, Tensor]:
         """Return activated predictions [n, ...] and targets of one side of the split, or of a loader, on the CPU."""
-        found = self._evaluate(dl or self.dls[ds_idx])
+        found = self._training.evaluate(dl or self.dls[ds_idx])
         return self.dls.task.activate(found.outputs), found.targets
 
     def predict(self, picture: PictureSource) -> Prediction:
@@ -285,113 +262,8 @@ class Learner:
         show.results_sheet(predictions, max_n=max_n, figure=plt.figure())
 
     def _run(self, phases: Sequence[Phase], cbs: Iterable[object], resume: Place | None) -> None:
-        """Fit one phase after the other; with `resume`, from where the checkpoint of a run stands."""
-        stored = checkpoint.read(resume) if resume is not None else None
-        hooks = list(cbs)
-        if stored is not None and not any(isinstance(hook, Checkpoints) for hook in hooks):
-            hooks.append(Checkpoints(stored.path.parent))
-        for number, phase in enumerate(phases):
-            if stored is None or number >= stored.phase:
-                at_work = stored if stored is not None and number == stored.phase else None
-                if not self._fit(phase, number, hooks, at_work):
-                    return
-
-    def _fit(self, phase: Phase, number: int, cbs: Sequence[object], stored: checkpoint.Stored | None) -> bool:
-        """Fit one phase; return whether it was gone through."""
-        if phase.n_epochs < 1:
-            raise InputError(f"At least one epoch is trained; got {phase.n_epochs}.")
         self._try_metrics()
-        self._freeze = phase.freeze
-        apply_freeze(self.model, self._freeze)
-        state = self._state(phase, number, history=self.recorder.history, stored=stored)
-        saving = [hook for hook in cbs if isinstance(hook, Checkpoints)]
-        others = [self.recorder, *(hook for hook in cbs if hook not in saving)]
-        for hook in saving:
-            hook.others = others
-        if stored is not None:
-            checkpoint.restore(stored, state, others)
-        try:
-            with runtime.signals_noted(state) if saving else nullcontext():
-                loop.fit(state, self._plan(), Hooks([*others, *saving]))
-        finally:
-            self.recorder.close()
-            self._data_epoch = state.data_epoch
-        return state.stop is None
-
-    def _state(
-        self,
-        phase: Phase,
-        number: int,
-        *,
-        history: list[EpochResult],
-        steps: int | None = None,
-        stored: checkpoint.Stored | None = None,
-    ) -> FitState:
-        """Return the state at the beginning of a fit, in the precision of `stored` where a run is resumed."""
-        device, rates = self.dls.device, rates_of(phase.lr, len(parameter_groups(self.model)))
-        precision = stored.position["plan"]["precision"] if stored else self._resolved(phase.freeze)
-        return FitState(
-            model=self.model,
-            optimizer=adamw(self.model, rates, wd=phase.wd),
-            schedule=phase.schedule or constant(),
-            freeze=phase.freeze,
-            device=device,
-            precision=precision,
-            scaler=runtime.gradient_scaler(precision, device),
-            n_epochs=phase.n_epochs,
-            steps_per_epoch=steps or len(self.dls.train),
-            data_epoch=self._data_epoch,
-            history=history,
-            phase=number,
-            plan=self._plan_of(phase, rates, precision),
-            accumulate=phase.accumulate,
-            mix=self.dls.task.mix,
-        )
-
-    def _resolved(self, freeze: Freeze) -> runtime.Precision:
-        """Return the precision that was asked for, or with `auto` the one that measures quickest for what trains."""
-        if self._precision != "auto":
-            return self._precision
-        if freeze not in self._measured:
-            batch = next(iter(self.dls.train.batches(epoch=self._data_epoch)))
-            choice = quickest(self.model, freeze, batch, self._loss(), self.dls.device)
-            self._measured[freeze] = choice.precision
-            if choice.seconds:
-                self.recorder.say(str(choice))
-        return self._measured[freeze]
-
-    def _plan(self) -> loop.Plan:
-        return loop.Plan(
-            train=lambda epoch, first: self.dls.train.batches(epoch=epoch, first=first),
-            valid=lambda: self.dls.valid.batches(epoch=0),
-            loss=self._loss(),
-            metrics=self._named_metrics,
-            name=lambda index: name_of(self.dls.train.dataset.pictures[index]),
-        )
-
-    def _plan_of(self, phase: Phase, rates: Sequence[float], precision: str) -> dict[str, Any]:
-        """Return what decides a fit, by name."""
-        schedule = phase.schedule or constant()
-        shape = [schedule(step / _DRAWN) for step in range(_DRAWN)]
-        return {
-            "epochs": phase.n_epochs,
-            "rates": [round(rate, 12) for rate in rates],
-            "schedule": storage.text_hash(repr(shape)),
-            "weight decay": phase.wd,
-            "accumulate": phase.accumulate,
-            "frozen groups": phase.freeze.n_frozen,
-            "norm": phase.freeze.norm,
-            "keeps statistics": phase.freeze.keep_statistics,
-            "precision": precision,
-            "batch size": self.dls.bs,
-            "seed": self.dls.train.seed,
-            "model": storage.text_hash(repr([(n, tuple(p.shape)) for n, p in self.model.named_parameters()])),
-            "data": self.dls.train.dataset.fingerprint,
-        }
-
-    def _evaluate(self, loader: DataLoader) -> loop.Evaluation:
-        precision: runtime.Precision = "fp32" if self._precision == "auto" else self._precision
-        return loop.evaluate(self.model, loader.batches(epoch=0), precision=precision, device=self.dls.device)
+        self._training.run(phases, cbs, resume)
 
     def _loss(self) -> Loss:
         return guarded(self.loss_func, several_labels=self.dls.task.kind == MultiLabel.kind)
