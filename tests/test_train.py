@@ -25,7 +25,7 @@ from foveal.train.groups import Freeze
 from foveal.train.hooks import EVENTS, Hooks
 from foveal.train.optim import adamw, follow
 from foveal.train.schedule import constant, flat_cosine, one_cycle, rates_of
-from foveal.train.state import FitState, SmoothLoss
+from foveal.train.state import EpochResult, FitState, SmoothLoss
 from foveal.vision.learner import vision_learner
 
 
@@ -269,6 +269,14 @@ def test_early_stopping_and_the_best_weights():
     assert torch.equal(state.model[0].weight, say.weight)
     with pytest.raises(UnknownNameError, match="Did you mean `valid_loss`"):
         loop.fit(tiny()[0], plan, Hooks([EarlyStopping("vald_loss")]))
+
+
+def test_the_weights_of_the_start_may_be_the_best():
+    state, plan = tiny(n_epochs=2)
+    state.history.append(EpochResult(0, 0.0, 1e-9, {}, 0.0))
+    before = state.model[0].weight.detach().clone()
+    loop.fit(state, plan, Hooks([KeepBest(from_start=True)]))
+    assert torch.equal(state.model[0].weight, before)
 
 
 def test_gradients_are_clipped_once_a_step_of_the_optimizer():

@@ -33,6 +33,7 @@ from foveal.splits.stratify import StratifiedSplitter
 from foveal.tasks.points import Points
 from foveal.train.checkpoint import FILE as CHECKPOINT
 from foveal.train.checkpoint import Checkpoints
+from foveal.train.extras import KeepBest
 from foveal.train.recorder import write_history
 from foveal.vision.learner import vision_learner
 
@@ -75,6 +76,7 @@ def train_run(settings: RunSettings, folder: Path, *, resume: bool = False) -> d
     settings.save(folder / "run.toml")
     write_rows(folder / "split.csv", _split_rows(dls))
     storage.write_json(folder / "audit.json", {"findings": [asdict(f) for f in found.findings], **found.figures})
+    kept = KeepBest(from_start=True)
     try:
         learn.fine_tune(
             settings.epochs or recipe.epochs,
@@ -82,14 +84,19 @@ def train_run(settings: RunSettings, folder: Path, *, resume: bool = False) -> d
             freeze_epochs=recipe.freeze_epochs if settings.freeze_epochs is None else settings.freeze_epochs,
             lr_mult=recipe.lr_mult,
             probe=recipe.probe,
-            cbs=[Checkpoints(folder)],
+            cbs=[kept, Checkpoints(folder)] if recipe.probe else [Checkpoints(folder)],
             resume=folder if resume else None,
         )
     except (KeyboardInterrupt, SystemExit):
         console.print(f"\nStopped; all that was done is kept. Go on with: foveal train --resume {folder}")
         raise
     write_history(folder / "history.jsonl", learn.recorder.history)
+    if kept.best is not None:
+        which = "of the probe" if kept.epoch is None else f"after epoch {kept.epoch}"
+        console.print(f"Kept the weights {which}, whose valid_loss is the lowest.")
     summary = _finish(learn, source, folder)
+    if kept.best is not None:
+        summary["valid_loss"] = kept.best
     summary["seconds"] = round(time.perf_counter() - began, 2)
     storage.write_json(folder / "summary.json", summary)
     (folder / CHECKPOINT).unlink()

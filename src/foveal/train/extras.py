@@ -179,24 +179,31 @@ class EarlyStopping:
 
 @dataclass(slots=True)
 class KeepBest:
-    """End with the weights of the epoch that was best by `monitor`; see `EarlyStopping` for the arguments."""
+    """End with the weights of the epoch that was best by `monitor`; see `EarlyStopping` for the arguments.
+
+    `epoch` is the one that was best, None for the start; `best` its value. With `from_start` the weights that the fit
+    begins with count too, by the last result before it: a probe's.
+    """
 
     monitor: str = "valid_loss"
     mode: Mode | None = None
+    from_start: bool = False
     epoch: int | None = None
-    _best: float | None = None
+    best: float | None = None
     _weights: Weights = field(default_factory=dict)
 
     def before_fit(self, state: FitState) -> None:
         """Forget an earlier fit."""
         if state.step == 0:
-            self._best, self._weights = None, {}
+            self.best, self._weights, self.epoch = None, {}, None
+            if self.from_start and state.history:
+                self.best, self._weights = _monitored(state.history[-1], self.monitor), _copy(state)
 
     def after_epoch(self, state: FitState) -> None:
         """Keep the weights if they are the best so far."""
         value = _monitored(state.results[-1], self.monitor)
-        if _improves(value, self._best, self.monitor, self.mode, 0.0):
-            self._best, self._weights, self.epoch = value, _copy(state), state.results[-1].epoch
+        if _improves(value, self.best, self.monitor, self.mode, 0.0):
+            self.best, self._weights, self.epoch = value, _copy(state), state.results[-1].epoch
 
     def after_fit(self, state: FitState) -> None:
         """Bring the best weights back."""
@@ -209,11 +216,11 @@ class KeepBest:
 
     def values(self) -> Mapping[str, Any]:
         """Return the best value and its epoch."""
-        return {"best": self._best, "epoch": self.epoch}
+        return {"best": self.best, "epoch": self.epoch}
 
     def restore(self, tensors: Mapping[str, Tensor], values: Mapping[str, Any]) -> None:
         """Take them back."""
-        self._weights, self._best, self.epoch = dict(tensors), values["best"], values["epoch"]
+        self._weights, self.best, self.epoch = dict(tensors), values["best"], values["epoch"]
 
 
 def _mixed(state: FitState, other: Tensor, weight: Tensor) -> Tensor:
