@@ -7,6 +7,7 @@ import shutil
 import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 
 from foveal.audit.checks import audit
 from foveal.errors import TableError
@@ -210,7 +211,7 @@ def test_a_byte_that_changed_since_the_first_check_is_noticed(place):
 
 def test_a_second_audit_decodes_nothing(place, monkeypatch):
     _, first = found_in(place, rows())
-    monkeypatch.setattr("foveal.audit.inspection.decode", lambda _: pytest.fail("a picture was decoded again"))
+    monkeypatch.setattr("foveal.audit.inspection.open_picture", lambda _: pytest.fail("a picture was opened again"))
     _, second = found_in(place, rows())
     assert first == second
 
@@ -227,3 +228,12 @@ def test_points_outside_are_found_in_a_table_of_several(place):
         1,
         2,
     )
+
+
+@pytest.mark.parametrize("kind", ["GIF", "WEBP"])
+def test_an_animation_is_noted(kind, place):
+    frames = [Image.new("RGB", (60, 50), (40 * i, 90, 120)) for i in range(3)]
+    frames[0].save(place / "moving", kind, save_all=True, append_images=frames[1:])
+    rules, _ = found_in(place, rows(fname=[(1, "moving")]))
+    finding = rules["several frames, of which the first is used"]
+    assert (finding.level, finding.where) == ("note", "t.csv, row 3")

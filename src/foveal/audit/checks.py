@@ -176,6 +176,7 @@ def _audit_pictures(items: Sequence[Item], inspected: Mapping[Path, Inspection])
             "very dark picture": (seen.brightness < _DARK, f"mean {seen.brightness:.0f} of 255"),
             "very blurred picture": (seen.sharpness < _BLURRED, f"sharpness {seen.sharpness:.0f}"),
             "tiny picture": (min(seen.size_hw) < _TINY, size),
+            "several frames, of which the first is used": (seen.has_more_frames, size),
             "odd aspect": (max(seen.size_hw) > _ODD_ASPECT * min(seen.size_hw), size),
         }
         for rule, (found, value) in looks.items():

@@ -14,7 +14,7 @@ import numpy as np
 
 from foveal import fetch, storage
 from foveal.errors import PictureError
-from foveal.image.decode import Pixels, decode
+from foveal.image.decode import Pixels, open_picture
 
 _MAX_DISTANCE, _MAX_DIFFERENCE = 7, 6.0
 _THUMB = 12
@@ -34,6 +34,7 @@ class Inspection:
         thumb: a grey 12 x 12 miniature.
         brightness: mean grey, 0 to 255.
         sharpness: variance of the Laplacian at 256 px.
+        has_more_frames: whether it is an animation, of which the first frame is used.
     """
 
     sha256: str
@@ -43,6 +44,7 @@ class Inspection:
     thumb: bytes = b""
     brightness: float = 0.0
     sharpness: float = 0.0
+    has_more_frames: bool = False
 
 
 Change = Literal["openly", "silently"]
@@ -117,7 +119,8 @@ def inspect(file: Path, data: bytes) -> Inspection:
     """Decode and measure one picture file whose bytes were read (none if they could not be)."""
     sha256 = hashlib.sha256(data).hexdigest()
     try:
-        pixels = decode(data or file)
+        opened = open_picture(data or file)
+        pixels = opened.decode().pixels
     except PictureError as error:
         return Inspection(sha256, fault=error.reason)
     grey = np.asarray(cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY), dtype=np.uint8)
@@ -131,6 +134,7 @@ def inspect(file: Path, data: bytes) -> Inspection:
         thumb=thumb.tobytes(),
         brightness=round(float(grey.mean()), 2),
         sharpness=round(_sharpness(grey), 2),
+        has_more_frames=opened.has_more_frames,
     )
 
 

@@ -41,6 +41,7 @@ _RARE = (".bmp", ".dib", ".ppm", ".pgm", ".avif", ".avifs", ".heic", ".heif", ".
 EXTENSIONS = frozenset({*_COMMON, *_RARE})
 _FORMATS = ("PNG", "WEBP", "BMP", "DIB", "GIF", "TIFF", "AVIF", "PPM")
 _HEIC = frozenset({b"ftypheic", b"ftypheix", b"ftypheim", b"ftyphevc", b"ftypmif1"})
+_ANIMATED = frozenset({"GIF", "WEBP", "AVIF"})
 _ORIENTATION = 0x0112
 # What the decoders raise on damaged files.
 _LOOKUP = (ValueError, TypeError, IndexError, KeyError, OverflowError)
@@ -62,12 +63,14 @@ class OpenedPicture:
     Attributes:
         size_hw: height and width, upright, in source pixels.
         name: where it lies, for messages.
+        has_more_frames: whether it is an animation, of which the first frame is used.
     """
 
     size_hw: tuple[int, int]
     name: str
     format: str
     _decode: Callable[[float], Decoded]
+    has_more_frames: bool = False
 
     def decode(self, scale: float = 1.0) -> Decoded:
         """Return the pixels, at least at `scale` of their size (a JPEG may be decoded at 1/2, 1/4 or 1/8).
@@ -137,11 +140,12 @@ def _open_bytes(data: bytes, name: str) -> OpenedPicture:
     _judge_size((image.height, image.width), name)
     try:
         orientation = image.getexif().get(_ORIENTATION, 1)
+        animated = image.format in _ANIMATED and bool(getattr(image, "is_animated", False))
     except _DAMAGE:
-        orientation = 1
+        orientation, animated = 1, False
     pixels = partial(_decode_pillow, data, orientation)
     size_hw = _upright_size((image.height, image.width), orientation)
-    return OpenedPicture(size_hw, name, str(image.format), _naming(name, str(image.format), pixels))
+    return OpenedPicture(size_hw, name, str(image.format), _naming(name, str(image.format), pixels), animated)
 
 
 def _open_jpeg(data: bytes, name: str) -> OpenedPicture:
