@@ -160,15 +160,13 @@ class Learner:
                 f"`{model.spec.head}`{' with a range' if model.spec.y_range else ''}."
             )
         began = time.perf_counter()
-        batches = DataLoader(self.dls.train.feed, self.dls.bs).batches(epoch=0)
-        precision = self._training.plain_precision
-        features, targets = probe.pooled_features(model.body, batches, precision=precision, device=self.dls.device)
+        in_order = DataLoader(self.dls.train.feed, self.dls.bs)
+        found = self._training.evaluate(in_order, probe.PooledFeatures(model.body))
+        features, targets = found.outputs, found.targets
         layer, _ = probe.linear_fit(features, targets, self.dls.task.loss, self.dls.task.n_outputs)
         model.linear.load_state_dict(layer.state_dict())
         train_loss = float(self._loss()(layer(features).detach(), targets))
-        found = self._training.evaluate(self.dls.valid)
-        valid_loss = float(self._loss()(found.outputs, found.targets))
-        metrics = found.metrics(self._named_metrics())
+        valid_loss, metrics = self._scores(self.dls.valid)
         self.recorder.note(EpochResult(0, train_loss, valid_loss, metrics, time.perf_counter() - began))
 
     def lr_find(
@@ -232,9 +230,8 @@ class Learner:
 
     def validate(self, ds_idx: int = 1) -> L[float]:
         """Return the loss and the metrics on one side of the split."""
-        found = self._training.evaluate(self.dls[ds_idx])
-        loss = float(self._loss()(found.outputs, found.targets))
-        return L([loss, *found.metrics(self._named_metrics()).values()])
+        loss, metrics = self._scores(self.dls[ds_idx])
+        return L([loss, *metrics.values()])
 
     def get_preds(self, ds_idx: int = 1, *, dl: DataLoader | None = None) -> tuple[Tensor, Tensor]:
         """Return activated predictions [n, ...] and targets of one side of the split, or of a loader, on the CPU."""
@@ -264,6 +261,10 @@ class Learner:
     def _run(self, phases: Sequence[Phase], cbs: Iterable[object], resume: Place | None) -> None:
         self._try_metrics()
         self._training.run(phases, cbs, resume)
+
+    def _scores(self, loader: DataLoader) -> tuple[float, dict[str, float]]:
+        found = self._training.evaluate(loader)
+        return float(self._loss()(found.outputs, found.targets)), found.metrics(self._named_metrics())
 
     def _loss(self) -> Loss:
         return guarded(self.loss_func, several_labels=self.dls.task.kind == MultiLabel.kind)

@@ -17,8 +17,7 @@ import numpy as np
 
 from foveal import threads
 from foveal.audit.inspection import Change, Inspection, Ledger, copies_among
-from foveal.errors import TableError
-from foveal.sources.items import LEVELS, NO_PICTURE, Finding, Item, Level, Source, listed
+from foveal.sources.items import LEVELS, NO_PICTURE, Finding, Item, Level, Source, listed, refuse_errors
 from foveal.tasks.multi_label import MultiLabel, PartialLabels
 from foveal.tasks.points import Points
 
@@ -45,6 +44,16 @@ class Audit:
         return [finding for finding in self.findings if finding.level == "error"]
 
     @property
+    def unusable(self) -> list[Finding]:
+        """The errors of pictures that cannot be used."""
+        return [finding for finding in self.errors if finding.rule in SKIPPED]
+
+    @property
+    def bad_pictures(self) -> set[Path]:
+        """The files of `unusable`."""
+        return {file for finding in self.unusable for file in finding.pictures}
+
+    @property
     def summary(self) -> str:
         """The whole in one line."""
         counts = {level: sum(f.level == level for f in self.findings) for level in LEVELS}
@@ -57,8 +66,7 @@ class Audit:
         Raises:
             TableError: the message lists the errors.
         """
-        if errors := [finding for finding in self.errors if finding.rule not in skipping]:
-            raise TableError("\n".join((f"{name} cannot be used as it is:", *listed(errors))))
+        refuse_errors(name, [finding for finding in self.errors if finding.rule not in skipping])
 
     def __repr__(self) -> str:
         return "\n".join((*listed(self.findings), self.summary))
@@ -93,7 +101,7 @@ def audit(source: Source, *, workers: int | None = None, advance: Callable[[], N
 
 def without_bad(source: Source, found: Audit) -> Source:
     """Return a source without the pictures that cannot be used, and without the findings of those."""
-    bad = {file for finding in found.errors if finding.rule in SKIPPED for file in finding.pictures}
+    bad = found.bad_pictures
     findings = tuple(finding for finding in source.findings if finding.rule not in SKIPPED)
     return replace(source, items=[item for item in source.items if item.picture not in bad], findings=findings)
 

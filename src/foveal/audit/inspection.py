@@ -88,9 +88,9 @@ class Ledger:
         try:
             data, changed_at = file.read_bytes(), file.stat().st_mtime_ns
         except OSError:
-            return inspect(file, b"")
+            return inspect(file, b"", "")
         sha256 = hashlib.sha256(data).hexdigest()
-        found = self.known.get(sha256) or inspect(file, data)
+        found = self.known.get(sha256) or inspect(file, data, sha256)
         where = str(file.absolute())
         before = self.accepted.get(where, ("", 0))
         if before[0] not in {"", sha256}:
@@ -115,9 +115,8 @@ class Ledger:
         self.is_new = False
 
 
-def inspect(file: Path, data: bytes) -> Inspection:
-    """Decode and measure one picture file whose bytes were read (none if they could not be)."""
-    sha256 = hashlib.sha256(data).hexdigest()
+def inspect(file: Path, data: bytes, sha256: str) -> Inspection:
+    """Decode and measure one picture file whose bytes were read and hashed (none if they could not be)."""
     try:
         opened = open_picture(data or file)
         pixels = opened.decode().pixels

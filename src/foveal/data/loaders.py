@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from foveal import runtime, threads
-from foveal.audit.checks import SKIPPED, Audit, audit
+from foveal.audit.checks import Audit, audit
 from foveal.data.batches import Batch
 from foveal.data.datasets import Dataset, Datasets
 from foveal.data.feeds import Feed, PictureFeed, TupleFeed
@@ -289,12 +289,12 @@ def without_bad_pictures(datasets: Datasets) -> Datasets:
     Raises:
         InputError: nothing is left of a side.
     """
-    bad = [finding for finding in audit_datasets(datasets).errors if finding.rule in SKIPPED]
+    found = audit_datasets(datasets)
+    bad, names = found.unusable, found.bad_pictures
     if not bad:
         return datasets
     lines = "\n".join(f"  {finding.value}" for finding in bad[:_LISTED]) + ("\n  …" if len(bad) > _LISTED else "")
     warnings.warn(f"{len(bad)} pictures cannot be used and are left out:\n{lines}", stacklevel=3)
-    names = {file for finding in bad for file in finding.pictures}
     sides = []
     for side in (datasets.train, datasets.valid):
         kept = [at for at, picture in enumerate(side.pictures) if Path(picture) not in names]

@@ -20,7 +20,7 @@ from torch import Tensor
 from foveal.errors import InputError
 from foveal.geometry.fit import Fit, RandomResizedCrop, Resize
 from foveal.geometry.homography import IDENTITY, Homography
-from foveal.geometry.moves import MOVES, Move
+from foveal.geometry.moves import Move
 from foveal.geometry.warp import stack_windows, warp_batch
 from foveal.image.augment import Normalize
 from foveal.image.decode import OpenedPicture, PictureSource, Pixels, open_picture
@@ -76,7 +76,7 @@ class Pipeline:
         given = [step.statistics for step in steps if isinstance(step, Normalize)]
         known = (Resize, RandomResizedCrop, Tone, Normalize)
         others = [_function(step) for step in steps if not isinstance(step, known)]
-        moves = [step for step in others if isinstance(step, MOVES) or _n_arguments(step) == 2]
+        moves = [step for step in others if _n_arguments(step) == 2]
         operations = [step for step in others if step not in moves]
         for step in _flat(item_tfms):
             if step in operations:

@@ -145,6 +145,3 @@ class Warp:
         tilted = unit + np.array([[tilt_x, tilt_y], [-tilt_x, -tilt_y]] * 2)
         height, width = size_hw
         return Homography.quadrilateral(unit * (width, height), tilted * (width, height))
-
-
-MOVES = (Flip, Dihedral, Rotate, Zoom, Shift, Warp)

@@ -89,8 +89,7 @@ class Source:
         Raises:
             TableError: the message lists them.
         """
-        if errors := [finding for finding in self.findings if finding.level == "error"]:
-            raise TableError(f"The {self.kind} cannot be used as it is:\n" + "\n".join(listed(errors)))
+        refuse_errors(f"The {self.kind}", self.findings)
 
 
 def missing_picture(where: str, file: object, hint: str = "") -> Finding:
@@ -104,6 +103,16 @@ def by_rule(findings: Sequence[Finding]) -> dict[tuple[Level, str], list[Finding
     for finding in sorted(findings, key=lambda finding: LEVELS.index(finding.level)):
         grouped.setdefault((finding.level, finding.rule), []).append(finding)
     return grouped
+
+
+def refuse_errors(name: str, findings: Sequence[Finding]) -> None:
+    """Refuse what has findings that are errors.
+
+    Raises:
+        TableError: the message lists them.
+    """
+    if errors := [finding for finding in findings if finding.level == "error"]:
+        raise TableError("\n".join((f"{name} cannot be used as it is:", *listed(errors))))
 
 
 def listed(findings: Sequence[Finding], *, most: int = _LISTED) -> Iterator[str]:

@@ -56,7 +56,12 @@ class Stored:
 
     def part(self, name: str) -> dict[str, Tensor]:
         """Return the tensors whose names begin with `name/`, without it."""
-        return {key.removeprefix(f"{name}/"): t for key, t in self.tensors.items() if key.startswith(f"{name}/")}
+        return below(self.tensors, name)
+
+
+def below(tensors: Mapping[str, Tensor], name: str) -> dict[str, Tensor]:
+    """Return the tensors whose names begin with `name/`, without it."""
+    return {key.removeprefix(f"{name}/"): t for key, t in tensors.items() if key.startswith(f"{name}/")}
 
 
 def write(path: str | os.PathLike[str], state: FitState, hooks: Iterable[object] = ()) -> None:

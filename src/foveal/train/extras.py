@@ -15,6 +15,7 @@ from torch import Tensor
 
 from foveal.errors import InputError, UnknownNameError
 from foveal.rng import generator_for
+from foveal.train.checkpoint import below
 from foveal.train.state import EpochResult, FitState
 
 Weights = dict[str, Tensor]
@@ -28,8 +29,7 @@ class GradientClip:
 
     def after_backward(self, state: FitState) -> None:
         """Clip before the optimizer steps."""
-        done = state.step_in_epoch + 1
-        if done % state.accumulate == 0 or done == state.steps_per_epoch:
+        if state.completes_step:
             state.scaler.unscale_(state.optimizer)
             torch.nn.utils.clip_grad_norm_(state.model.parameters(), self.max_norm)
 
@@ -85,7 +85,7 @@ class EMA:
 
     def restore(self, tensors: Mapping[str, Tensor], values: Mapping[str, Any]) -> None:
         """Take both back."""
-        self._average, self._own = _part(tensors, "average"), _part(tensors, "own")
+        self._average, self._own = _clone(below(tensors, "average")), _clone(below(tensors, "own"))
 
 
 @dataclass(slots=True)
@@ -231,11 +231,11 @@ def _mixed(state: FitState, other: Tensor, weight: Tensor) -> Tensor:
 
 
 def _copy(state: FitState) -> Weights:
-    return {name: tensor.detach().clone() for name, tensor in state.model.state_dict().items()}
+    return _clone(state.model.state_dict())
 
 
-def _part(tensors: Mapping[str, Tensor], name: str) -> Weights:
-    return {key.removeprefix(f"{name}/"): t.clone() for key, t in tensors.items() if key.startswith(f"{name}/")}
+def _clone(tensors: Mapping[str, Tensor]) -> Weights:
+    return {name: tensor.detach().clone() for name, tensor in tensors.items()}
 
 
 def _monitored(result: EpochResult, name: str) -> float:

@@ -116,12 +116,12 @@ def step(state: FitState, batch: Batched, plan: Plan, hooks: Hooks) -> None:
         raise TrainingError(_not_finite(state, plan))
     torch.autograd.backward(state.scaler.scale(state.loss / state.accumulate))
     hooks("after_backward", state)
-    state.step += 1
-    state.smooth.add(state.loss.detach())
-    if state.waiting == 0:
+    if state.completes_step:
         state.scaler.step(state.optimizer)
         state.scaler.update()
         state.optimizer.zero_grad()
+    state.step += 1
+    state.smooth.add(state.loss.detach())
     hooks("after_step", state)
 
 

@@ -75,10 +75,10 @@ class Training:
                 if not self._fit(phase, number, hooks, at_work):
                     return
 
-    def evaluate(self, loader: DataLoader) -> loop.Evaluation:
-        """Return the raw outputs for all items of a loader."""
+    def evaluate(self, loader: DataLoader, model: nn.Module | None = None) -> loop.Evaluation:
+        """Return the raw outputs for all items of a loader, by default of the model that trains."""
         batches = loader.batches(epoch=0)
-        return loop.evaluate(self.model, batches, precision=self.plain_precision, device=self.dls.device)
+        return loop.evaluate(model or self.model, batches, precision=self.plain_precision, device=self.dls.device)
 
     @property
     def plain_precision(self) -> runtime.Precision:
@@ -96,6 +96,8 @@ class Training:
         others = [self.recorder, *(hook for hook in cbs if hook not in saving)]
         for hook in saving:
             hook.others = others
+        if saving:
+            state.plan = self._description(phase, state.precision)
         if stored is not None:
             checkpoint.restore(stored, state, others)
         try:
@@ -131,7 +133,6 @@ class Training:
             data_epoch=self.data_epoch,
             history=history,
             phase=number,
-            plan=self._description(phase, rates, precision),
             accumulate=phase.accumulate,
             mix=self.dls.task.mix,
         )
@@ -159,8 +160,9 @@ class Training:
                 self.recorder.say(str(choice))
         return self._measured[freeze]
 
-    def _description(self, phase: Phase, rates: Sequence[float], precision: str) -> dict[str, Any]:
-        """Return what decides a fit, by name."""
+    def _description(self, phase: Phase, precision: str) -> dict[str, Any]:
+        """Return what decides a fit, by name; it goes through the names of all pictures."""
+        rates = rates_of(phase.lr, len(parameter_groups(self.model)))
         schedule = phase.schedule or constant()
         shape = [schedule(step / _DRAWN) for step in range(_DRAWN)]
         return {

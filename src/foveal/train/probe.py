@@ -9,34 +9,30 @@ Shapes: n pictures, F features, C outputs.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from foveal import runtime
-from foveal.train.loop import Batched, Loss
+from foveal.train.loop import Loss
 
 STRENGTHS = (3.0, 1.0, 0.3, 0.1, 0.03, 0.01, 0.003)
 _FOLDS = 3
 _ITERATIONS = 60
 
 
-@torch.no_grad()
-def pooled_features(
-    body: nn.Module, batches: Iterable[Batched], *, precision: runtime.Precision, device: torch.device
-) -> tuple[Tensor, Tensor]:
-    """Return the mean over the feature map of every picture, [n, F], and the targets, both on the CPU."""
-    body.eval()
-    features, targets = [], []
-    with runtime.keeping_memory():
-        for batch in batches:
-            with runtime.autocast(precision, device):
-                maps = body(batch.inputs)
-            features.append(maps.float().mean(dim=(2, 3)).cpu())
-            targets.append(batch.targets.cpu())
-    return torch.cat(features), torch.cat(targets)
+class PooledFeatures(nn.Module):
+    """A body, then the mean over its map in single precision: [n, F]."""
+
+    def __init__(self, body: nn.Module) -> None:
+        super().__init__()
+        self.body = body
+
+    def forward(self, image_B3HW: Tensor) -> Tensor:
+        """Return the features of pictures."""
+        maps: Tensor = self.body(image_B3HW)
+        return maps.float().mean(dim=(2, 3))
 
 
 def linear_fit(features: Tensor, targets: Tensor, loss: Loss, n_outputs: int) -> tuple[nn.Linear, float]:

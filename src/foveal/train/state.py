@@ -107,6 +107,12 @@ class FitState:
         return self.step - self.epoch * self.steps_per_epoch
 
     @property
+    def completes_step(self) -> bool:
+        """Whether the batch at work is the last of those that make one step of the optimizer."""
+        done = self.step_in_epoch + 1
+        return done % self.accumulate == 0 or done == self.steps_per_epoch
+
+    @property
     def waiting(self) -> int:
         """How many batches' gradients wait for the optimizer's step."""
         return self.step_in_epoch % self.accumulate if self.step_in_epoch < self.steps_per_epoch else 0
