@@ -28,6 +28,7 @@ _HOME = {
     "Predictor": "foveal.bundle.predictor",
     "RandomResizedCrop": "foveal.geometry.fit",
     "Refused": "foveal.bundle.predictor",
+    "RegressionBlock": "foveal.data.block",
     "Resize": "foveal.geometry.fit",
     "TableError": "foveal.errors",
     "TrainingError": "foveal.errors",

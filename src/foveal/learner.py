@@ -23,7 +23,7 @@ from foveal.models.vision import VisionModel
 from foveal.results import show
 from foveal.results.predictions import predict_dataset
 from foveal.tasks.multi_label import MultiLabel
-from foveal.train import find, probe
+from foveal.train import find
 from foveal.train.groups import Freeze, Norm, apply_freeze, parameter_groups
 from foveal.train.optim import WEIGHT_DECAY
 from foveal.train.phases import Phase, Place, Training
@@ -145,27 +145,16 @@ class Learner:
         self._run(phases, cbs, resume)
 
     def probe(self) -> None:
-        """Fit the head, which must be `linear`, to frozen features of the training pictures, each looked at once.
+        """Fit the head, `linear` or `spatial`, to frozen features of the training pictures, each looked at once.
 
         The best linear head is found by convex optimisation; its L2 penalty is chosen inside the training side. On
         small sets it is far ahead of the first epochs of training, and a good place to go on from.
 
         Raises:
-            InputError: the head is another one, or the task's outputs are squeezed into a range.
+            InputError: the head is another one.
         """
-        model = self.model
-        if model.spec.head != "linear" or model.spec.y_range is not None:
-            raise InputError(
-                "A probe fits a linear head for labels: vision_learner(dls, arch, head='linear'). This learner's is "
-                f"`{model.spec.head}`{' with a range' if model.spec.y_range else ''}."
-            )
         began = time.perf_counter()
-        in_order = DataLoader(self.dls.train.feed, self.dls.bs)
-        found = self._training.evaluate(in_order, probe.PooledFeatures(model.body))
-        features, targets = found.outputs, found.targets
-        layer, _ = probe.linear_fit(features, targets, self.dls.task.loss, self.dls.task.n_outputs)
-        model.linear.load_state_dict(layer.state_dict())
-        train_loss = float(self._loss()(layer(features).detach(), targets))
+        train_loss = self._training.probe(self._loss())
         valid_loss, metrics = self._scores(self.dls.valid)
         self.recorder.note(EpochResult(0, train_loss, valid_loss, metrics, time.perf_counter() - began))
 

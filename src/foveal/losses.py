@@ -6,8 +6,10 @@ Shapes: outputs and targets agree but for class indices, which are int64 [B] bes
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 import torch
@@ -18,6 +20,7 @@ from foveal.errors import FovealError, InputError, UnknownNameError
 
 Reduction = Literal["mean", "sum", "none"]
 Loss = Callable[[Tensor, Tensor], Tensor]
+_TINY = 1e-7
 IGNORED = -100
 """The class index of an unknown label."""
 
@@ -62,6 +65,21 @@ def CrossEntropyLossFlat() -> FlattenedLoss:
     return FlattenedLoss(cross_entropy, "CrossEntropyLoss", flat=True)
 
 
+def HuberLossFlat(*, delta: float = 1.0) -> FlattenedLoss:
+    """Return `huber_loss` of flattened outputs and targets."""
+    return FlattenedLoss(partial(huber_loss, delta=delta), "HuberLoss", flat=True)
+
+
+def WingLossFlat(*, width: float = 0.1, curvature: float = 0.02) -> FlattenedLoss:
+    """Return `wing_loss` of flattened outputs and targets."""
+    return FlattenedLoss(partial(wing_loss, width=width, curvature=curvature), "WingLoss", flat=True)
+
+
+def FocalLossFlat(*, gamma: float = 2.0) -> FlattenedLoss:
+    """Return `focal_loss` of flattened logits and targets, of 0 and 1 for each class."""
+    return FlattenedLoss(partial(focal_loss, gamma=gamma), "FocalLoss", flat=True)
+
+
 def binary_cross_entropy(
     output: Tensor, target: Tensor, *, reduction: Reduction = "mean", pos_weight: Tensor | None = None
 ) -> Tensor:
@@ -84,9 +102,137 @@ def cross_entropy(
 
 def mean_squared_error(output: Tensor, target: Tensor, *, reduction: Reduction = "mean") -> Tensor:
     """Return the squared error of outputs against numbers of the same shape."""
+    off, known = _distance(output, target)
+    return _reduce(off**2, known, reduction)
+
+
+def huber_loss(output: Tensor, target: Tensor, *, reduction: Reduction = "mean", delta: float = 1.0) -> Tensor:
+    """Return half the squared error up to `delta`, and from there on a straight line of slope `delta`.
+
+    Source: Huber 1964, "Robust Estimation of a Location Parameter".
+    """
+    off, known = _distance(output, target)
+    return _reduce(torch.where(off <= delta, off**2 / 2, delta * (off - delta / 2)), known, reduction)
+
+
+def wing_loss(
+    output: Tensor,
+    target: Tensor,
+    *,
+    reduction: Reduction = "mean",
+    width: float = 0.1,
+    curvature: float = 0.02,
+) -> Tensor:
+    """Return a loss for points that pulls hard at small errors: a logarithm up to `width`, a straight line beyond.
+
+    Args:
+        output: coordinates.
+        target: coordinates of the same shape.
+        reduction: `mean`, `sum` or `none`.
+        width: in units of the coordinates; a tenth is 11 pixels on a canvas of 224 in [-1, 1].
+        curvature: how steeply the logarithm begins; less is steeper.
+
+    Source: Feng et al. 2018, "Wing Loss for Robust Facial Landmark Localisation with Convolutional Neural Networks".
+    """
+    off, known = _distance(output, target)
+    step = width - width * math.log1p(width / curvature)
+    return _reduce(torch.where(off < width, width * torch.log1p(off / curvature), off - step), known, reduction)
+
+
+def focal_loss(output: Tensor, target: Tensor, *, reduction: Reduction = "mean", gamma: float = 2.0) -> Tensor:
+    """Return cross-entropy that counts what is already answered well less: times (1 - p)^gamma, p of the truth.
+
+    Args:
+        output: logits [B, C].
+        target: 0 or 1 for each class [B, C], or class indices [B].
+        reduction: `mean`, `sum` or `none`.
+        gamma: 0 is plain cross-entropy.
+
+    Source: Lin et al. 2017, "Focal Loss for Dense Object Detection".
+    """
+    plain = cross_entropy if target.ndim == 1 and not target.is_floating_point() else binary_cross_entropy
+    losses = plain(output, target, reduction="none")
+    known = target != IGNORED if plain is cross_entropy else ~target.isnan()
+    return _reduce(losses * (-torch.expm1(-losses)).clamp(min=0) ** gamma, known, reduction)
+
+
+def asymmetric_loss(
+    output: Tensor,
+    target: Tensor,
+    *,
+    reduction: Reduction = "mean",
+    gamma_positive: float = 0.0,
+    gamma_negative: float = 4.0,
+    margin: float = 0.05,
+) -> Tensor:
+    """Return binary cross-entropy that counts easy absences less than easy presences, for many labels that are rare.
+
+    Args:
+        output: logits [B, C].
+        target: 0 or 1, [B, C].
+        reduction: `mean`, `sum` or `none`.
+        gamma_positive: focus on hard presences.
+        gamma_negative: focus on hard absences.
+        margin: an absence answered with a probability below it costs nothing.
+
+    Source: Ridnik et al. 2021, "Asymmetric Loss For Multi-Label Classification".
+    """
     same_shape(output, target)
     known = ~target.isnan()
-    return _reduce((output - torch.where(known, target, output.detach())) ** 2, known, reduction)
+    truth = torch.where(known, target, 0.0)
+    present = torch.sigmoid(output)
+    shifted = (present - margin).clamp(min=0)
+    missed = truth * F.logsigmoid(output) * (1 - present) ** gamma_positive
+    invented = (1 - truth) * torch.log1p(-shifted.clamp(max=1 - _TINY)) * shifted**gamma_negative
+    return _reduce(-(missed + invented), known, reduction)
+
+
+def soft_argmax(logits_BKhw: Tensor, temperature: float = 1.0) -> Tensor:
+    """Return the expected place [B, K, 2], x before y in [-1, 1], of a softmax over each heatmap.
+
+    Source: Nibali et al. 2018, "Numerical Coordinate Regression with Convolutional Neural Networks".
+    """
+    chance = (logits_BKhw.flatten(2) / temperature).softmax(dim=2).view_as(logits_BKhw)
+    xs, ys = (_cell_centres(n, logits_BKhw) for n in (logits_BKhw.shape[3], logits_BKhw.shape[2]))
+    return torch.stack([(chance.sum(dim=2) * xs).sum(dim=2), (chance.sum(dim=3) * ys).sum(dim=2)], dim=2)
+
+
+def heatmap_cross_entropy(
+    logits_BKhw: Tensor, target_BK2: Tensor, *, reduction: Reduction = "mean", spread: float = 0.6
+) -> Tensor:
+    """Return the cross-entropy of heatmaps, as probabilities, against a normal distribution around each point.
+
+    It is convex in the logits. A point beyond the frame is looked for at the border.
+
+    Args:
+        logits_BKhw: a heatmap for each point.
+        target_BK2: points in [-1, 1], x before y; NaN is unknown.
+        reduction: over the points.
+        spread: the distribution's standard deviation, in cells of the heatmap.
+    """
+    known = ~target_BK2.isnan().any(dim=2)
+    wanted = heatmap_around(target_BK2.nan_to_num(0.0), *logits_BKhw.shape[2:], spread=spread)
+    likely = logits_BKhw.flatten(2).log_softmax(dim=2).view_as(logits_BKhw)
+    return _reduce(-(wanted * likely).sum(dim=(2, 3)), known, reduction)
+
+
+def heatmap_around(points_BK2: Tensor, height: int, width: int, *, spread: float = 0.6) -> Tensor:
+    """Return a normal distribution over the cells around each point [B, K, height, width]; NaN where it is unknown.
+
+    `spread` is the standard deviation in cells; a point beyond the frame is taken to the border.
+    """
+    xs, ys = _cell_centres(width, points_BK2), _cell_centres(height, points_BK2)
+    across = (-(((xs - points_BK2[:, :, 0, None]) * width / 2 / spread) ** 2) / 2).softmax(dim=2)
+    down = (-(((ys - points_BK2[:, :, 1, None]) * height / 2 / spread) ** 2) / 2).softmax(dim=2)
+    return down[..., :, None] * across[..., None, :]
+
+
+def heatmap_loss(logits_BKhw: Tensor, target_BK2: Tensor, *, reduction: Reduction = "mean") -> Tensor:
+    """Return the distance of the soft-argmax from each point, plus `heatmap_cross_entropy`."""
+    known = ~target_BK2.isnan().any(dim=2)
+    off = soft_argmax(logits_BKhw) - torch.where(known[..., None], target_BK2, 0.0)
+    distance = torch.linalg.vector_norm(off + _TINY, dim=2)
+    return _reduce(distance + heatmap_cross_entropy(logits_BKhw, target_BK2, reduction="none"), known, reduction)
 
 
 def same_shape(output: Tensor, target: Tensor) -> None:
@@ -147,6 +293,17 @@ def guarded(loss: Loss, *, several_labels: bool) -> Loss:
         return result
 
     return checked
+
+
+def _distance(output: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+    """Return |output - target|, and where the target is known."""
+    same_shape(output, target)
+    known = ~target.isnan()
+    return (output - torch.where(known, target, output.detach())).abs(), known
+
+
+def _cell_centres(n: int, like: Tensor) -> Tensor:
+    return (torch.arange(n, device=like.device, dtype=torch.float32) + 0.5) * 2 / n - 1
 
 
 def _form(tensor: Tensor) -> str:

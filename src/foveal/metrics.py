@@ -89,3 +89,36 @@ def _average_precision(score: Tensor, truth: Tensor) -> Tensor:
     hits = hits[last_of_tie]
     recall_step = torch.diff(hits, prepend=hits.new_zeros(1)) / hits[-1]
     return (recall_step * hits / rank).sum()
+
+
+def rmse(output: Tensor, target: Tensor) -> Tensor:
+    """Return the root of the mean squared error of numbers, over all that are known; takes *activated* outputs."""
+    off = _errors(output, target)
+    return (off**2).mean().sqrt()
+
+
+def mae(output: Tensor, target: Tensor) -> Tensor:
+    """Return the mean absolute error of numbers, over all that are known; takes *activated* outputs."""
+    return _errors(output, target).abs().mean()
+
+
+def r2_score(output: Tensor, target: Tensor) -> Tensor:
+    """Return 1 - (squared errors / squared distances of the targets from their mean), the mean over columns.
+
+    A column whose targets do not differ is not defined and left out. Takes *activated* outputs.
+    """
+    _errors(output, target)
+    output, target = output.double().reshape(len(output), -1), target.double().reshape(len(target), -1)
+    rest = ((output - target) ** 2).nansum(dim=0)
+    total = ((target - target.nanmean(dim=0)) ** 2).nansum(dim=0)
+    return torch.where(total > 0, 1 - rest / total, torch.nan).nanmean()
+
+
+def _errors(output: Tensor, target: Tensor) -> Tensor:
+    """Return the errors of the numbers that are known, float64."""
+    if output.numel() != target.numel():
+        raise InputError(f"As many outputs as targets are expected; got {list(output.shape)} and {list(target.shape)}.")
+    if output.isnan().any():
+        raise InputError("A metric is not defined for outputs that are NaN.")
+    output, target = output.double().reshape(-1), target.double().reshape(-1)
+    return (output - target)[~target.isnan()]

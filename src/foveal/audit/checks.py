@@ -18,6 +18,7 @@ import numpy as np
 from foveal import threads
 from foveal.audit.inspection import Change, Inspection, Ledger, copies_among
 from foveal.sources.items import LEVELS, NO_PICTURE, Finding, Item, Level, Source, listed, refuse_errors
+from foveal.tasks.catalog import CLASSES
 from foveal.tasks.multi_label import MultiLabel, PartialLabels
 from foveal.tasks.points import Points
 
@@ -128,7 +129,7 @@ def audit_labels(source: Source) -> Iterator[Finding]:
         if valid in {0, len(items)}:
             yield Finding("error", "everything on one side of the split", "", f"{valid} of {len(items)} to validate")
         yield from _audit_groups(items)
-    if source.task != Points.kind:
+    if source.task in CLASSES:
         yield from _audit_classes(items)
 
 
@@ -250,7 +251,7 @@ def _figures(source: Source, inspected: Mapping[Path, Inspection]) -> dict[str, 
     sizes = Counter(f"{seen.size_hw[1]}x{seen.size_hw[0]}" for seen in inspected.values() if not seen.fault)
     figures: dict[str, Any] = {"kind": source.kind, "task": source.task, "items": len(source.items)}
     figures |= {"pictures": len(inspected), "usable": sum(sizes.values()), "sizes": dict(sizes.most_common(10))}
-    if source.task != Points.kind:
+    if source.task in CLASSES:
         names = [names_of(item.label) for item in source.items]
         figures["classes"] = dict(Counter(name for one in names for name in one).most_common())
         if source.task == MultiLabel.kind:

@@ -8,6 +8,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 FORMAT = 1
+Bound = float | tuple[float, ...]
 
 
 class _Strict(BaseModel):
@@ -35,7 +36,7 @@ class ModelPart(_Strict):
     arch: str
     n_outputs: int = Field(ge=1)
     canvas_hw: tuple[int, int]
-    y_range: tuple[float, float] | None
+    y_range: tuple[Bound, Bound] | None
     head: str
 
 

@@ -24,6 +24,7 @@ def check(
     group_column: o.GroupColumn = None,
     empty: o.Empty = None,
     points: o.Points = None,
+    targets: o.Targets = None,
     task: o.TaskName = None,
     as_json: Annotated[bool, Option("--json", help="Print JSON.")] = False,
     html: Annotated[Path | None, Option(help="Write a page with the pictures concerned.")] = None,

@@ -24,6 +24,7 @@ def evaluate(
     valid_column: o.ValidColumn = None,
     empty: o.Empty = None,
     points: o.Points = None,
+    targets: o.Targets = None,
     split: Annotated[str, Option(help="valid, train or all; valid where the source says, else all.")] = "auto",
 ) -> None:
     """Print, as JSON, how well a model does on a source's validation rows (on all, if it marks none)."""
@@ -48,8 +49,8 @@ def evaluate(
     items = [item for item in source.items if chosen == "all" or item.is_valid == (chosen == "valid")]
     if not items:
         raise InputError(f"`{table}` has no rows for --split {chosen}.")
-    targets = encode_known([item.label for item in items], lambda at: items[at].origin, predictor.task)
-    dataset = Dataset([item.picture for item in items], targets, predictor.task)
+    truth = encode_known([item.label for item in items], lambda at: items[at].origin, predictor.task)
+    dataset = Dataset([item.picture for item in items], truth, predictor.task)
     scores = predict_dataset(predictor, dataset).scores()
     summary = {"task": predictor.task.kind, "split": chosen, "n": len(items), "metrics": scores}
     typer.echo(json.dumps(storage.finite(summary), indent=2, ensure_ascii=False))

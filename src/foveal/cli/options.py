@@ -20,7 +20,8 @@ ValidColumn = Annotated[str | None, Option(help="Column that marks validation. (
 GroupColumn = Annotated[str | None, Option(help="Column whose groups stay on one side of a split.")]
 Empty = Annotated[str | None, Option(help="An empty label cell is an 'error' or means 'none'.")]
 Points = Annotated[str | None, Option(help="Columns of points: x,y[,x2,y2,...], in pixels.")]
-TaskName = Annotated[str | None, Option(help="auto, multi-label, single-label or points.")]
+Targets = Annotated[str | None, Option(help="Columns of numbers to predict: age[,weight,...].")]
+TaskName = Annotated[str | None, Option(help="auto, multi-label, single-label, points or regression.")]
 
 
 def said(options: dict[str, Any]) -> dict[str, Any]:
@@ -31,6 +32,7 @@ def said(options: dict[str, Any]) -> dict[str, Any]:
         "size": parse_size,
         "label_columns": parse_names,
         "points": parse_names,
+        "targets": parse_names,
         "point_names": parse_names,
         "flip_pairs": parse_pairs,
     }

@@ -75,7 +75,7 @@ def _line(row: dict[str, Any]) -> str:
     name = row.pop("fname")
     answer = row.pop("predicted", None)
     if answer is None:
-        return f"{name}: " + ", ".join(f"{key} {value:.1f}" for key, value in row.items())
+        return f"{name}: " + ", ".join(f"{key} {value:.5g}" for key, value in row.items())
     best = sorted(row.items(), key=lambda entry: -entry[1])[: max(3, len(str(answer).split()))]
     shares = ", ".join(f"{key} {value:.2f}" for key, value in best)
     return f"{name}: {answer or 'nothing found'}  ({shares})"

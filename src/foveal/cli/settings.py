@@ -16,7 +16,7 @@ from foveal import storage
 from foveal.errors import InputError, UnknownNameError
 
 RECIPES = ("probe", "book")
-TASKS = ("auto", "multi-label", "single-label", "points")
+TASKS = ("auto", "multi-label", "single-label", "points", "regression")
 
 
 class RunSettings(BaseModel):
@@ -33,6 +33,7 @@ class RunSettings(BaseModel):
     empty: str = "error"
     label_columns: tuple[str, ...] = ()
     points: tuple[str, ...] = ()
+    targets: tuple[str, ...] = ()
     point_names: tuple[str, ...] = ()
     flip_pairs: tuple[tuple[str, str], ...] = ()
     group_column: str | None = None

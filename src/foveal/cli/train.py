@@ -26,22 +26,23 @@ def train(
     group_column: o.GroupColumn = None,
     empty: o.Empty = None,
     points: o.Points = None,
+    targets: o.Targets = None,
     point_names: Annotated[str | None, Option(help="What the points are called: nose,left eye,...")] = None,
     flip_pairs: Annotated[str | None, Option(help="Points that change places in a mirror: A:B,C:D.")] = None,
     on_bad: Annotated[str | None, Option(help="Pictures that cannot be used: 'stop' or 'skip'.")] = None,
     task: o.TaskName = None,
     recipe: Annotated[
-        str | None, Option(help="'probe': the best linear head, then everything; 'book'. (default: probe; points book)")
+        str | None, Option(help="'probe': the best linear head, then everything; or 'book'. (default: probe)")
     ] = None,
     arch: Annotated[str | None, Option(help="Any timm model. (default: tf_efficientnet_lite0)")] = None,
     weights: Annotated[Path | None, Option(help="A file with the backbone's weights.")] = None,
     size: Annotated[str | None, Option(help="Pixels: 128, or HEIGHTxWIDTH like 240x320. (default: 224)")] = None,
     min_scale: Annotated[float | None, Option(help="Least share of a picture in a crop. (default: 0.5)")] = None,
-    epochs: Annotated[int | None, Option(help="Epochs that train everything. (default: 4, book 5, points 20)")] = None,
+    epochs: Annotated[int | None, Option(help="Epochs that train everything. (default: 4, book 5 or 20)")] = None,
     freeze_epochs: Annotated[
         int | None, Option(help="Epochs before, for the head; the book's recipe only. (default: 1)")
     ] = None,
-    lr: Annotated[float | None, Option(help="Base learning rate. (default: 0.001, book 0.002, points 0.01)")] = None,
+    lr: Annotated[float | None, Option(help="Base learning rate. (default: 0.001, book 0.002 or 0.01)")] = None,
     batch_size: Annotated[int | None, Option(help="Pictures a step. (default: 64)")] = None,
     seed: Annotated[int | None, Option(help="Decides every random draw. (default: 0)")] = None,
     precision: Annotated[str | None, Option(help="auto, fp32, bf16 or fp16.")] = None,

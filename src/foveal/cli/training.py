@@ -30,6 +30,7 @@ from foveal.sources.recognise import read_source
 from foveal.sources.table import TableColumns
 from foveal.splits.splitters import Splitter
 from foveal.splits.stratify import StratifiedSplitter
+from foveal.tasks.catalog import CLASSES
 from foveal.tasks.points import Points
 from foveal.train.checkpoint import FILE as CHECKPOINT
 from foveal.train.checkpoint import Checkpoints
@@ -51,8 +52,9 @@ class Recipe:
 
 
 PROBE = Recipe("linear", probe=True, epochs=4, lr=1e-3, lr_mult=10.0, freeze_epochs=0)
+PROBE_POINTS = replace(PROBE, head="spatial")
 BOOK = Recipe("pooled", probe=False, epochs=5, lr=2e-3, lr_mult=100.0, freeze_epochs=1)
-BOOK_POINTS = Recipe("pooled", probe=False, epochs=20, lr=1e-2, lr_mult=100.0, freeze_epochs=1)
+BOOK_POINTS = replace(BOOK, epochs=20, lr=1e-2)
 
 
 def train_run(settings: RunSettings, folder: Path, *, resume: bool = False) -> dict[str, Any]:
@@ -110,13 +112,12 @@ def recipe_of(settings: RunSettings, dls: DataLoaders) -> Recipe:
     Raises:
         InputError: the settings do not go together.
     """
-    if dls.task.kind == Points.kind:
-        if settings.recipe == "probe":
-            raise InputError("The recipe `probe` is for labels. Leave --recipe out, or say book.")
-        return BOOK_POINTS
+    points = dls.task.kind == Points.kind
     if settings.recipe == "probe" and settings.freeze_epochs:
         raise InputError("--freeze-epochs belongs to --recipe book: with `probe` the head is fitted at once.")
-    return BOOK if settings.recipe == "book" or settings.freeze_epochs is not None else PROBE
+    if settings.recipe == "book" or settings.freeze_epochs is not None:
+        return BOOK_POINTS if points else BOOK
+    return PROBE_POINTS if points else PROBE
 
 
 def read(settings: RunSettings) -> Source:
@@ -128,6 +129,7 @@ def read(settings: RunSettings) -> Source:
         valid=settings.valid_column,
         group=settings.group_column,
         points=settings.points,
+        targets=settings.targets,
         label_delimiter=settings.label_delimiter,
         empty="none" if settings.empty == "none" else "error",
     )
@@ -156,10 +158,10 @@ def judged(settings: RunSettings, source: Source) -> tuple[Source, Audit]:
 
 def loaders(settings: RunSettings, source: Source) -> DataLoaders:
     """Build the loaders with the transforms that suit the task."""
-    if source.task == Points.kind:
-        transforms: list[object] = [Resize(settings.size), *aug_transforms()]
-    else:
-        transforms = [RandomResizedCrop(settings.size, min_scale=settings.min_scale), Flip()]
+    if source.task in CLASSES:
+        transforms: list[object] = [RandomResizedCrop(settings.size, min_scale=settings.min_scale), Flip()]
+    else:  # nothing that is asked for may be cut off
+        transforms = [Resize(settings.size, method="squish"), *aug_transforms()]
     splitter = None if source.has_split else _splitter(settings, source)
     block = block_for(source, splitter=splitter, flip_pairs=settings.flip_pairs, item_tfms=transforms)
     return block.dataloaders(source, bs=settings.batch_size, seed=settings.seed)
@@ -167,7 +169,7 @@ def loaders(settings: RunSettings, source: Source) -> DataLoaders:
 
 def _splitter(settings: RunSettings, source: Source) -> Splitter:
     """Keep groups together and, for labels, every label's rate the same on both sides."""
-    labels = None if source.task == Points.kind else (lambda item: names_of(item.label))
+    labels = (lambda item: names_of(item.label)) if source.task in CLASSES else None
     group = (lambda item: item.group) if settings.group_column is not None else None
     return StratifiedSplitter(labels, seed=settings.seed, group=group)
 
@@ -200,8 +202,7 @@ def _finish(learn: Learner, source: Source, folder: Path) -> dict[str, Any]:
 def _introduce(console: Console, settings: RunSettings, source: Source, learn: Learner) -> None:
     dls, (height, width) = learn.dls, settings.size
     split = "" if source.has_split else f", split by foveal with seed {settings.seed}"
-    points = dls.task.kind == Points.kind
-    what = f"{', '.join(dls.task.names)}" if points else f"{dls.task.n_outputs} classes"
+    what = f"{dls.task.n_outputs} classes" if dls.task.kind in CLASSES else ", ".join(dls.task.names)
     console.print(
         f"[bold]data [/]  {settings.table.name} ({source.kind}): {dls.train.n:,} to train on, "
         f"{dls.valid.n:,} to validate{split}"

@@ -30,6 +30,7 @@ from foveal.splits.splitters import MaskSplitter, RandomSplitter, Splitter, chec
 from foveal.tasks.base import Decision, Task
 from foveal.tasks.multi_label import MultiLabel, all_names
 from foveal.tasks.points import Points
+from foveal.tasks.regression import Regression
 from foveal.tasks.single_label import SingleLabel, check_label
 from foveal.tasks.vocab import Vocab
 
@@ -111,10 +112,28 @@ class PointBlock:
         return list(self.names).index(point)
 
 
+@dataclass(frozen=True, slots=True)
+class RegressionBlock:
+    """The target is a number, or `n_out` of them; `names` says what they are called."""
+
+    n_out: int | None = None
+    names: Sequence[str] = ()
+
+    def bind(self, labels: Iterable[Any]) -> Regression:
+        """Return the task that these training labels teach."""
+        labels = list(labels)
+        n_out = self.n_out or len(self.names) or np.size(labels[0])
+        names = self.names or (["value"] if n_out == 1 else [f"value {i + 1}" for i in range(n_out)])
+        if len(names) != n_out:
+            raise InputError(f"`names` should name {n_out} numbers; got {list(names)!r}.")
+        return Regression.of(names, labels)
+
+
 BLOCKS: dict[str, Callable[[], TargetBlock]] = {
     MultiLabel.kind: MultiCategoryBlock,
     SingleLabel.kind: CategoryBlock,
     Points.kind: PointBlock,
+    Regression.kind: RegressionBlock,
 }
 
 
@@ -297,6 +316,8 @@ def block_for(
     target = BLOCKS[source.task]()
     if isinstance(target, PointBlock):
         target = PointBlock(source.point_names, flip_pairs)
+    elif isinstance(target, RegressionBlock):
+        target = RegressionBlock(names=source.target_names)
     if splitter is None and source.has_split:
         splitter = MaskSplitter(item.is_valid for item in source.items)
     return DataBlock(

@@ -34,10 +34,15 @@ class TensorPoint(ShownTensor):
     """The target of points, in source pixels."""
 
 
+class TensorRegression(ShownTensor):
+    """The target of one or several numbers."""
+
+
 _KINDS: dict[str, type[ShownTensor]] = {
     "single-label": TensorCategory,
     "multi-label": TensorMultiCategory,
     "points": TensorPoint,
+    "regression": TensorRegression,
 }
 
 

@@ -1,10 +1,12 @@
-"""The heads that stand on a backbone's last feature map: the fast.ai book's, and a linear one."""
+"""The heads that stand on a backbone's feature map: the fast.ai book's, a linear one, and heatmaps for points."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
 
+Bound = float | tuple[float, ...]
+Range = tuple[Bound, Bound]
 _BATCHNORM_BIAS = 1e-3
 _RANGE_START = 0.1
 
@@ -20,16 +22,17 @@ class ConcatPool(nn.Module):
 class SigmoidRange(nn.Module):
     """Squeeze outputs into (low, high)."""
 
-    def __init__(self, low: float, high: float) -> None:
+    def __init__(self, low: Bound, high: Bound) -> None:
         super().__init__()
         self.low, self.high = low, high
 
     def forward(self, output: Tensor) -> Tensor:
-        """Squeeze."""
-        return sigmoid_range(output, self.low, self.high)
+        """Squeeze; where the bounds are several, each output into its own."""
+        low, high = (torch.as_tensor(bound, device=output.device) for bound in (self.low, self.high))
+        return sigmoid_range(output, low, high)
 
 
-def sigmoid_range(x: Tensor, low: float, high: float) -> Tensor:
+def sigmoid_range(x: Tensor, low: float | Tensor, high: float | Tensor) -> Tensor:
     """Return `sigmoid(x)` stretched to (low, high)."""
     return torch.sigmoid(x) * (high - low) + low
 
@@ -38,7 +41,7 @@ def pooled_head(
     n_features: int,
     n_outputs: int,
     *,
-    y_range: tuple[float, float] | None = None,
+    y_range: Range | None = None,
     n_hidden: int = 512,
     dropout: float = 0.5,
     generator: torch.Generator | None = None,
@@ -84,7 +87,7 @@ def linear_head(
     n_features: int,
     n_outputs: int,
     *,
-    y_range: tuple[float, float] | None = None,
+    y_range: Range | None = None,
     generator: torch.Generator | None = None,
 ) -> nn.Sequential:
     """Return mean pool -> Linear [-> range]: what a probe fits exactly. It begins at zero, with nothing drawn."""
@@ -96,4 +99,21 @@ def linear_head(
     return nn.Sequential(*layers, *([] if y_range is None else [SigmoidRange(*y_range)]))
 
 
-HEADS = {"pooled": pooled_head, "linear": linear_head}
+def spatial_head(
+    n_features: int,
+    n_outputs: int,
+    *,
+    y_range: Range | None = None,
+    generator: torch.Generator | None = None,
+) -> nn.Sequential:
+    """Return BatchNorm -> 1x1 convolution: a heatmap [B, K, h, w] for each of the K points of `n_outputs` numbers.
+
+    It begins at zero, with nothing drawn; a soft-argmax stays on the canvas without a range.
+    """
+    del generator, y_range
+    layer = nn.Conv2d(n_features, n_outputs // 2, kernel_size=1)
+    nn.init.zeros_(layer.weight)
+    return nn.Sequential(nn.BatchNorm2d(n_features), layer)
+
+
+HEADS = {"pooled": pooled_head, "linear": linear_head, "spatial": spatial_head}

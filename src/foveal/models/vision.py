@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
-from foveal.errors import UnknownNameError
+from foveal.errors import InputError, UnknownNameError
 from foveal.models import zoo
-from foveal.models.head import HEADS
+from foveal.models.head import HEADS, Range
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +23,7 @@ class ModelSpec:
     arch: str
     n_outputs: int
     canvas_hw: tuple[int, int]
-    y_range: tuple[float, float] | None = None
+    y_range: Range | None = None
     head: str = "pooled"
 
     def to_dict(self) -> dict[str, Any]:
@@ -34,21 +35,39 @@ class ModelSpec:
         """Rebuild it from `to_dict`."""
         height, width = stored["canvas_hw"]
         low_high = stored["y_range"]
-        y_range = (float(low_high[0]), float(low_high[1])) if low_high is not None else None
+        y_range = (_bound(low_high[0]), _bound(low_high[1])) if low_high is not None else None
         return cls(str(stored["arch"]), int(stored["n_outputs"]), (height, width), y_range, str(stored["head"]))
 
 
-class Body(nn.Module):
-    """A timm model without its classifier; answers with a feature map [B, F, h, w]."""
+def _bound(stored: float | Sequence[float]) -> float | tuple[float, ...]:
+    return tuple(map(float, stored)) if isinstance(stored, Sequence) else float(stored)
 
-    def __init__(self, network: nn.Module) -> None:
+
+class Body(nn.Module):
+    """A timm model without its classifier; answers with a feature map [B, F, h, w].
+
+    Attributes:
+        fine: put the last map, stretched, beside the last one of twice its size, as heads that look for places need.
+    """
+
+    def __init__(self, network: nn.Module, *, fine: bool = False) -> None:
         super().__init__()
-        self.network = network
+        self.network, self.fine = network, fine
         self.n_features = int(getattr(network, "num_features", 0))
 
     def forward(self, image_B3HW: Tensor) -> Tensor:
-        """Return the last feature map; tokens and channels-last maps are brought into the same form."""
-        features = self.raw_features(image_B3HW)
+        """Return the feature map; tokens and channels-last maps are brought into the same form."""
+        if not self.fine:
+            return self._map(self.raw_features(image_B3HW))
+        network: Any = self.network
+        raw, maps = network.forward_intermediates(image_B3HW, output_fmt="NCHW")
+        last = self._map(raw)
+        finer = next((one for one in reversed(maps) if one.shape[2] > last.shape[2]), None)
+        if finer is None:
+            return last
+        return torch.cat([finer, F.interpolate(last, finer.shape[2:], mode="bilinear", align_corners=False)], dim=1)
+
+    def _map(self, features: Tensor) -> Tensor:
         if features.ndim == 3:
             skipped = int(getattr(self.network, "num_prefix_tokens", 0))
             return features[:, skipped:].transpose(1, 2).unsqueeze(-1)
@@ -80,6 +99,12 @@ class VisionModel(nn.Sequential):
         """The linear layer of a linear head."""
         return next(layer for layer in self[1].modules() if isinstance(layer, nn.Linear))
 
+    def squeeze(self, output: Tensor) -> Tensor:
+        """Return what the model makes of the outputs of a linear head's layer."""
+        for layer in list(self[1].children())[2:]:
+            output = layer(output)
+        return output
+
     def groups(self) -> list[list[nn.Module]]:
         """Return the modules of each group, first to last: the early half of the stages, the late half, the head."""
         early, late = _halves(self.body.network)
@@ -90,7 +115,7 @@ def build_model(spec: ModelSpec, *, generator: torch.Generator | None = None) ->
     """Return a model with random weights, the head's drawn from `generator`."""
     if spec.head not in HEADS:
         raise UnknownNameError.of("head", spec.head, HEADS)
-    body = Body(zoo.build(spec.arch, image_size=spec.canvas_hw))
+    body = Body(zoo.build(spec.arch, image_size=spec.canvas_hw), fine=spec.head == "spatial")
     n_features = _n_features(body, spec.canvas_hw)
     head = HEADS[spec.head](n_features, spec.n_outputs, y_range=spec.y_range, generator=generator)
     return VisionModel(body, head, spec)
@@ -115,13 +140,15 @@ def _n_features(body: Body, canvas_hw: tuple[int, int]) -> int:
     was_training = body.training
     body.eval()
     with torch.no_grad():
-        features = body.raw_features(torch.zeros(1, 3, *canvas_hw))
+        picture = torch.zeros(1, 3, *canvas_hw)
+        features = body.raw_features(picture)
+        if features.ndim == 4 and body.n_features not in {features.shape[1], features.shape[3]}:
+            body.n_features = features.shape[1]
+        if body.fine and not hasattr(body.network, "forward_intermediates"):
+            raise InputError("This backbone gives no map but its last one, which is too coarse for a spatial head.")
+        n_features = int(body(picture).shape[1])
     body.train(was_training)
-    if features.ndim == 3:
-        return features.shape[2]
-    if features.shape[1] != body.n_features and features.shape[3] != body.n_features:
-        body.n_features = features.shape[1]
-    return body.n_features
+    return n_features
 
 
 def _halves(network: nn.Module) -> tuple[list[nn.Module], list[nn.Module]]:

@@ -67,6 +67,7 @@ class Source:
         task: what its labels ask for; "none" if it has none.
         items: one a picture; rows that cannot be used are left out and stand in the findings.
         point_names: what its points are called.
+        target_names: what its numbers are called.
         notes: what should be said once.
         findings: what is wrong with the rows.
     """
@@ -75,6 +76,7 @@ class Source:
     task: str
     items: Sequence[Item]
     point_names: tuple[str, ...] = ()
+    target_names: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     findings: tuple[Finding, ...] = ()
 

@@ -34,6 +34,7 @@ class TableColumns:
         labels: one 0/1 column a class, instead of `label`; blank or -1 is unknown.
         group: what must stay on one side of a split.
         points: the columns x, y[, x2, y2, ...] of a point task.
+        targets: the columns of numbers of a regression; blank is unknown.
         label_delimiter: what separates several labels in one cell.
         empty: whether an empty label cell is an `error` or means `none` in the picture.
     """
@@ -44,6 +45,7 @@ class TableColumns:
     group: str | None = None
     valid: str | None = None
     points: tuple[str, ...] = ()
+    targets: tuple[str, ...] = ()
     label_delimiter: str | None = None
     empty: Literal["error", "none"] = "error"
 
@@ -209,6 +211,10 @@ def _labels(
         if not columns.points:
             raise InputError("A point task needs the columns of its points: --points x,y or --points x1,y1,x2,y2.")
         return "points", _points(frame, columns.points, name, found)
+    if columns.targets or task == "regression":
+        if not columns.targets:
+            raise InputError("A regression needs the columns of its numbers: --targets age or --targets age,weight.")
+        return "regression", list(_numbers(frame, columns.targets, "--targets", name, found))
     if columns.labels:
         return "multi-label", _label_columns(frame, columns.labels, name, found)
     column = _column(frame, columns.label, LABEL_COLUMNS, "--label-column", name)
@@ -266,20 +272,25 @@ def _looks_several(column: str, cells: Sequence[str | None], columns: TableColum
 def _points(frame: pd.DataFrame, names: Sequence[str], name: str, found: _Findings) -> list[np.ndarray]:
     if len(names) % 2:
         raise InputError(f"Points are pairs of columns x,y; got {len(names)}: {', '.join(names)}.")
-    columns = [_column(frame, column, (), "--points", name) for column in names]
+    points = _numbers(frame, names, "--points", name, found).reshape(len(frame), -1, 2)
+    for row in np.flatnonzero((np.isnan(points).sum(axis=2) == 1).any(axis=1)):
+        hint = "Leave both blank where a point is missing."
+        found.error("a point with only one of its coordinates", int(row), points[row].tolist(), hint)
+    return list(points)
+
+
+def _numbers(frame: pd.DataFrame, names: Sequence[str], option: str, name: str, found: _Findings) -> np.ndarray:
+    """Return columns of numbers [rows, columns], NaN where a cell is blank."""
+    columns = [_column(frame, column, (), option, name) for column in names]
     values = np.empty((len(frame), len(columns)))
     for at, column in enumerate(columns):
         numbers = pd.to_numeric(frame[column], errors="coerce")
         for row in np.flatnonzero(numbers.isna() & frame[column].notna()):
             found.error(f"column `{column}` must hold numbers", int(row), repr(frame[column].iloc[row]))
+        for row in np.flatnonzero(np.isinf(numbers)):
+            found.error(f"a number in column `{column}` that is not finite", int(row), numbers.iloc[row])
         values[:, at] = numbers.to_numpy(dtype=float)
-    points = values.reshape(len(frame), -1, 2)
-    for row in np.flatnonzero((np.isnan(points).sum(axis=2) == 1).any(axis=1)):
-        hint = "Leave both blank where a point is missing."
-        found.error("a point with only one of its coordinates", int(row), points[row].tolist(), hint)
-    for row in np.flatnonzero(np.isinf(points).any(axis=(1, 2))):
-        found.error("a point that is not finite", int(row), points[row].tolist())
-    return list(points)
+    return values
 
 
 class Row(Mapping[str, Any]):

@@ -58,8 +58,8 @@ class Task(Protocol[Label]):
         """What the columns of a prediction are called."""
 
     @property
-    def y_range(self) -> tuple[float, float] | None:
-        """The range that the model's outputs are squeezed into, or None."""
+    def y_range(self) -> tuple[float, float] | tuple[tuple[float, ...], tuple[float, ...]] | None:
+        """The range that the model's outputs are squeezed into, one for all or one each; None for no range."""
 
     @property
     def decision(self) -> Decision:

@@ -9,9 +9,13 @@ from foveal.errors import UnknownNameError
 from foveal.tasks.base import Task
 from foveal.tasks.multi_label import MultiLabel
 from foveal.tasks.points import Points
+from foveal.tasks.regression import Regression
 from foveal.tasks.single_label import SingleLabel
 
-TASKS: dict[str, type[Task[Any]]] = {task.kind: task for task in (MultiLabel, SingleLabel, Points)}
+TASKS: dict[str, type[Task[Any]]] = {task.kind: task for task in (MultiLabel, SingleLabel, Points, Regression)}
+
+CLASSES = frozenset({MultiLabel.kind, SingleLabel.kind})
+"""The tasks whose labels are names of classes."""
 
 
 def task_from_dict(stored: Mapping[str, Any]) -> Task[Any]:

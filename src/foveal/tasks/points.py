@@ -15,7 +15,7 @@ from torch import Tensor
 from foveal.canvas import INK, PREDICTED, TARGET, Canvas
 from foveal.errors import InputError
 from foveal.geometry.homography import Homography
-from foveal.losses import Reduction, mean_squared_error
+from foveal.losses import Reduction, heatmap_loss, mean_squared_error, soft_argmax
 from foveal.metrics import Metric
 from foveal.tasks.base import Decision
 
@@ -110,11 +110,15 @@ class Points:
         return (target.abs() <= 1).all(dim=-1)
 
     def loss(self, output: Tensor, target: Tensor, reduction: Reduction = "mean") -> Tensor:
-        """Return the squared error in [-1, 1] coordinates."""
+        """Return the squared error in [-1, 1] coordinates; of heatmaps [B, N, h, w], `heatmap_loss`."""
+        if output.ndim == 4:
+            return heatmap_loss(output, target, reduction=reduction)
         return mean_squared_error(self.activate(output), target, reduction=reduction)
 
     def activate(self, output: Tensor) -> Tensor:
-        """Return points [B, N, 2] in [-1, 1] coordinates."""
+        """Return points [B, N, 2] in [-1, 1] coordinates; of heatmaps [B, N, h, w], their soft-argmax."""
+        if output.ndim == 4:
+            return soft_argmax(output, self.decision.temperature)
         return output.reshape(-1, self.n_points, 2)
 
     def decode(self, prediction: Tensor, back: Homography) -> list[NDArray[np.float64]]:

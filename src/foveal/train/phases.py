@@ -16,12 +16,14 @@ from foveal.errors import InputError
 from foveal.image.decode import name_of
 from foveal.losses import Loss
 from foveal.metrics import Metric
+from foveal.models.vision import VisionModel
 from foveal.train import checkpoint, loop
 from foveal.train.checkpoint import Checkpoints, Stored
 from foveal.train.groups import Freeze, apply_freeze, parameter_groups
 from foveal.train.hooks import Hooks
 from foveal.train.optim import WEIGHT_DECAY, adamw
 from foveal.train.precision import quickest
+from foveal.train.probe import fit_head
 from foveal.train.recorder import Recorder
 from foveal.train.schedule import Rate, Schedule, constant, rates_of
 from foveal.train.state import EpochResult, FitState
@@ -53,7 +55,7 @@ class Training:
         data_epoch: epochs of training so far, in the life of the learner.
     """
 
-    model: nn.Module
+    model: VisionModel
     dls: DataLoaders
     recorder: Recorder
     loss: Callable[[], Loss]
@@ -79,6 +81,11 @@ class Training:
         """Return the raw outputs for all items of a loader, by default of the model that trains."""
         batches = loader.batches(epoch=0)
         return loop.evaluate(model or self.model, batches, precision=self.plain_precision, device=self.dls.device)
+
+    def probe(self, loss: Loss) -> float:
+        """Fit the head to the training side, each picture looked at once as in validation; return the loss there."""
+        batches = DataLoader(self.dls.train.feed, self.dls.bs).batches(epoch=0)
+        return fit_head(self.model, batches, loss, precision=self.plain_precision, device=self.dls.device)
 
     @property
     def plain_precision(self) -> runtime.Precision:

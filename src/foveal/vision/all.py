@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from foveal.archives import URLs, untar_data
 from foveal.bundle.predictor import Predictor, load_learner
 from foveal.data.batches import tensor, to_cpu
-from foveal.data.block import CategoryBlock, DataBlock, ImageBlock, MultiCategoryBlock, PointBlock
+from foveal.data.block import CategoryBlock, DataBlock, ImageBlock, MultiCategoryBlock, PointBlock, RegressionBlock
 from foveal.data.datasets import Datasets
 from foveal.data.image_loaders import ImageDataLoaders
 from foveal.data.labels import ColReader, RegexLabeller, parent_label, using_attr
@@ -30,8 +30,26 @@ from foveal.image.pixels import Brightness, Contrast
 from foveal.lazy import module_on_use
 from foveal.learner import Learner
 from foveal.listing import L, Path, first
-from foveal.losses import BCEWithLogitsLossFlat, CrossEntropyLossFlat, MSELossFlat
-from foveal.metrics import accuracy, accuracy_multi, average_precision, error_rate, mean_average_precision
+from foveal.losses import (
+    BCEWithLogitsLossFlat,
+    CrossEntropyLossFlat,
+    FocalLossFlat,
+    HuberLossFlat,
+    MSELossFlat,
+    WingLossFlat,
+    asymmetric_loss,
+    focal_loss,
+)
+from foveal.metrics import (
+    accuracy,
+    accuracy_multi,
+    average_precision,
+    error_rate,
+    mae,
+    mean_average_precision,
+    r2_score,
+    rmse,
+)
 from foveal.models.head import sigmoid_range
 from foveal.models.zoo import resnet18, resnet34, resnet50, resnet101, resnet152
 from foveal.sources.folders import get_image_files
@@ -72,10 +90,12 @@ __all__ = [
     "F",
     "FileSplitter",
     "Flip",
+    "FocalLossFlat",
     "FuncSplitter",
     "GradientClip",
     "GrandparentSplitter",
     "GroupSplitter",
+    "HuberLossFlat",
     "ImageBlock",
     "ImageDataLoaders",
     "IndexSplitter",
@@ -94,6 +114,7 @@ __all__ = [
     "RandomResizedCrop",
     "RandomSplitter",
     "RegexLabeller",
+    "RegressionBlock",
     "Resize",
     "Rotate",
     "Shift",
@@ -101,16 +122,20 @@ __all__ = [
     "Tensor",
     "URLs",
     "Warp",
+    "WingLossFlat",
     "Zoom",
     "accuracy",
     "accuracy_multi",
+    "asymmetric_loss",
     "aug_transforms",
     "average_precision",
     "error_rate",
     "first",
+    "focal_loss",
     "get_image_files",
     "imagenet_stats",
     "load_learner",
+    "mae",
     "math",
     "mean_average_precision",
     "minimum",
@@ -120,6 +145,7 @@ __all__ = [
     "partial",
     "pd",
     "plt",
+    "r2_score",
     "random",
     "re",
     "resnet18",
@@ -127,6 +153,7 @@ __all__ = [
     "resnet50",
     "resnet101",
     "resnet152",
+    "rmse",
     "sigmoid_range",
     "slide",
     "steep",

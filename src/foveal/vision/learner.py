@@ -5,17 +5,21 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from foveal.bundle.predictor import load_learner
 from foveal.data.loaders import DataLoaders
+from foveal.errors import InputError
 from foveal.image.prepare import Statistics
 from foveal.learner import Learner
 from foveal.metrics import Metric
 from foveal.models import zoo
 from foveal.models.vision import ModelSpec, VisionModel, build_model, pretrained_model
+from foveal.tasks.base import Task
+from foveal.tasks.points import Points
 
 _BUNDLE = ".safetensors"
 
@@ -40,7 +44,7 @@ def vision_learner(
         metrics: functions of (raw outputs, targets); the task's by default.
         loss_func: the task's by default; activation and decoding stay the task's in any case.
         y_range: squeeze outputs into (low, high); the task's by default.
-        head: `pooled`, the book's, or `linear`, which `learn.probe()` can fit exactly.
+        head: `pooled`, the book's; `linear`, or for points `spatial`, which `learn.probe()` can fit.
         pretrained: False starts from random weights.
         weights: a file with the backbone's weights, instead of the usual ones.
         seed: draws the head's first weights; torch's global random state by default.
@@ -54,6 +58,7 @@ def vision_learner(
         model, origin, statistics = _from_bundle(dls, arch)
     else:
         generator = None if seed is None else torch.Generator().manual_seed(seed)
+        _check_head(head, task)
         spec = ModelSpec(arch, task.n_outputs, dls.pipeline.canvas_hw, y_range or task.y_range, head)
         if pretrained:
             model, origin = pretrained_model(spec, weights=weights, generator=generator)
@@ -64,6 +69,11 @@ def vision_learner(
     if pretrained:
         learn.freeze()
     return learn
+
+
+def _check_head(head: str, task: Task[Any]) -> None:
+    if head == "spatial" and task.kind != Points.kind:
+        raise InputError(f"A spatial head finds points; this task is {task.kind}. Use head='pooled' or 'linear'.")
 
 
 def _from_bundle(dls: DataLoaders, path: str) -> tuple[VisionModel, str, Statistics]:

@@ -1,0 +1,172 @@
+"""One or several numbers a picture."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from foveal.canvas import INK, Canvas
+from foveal.errors import InputError
+from foveal.geometry.homography import Homography
+from foveal.losses import Reduction, mean_squared_error
+from foveal.metrics import Metric, mae, r2_score, rmse
+from foveal.tasks.base import Decision
+
+_WIDER = 0.1
+_DIGITS = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Regression:
+    """Targets are float32 [N] in the units of the labels; a label is float64 [N]. NaN is unknown.
+
+    Attributes:
+        names: what the numbers are called.
+        low, high: the range of each number in training, widened by a tenth; the model's outputs stay within it.
+        spread: what errors of each number are divided by in the loss, so that units do not outweigh each other; 1 for
+            a single number, whose loss is the plain squared error.
+    """
+
+    kind: ClassVar[str] = "regression"
+    legend: ClassVar[str] = "first line: the truth; second line: the prediction"
+    loss_name: ClassVar[str] = "MSELoss"
+    names: tuple[str, ...] = ("value",)
+    low: tuple[float, ...] = ()
+    high: tuple[float, ...] = ()
+    spread: tuple[float, ...] = ()
+    decision: Decision = field(default=Decision())
+
+    @classmethod
+    def of(cls, names: Sequence[str], values: Iterable[Any]) -> Self:
+        """Learn ranges and spreads from labels.
+
+        Raises:
+            InputError: a label is of the wrong form, or a number is known nowhere.
+        """
+        plain = cls(tuple(names))
+        table = np.stack([plain.encode(value).double().numpy() for value in values])
+        for name, column in zip(names, table.T, strict=True):
+            if np.isnan(column).all():
+                raise InputError(f"`{name}` is not known for any picture of the training side.")
+        low, high = np.nanmin(table, axis=0), np.nanmax(table, axis=0)
+        margin = np.where(high > low, (high - low) * _WIDER / 2, np.maximum(np.abs(low), 1) * _WIDER)
+        spread = np.nanstd(table, axis=0) if len(names) > 1 else np.ones(1)
+        spread = np.where(spread > 0, spread, 1.0)
+        columns = ((low - margin).tolist(), (high + margin).tolist(), spread.tolist())
+        return replace(plain, low=tuple(columns[0]), high=tuple(columns[1]), spread=tuple(columns[2]))
+
+    @property
+    def n_outputs(self) -> int:
+        """One a number."""
+        return len(self.names)
+
+    @property
+    def y_range(self) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
+        """The range of each number."""
+        return (self.low, self.high) if self.low else None
+
+    def with_decision(self, decision: Decision) -> Regression:
+        """Return the same task with another decision."""
+        return replace(self, decision=decision)
+
+    @property
+    def unknown(self) -> Tensor:
+        """NaN throughout."""
+        return torch.full((self.n_outputs,), torch.nan)
+
+    def encode(self, label: Any) -> Tensor:
+        """Turn a number, or N of them, into a target."""
+        try:
+            values = np.array(label if not isinstance(label, Tensor) else label.tolist(), dtype=np.float64).reshape(-1)
+        except (TypeError, ValueError):
+            raise InputError(f"A number is expected for each of {', '.join(self.names)}; got {label!r}.") from None
+        if len(values) != self.n_outputs:
+            raise InputError(f"{self.n_outputs} number(s) a picture are expected; got {len(values)}: {label!r}.")
+        if np.isinf(values).any():
+            raise InputError(f"A number must be finite, or missing (NaN); got {label!r}.")
+        return torch.from_numpy(values).float()
+
+    def label_of(self, target: Tensor) -> NDArray[np.float64]:
+        """Return the numbers as an array."""
+        return np.asarray(target.double().numpy())
+
+    def move(self, target: Tensor, frame: Homography) -> Tensor:
+        """Numbers stay as they are."""
+        return target
+
+    def loss(self, output: Tensor, target: Tensor, reduction: Reduction = "mean") -> Tensor:
+        """Return the squared error, of several numbers in units of their spread."""
+        output, target = output.reshape(-1, self.n_outputs), target.reshape(-1, self.n_outputs)
+        spread = torch.tensor(self.spread or 1.0, device=output.device)
+        return mean_squared_error(output / spread, target / spread, reduction=reduction)
+
+    def activate(self, output: Tensor) -> Tensor:
+        """Return the numbers [B, N] as they are."""
+        return output.reshape(-1, self.n_outputs)
+
+    def decode(self, prediction: Tensor, back: Homography) -> list[NDArray[np.float64]]:
+        """Return the numbers [N].
+
+        Raises:
+            InputError: a prediction is not finite.
+        """
+        if not prediction.isfinite().all():
+            raise InputError("The model answered with a number that is not finite; it cannot be used.")
+        return list(prediction.double().cpu().numpy())
+
+    def metrics(self) -> Mapping[str, Metric]:
+        """Return RMSE, MAE and R2, over all numbers."""
+        return {"rmse": rmse, "mae": mae, "r2_score": r2_score}
+
+    def scores(self, prediction: Tensor, labels: Sequence[NDArray[np.float64]], target: Tensor) -> dict[str, Any]:
+        """Return RMSE, MAE and R2 of each number, and beside them the RMSE of always answering with the mean."""
+        target = target.reshape(-1, self.n_outputs)
+        each = {
+            name: {
+                "rmse": float(rmse(answer, truth)),
+                "mae": float(mae(answer, truth)),
+                "r2": float(r2_score(answer, truth)),
+                "pictures": int((~truth.isnan()).sum()),
+            }
+            for name, answer, truth in zip(self.names, prediction.double().T, target.double().T, strict=True)
+        }
+        if self.n_outputs > 1:
+            defined = [one["r2"] for one in each.values() if not math.isnan(one["r2"])]
+            return {"mean_r2": sum(defined) / len(defined) if defined else math.nan, "numbers": each}
+        return {name: value for name, value in each[self.names[0]].items() if name != "pictures"}
+
+    def draw(self, canvas: Canvas, label: NDArray[np.float64], truth: NDArray[np.float64] | None = None) -> None:
+        """Write the numbers above the picture."""
+        lines = [self._written(label)] if truth is None else [self._written(truth), self._written(label)]
+        canvas.title(*((line, INK) for line in lines))
+
+    def to_row(self, prediction: Tensor, label: NDArray[np.float64]) -> dict[str, Any]:
+        """Return the numbers by name."""
+        return dict(zip(self.names, label.tolist(), strict=True))
+
+    def mix(self, first: Tensor, second: Tensor, weight: Tensor) -> None:
+        """Numbers of two pictures are not mixed."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return names, ranges, spreads and the decision."""
+        numbers = {name: list(getattr(self, name)) for name in ("names", "low", "high", "spread")}
+        return {"kind": self.kind} | numbers | {"decision": self.decision.to_dict()}
+
+    @classmethod
+    def from_dict(cls, stored: Mapping[str, Any]) -> Regression:
+        """Rebuild it from `to_dict`."""
+        names, low, high, spread = (tuple(stored[name]) for name in ("names", "low", "high", "spread"))
+        return cls(names, low, high, spread, Decision.from_dict(stored["decision"]))
+
+    def _written(self, values: NDArray[np.float64]) -> str:
+        shown = ["unknown" if math.isnan(value) else f"{value:.{_DIGITS}g}" for value in values.tolist()]
+        if self.n_outputs == 1:
+            return shown[0]
+        return ", ".join(f"{name} {value}" for name, value in zip(self.names, shown, strict=True))

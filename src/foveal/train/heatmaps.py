@@ -1,0 +1,158 @@
+"""The probe for points: a ridge regression of heatmaps, cell by cell, over a feature map.
+
+It is solved from sums over all cells of all pictures, so that memory does not grow with the set. A quarter of the
+pictures (256 at most) is left out of a first solution, on which the penalty and how sharply the heatmap is read are
+chosen by the distance of the soft-argmax. Source of the head: Nibali et al. 2018, "Numerical Coordinate Regression with
+Convolutional Neural Networks".
+
+Shapes: F features, K points, h x w cells.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import reduce
+
+import torch
+from torch import Tensor, nn
+
+from foveal import runtime
+from foveal.errors import TrainingError
+from foveal.losses import heatmap_around, soft_argmax
+from foveal.train.loop import Batched, Loss
+
+Held = list[tuple[Tensor, Tensor]]
+_STRENGTHS = (0.3, 0.1, 0.03, 0.01)
+_SHARPNESS = (12.0, 25.0, 50.0, 100.0, 200.0, 400.0, 800.0)
+_HELD_EVERY, _HELD_MOST = 4, 256
+
+
+@dataclass(slots=True)
+class Sums:
+    """What a ridge regression needs to know of cells: count, sum, products [F, F]; of heat [K] the same, with features.
+
+    `known` counts the cells of pictures where a point is known.
+    """
+
+    count: float
+    total: Tensor
+    square: Tensor
+    heat: Tensor
+    heat_total: Tensor
+    known: Tensor
+
+    @classmethod
+    def of(cls, maps_BFhw: Tensor, points_BK2: Tensor) -> Sums:
+        """Sum over the cells of some pictures."""
+        height, width = maps_BFhw.shape[2:]
+        cells = maps_BFhw.permute(0, 2, 3, 1).reshape(-1, maps_BFhw.shape[1])
+        heat = heatmap_around(points_BK2, height, width).permute(0, 2, 3, 1).reshape(len(cells), -1)
+        known = (~heat.isnan()).sum(dim=0).double()
+        heat = heat.nan_to_num(0.0)
+        return cls(
+            count=float(len(cells)),
+            total=cells.double().sum(dim=0),
+            square=(cells.T @ cells).double(),
+            heat=(cells.T @ heat).double(),
+            heat_total=heat.double().sum(dim=0),
+            known=known,
+        )
+
+    def plus(self, other: Sums, sign: float = 1.0) -> Sums:
+        """Return the sums of both, or with -1 of the rest."""
+        return Sums(
+            self.count + sign * other.count,
+            self.total + sign * other.total,
+            self.square + sign * other.square,
+            self.heat + sign * other.heat,
+            self.heat_total + sign * other.heat_total,
+            self.known + sign * other.known,
+        )
+
+    def standard(self) -> tuple[Tensor, Tensor]:
+        """Return mean and variance of each feature."""
+        mean = self.total / self.count
+        return mean, (self.square.diagonal() / self.count - mean**2).clamp(min=1e-12)
+
+    def solved(self, strength: float, mean: Tensor, variance: Tensor) -> Tensor:
+        """Return the weights [K, F] on features brought to mean 0 and variance 1."""
+        scale = variance.sqrt()
+        own = self.total / self.count
+        square = self.square / self.count - torch.outer(own, mean) - torch.outer(mean, own) + torch.outer(mean, mean)
+        with_heat = (self.heat - torch.outer(own, self.heat_total)) / self.known.clamp(min=1)
+        matrix = square / torch.outer(scale, scale) + strength * torch.eye(len(mean), dtype=torch.float64)
+        weights: Tensor = torch.linalg.solve(matrix, with_heat / scale[:, None]).T
+        return weights
+
+
+@torch.no_grad()
+def fit_heatmaps(
+    body: nn.Module,
+    head: nn.Module,
+    batches: Iterable[Batched],
+    loss: Loss,
+    *,
+    precision: runtime.Precision,
+    device: torch.device,
+) -> float:
+    """Give a spatial head the best heatmaps on the body's features; return the loss on the pictures held out."""
+    everything, left_out, held = _summed(body, batches, precision, device)
+    mean, variance = everything.standard()
+    strength, sharpness = _STRENGTHS[0], _SHARPNESS[0]
+    if everything.count > left_out.count:
+        strength, sharpness = _chosen(everything.plus(left_out, -1.0), held, mean, variance)
+    norm, layer = head.children()
+    assert isinstance(norm, nn.BatchNorm2d)
+    assert norm.running_mean is not None
+    assert norm.running_var is not None
+    assert isinstance(layer, nn.Conv2d)
+    assert layer.bias is not None
+    weight = everything.solved(strength, mean, variance) * sharpness
+    norm.running_mean.copy_(mean)
+    norm.running_var.copy_(variance)
+    layer.weight.copy_(weight[..., None, None])
+    layer.bias.zero_()
+    head.eval()
+    outputs = torch.cat([head(maps.float().to(device)).cpu() for maps, _ in held])
+    return float(loss(outputs, torch.cat([points for _, points in held])))
+
+
+def _summed(
+    body: nn.Module, batches: Iterable[Batched], precision: runtime.Precision, device: torch.device
+) -> tuple[Sums, Sums, Held]:
+    """Return the sums over all pictures, those over the pictures held out, and the maps and points of the latter."""
+    body.eval()
+    sums: list[Sums] = []
+    left_out: list[Sums] = []
+    held: Held = []
+    seen = n_held = 0
+    with runtime.keeping_memory():
+        for batch in batches:
+            with runtime.autocast(precision, device):
+                maps = body(batch.inputs)
+            maps, points = maps.float(), batch.targets
+            sums = [reduce(Sums.plus, [*sums, Sums.of(maps, points)])]
+            chosen = [at for at in range(len(maps)) if (seen + at) % _HELD_EVERY == 0][: _HELD_MOST - n_held]
+            seen, n_held = seen + len(maps), n_held + len(chosen)
+            if chosen:
+                left_out = [reduce(Sums.plus, [*left_out, Sums.of(maps[chosen], points[chosen])])]
+                held.append((maps[chosen].bfloat16().cpu(), points[chosen].cpu()))
+    if not sums:
+        raise TrainingError("There is nothing to fit the head to: the loader gave no batch.")
+    return sums[0], left_out[0], held
+
+
+def _chosen(rest: Sums, held: Held, mean: Tensor, variance: Tensor) -> tuple[float, float]:
+    """Return penalty and sharpness whose soft-argmax is nearest to the points of pictures that were left out."""
+    best, choice = float("inf"), (_STRENGTHS[0], _SHARPNESS[0])
+    for strength in _STRENGTHS:
+        weights = rest.solved(strength, mean, variance) / variance.sqrt()
+        heat = [torch.einsum("bfhw,kf->bkhw", maps.float(), weights.float()) for maps, _ in held]
+        for sharpness in _SHARPNESS:
+            found = torch.cat([soft_argmax(one * sharpness) for one in heat])
+            off = torch.linalg.vector_norm(found - torch.cat([points for _, points in held]), dim=2)
+            distance = float(off.nanmean())
+            if distance < best:
+                best, choice = distance, (strength, sharpness)
+    return choice
