@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,16 +20,18 @@ from foveal.image.decode import PictureSource
 from foveal.listing import L
 from foveal.losses import Loss, guarded
 from foveal.metrics import Metric, metric_name
+from foveal.models.summary import layers_table
 from foveal.models.vision import VisionModel
 from foveal.results import show
 from foveal.results.predictions import predict_dataset
+from foveal.tasks.base import decoded
 from foveal.tasks.multi_label import MultiLabel
 from foveal.train import find
 from foveal.train.groups import Freeze, Norm, apply_freeze, parameter_groups
 from foveal.train.optim import WEIGHT_DECAY
 from foveal.train.phases import Phase, Place, Training
 from foveal.train.recorder import Recorder
-from foveal.train.schedule import Rate, Schedule, one_cycle
+from foveal.train.schedule import Rate, Schedule, flat_cosine, one_cycle
 from foveal.train.state import EpochResult
 
 _MOMENTS = (0.95, 0.85, 0.95)
@@ -41,6 +44,7 @@ class Learner:
         dls, model, loss_func: what is trained, on what, by which loss.
         metrics: one function or several of (raw outputs, targets); may be changed at any time.
         recorder: the history of all fits.
+        path: the folder that `save` writes below.
     """
 
     def __init__(
@@ -61,23 +65,40 @@ class Learner:
             metrics: the task's by default.
             origin: where the weights came from.
         """
-        self.dls, self.origin = dls, origin
-        self.model = model
+        self.model, self.origin, self.path = model, origin, Path()
         runtime.to_device(model, dls.device)
         self.loss_func = loss_func if loss_func is not None else dls.loss_func
         self.metrics: Any = metrics if metrics is not None else list(dls.task.metrics().values())
         self.recorder = Recorder(lambda: [metric_name(metric) for metric in self._metrics()])
         self._training = Training(model, dls, self.recorder, self._loss, self._named_metrics)
 
+    @property
+    def dls(self) -> DataLoaders:
+        """The loaders; others of the same task may take their place, of another size of picture for instance."""
+        return self._training.dls
+
+    @dls.setter
+    def dls(self, dls: DataLoaders) -> None:
+        before = self._training.dls
+        if (dls.task.kind, dls.task.names) != (before.task.kind, before.task.names):
+            raise InputError(
+                f"The new loaders are for another task: {dls.task.kind} of {', '.join(dls.task.names)[:200]}; this "
+                f"model answers {before.task.kind} of {', '.join(before.task.names)[:200]}. Build the data block with "
+                "vocab=dls.vocab, or make a new learner."
+            )
+        self._training.dls = dls.normalised(before.preparation.statistics)
+
     def fit(
         self,
-        n_epoch: int,
+        n_epoch: int | None = None,
         lr: Rate = 1e-3,
         *,
         schedule: Schedule | None = None,
         wd: float = WEIGHT_DECAY,
         accumulate: int = 1,
-        cbs: Iterable[object] = (),
+        minutes: float | None = None,
+        cbs: object = None,
+        reset_opt: bool = False,
         resume: Place | None = None,
     ) -> None:
         """Train for `n_epoch` epochs at a constant rate, or as `schedule` says.
@@ -88,14 +109,17 @@ class Learner:
             schedule: of the rates, over the whole fit.
             wd: weight decay.
             accumulate: batches whose gradients are summed up for one step of the optimizer.
-            cbs: hooks; `Checkpoints(folder)` among them makes the fit resumable.
+            minutes: in place of `n_epoch`, as many epochs as fit into this time, measured at the start; at least one.
+            cbs: a hook, or several; `Checkpoints(folder)` among them makes the fit resumable.
+            reset_opt: forget what the optimizer learned in an earlier fit of the same groups.
             resume: the folder of a run with a checkpoint, to go on from there to the bit.
         """
-        self._run([Phase(n_epoch, lr, schedule, self._training.freeze, wd, accumulate)], cbs, resume)
+        phase = Phase(n_epoch, lr, schedule, self._training.freeze, wd, accumulate, reset_opt=reset_opt)
+        self._run([phase], cbs, resume, minutes)
 
     def fit_one_cycle(
         self,
-        n_epoch: int,
+        n_epoch: int | None = None,
         lr_max: Rate = 1e-3,
         *,
         div: float = 25.0,
@@ -104,45 +128,75 @@ class Learner:
         wd: float = WEIGHT_DECAY,
         moms: tuple[float, float, float] = _MOMENTS,
         accumulate: int = 1,
-        cbs: Iterable[object] = (),
+        minutes: float | None = None,
+        cbs: object = None,
+        reset_opt: bool = False,
         resume: Place | None = None,
     ) -> None:
         """Train with the one-cycle schedule up to `lr_max`; see `fit` for the rest."""
         schedule = one_cycle(pct_start=pct_start, div=div, div_final=div_final, moms=moms)
-        self._run([Phase(n_epoch, lr_max, schedule, self._training.freeze, wd, accumulate)], cbs, resume)
+        phase = Phase(n_epoch, lr_max, schedule, self._training.freeze, wd, accumulate, reset_opt=reset_opt)
+        self._run([phase], cbs, resume, minutes)
+
+    def fit_flat_cos(
+        self,
+        n_epoch: int | None = None,
+        lr: Rate = 1e-3,
+        *,
+        div_final: float = 1e5,
+        pct_start: float = 0.75,
+        wd: float = WEIGHT_DECAY,
+        accumulate: int = 1,
+        minutes: float | None = None,
+        cbs: object = None,
+        reset_opt: bool = False,
+        resume: Place | None = None,
+    ) -> None:
+        """Train at a constant rate for `pct_start` of the time, then down a cosine; see `fit` for the rest."""
+        schedule = flat_cosine(pct_start=pct_start, div_final=div_final)
+        phase = Phase(n_epoch, lr, schedule, self._training.freeze, wd, accumulate, reset_opt=reset_opt)
+        self._run([phase], cbs, resume, minutes)
 
     def fine_tune(
         self,
-        epochs: int,
+        epochs: int | None = None,
         base_lr: float = 2e-3,
-        *,
         freeze_epochs: int = 1,
+        *,
         lr_mult: float = 100.0,
         pct_start: float = 0.3,
         div: float = 5.0,
+        lr_max: Rate | None = None,
+        div_final: float = 1e5,
         wd: float = WEIGHT_DECAY,
+        moms: tuple[float, float, float] = _MOMENTS,
         accumulate: int = 1,
+        minutes: float | None = None,
         probe: bool = False,
-        cbs: Iterable[object] = (),
+        cbs: object = None,
+        reset_opt: bool = False,
         resume: Place | None = None,
     ) -> None:
         """Train the head for `freeze_epochs`, then everything for `epochs` with smaller rates towards the input.
 
         With `probe` the head is fitted by `learn.probe()` in place of the first epochs, and batch normalisation goes
-        on with the statistics that the probe has seen.
+        on with the statistics that the probe has seen. `lr_max` are the rates of the second part, by default
+        `slice(base_lr / 2 / lr_mult, base_lr / 2)`. See `fit` for the rest; with `minutes`, the second part takes what
+        the first one left, after a probe possibly nothing.
         """
-        phases = []
+        phases, began = [], time.monotonic()
         if probe and resume is None:
             self.probe()
         if freeze_epochs and not probe:
             head_only = Freeze(len(parameter_groups(self.model)) - 1)
-            gentle = one_cycle(pct_start=0.99, div=25.0)
-            phases.append(Phase(freeze_epochs, slice(base_lr), gentle, head_only, wd, accumulate))
+            gentle = one_cycle(pct_start=0.99, div=25.0, div_final=div_final, moms=moms)
+            phases.append(Phase(freeze_epochs, slice(base_lr), gentle, head_only, wd, accumulate, reset_opt=reset_opt))
         base_lr /= 2
-        rates = slice(base_lr / lr_mult, base_lr)
+        rates = slice(base_lr / lr_mult, base_lr) if lr_max is None else lr_max
+        schedule = one_cycle(pct_start=pct_start, div=div, div_final=div_final, moms=moms)
         everything = Freeze(keep_statistics=probe)
-        phases.append(Phase(epochs, rates, one_cycle(pct_start=pct_start, div=div), everything, wd, accumulate))
-        self._run(phases, cbs, resume)
+        second = Phase(epochs, rates, schedule, everything, wd, accumulate, least=0 if probe else 1, reset_opt=True)
+        self._run([*phases, second], cbs, resume, minutes, began)
 
     def probe(self) -> None:
         """Fit the head, `linear` or `spatial`, to frozen features of the training pictures, each looked at once.
@@ -172,7 +226,7 @@ class Learner:
 
         Weights, optimizer and random state are afterwards as they were; no file is written.
         """
-        phase = Phase(1, 1.0, find.growing(start_lr, end_lr), self._training.freeze)
+        phase = Phase(1, 1.0, find.growing(start_lr, end_lr), self._training.freeze, reset_opt=True)
         state = self._training.state(phase, 0, history=[], steps=num_it)
         weights = {name: tensor.clone() for name, tensor in self.model.state_dict().items()}
         try:
@@ -186,6 +240,10 @@ class Learner:
             find.draw(curve, list(rates._asdict().items()))
         return rates
 
+    def largest_batch(self) -> int:
+        """Return how many items, up to the loaders' batch size, fit into memory in one step that trains everything."""
+        return self._training.largest_batch()
+
     def freeze(self, *, norm: Norm = "frozen") -> None:
         """Train the last group only; `norm` says what normalisation layers of the others do (see `Freeze`)."""
         self.freeze_to(-1, norm=norm)
@@ -198,6 +256,7 @@ class Learner:
         """Freeze the first `n` groups; a negative `n` counts from the last."""
         n_groups = len(parameter_groups(self.model))
         self._training.freeze = Freeze(n + n_groups if n < 0 else n, norm)
+        self._training.averages = None
         apply_freeze(self.model, self._training.freeze)
 
     def to_precision(self, name: str) -> Learner:
@@ -222,10 +281,27 @@ class Learner:
         loss, metrics = self._scores(self.dls[ds_idx])
         return L([loss, *metrics.values()])
 
-    def get_preds(self, ds_idx: int = 1, *, dl: DataLoader | None = None) -> tuple[Tensor, Tensor]:
-        """Return activated predictions [n, ...] and targets of one side of the split, or of a loader, on the CPU."""
-        found = self._training.evaluate(dl or self.dls[ds_idx])
-        return self.dls.task.activate(found.outputs), found.targets
+    def get_preds(
+        self, ds_idx: int = 1, *, dl: DataLoader | None = None, with_loss: bool = False, with_decoded: bool = False
+    ) -> tuple[Tensor, ...]:
+        """Return activated predictions [n, ...] and targets of one side of the split, or of a loader, on the CPU.
+
+        Args:
+            ds_idx: 0 is the training side, in data order and prepared as in validation; 1 the validation side.
+            dl: a loader instead, such as `dls.test_dl(files)`.
+            with_loss: append the loss of each item [n].
+            with_decoded: append the answers as targets [n, ...], before the losses: labels found, points in [-1, 1].
+        """
+        chosen = self.dls[ds_idx] if dl is None else dl
+        found = self._training.evaluate(DataLoader(chosen.feed, chosen.batch_size))
+        preds = self.dls.task.activate(found.outputs)
+        given = [preds, found.targets]
+        if with_decoded:
+            given.append(decoded(self.dls.task, preds))
+        if with_loss:
+            loss, outputs, targets = self._loss(), found.outputs, found.targets
+            given.append(torch.stack([loss(outputs[at : at + 1], targets[at : at + 1]) for at in range(len(targets))]))
+        return tuple(given)
 
     def predict(self, picture: PictureSource) -> Prediction:
         """Answer for a path, bytes, an array or a PIL picture; points come back in its pixels."""
@@ -247,9 +323,40 @@ class Learner:
         predictions = predict_dataset(self.predictor(), self.dls[ds_idx].dataset)
         show.results_sheet(predictions, max_n=max_n, figure=plt.figure())
 
-    def _run(self, phases: Sequence[Phase], cbs: Iterable[object], resume: Place | None) -> None:
+    def summary(self) -> None:
+        """Print layers, shapes, parameters, what is frozen, and the memory that training takes."""
+        print(layers_table(self.model, self.dls.preparation.canvas_hw))  # noqa: T201 -- printing is what it is for
+
+    def save(self, name: str) -> Path:
+        """Write weights and optimizer to `models/NAME.safetensors` under `path`; return the file."""
+        return self._training.save(self.path / "models" / f"{name}.safetensors")
+
+    def load(self, name: str) -> Learner:
+        """Read what `save` wrote.
+
+        Raises:
+            ModelFileError: there is no such file, or it does not fit this model.
+        """
+        self._training.load(self.path / "models" / f"{name}.safetensors")
+        return self
+
+    def _run(
+        self,
+        phases: Sequence[Phase],
+        cbs: object,
+        resume: Place | None,
+        minutes: float | None,
+        began: float | None = None,
+    ) -> None:
+        last = phases[-1]
+        if (last.n_epochs is None) == (minutes is None) and resume is None:
+            raise InputError("Say how long to train: a number of epochs, or minutes=; one of the two.")
+        if minutes is not None:
+            deadline = (time.monotonic() if began is None else began) + 60 * minutes
+            phases = [*phases[:-1], replace(last, deadline=deadline)]
         self._try_metrics()
-        self._training.run(phases, cbs, resume)
+        hooks = [] if cbs is None else list(cbs) if isinstance(cbs, Iterable) else [cbs]
+        self._training.run(phases, hooks, resume)
 
     def _scores(self, loader: DataLoader) -> tuple[float, dict[str, float]]:
         found = self._training.evaluate(loader)

@@ -11,6 +11,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
+from pathlib import Path
 from typing import Any, Literal, Protocol, get_args
 
 import torch
@@ -20,6 +21,7 @@ from foveal.errors import InputError, UnknownNameError
 
 Precision = Literal["fp32", "bf16", "fp16"]
 PrecisionChoice = Literal["auto", "fp32", "bf16", "fp16"]
+_CGROUP = Path("/sys/fs/cgroup")
 _CPU_BF16 = ("_is_amx_tile_supported", "_is_avx512_bf16_supported")
 
 
@@ -63,6 +65,26 @@ def wait_for(device: torch.device) -> None:
         torch.cuda.synchronize(device)
     elif device.type == "mps":
         torch.mps.synchronize()
+
+
+def free_memory(device: torch.device) -> float:
+    """Return the bytes that new tensors on a device could take; without limit where that is not known."""
+    if device.type == "cuda":
+        free, _ = torch.cuda.mem_get_info(device)
+        return float(free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device))
+    found = [float("inf")]
+    with contextlib.suppress(OSError, ValueError, StopIteration):
+        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+        found.append(1024 * float(next(line.split()[1] for line in lines if line.startswith("MemAvailable"))))
+    with contextlib.suppress(OSError, ValueError):
+        most, used = (float((_CGROUP / name).read_text(encoding="ascii")) for name in ("memory.max", "memory.current"))
+        found.append(most - used)
+    return min(found)
+
+
+def is_out_of_memory(error: RuntimeError) -> bool:
+    """Return whether an error says that there is no memory left: a GPU's has a type, the CPU's only its words."""
+    return isinstance(error, torch.OutOfMemoryError) or "not enough memory" in str(error)
 
 
 def autocast(precision: Precision, device: torch.device) -> AbstractContextManager[Any]:

@@ -16,8 +16,11 @@ from pathlib import Path
 from typing import IO, Any
 
 import torch
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
+
+from foveal.errors import ModelFileError
 
 
 @contextmanager
@@ -75,6 +78,23 @@ def write_tensors(path: str | os.PathLike[str], tensors: Mapping[str, Tensor], m
     data = save(plain, dict(metadata))
     with replacing(path) as beside:
         beside.write_bytes(data)
+
+
+def read_tensors(path: str | os.PathLike[str]) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Read a .safetensors file; return its tensors and its metadata.
+
+    Raises:
+        ModelFileError: there is no such file, or it is none of that kind.
+    """
+    file = Path(path)
+    if not file.is_file():
+        raise ModelFileError(f"There is no file `{file}`.")
+    try:
+        with safe_open(file, "pt") as opened:
+            names = opened.keys()
+            return {name: opened.get_tensor(name) for name in names}, dict(opened.metadata() or {})
+    except (SafetensorError, OSError, ValueError, RuntimeError) as error:
+        raise ModelFileError(f"`{file}` is no safetensors file, or is damaged ({error}).") from error
 
 
 def tensor_hash(tensor: Tensor) -> str:

@@ -26,12 +26,13 @@ _BATCH = 32
 
 
 class Prediction(NamedTuple):
-    """An answer: the label a person reads, and the activated outputs it comes from.
+    """An answer: the label a person reads, the same as an encoded target, and the activated outputs it comes from.
 
-    Points stand in the label in pixels of the picture given, and in `values` in [-1, 1] on the canvas.
+    Points stand in the label, and encoded, in pixels of the picture given; in `values` in [-1, 1] on the canvas.
     """
 
     label: Any
+    decoded: Tensor
     values: Tensor
 
 
@@ -126,7 +127,7 @@ class Predictor:
         to_unit = Homography.unit_frame(self.preparation.canvas_hw)
         back = Homography.stack([one.placement.then(to_unit).inverse for one in prepared])
         labels = self.task.decode(values, back)
-        return [Prediction(label, value) for label, value in zip(labels, values, strict=True)]
+        return [Prediction(label, self.task.encode(label), value) for label, value in zip(labels, values, strict=True)]
 
 
 def load_learner(path: str | os.PathLike[str], *, device: torch.device | str | None = None) -> Predictor:

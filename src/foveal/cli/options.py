@@ -26,10 +26,11 @@ TaskName = Annotated[str | None, Option(help="auto, multi-label, single-label, p
 
 def said(options: dict[str, Any]) -> dict[str, Any]:
     """Return the options that were given, lists and pairs taken apart, as settings."""
-    from foveal.cli.settings import parse_names, parse_pairs, parse_size
+    from foveal.cli.settings import parse_names, parse_pairs, parse_size, parse_time
 
     parse = {
         "size": parse_size,
+        "time": parse_time,
         "label_columns": parse_names,
         "points": parse_names,
         "targets": parse_names,

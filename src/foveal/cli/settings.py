@@ -6,7 +6,7 @@ import math
 import re
 import tomllib
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import pydantic
 import tomli_w
@@ -47,7 +47,8 @@ class RunSettings(BaseModel):
     epochs: int | None = Field(default=None, ge=1)
     freeze_epochs: int | None = Field(default=None, ge=0)
     lr: float | None = Field(default=None, gt=0, allow_inf_nan=False)
-    batch_size: int = Field(default=64, ge=1)
+    time: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    batch_size: Annotated[int, Field(ge=1)] | Literal["auto"] = 64
     seed: int = 0
     precision: str = "auto"
 
@@ -67,6 +68,8 @@ class RunSettings(BaseModel):
         except pydantic.ValidationError as error:
             found = [f"--{e['loc'][0]} {e['input']}: {e['msg']}".replace("_", "-") for e in error.errors()]
             raise InputError("; ".join(found)) from error
+        if settings.time is not None and settings.epochs is not None:
+            raise InputError("--time and --epochs both say how long to train: give one of them.")
         for what, given, known in (
             ("task", settings.task, TASKS),
             ("recipe", settings.recipe, ("auto", *RECIPES)),
@@ -104,6 +107,18 @@ def parse_size(text: str) -> tuple[int, int]:
     if found is None or int(found[1]) < 1 or (found[2] is not None and int(found[2]) < 1):
         raise InputError(f"--size is a number of pixels or HEIGHTxWIDTH, like 128 or 240x320; got {text!r}.")
     return int(found[1]), int(found[2] or found[1])
+
+
+def parse_time(text: str) -> float | None:
+    """Return minutes, or None for `auto`.
+
+    >>> parse_time("2.5"), parse_time("auto")
+    (2.5, None)
+    """
+    try:
+        return None if text.strip().lower() == "auto" else float(text)
+    except ValueError:
+        raise InputError(f"--time is a number of minutes, or auto; got {text!r}.") from None
 
 
 def parse_names(text: str | None) -> tuple[str, ...]:

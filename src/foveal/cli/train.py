@@ -43,7 +43,13 @@ def train(
         int | None, Option(help="Epochs before, for the head; the book's recipe only. (default: 1)")
     ] = None,
     lr: Annotated[float | None, Option(help="Base learning rate. (default: 0.001, book 0.002 or 0.01)")] = None,
-    batch_size: Annotated[int | None, Option(help="Pictures a step. (default: 64)")] = None,
+    time: Annotated[
+        str | None,
+        Option(help="Minutes for all of it, instead of --epochs; auto: as many as the recipe says."),
+    ] = None,
+    batch_size: Annotated[
+        str | None, Option(help="Pictures a step; auto: up to 64, as memory allows. (default: 64)")
+    ] = None,
     seed: Annotated[int | None, Option(help="Decides every random draw. (default: 0)")] = None,
     precision: Annotated[str | None, Option(help="auto, fp32, bf16 or fp16.")] = None,
     out: Annotated[Path | None, Option(help="Run folder. (default: runs/SOURCE)")] = None,

@@ -35,7 +35,7 @@ from foveal.tasks.points import Points
 from foveal.train.checkpoint import FILE as CHECKPOINT
 from foveal.train.checkpoint import Checkpoints
 from foveal.train.extras import KeepBest
-from foveal.train.recorder import write_history
+from foveal.train.logs import HistoryFile, write_history
 from foveal.vision.learner import vision_learner
 
 
@@ -51,6 +51,7 @@ class Recipe:
     freeze_epochs: int
 
 
+_USUAL_BATCH = 64
 PROBE = Recipe("linear", probe=True, epochs=4, lr=1e-3, lr_mult=10.0, freeze_epochs=0)
 PROBE_POINTS = replace(PROBE, head="spatial")
 BOOK = Recipe("pooled", probe=False, epochs=5, lr=2e-3, lr_mult=100.0, freeze_epochs=1)
@@ -73,20 +74,26 @@ def train_run(settings: RunSettings, folder: Path, *, resume: bool = False) -> d
     recipe = recipe_of(settings, dls)
     learn = vision_learner(dls, settings.arch, head=recipe.head, weights=settings.weights, seed=settings.seed)
     learn.to_precision(settings.precision)
+    if settings.batch_size == "auto":
+        settings = settings.model_copy(update={"batch_size": learn.largest_batch()})
+        learn.dls = loaders(settings, source)
     _introduce(console, settings, source, learn)
     folder.mkdir(parents=True, exist_ok=True)
     settings.save(folder / "run.toml")
     write_rows(folder / "split.csv", _split_rows(dls))
     storage.write_json(folder / "audit.json", {"findings": [asdict(f) for f in found.findings], **found.figures})
     kept = KeepBest(from_start=True)
+    hooks = [*([kept] if recipe.probe else []), HistoryFile(folder / "history.jsonl"), Checkpoints(folder)]
+    minutes = None if settings.time is None else settings.time - (time.perf_counter() - began) / 60
     try:
         learn.fine_tune(
-            settings.epochs or recipe.epochs,
+            None if minutes is not None else settings.epochs or recipe.epochs,
             settings.lr or recipe.lr,
             freeze_epochs=recipe.freeze_epochs if settings.freeze_epochs is None else settings.freeze_epochs,
             lr_mult=recipe.lr_mult,
             probe=recipe.probe,
-            cbs=[kept, Checkpoints(folder)] if recipe.probe else [Checkpoints(folder)],
+            minutes=minutes,
+            cbs=hooks,
             resume=folder if resume else None,
         )
     except (KeyboardInterrupt, SystemExit):
@@ -101,7 +108,7 @@ def train_run(settings: RunSettings, folder: Path, *, resume: bool = False) -> d
         summary["valid_loss"] = kept.best
     summary["seconds"] = round(time.perf_counter() - began, 2)
     storage.write_json(folder / "summary.json", summary)
-    (folder / CHECKPOINT).unlink()
+    (folder / CHECKPOINT).unlink(missing_ok=True)
     _report(console, summary, folder)
     return summary
 
@@ -164,7 +171,9 @@ def loaders(settings: RunSettings, source: Source) -> DataLoaders:
         transforms = [Resize(settings.size, method="squish"), *aug_transforms()]
     splitter = None if source.has_split else _splitter(settings, source)
     block = block_for(source, splitter=splitter, flip_pairs=settings.flip_pairs, item_tfms=transforms)
-    return block.dataloaders(source, bs=settings.batch_size, seed=settings.seed)
+    return block.dataloaders(
+        source, bs=_USUAL_BATCH if settings.batch_size == "auto" else settings.batch_size, seed=settings.seed
+    )
 
 
 def _splitter(settings: RunSettings, source: Source) -> Splitter:

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol, Self, TypeVar
 
+import torch
 from torch import Tensor
 
 from foveal.canvas import Canvas
@@ -115,6 +116,12 @@ class Task(Protocol[Label]):
     @classmethod
     def from_dict(cls, stored: Mapping[str, Any]) -> Self:
         """Rebuild it from `to_dict`."""
+
+
+def decoded(task: Task[Any], predictions: Tensor) -> Tensor:
+    """Return the answers to predictions [n, ...] as encoded labels [n, ...], points in [-1, 1] as they are."""
+    nowhere = Homography.stack([Homography()] * len(predictions))
+    return torch.stack([task.encode(label) for label in task.decode(predictions, nowhere)])
 
 
 def lerp(first: Tensor, second: Tensor, weight: Tensor) -> Tensor:

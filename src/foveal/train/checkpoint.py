@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from foveal import storage
@@ -71,8 +70,7 @@ def write(path: str | os.PathLike[str], state: FitState, hooks: Iterable[object]
         TrainingError: it cannot be written; the one before is as it was.
     """
     tensors = {f"model/{name}": tensor for name, tensor in state.model.state_dict().items()}
-    for index, kept in state.optimizer.state_dict()["state"].items():
-        tensors |= {f"optimizer/{index}/{name}": torch.as_tensor(value) for name, value in kept.items()}
+    tensors |= averages_as_tensors(state.optimizer.state_dict()["state"])
     if state.waiting:
         parameters = state.model.named_parameters()
         tensors |= {f"gradient/{name}": p.grad for name, p in parameters if p.grad is not None}
@@ -98,6 +96,25 @@ def write(path: str | os.PathLike[str], state: FitState, hooks: Iterable[object]
         ) from error
 
 
+def averages_as_tensors(averages: Mapping[int, Mapping[str, Any]]) -> dict[str, Tensor]:
+    """Return what an optimizer knows of its parameters as tensors by name."""
+    return {
+        f"optimizer/{index}/{name}": torch.as_tensor(value)
+        for index, kept in averages.items()
+        for name, value in kept.items()
+    }
+
+
+def averages_of(tensors: Mapping[str, Tensor], optimizer: torch.optim.Optimizer) -> dict[int, dict[str, Tensor]]:
+    """Return what `averages_as_tensors` wrote, laid out as the parameters of an optimizer."""
+    trained = [p for group in optimizer.param_groups for p in group["params"]]
+    averages: dict[int, dict[str, Tensor]] = {}
+    for key, tensor in tensors.items():
+        index, _, name = key.partition("/")
+        averages.setdefault(int(index), {})[name] = _laid_out_as(trained[int(index)], tensor)
+    return averages
+
+
 def read(path: str | os.PathLike[str]) -> Stored:
     """Read a checkpoint: a file, or the folder of a run.
 
@@ -107,13 +124,11 @@ def read(path: str | os.PathLike[str]) -> Stored:
     file = Path(path) / FILE if Path(path).is_dir() else Path(path)
     if not file.is_file():
         raise ModelFileError(f"There is no checkpoint `{file}`: the run has not begun, or has ended.")
+    tensors, metadata = storage.read_tensors(file)
     try:
-        with safe_open(file, "pt") as opened:
-            metadata = opened.metadata() or {}
-            tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118 -- it is no mapping
         values = json.loads(metadata["checkpoint"])
         version = values["version"]
-    except (SafetensorError, KeyError, ValueError, TypeError) as error:
+    except (KeyError, ValueError, TypeError) as error:
         raise ModelFileError(f"`{file}` is no checkpoint of foveal ({error}).") from error
     if version != _VERSION:
         raise ModelFileError(f"`{file}` is a checkpoint of version {version}; this foveal reads version {_VERSION}.")
@@ -128,13 +143,8 @@ def restore(stored: Stored, state: FitState, hooks: Iterable[object] = ()) -> No
     """
     _check_plan(stored, state)
     state.model.load_state_dict(stored.part("model"))
-    trained = [p for group in state.optimizer.param_groups for p in group["params"]]
-    averages: dict[int, dict[str, Tensor]] = {}
-    for key, tensor in stored.part("optimizer").items():
-        index, _, name = key.partition("/")
-        averages.setdefault(int(index), {})[name] = _laid_out_as(trained[int(index)], tensor)
-    groups = state.optimizer.state_dict()["param_groups"]
-    state.optimizer.load_state_dict({"state": averages, "param_groups": groups})
+    averages = averages_of(stored.part("optimizer"), state.optimizer)
+    state.optimizer.load_state_dict(state.optimizer.state_dict() | {"state": averages})
     gradients = stored.part("gradient")
     for name, parameter in state.model.named_parameters():
         if name in gradients:

@@ -51,6 +51,7 @@ class EMA:
             raise InputError(f"`decay` must be at least 0 and below 1; got {self.decay!r}.")
         if not self._average or state.step == 0:
             self._average, self._own = _copy(state), {}
+        self._average, self._own = _on(state.device, self._average), _on(state.device, self._own)
 
     def after_step(self, state: FitState) -> None:
         """Move the average; after the last step of an epoch it stands in for the weights until they train again."""
@@ -228,6 +229,10 @@ def _mixed(state: FitState, other: Tensor, weight: Tensor) -> Tensor:
     if mixed is None:
         raise InputError("Targets of this task cannot be mixed: MixUp and CutMix are for labels.")
     return mixed
+
+
+def _on(device: torch.device, tensors: Weights) -> Weights:
+    return {name: tensor.to(device) for name, tensor in tensors.items()}
 
 
 def _copy(state: FitState) -> Weights:

@@ -60,6 +60,7 @@ class Plan:
         loss: of raw outputs and targets.
         metrics: read anew at every evaluation, by name.
         name: what a message calls an item of the training side.
+        n_valid: batches of a validation pass.
     """
 
     train: Callable[[int, int], Iterable[Batched]]
@@ -67,6 +68,7 @@ class Plan:
     loss: Loss
     metrics: Callable[[], Mapping[str, Metric]]
     name: Callable[[int], str] = str
+    n_valid: int = 1
 
 
 def fit(state: FitState, plan: Plan, hooks: Hooks) -> None:
@@ -109,7 +111,7 @@ def step(state: FitState, batch: Batched, plan: Plan, hooks: Hooks) -> None:
     follow(state.optimizer, state.schedule(state.position))
     hooks("before_step", state)
     with runtime.autocast(state.precision, state.device):
-        state.output = state.model(state.inputs)
+        state.output = (state.compiled or state.model)(state.inputs)
     state.loss = plan.loss(state.output.float(), state.targets)
     hooks("after_loss", state)
     if not state.loss.isfinite():

@@ -2,27 +2,31 @@
 
 from __future__ import annotations
 
+import json
+import math
 import os
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
-from torch import nn
+import torch
 
 from foveal import runtime, storage
 from foveal.data.loaders import DataLoader, DataLoaders
-from foveal.errors import InputError
+from foveal.errors import InputError, ModelFileError, TrainingError
 from foveal.image.decode import name_of
 from foveal.losses import Loss
 from foveal.metrics import Metric
 from foveal.models.vision import VisionModel
 from foveal.train import checkpoint, loop
-from foveal.train.checkpoint import Checkpoints, Stored
+from foveal.train.checkpoint import Checkpoints, Stored, below
 from foveal.train.groups import Freeze, apply_freeze, parameter_groups
 from foveal.train.hooks import Hooks
+from foveal.train.measure import Trial, largest_batch, quickest, seconds_of_epoch
 from foveal.train.optim import WEIGHT_DECAY, adamw
-from foveal.train.precision import quickest
 from foveal.train.probe import fit_head
 from foveal.train.recorder import Recorder
 from foveal.train.schedule import Rate, Schedule, constant, rates_of
@@ -34,14 +38,22 @@ _DRAWN = 64
 
 @dataclass(frozen=True, slots=True)
 class Phase:
-    """One fit of a run."""
+    """One fit of a run.
 
-    n_epochs: int
+    Attributes:
+        n_epochs: None is as many as fit before `deadline`, by the clock of `time.monotonic`; at least `least`.
+        reset_opt: begin with a fresh optimizer also where the fit before trained the same groups.
+    """
+
+    n_epochs: int | None
     lr: Rate
     schedule: Schedule | None
     freeze: Freeze
     wd: float = WEIGHT_DECAY
     accumulate: int = 1
+    deadline: float = math.inf
+    least: int = 1
+    reset_opt: bool = False
 
 
 @dataclass(slots=True)
@@ -53,6 +65,8 @@ class Training:
         precision: what was asked for; `auto` is measured once for each way to freeze.
         freeze: how the model is frozen now.
         data_epoch: epochs of training so far, in the life of the learner.
+        averages: what the optimizer of the last fit knew, for the next one that trains the same groups.
+        compile: whether training steps go through torch.compile.
     """
 
     model: VisionModel
@@ -63,6 +77,8 @@ class Training:
     precision: runtime.PrecisionChoice = "fp32"
     freeze: Freeze = field(default=Freeze())
     data_epoch: int = 0
+    averages: tuple[Freeze, dict[int, dict[str, Any]]] | None = None
+    compile: bool = False
     _measured: dict[Freeze, runtime.Precision] = field(default_factory=dict)
 
     def run(self, phases: Sequence[Phase], cbs: Iterable[object], resume: Place | None) -> None:
@@ -77,10 +93,10 @@ class Training:
                 if not self._fit(phase, number, hooks, at_work):
                     return
 
-    def evaluate(self, loader: DataLoader, model: nn.Module | None = None) -> loop.Evaluation:
-        """Return the raw outputs for all items of a loader, by default of the model that trains."""
+    def evaluate(self, loader: DataLoader) -> loop.Evaluation:
+        """Return the raw outputs for all items of a loader."""
         batches = loader.batches(epoch=0)
-        return loop.evaluate(model or self.model, batches, precision=self.plain_precision, device=self.dls.device)
+        return loop.evaluate(self.model, batches, precision=self.plain_precision, device=self.dls.device)
 
     def probe(self, loss: Loss) -> float:
         """Fit the head to the training side, each picture looked at once as in validation; return the loss there."""
@@ -94,10 +110,13 @@ class Training:
 
     def _fit(self, phase: Phase, number: int, cbs: Sequence[object], stored: Stored | None) -> bool:
         """Fit one phase; return whether it was gone through."""
-        if phase.n_epochs < 1:
+        if phase.n_epochs is not None and phase.n_epochs < 1:
             raise InputError(f"At least one epoch is trained; got {phase.n_epochs}.")
         self.freeze = phase.freeze
         apply_freeze(self.model, self.freeze)
+        phase = replace(phase, n_epochs=self._length(phase, stored))
+        if phase.n_epochs == 0:
+            return True
         state = self.state(phase, number, history=self.recorder.history, stored=stored)
         saving = [hook for hook in cbs if isinstance(hook, Checkpoints)]
         others = [self.recorder, *(hook for hook in cbs if hook not in saving)]
@@ -110,9 +129,14 @@ class Training:
         try:
             with runtime.signals_noted(state) if saving else nullcontext():
                 loop.fit(state, self.plan(), Hooks([*others, *saving]))
+        except RuntimeError as error:
+            if runtime.is_out_of_memory(error):
+                raise TrainingError(self._too_large(state)) from error
+            raise
         finally:
             self.recorder.close()
             self.data_epoch = state.data_epoch
+        self.averages = phase.freeze, state.optimizer.state_dict()["state"]
         return state.stop is None
 
     def state(
@@ -125,23 +149,27 @@ class Training:
         stored: Stored | None = None,
     ) -> FitState:
         """Return the state at the beginning of a fit, in the precision of `stored` where a run is resumed."""
-        device, rates = self.dls.device, rates_of(phase.lr, len(parameter_groups(self.model)))
+        device, rates = self.dls.device, self._rates(phase.lr)
         precision = stored.position["plan"]["precision"] if stored else self._resolved(phase.freeze)
+        optimizer = adamw(self.model, rates, wd=phase.wd)
+        if self.averages is not None and self.averages[0] == phase.freeze and not phase.reset_opt:
+            optimizer.load_state_dict(optimizer.state_dict() | {"state": self.averages[1]})
         return FitState(
             model=self.model,
-            optimizer=adamw(self.model, rates, wd=phase.wd),
+            optimizer=optimizer,
             schedule=phase.schedule or constant(),
             freeze=phase.freeze,
             device=device,
             precision=precision,
             scaler=runtime.gradient_scaler(precision, device),
-            n_epochs=phase.n_epochs,
+            n_epochs=phase.n_epochs or 1,
             steps_per_epoch=steps or len(self.dls.train),
             data_epoch=self.data_epoch,
             history=history,
             phase=number,
             accumulate=phase.accumulate,
             mix=self.dls.task.mix,
+            compiled=torch.compile(self.model) if self.compile else None,
         )
 
     def plan(self) -> loop.Plan:
@@ -153,6 +181,77 @@ class Training:
             loss=self.loss(),
             metrics=self.metrics,
             name=lambda index: name_of(train.dataset.pictures[index]),
+            n_valid=len(valid),
+        )
+
+    def largest_batch(self) -> int:
+        """Return how large a batch, up to the loaders', fits into memory when everything trains."""
+        freeze = Freeze()
+        apply_freeze(self.model, freeze)
+        batch = self._batch()
+        found = largest_batch(self._trial(freeze), batch.inputs, batch.targets, self.plain_precision)
+        apply_freeze(self.model, self.freeze)
+        return found
+
+    def save(self, path: Path) -> Path:
+        """Write weights, and the optimizer's averages of the last fit."""
+        freeze, averages = self.averages or (self.freeze, {})
+        tensors = {f"model/{name}": tensor for name, tensor in self.model.state_dict().items()}
+        storage.write_tensors(
+            path, tensors | checkpoint.averages_as_tensors(averages), {"freeze": json.dumps(asdict(freeze))}
+        )
+        return path
+
+    def load(self, path: Path) -> None:
+        """Read what `save` wrote.
+
+        Raises:
+            ModelFileError: there is no such file, or it does not fit this model.
+        """
+        tensors, metadata = storage.read_tensors(path)
+        try:
+            self.model.load_state_dict(below(tensors, "model"))
+            freeze = Freeze(**json.loads(metadata["freeze"]))
+        except (RuntimeError, KeyError, ValueError, TypeError) as error:
+            raise ModelFileError(f"`{path}` does not fit this model: {str(error).splitlines()[0]}") from error
+        self.freeze = freeze
+        apply_freeze(self.model, freeze)
+        averages = checkpoint.averages_of(below(tensors, "optimizer"), adamw(self.model, self._rates(1.0)))
+        self.averages = (freeze, averages) if averages else None
+
+    def _rates(self, lr: Rate) -> list[float]:
+        return rates_of(lr, len(parameter_groups(self.model)))
+
+    def _trial(self, freeze: Freeze) -> Trial:
+        return Trial(self.model, freeze, self.loss(), self.dls.device)
+
+    def _batch(self) -> loop.Batched:
+        return next(self.dls.train.batches(epoch=self.data_epoch))
+
+    def _length(self, phase: Phase, stored: Stored | None) -> int:
+        """Return the epochs of a phase: as said, as stored, or as many as fit into the time that is left."""
+        if phase.n_epochs is not None:
+            return phase.n_epochs
+        if stored is not None:
+            return int(stored.position["plan"]["epochs"])
+        precision, n_steps = self._resolved(phase.freeze), len(self.dls.train)
+        each = seconds_of_epoch(self._trial(phase.freeze), self.plan(), self.data_epoch, precision, n_steps)
+        left = phase.deadline - time.monotonic()
+        n_epochs = max(phase.least, int(left / each))
+        self.recorder.say(f"{n_epochs} epochs of about {each:.0f} s in the {max(0.0, left):.0f} s that are left")
+        return n_epochs
+
+    def _too_large(self, state: FitState) -> str:
+        """Return what to do about a batch that does not fit into memory."""
+        n = len(state.inputs)
+        state.output = state.loss = torch.empty(0)
+        state.optimizer.zero_grad()
+        inputs, targets = (part[: max(1, n // 2)] for part in (state.inputs, state.targets))
+        fitting = largest_batch(self._trial(state.freeze), inputs, targets, state.precision)
+        return (
+            f"There is not enough memory for a batch of {n}. A batch of {fitting} fits: build the loaders with "
+            f"bs={fitting} (`--batch-size {fitting}`, or `--batch-size auto`); `accumulate={-(-n // fitting)}` keeps "
+            "the size of a step. Checkpoints written before are untouched."
         )
 
     def _resolved(self, freeze: Freeze) -> runtime.Precision:
@@ -160,8 +259,7 @@ class Training:
         if self.precision != "auto":
             return self.precision
         if freeze not in self._measured:
-            batch = next(self.dls.train.batches(epoch=self.data_epoch))
-            choice = quickest(self.model, freeze, batch, self.loss(), self.dls.device)
+            choice = quickest(self._trial(freeze), self._batch())
             self._measured[freeze] = choice.precision
             if choice.seconds:
                 self.recorder.say(str(choice))
@@ -169,7 +267,7 @@ class Training:
 
     def _description(self, phase: Phase, precision: str) -> dict[str, Any]:
         """Return what decides a fit, by name; it goes through the names of all pictures."""
-        rates = rates_of(phase.lr, len(parameter_groups(self.model)))
+        rates = self._rates(phase.lr)
         schedule = phase.schedule or constant()
         shape = [schedule(step / _DRAWN) for step in range(_DRAWN)]
         return {

@@ -34,7 +34,12 @@ class SmoothLoss:
         """The average so far."""
         if self.total is None:
             return float("nan")
-        return float(self.total) / (1 - _SMOOTHING**self.count)
+        return float(self.total) / self.weight
+
+    @property
+    def weight(self) -> float:
+        """How much of a whole average the losses so far make."""
+        return 1.0 - _SMOOTHING**self.count
 
 
 @dataclass(slots=True)
@@ -65,6 +70,7 @@ class FitState:
         plan: what decides the fit, by name; a checkpoint of another plan is refused.
         accumulate: batches whose gradients are summed up for one step of the optimizer.
         mix: the task's way to mix two targets.
+        compiled: the model as torch.compile made it, where that was asked for.
         interrupted: the signal that asked the process to end, once one came.
         stop: a reason to stop after this step, set by a hook; None to go on.
     """
@@ -93,6 +99,7 @@ class FitState:
     plan: Mapping[str, Any] = field(default_factory=dict)
     accumulate: int = 1
     mix: Callable[[Tensor, Tensor, Tensor], Tensor | None] | None = None
+    compiled: Callable[[Tensor], Tensor] | None = None
     stop: str | None = None
     interrupted: str | None = None
 
