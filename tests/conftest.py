@@ -2,12 +2,20 @@
 
 import json
 import os
+import sys
+import warnings
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from hypothesis import settings
 
+from foveal.cli import main
+from foveal.data.block import DataBlock, ImageBlock, MultiCategoryBlock, PointBlock
+from foveal.data.labels import ColReader
+from foveal.geometry.fit import Resize
 from foveal.sources.scenes import write_scenes
+from foveal.splits.splitters import ColSplitter
 
 # A busy machine is no reason for a law to fail.
 settings.register_profile("foveal", deadline=None)
@@ -45,3 +53,39 @@ def scenes(tmp_path_factory):
 def golden():
     """Sequences measured on fastai 2.8.12."""
     return json.loads((Path(__file__).parent / "golden.json").read_text())
+
+
+@pytest.fixture
+def scene_loaders(scenes):
+    """A function that builds loaders over the drawn scenes: several labels, or with `points` a balloon to find."""
+
+    def build(*, points=False, target=None, size=64, bs=16, **options):
+        frame = pd.read_csv(scenes / ("balloons.csv" if points else "scenes.csv"), keep_default_na=False)
+        target = target or (PointBlock if points else MultiCategoryBlock)
+        labels = (lambda r: [r["x"], r["y"]]) if points else ColReader("labels", label_delim=" ")
+        block = DataBlock(
+            (ImageBlock, target),
+            get_x=ColReader("fname", pref=scenes / "scenes"),
+            get_y=options.pop("get_y", labels),
+            splitter=ColSplitter(),
+            item_tfms=Resize(size),
+        )
+        return block.dataloaders(frame, bs=bs, **options)
+
+    return build
+
+
+@pytest.fixture
+def foveal(monkeypatch, capsys):
+    """The command in this process: returns what it printed."""
+
+    def call(*arguments, code=0):
+        monkeypatch.setattr(sys, "argv", ["foveal", *map(str, arguments)])
+        monkeypatch.setattr("warnings.showwarning", warnings.showwarning)
+        with pytest.raises(SystemExit) as stopped:
+            main.run()
+        printed = capsys.readouterr()
+        assert (stopped.value.code or 0) == code, printed
+        return printed
+
+    return call

@@ -9,6 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from foveal.callbacks.extras import EMA, GradientClip, MixUp
 from foveal.data.block import DataBlock, ImageBlock, MultiCategoryBlock
 from foveal.data.labels import ColReader
 from foveal.errors import InputError, ModelFileError, TrainingError
@@ -16,7 +17,6 @@ from foveal.geometry.fit import RandomResizedCrop
 from foveal.image.augment import aug_transforms
 from foveal.splits.splitters import ColSplitter
 from foveal.train.checkpoint import FILE, Checkpoints, read
-from foveal.train.extras import EMA, GradientClip, MixUp
 from foveal.vision.learner import vision_learner
 
 
@@ -141,7 +141,7 @@ def test_another_run_is_refused_by_name(build, tmp_path):
     with pytest.raises(ModelFileError, match="no checkpoint"):
         build().fit(1, resume=tmp_path / "elsewhere")
     (tmp_path / FILE).write_bytes(b"nonsense")
-    with pytest.raises(ModelFileError, match="is no checkpoint of foveal"):
+    with pytest.raises(ModelFileError, match="is no file of tensors by foveal"):
         build().fit(1, resume=tmp_path)
 
 

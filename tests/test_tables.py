@@ -71,7 +71,7 @@ CASES = {
     ),
     "an infinite point": (
         rows(x=[(i, 5) for i in range(12)], y=[(i, "inf" if i == 3 else 5) for i in range(12)]),
-        {"points": ("x", "y")}, "a point that is not finite", "error", "inf", "row 5",
+        {"points": ("x", "y")}, "a number in column `y` that is not finite", "error", "inf", "row 5",
     ),
     "a missing point": (
         rows(x=[(i, 5) for i in range(1, 12)], y=[(i, 5) for i in range(1, 12)]),

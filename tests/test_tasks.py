@@ -7,13 +7,15 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from sklearn.metrics import average_precision_score
+from sklearn.metrics import average_precision_score, mean_absolute_error, mean_squared_error, r2_score
+from torchvision.ops import sigmoid_focal_loss
 
 from foveal import losses, metrics
 from foveal.errors import InputError, UnknownNameError
 from foveal.geometry.homography import Homography
 from foveal.tasks.multi_label import MultiLabel
 from foveal.tasks.points import Points
+from foveal.tasks.regression import Regression
 from foveal.tasks.single_label import SingleLabel
 from foveal.tasks.vocab import Vocab
 from foveal.testing import check_task
@@ -27,6 +29,8 @@ VOCAB = Vocab(("ant", "bee", "cat dog"))
         (MultiLabel(VOCAB), [["ant", "cat dog"], [], ["bee"]]),
         (SingleLabel(VOCAB), ["bee", "ant", "cat dog"]),
         (Points(1), [[[3.0, 4.0]], [[-5.0, 200.0]], [[math.nan, math.nan]]]),
+        (Regression(("age",)), [3.5, 4, math.nan]),
+        (Regression.of(("age", "weight"), [[1, 2000.0], [3, math.nan], [7, 5000]]), [[3, 2500.0], [math.nan, 1.0]]),
         (Points(2), [[[3.0, 4.0], [math.nan, math.nan]], [[1.0, 2.0], [30.0, 4.0]]]),
     ],
 )
@@ -45,6 +49,12 @@ def test_wrong_labels_are_named():
         Points(2).encode([1.0, 2.0])
     with pytest.raises(InputError, match="missing in both"):
         Points(1).encode([1.0, math.nan])
+    with pytest.raises(InputError, match=r"2 number\(s\) a picture are expected; got 1"):
+        Regression(("a", "b")).encode(3.0)
+    with pytest.raises(InputError, match="A number is expected for each of age; got 'old'"):
+        Regression(("age",)).encode("old")
+    with pytest.raises(InputError, match="`b` is not known for any picture"):
+        Regression.of(("a", "b"), [[1, math.nan], [2, math.nan]])
     with pytest.raises(InputError, match="finite"):
         Points(1).encode([1.0, math.inf])
 
@@ -66,6 +76,80 @@ def test_losses_agree_with_torch():
     torch.testing.assert_close(losses.binary_cross_entropy(output, hot), torch.nn.BCEWithLogitsLoss()(output, hot))
     torch.testing.assert_close(losses.cross_entropy(output, index), torch.nn.CrossEntropyLoss()(output, index))
     torch.testing.assert_close(losses.mean_squared_error(output, hot), torch.nn.MSELoss()(output, hot))
+
+
+def test_losses_agree_with_their_formulas():
+    output, target = torch.randn(6, 4) * 2, torch.randn(6, 4)
+    expected = torch.nn.HuberLoss(delta=0.5)(output, target)
+    torch.testing.assert_close(losses.huber_loss(output, target, delta=0.5), expected)
+    hot, index = torch.randint(0, 2, (6, 4)).float(), torch.randint(0, 4, (6,))
+    torch.testing.assert_close(losses.focal_loss(output, hot, gamma=0.0), losses.binary_cross_entropy(output, hot))
+    torch.testing.assert_close(losses.focal_loss(output, index, gamma=0.0), losses.cross_entropy(output, index))
+    torch.testing.assert_close(
+        losses.focal_loss(output, hot), sigmoid_focal_loss(output, hot, alpha=-1, gamma=2, reduction="mean")
+    )
+    plain = losses.asymmetric_loss(output, hot, gamma_negative=0.0, margin=0.0)
+    torch.testing.assert_close(plain, losses.binary_cross_entropy(output, hot), atol=1e-4, rtol=1e-4)
+    easy = losses.asymmetric_loss(torch.full((1, 1), -5.0), torch.zeros(1, 1))
+    assert float(easy) == 0.0
+    zero, width = torch.zeros(1, 1), 0.1
+    near, far = (float(losses.wing_loss(torch.full((1, 1), x), zero)) for x in (width - 1e-6, width + 1e-6))
+    assert near == pytest.approx(far, abs=1e-5)
+    assert near == pytest.approx(width * math.log1p(width / 0.02), abs=1e-5)
+    assert float(losses.wing_loss(torch.full((1, 1), 0.3), zero)) == pytest.approx(far + 0.2, abs=1e-5)
+
+
+@pytest.mark.parametrize("loss", [losses.huber_loss, losses.wing_loss, losses.focal_loss, losses.asymmetric_loss])
+def test_unknown_targets_add_nothing_to_any_loss(loss):
+    output = torch.randn(4, 3, requires_grad=True)
+    target = torch.randint(0, 2, (4, 3)).float()
+    known = loss(output[:, :2], target[:, :2])
+    target[:, 2] = torch.nan
+    torch.testing.assert_close(loss(output, target), known)
+    torch.testing.assert_close(loss(output, target, reduction="sum"), known * 8)
+    loss(output, target).backward()
+    assert (output.grad[:, 2] == 0).all()
+
+
+def test_a_heatmap_with_one_hot_cell_is_read_at_the_centre_of_that_cell():
+    logits = torch.full((1, 2, 5, 10), -50.0)
+    logits[0, 0, 0, 9] = logits[0, 1, 2, 4] = 50.0
+    torch.testing.assert_close(losses.soft_argmax(logits)[0], torch.tensor([[0.9, -0.8], [-0.1, 0.0]]))
+
+
+def test_the_heatmap_around_a_point_has_its_mean_there_and_beyond_the_frame_its_border():
+    points = torch.tensor([[[0.11, -0.33], [3.0, 0.0], [torch.nan, torch.nan]]])
+    heat = losses.heatmap_around(points, 40, 60, spread=1.5)
+    found = losses.soft_argmax(heat.log())
+    torch.testing.assert_close(found[0, 0], points[0, 0], atol=1e-3, rtol=0)
+    assert found[0, 1, 0] > 0.95
+    assert heat[0, 2].isnan().all()
+    logits = heat[:, :2].log().requires_grad_()
+    at_best = losses.heatmap_cross_entropy(logits, points[:, :2], spread=1.5)
+    at_best.backward()
+    assert logits.grad.abs().max() < 1e-6
+
+
+def test_the_heatmap_loss_leaves_out_missing_points():
+    logits = torch.randn(2, 2, 6, 6, requires_grad=True)
+    points = torch.tensor([[[0.1, 0.2], [torch.nan, torch.nan]], [[-0.5, 0.5], [torch.nan, torch.nan]]])
+    torch.testing.assert_close(losses.heatmap_loss(logits, points), losses.heatmap_loss(logits[:, :1], points[:, :1]))
+    losses.heatmap_loss(logits, points).backward()
+    assert (logits.grad[:, 1] == 0).all()
+    assert logits.grad.isfinite().all()
+
+
+@given(st.data())
+def test_metrics_of_numbers_agree_with_scikit_learn(data):
+    n, columns = data.draw(st.integers(2, 30)), data.draw(st.integers(1, 3))
+    numbers = st.lists(st.floats(-1e3, 1e3), min_size=n * columns, max_size=n * columns)
+    output, target = (np.array(data.draw(numbers)).reshape(n, columns) for _ in range(2))
+    pair = torch.from_numpy(output), torch.from_numpy(target)
+    assert float(metrics.mae(*pair)) == pytest.approx(mean_absolute_error(target, output), abs=1e-12, rel=1e-12)
+    expected = math.sqrt(mean_squared_error(target.ravel(), output.ravel()))
+    assert float(metrics.rmse(*pair)) == pytest.approx(expected, abs=1e-12, rel=1e-12)
+    if all(len(set(column)) > 1 for column in target.T) and (target.var(axis=0) > 1e-6).all():
+        assert float(metrics.r2_score(*pair)) == pytest.approx(r2_score(target, output), abs=1e-9, rel=1e-9)
 
 
 def test_a_loss_never_broadcasts():

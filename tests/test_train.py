@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from foveal import runtime
+from foveal.callbacks.extras import EMA, CutMix, EarlyStopping, GradientClip, KeepBest, MixUp
 from foveal.data.block import DataBlock, ImageBlock, MultiCategoryBlock
 from foveal.data.labels import ColReader
 from foveal.errors import InputError, TrainingError, UnknownNameError
@@ -20,7 +21,6 @@ from foveal.tasks.points import Points
 from foveal.tasks.single_label import SingleLabel
 from foveal.tasks.vocab import Vocab
 from foveal.train import find, loop
-from foveal.train.extras import EMA, CutMix, EarlyStopping, GradientClip, KeepBest, MixUp
 from foveal.train.groups import Freeze
 from foveal.train.hooks import EVENTS, Hooks
 from foveal.train.optim import adamw, follow

@@ -12,7 +12,6 @@ import pytest
 import torch
 from PIL import Image
 
-from foveal.cli import main
 from foveal.vision.all import *
 
 
@@ -21,22 +20,6 @@ def in_a_fresh_process(*arguments, cwd=None):
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=cwd)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
-
-
-@pytest.fixture
-def foveal(monkeypatch, capsys):
-    """The command in this process: returns what it printed."""
-
-    def call(*arguments, code=0):
-        monkeypatch.setattr(sys, "argv", ["foveal", *map(str, arguments)])
-        monkeypatch.setattr("warnings.showwarning", warnings.showwarning)
-        with pytest.raises(SystemExit) as stopped:
-            main.run()
-        printed = capsys.readouterr()
-        assert (stopped.value.code or 0) == code, printed
-        return printed
-
-    return call
 
 
 QUICK = ("--size", "64", "--epochs", "1", "--batch-size", "16", "--lr", "5e-3")

@@ -22,6 +22,7 @@ from foveal.losses import Loss, guarded
 from foveal.metrics import Metric, metric_name
 from foveal.models.summary import layers_table
 from foveal.models.vision import VisionModel
+from foveal.probes.linear import fit_head
 from foveal.results import show
 from foveal.results.predictions import predict_dataset
 from foveal.tasks.base import decoded
@@ -55,6 +56,7 @@ class Learner:
         loss_func: Loss | None = None,
         metrics: Metric | Iterable[Metric] | None = None,
         origin: str = "",
+        compile: bool = False,
     ) -> None:
         """Put a model on the loaders' device.
 
@@ -64,6 +66,7 @@ class Learner:
             loss_func: of (raw outputs, targets); the task's by default.
             metrics: the task's by default.
             origin: where the weights came from.
+            compile: train through torch.compile.
         """
         self.model, self.origin, self.path = model, origin, Path()
         runtime.to_device(model, dls.device)
@@ -71,6 +74,7 @@ class Learner:
         self.metrics: Any = metrics if metrics is not None else list(dls.task.metrics().values())
         self.recorder = Recorder(lambda: [metric_name(metric) for metric in self._metrics()])
         self._training = Training(model, dls, self.recorder, self._loss, self._named_metrics)
+        self._training.compile = compile
 
     @property
     def dls(self) -> DataLoaders:
@@ -208,7 +212,9 @@ class Learner:
             InputError: the head is another one.
         """
         began = time.perf_counter()
-        train_loss = self._training.probe(self._loss())
+        in_order = DataLoader(self.dls.train.feed, self.dls.bs).batches(epoch=0)
+        precision = self._training.plain_precision
+        train_loss = fit_head(self.model, in_order, self._loss(), precision=precision, device=self.dls.device)
         valid_loss, metrics = self._scores(self.dls.valid)
         self.recorder.note(EpochResult(0, train_loss, valid_loss, metrics, time.perf_counter() - began))
 

@@ -94,7 +94,7 @@ def read_tensors(path: str | os.PathLike[str]) -> tuple[dict[str, Tensor], dict[
             names = opened.keys()
             return {name: opened.get_tensor(name) for name in names}, dict(opened.metadata() or {})
     except (SafetensorError, OSError, ValueError, RuntimeError) as error:
-        raise ModelFileError(f"`{file}` is no safetensors file, or is damaged ({error}).") from error
+        raise ModelFileError(f"`{file}` is no file of tensors by foveal, or is damaged ({error}).") from error
 
 
 def tensor_hash(tensor: Tensor) -> str:

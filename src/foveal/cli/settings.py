@@ -158,4 +158,6 @@ def free_folder(wanted: Path | None, stem: str) -> Path:
 
 def number(value: float) -> str:
     """Return a number as a person reads it."""
+    if isinstance(value, int):
+        return str(value)
     return "not defined" if math.isnan(value) else f"{value:.4f}" if abs(value) < 10 else f"{value:.1f}"

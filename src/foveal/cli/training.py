@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -14,6 +15,8 @@ from rich.table import Table
 
 from foveal import canvas, progress, storage
 from foveal.audit.checks import SKIPPED, Audit, audit, names_of, without_bad
+from foveal.callbacks.extras import KeepBest
+from foveal.callbacks.logs import HistoryFile, write_history
 from foveal.cli.settings import RunSettings, number
 from foveal.data.block import block_for
 from foveal.data.loaders import DataLoaders
@@ -34,8 +37,6 @@ from foveal.tasks.catalog import CLASSES
 from foveal.tasks.points import Points
 from foveal.train.checkpoint import FILE as CHECKPOINT
 from foveal.train.checkpoint import Checkpoints
-from foveal.train.extras import KeepBest
-from foveal.train.logs import HistoryFile, write_history
 from foveal.vision.learner import vision_learner
 
 
@@ -171,9 +172,11 @@ def loaders(settings: RunSettings, source: Source) -> DataLoaders:
         transforms = [Resize(settings.size, method="squish"), *aug_transforms()]
     splitter = None if source.has_split else _splitter(settings, source)
     block = block_for(source, splitter=splitter, flip_pairs=settings.flip_pairs, item_tfms=transforms)
-    return block.dataloaders(
-        source, bs=_USUAL_BATCH if settings.batch_size == "auto" else settings.batch_size, seed=settings.seed
-    )
+    if settings.batch_size != "auto":
+        return block.dataloaders(source, bs=settings.batch_size, seed=settings.seed)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "There are .* items to train on, fewer than a batch")
+        return block.dataloaders(source, bs=_USUAL_BATCH, seed=settings.seed)
 
 
 def _splitter(settings: RunSettings, source: Source) -> Splitter:
@@ -226,19 +229,20 @@ def _introduce(console: Console, settings: RunSettings, source: Source, learn: L
 
 def _report(console: Console, summary: Mapping[str, Any], folder: Path) -> None:
     scores = dict(summary["metrics"])
-    classes: Mapping[str, Mapping[str, float]] = scores.pop("classes", {})
+    parts = [name for name, value in scores.items() if isinstance(value, Mapping)]
+    each: Mapping[str, Mapping[str, float]] = scores.pop(parts[0]) if parts else {}
     console.print()
     console.print("[bold]On the validation pictures[/]")
     for name, value in scores.items():
         console.print(f"  {name.replace('_', ' '):<34}{number(value)}")
-    if classes:
-        measure = next(name for name in next(iter(classes.values())) if name != "positives")
+    if each:
+        measures = list(next(iter(each.values())))
         table = Table(box=None, padding=(0, 2), header_style="bold")
-        table.add_column("class")
-        table.add_column(measure.replace("_", " "), justify="right")
-        table.add_column("pictures", justify="right")
-        for name, row in sorted(classes.items(), key=lambda entry: -entry[1]["positives"]):
-            table.add_row(name, number(row[measure]), str(row["positives"]))
+        table.add_column({"classes": "class", "numbers": "number"}.get(parts[0], parts[0]))
+        for measure in measures:
+            table.add_column(measure.replace("_", " "), justify="right")
+        for name, row in sorted(each.items(), key=lambda entry: -entry[1][measures[-1]]):
+            table.add_row(name, *(number(row[measure]) for measure in measures))
         console.print()
         console.print(table)
     console.print()

@@ -133,7 +133,8 @@ def read_frame(
         for row, (file, label, side, group) in enumerate(zip(files, labels, valid, groups, strict=True))
         if row not in found.unusable
     ]
-    return Source("table", kind, items, findings=tuple(found.findings))
+    names = columns.targets if kind == "regression" else ()
+    return Source("table", kind, items, target_names=names, findings=tuple(found.findings))
 
 
 class _Findings:

@@ -122,8 +122,8 @@ class Regression:
         return list(prediction.double().cpu().numpy())
 
     def metrics(self) -> Mapping[str, Metric]:
-        """Return RMSE, MAE and R2, over all numbers."""
-        return {"rmse": rmse, "mae": mae, "r2_score": r2_score}
+        """Return R2, and for a single number, which has a unit, RMSE and MAE."""
+        return {"r2_score": r2_score} if self.n_outputs > 1 else {"rmse": rmse, "mae": mae, "r2_score": r2_score}
 
     def scores(self, prediction: Tensor, labels: Sequence[NDArray[np.float64]], target: Tensor) -> dict[str, Any]:
         """Return RMSE, MAE and R2 of each number, and beside them the RMSE of always answering with the mean."""

@@ -27,7 +27,6 @@ from foveal.train.groups import Freeze, apply_freeze, parameter_groups
 from foveal.train.hooks import Hooks
 from foveal.train.measure import Trial, largest_batch, quickest, seconds_of_epoch
 from foveal.train.optim import WEIGHT_DECAY, adamw
-from foveal.train.probe import fit_head
 from foveal.train.recorder import Recorder
 from foveal.train.schedule import Rate, Schedule, constant, rates_of
 from foveal.train.state import EpochResult, FitState
@@ -97,11 +96,6 @@ class Training:
         """Return the raw outputs for all items of a loader."""
         batches = loader.batches(epoch=0)
         return loop.evaluate(self.model, batches, precision=self.plain_precision, device=self.dls.device)
-
-    def probe(self, loss: Loss) -> float:
-        """Fit the head to the training side, each picture looked at once as in validation; return the loss there."""
-        batches = DataLoader(self.dls.train.feed, self.dls.bs).batches(epoch=0)
-        return fit_head(self.model, batches, loss, precision=self.plain_precision, device=self.dls.device)
 
     @property
     def plain_precision(self) -> runtime.Precision:

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from foveal.archives import URLs, untar_data
 from foveal.bundle.predictor import Predictor, load_learner
+from foveal.callbacks.extras import EMA, CutMix, EarlyStopping, GradientClip, KeepBest, MixUp
 from foveal.data.batches import tensor, to_cpu
 from foveal.data.block import CategoryBlock, DataBlock, ImageBlock, MultiCategoryBlock, PointBlock, RegressionBlock
 from foveal.data.datasets import Datasets
@@ -64,7 +65,6 @@ from foveal.splits.splitters import (
 )
 from foveal.splits.stratify import GroupSplitter, StratifiedSplitter
 from foveal.train.checkpoint import Checkpoints
-from foveal.train.extras import EMA, CutMix, EarlyStopping, GradientClip, KeepBest, MixUp
 from foveal.train.find import minimum, slide, steep, valley
 from foveal.vision.learner import vision_learner
 

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from foveal import runtime
 from foveal.errors import InputError
 from foveal.models.vision import VisionModel
-from foveal.train.heatmaps import fit_heatmaps
+from foveal.probes.heatmaps import fit_heatmaps
 from foveal.train.loop import Batched, Loss, evaluate
 
 STRENGTHS = (3.0, 1.0, 0.3, 0.1, 0.03, 0.01, 0.003)

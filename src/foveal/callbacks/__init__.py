@@ -1,0 +1,1 @@
+"""Hooks that a run may have besides those that it always has."""

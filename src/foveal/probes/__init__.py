@@ -1,0 +1,1 @@
+"""Probes: heads fitted to frozen features in place of epochs."""
