@@ -21,6 +21,11 @@ GroupColumn = Annotated[str | None, Option(help="Column whose groups stay on one
 Empty = Annotated[str | None, Option(help="An empty label cell is an 'error' or means 'none'.")]
 Points = Annotated[str | None, Option(help="Columns of points: x,y[,x2,y2,...], in pixels.")]
 Targets = Annotated[str | None, Option(help="Columns of numbers to predict: age[,weight,...].")]
+PointNames = Annotated[str | None, Option(help="What the points are called: nose,left eye,...")]
+FlipPairs = Annotated[str | None, Option(help="Points that change places in a mirror: A:B,C:D.")]
+OnBad = Annotated[str | None, Option(help="Pictures that cannot be used: 'stop' or 'skip'.")]
+Time = Annotated[str | None, Option(help="Minutes for all of it, instead of --epochs; auto: as the recipe says.")]
+BatchSize = Annotated[str | None, Option(help="Pictures a step; auto: up to 64, as memory allows. (default: 64)")]
 TaskName = Annotated[str | None, Option(help="auto, multi-label, single-label, points or regression.")]
 
 

