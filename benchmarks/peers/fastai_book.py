@@ -33,6 +33,7 @@ import torch  # noqa: E402
 from fastai.vision.all import (  # noqa: E402
     CategoryBlock,
     DataBlock,
+    Flip,
     ImageBlock,
     MultiCategoryBlock,
     Normalize,
@@ -78,8 +79,8 @@ frame = pd.read_csv(args.table)
 set_seed(args.seed, reproducible=False)
 crop = RandomResizedCrop(args.size, min_scale=0.5)
 TASKS = {
-    "multi-label": (MultiCategoryBlock, lambda r: r["labels"].split(" "), crop, []),
-    "single-label": (CategoryBlock, lambda r: r["label"], crop, []),
+    "multi-label": (MultiCategoryBlock, lambda r: r["labels"].split(" "), crop, [Flip()]),
+    "single-label": (CategoryBlock, lambda r: r["label"], crop, [Flip()]),
     "points": (PointBlock, lambda r: [r["cx"], r["cy"]], Resize(args.size, method="squish"), aug_transforms()),
 }
 target, get_y, item_tfms, batch_tfms = TASKS[args.task]
