@@ -25,7 +25,7 @@ MIN_POSITIVES = 10
 T_95 = {2: 6.314, 3: 2.920, 4: 2.353, 5: 2.132}
 SETS = {
     "voc": ("multi-label", "--size 128 --epochs 3 --freeze-epochs 4 --lr 3e-3 --batch-size 64"),
-    "pets": ("single-label", "--size 224 --epochs 5 --freeze-epochs 1 --lr 2e-3 --batch-size 32"),
+    "pets": ("single-label", "--size 128 --epochs 3 --freeze-epochs 1 --lr 3e-3 --batch-size 32"),
     "heads": ("points", "--size 128 --epochs 3 --freeze-epochs 1 --lr 1e-2 --batch-size 32"),
 }
 

@@ -130,6 +130,27 @@ def test_a_run_that_was_asked_to_end_goes_on_to_the_bit(build, tmp_path):
     assert_same(everything(again), expected)
 
 
+def test_a_second_interrupt_leaves_at_once_with_the_old_checkpoint(build, tmp_path):
+    seen = []
+
+    class Twice:
+        def after_step(self, state):
+            if state.step == 12:
+                seen.append((tmp_path / FILE).read_bytes())
+                signal.raise_signal(signal.SIGINT)
+                seen.append(state.interrupted)
+                signal.raise_signal(signal.SIGINT)
+                seen.append("went on")
+
+    learn = build()
+    handler = signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
+        learn.fit(3, cbs=[Checkpoints(tmp_path), Twice()])
+    assert seen == [(tmp_path / FILE).read_bytes(), "SIGINT"]
+    assert signal.getsignal(signal.SIGINT) is handler
+    build().fit(3, resume=tmp_path)
+
+
 def test_another_run_is_refused_by_name(build, tmp_path):
     build().fit(1, cbs=[Checkpoints(tmp_path)])
     with pytest.raises(InputError, match="epochs was 1, is 2"):

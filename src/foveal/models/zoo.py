@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import os
 import re
 import socket
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,7 +50,7 @@ def build(arch: str, *, n_classes: int = 0, image_size: tuple[int, int] | None =
     Raises:
         UnknownNameError: timm has no such model.
     """
-    import timm
+    timm = _timm_package()
 
     if not timm.is_model(arch):
         raise UnknownNameError.of("backbone", arch, timm.list_models(), "Any timm model can be named.")
@@ -63,7 +65,7 @@ def build(arch: str, *, n_classes: int = 0, image_size: tuple[int, int] | None =
 
 def statistics_of(arch: str) -> Statistics:
     """Return the mean and standard deviation that a backbone was trained with."""
-    import timm
+    timm = _timm_package()
 
     if arch in _PREPARATION:
         return _PREPARATION[arch]
@@ -192,8 +194,15 @@ def _torchvision(arch: str) -> Weights:
     return Weights(_load(file), f"torchvision IMAGENET1K_V1, {name}")
 
 
+def _timm_package() -> Any:
+    """Import timm; in a kernel without ipywidgets the bars of a package below it would complain."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "IProgress not found")
+        return importlib.import_module("timm")
+
+
 def _timm(arch: str) -> Weights:
-    import timm
+    timm = _timm_package()
 
     entry = timm.get_pretrained_cfg(arch)
     if entry is None or not entry.has_weights:
