@@ -18,7 +18,7 @@ from foveal import runtime
 from foveal.callbacks.logs import CSVLogger, HistoryFile, TensorBoardLogger
 from foveal.data.block import RegressionBlock
 from foveal.errors import InputError, MissingDependencyError, ModelFileError, TrainingError
-from foveal.metrics import accuracy_multi
+from foveal.metrics.several_labels import accuracy_multi
 from foveal.train import measure, phases
 from foveal.train.groups import Freeze
 from foveal.vision.learner import vision_learner

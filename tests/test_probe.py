@@ -13,7 +13,8 @@ from foveal.data.labels import ColReader, RegexLabeller, using_attr
 from foveal.errors import InputError, UnknownNameError
 from foveal.geometry.fit import Resize
 from foveal.losses import binary_cross_entropy, cross_entropy, heatmap_around, mean_squared_error
-from foveal.metrics import accuracy, mean_average_precision
+from foveal.metrics.one_label import accuracy
+from foveal.metrics.several_labels import mean_average_precision
 from foveal.models.head import sigmoid_range
 from foveal.probes import linear as probe
 from foveal.probes.heatmaps import Sums

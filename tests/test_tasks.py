@@ -5,12 +5,9 @@ import math
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
-from sklearn.metrics import average_precision_score, mean_absolute_error, mean_squared_error, r2_score
 from torchvision.ops import sigmoid_focal_loss
 
-from foveal import losses, metrics
+from foveal import losses
 from foveal.errors import InputError, UnknownNameError
 from foveal.geometry.homography import Homography
 from foveal.tasks.multi_label import MultiLabel
@@ -139,43 +136,9 @@ def test_the_heatmap_loss_leaves_out_missing_points():
     assert logits.grad.isfinite().all()
 
 
-@given(st.data())
-def test_metrics_of_numbers_agree_with_scikit_learn(data):
-    n, columns = data.draw(st.integers(2, 30)), data.draw(st.integers(1, 3))
-    numbers = st.lists(st.floats(-1e3, 1e3), min_size=n * columns, max_size=n * columns)
-    output, target = (np.array(data.draw(numbers)).reshape(n, columns) for _ in range(2))
-    pair = torch.from_numpy(output), torch.from_numpy(target)
-    assert float(metrics.mae(*pair)) == pytest.approx(mean_absolute_error(target, output), abs=1e-12, rel=1e-12)
-    expected = math.sqrt(mean_squared_error(target.ravel(), output.ravel()))
-    assert float(metrics.rmse(*pair)) == pytest.approx(expected, abs=1e-12, rel=1e-12)
-    if all(len(set(column)) > 1 for column in target.T) and (target.var(axis=0) > 1e-6).all():
-        assert float(metrics.r2_score(*pair)) == pytest.approx(r2_score(target, output), abs=1e-9, rel=1e-9)
-
-
 def test_a_loss_never_broadcasts():
     with pytest.raises(InputError, match=r"\[64\] and \[64, 1\]"):
         losses.mean_squared_error(torch.zeros(64), torch.zeros(64, 1))
-
-
-@given(st.data())
-def test_average_precision_agrees_with_scikit_learn(data):
-    n = data.draw(st.integers(1, 40))
-    truth = data.draw(st.lists(st.integers(0, 1), min_size=n, max_size=n))
-    score = data.draw(st.lists(st.sampled_from([0.0, 0.1, 0.25, 0.5, 0.9]) | st.floats(0, 1), min_size=n, max_size=n))
-    found = metrics.average_precision(torch.tensor([score], dtype=torch.float64).T, torch.tensor([truth]).float().T)
-    if sum(truth) == 0:
-        assert found.isnan().all()
-    else:
-        assert float(found[0]) == pytest.approx(average_precision_score(truth, score), abs=1e-12)
-
-
-def test_metrics_refuse_targets_of_another_kind():
-    with pytest.raises(InputError, match="accuracy_multi"):
-        metrics.accuracy(torch.zeros(3, 2), torch.zeros(3, 2))
-    with pytest.raises(InputError, match="one shape"):
-        metrics.accuracy_multi(torch.zeros(3, 2), torch.zeros(3))
-    with pytest.raises(InputError, match="NaN"):
-        metrics.average_precision(torch.tensor([[torch.nan]]), torch.ones(1, 1))
 
 
 def test_points_come_back_to_source_pixels():

@@ -19,13 +19,15 @@ from foveal.errors import InputError
 from foveal.image.decode import PictureSource
 from foveal.listing import L
 from foveal.losses import Loss, guarded
-from foveal.metrics import Metric, metric_name
+from foveal.metrics.common import Metric, metric_name
 from foveal.models.summary import layers_table
 from foveal.models.vision import VisionModel
 from foveal.probes.linear import fit_head
-from foveal.results import show
+from foveal.results import plots, show
 from foveal.results.predictions import predict_dataset
-from foveal.tasks.base import decoded
+from foveal.results.thresholds import Criterion, Tuned, best_temperature, tuned
+from foveal.tasks.base import Decision, Task, decoded
+from foveal.tasks.catalog import CLASSES
 from foveal.tasks.multi_label import MultiLabel
 from foveal.train import find
 from foveal.train.groups import Freeze, Norm, apply_freeze, parameter_groups
@@ -75,6 +77,7 @@ class Learner:
         self.recorder = Recorder(lambda: [metric_name(metric) for metric in self._metrics()])
         self._training = Training(model, dls, self.recorder, self._loss, self._named_metrics)
         self._training.compile = compile
+        self._decision: Decision | None = None
 
     @property
     def dls(self) -> DataLoaders:
@@ -91,6 +94,11 @@ class Learner:
                 "vocab=dls.vocab, or make a new learner."
             )
         self._training.dls = dls.normalised(before.preparation.statistics)
+
+    @property
+    def task(self) -> Task[Any]:
+        """What is learned, with the thresholds and the temperature in force."""
+        return self.dls.task if self._decision is None else self.dls.task.with_decision(self._decision)
 
     def fit(
         self,
@@ -246,6 +254,46 @@ class Learner:
             find.draw(curve, list(rates._asdict().items()))
         return rates
 
+    def tune_thresholds(self, metric: Criterion = "f1", *, per_class: bool = True) -> Tuned:
+        """Choose thresholds on the validation side; they are used from now on, and travel with the model.
+
+        Args:
+            metric: `f1`, `precision>=0.9`, `recall>=0.95`, or (cost of a false alarm, cost of a miss).
+            per_class: a threshold a class, or one for all.
+
+        Returns:
+            The thresholds with intervals, F1 before and after, and F1 to expect on pictures not seen.
+
+        Raises:
+            InputError: the task has no thresholds, or there is no such metric.
+        """
+        task = self.task
+        if task.kind != MultiLabel.kind:
+            raise InputError(f"Thresholds are for several labels; this task is {task.kind}.")
+        preds, targets = self.get_preds()
+        found = tuned(preds, targets, task.names, metric=metric, per_class=per_class, before=task.decision.thresholds)
+        self._decision = replace(task.decision, thresholds=found.thresholds)
+        return found
+
+    def calibrate(self) -> float:
+        """Choose the temperature with the least loss on the validation side, and return it; answers stay as they are.
+
+        Raises:
+            InputError: the task has no probabilities.
+        """
+        task = self.task
+        if task.kind not in CLASSES:
+            raise InputError(f"A temperature is for labels; this task is {task.kind}.")
+        found = self._training.evaluate(self.dls.valid)
+        temperature = best_temperature(lambda t: float(task.loss(found.outputs.double() / t, found.targets)))
+        self._decision = task.decision.at_temperature(temperature)
+        return temperature
+
+    def plot_thresholds(self) -> None:
+        """Draw F1 by threshold on the validation side, a curve a class, with the thresholds in force."""
+        preds, targets = self.get_preds()
+        plots.threshold_curves(preds, targets, self.task)
+
     def largest_batch(self) -> int:
         """Return how many items, up to the loaders' batch size, fit into memory in one step that trains everything."""
         return self._training.largest_batch()
@@ -300,10 +348,10 @@ class Learner:
         """
         chosen = self.dls[ds_idx] if dl is None else dl
         found = self._training.evaluate(DataLoader(chosen.feed, chosen.batch_size))
-        preds = self.dls.task.activate(found.outputs)
+        preds = self.task.activate(found.outputs)
         given = [preds, found.targets]
         if with_decoded:
-            given.append(decoded(self.dls.task, preds))
+            given.append(decoded(self.task, preds))
         if with_loss:
             loss, outputs, targets = self._loss(), found.outputs, found.targets
             given.append(torch.stack([loss(outputs[at : at + 1], targets[at : at + 1]) for at in range(len(targets))]))
@@ -315,7 +363,7 @@ class Learner:
 
     def predictor(self, training: dict[str, Any] | None = None) -> Predictor:
         """Return what answers with the model as it is now, in fp32."""
-        return Predictor.of(self.model, self.dls.task, self.dls.preparation, training)
+        return Predictor.of(self.model, self.task, self.dls.preparation, training)
 
     def export(self, path: str | os.PathLike[str] = "model.safetensors") -> Path:
         """Write one safe file that `load_learner` reads; return its path."""

@@ -43,7 +43,10 @@ def check_task(task: Task[Any], labels: Sequence[Any]) -> None:
         assert np.isscalar(float(metric(output.detach(), moved))), f"{name} is a number"
     for row, answer in zip(prediction, answers, strict=True):
         assert set(task.names) <= set(task.to_row(row, answer)), "a row holds every output by name"
-    assert task.scores(prediction, answers, targets), "there are headline numbers"
+    judged = task.judged(prediction, answers)
+    assert task.figures(), "there are headline figures"
+    assert all(np.isscalar(float(of(judged, targets))) for of in task.figures().values()), "each a number"
+    assert all(set(kind) for kind in task.parts(judged, targets).values()), "parts have names"
 
     rebuilt = task_from_dict(task.to_dict())
     assert rebuilt.to_dict() == task.to_dict(), "a task survives to_dict and from_dict"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 import warnings
 from collections.abc import Iterator, Mapping
@@ -34,6 +35,7 @@ from foveal.sources.table import TableColumns
 from foveal.splits.splitters import Splitter
 from foveal.splits.stratify import StratifiedSplitter
 from foveal.tasks.catalog import CLASSES
+from foveal.tasks.multi_label import MultiLabel
 from foveal.tasks.points import Points
 from foveal.train.checkpoint import FILE as CHECKPOINT
 from foveal.train.checkpoint import Checkpoints
@@ -195,9 +197,11 @@ def _finish(learn: Learner, source: Source, folder: Path) -> dict[str, Any]:
     """Write model, predictions and sheet from one fp32 pass; return the summary."""
     dls = learn.dls
     counts = {"n_train": dls.train.n, "n_valid": dls.valid.n}
+    decided = _decide(learn)
     predictor = learn.predictor({"weights": learn.origin, **counts})
     predictions = predict_dataset(predictor, dls.valid.dataset)
     scores = predictions.scores()
+    intervals = {name: [found.low, found.high] for name, found in predictions.intervals().items()}
     if dls.task.kind == Points.kind:
         baseline = constant_answer(predictor, dls.train.dataset, dls.valid.dataset).scores()
         scores["mean_point_median_error_pixels"] = baseline["median_error_pixels"]
@@ -207,8 +211,25 @@ def _finish(learn: Learner, source: Source, folder: Path) -> dict[str, Any]:
     canvas.save(results_sheet(predictions), folder / "samples.png")
     last = learn.recorder.history[-1]
     return {"task": dls.task.kind, **counts, "n_outputs": dls.task.n_outputs, "valid_loss": last.valid_loss} | {
-        "metrics": scores
+        "metrics": scores,
+        "intervals": intervals,
+        "decision": decided,
     }
+
+
+def _decide(learn: Learner) -> dict[str, Any]:
+    """Choose temperature and thresholds on the validation side, for labels; return what is to be known of them."""
+    kind = learn.dls.task.kind
+    if kind not in CLASSES:
+        return {}
+    decided: dict[str, Any] = {"temperature": learn.calibrate()}
+    if kind == MultiLabel.kind:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", ".* have fewer than .* validation pictures")
+            found = learn.tune_thresholds("f1")
+        decided |= {"f1_at_half": found.before, "f1": found.after, "f1_on_unseen_pictures": found.unseen}
+        decided["uncertain"] = list(found.few)
+    return decided
 
 
 def _introduce(console: Console, settings: RunSettings, source: Source, learn: Learner) -> None:
@@ -234,7 +255,14 @@ def _report(console: Console, summary: Mapping[str, Any], folder: Path) -> None:
     console.print()
     console.print("[bold]On the validation pictures[/]")
     for name, value in scores.items():
-        console.print(f"  {name.replace('_', ' '):<34}{number(value)}")
+        low, high = summary["intervals"].get(name, (math.nan, math.nan))
+        bounds = "" if math.isnan(low) else f"   {number(low)} to {number(high)}"
+        console.print(f"  {name.replace('_', ' '):<34}{number(value)}{bounds}")
+    if "f1" in (decided := summary["decision"]):
+        console.print(
+            f"  thresholds: one a class, tuned on these pictures; F1 {number(decided['f1'])} with them, "
+            f"{number(decided['f1_at_half'])} at .5, {number(decided['f1_on_unseen_pictures'])} to expect on others"
+        )
     if each:
         measures = list(next(iter(each.values())))
         table = Table(box=None, padding=(0, 2), header_style="bold")

@@ -17,6 +17,7 @@ from foveal.data.datasets import Dataset
 from foveal.errors import InputError
 from foveal.geometry.homography import Homography
 from foveal.image.decode import name_of, open_picture
+from foveal.metrics.bootstrap import Interval, interval
 from foveal.tasks.base import Task
 
 
@@ -37,9 +38,21 @@ class Predictions:
     targets: Tensor
     task: Task[Any]
 
+    @property
+    def judged(self) -> Tensor:
+        """What is compared with the targets: values, or points in source pixels."""
+        return self.task.judged(self.values, self.labels)
+
     def scores(self) -> dict[str, Any]:
-        """Return the headline numbers."""
-        return self.task.scores(self.values, self.labels, self.targets)
+        """Return the headline figures, and those of each class, point or number."""
+        judged = self.judged
+        figures = {name: float(of(judged, self.targets)) for name, of in self.task.figures().items()}
+        return {**figures, **self.task.parts(judged, self.targets)}
+
+    def intervals(self) -> dict[str, Interval]:
+        """Return the headline figures with their bootstrap intervals."""
+        judged = self.judged
+        return {name: interval(of, judged, self.targets) for name, of in self.task.figures().items()}
 
     def rows(self, base: Path | None = None) -> Iterator[dict[str, Any]]:
         """Yield one row a picture, its name relative to `base`."""

@@ -17,7 +17,7 @@ from torch import Tensor
 from foveal.canvas import Canvas
 from foveal.geometry.homography import Homography
 from foveal.losses import Reduction
-from foveal.metrics import Metric
+from foveal.metrics.common import Metric
 
 Label = TypeVar("Label")
 
@@ -28,6 +28,12 @@ class Decision:
 
     thresholds: tuple[float, ...] = ()
     temperature: float = 1.0
+
+    def at_temperature(self, temperature: float) -> Decision:
+        """Return the decision at another temperature that answers alike: thresholds move with the probabilities."""
+        ratio = self.temperature / temperature
+        moved = (1 / (1 + (1 / t - 1) ** ratio) if 0 < t < 1 else t for t in self.thresholds)
+        return Decision(tuple(moved), temperature)
 
     def to_dict(self) -> dict[str, Any]:
         """Return it as JSON values."""
@@ -98,8 +104,14 @@ class Task(Protocol[Label]):
     def metrics(self) -> Mapping[str, Metric]:
         """Return the metrics that suit this task by default; they take raw outputs."""
 
-    def scores(self, prediction: Tensor, labels: Sequence[Label], target: Tensor) -> dict[str, Any]:
-        """Return the headline numbers of predictions [n, ...] and their labels against encoded labels [n, ...]."""
+    def judged(self, prediction: Tensor, labels: Sequence[Label]) -> Tensor:
+        """Return what is compared with encoded labels [n, ...]: the predictions, or points in source pixels."""
+
+    def figures(self) -> Mapping[str, Metric]:
+        """Return the headline figures by name, functions of (what is judged, encoded labels)."""
+
+    def parts(self, judged: Tensor, target: Tensor) -> Mapping[str, Mapping[str, Mapping[str, float]]]:
+        """Return figures of each class or number: {"classes": {name: {figure: value}}}; the last counts pictures."""
 
     def draw(self, canvas: Canvas, label: Label, truth: Label | None = None) -> None:
         """Draw a label, and whether it agrees with the truth where that is given."""

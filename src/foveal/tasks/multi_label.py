@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
@@ -15,7 +16,18 @@ from foveal.canvas import INK, RIGHT, WRONG, Canvas
 from foveal.errors import InputError
 from foveal.geometry.homography import Homography
 from foveal.losses import Reduction, binary_cross_entropy
-from foveal.metrics import Metric, accuracy_multi, average_precision, mean_average_precision
+from foveal.metrics.common import Metric
+from foveal.metrics.several_labels import (
+    accuracy_multi,
+    average_precision,
+    counts_per_class,
+    exact_match,
+    f1_multi,
+    mean_average_precision,
+    mean_roc_auc,
+    precision_multi,
+    recall_multi,
+)
 from foveal.tasks.base import Decision, lerp
 from foveal.tasks.vocab import Vocab
 
@@ -107,22 +119,36 @@ class MultiLabel:
         """Return mean average precision and accuracy_multi."""
         return {"mean_average_precision": mean_average_precision, "accuracy_multi": accuracy_multi}
 
-    def scores(self, prediction: Tensor, labels: Sequence[list[str]], target: Tensor) -> dict[str, Any]:
-        """Return mean average precision, accuracy at the thresholds in force, exact match, and each class by itself."""
-        each = average_precision(prediction, target)
-        positives = (target == 1).sum(dim=0).tolist()
-        truths = [set(self.label_of(row)) for row in target]
+    def judged(self, prediction: Tensor, labels: Sequence[list[str]]) -> Tensor:
+        """Return the probabilities."""
+        return prediction
+
+    def figures(self) -> Mapping[str, Metric]:
+        """Return ranking figures, and those at the thresholds in force."""
+        at: dict[str, Any] = {"thresh": torch.tensor(self.decision.thresholds), "sigmoid": False}
         return {
-            "mean_average_precision": float(each.nanmean()),
-            "accuracy_multi": float(
-                accuracy_multi(prediction, target, torch.tensor(self.decision.thresholds), sigmoid=False)
-            ),
-            "exact_match": sum(set(label) == truth for label, truth in zip(labels, truths, strict=True)) / len(truths),
-            "classes": {
-                name: {"average_precision": ap, "positives": n}
-                for name, ap, n in zip(self.names, each.tolist(), positives, strict=True)
-            },
+            "mean_average_precision": mean_average_precision,
+            "mean_roc_auc": mean_roc_auc,
+            "f1": partial(f1_multi, **at),
+            "precision": partial(precision_multi, **at),
+            "recall": partial(recall_multi, **at),
+            "accuracy_multi": partial(accuracy_multi, **at),
+            "exact_match": partial(exact_match, **at),
         }
+
+    def parts(self, judged: Tensor, target: Tensor) -> Mapping[str, Mapping[str, Mapping[str, float]]]:
+        """Return average precision, precision and recall of each class, its threshold and its positives."""
+        thresholds = torch.tensor(self.decision.thresholds)
+        hits, alarms, misses, _ = (n.double() for n in counts_per_class(judged, target, thresholds, sigmoid=False))
+        columns = {
+            "average_precision": average_precision(judged, target).tolist(),
+            "precision": (hits / (hits + alarms)).tolist(),
+            "recall": (hits / (hits + misses)).tolist(),
+            "threshold": list(self.decision.thresholds),
+            "positives": (target == 1).sum(dim=0).tolist(),
+        }
+        rows = zip(*columns.values(), strict=True)
+        return {"classes": {n: dict(zip(columns, row, strict=True)) for n, row in zip(self.names, rows, strict=True)}}
 
     def draw(self, canvas: Canvas, label: list[str], truth: list[str] | None = None) -> None:
         """Write the names above the picture."""

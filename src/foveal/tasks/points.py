@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
@@ -16,7 +15,8 @@ from foveal.canvas import INK, PREDICTED, TARGET, Canvas
 from foveal.errors import InputError
 from foveal.geometry.homography import Homography
 from foveal.losses import Reduction, heatmap_loss, mean_squared_error, soft_argmax
-from foveal.metrics import Metric
+from foveal.metrics.common import Metric
+from foveal.metrics.pixels import mean_error, median_error
 from foveal.tasks.base import Decision
 
 Pairs = tuple[tuple[int, int], ...]
@@ -138,13 +138,26 @@ class Points:
         """Return none: the loss is the error on the canvas, and errors in pixels come from the predictions."""
         return {}
 
-    def scores(self, prediction: Tensor, labels: Sequence[NDArray[np.float64]], target: Tensor) -> dict[str, Any]:
+    def judged(self, prediction: Tensor, labels: Sequence[NDArray[np.float64]]) -> Tensor:
+        """Return the points in source pixels."""
+        return torch.from_numpy(np.stack(labels))
+
+    def figures(self) -> Mapping[str, Metric]:
         """Return mean and median distance in source pixels, over all points that are not missing."""
-        distance = np.linalg.norm(np.stack(labels) - target.numpy(), axis=-1)
-        known = distance[~np.isnan(distance)]
-        if not len(known):
-            return {"mean_error_pixels": math.nan, "median_error_pixels": math.nan}
-        return {"mean_error_pixels": float(known.mean()), "median_error_pixels": float(np.median(known))}
+        return {"mean_error_pixels": mean_error, "median_error_pixels": median_error}
+
+    def parts(self, judged: Tensor, target: Tensor) -> Mapping[str, Mapping[str, Mapping[str, float]]]:
+        """Return the same of each point, where there are several."""
+        if self.n_points == 1:
+            return {}
+        columns = ((name, judged[:, [at]], target[:, [at]]) for at, name in enumerate(self.point_names))
+        return {
+            "points": {
+                name: {figure: float(of(*pair)) for figure, of in self.figures().items()}
+                | {"pictures": int((~pair[1].isnan()).all(dim=2).sum())}
+                for name, *pair in columns
+            }
+        }
 
     def draw(self, canvas: Canvas, label: NDArray[np.float64], truth: NDArray[np.float64] | None = None) -> None:
         """Draw the points: a circle where the truth is, a cross where the prediction is."""

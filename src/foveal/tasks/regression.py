@@ -16,7 +16,8 @@ from foveal.canvas import INK, Canvas
 from foveal.errors import InputError
 from foveal.geometry.homography import Homography
 from foveal.losses import Reduction, mean_squared_error
-from foveal.metrics import Metric, mae, r2_score, rmse
+from foveal.metrics.common import Metric
+from foveal.metrics.numbers import mae, r2_score, rmse
 from foveal.tasks.base import Decision
 
 _WIDER = 0.1
@@ -125,22 +126,26 @@ class Regression:
         """Return R2, and for a single number, which has a unit, RMSE and MAE."""
         return {"r2_score": r2_score} if self.n_outputs > 1 else {"rmse": rmse, "mae": mae, "r2_score": r2_score}
 
-    def scores(self, prediction: Tensor, labels: Sequence[NDArray[np.float64]], target: Tensor) -> dict[str, Any]:
-        """Return RMSE, MAE and R2 of each number, and beside them the RMSE of always answering with the mean."""
-        target = target.reshape(-1, self.n_outputs)
-        each = {
-            name: {
-                "rmse": float(rmse(answer, truth)),
-                "mae": float(mae(answer, truth)),
-                "r2": float(r2_score(answer, truth)),
-                "pictures": int((~truth.isnan()).sum()),
+    def judged(self, prediction: Tensor, labels: Sequence[NDArray[np.float64]]) -> Tensor:
+        """Return the numbers."""
+        return prediction
+
+    def figures(self) -> Mapping[str, Metric]:
+        """Return RMSE, MAE and R2 of a number; of several, which may differ in unit, the mean R2."""
+        return {"mean_r2": r2_score} if self.n_outputs > 1 else {"rmse": rmse, "mae": mae, "r2": r2_score}
+
+    def parts(self, judged: Tensor, target: Tensor) -> Mapping[str, Mapping[str, Mapping[str, float]]]:
+        """Return RMSE, MAE and R2 of each of several numbers."""
+        if self.n_outputs == 1:
+            return {}
+        columns = zip(self.names, judged.T, target.T, strict=True)
+        return {
+            "numbers": {
+                name: {"rmse": float(rmse(*pair)), "mae": float(mae(*pair)), "r2": float(r2_score(*pair))}
+                | {"pictures": int((~pair[1].isnan()).sum())}
+                for name, *pair in columns
             }
-            for name, answer, truth in zip(self.names, prediction.double().T, target.double().T, strict=True)
         }
-        if self.n_outputs > 1:
-            defined = [one["r2"] for one in each.values() if not math.isnan(one["r2"])]
-            return {"mean_r2": sum(defined) / len(defined) if defined else math.nan, "numbers": each}
-        return {name: value for name, value in each[self.names[0]].items() if name != "pictures"}
 
     def draw(self, canvas: Canvas, label: NDArray[np.float64], truth: NDArray[np.float64] | None = None) -> None:
         """Write the numbers above the picture."""

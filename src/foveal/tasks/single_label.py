@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, ClassVar
 
 import torch
@@ -15,9 +16,21 @@ from foveal.canvas import INK, RIGHT, WRONG, Canvas
 from foveal.errors import InputError
 from foveal.geometry.homography import Homography
 from foveal.losses import IGNORED, Reduction, cross_entropy
-from foveal.metrics import Metric, accuracy, error_rate
+from foveal.metrics.common import Metric
+from foveal.metrics.one_label import (
+    accuracy,
+    balanced_accuracy,
+    error_rate,
+    expected_calibration_error,
+    f1_per_class,
+    f1_score,
+    recall_per_class,
+    top_k_accuracy,
+)
 from foveal.tasks.base import Decision, lerp
 from foveal.tasks.vocab import Vocab
+
+_TOP = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,18 +95,33 @@ class SingleLabel:
         """Return accuracy and error rate."""
         return {"accuracy": accuracy, "error_rate": error_rate}
 
-    def scores(self, prediction: Tensor, labels: Sequence[str], target: Tensor) -> dict[str, Any]:
-        """Return accuracy and error rate, and each class's share of pictures named rightly."""
-        right = prediction.argmax(dim=1) == target
-        counts = {name: int((target == i).sum()) for i, name in enumerate(self.names)}
-        hits = {name: int(right[target == i].sum()) for i, name in enumerate(self.names)}
-        return {
-            "accuracy": float(accuracy(prediction, target)),
-            "error_rate": float(error_rate(prediction, target)),
-            "classes": {
-                name: {"recall": hits[name] / n if n else math.nan, "positives": n} for name, n in counts.items()
-            },
+    def judged(self, prediction: Tensor, labels: Sequence[str]) -> Tensor:
+        """Return the probabilities."""
+        return prediction
+
+    def figures(self) -> Mapping[str, Metric]:
+        """Return accuracy of several kinds, F1 and calibration."""
+        top = {f"top_{_TOP}_accuracy": partial(top_k_accuracy, k=_TOP)} if self.n_outputs > _TOP else {}
+        plain: dict[str, Metric] = {"accuracy": accuracy, "error_rate": error_rate}
+        return (
+            plain
+            | top
+            | {
+                "balanced_accuracy": balanced_accuracy,
+                "f1": f1_score,
+                "expected_calibration_error": expected_calibration_error,
+            }
+        )
+
+    def parts(self, judged: Tensor, target: Tensor) -> Mapping[str, Mapping[str, Mapping[str, float]]]:
+        """Return recall, F1 and positives of each class."""
+        columns = {
+            "recall": recall_per_class(judged, target).tolist(),
+            "f1": f1_per_class(judged, target).tolist(),
+            "positives": [int((target == i).sum()) for i in range(self.n_outputs)],
         }
+        rows = zip(*columns.values(), strict=True)
+        return {"classes": {n: dict(zip(columns, row, strict=True)) for n, row in zip(self.names, rows, strict=True)}}
 
     def draw(self, canvas: Canvas, label: str, truth: str | None = None) -> None:
         """Write the name above the picture."""

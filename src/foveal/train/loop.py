@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from foveal import runtime
 from foveal.errors import TrainingError
-from foveal.metrics import Metric
+from foveal.metrics.common import Metric
 from foveal.train.groups import set_training
 from foveal.train.hooks import Hooks
 from foveal.train.optim import follow

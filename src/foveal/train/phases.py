@@ -19,7 +19,7 @@ from foveal.data.loaders import DataLoader, DataLoaders
 from foveal.errors import InputError, ModelFileError, TrainingError
 from foveal.image.decode import name_of
 from foveal.losses import Loss
-from foveal.metrics import Metric
+from foveal.metrics.common import Metric
 from foveal.models.vision import VisionModel
 from foveal.train import checkpoint, loop
 from foveal.train.checkpoint import Checkpoints, Stored, below

@@ -41,16 +41,9 @@ from foveal.losses import (
     asymmetric_loss,
     focal_loss,
 )
-from foveal.metrics import (
-    accuracy,
-    accuracy_multi,
-    average_precision,
-    error_rate,
-    mae,
-    mean_average_precision,
-    r2_score,
-    rmse,
-)
+from foveal.metrics.numbers import mae, r2_score, rmse
+from foveal.metrics.one_label import accuracy, error_rate
+from foveal.metrics.several_labels import accuracy_multi, average_precision, mean_average_precision
 from foveal.models.head import sigmoid_range
 from foveal.models.zoo import resnet18, resnet34, resnet50, resnet101, resnet152
 from foveal.sources.folders import get_image_files

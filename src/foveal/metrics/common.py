@@ -1,0 +1,58 @@
+"""What all metrics share.
+
+Metrics are plain functions of (output, target), computed once over all predictions. What a metric takes is said in its
+docstring: *raw* outputs (logits) or *activated* ones. Unknown targets (NaN, or `IGNORED` for class indices) are left
+out. A value that is not defined, as the average precision of a class without positives, is NaN where a value a class is
+returned and is left out of means; outputs that are NaN are refused.
+
+Shapes: N pictures, C classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from foveal.errors import InputError, UnknownNameError
+
+Metric = Callable[[Tensor, Tensor], Any]
+Average = Literal["macro", "micro", "weighted"]
+
+
+def metric_name(metric: Metric) -> str:
+    """Return the name of a function or of what a `partial` wraps."""
+    inner = metric.func if isinstance(metric, partial) else metric
+    return str(getattr(inner, "__name__", type(inner).__name__))
+
+
+def refuse_nan(output: Tensor) -> None:
+    """Refuse outputs for which no metric is defined.
+
+    Raises:
+        InputError: one of them is NaN.
+    """
+    if output.isnan().any():
+        raise InputError("A metric is not defined for outputs that are NaN.")
+
+
+def averaged(each: Tensor, weight: Tensor, average: Average) -> Tensor:
+    """Return the mean of values a class [C] where they are defined: plain, or weighted by [C].
+
+    Raises:
+        UnknownNameError: there is no such average.
+    """
+    if average == "macro":
+        return each.nanmean()
+    if average == "weighted":
+        defined = ~each.isnan()
+        return (each[defined] * weight[defined]).sum() / weight[defined].sum()
+    raise UnknownNameError.of("average", average, ("macro", "micro", "weighted"))
+
+
+def not_defined() -> Tensor:
+    """Return NaN, float64."""
+    return torch.tensor(torch.nan, dtype=torch.float64)

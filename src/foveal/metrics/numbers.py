@@ -1,0 +1,41 @@
+"""Metrics of numbers; they take *activated* outputs, in the units of the targets."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from foveal.errors import InputError
+from foveal.metrics.common import refuse_nan
+
+
+def rmse(output: Tensor, target: Tensor) -> Tensor:
+    """Return the root of the mean squared error of numbers, over all that are known; takes *activated* outputs."""
+    off = _errors(output, target)
+    return (off**2).mean().sqrt()
+
+
+def mae(output: Tensor, target: Tensor) -> Tensor:
+    """Return the mean absolute error of numbers, over all that are known; takes *activated* outputs."""
+    return _errors(output, target).abs().mean()
+
+
+def r2_score(output: Tensor, target: Tensor) -> Tensor:
+    """Return 1 - (squared errors / squared distances of the targets from their mean), the mean over columns.
+
+    A column whose targets do not differ is not defined and left out. Takes *activated* outputs.
+    """
+    _errors(output, target)
+    output, target = output.double().reshape(len(output), -1), target.double().reshape(len(target), -1)
+    rest = ((output - target) ** 2).nansum(dim=0)
+    total = ((target - target.nanmean(dim=0)) ** 2).nansum(dim=0)
+    return torch.where(total > 0, 1 - rest / total, torch.nan).nanmean()
+
+
+def _errors(output: Tensor, target: Tensor) -> Tensor:
+    """Return the errors of the numbers that are known, float64."""
+    if output.numel() != target.numel():
+        raise InputError(f"As many outputs as targets are expected; got {list(output.shape)} and {list(target.shape)}.")
+    refuse_nan(output)
+    output, target = output.double().reshape(-1), target.double().reshape(-1)
+    return (output - target)[~target.isnan()]

@@ -1,0 +1,84 @@
+"""Metrics of one label a picture: outputs [N, C], raw or activated unless it is said, and class indices [N]."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from foveal.errors import InputError
+from foveal.losses import IGNORED
+from foveal.metrics.common import refuse_nan
+
+
+def accuracy(output: Tensor, target: Tensor) -> Tensor:
+    """Return the share of pictures whose largest output is the target class."""
+    output, target = _known(output, target, "accuracy")
+    return (output.argmax(dim=1) == target).double().mean()
+
+
+def error_rate(output: Tensor, target: Tensor) -> Tensor:
+    """Return 1 - `accuracy`."""
+    return 1 - accuracy(output, target)
+
+
+def top_k_accuracy(output: Tensor, target: Tensor, k: int = 5) -> Tensor:
+    """Return the share of pictures whose target class is among the `k` largest outputs; of equals the later class."""
+    output, target = _known(output, target, "top_k_accuracy")
+    if not 1 <= k <= output.shape[1]:
+        raise InputError(f"`k` must be between 1 and the number of classes, {output.shape[1]}; got {k!r}.")
+    ranked = output.argsort(dim=1, stable=True).flip(1)
+    return (ranked[:, :k] == target[:, None]).any(dim=1).double().mean()
+
+
+def confusion_matrix(output: Tensor, target: Tensor) -> Tensor:
+    """Return how often each class was answered, int64 [C, C]: the truth down, the answer across."""
+    output, target = _known(output, target, "confusion_matrix")
+    n = output.shape[1]
+    return torch.bincount(target * n + output.argmax(dim=1), minlength=n * n).reshape(n, n)
+
+
+def recall_per_class(output: Tensor, target: Tensor) -> Tensor:
+    """Return the share of each class's pictures that is named rightly, [C]; NaN for a class without pictures."""
+    counts = confusion_matrix(output, target).double()
+    return counts.diagonal() / counts.sum(dim=1)
+
+
+def balanced_accuracy(output: Tensor, target: Tensor) -> Tensor:
+    """Return the mean of `recall_per_class` over the classes that occur."""
+    return recall_per_class(output, target).nanmean()
+
+
+def f1_per_class(output: Tensor, target: Tensor) -> Tensor:
+    """Return the F1 score of each class, [C]; NaN for a class that neither occurs nor is answered."""
+    counts = confusion_matrix(output, target).double()
+    return 2 * counts.diagonal() / (counts.sum(dim=0) + counts.sum(dim=1))
+
+
+def f1_score(output: Tensor, target: Tensor) -> Tensor:
+    """Return the mean of `f1_per_class` over the classes that occur or are answered (macro)."""
+    return f1_per_class(output, target).nanmean()
+
+
+def expected_calibration_error(output: Tensor, target: Tensor, n_bins: int = 15) -> Tensor:
+    """Return how far confidence and accuracy are apart, the mean over bins of confidence weighted by their pictures.
+
+    Takes *activated* outputs. Source: Guo et al. 2017, "On Calibration of Modern Neural Networks".
+    """
+    output, target = _known(output, target, "expected_calibration_error")
+    confidence, answer = output.double().max(dim=1)
+    right = (answer == target).double()
+    number = (confidence * n_bins).ceil().clamp(1, n_bins).long() - 1
+    gaps = torch.zeros(n_bins, dtype=torch.float64).index_add(0, number, right - confidence)
+    return gaps.abs().sum() / len(target)
+
+
+def _known(output: Tensor, target: Tensor, name: str) -> tuple[Tensor, Tensor]:
+    """Return outputs and targets of the pictures whose class is known."""
+    if target.ndim != 1 or output.ndim != 2:
+        raise InputError(
+            f"`{name}` takes outputs [N, C] and one class index a picture [N], got {list(output.shape)} and targets of "
+            f"shape {list(target.shape)}. For several labels use `accuracy_multi` and its like."
+        )
+    refuse_nan(output)
+    known = target != IGNORED
+    return output[known], target[known]

@@ -1,0 +1,214 @@
+"""Metrics of several labels a picture: outputs and targets [N, C], targets 0 or 1, NaN where it is not known.
+
+Those with a threshold take *raw* outputs, or activated ones with `sigmoid=False`; those that only compare outputs take
+either. Names and definitions are scikit-learn's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from foveal.errors import InputError
+from foveal.metrics.common import Average, averaged, not_defined, refuse_nan
+
+
+def accuracy_multi(output: Tensor, target: Tensor, thresh: float | Tensor = 0.5, *, sigmoid: bool = True) -> Tensor:
+    """Return the share of (picture, label) pairs answered rightly at a threshold.
+
+    Args:
+        output: *raw* outputs [N, C]; activated ones with `sigmoid=False`.
+        target: 0 or 1, [N, C].
+        thresh: the probability above which a label counts as found.
+        sigmoid: whether to activate the outputs first.
+    """
+    found, truth, known = _answers(output, target, thresh, sigmoid, "accuracy_multi")
+    return (found == truth)[known].double().mean()
+
+
+def hamming_loss(output: Tensor, target: Tensor, thresh: float | Tensor = 0.5, *, sigmoid: bool = True) -> Tensor:
+    """Return 1 - `accuracy_multi`."""
+    return 1 - accuracy_multi(output, target, thresh, sigmoid=sigmoid)
+
+
+def exact_match(output: Tensor, target: Tensor, thresh: float | Tensor = 0.5, *, sigmoid: bool = True) -> Tensor:
+    """Return the share of pictures whose known labels are all answered rightly at a threshold."""
+    found, truth, known = _answers(output, target, thresh, sigmoid, "exact_match")
+    return ((found == truth) | ~known).all(dim=1).double().mean()
+
+
+def counts_per_class(
+    output: Tensor, target: Tensor, thresh: float | Tensor = 0.5, *, sigmoid: bool = True
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Return hits, false alarms, misses and right silences of each class at a threshold, int64 [C] each."""
+    found, truth, known = _answers(output, target, thresh, sigmoid, "counts_per_class")
+    pairs = ((True, True), (True, False), (False, True), (False, False))
+    hits, alarms, misses, silences = (((found == f) & (truth == t) & known).sum(dim=0) for f, t in pairs)
+    return hits, alarms, misses, silences
+
+
+def precision_multi(
+    output: Tensor,
+    target: Tensor,
+    thresh: float | Tensor = 0.5,
+    *,
+    sigmoid: bool = True,
+    average: Average = "macro",
+) -> Tensor:
+    """Return the share of labels found that are there; not defined for a class of which nothing was found."""
+    return _from_counts(lambda hit, alarm, _: hit / (hit + alarm), output, target, thresh, sigmoid, average)
+
+
+def recall_multi(
+    output: Tensor,
+    target: Tensor,
+    thresh: float | Tensor = 0.5,
+    *,
+    sigmoid: bool = True,
+    average: Average = "macro",
+) -> Tensor:
+    """Return the share of labels there that are found; not defined for a class without positives."""
+    return _from_counts(lambda hit, _, miss: hit / (hit + miss), output, target, thresh, sigmoid, average)
+
+
+def f1_multi(
+    output: Tensor,
+    target: Tensor,
+    thresh: float | Tensor = 0.5,
+    *,
+    sigmoid: bool = True,
+    average: Average = "macro",
+) -> Tensor:
+    """Return the harmonic mean of precision and recall; not defined for a class without positives."""
+    return _from_counts(_f1, output, target, thresh, sigmoid, average)
+
+
+def average_precision(output: Tensor, target: Tensor) -> Tensor:
+    """Return the average precision of each class, float64 [C]; NaN for a class without positives.
+
+    AP = sum over distinct scores of (R_n - R_{n-1}) P_n, as scikit-learn defines it; ties share one step. Outputs
+    [N, C] may be raw or activated: only their order counts. Targets are 0 or 1, [N, C].
+    """
+    refuse_nan(output)
+    return torch.stack([_average_precision(o, t) for o, t in zip(output.T, target.T, strict=True)])
+
+
+def mean_average_precision(output: Tensor, target: Tensor, average: Average = "macro") -> Tensor:
+    """Return the mean of `average_precision` over the classes where it is defined.
+
+    `micro` is that of all pairs of picture and label in one ranking, `weighted` counts classes by their positives.
+    """
+    if average == "micro":
+        refuse_nan(output)
+        return _average_precision(output.reshape(-1), target.reshape(-1))
+    return averaged(average_precision(output, target), _positives(target), average)
+
+
+def roc_auc(output: Tensor, target: Tensor) -> Tensor:
+    """Return the area under the ROC curve of each class, float64 [C]; NaN where only one of 0 and 1 occurs.
+
+    It is the share of pairs of a positive and a negative whose positive has the larger output; ties count half.
+    """
+    refuse_nan(output)
+    return torch.stack([_auc(o, t) for o, t in zip(output.T, target.T, strict=True)])
+
+
+def mean_roc_auc(output: Tensor, target: Tensor, average: Average = "macro") -> Tensor:
+    """Return the mean of `roc_auc` over the classes where it is defined; see `mean_average_precision`."""
+    if average == "micro":
+        refuse_nan(output)
+        return _auc(output.reshape(-1), target.reshape(-1))
+    return averaged(roc_auc(output, target), _positives(target), average)
+
+
+def label_ranking_loss(output: Tensor, target: Tensor) -> Tensor:
+    """Return the share of pairs of a label there and one not there that are ranked wrongly or equal, mean of pictures.
+
+    A picture with all or none of the labels has no such pair and counts 0.
+    """
+    return _mean_of_pictures(_ranking_loss, output, target)
+
+
+def coverage_error(output: Tensor, target: Tensor) -> Tensor:
+    """Return how far down the ranking one has to go to meet every label of a picture, mean of pictures; ties count.
+
+    A picture without labels counts 0.
+    """
+    return _mean_of_pictures(_coverage, output, target)
+
+
+def _answers(
+    output: Tensor, target: Tensor, thresh: float | Tensor, sigmoid: bool, name: str
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return what is found, what is there, and where that is known; bool [N, C] each."""
+    if output.shape != target.shape:
+        raise InputError(
+            f"`{name}` takes outputs and targets of one shape, got {list(output.shape)} and "
+            f"{list(target.shape)}. For one label a picture use `accuracy`."
+        )
+    refuse_nan(output)
+    probability = output.sigmoid() if sigmoid else output
+    known = ~target.isnan() if target.is_floating_point() else torch.ones_like(target, dtype=torch.bool)
+    return probability > thresh, target == 1, known
+
+
+Share = Callable[[Tensor, Tensor, Tensor], Tensor]
+
+
+def _f1(hits: Tensor, alarms: Tensor, misses: Tensor) -> Tensor:
+    return torch.where(hits + misses > 0, 2 * hits / (2 * hits + alarms + misses), torch.nan)
+
+
+def _from_counts(
+    share: Share, output: Tensor, target: Tensor, thresh: float | Tensor, sigmoid: bool, average: Average
+) -> Tensor:
+    hits, alarms, misses, _ = (n.double() for n in counts_per_class(output, target, thresh, sigmoid=sigmoid))
+    if average == "micro":
+        return share(hits.sum(), alarms.sum(), misses.sum())
+    return averaged(share(hits, alarms, misses), hits + misses, average)
+
+
+def _positives(target: Tensor) -> Tensor:
+    return (target == 1).sum(dim=0).double()
+
+
+def _auc(score: Tensor, truth: Tensor) -> Tensor:
+    positive, negative = score[truth == 1].sort().values, score[truth == 0].sort().values
+    if not len(positive) or not len(negative):
+        return not_defined()
+    below = torch.searchsorted(negative, positive, side="left").double()
+    not_above = torch.searchsorted(negative, positive, side="right").double()
+    return ((below + not_above) / 2).mean() / len(negative)
+
+
+def _mean_of_pictures(one: Callable[[Tensor, Tensor], Tensor], output: Tensor, target: Tensor) -> Tensor:
+    refuse_nan(output)
+    return torch.stack([one(o[t == 1], o[t == 0]) for o, t in zip(output.double(), target, strict=True)]).mean()
+
+
+def _ranking_loss(there: Tensor, absent: Tensor) -> Tensor:
+    if not len(there) or not len(absent):
+        return torch.zeros((), dtype=torch.float64)
+    return (there[:, None] <= absent[None]).double().mean()
+
+
+def _coverage(there: Tensor, absent: Tensor) -> Tensor:
+    if not len(there):
+        return torch.zeros((), dtype=torch.float64)
+    return ((absent >= there.min()).sum() + len(there)).double()
+
+
+def _average_precision(score: Tensor, truth: Tensor) -> Tensor:
+    known = ~truth.isnan()
+    score, order = score[known].sort(descending=True)
+    hits = truth[known][order].double().cumsum(0)
+    if not len(hits) or hits[-1] == 0:
+        return not_defined()
+    last_of_tie = torch.ones_like(score, dtype=torch.bool)
+    last_of_tie[:-1] = score[1:] != score[:-1]
+    rank = torch.arange(1, len(score) + 1, dtype=torch.float64)[last_of_tie]
+    hits = hits[last_of_tie]
+    recall_step = torch.diff(hits, prepend=hits.new_zeros(1)) / hits[-1]
+    return (recall_step * hits / rank).sum()

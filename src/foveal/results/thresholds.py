@@ -1,0 +1,206 @@
+"""Thresholds and temperature, tuned on validation predictions, and an honest estimate of what the tuning gives.
+
+A label counts as found where its probability is above its threshold. Between two neighbouring probabilities every
+threshold decides alike, so one sweep over the sorted probabilities of a class sees every decision there is; of equally
+good ones the threshold in the middle of the widest gap is taken. The temperature (Guo et al. 2017, "On Calibration of
+Modern Neural Networks") divides the logits and is the one with the least loss.
+
+Shapes: N pictures, C classes. Probabilities and truth are [N, C]; NaN in the truth is unknown.
+"""
+
+from __future__ import annotations
+
+import re
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from foveal.errors import InputError
+from foveal.metrics.bootstrap import Interval, bounds, resampled
+from foveal.metrics.several_labels import f1_multi
+
+Criterion = str | tuple[float, float]
+FEW_POSITIVES = 10
+_FOLDS = 5
+_SAMPLES = 200
+_GOLDEN = (5**0.5 - 1) / 2
+
+
+@dataclass(frozen=True, slots=True)
+class Tuned:
+    """Thresholds, and how far they can be trusted.
+
+    Attributes:
+        names: the classes.
+        thresholds: one a class; all alike where one was tuned for all.
+        intervals: of each threshold, where other validation pictures had been drawn.
+        positives: pictures with each label.
+        before, after: macro F1 on validation at the thresholds before and after.
+        unseen: macro F1 to expect on other pictures: of thresholds tuned on four fifths, judged on the last fifth.
+    """
+
+    names: tuple[str, ...]
+    thresholds: tuple[float, ...]
+    intervals: tuple[Interval, ...]
+    positives: tuple[int, ...]
+    before: float
+    after: float
+    unseen: float
+
+    @property
+    def few(self) -> tuple[str, ...]:
+        """The classes with too few positives to trust their threshold."""
+        return tuple(name for name, n in zip(self.names, self.positives, strict=True) if n < FEW_POSITIVES)
+
+
+def tuned(
+    probability: Tensor,
+    truth: Tensor,
+    names: Sequence[str],
+    *,
+    metric: Criterion = "f1",
+    per_class: bool = True,
+    before: Sequence[float] | None = None,
+) -> Tuned:
+    """Tune thresholds on validation predictions.
+
+    Args:
+        probability: of each label.
+        truth: 0 or 1.
+        names: of the classes.
+        metric: `f1`; `precision>=P`, the most recall that keeps a precision of P; `recall>=R`, the most precision that
+            keeps a recall of R; or (cost of a false alarm, cost of a miss).
+        per_class: a threshold a class, or one for all.
+        before: the thresholds in force, for comparison; 0.5 by default.
+
+    Raises:
+        InputError: there is no such metric, or no label at all.
+    """
+    score = scorer(metric)
+    if not (truth == 1).any():
+        raise InputError("Thresholds cannot be tuned: no validation picture has any label.")
+    probability = probability.double()
+    thresholds = _thresholds(probability, truth, score, per_class)
+    samples = torch.stack(
+        [_thresholds(p, t, score, per_class) for p, t in resampled((probability, truth), n_samples=_SAMPLES)]
+    )
+    start = torch.full_like(thresholds, 0.5) if before is None else torch.tensor(before, dtype=torch.float64)
+    found = Tuned(
+        tuple(names),
+        tuple(thresholds.tolist()),
+        tuple(Interval(float(t), *bounds(s.tolist())) for t, s in zip(thresholds, samples.T, strict=True)),
+        tuple((truth == 1).sum(dim=0).tolist()),
+        before=float(f1_multi(probability, truth, start, sigmoid=False)),
+        after=float(f1_multi(probability, truth, thresholds, sigmoid=False)),
+        unseen=_unseen(probability, truth, score, per_class),
+    )
+    if found.few and per_class:
+        warnings.warn(
+            f"{len(found.few)} of {len(names)} classes have fewer than {FEW_POSITIVES} validation pictures "
+            f"({', '.join(found.few[:5])}{', …' if len(found.few) > 5 else ''}): their thresholds are uncertain. "
+            "`per_class=False` tunes one for all.",
+            stacklevel=3,
+        )
+    return found
+
+
+Score = Callable[[Tensor, Tensor, Tensor], Tensor]
+
+
+def scorer(metric: Criterion) -> Score:
+    """Return what is to be as large as possible, of hits, false alarms and positives (of tensors, elementwise).
+
+    Raises:
+        InputError: there is no such metric.
+    """
+    if isinstance(metric, tuple):
+        alarm, miss = metric
+        return lambda hits, alarms, positives: -(alarm * alarms + miss * (positives - hits))
+    if metric == "f1":
+        return lambda hits, alarms, positives: 2 * hits / (hits + alarms + positives).clamp(min=1)
+    asked = re.fullmatch(r"(precision|recall)\s*>=\s*(0?\.\d+|1(?:\.0*)?|0)", metric.strip())
+    if asked is None:
+        raise InputError(
+            f"`metric` is 'f1', 'precision>=0.9', 'recall>=0.95' or (cost of a false alarm, cost of a miss); got "
+            f"{metric!r}."
+        )
+    kind, least = asked[1], float(asked[2])
+
+    def constrained(hits: Tensor, alarms: Tensor, positives: Tensor) -> Tensor:
+        precision = torch.where(hits + alarms > 0, hits / (hits + alarms).clamp(min=1), 1.0)
+        recall = hits / positives.clamp(min=1)
+        kept, wanted = (precision, recall) if kind == "precision" else (recall, precision)
+        # Where the bound cannot be kept, the nearest to it; 1e-12 forgives rounding.
+        return torch.where(kept >= least - 1e-12, wanted, kept - 2)
+
+    return constrained
+
+
+def best_threshold(probability: Tensor, truth: Tensor, score: Score) -> float:
+    """Return the threshold of one class [N] with the largest score; 0.5 where no picture has the label.
+
+    Probabilities lie between 0 and 1, 0 excluded: no threshold is below 0.
+    """
+    known = ~truth.isnan()
+    probability, truth = probability[known], truth[known]
+    positives = (truth == 1).sum().double()
+    if positives == 0:
+        return 0.5
+    ordered, order = probability.sort(descending=True)
+    hits = (truth[order] == 1).double().cumsum(0)
+    found = torch.arange(1, len(ordered) + 1, dtype=torch.float64)
+    last = torch.ones_like(ordered, dtype=torch.bool)
+    last[:-1] = ordered[1:] != ordered[:-1]
+    # Nothing found, then everything down to each distinct probability.
+    values = torch.cat([torch.tensor([1.0], dtype=torch.float64), ordered[last]])
+    hits = torch.cat([torch.zeros(1, dtype=torch.float64), hits[last]])
+    found = torch.cat([torch.zeros(1, dtype=torch.float64), found[last]])
+    scores = score(hits, found - hits, positives)
+    lower = torch.cat([values[1:], torch.zeros(1, dtype=torch.float64)])
+    best = (scores >= scores.max() - 1e-12).nonzero()[:, 0]
+    widest = best[(values - lower)[best].argmax()]
+    return float((values[widest] + lower[widest]) / 2)
+
+
+def best_temperature(loss: Callable[[float], float]) -> float:
+    """Return the temperature between 0.05 and 20 with the least loss, by golden section over its logarithm."""
+    low, high = (torch.log(torch.tensor(t, dtype=torch.float64)).item() for t in (0.05, 20.0))
+
+    def at(position: float) -> float:
+        return loss(float(torch.tensor(position, dtype=torch.float64).exp()))
+
+    left, right = high - _GOLDEN * (high - low), low + _GOLDEN * (high - low)
+    at_left, at_right = at(left), at(right)
+    while high - low > 1e-4:
+        if at_left < at_right:
+            high, right, at_right = right, left, at_left
+            left = high - _GOLDEN * (high - low)
+            at_left = at(left)
+        else:
+            low, left, at_left = left, right, at_right
+            right = low + _GOLDEN * (high - low)
+            at_right = at(right)
+    return float(torch.tensor((low + high) / 2, dtype=torch.float64).exp())
+
+
+def _thresholds(probability: Tensor, truth: Tensor, score: Score, per_class: bool) -> Tensor:
+    if per_class:
+        each = [best_threshold(p, t, score) for p, t in zip(probability.T, truth.T, strict=True)]
+    else:
+        each = [best_threshold(probability.reshape(-1), truth.reshape(-1), score)] * truth.shape[1]
+    return torch.tensor(each, dtype=torch.float64)
+
+
+def _unseen(probability: Tensor, truth: Tensor, score: Score, per_class: bool) -> float:
+    """Return the macro F1 of every picture judged by thresholds that were tuned without it."""
+    fold = torch.arange(len(truth)) % _FOLDS
+    margin = torch.empty_like(probability)
+    for part in range(min(_FOLDS, len(truth))):
+        rest, held = fold != part, fold == part
+        if not (truth[rest] == 1).any():
+            return float("nan")
+        margin[held] = probability[held] - _thresholds(probability[rest], truth[rest], score, per_class)
+    return float(f1_multi(margin, truth, 0.0, sigmoid=False))

@@ -1,0 +1,140 @@
+"""Thresholds are the best there are, temperature is the best there is, and what is promised of them is honest."""
+
+import itertools
+import warnings
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from foveal.bundle.predictor import load_learner
+from foveal.errors import InputError
+from foveal.losses import binary_cross_entropy, cross_entropy
+from foveal.metrics.several_labels import f1_multi
+from foveal.results.thresholds import best_temperature, best_threshold, scorer, tuned
+from foveal.tasks.base import Decision
+from foveal.vision.learner import vision_learner
+
+CRITERIA = ["f1", "precision>=0.9", "recall>=.5", (1.0, 3.0)]
+
+
+@pytest.mark.parametrize("metric", CRITERIA, ids=str)
+@given(st.integers(0, 2**32 - 1), st.integers(1, 20))
+def test_no_threshold_is_better_than_the_one_found(metric, seed, n):
+    rng = np.random.default_rng(seed)
+    probability = torch.from_numpy(np.round(rng.random(n), 1).clip(0.05, 0.95))
+    truth = torch.from_numpy(rng.integers(0, 2, n)).double()
+    if not truth.any():
+        assert best_threshold(probability, truth, scorer(metric)) == 0.5
+        return
+
+    def at(thresh):
+        found = probability > thresh
+        hits, alarms = (found & (truth == 1)).sum().double(), (found & (truth == 0)).sum().double()
+        return float(scorer(metric)(hits, alarms, truth.sum()))
+
+    best = at(best_threshold(probability, truth, scorer(metric)))
+    everything = [0.0, *(probability.unique() + 0.01).tolist()]
+    assert best >= max(at(thresh) for thresh in everything) - 1e-9
+
+
+def test_bounds_are_kept_where_they_can_be():
+    generator = torch.Generator().manual_seed(0)
+    truth = torch.randint(0, 2, (400,), generator=generator).double()
+    probability = (2 * truth + torch.randn(400, generator=generator, dtype=torch.float64)).sigmoid()
+    found = probability > best_threshold(probability, truth, scorer("precision>=0.9"))
+    assert (truth[found] == 1).double().mean() >= 0.9
+    assert found.sum() > 10
+    found = probability > best_threshold(probability, truth, scorer("recall>=0.95"))
+    assert found[truth == 1].double().mean() >= 0.95
+
+
+@pytest.mark.parametrize("wrong", ["f2", "precision>0.9", "recall>=1.5", "precision>=x"])
+def test_other_metrics_are_refused(wrong):
+    with pytest.raises(InputError, match=r"precision>=0\.9"):
+        scorer(wrong)
+
+
+@pytest.fixture
+def overfitted():
+    """Few pictures, many classes, scores without any meaning: whatever is tuned is luck."""
+    generator = torch.Generator().manual_seed(0)
+    truth = (torch.rand(60, 10, generator=generator) < 0.15).double()
+    return torch.rand(60, 10, generator=generator).double(), truth, [f"class {i}" for i in range(10)]
+
+
+def test_the_score_to_expect_is_not_that_of_the_tuning(overfitted):
+    with pytest.warns(UserWarning, match=r"\d+ of 10 classes .* fewer than 10 .*per_class=False"):
+        found = tuned(*overfitted)
+    probability, truth, _ = overfitted
+    generator = torch.Generator().manual_seed(1)
+    fresh = torch.rand(20_000, 10, generator=generator), (torch.rand(20_000, 10, generator=generator) < 0.15).double()
+    really = float(f1_multi(*fresh, torch.tensor(found.thresholds), sigmoid=False))
+    assert found.after > really + 0.05
+    assert abs(found.unseen - really) < abs(found.after - really)
+    assert found.after == float(f1_multi(probability, truth, torch.tensor(found.thresholds), sigmoid=False))
+    assert all(one.low <= one.high for one in found.intervals)
+    alike = tuned(*overfitted, per_class=False)
+    assert len(set(alike.thresholds)) == 1
+
+
+def test_unknown_truths_do_not_move_a_threshold():
+    probability = torch.tensor([0.9, 0.8, 0.3, 0.2], dtype=torch.float64)
+    truth = torch.tensor([1.0, 1.0, 0.0, 0.0], dtype=torch.float64)
+    more = torch.tensor([0.95, 0.1, 0.5], dtype=torch.float64), torch.full((3,), torch.nan, dtype=torch.float64)
+    expected = best_threshold(probability, truth, scorer("f1"))
+    assert expected == pytest.approx(0.55)
+    assert best_threshold(torch.cat([probability, more[0]]), torch.cat([truth, more[1]]), scorer("f1")) == expected
+
+
+@pytest.mark.parametrize("wanted", [0.3, 1.0, 4.0])
+def test_the_temperature_undoes_a_factor(wanted):
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(20_000, 4, generator=generator).double() * 2
+    target = torch.multinomial(logits.softmax(dim=1), 1, generator=generator)[:, 0]
+    found = best_temperature(lambda t: float(cross_entropy(logits * wanted / t, target)))
+    assert found == pytest.approx(wanted, rel=0.05)
+    hot = torch.bernoulli(logits.sigmoid(), generator=generator)
+    found = best_temperature(lambda t: float(binary_cross_entropy(logits * wanted / t, hot)))
+    assert found == pytest.approx(wanted, rel=0.05)
+
+
+def test_another_temperature_answers_alike():
+    decision = Decision((0.2, 0.5, 0.9), 1.5)
+    logits = torch.linspace(-6, 6, 997)[:, None].double()
+    before = (logits / 1.5).sigmoid() > torch.tensor(decision.thresholds)
+    moved = decision.at_temperature(0.7)
+    assert torch.equal((logits / 0.7).sigmoid() > torch.tensor(moved.thresholds, dtype=torch.float64), before)
+
+
+def test_thresholds_and_temperature_travel_with_the_model(scene_loaders, tmp_path):
+    learn = vision_learner(scene_loaders(), "tf_efficientnet_lite0", head="linear")
+    learn.recorder.silent = True
+    learn.probe()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        temperature = learn.calibrate()
+        found = learn.tune_thresholds("f1")
+    pictures = learn.dls.valid.dataset.pictures
+    loaded = load_learner(learn.export(tmp_path / "m.safetensors"))
+    assert loaded.task.decision.thresholds == found.thresholds
+    assert loaded.task.decision.temperature == temperature
+    preds, _ = learn.get_preds()
+    for picture, row in itertools.islice(zip(pictures, preds, strict=True), 5):
+        answer = loaded.predict(picture)
+        torch.testing.assert_close(answer.values, row, atol=1e-5, rtol=0)
+        passed = {name for name, p, t in zip(loaded.vocab, row, found.thresholds, strict=True) if p > t}
+        assert set(answer.label) == passed
+    learn.plot_thresholds()
+    shown = [axes for axes in plt.gcf().axes if axes.lines]
+    assert len(shown) == len(loaded.vocab)
+    assert shown[0].lines[1].get_xdata()[0] == found.thresholds[0]
+    plt.close("all")
+    points = vision_learner(scene_loaders(points=True, bs=4), "test_resnet", pretrained=False)
+    with pytest.raises(InputError, match="several labels; this task is points"):
+        points.tune_thresholds()
+    with pytest.raises(InputError, match="for labels; this task is points"):
+        points.calibrate()
