@@ -6,6 +6,7 @@ told apart on a grey print.
 
 from __future__ import annotations
 
+import io
 import math
 import textwrap
 from collections.abc import Callable, Sequence
@@ -48,6 +49,11 @@ class Canvas:
                 transform=self.axes.transAxes, linespacing=1.1,
             )  # fmt: skip
             height += 0.085 * len(wrapped)
+
+    def below(self, text: str) -> None:
+        """Write a line under the picture."""
+        style: dict[str, Any] = {"fontsize": 7, "color": MUTED, "va": "top", "ha": "left"}
+        self.axes.text(0.0, -0.03, text, transform=self.axes.transAxes, **style)
 
     def lines(self, points_N2: NDArray[np.float64], pairs: Sequence[tuple[int, int]], colour: str) -> None:
         """Join pairs of points, where neither is missing."""
@@ -99,8 +105,15 @@ def sheet(
 
 def save(figure: Figure, path: Path, dpi: int = 110) -> None:
     """Write a figure as PNG, atomically."""
+    with storage.replacing(path) as beside:
+        beside.write_bytes(png(figure, dpi=dpi))
+
+
+def png(figure: Figure, *, dpi: int = 110) -> bytes:
+    """Return a figure as the bytes of a PNG."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
     FigureCanvasAgg(figure)
-    with storage.replacing(path) as beside:
-        figure.savefig(beside, dpi=dpi, format="png", facecolor="white")
+    file = io.BytesIO()
+    figure.savefig(file, dpi=dpi, format="png", facecolor="white")
+    return file.getvalue()

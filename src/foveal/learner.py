@@ -9,25 +9,25 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from foveal import runtime
 from foveal.bundle.predictor import Prediction, Predictor
 from foveal.data.loaders import DataLoader, DataLoaders
-from foveal.errors import InputError
 from foveal.image.decode import PictureSource
 from foveal.listing import L
 from foveal.losses import Loss, guarded
-from foveal.metrics.common import Metric, metric_name
+from foveal.metrics.common import Metric, metric_name, refuse_unsuitable
 from foveal.models.summary import layers_table
 from foveal.models.vision import VisionModel
 from foveal.probes.linear import fit_head
 from foveal.results import plots, show
+from foveal.results.explain import show_overlay
 from foveal.results.predictions import predict_dataset
+from foveal.results.report import report_on
 from foveal.results.thresholds import Criterion, Tuned, best_temperature, tuned
 from foveal.tasks.base import Decision, Task, decoded
-from foveal.tasks.catalog import CLASSES
+from foveal.tasks.catalog import CLASSES, of_kind
 from foveal.tasks.multi_label import MultiLabel
 from foveal.train import find
 from foveal.train.groups import Freeze, Norm, apply_freeze, parameter_groups
@@ -44,10 +44,11 @@ class Learner:
     """Trains a model on loaders and answers for what it learned.
 
     Attributes:
-        dls, model, loss_func: what is trained, on what, by which loss.
+        model, loss_func: what is trained, by which loss.
         metrics: one function or several of (raw outputs, targets); may be changed at any time.
         recorder: the history of all fits.
         path: the folder that `save` writes below.
+        tuned: how thresholds were chosen, once they were.
     """
 
     def __init__(
@@ -78,6 +79,7 @@ class Learner:
         self._training = Training(model, dls, self.recorder, self._loss, self._named_metrics)
         self._training.compile = compile
         self._decision: Decision | None = None
+        self.tuned: Tuned | None = None
 
     @property
     def dls(self) -> DataLoaders:
@@ -86,14 +88,7 @@ class Learner:
 
     @dls.setter
     def dls(self, dls: DataLoaders) -> None:
-        before = self._training.dls
-        if (dls.task.kind, dls.task.names) != (before.task.kind, before.task.names):
-            raise InputError(
-                f"The new loaders are for another task: {dls.task.kind} of {', '.join(dls.task.names)[:200]}; this "
-                f"model answers {before.task.kind} of {', '.join(before.task.names)[:200]}. Build the data block with "
-                "vocab=dls.vocab, or make a new learner."
-            )
-        self._training.dls = dls.normalised(before.preparation.statistics)
+        self._training.dls = dls.in_place_of(self._training.dls)
 
     @property
     def task(self) -> Task[Any]:
@@ -240,15 +235,7 @@ class Learner:
 
         Weights, optimizer and random state are afterwards as they were; no file is written.
         """
-        phase = Phase(1, 1.0, find.growing(start_lr, end_lr), self._training.freeze, reset_opt=True)
-        state = self._training.state(phase, 0, history=[], steps=num_it)
-        weights = {name: tensor.clone() for name, tensor in self.model.state_dict().items()}
-        try:
-            with torch.random.fork_rng(), runtime.keeping_memory():
-                curve = find.run(state, self._training.plan(), stop_div=stop_div)
-        finally:
-            self.model.load_state_dict(weights)
-            self.model.zero_grad()
+        curve = self._training.curve(start_lr, end_lr, num_it, stop_div=stop_div)
         rates = find.suggested(curve, suggest_funcs)
         if show_plot:
             find.draw(curve, list(rates._asdict().items()))
@@ -267,12 +254,10 @@ class Learner:
         Raises:
             InputError: the task has no thresholds, or there is no such metric.
         """
-        task = self.task
-        if task.kind != MultiLabel.kind:
-            raise InputError(f"Thresholds are for several labels; this task is {task.kind}.")
+        task = of_kind(self.task, "Thresholds are for several labels", MultiLabel.kind)
         preds, targets = self.get_preds()
         found = tuned(preds, targets, task.names, metric=metric, per_class=per_class, before=task.decision.thresholds)
-        self._decision = replace(task.decision, thresholds=found.thresholds)
+        self._decision, self.tuned = replace(task.decision, thresholds=found.thresholds), found
         return found
 
     def calibrate(self) -> float:
@@ -281,13 +266,19 @@ class Learner:
         Raises:
             InputError: the task has no probabilities.
         """
-        task = self.task
-        if task.kind not in CLASSES:
-            raise InputError(f"A temperature is for labels; this task is {task.kind}.")
+        task = of_kind(self.task, "A temperature is for labels", *CLASSES)
         found = self._training.evaluate(self.dls.valid)
         temperature = best_temperature(lambda t: float(task.loss(found.outputs.double() / t, found.targets)))
         self._decision = task.decision.at_temperature(temperature)
         return temperature
+
+    def report(self, path: str | os.PathLike[str] = "report.html", *, pictures: bool = True) -> Path:
+        """Write one self-contained page on the validation side; return its path. `pictures=False` keeps them out."""
+        return report_on(self, self.tuned, pictures=pictures).write(path)
+
+    def explain(self, picture: PictureSource, label: str | None = None) -> None:
+        """Show what the model looked at for a label, by default its most probable answer (Grad-CAM)."""
+        show_overlay(self.predictor(), picture, label)
 
     def plot_thresholds(self) -> None:
         """Draw F1 by threshold on the validation side, a curve a class, with the thresholds in force."""
@@ -353,8 +344,7 @@ class Learner:
         if with_decoded:
             given.append(decoded(self.task, preds))
         if with_loss:
-            loss, outputs, targets = self._loss(), found.outputs, found.targets
-            given.append(torch.stack([loss(outputs[at : at + 1], targets[at : at + 1]) for at in range(len(targets))]))
+            given.append(found.losses(self._loss()))
         return tuple(given)
 
     def predict(self, picture: PictureSource) -> Prediction:
@@ -372,10 +362,8 @@ class Learner:
 
     def show_results(self, ds_idx: int = 1, *, max_n: int = 9) -> None:
         """Draw pictures of one side of the split with the truth and what was predicted."""
-        from matplotlib import pyplot as plt
-
         predictions = predict_dataset(self.predictor(), self.dls[ds_idx].dataset)
-        show.results_sheet(predictions, max_n=max_n, figure=plt.figure())
+        show.results_sheet(predictions, max_n=max_n, figure=plots.new_figure())
 
     def summary(self) -> None:
         """Print layers, shapes, parameters, what is frozen, and the memory that training takes."""
@@ -394,23 +382,9 @@ class Learner:
         self._training.load(self.path / "models" / f"{name}.safetensors")
         return self
 
-    def _run(
-        self,
-        phases: Sequence[Phase],
-        cbs: object,
-        resume: Place | None,
-        minutes: float | None,
-        began: float | None = None,
-    ) -> None:
-        last = phases[-1]
-        if (last.n_epochs is None) == (minutes is None) and resume is None:
-            raise InputError("Say how long to train: a number of epochs, or minutes=; one of the two.")
-        if minutes is not None:
-            deadline = (time.monotonic() if began is None else began) + 60 * minutes
-            phases = [*phases[:-1], replace(last, deadline=deadline)]
-        self._try_metrics()
-        hooks = [] if cbs is None else list(cbs) if isinstance(cbs, Iterable) else [cbs]
-        self._training.run(phases, hooks, resume)
+    def _run(self, phases: Sequence[Phase], cbs: object, resume: Place | None, *minutes: float | None) -> None:
+        refuse_unsuitable(self._metrics(), self.dls.task.n_outputs, self.dls.valid.dataset.targets)
+        self._training.run(phases, cbs, resume, *minutes)
 
     def _scores(self, loader: DataLoader) -> tuple[float, dict[str, float]]:
         found = self._training.evaluate(loader)
@@ -418,17 +392,6 @@ class Learner:
 
     def _loss(self) -> Loss:
         return guarded(self.loss_func, several_labels=self.dls.task.kind == MultiLabel.kind)
-
-    def _try_metrics(self) -> None:
-        """Let a metric that does not suit the task say so before an epoch is spent."""
-        targets = self.dls.valid.dataset.targets[:2]
-        for metric in self._metrics():
-            try:
-                metric(torch.zeros(len(targets), self.dls.task.n_outputs), targets)
-            except InputError:
-                raise
-            except Exception:  # noqa: BLE001 -- it may need more than two items to be defined
-                return
 
     def _metrics(self) -> Sequence[Metric]:
         return [self.metrics] if callable(self.metrics) else list(self.metrics or ())

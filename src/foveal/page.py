@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import io
+import math
 from collections.abc import Iterable, Sequence
 from html import escape
 
@@ -27,9 +28,11 @@ p.lead { color: var(--soft); } .error { color: var(--error); } .warning { color:
 .note { color: var(--note); }
 table { border-collapse: collapse; width: 100%; } th, td { text-align: left; padding: .3rem .8rem .3rem 0;
   border-bottom: 1px solid var(--line); vertical-align: top; overflow-wrap: anywhere; }
-td.number, th.number { text-align: right; font-variant-numeric: tabular-nums; }
+td:first-child { min-width: 6.5rem; } td.number, th.number { text-align: right; font-variant-numeric: tabular-nums; }
 .pictures { display: flex; flex-wrap: wrap; gap: .6rem; } figure { margin: 0; background: var(--card); padding: .4rem;
   border-radius: .4rem; width: 9.5rem; } figure img { width: 100%; border-radius: .2rem; display: block; }
+figure.wide { width: auto; background: #fff; } figure.wide img { width: auto; max-width: 100%; }
+pre { background: var(--card); padding: .7rem; border-radius: .4rem; overflow-x: auto; }
 figcaption { font-size: .78rem; color: var(--soft); overflow-wrap: anywhere; }
 @media print { body { margin: 0; max-width: none; } figure { break-inside: avoid; } }
 """
@@ -48,8 +51,11 @@ def page(title: str, parts: Iterable[str]) -> str:
 
 def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     """Return a table; numbers are set to the right."""
-    names = "".join(f"<th>{escape(name)}</th>" for name in head)
-    body = "".join(f"<tr>{''.join(_cell(cell) for cell in row)}</tr>" for row in rows)
+    lines = list(rows)
+    right = [bool(lines) and _is_number(cell) for cell in (lines[0] if lines else head)]
+    kinds = (' class="number"' if number else "" for number in right)
+    names = "".join(f"<th{kind}>{escape(name)}</th>" for kind, name in zip(kinds, head, strict=True))
+    body = "".join(f"<tr>{''.join(_cell(cell) for cell in row)}</tr>" for row in lines)
     return f"<table><thead><tr>{names}</tr></thead><tbody>{body}</tbody></table>"
 
 
@@ -66,6 +72,22 @@ def picture(pixels: NDArray[np.uint8], caption: str, *, side: int = 300) -> str:
     )
 
 
+def drawing(png: bytes, caption: str) -> str:
+    """Return a wide figure with a drawing."""
+    data = base64.b64encode(png).decode()
+    return (
+        f'<figure class="wide"><img alt="{escape(caption)}" src="data:image/png;base64,{data}">'
+        f"<figcaption>{escape(caption)}</figcaption></figure>"
+    )
+
+
+def _is_number(cell: object) -> bool:
+    return isinstance(cell, int | float) and not isinstance(cell, bool)
+
+
 def _cell(cell: object) -> str:
-    number = isinstance(cell, int | float) and not isinstance(cell, bool)
-    return f'<td class="number">{cell}</td>' if number else f"<td>{escape(str(cell))}</td>"
+    if not isinstance(cell, int | float) or isinstance(cell, bool):
+        return f"<td>{escape(str(cell))}</td>"
+    decimals = 3 if abs(cell) < 10 else 1
+    shown = str(cell) if isinstance(cell, int) else "not defined" if math.isnan(cell) else f"{cell:.{decimals}f}"
+    return f'<td class="number">{shown}</td>'

@@ -44,6 +44,9 @@ def check_task(task: Task[Any], labels: Sequence[Any]) -> None:
     for row, answer in zip(prediction, answers, strict=True):
         assert set(task.names) <= set(task.to_row(row, answer)), "a row holds every output by name"
     judged = task.judged(prediction, answers)
+    wrongness = task.wrongness(judged, targets)
+    assert wrongness.shape == (len(labels),), "how wrong each answer is, one number each"
+    assert bool((wrongness >= 0).all()), "which is never negative, and 0 where nothing is known"
     assert task.figures(), "there are headline figures"
     assert all(np.isscalar(float(of(judged, targets))) for of in task.figures().values()), "each a number"
     assert all(set(kind) for kind in task.parts(judged, targets).values()), "parts have names"

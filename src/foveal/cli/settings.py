@@ -51,6 +51,7 @@ class RunSettings(BaseModel):
     batch_size: Annotated[int, Field(ge=1)] | Literal["auto"] = 64
     seed: int = 0
     precision: str = "auto"
+    pictures: bool = True
 
     @classmethod
     def checked(cls, **values: Any) -> RunSettings:

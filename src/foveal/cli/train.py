@@ -47,6 +47,7 @@ def train(
     batch_size: o.BatchSize = None,
     seed: Annotated[int | None, Option(help="Decides every random draw. (default: 0)")] = None,
     precision: Annotated[str | None, Option(help="auto, fp32, bf16 or fp16.")] = None,
+    pictures: Annotated[bool | None, Option(help="Whether pictures may stand in the report. (default: yes)")] = None,
     out: Annotated[Path | None, Option(help="Run folder. (default: runs/SOURCE)")] = None,
     resume: Annotated[Path | None, Option(help="Go on with the run in this folder, to the bit.")] = None,
 ) -> None:

@@ -16,6 +16,7 @@ from rich.table import Table
 
 from foveal import canvas, progress, storage
 from foveal.audit.checks import SKIPPED, Audit, audit, names_of, without_bad
+from foveal.bundle.predictor import Predictor
 from foveal.callbacks.extras import KeepBest
 from foveal.callbacks.logs import HistoryFile, write_history
 from foveal.cli.settings import RunSettings, number
@@ -27,8 +28,11 @@ from foveal.geometry.moves import Flip
 from foveal.image.augment import aug_transforms
 from foveal.image.decode import name_of
 from foveal.learner import Learner
-from foveal.results.predictions import constant_answer, predict_dataset, write_rows
+from foveal.results.interpret import Interpretation
+from foveal.results.predictions import Predictions, constant_answer, predict_dataset, write_rows
+from foveal.results.report import Report, facts_of
 from foveal.results.show import results_sheet
+from foveal.results.thresholds import tuned
 from foveal.sources.items import Source
 from foveal.sources.recognise import read_source
 from foveal.sources.table import TableColumns
@@ -106,7 +110,7 @@ def train_run(settings: RunSettings, folder: Path, *, resume: bool = False) -> d
     if kept.best is not None:
         which = "of the probe" if kept.epoch is None else f"after epoch {kept.epoch}"
         console.print(f"Kept the weights {which}, whose valid_loss is the lowest.")
-    summary = _finish(learn, source, folder)
+    summary = _finish(learn, source, found, folder, pictures=settings.pictures)
     if kept.best is not None:
         summary["valid_loss"] = kept.best
     summary["seconds"] = round(time.perf_counter() - began, 2)
@@ -193,7 +197,7 @@ def _split_rows(dls: DataLoaders) -> Iterator[dict[str, Any]]:
         yield from ({"fname": name_of(picture), "split": side} for picture in loader.dataset.pictures)
 
 
-def _finish(learn: Learner, source: Source, folder: Path) -> dict[str, Any]:
+def _finish(learn: Learner, source: Source, found: Audit, folder: Path, *, pictures: bool) -> dict[str, Any]:
     """Write model, predictions and sheet from one fp32 pass; return the summary."""
     dls = learn.dls
     counts = {"n_train": dls.train.n, "n_valid": dls.valid.n}
@@ -205,6 +209,7 @@ def _finish(learn: Learner, source: Source, folder: Path) -> dict[str, Any]:
     if dls.task.kind == Points.kind:
         baseline = constant_answer(predictor, dls.train.dataset, dls.valid.dataset).scores()
         scores["mean_point_median_error_pixels"] = baseline["median_error_pixels"]
+    _write_report(learn, predictions, predictor, found, folder, pictures=pictures)
     predictor.save(folder / "model.safetensors")
     base = source.items[0].picture.parent
     write_rows(folder / "predictions.csv", predictions.rows(base))
@@ -217,6 +222,22 @@ def _finish(learn: Learner, source: Source, folder: Path) -> dict[str, Any]:
     }
 
 
+def _write_report(
+    learn: Learner, predictions: Predictions, predictor: Predictor, found: Audit, folder: Path, *, pictures: bool
+) -> None:
+    Report(
+        title=f"foveal: {folder.name}",
+        facts=facts_of(learn),
+        interpretation=Interpretation(predictions),
+        predictor=predictor,
+        history=learn.recorder.history,
+        audit=found,
+        tuned=learn.tuned,
+        repeat=f"foveal train {folder / 'run.toml'}",
+        pictures=pictures,
+    ).write(folder / "report.html")
+
+
 def _decide(learn: Learner) -> dict[str, Any]:
     """Choose temperature and thresholds on the validation side, for labels; return what is to be known of them."""
     kind = learn.dls.task.kind
@@ -224,11 +245,18 @@ def _decide(learn: Learner) -> dict[str, Any]:
         return {}
     decided: dict[str, Any] = {"temperature": learn.calibrate()}
     if kind == MultiLabel.kind:
+        preds, targets = learn.get_preds()
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", ".* have fewer than .* validation pictures")
-            found = learn.tune_thresholds("f1")
-        decided |= {"f1_at_half": found.before, "f1": found.after, "f1_on_unseen_pictures": found.unseen}
-        decided["uncertain"] = list(found.few)
+            tries = {each: tuned(preds, targets, learn.dls.vocab, per_class=each) for each in (True, False)}
+            each, best = max(tries.items(), key=lambda entry: entry[1].unseen)
+            if best.unseen > best.before:
+                learn.tune_thresholds("f1", per_class=each)
+        decided["thresholds"] = "one a class" if each else "one for all"
+        decided |= {"f1_at_half": best.before, "f1": best.after, "f1_on_unseen_pictures": best.unseen}
+        decided["uncertain"] = list(best.few)
+        if best.unseen <= best.before:
+            decided |= {"thresholds": "0.5 for all", "f1": best.before}
     return decided
 
 
@@ -259,9 +287,10 @@ def _report(console: Console, summary: Mapping[str, Any], folder: Path) -> None:
         bounds = "" if math.isnan(low) else f"   {number(low)} to {number(high)}"
         console.print(f"  {name.replace('_', ' '):<34}{number(value)}{bounds}")
     if "f1" in (decided := summary["decision"]):
+        tuned_f1, half, unseen = (number(decided[name]) for name in ("f1", "f1_at_half", "f1_on_unseen_pictures"))
         console.print(
-            f"  thresholds: one a class, tuned on these pictures; F1 {number(decided['f1'])} with them, "
-            f"{number(decided['f1_at_half'])} at .5, {number(decided['f1_on_unseen_pictures'])} to expect on others"
+            f"  thresholds: {decided['thresholds']}; F1 {tuned_f1} with them, {half} at .5; tuned ones give {unseen} "
+            "on pictures that they were not tuned on"
         )
     if each:
         measures = list(next(iter(each.values())))
@@ -281,6 +310,7 @@ def _report(console: Console, summary: Mapping[str, Any], folder: Path) -> None:
 
 
 _FILES = {
+    "report.html": "open this first: how well it works, and where not",
     "model.safetensors": "the model, one safe file",
     "samples.png": "validation pictures with what was predicted",
     "predictions.csv": "every validation picture",

@@ -229,6 +229,20 @@ class DataLoaders:
         train, valid = (loader.over(_pictures(loader).normalised(statistics)) for loader in self)
         return DataLoaders(train, valid, reader=self._reader)
 
+    def in_place_of(self, other: DataLoaders) -> DataLoaders:
+        """Return the same loaders, normalised like others of the same task.
+
+        Raises:
+            InputError: the task is another one.
+        """
+        ours, theirs = ((dls.task.kind, ", ".join(dls.task.names)[:200]) for dls in (self, other))
+        if (self.task.kind, self.task.names) != (other.task.kind, other.task.names):
+            raise InputError(
+                f"The new loaders are for another task: {ours[0]} of {ours[1]}; this model answers {theirs[0]} of "
+                f"{theirs[1]}. Build the data block with vocab=dls.vocab, or make a new learner."
+            )
+        return self.normalised(other.preparation.statistics)
+
     def one_batch(self) -> tuple[Any, ...]:
         """Return the first training batch."""
         return self.train.one_batch()

@@ -10,7 +10,7 @@ Shapes: N pictures, C classes.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any, Literal
 
@@ -27,6 +27,21 @@ def metric_name(metric: Metric) -> str:
     """Return the name of a function or of what a `partial` wraps."""
     inner = metric.func if isinstance(metric, partial) else metric
     return str(getattr(inner, "__name__", type(inner).__name__))
+
+
+def refuse_unsuitable(metrics: Iterable[Metric], n_outputs: int, targets: Tensor) -> None:
+    """Let a metric that does not suit a task say so before an epoch is spent.
+
+    Raises:
+        InputError: of the metric.
+    """
+    for metric in metrics:
+        try:
+            metric(torch.zeros(len(targets[:2]), n_outputs), targets[:2])
+        except InputError:
+            raise
+        except Exception:  # noqa: BLE001 -- it may need more than two items to be defined
+            return
 
 
 def refuse_nan(output: Tensor) -> None:

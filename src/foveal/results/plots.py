@@ -1,19 +1,70 @@
-"""Curves: what thresholds do to each class."""
+"""Figures: what thresholds do to each class, and what is confused with what."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from foveal.canvas import INK, MUTED, PREDICTED
+from foveal.canvas import INK, MUTED, PREDICTED, WRONG
 from foveal.metrics.several_labels import counts_per_class
 from foveal.tasks.base import Task
 
 _COLUMNS = 4
 _GRID = 101
+_LONGEST = 26
+
+
+def new_figure(*, figsize: tuple[float, float] | None = None, dpi: int | None = None) -> Any:
+    """Return a new figure of pyplot, which a notebook shows."""
+    from matplotlib import pyplot as plt
+
+    return plt.figure(figsize=figsize, dpi=dpi)
+
+
+def confusion_square(counts: Tensor, names: Sequence[str], figure: Any) -> Any:
+    """Draw counts [C, C], the truth down and the answer across; shades are shares of each row."""
+    n, names = len(names), [name if len(name) <= _LONGEST else name[: _LONGEST - 1] + "…" for name in names]
+    if tuple(figure.get_size_inches()) == (6.4, 4.8):
+        room = 1.2 + 0.09 * max(map(len, names))
+        figure.set_size_inches(room + 0.32 * n, room + 0.32 * n)
+    figure.set_layout_engine("constrained")
+    axes = figure.subplots()
+    shares = counts.double() / counts.sum(dim=1, keepdim=True).clamp(min=1)
+    axes.imshow(shares.numpy(), cmap="Greys", vmin=0, vmax=1.25)
+    size = 9 if n <= 12 else 6.5
+    for i, j in counts.nonzero().tolist():
+        colour = "white" if shares[i, j] > 0.6 else WRONG if i != j else INK
+        axes.text(j, i, str(int(counts[i, j])), ha="center", va="center", fontsize=size, color=colour)
+    axes.set_xticks(range(n), names, rotation=90, fontsize=size)
+    axes.set_yticks(range(n), names, fontsize=size)
+    axes.set_xlabel("answer")
+    axes.set_ylabel("truth")
+    return figure
+
+
+def confusion_tables(counts: Tensor, names: Sequence[str], figure: Any) -> Any:
+    """Draw a 2x2 table a class from counts [C, 2, 2]: the truth down, the answer across."""
+    down = math.ceil(len(names) / _COLUMNS)
+    if tuple(figure.get_size_inches()) == (6.4, 4.8):
+        figure.set_size_inches(2.1 * _COLUMNS, 1.9 * down + 0.3)
+    figure.set_layout_engine("constrained")
+    for at, axes in enumerate(figure.subplots(down, _COLUMNS, squeeze=False).reshape(-1)):
+        if at >= len(names):
+            axes.set_axis_off()
+            continue
+        table = counts[at]
+        shares = table.double() / table.sum(dim=1, keepdim=True).clamp(min=1)
+        axes.imshow(shares.numpy(), cmap="Greys", vmin=0, vmax=1.6)
+        for i, j in ((0, 0), (0, 1), (1, 0), (1, 1)):
+            axes.text(j, i, str(int(table[i, j])), ha="center", va="center", color=INK if i == j else WRONG)
+        axes.set_title(names[at][:20], fontsize=8, loc="left")
+        axes.set_xticks((0, 1), ("not found", "found"), fontsize=7)
+        axes.set_yticks((0, 1), ("absent", "there"), fontsize=7)
+    return figure
 
 
 def threshold_curves(probability: Tensor, truth: Tensor, task: Task[Any], figure: Any = None) -> Any:
@@ -28,10 +79,7 @@ def threshold_curves(probability: Tensor, truth: Tensor, task: Task[Any], figure
     grid = torch.linspace(0, 1, _GRID, dtype=torch.float64)
     f1 = torch.stack([_f1(probability, truth, float(thresh)) for thresh in grid])
     names, down = task.names, math.ceil(len(task.names) / _COLUMNS)
-    if figure is None:
-        from matplotlib import pyplot as plt
-
-        figure = plt.figure()
+    figure = figure or new_figure()
     figure.set_size_inches(2.4 * _COLUMNS, 1.7 * down + 0.4)
     figure.set_layout_engine("constrained")
     axes = figure.subplots(down, _COLUMNS, sharex=True, sharey=True, squeeze=False).reshape(-1)

@@ -110,6 +110,9 @@ class Task(Protocol[Label]):
     def figures(self) -> Mapping[str, Metric]:
         """Return the headline figures by name, functions of (what is judged, encoded labels)."""
 
+    def wrongness(self, judged: Tensor, target: Tensor) -> Tensor:
+        """Return how wrong each answer is, float64 [n]: a loss, or pixels for points; 0 where nothing is known."""
+
     def parts(self, judged: Tensor, target: Tensor) -> Mapping[str, Mapping[str, Mapping[str, float]]]:
         """Return figures of each class or number: {"classes": {name: {figure: value}}}; the last counts pictures."""
 

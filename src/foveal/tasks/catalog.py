@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from foveal.errors import UnknownNameError
+from foveal.errors import InputError, UnknownNameError
 from foveal.tasks.base import Task
 from foveal.tasks.multi_label import MultiLabel
 from foveal.tasks.points import Points
@@ -16,6 +16,17 @@ TASKS: dict[str, type[Task[Any]]] = {task.kind: task for task in (MultiLabel, Si
 
 CLASSES = frozenset({MultiLabel.kind, SingleLabel.kind})
 """The tasks whose labels are names of classes."""
+
+
+def of_kind(task: Task[Any], what: str, *kinds: str) -> Task[Any]:
+    """Return the task if it is of one of the kinds.
+
+    Raises:
+        InputError: it is not; the message begins with `what`.
+    """
+    if task.kind not in kinds:
+        raise InputError(f"{what}; this task is {task.kind}.")
+    return task
 
 
 def task_from_dict(stored: Mapping[str, Any]) -> Task[Any]:

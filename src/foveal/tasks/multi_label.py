@@ -32,6 +32,7 @@ from foveal.tasks.base import Decision, lerp
 from foveal.tasks.vocab import Vocab
 
 NOTHING = "nothing found"
+_TINY = 1e-7
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +136,12 @@ class MultiLabel:
             "accuracy_multi": partial(accuracy_multi, **at),
             "exact_match": partial(exact_match, **at),
         }
+
+    def wrongness(self, judged: Tensor, target: Tensor) -> Tensor:
+        """Return the mean cross-entropy over the labels that are known."""
+        known, likely = ~target.isnan(), judged.double().clamp(_TINY, 1 - _TINY)
+        losses = -torch.where(target == 1, likely, 1 - likely).log()
+        return (losses * known).sum(dim=1) / known.sum(dim=1).clamp(min=1)
 
     def parts(self, judged: Tensor, target: Tensor) -> Mapping[str, Mapping[str, Mapping[str, float]]]:
         """Return average precision, precision and recall of each class, its threshold and its positives."""

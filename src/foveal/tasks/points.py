@@ -16,7 +16,7 @@ from foveal.errors import InputError
 from foveal.geometry.homography import Homography
 from foveal.losses import Reduction, heatmap_loss, mean_squared_error, soft_argmax
 from foveal.metrics.common import Metric
-from foveal.metrics.pixels import mean_error, median_error
+from foveal.metrics.pixels import distances, mean_error, median_error
 from foveal.tasks.base import Decision
 
 Pairs = tuple[tuple[int, int], ...]
@@ -145,6 +145,10 @@ class Points:
     def figures(self) -> Mapping[str, Metric]:
         """Return mean and median distance in source pixels, over all points that are not missing."""
         return {"mean_error_pixels": mean_error, "median_error_pixels": median_error}
+
+    def wrongness(self, judged: Tensor, target: Tensor) -> Tensor:
+        """Return the mean distance in source pixels over the points that are known."""
+        return distances(judged, target).nanmean(dim=1).nan_to_num(0.0)
 
     def parts(self, judged: Tensor, target: Tensor) -> Mapping[str, Mapping[str, Mapping[str, float]]]:
         """Return the same of each point, where there are several."""

@@ -134,6 +134,11 @@ class Regression:
         """Return RMSE, MAE and R2 of a number; of several, which may differ in unit, the mean R2."""
         return {"mean_r2": r2_score} if self.n_outputs > 1 else {"rmse": rmse, "mae": mae, "r2": r2_score}
 
+    def wrongness(self, judged: Tensor, target: Tensor) -> Tensor:
+        """Return the mean absolute error, of several numbers in units of their spread."""
+        off = (judged.double() - target.double()).abs() / torch.tensor(self.spread or (1.0,), dtype=torch.float64)
+        return off.nanmean(dim=1).nan_to_num(0.0)
+
     def parts(self, judged: Tensor, target: Tensor) -> Mapping[str, Mapping[str, Mapping[str, float]]]:
         """Return RMSE, MAE and R2 of each of several numbers."""
         if self.n_outputs == 1:

@@ -113,6 +113,12 @@ class SingleLabel:
             }
         )
 
+    def wrongness(self, judged: Tensor, target: Tensor) -> Tensor:
+        """Return the cross-entropy."""
+        known = target != IGNORED
+        likely = judged.double().gather(1, torch.where(known, target, 0)[:, None])[:, 0]
+        return torch.where(known, -likely.clamp(min=1e-7).log(), 0.0)
+
     def parts(self, judged: Tensor, target: Tensor) -> Mapping[str, Mapping[str, Mapping[str, float]]]:
         """Return recall, F1 and positives of each class."""
         columns = {

@@ -45,6 +45,11 @@ class Evaluation:
     outputs: Tensor
     targets: Tensor
 
+    def losses(self, loss: Loss) -> Tensor:
+        """Return the loss of each item, [n]."""
+        parts = (slice(at, at + 1) for at in range(len(self.targets)))
+        return torch.stack([loss(self.outputs[part], self.targets[part]) for part in parts])
+
     def metrics(self, metrics: Mapping[str, Metric]) -> dict[str, float]:
         """Return each metric, computed once over all items."""
         return {name: float(metric(self.outputs, self.targets)) for name, metric in metrics.items()}

@@ -21,7 +21,7 @@ from foveal.image.decode import name_of
 from foveal.losses import Loss
 from foveal.metrics.common import Metric
 from foveal.models.vision import VisionModel
-from foveal.train import checkpoint, loop
+from foveal.train import checkpoint, find, loop
 from foveal.train.checkpoint import Checkpoints, Stored, below
 from foveal.train.groups import Freeze, apply_freeze, parameter_groups
 from foveal.train.hooks import Hooks
@@ -80,10 +80,31 @@ class Training:
     compile: bool = False
     _measured: dict[Freeze, runtime.Precision] = field(default_factory=dict)
 
-    def run(self, phases: Sequence[Phase], cbs: Iterable[object], resume: Place | None) -> None:
-        """Fit one phase after the other; with `resume`, from where the checkpoint of a run stands."""
+    def run(
+        self,
+        phases: Sequence[Phase],
+        cbs: object,
+        resume: Place | None,
+        minutes: float | None = None,
+        began: float | None = None,
+    ) -> None:
+        """Fit one phase after the other; with `resume`, from where the checkpoint of a run stands.
+
+        Args:
+            phases: the last one may leave its length to `minutes`.
+            cbs: a hook, several, or None.
+            resume: the folder of a run, or its checkpoint.
+            minutes: for all of it, counted from `began`, by default now.
+            began: by the clock of `time.monotonic`.
+        """
+        last = phases[-1]
+        if (last.n_epochs is None) == (minutes is None) and resume is None:
+            raise InputError("Say how long to train: a number of epochs, or minutes=; one of the two.")
+        if minutes is not None:
+            deadline = (time.monotonic() if began is None else began) + 60 * minutes
+            phases = [*phases[:-1], replace(last, deadline=deadline)]
         stored = checkpoint.read(resume) if resume is not None else None
-        hooks = list(cbs)
+        hooks = [] if cbs is None else list(cbs) if isinstance(cbs, Iterable) else [cbs]
         if stored is not None and not any(isinstance(hook, Checkpoints) for hook in hooks):
             hooks.append(Checkpoints(stored.path.parent))
         for number, phase in enumerate(phases):
@@ -177,6 +198,18 @@ class Training:
             name=lambda index: name_of(train.dataset.pictures[index]),
             n_valid=len(valid),
         )
+
+    def curve(self, start_lr: float, end_lr: float, num_it: int, *, stop_div: bool) -> find.Curve:
+        """Return the losses at growing rates; the model is afterwards as it was."""
+        phase = Phase(1, 1.0, find.growing(start_lr, end_lr), self.freeze, reset_opt=True)
+        state = self.state(phase, 0, history=[], steps=num_it)
+        weights = {name: tensor.clone() for name, tensor in self.model.state_dict().items()}
+        try:
+            with torch.random.fork_rng(), runtime.keeping_memory():
+                return find.run(state, self.plan(), stop_div=stop_div)
+        finally:
+            self.model.load_state_dict(weights)
+            self.model.zero_grad()
 
     def largest_batch(self) -> int:
         """Return how large a batch, up to the loaders', fits into memory when everything trains."""

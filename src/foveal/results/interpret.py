@@ -1,0 +1,221 @@
+"""Interpretation: what is confused with what, which answers are worst, which labels are probably wrong, and where.
+
+Everything is computed from the predictions of one fp32 pass.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol, Self
+
+import torch
+from torch import Tensor
+
+from foveal.bundle.predictor import Predictor
+from foveal.canvas import Canvas, sheet
+from foveal.data.loaders import DataLoaders
+from foveal.errors import InputError
+from foveal.image.decode import decode, name_of
+from foveal.metrics.one_label import confusion_matrix
+from foveal.metrics.several_labels import counts_per_class
+from foveal.results import plots
+from foveal.results.predictions import Predictions, predict_dataset
+from foveal.tasks.catalog import CLASSES
+from foveal.tasks.multi_label import MultiLabel
+from foveal.tasks.single_label import SingleLabel
+
+_FEWEST = 5
+_ROUNDING = 1e-6
+
+
+class Learned(Protocol):
+    """What can be interpreted: a learner."""
+
+    @property
+    def dls(self) -> DataLoaders:
+        """Its loaders."""
+
+    def predictor(self) -> Predictor:
+        """What answers with the model as it is now."""
+
+
+class Doubt(NamedTuple):
+    """A label that is probably wrong.
+
+    Attributes:
+        picture: as in the dataset.
+        given: the label in question; empty where one is missing.
+        suggested: what the model says instead; empty where nothing takes its place.
+        confidence: the probability of the suggestion, or against the label given.
+    """
+
+    picture: Any
+    given: str
+    suggested: str
+    confidence: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Interpretation:
+    """Predictions, looked at from several sides."""
+
+    predictions: Predictions
+
+    @classmethod
+    def from_learner(cls, learn: Learned, ds_idx: int = 1) -> Self:
+        """Answer for one side of the split."""
+        return cls(predict_dataset(learn.predictor(), learn.dls[ds_idx].dataset))
+
+    @property
+    def losses(self) -> Tensor:
+        """How wrong each answer is, [n]: cross-entropy for labels, pixels for points."""
+        found = self.predictions
+        return found.task.wrongness(found.judged, found.targets)
+
+    def top_losses(self, k: int | None = None, *, largest: bool = True) -> tuple[Tensor, list[int]]:
+        """Return the largest (or smallest) losses and where in the dataset they are."""
+        values, order = self.losses.sort(descending=largest, stable=True)
+        return values[:k], order[:k].tolist()
+
+    def plot_top_losses(self, k: int = 9, *, largest: bool = True, figure: Any = None) -> Any:
+        """Draw the pictures that are answered worst, with truth, answer and how wrong it is."""
+        values, chosen = self.top_losses(k, largest=largest)
+        found, task = self.predictions, self.predictions.task
+
+        def draw(canvas: Canvas, at: int) -> None:
+            index = chosen[at]
+            task.draw(canvas, found.labels[index], task.label_of(found.targets[index]))
+            canvas.below(f"{name_of(found.pictures[index])[-28:]}  {float(values[at]):.3g}")
+
+        pictures = [decode(found.pictures[index]) for index in chosen]
+        return sheet(pictures, draw, figure=figure or plots.new_figure(), caption=task.legend)
+
+    def confusion_matrix(self) -> Tensor:
+        """Return the counts: [C, C] for one label, the truth down; for several a 2x2 table a class, [C, 2, 2].
+
+        Raises:
+            InputError: the task has no classes.
+        """
+        found = self._classes("A confusion matrix")
+        if found.task.kind == SingleLabel.kind:
+            return confusion_matrix(found.values, found.targets)
+        thresholds = torch.tensor(found.task.decision.thresholds)
+        hits, alarms, misses, silences = counts_per_class(found.values, found.targets, thresholds, sigmoid=False)
+        return torch.stack([torch.stack([silences, alarms], dim=1), torch.stack([misses, hits], dim=1)], dim=1)
+
+    def most_confused(self, min_val: int = 1) -> list[tuple[str, str, int]]:
+        """Return (truth, answer, how often), most first, from `min_val` times on.
+
+        For several labels: (label missed, label found though it is not there, in how many pictures both).
+        """
+        found = self._classes("What is confused")
+        names = found.task.names
+        if found.task.kind == SingleLabel.kind:
+            counts = self.confusion_matrix().fill_diagonal_(0)
+            pairs = {(names[i], names[j]): int(counts[i, j]) for i, j in counts.nonzero().tolist()}
+        else:
+            wrong: Counter[tuple[str, str]] = Counter()
+            for labels, target in zip(found.labels, found.targets, strict=True):
+                missed = [name for name, t in zip(names, target, strict=True) if t == 1 and name not in labels]
+                extra = [name for name, t in zip(names, target, strict=True) if t == 0 and name in labels]
+                wrong.update((first, second) for first in missed for second in extra)
+            pairs = dict(wrong)
+        ranked = sorted(pairs.items(), key=lambda entry: (-entry[1], entry[0]))
+        return [(first, second, n) for (first, second), n in ranked if n >= min_val]
+
+    def plot_confusion_matrix(self, *, figsize: tuple[float, float] | None = None, dpi: int | None = None) -> Any:
+        """Draw the confusion matrix; for several labels the 2x2 table of each class."""
+        found = self._classes("A confusion matrix")
+        figure = plots.new_figure(figsize=figsize, dpi=dpi)
+        draw = plots.confusion_square if found.task.kind == SingleLabel.kind else plots.confusion_tables
+        return draw(self.confusion_matrix(), found.task.names, figure)
+
+    def print_classification_report(self) -> None:
+        """Print the figures of each class, and the headline figures with their intervals."""
+        for line in self.report_lines():
+            print(line)  # noqa: T201 -- printing is what it is for
+
+    def report_lines(self) -> list[str]:
+        """Return the lines of `print_classification_report`."""
+        lines = []
+        for kind, rows in self.predictions.task.parts(self.predictions.judged, self.predictions.targets).items():
+            columns = list(next(iter(rows.values())))
+            width = max(len(name) for name in (kind, *rows))
+            lines.append("  ".join([kind.ljust(width), *(f"{c.replace('_', ' '):>17}" for c in columns)]))
+            for name, row in rows.items():
+                cells = (f"{v:>17d}" if isinstance(v, int) else f"{v:>17.3f}" for v in row.values())
+                lines.append("  ".join([name.ljust(width), *cells]))
+            lines.append("")
+        for name, found in self.predictions.intervals().items():
+            lines.append(f"{name.replace('_', ' '):<28}{found.value:.4f}   {found.low:.4f} to {found.high:.4f}")
+        return lines
+
+    def doubts(self, k: int | None = None) -> list[Doubt]:
+        """Return labels that are probably wrong, the most certain first.
+
+        A class is believed where its probability is at least as high as in the pictures that carry it, on average; a
+        label is doubted where another class is believed (one label), or where its probability is at most that of
+        pictures without it (several labels). Source: Northcutt et al. 2021, "Confident Learning: Estimating
+        Uncertainty in Dataset Labels".
+        """
+        found = self._classes("A doubt about labels")
+        rows = self._doubts_of_several() if found.task.kind == MultiLabel.kind else self._doubts_of_one()
+        return sorted(rows, key=lambda doubt: -doubt.confidence)[:k]
+
+    def slices(self, values: Sequence[Hashable], figure: str | None = None) -> list[tuple[Hashable, int, float]]:
+        """Return (value, pictures, figure) for each value of something known of every picture, worst first.
+
+        Args:
+            values: one a picture of this side: a person, a camera, a day.
+            figure: the name of a headline figure; the first one by default.
+        """
+        found = self.predictions
+        figures: Mapping[str, Any] = found.task.figures()
+        if len(values) != len(found.labels):
+            raise InputError(f"One value a picture is expected, {len(found.labels)}; got {len(values)}.")
+        name = figure or next(iter(figures))
+        judged, rows = found.judged, []
+        for value in dict.fromkeys(values):
+            at = [i for i, other in enumerate(values) if other == value]
+            rows.append((value, len(at), float(figures[name](judged[at], found.targets[at]))))
+        smaller_is_better = any(word in name for word in ("error", "rmse", "mae"))
+        return sorted(rows, key=lambda row: -row[2] if smaller_is_better else row[2])
+
+    def _classes(self, what: str) -> Predictions:
+        if self.predictions.task.kind not in CLASSES:
+            raise InputError(f"{what} needs classes; this task is {self.predictions.task.kind}.")
+        return self.predictions
+
+    def _doubts_of_one(self) -> list[Doubt]:
+        found, names = self.predictions, self.predictions.task.names
+        values, targets = found.values, found.targets
+        usual = torch.stack(
+            [values[targets == c, c].mean() if (targets == c).any() else torch.tensor(1.0) for c in range(len(names))]
+        )
+        believed = torch.where(values >= usual - _ROUNDING, values, 0.0)
+        rows = []
+        for picture, row, given in zip(found.pictures, believed, targets.tolist(), strict=True):
+            best = int(row.argmax())
+            if given >= 0 and row[best] > 0 and best != given:
+                rows.append(Doubt(picture, names[given], names[best], float(row[best])))
+        return rows
+
+    def _doubts_of_several(self) -> list[Doubt]:
+        found, names = self.predictions, self.predictions.task.names
+        rows = []
+        for c, name in enumerate(names):
+            values, targets = found.values[:, c], found.targets[:, c]
+            there, absent = values[targets == 1], values[targets == 0]
+            if len(there) < _FEWEST or len(absent) < _FEWEST:
+                continue
+            for at, (value, target) in enumerate(zip(values.tolist(), targets.tolist(), strict=True)):
+                if target == 0 and value >= float(there.mean()):
+                    rows.append(Doubt(found.pictures[at], "", name, value))
+                elif target == 1 and value <= float(absent.mean()):
+                    rows.append(Doubt(found.pictures[at], name, "", 1 - value))
+        return rows
+
+
+ClassificationInterpretation = Interpretation

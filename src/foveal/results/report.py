@@ -1,0 +1,254 @@
+"""The report of a run: one self-contained page that can be sent to a colleague.
+
+It says what was trained on what, what the data's audit found, how well it works and how sure that is, which classes
+work and which do not, what is confused, which labels are probably wrong, and how to repeat it. Names from the data are
+escaped; the page needs no network.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from html import escape
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from foveal import canvas, page, runtime, storage
+from foveal.audit.checks import Audit
+from foveal.bundle.manifest import current_versions
+from foveal.bundle.predictor import Predictor
+from foveal.image.decode import decode, name_of
+from foveal.models.vision import VisionModel
+from foveal.results import plots
+from foveal.results.explain import explained_sheet
+from foveal.results.interpret import Interpretation, Learned
+from foveal.results.thresholds import Tuned
+from foveal.sources.items import by_rule
+from foveal.tasks.catalog import CLASSES
+from foveal.tasks.multi_label import MultiLabel
+from foveal.tasks.single_label import SingleLabel
+from foveal.train.recorder import Recorder
+from foveal.train.state import EpochResult
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+_SHOWN, _DOUBTS, _CONFUSED = 12, 12, 15
+_WEAK = 0.5
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Report:
+    """What a report is made of.
+
+    Attributes:
+        title: of the page.
+        facts: (what, value), such as the backbone and the number of pictures.
+        interpretation: of the validation side.
+        predictor: explains answers.
+        history: an entry an epoch.
+        audit: of the data, where it was judged.
+        tuned: how thresholds were chosen, where they were.
+        repeat: the command that repeats the run.
+        pictures: whether pictures may stand in the page.
+    """
+
+    title: str
+    facts: Sequence[tuple[str, str]]
+    interpretation: Interpretation
+    predictor: Predictor
+    history: Sequence[EpochResult] = ()
+    audit: Audit | None = None
+    tuned: Tuned | None = None
+    repeat: str = ""
+    pictures: bool = True
+    notes: Sequence[str] = field(default=())
+
+    def write(self, path: str | os.PathLike[str]) -> Path:
+        """Write the page, atomically; return its path."""
+        storage.write_text(path, page.page(self.title, self._parts()))
+        return Path(path)
+
+    def _parts(self) -> Iterator[str]:
+        found = self.interpretation.predictions
+        yield f'<h1>{escape(self.title)}</h1><p class="lead">{escape(self._lead())}</p>'
+        yield page.table(("", ""), self.facts)
+        yield "<h2>How well it works</h2>" + self._figures()
+        yield from (f"<p>{escape(note)}</p>" for note in self.notes)
+        if len(self.history) > 1:
+            yield page.drawing(canvas.png(_curves(self.history)), "loss by epoch")
+        yield from self._parts_of_classes()
+        if found.task.kind in CLASSES:
+            yield from self._confusions()
+        if self.pictures:
+            yield from self._pictures()
+        if found.task.kind in CLASSES:
+            yield from self._doubts()
+        if self.audit is not None:
+            yield from _findings(self.audit)
+        if self.repeat:
+            yield f"<h2>To repeat it</h2><pre>{escape(self.repeat)}</pre>"
+
+    def _lead(self) -> str:
+        found = self.interpretation.predictions
+        return f"{found.task.kind}, judged on {len(found.labels):,} pictures that it was not trained on"
+
+    def _figures(self) -> str:
+        rows = [
+            (name.replace("_", " "), one.value, f"{one.low:.3g} to {one.high:.3g}")
+            for name, one in self.interpretation.predictions.intervals().items()
+        ]
+        said = "<p>The last column holds the figure in 95 of 100 draws of other pictures of this kind (bootstrap).</p>"
+        return page.table(("figure", "value", "interval"), rows) + said
+
+    def _parts_of_classes(self) -> Iterator[str]:
+        found = self.interpretation.predictions
+        for kind, rows in found.task.parts(found.judged, found.targets).items():
+            columns = list(next(iter(rows.values())))
+            ranked = sorted(rows.items(), key=lambda entry: -entry[1][columns[-1]])
+            yield f"<h2>Each of the {kind}</h2>"
+            if kind == "classes":
+                yield f"<p>{escape(_verdict(rows))}</p>"
+            head = [kind, *(column.replace("_", " ") for column in columns)]
+            yield page.table(head, [(name, *row.values()) for name, row in ranked])
+        if self.tuned is not None and found.task.kind == MultiLabel.kind:
+            yield "<h2>Which threshold to use</h2>" + "".join(f"<p>{escape(line)}</p>" for line in said_of(self.tuned))
+            figure = plots.threshold_curves(found.values, found.targets, found.task, _figure())
+            yield page.drawing(canvas.png(figure), "F1 by threshold")
+
+    def _confusions(self) -> Iterator[str]:
+        found = self.interpretation.predictions
+        pairs = self.interpretation.most_confused()
+        yield "<h2>What is confused</h2>"
+        if not pairs:
+            yield "<p>Nothing.</p>"
+            return
+        head = ("truth", "answer", "pictures")
+        if found.task.kind == MultiLabel.kind:
+            head = ("missed", "found in its place", "pictures")
+        yield page.table(head, pairs[:_CONFUSED])
+        if found.task.kind == SingleLabel.kind:
+            square = plots.confusion_square(self.interpretation.confusion_matrix(), found.task.names, _figure())
+            yield page.drawing(canvas.png(square, dpi=90), "truth down, answer across")
+
+    def _pictures(self) -> Iterator[str]:
+        worst = self.interpretation.plot_top_losses(_SHOWN, figure=_figure())
+        yield "<h2>The answers that are most wrong</h2>" + page.drawing(canvas.png(worst), "largest losses first")
+        best = self.interpretation.plot_top_losses(_SHOWN // 2, largest=False, figure=_figure())
+        yield "<h2>The answers that are most right</h2>" + page.drawing(canvas.png(best), "smallest losses first")
+        found = self.interpretation.predictions
+        if found.task.kind in CLASSES or self.predictor.model.spec.head == "spatial":
+            _, chosen = self.interpretation.top_losses(_SHOWN // 2)
+            seen = explained_sheet(self.predictor, [found.pictures[i] for i in chosen], _figure())
+            yield "<h2>What the model looked at</h2>" + page.drawing(canvas.png(seen), "Grad-CAM")
+
+    def _doubts(self) -> Iterator[str]:
+        doubts = self.interpretation.doubts()
+        yield f"<h2>Labels that are probably wrong ({len(doubts)})</h2>"
+        if not doubts:
+            yield "<p>None stands out.</p>"
+            return
+        yield "<p>The model is sure of something else than what is written down. Look at these first.</p>"
+        said = [(_doubt(one), one) for one in doubts[:_DOUBTS]]
+        if self.pictures:
+            figures = (page.picture(decode(one.picture), f"{name_of(one.picture)}: {text}") for text, one in said)
+            yield f'<div class="pictures">{"".join(figures)}</div>'
+        else:
+            yield page.table(("picture", "doubt"), [(name_of(one.picture), text) for text, one in said])
+
+
+class Trained(Learned, Protocol):
+    """What a report is made from: a learner."""
+
+    model: VisionModel
+    origin: str
+    recorder: Recorder
+
+
+def report_on(learn: Trained, tuned: Tuned | None, *, pictures: bool) -> Report:
+    """Return the report on a learner's validation side."""
+    return Report(
+        f"{learn.model.spec.arch}, {learn.dls.task.kind}",
+        facts_of(learn),
+        Interpretation.from_learner(learn),
+        learn.predictor(),
+        learn.recorder.history,
+        tuned=tuned,
+        pictures=pictures,
+    )
+
+
+def facts_of(learn: Trained) -> list[tuple[str, str]]:
+    """Return what was trained on what, in words."""
+    dls, history = learn.dls, learn.recorder.history
+    height, width = dls.preparation.canvas_hw
+    return [
+        ("pictures", f"{dls.train.n:,} to train on, {dls.valid.n:,} to validate"),
+        ("model", f"{learn.model.spec.arch}, {learn.model.spec.head} head, weights from {learn.origin}"),
+        ("canvas", f"{height} x {width} pixels, {dls.bs} a step"),
+        ("training", f"{sum(result.seconds for result in history):.0f} s, {len(history)} results"),
+        ("machine", runtime.hardware(dls.device)),
+        ("versions", ", ".join(f"{name} {version}" for name, version in current_versions().items())),
+    ]
+
+
+def said_of(tuned: Tuned) -> Iterator[str]:
+    """Yield what is to be known of tuned thresholds, in words."""
+    yield (
+        f"Macro F1 is {tuned.before:.3f} at the thresholds before, {tuned.after:.3f} at the tuned ones, on the "
+        f"pictures that they were tuned on. On other pictures expect {tuned.unseen:.3f}: that is what thresholds give "
+        "that were tuned on four fifths of the pictures and judged on the last fifth."
+    )
+    if tuned.few:
+        yield f"Too few pictures to be sure of the threshold (fewer than 10): {', '.join(tuned.few)}."
+
+
+def _verdict(rows: Mapping[str, Mapping[str, float]]) -> str:
+    first = next(iter(next(iter(rows.values()))))
+    good = [name for name, row in rows.items() if row[first] >= _WEAK]
+    weak = [name for name, row in rows.items() if row[first] < _WEAK]
+    unseen = [name for name in rows if name not in good and name not in weak]
+    text = f"{len(good)} of {len(rows)} classes have a {first.replace('_', ' ')} of at least {_WEAK:g}."
+    if weak:
+        ranked = sorted(weak, key=lambda name: rows[name][first])
+        text += f" Weakest: {', '.join(f'{n} ({rows[n][first]:.2f})' for n in ranked[:6])}."
+    if unseen:
+        text += f" Not in these pictures, so not judged: {', '.join(unseen)}."
+    return text
+
+
+def _doubt(one: Any) -> str:
+    if not one.given:
+        return f"{one.suggested} missing? ({one.confidence:.2f})"
+    if not one.suggested:
+        return f"no {one.given}? ({one.confidence:.2f})"
+    return f"{one.given}, or {one.suggested}? ({one.confidence:.2f})"
+
+
+def _findings(audit: Audit) -> Iterator[str]:
+    yield f"<h2>What the audit of the data found</h2><p>{escape(audit.summary)}</p>"
+    rows = [(level, rule, len(same), same[0].hint) for (level, rule), same in by_rule(audit.findings).items()]
+    if rows:
+        yield page.table(("", "finding", "times", "what to do"), rows)
+
+
+def _figure() -> Figure:
+    from matplotlib.figure import Figure
+
+    return Figure()
+
+
+def _curves(history: Sequence[EpochResult]) -> Figure:
+    figure = _figure()
+    figure.set_size_inches(6, 2.6)
+    figure.set_layout_engine("constrained")
+    axes = figure.subplots()
+    at = range(1, 1 + len(history))
+    axes.plot(at, [result.train_loss for result in history], "-", color=canvas.INK, label="training")
+    axes.plot(at, [result.valid_loss for result in history], "o--", color=canvas.PREDICTED, label="validation")
+    axes.set_xticks(at if len(at) <= 20 else at[:: len(at) // 10])
+    axes.set_xlabel("epoch")
+    axes.set_ylabel("loss")
+    axes.legend(frameon=False)
+    return figure

@@ -1,0 +1,192 @@
+"""Interpretation and the report: what is said of predictions is what they are."""
+
+import re
+from html.parser import HTMLParser
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+import torch
+
+from foveal.canvas import Canvas
+from foveal.data.block import CategoryBlock
+from foveal.errors import InputError, UnknownNameError
+from foveal.models.explain import grad_cam
+from foveal.results.interpret import ClassificationInterpretation, Doubt, Interpretation
+from foveal.results.predictions import Predictions
+from foveal.tasks.base import Decision
+from foveal.tasks.multi_label import MultiLabel
+from foveal.tasks.points import Points
+from foveal.tasks.single_label import SingleLabel
+from foveal.tasks.vocab import Vocab
+from foveal.vision.learner import vision_learner
+
+VOCAB = Vocab(("ant", "bee", "cat"))
+
+
+@pytest.fixture(autouse=True)
+def _figures():
+    yield
+    plt.close("all")
+
+
+def one_label(answers, truths, confidence=0.8):
+    rest = (1 - confidence) / 2
+    values = torch.full((len(answers), 3), rest)
+    for row, answer in enumerate(answers):
+        values[row, answer] = confidence
+    task = SingleLabel(VOCAB)
+    labels = [VOCAB.names[a] for a in answers]
+    names = [f"{i}.jpg" for i in range(len(answers))]
+    return Interpretation(Predictions(names, values, labels, torch.tensor(truths), task))
+
+
+def several(values, truths, thresholds=(0.5, 0.5, 0.5)):
+    task = MultiLabel(VOCAB, Decision(thresholds))
+    values = torch.tensor(values)
+    names = [f"{i}.jpg" for i in range(len(values))]
+    return Interpretation(Predictions(names, values, task.decode(values, None), torch.tensor(truths), task))
+
+
+def test_confusions_of_one_label():
+    interp = one_label([0, 1, 1, 2, 1], [0, 0, 0, 2, 2])
+    assert interp.most_confused() == [("ant", "bee", 2), ("cat", "bee", 1)]
+    assert interp.most_confused(min_val=2) == [("ant", "bee", 2)]
+    assert all(type(n) is int for *_, n in interp.most_confused())
+    assert interp.confusion_matrix().tolist() == [[1, 2, 0], [0, 0, 0], [0, 1, 1]]
+    figure = interp.plot_confusion_matrix(figsize=(12, 12), dpi=60)
+    assert tuple(figure.get_size_inches()) == (12, 12)
+    assert sorted(text.get_text() for text in figure.axes[0].texts) == ["1", "1", "1", "2"]
+
+
+def test_confusions_of_several_labels_are_tables_and_pairs():
+    interp = several(
+        [[0.9, 0.1, 0.1], [0.2, 0.8, 0.1], [0.2, 0.9, 0.9]],
+        [[1.0, 0.0, 0.0], [1.0, 0.0, 0.0], [1.0, 0.0, torch.nan]],
+    )
+    assert interp.most_confused() == [("ant", "bee", 2)]
+    tables = interp.confusion_matrix()
+    assert tables[0].tolist() == [[0, 0], [2, 1]]  # absent: nothing; there: two missed, one found
+    assert tables[1].tolist() == [[1, 2], [0, 0]]
+    assert tables[2].sum() == 2  # the unknown one is left out
+    assert len([axes for axes in interp.plot_confusion_matrix().axes if axes.texts]) == 3
+    with pytest.raises(InputError, match="needs classes; this task is points"):
+        Interpretation(Predictions([], torch.zeros(0), [], torch.zeros(0), Points(1))).most_confused()
+
+
+def test_the_worst_answers_come_first():
+    interp = one_label([0, 1, 2], [0, 0, 2])
+    values, where = interp.top_losses(1)
+    assert where == [1]
+    assert float(values[0]) == pytest.approx(-np.log(0.1), rel=1e-5)
+    points = Predictions(
+        ["a", "b"],
+        torch.zeros(2, 1, 2),
+        [np.array([[3.0, 4.0]]), np.array([[0.0, 1.0]])],
+        torch.zeros(2, 1, 2, dtype=torch.float64),
+        Points(1),
+    )
+    values, where = Interpretation(points).top_losses()
+    assert where == [0, 1]
+    assert values.tolist() == [5.0, 1.0]
+
+
+def test_a_planted_label_error_is_found_first():
+    rng = torch.Generator().manual_seed(0)
+    truths = torch.randint(0, 3, (60,), generator=rng).tolist()
+    interp = one_label(truths, truths)
+    assert interp.doubts() == []
+    wrong = [*truths]
+    wrong[7] = (truths[7] + 1) % 3
+    (doubt,) = one_label(truths, wrong).doubts()
+    assert doubt[:3] == Doubt("7.jpg", VOCAB.names[wrong[7]], VOCAB.names[truths[7]], 0)[:3]
+    truth = torch.randint(0, 2, (60, 3), generator=rng).float()
+    values = (truth * 0.8 + 0.1 + 0.05 * torch.rand(60, 3, generator=rng)).tolist()
+    truth[3, 0], truth[4, 1] = 1 - truth[3, 0], 1 - truth[4, 1]
+    found = {(one.picture, one.given or one.suggested) for one in several(values, truth.tolist()).doubts()}
+    assert {("3.jpg", "ant"), ("4.jpg", "bee")} <= found
+
+
+def test_slices_are_worst_first():
+    interp = one_label([0, 1, 2, 0], [0, 0, 2, 0])
+    assert interp.slices(["a", "a", "b", "b"]) == [("a", 2, 0.5), ("b", 2, 1.0)]
+    assert interp.slices(["a", "a", "b", "b"], "error_rate")[0] == ("a", 2, 0.5)
+    with pytest.raises(InputError, match="One value a picture is expected, 4; got 2"):
+        interp.slices(["a", "b"])
+
+
+def test_grad_cam_looks_where_the_class_is():
+    """A body that passes the picture on and a linear head that reads one channel: the map is that channel."""
+    from foveal.models.head import linear_head
+    from foveal.models.vision import Body, ModelSpec, VisionModel
+
+    class Passing(torch.nn.Module):
+        num_features = 3
+
+        def forward_features(self, x):
+            return x
+
+    head = linear_head(3, 2)
+    with torch.no_grad():
+        head[1].weight.copy_(torch.tensor([[1.0, 0.0, 0.0], [0.0, -1.0, 0.0]]))
+    model = VisionModel(Body(Passing()), head, ModelSpec("x", 2, (4, 5)))
+    image = torch.rand(2, 3, 4, 5)
+    cam = grad_cam(model, image, 0)
+    np.testing.assert_allclose(cam, (image[:, 0] / image[:, 0].amax(dim=(1, 2), keepdim=True)).numpy(), rtol=1e-5)
+    assert not grad_cam(model, image, 1).any()  # nothing speaks for it
+
+
+class Checked(HTMLParser):
+    """Collects tags, and whatever would be fetched."""
+
+    def __init__(self):
+        super().__init__()
+        self.tags, self.fetched = [], []
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.append(tag)
+        self.fetched += [v for k, v in attributes if k in {"src", "href"} and not v.startswith("data:")]
+
+
+def test_the_report_stands_alone_and_names_are_inert(scene_loaders, tmp_path):
+    hostile = "<img src=x onerror=alert(1)>"
+    dls = scene_loaders(
+        target=CategoryBlock, bs=8, get_y=lambda r: hostile if "sun" in r["labels"] else "no sun & nothing"
+    )
+    learn = vision_learner(dls, "tf_efficientnet_lite0", head="linear")
+    learn.recorder.silent = True
+    learn.probe()
+    text = learn.report(tmp_path / "r.html").read_text()
+    page = Checked()
+    page.feed(text)
+    assert not page.fetched
+    assert "script" not in page.tags
+    assert hostile not in text
+    assert "&lt;img src=x onerror=alert(1)&gt;" in text
+    assert len(text) < 5_000_000
+    for part in ("How well it works", "Each of the classes", "What is confused", "What the model looked at"):
+        assert part in text
+    value = re.search(r"<td>accuracy</td><td class=\"number\">([\d.]+)</td>", text)
+    assert float(value[1]) == pytest.approx(learn.validate()[1], abs=6e-4)
+    plain = learn.report(tmp_path / "p.html", pictures=False).read_text()
+    assert "jpeg" not in plain
+    assert "The answers that are most wrong" not in plain
+    interp = ClassificationInterpretation.from_learner(learn)
+    interp.plot_top_losses(4)
+    assert len([axes for axes in plt.gcf().axes if axes.images]) == 4
+    learn.explain(dls.valid.dataset.pictures[0], hostile)
+    assert plt.gcf().axes[0].texts[0].get_text() == hostile
+    with pytest.raises(UnknownNameError, match="no sun"):
+        learn.explain(dls.valid.dataset.pictures[0], "no sun & nothin")
+    assert any("accuracy" in line for line in interp.report_lines())
+
+
+def test_points_are_explained_by_their_heatmap(scene_loaders, tmp_path):
+    learn = vision_learner(scene_loaders(points=True, bs=4, size=96), "test_resnet", pretrained=False, head="spatial")
+    learn.recorder.silent = True
+    learn.probe()
+    learn.explain(learn.dls.valid.dataset.pictures[0])
+    text = learn.report(tmp_path / "r.html").read_text()
+    assert "median error pixels" in text
+    assert "What is confused" not in text
+    assert isinstance(Canvas(plt.gcf().axes[0]), Canvas)
