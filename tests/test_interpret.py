@@ -169,7 +169,7 @@ def test_the_report_stands_alone_and_names_are_inert(scene_loaders, tmp_path):
     value = re.search(r"<td>accuracy</td><td class=\"number\">([\d.]+)</td>", text)
     assert float(value[1]) == pytest.approx(learn.validate()[1], abs=6e-4)
     plain = learn.report(tmp_path / "p.html", pictures=False).read_text()
-    assert "jpeg" not in plain
+    assert "image/jpeg" not in plain
     assert "The answers that are most wrong" not in plain
     interp = ClassificationInterpretation.from_learner(learn)
     interp.plot_top_losses(4)

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from foveal.archives import URLs, untar_data
 from foveal.bundle.predictor import Predictor, load_learner
 from foveal.callbacks.extras import EMA, CutMix, EarlyStopping, GradientClip, KeepBest, MixUp
+from foveal.callbacks.logs import CSVLogger, HistoryFile, TensorBoardLogger
 from foveal.data.batches import tensor, to_cpu
 from foveal.data.block import CategoryBlock, DataBlock, ImageBlock, MultiCategoryBlock, PointBlock, RegressionBlock
 from foveal.data.datasets import Datasets
@@ -46,6 +47,7 @@ from foveal.metrics.one_label import accuracy, error_rate
 from foveal.metrics.several_labels import accuracy_multi, average_precision, mean_average_precision
 from foveal.models.head import sigmoid_range
 from foveal.models.zoo import resnet18, resnet34, resnet50, resnet101, resnet152
+from foveal.results.interpret import ClassificationInterpretation, Interpretation
 from foveal.sources.folders import get_image_files
 from foveal.splits.splitters import (
     ColSplitter,
@@ -67,8 +69,10 @@ __all__ = [
     "EMA",
     "BCEWithLogitsLossFlat",
     "Brightness",
+    "CSVLogger",
     "CategoryBlock",
     "Checkpoints",
+    "ClassificationInterpretation",
     "ColReader",
     "ColSplitter",
     "Contrast",
@@ -88,10 +92,12 @@ __all__ = [
     "GradientClip",
     "GrandparentSplitter",
     "GroupSplitter",
+    "HistoryFile",
     "HuberLossFlat",
     "ImageBlock",
     "ImageDataLoaders",
     "IndexSplitter",
+    "Interpretation",
     "KeepBest",
     "L",
     "Learner",
@@ -113,6 +119,7 @@ __all__ = [
     "Shift",
     "StratifiedSplitter",
     "Tensor",
+    "TensorBoardLogger",
     "URLs",
     "Warp",
     "WingLossFlat",
