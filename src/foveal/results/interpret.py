@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, NamedTuple, Protocol, Self
 
 import torch
@@ -19,14 +20,14 @@ from foveal.data.loaders import DataLoaders
 from foveal.errors import InputError
 from foveal.image.decode import decode, name_of
 from foveal.metrics.one_label import confusion_matrix
-from foveal.metrics.several_labels import counts_per_class
+from foveal.metrics.several_labels import average_precision, counts_per_class
 from foveal.results import plots
 from foveal.results.predictions import Predictions, predict_dataset
 from foveal.tasks.catalog import CLASSES
 from foveal.tasks.multi_label import MultiLabel
 from foveal.tasks.single_label import SingleLabel
 
-_FEWEST = 5
+_FEWEST, _COMPETENT = 5, 0.5
 _ROUNDING = 1e-6
 
 
@@ -87,7 +88,7 @@ class Interpretation:
         def draw(canvas: Canvas, at: int) -> None:
             index = chosen[at]
             task.draw(canvas, found.labels[index], task.label_of(found.targets[index]))
-            canvas.below(f"{name_of(found.pictures[index])[-28:]}  {float(values[at]):.3g}")
+            canvas.below(f"{Path(name_of(found.pictures[index])).name[-28:]}  {float(values[at]):.3g}")
 
         pictures = [decode(found.pictures[index]) for index in chosen]
         return sheet(pictures, draw, figure=figure or plots.new_figure(), caption=task.legend)
@@ -157,7 +158,7 @@ class Interpretation:
 
         A class is believed where its probability is at least as high as in the pictures that carry it, on average; a
         label is doubted where another class is believed (one label), or where its probability is at most that of
-        pictures without it (several labels). Source: Northcutt et al. 2021, "Confident Learning: Estimating
+        pictures without it (several labels, and only of classes with an average precision of at least 0.5). Source: Northcutt et al. 2021, "Confident Learning: Estimating
         Uncertainty in Dataset Labels".
         """
         found = self._classes("A doubt about labels")
@@ -204,11 +205,11 @@ class Interpretation:
 
     def _doubts_of_several(self) -> list[Doubt]:
         found, names = self.predictions, self.predictions.task.names
-        rows = []
+        precision, rows = average_precision(found.values, found.targets), []
         for c, name in enumerate(names):
             values, targets = found.values[:, c], found.targets[:, c]
             there, absent = values[targets == 1], values[targets == 0]
-            if len(there) < _FEWEST or len(absent) < _FEWEST:
+            if len(there) < _FEWEST or len(absent) < _FEWEST or float(precision[c]) < _COMPETENT:
                 continue
             for at, (value, target) in enumerate(zip(values.tolist(), targets.tolist(), strict=True)):
                 if target == 0 and value >= float(there.mean()):

@@ -152,10 +152,10 @@ class Report:
         yield "<p>The model is sure of something else than what is written down. Look at these first.</p>"
         said = [(_doubt(one), one) for one in doubts[:_DOUBTS]]
         if self.pictures:
-            figures = (page.picture(decode(one.picture), f"{name_of(one.picture)}: {text}") for text, one in said)
+            figures = (page.picture(decode(one.picture), f"{_short(one.picture)}: {text}") for text, one in said)
             yield f'<div class="pictures">{"".join(figures)}</div>'
         else:
-            yield page.table(("picture", "doubt"), [(name_of(one.picture), text) for text, one in said])
+            yield page.table(("picture", "doubt"), [(_short(one.picture), text) for text, one in said])
 
 
 class Trained(Learned, Protocol):
@@ -224,6 +224,10 @@ def _doubt(one: Any) -> str:
     if not one.suggested:
         return f"no {one.given}? ({one.confidence:.2f})"
     return f"{one.given}, or {one.suggested}? ({one.confidence:.2f})"
+
+
+def _short(picture: Any) -> str:
+    return Path(name_of(picture)).name
 
 
 def _findings(audit: Audit) -> Iterator[str]:
