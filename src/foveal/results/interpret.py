@@ -158,8 +158,8 @@ class Interpretation:
 
         A class is believed where its probability is at least as high as in the pictures that carry it, on average; a
         label is doubted where another class is believed (one label), or where its probability is at most that of
-        pictures without it (several labels, and only of classes with an average precision of at least 0.5). Source: Northcutt et al. 2021, "Confident Learning: Estimating
-        Uncertainty in Dataset Labels".
+        pictures without it (several labels, and only classes with an average precision of at least 0.5). Source:
+        Northcutt et al. 2021, "Confident Learning: Estimating Uncertainty in Dataset Labels".
         """
         found = self._classes("A doubt about labels")
         rows = self._doubts_of_several() if found.task.kind == MultiLabel.kind else self._doubts_of_one()
