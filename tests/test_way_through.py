@@ -49,6 +49,7 @@ def test_a_run_fills_its_folder(run):
         "predictions.csv",
         "model.safetensors",
         "samples.png",
+        "report.html",
     }
     summary = json.loads((folder / "summary.json").read_text())
     assert (summary["task"], summary["n_train"], summary["n_valid"], summary["n_outputs"]) == ("multi-label", 48, 12, 8)
