@@ -76,8 +76,8 @@ def _known(output: Tensor, target: Tensor, name: str) -> tuple[Tensor, Tensor]:
     """Return outputs and targets of the pictures whose class is known."""
     if target.ndim != 1 or output.ndim != 2:
         raise InputError(
-            f"`{name}` takes one class index a picture, targets [N] beside outputs [N, C]; got {list(target.shape)} and "
-            f"{list(output.shape)}. For several labels use `accuracy_multi` and its like."
+            f"`{name}` takes one class index a picture, targets [N] beside outputs [N, C]; got {list(target.shape)} "
+            f"and {list(output.shape)}. For several labels use `accuracy_multi` and its like."
         )
     refuse_nan(output)
     known = target != IGNORED
