@@ -76,8 +76,7 @@ class Learner:
         self.loss_func = loss_func if loss_func is not None else dls.loss_func
         self.metrics: Any = metrics if metrics is not None else list(dls.task.metrics().values())
         self.recorder = Recorder(lambda: [metric_name(metric) for metric in self._metrics()])
-        self._training = Training(model, dls, self.recorder, self._loss, self._named_metrics)
-        self._training.compile = compile
+        self._training = Training(model, dls, self.recorder, self._loss, self._named_metrics, compile=compile)
         self._decision: Decision | None = None
         self.tuned: Tuned | None = None
 
@@ -257,8 +256,12 @@ class Learner:
         task = of_kind(self.task, "Thresholds are for several labels", MultiLabel.kind)
         preds, targets = self.get_preds()
         found = tuned(preds, targets, task.names, metric=metric, per_class=per_class, before=task.decision.thresholds)
-        self._decision, self.tuned = replace(task.decision, thresholds=found.thresholds), found
+        self.use_thresholds(found)
         return found
+
+    def use_thresholds(self, found: Tuned) -> None:
+        """Answer with thresholds that were tuned elsewhere, by `tuned` for instance."""
+        self._decision, self.tuned = replace(self.task.decision, thresholds=found.thresholds), found
 
     def calibrate(self) -> float:
         """Choose the temperature with the least loss on the validation side, and return it; answers stay as they are.
@@ -340,12 +343,9 @@ class Learner:
         chosen = self.dls[ds_idx] if dl is None else dl
         found = self._training.evaluate(DataLoader(chosen.feed, chosen.batch_size))
         preds = self.task.activate(found.outputs)
-        given = [preds, found.targets]
-        if with_decoded:
-            given.append(decoded(self.task, preds))
-        if with_loss:
-            given.append(found.losses(self._loss()))
-        return tuple(given)
+        answers = [decoded(self.task, preds)] if with_decoded else []
+        losses = [found.losses(self._loss())] if with_loss else []
+        return (preds, found.targets, *answers, *losses)
 
     def predict(self, picture: PictureSource) -> Prediction:
         """Answer for a path, bytes, an array or a PIL picture; points come back in its pixels."""

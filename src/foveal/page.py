@@ -11,6 +11,7 @@ import io
 import math
 from collections.abc import Iterable, Sequence
 from html import escape
+from typing import TypeGuard
 
 import numpy as np
 from numpy.typing import NDArray
@@ -65,28 +66,26 @@ def picture(pixels: NDArray[np.uint8], caption: str, *, side: int = 300) -> str:
     image.thumbnail((side, side))
     file = io.BytesIO()
     image.save(file, "JPEG", quality=80)
-    data = base64.b64encode(file.getvalue()).decode()
-    return (
-        f'<figure><img alt="{escape(caption)}" src="data:image/jpeg;base64,{data}">'
-        f"<figcaption>{escape(caption)}</figcaption></figure>"
-    )
+    return _figure(file.getvalue(), "jpeg", caption)
 
 
 def drawing(png: bytes, caption: str) -> str:
     """Return a wide figure with a drawing."""
-    data = base64.b64encode(png).decode()
-    return (
-        f'<figure class="wide"><img alt="{escape(caption)}" src="data:image/png;base64,{data}">'
-        f"<figcaption>{escape(caption)}</figcaption></figure>"
-    )
+    return _figure(png, "png", caption, ' class="wide"')
 
 
-def _is_number(cell: object) -> bool:
+def _figure(file: bytes, kind: str, caption: str, attributes: str = "") -> str:
+    data, said = base64.b64encode(file).decode(), escape(caption)
+    image = f'<img alt="{said}" src="data:image/{kind};base64,{data}">'
+    return f"<figure{attributes}>{image}<figcaption>{said}</figcaption></figure>"
+
+
+def _is_number(cell: object) -> TypeGuard[int | float]:
     return isinstance(cell, int | float) and not isinstance(cell, bool)
 
 
 def _cell(cell: object) -> str:
-    if not isinstance(cell, int | float) or isinstance(cell, bool):
+    if not _is_number(cell):
         return f"<td>{escape(str(cell))}</td>"
     decimals = 3 if abs(cell) < 10 else 1
     shown = str(cell) if isinstance(cell, int) else "not defined" if math.isnan(cell) else f"{cell:.{decimals}f}"

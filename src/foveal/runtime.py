@@ -99,6 +99,40 @@ def is_out_of_memory(error: RuntimeError) -> bool:
     return isinstance(error, torch.OutOfMemoryError) or "not enough memory" in str(error)
 
 
+@contextlib.contextmanager
+def saved_for_backward(model: nn.Module, most: float = float("inf")) -> Iterator[dict[int, int]]:
+    """Count the bytes that the block keeps for a backward pass, by storage; the model's own do not count.
+
+    Raises:
+        torch.OutOfMemoryError: they are more than `most`.
+    """
+    own = {tensor.untyped_storage().data_ptr() for tensor in model.state_dict().values()}
+    kept: dict[int, int] = {}
+
+    def count(tensor: torch.Tensor) -> torch.Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in own:
+            kept[storage.data_ptr()] = storage.nbytes()
+        if sum(kept.values()) > most:
+            raise torch.OutOfMemoryError
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor):
+        yield kept
+
+
+@contextlib.contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Put a model into evaluation mode in the block; every module is afterwards in the mode that it was in."""
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, training in modes:
+            module.training = training
+
+
 def autocast(precision: Precision, device: torch.device) -> AbstractContextManager[Any]:
     """Return the context in which a forward pass runs in `precision`."""
     if precision == "fp32":

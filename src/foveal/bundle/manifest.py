@@ -7,8 +7,9 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from foveal.models.head import Range
+
 FORMAT = 1
-Bound = float | tuple[float, ...]
 
 
 class _Strict(BaseModel):
@@ -36,7 +37,7 @@ class ModelPart(_Strict):
     arch: str
     n_outputs: int = Field(ge=1)
     canvas_hw: tuple[int, int]
-    y_range: tuple[Bound, Bound] | None
+    y_range: Range | None
     head: str
 
 

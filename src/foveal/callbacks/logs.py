@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -77,8 +77,9 @@ class TensorBoardLogger:
 
     def after_epoch(self, state: FitState) -> None:
         """Write the line of the table."""
-        for name, value in _numbers(state.history[-1]):
-            self._writer.add_scalar(f"epoch/{name}", value, len(state.history) - 1)
+        for name, value in _flat(state.history[-1]).items():
+            if name != "epoch":
+                self._writer.add_scalar(f"epoch/{name}", value, len(state.history) - 1)
 
     def after_fit(self, state: FitState) -> None:
         """Close the log."""
@@ -90,7 +91,3 @@ def _flat(result: EpochResult) -> dict[str, Any]:
     whole = asdict(result)
     metrics: dict[str, Any] = whole.pop("metrics")
     return {**whole, **metrics}
-
-
-def _numbers(result: EpochResult) -> Iterator[tuple[str, float]]:
-    yield from ((name, value) for name, value in _flat(result).items() if name != "epoch")

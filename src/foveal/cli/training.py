@@ -249,9 +249,9 @@ def _decide(learn: Learner) -> dict[str, Any]:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", ".* have fewer than .* validation pictures")
             tries = {each: tuned(preds, targets, learn.dls.vocab, per_class=each) for each in (True, False)}
-            each, best = max(tries.items(), key=lambda entry: entry[1].unseen)
-            if best.unseen > best.before:
-                learn.tune_thresholds("f1", per_class=each)
+        each, best = max(tries.items(), key=lambda entry: entry[1].unseen)
+        if best.unseen > best.before:
+            learn.use_thresholds(best)
         decided["thresholds"] = "one a class" if each else "one for all"
         decided |= {"f1_at_half": best.before, "f1": best.after, "f1_on_unseen_pictures": best.unseen}
         decided["uncertain"] = list(best.few)

@@ -20,7 +20,7 @@ from torch import Tensor
 from foveal.errors import InputError, UnknownNameError
 
 Metric = Callable[[Tensor, Tensor], Any]
-Average = Literal["macro", "micro", "weighted"]
+Average = Literal["macro", "micro", "weighted"] | None
 
 
 def metric_name(metric: Metric) -> str:
@@ -55,17 +55,33 @@ def refuse_nan(output: Tensor) -> None:
 
 
 def averaged(each: Tensor, weight: Tensor, average: Average) -> Tensor:
-    """Return the mean of values a class [C] where they are defined: plain, or weighted by [C].
+    """Return the mean of values a class [C] where they are defined: plain, or weighted by [C]; or themselves for None.
 
     Raises:
         UnknownNameError: there is no such average.
     """
+    if average is None:
+        return each
     if average == "macro":
         return each.nanmean()
     if average == "weighted":
         defined = ~each.isnan()
         return (each[defined] * weight[defined]).sum() / weight[defined].sum()
     raise UnknownNameError.of("average", average, ("macro", "micro", "weighted"))
+
+
+def sweep(score: Tensor, truth: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return each distinct score [N], largest first, with the hits and the answers at it and above, float64.
+
+    Truth [N] is 0 or 1; pictures where it is NaN are left out.
+    """
+    known = ~truth.isnan()
+    score, order = score[known].sort(descending=True)
+    last_of_tie = torch.ones_like(score, dtype=torch.bool)
+    last_of_tie[:-1] = score[1:] != score[:-1]
+    hits = (truth[known][order] == 1).double().cumsum(0)
+    answers = torch.arange(1, len(score) + 1, dtype=torch.float64)
+    return score[last_of_tie], hits[last_of_tie], answers[last_of_tie]
 
 
 def not_defined() -> Tensor:

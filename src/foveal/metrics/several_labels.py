@@ -1,7 +1,7 @@
 """Metrics of several labels a picture: outputs and targets [N, C], targets 0 or 1, NaN where it is not known.
 
 Those with a threshold take *raw* outputs, or activated ones with `sigmoid=False`; those that only compare outputs take
-either. Names and definitions are scikit-learn's.
+either. `average` is macro, micro, weighted, or None for a value a class. Names and definitions are scikit-learn's.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from foveal.errors import InputError
-from foveal.metrics.common import Average, averaged, not_defined, refuse_nan
+from foveal.metrics.common import Average, averaged, not_defined, refuse_nan, sweep
 
 
 def accuracy_multi(output: Tensor, target: Tensor, thresh: float | Tensor = 0.5, *, sigmoid: bool = True) -> Tensor:
@@ -201,14 +201,8 @@ def _coverage(there: Tensor, absent: Tensor) -> Tensor:
 
 
 def _average_precision(score: Tensor, truth: Tensor) -> Tensor:
-    known = ~truth.isnan()
-    score, order = score[known].sort(descending=True)
-    hits = truth[known][order].double().cumsum(0)
+    _, hits, answers = sweep(score, truth)
     if not len(hits) or hits[-1] == 0:
         return not_defined()
-    last_of_tie = torch.ones_like(score, dtype=torch.bool)
-    last_of_tie[:-1] = score[1:] != score[:-1]
-    rank = torch.arange(1, len(score) + 1, dtype=torch.float64)[last_of_tie]
-    hits = hits[last_of_tie]
     recall_step = torch.diff(hits, prepend=hits.new_zeros(1)) / hits[-1]
-    return (recall_step * hits / rank).sum()
+    return (recall_step * hits / answers).sum()

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from foveal import runtime
 from foveal.models.vision import VisionModel
 
 _MIB = 1 << 20
@@ -19,23 +20,13 @@ def layers_table(model: VisionModel, canvas_hw: tuple[int, int]) -> str:
     parts = dict(_parts(model))
     shapes: dict[str, str] = {}
     handles = [part.register_forward_hook(_noting(shapes, name)) for name, part in parts.items()]
-    saved: dict[int, int] = {}
-
-    def count(tensor: Tensor) -> Tensor:
-        saved[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
-        return tensor
-
-    modes = [(module, module.training) for module in model.modules()]
     first = next(model.parameters())
     try:
-        model.eval()
-        with torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor):
+        with runtime.evaluating(model), runtime.saved_for_backward(model) as saved:
             model(torch.zeros(1, 3, *canvas_hw, device=first.device, dtype=first.dtype))
     finally:
         for handle in handles:
             handle.remove()
-        for module, training in modes:
-            module.training = training
     rows = [("part", "output", "parameters", "trains")]
     for name, part in parts.items():
         n = sum(p.numel() for p in part.parameters())
@@ -45,8 +36,7 @@ def layers_table(model: VisionModel, canvas_hw: tuple[int, int]) -> str:
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
     total = sum(p.numel() for p in model.parameters())
     state = (4 * (total - trained) + 4 * _STATE * trained) / _MIB
-    own = {tensor.untyped_storage().data_ptr() for tensor in model.state_dict().values()}
-    each = sum(size for pointer, size in saved.items() if pointer not in own) / _MIB
+    each = sum(saved.values()) / _MIB
     return "\n".join(
         [
             f"{model.spec.arch}, {model.spec.head} head, pictures of {canvas_hw[0]} x {canvas_hw[1]}",

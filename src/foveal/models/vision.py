@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -11,9 +11,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from foveal import runtime
 from foveal.errors import InputError, UnknownNameError
 from foveal.models import zoo
-from foveal.models.head import HEADS, Range
+from foveal.models.head import HEADS, Bound, Range
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +40,8 @@ class ModelSpec:
         return cls(str(stored["arch"]), int(stored["n_outputs"]), (height, width), y_range, str(stored["head"]))
 
 
-def _bound(stored: float | Sequence[float]) -> float | tuple[float, ...]:
-    return tuple(map(float, stored)) if isinstance(stored, Sequence) else float(stored)
+def _bound(stored: Bound) -> Bound:
+    return float(stored) if isinstance(stored, int | float) else tuple(map(float, stored))
 
 
 class Body(nn.Module):
@@ -137,18 +138,14 @@ def pretrained_model(
 
 def _n_features(body: Body, canvas_hw: tuple[int, int]) -> int:
     """Ask the body how many channels its map has: timm's `num_features` is not the last word for every family."""
-    was_training = body.training
-    body.eval()
-    with torch.no_grad():
+    with runtime.evaluating(body), torch.no_grad():
         picture = torch.zeros(1, 3, *canvas_hw)
         features = body.raw_features(picture)
         if features.ndim == 4 and body.n_features not in {features.shape[1], features.shape[3]}:
             body.n_features = features.shape[1]
         if body.fine and not hasattr(body.network, "forward_intermediates"):
             raise InputError("This backbone gives no map but its last one, which is too coarse for a spatial head.")
-        n_features = int(body(picture).shape[1])
-    body.train(was_training)
-    return n_features
+        return int(body(picture).shape[1])
 
 
 def _halves(network: nn.Module) -> tuple[list[nn.Module], list[nn.Module]]:

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import reduce
 
 import torch
 from torch import Tensor, nn
@@ -59,8 +58,10 @@ class Sums:
             known=known,
         )
 
-    def plus(self, other: Sums, sign: float = 1.0) -> Sums:
+    def plus(self, other: Sums | None, sign: float = 1.0) -> Sums:
         """Return the sums of both, or with -1 of the rest."""
+        if other is None:
+            return self
         return Sums(
             self.count + sign * other.count,
             self.total + sign * other.total,
@@ -123,8 +124,8 @@ def _summed(
 ) -> tuple[Sums, Sums, Held]:
     """Return the sums over all pictures, those over the pictures held out, and the maps and points of the latter."""
     body.eval()
-    sums: list[Sums] = []
-    left_out: list[Sums] = []
+    sums: Sums | None = None
+    left_out: Sums | None = None
     held: Held = []
     seen = n_held = 0
     with runtime.keeping_memory():
@@ -132,15 +133,15 @@ def _summed(
             with runtime.autocast(precision, device):
                 maps = body(batch.inputs)
             maps, points = maps.float(), batch.targets
-            sums = [reduce(Sums.plus, [*sums, Sums.of(maps, points)])]
+            sums = Sums.of(maps, points).plus(sums)
             chosen = [at for at in range(len(maps)) if (seen + at) % _HELD_EVERY == 0][: _HELD_MOST - n_held]
             seen, n_held = seen + len(maps), n_held + len(chosen)
             if chosen:
-                left_out = [reduce(Sums.plus, [*left_out, Sums.of(maps[chosen], points[chosen])])]
+                left_out = Sums.of(maps[chosen], points[chosen]).plus(left_out)
                 held.append((maps[chosen].bfloat16().cpu(), points[chosen].cpu()))
-    if not sums:
+    if sums is None or left_out is None:
         raise TrainingError("There is nothing to fit the head to: the loader gave no batch.")
-    return sums[0], left_out[0], held
+    return sums, left_out, held
 
 
 def _chosen(rest: Sums, held: Held, mean: Tensor, variance: Tensor) -> tuple[float, float]:

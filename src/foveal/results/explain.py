@@ -38,10 +38,9 @@ def overlay(predictor: Predictor, picture: PictureSource, label: str | None = No
     if predictor.model.spec.head != "spatial" and task.kind not in CLASSES and label is None and len(names) > 1:
         raise InputError(f"Say what to explain: one of {', '.join(names)}.")
     prepared = predictor.preparation.picture(picture)
-    if label is None:
-        values = predictor.predict(picture).values
-        label = names[int(values.argmax())] if task.kind in CLASSES else names[0]
     image = predictor.preparation.normalise(collate([prepared.pixels]).to(predictor.device))
+    if label is None:
+        label = names[int(predictor.model(image).argmax())] if task.kind in CLASSES else names[0]
     cam = grad_cam(predictor.model, image, list(names).index(label))[0]
     height, width = prepared.pixels.shape[:2]
     light = cv2.resize(cam, (width, height), interpolation=cv2.INTER_CUBIC).clip(0, 1)[..., None]

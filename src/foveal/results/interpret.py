@@ -129,9 +129,8 @@ class Interpretation:
     def plot_confusion_matrix(self, *, figsize: tuple[float, float] | None = None, dpi: int | None = None) -> Any:
         """Draw the confusion matrix; for several labels the 2x2 table of each class."""
         found = self._classes("A confusion matrix")
-        figure = plots.new_figure(figsize=figsize, dpi=dpi)
         draw = plots.confusion_square if found.task.kind == SingleLabel.kind else plots.confusion_tables
-        return draw(self.confusion_matrix(), found.task.names, figure)
+        return draw(self.confusion_matrix(), found.task.names, plots.new_figure(dpi=dpi), figsize)
 
     def print_classification_report(self) -> None:
         """Print the figures of each class, and the headline figures with their intervals."""

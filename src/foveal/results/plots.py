@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from foveal.canvas import INK, MUTED, PREDICTED, WRONG
-from foveal.metrics.several_labels import counts_per_class
+from foveal.metrics.several_labels import f1_multi
 from foveal.tasks.base import Task
 
 _COLUMNS = 4
@@ -18,19 +18,18 @@ _GRID = 101
 _LONGEST = 26
 
 
-def new_figure(*, figsize: tuple[float, float] | None = None, dpi: int | None = None) -> Any:
+def new_figure(*, dpi: int | None = None) -> Any:
     """Return a new figure of pyplot, which a notebook shows."""
     from matplotlib import pyplot as plt
 
-    return plt.figure(figsize=figsize, dpi=dpi)
+    return plt.figure(dpi=dpi)
 
 
-def confusion_square(counts: Tensor, names: Sequence[str], figure: Any) -> Any:
+def confusion_square(counts: Tensor, names: Sequence[str], figure: Any, figsize: tuple[float, float] | None) -> Any:
     """Draw counts [C, C], the truth down and the answer across; shades are shares of each row."""
     n, names = len(names), [name if len(name) <= _LONGEST else name[: _LONGEST - 1] + "…" for name in names]
-    if tuple(figure.get_size_inches()) == (6.4, 4.8):
-        room = 1.2 + 0.09 * max(map(len, names))
-        figure.set_size_inches(room + 0.32 * n, room + 0.32 * n)
+    side = 1.2 + 0.09 * max(map(len, names)) + 0.32 * n
+    figure.set_size_inches(figsize or (side, side))
     figure.set_layout_engine("constrained")
     axes = figure.subplots()
     shares = counts.double() / counts.sum(dim=1, keepdim=True).clamp(min=1)
@@ -46,11 +45,10 @@ def confusion_square(counts: Tensor, names: Sequence[str], figure: Any) -> Any:
     return figure
 
 
-def confusion_tables(counts: Tensor, names: Sequence[str], figure: Any) -> Any:
+def confusion_tables(counts: Tensor, names: Sequence[str], figure: Any, figsize: tuple[float, float] | None) -> Any:
     """Draw a 2x2 table a class from counts [C, 2, 2]: the truth down, the answer across."""
     down = math.ceil(len(names) / _COLUMNS)
-    if tuple(figure.get_size_inches()) == (6.4, 4.8):
-        figure.set_size_inches(2.1 * _COLUMNS, 1.9 * down + 0.3)
+    figure.set_size_inches(figsize or (2.1 * _COLUMNS, 1.9 * down + 0.3))
     figure.set_layout_engine("constrained")
     for at, axes in enumerate(figure.subplots(down, _COLUMNS, squeeze=False).reshape(-1)):
         if at >= len(names):
@@ -77,7 +75,7 @@ def threshold_curves(probability: Tensor, truth: Tensor, task: Task[Any], figure
         figure: of matplotlib; a new one of pyplot by default.
     """
     grid = torch.linspace(0, 1, _GRID, dtype=torch.float64)
-    f1 = torch.stack([_f1(probability, truth, float(thresh)) for thresh in grid])
+    f1 = torch.stack([f1_multi(probability, truth, float(t), sigmoid=False, average=None) for t in grid])
     names, down = task.names, math.ceil(len(task.names) / _COLUMNS)
     figure = figure or new_figure()
     figure.set_size_inches(2.4 * _COLUMNS, 1.7 * down + 0.4)
@@ -97,8 +95,3 @@ def threshold_curves(probability: Tensor, truth: Tensor, task: Task[Any], figure
     figure.supxlabel("threshold (dashed: in force)", fontsize=8)
     figure.supylabel("F1 on validation", fontsize=8)
     return figure
-
-
-def _f1(probability: Tensor, truth: Tensor, thresh: float) -> Tensor:
-    hits, alarms, misses, _ = (n.double() for n in counts_per_class(probability, truth, thresh, sigmoid=False))
-    return torch.where(hits + misses > 0, 2 * hits / (2 * hits + alarms + misses), torch.nan)

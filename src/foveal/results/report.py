@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -23,6 +23,7 @@ from foveal.models.vision import VisionModel
 from foveal.results import plots
 from foveal.results.explain import explained_sheet
 from foveal.results.interpret import Interpretation, Learned
+from foveal.results.predictions import predict_dataset
 from foveal.results.thresholds import Tuned
 from foveal.sources.items import by_rule
 from foveal.tasks.catalog import CLASSES
@@ -63,7 +64,6 @@ class Report:
     tuned: Tuned | None = None
     repeat: str = ""
     pictures: bool = True
-    notes: Sequence[str] = field(default=())
 
     def write(self, path: str | os.PathLike[str]) -> Path:
         """Write the page, atomically; return its path."""
@@ -75,7 +75,6 @@ class Report:
         yield f'<h1>{escape(self.title)}</h1><p class="lead">{escape(self._lead())}</p>'
         yield page.table(("", ""), self.facts)
         yield "<h2>How well it works</h2>" + self._figures()
-        yield from (f"<p>{escape(note)}</p>" for note in self.notes)
         if len(self.history) > 1:
             yield page.drawing(canvas.png(_curves(self.history)), "loss by epoch")
         yield from self._parts_of_classes()
@@ -129,7 +128,7 @@ class Report:
             head = ("missed", "found in its place", "pictures")
         yield page.table(head, pairs[:_CONFUSED])
         if found.task.kind == SingleLabel.kind:
-            square = plots.confusion_square(self.interpretation.confusion_matrix(), found.task.names, _figure())
+            square = plots.confusion_square(self.interpretation.confusion_matrix(), found.task.names, _figure(), None)
             yield page.drawing(canvas.png(square, dpi=90), "truth down, answer across")
 
     def _pictures(self) -> Iterator[str]:
@@ -168,11 +167,12 @@ class Trained(Learned, Protocol):
 
 def report_on(learn: Trained, tuned: Tuned | None, *, pictures: bool) -> Report:
     """Return the report on a learner's validation side."""
+    predictor = learn.predictor()
     return Report(
         f"{learn.model.spec.arch}, {learn.dls.task.kind}",
         facts_of(learn),
-        Interpretation.from_learner(learn),
-        learn.predictor(),
+        Interpretation(predict_dataset(predictor, learn.dls.valid.dataset)),
+        predictor,
         learn.recorder.history,
         tuned=tuned,
         pictures=pictures,

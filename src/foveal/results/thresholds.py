@@ -10,6 +10,7 @@ Shapes: N pictures, C classes. Probabilities and truth are [N, C]; NaN in the tr
 
 from __future__ import annotations
 
+import math
 import re
 import warnings
 from collections.abc import Callable, Sequence
@@ -20,6 +21,7 @@ from torch import Tensor
 
 from foveal.errors import InputError
 from foveal.metrics.bootstrap import Interval, bounds, resampled
+from foveal.metrics.common import sweep
 from foveal.metrics.several_labels import f1_multi
 
 Criterion = str | tuple[float, float]
@@ -144,21 +146,13 @@ def best_threshold(probability: Tensor, truth: Tensor, score: Score) -> float:
 
     Probabilities lie between 0 and 1, 0 excluded: no threshold is below 0.
     """
-    known = ~truth.isnan()
-    probability, truth = probability[known], truth[known]
-    positives = (truth == 1).sum().double()
-    if positives == 0:
+    values, hits, found = sweep(probability, truth)
+    if not len(hits) or hits[-1] == 0:
         return 0.5
-    ordered, order = probability.sort(descending=True)
-    hits = (truth[order] == 1).double().cumsum(0)
-    found = torch.arange(1, len(ordered) + 1, dtype=torch.float64)
-    last = torch.ones_like(ordered, dtype=torch.bool)
-    last[:-1] = ordered[1:] != ordered[:-1]
     # Nothing found, then everything down to each distinct probability.
-    values = torch.cat([torch.tensor([1.0], dtype=torch.float64), ordered[last]])
-    hits = torch.cat([torch.zeros(1, dtype=torch.float64), hits[last]])
-    found = torch.cat([torch.zeros(1, dtype=torch.float64), found[last]])
-    scores = score(hits, found - hits, positives)
+    values = torch.cat([torch.tensor([1.0], dtype=torch.float64), values])
+    hits, found = (torch.cat([torch.zeros(1, dtype=torch.float64), counts]) for counts in (hits, found))
+    scores = score(hits, found - hits, hits[-1])
     lower = torch.cat([values[1:], torch.zeros(1, dtype=torch.float64)])
     best = (scores >= scores.max() - 1e-12).nonzero()[:, 0]
     widest = best[(values - lower)[best].argmax()]
@@ -167,10 +161,10 @@ def best_threshold(probability: Tensor, truth: Tensor, score: Score) -> float:
 
 def best_temperature(loss: Callable[[float], float]) -> float:
     """Return the temperature between 0.05 and 20 with the least loss, by golden section over its logarithm."""
-    low, high = (torch.log(torch.tensor(t, dtype=torch.float64)).item() for t in (0.05, 20.0))
+    low, high = math.log(0.05), math.log(20.0)
 
     def at(position: float) -> float:
-        return loss(float(torch.tensor(position, dtype=torch.float64).exp()))
+        return loss(math.exp(position))
 
     left, right = high - _GOLDEN * (high - low), low + _GOLDEN * (high - low)
     at_left, at_right = at(left), at(right)
@@ -183,7 +177,7 @@ def best_temperature(loss: Callable[[float], float]) -> float:
             low, left, at_left = left, right, at_right
             right = low + _GOLDEN * (high - low)
             at_right = at(right)
-    return float(torch.tensor((low + high) / 2, dtype=torch.float64).exp())
+    return math.exp((low + high) / 2)
 
 
 def _thresholds(probability: Tensor, truth: Tensor, score: Score, per_class: bool) -> Tensor:

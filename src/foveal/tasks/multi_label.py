@@ -20,7 +20,6 @@ from foveal.metrics.common import Metric
 from foveal.metrics.several_labels import (
     accuracy_multi,
     average_precision,
-    counts_per_class,
     exact_match,
     f1_multi,
     mean_average_precision,
@@ -126,7 +125,7 @@ class MultiLabel:
 
     def figures(self) -> Mapping[str, Metric]:
         """Return ranking figures, and those at the thresholds in force."""
-        at: dict[str, Any] = {"thresh": torch.tensor(self.decision.thresholds), "sigmoid": False}
+        at = self._at_thresholds
         return {
             "mean_average_precision": mean_average_precision,
             "mean_roc_auc": mean_roc_auc,
@@ -137,6 +136,10 @@ class MultiLabel:
             "exact_match": partial(exact_match, **at),
         }
 
+    @property
+    def _at_thresholds(self) -> dict[str, Any]:
+        return {"thresh": torch.tensor(self.decision.thresholds), "sigmoid": False}
+
     def wrongness(self, judged: Tensor, target: Tensor) -> Tensor:
         """Return the mean cross-entropy over the labels that are known."""
         known, likely = ~target.isnan(), judged.double().clamp(_TINY, 1 - _TINY)
@@ -145,12 +148,11 @@ class MultiLabel:
 
     def parts(self, judged: Tensor, target: Tensor) -> Mapping[str, Mapping[str, Mapping[str, float]]]:
         """Return average precision, precision and recall of each class, its threshold and its positives."""
-        thresholds = torch.tensor(self.decision.thresholds)
-        hits, alarms, misses, _ = (n.double() for n in counts_per_class(judged, target, thresholds, sigmoid=False))
+        at: dict[str, Any] = self._at_thresholds | {"average": None}
         columns = {
             "average_precision": average_precision(judged, target).tolist(),
-            "precision": (hits / (hits + alarms)).tolist(),
-            "recall": (hits / (hits + misses)).tolist(),
+            "precision": precision_multi(judged, target, **at).tolist(),
+            "recall": recall_multi(judged, target, **at).tolist(),
             "threshold": list(self.decision.thresholds),
             "positives": (target == 1).sum(dim=0).tolist(),
         }

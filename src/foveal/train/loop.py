@@ -165,17 +165,13 @@ def evaluate(
     Raises:
         TrainingError: there was no batch at all.
     """
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
     outputs, targets = [], []
-    with runtime.keeping_memory():
+    with runtime.evaluating(model), runtime.keeping_memory():
         for batch in batches:
             with runtime.autocast(precision, device):
                 output = model(batch.inputs)
             outputs.append(output.float().cpu())
             targets.append(batch.targets.cpu())
-    for module, training in modes:
-        module.training = training
     if not outputs:
         raise TrainingError("There is nothing to evaluate: the loader gave no batch.")
     return Evaluation(torch.cat(outputs), torch.cat(targets))

@@ -117,19 +117,8 @@ def seconds_of_epoch(trial: Trial, plan: Plan, epoch: int, precision: runtime.Pr
 
 def _fits(trial: Trial, inputs: Tensor, targets: Tensor, precision: runtime.Precision) -> bool:
     most = runtime.free_memory(trial.device) * _SPARED
-    own = {tensor.untyped_storage().data_ptr() for tensor in trial.model.state_dict().values()}
-    kept: dict[int, int] = {}
-
-    def count(tensor: Tensor) -> Tensor:
-        storage = tensor.untyped_storage()
-        if storage.data_ptr() not in own:
-            kept[storage.data_ptr()] = storage.nbytes()
-        if sum(kept.values()) > most:
-            raise torch.OutOfMemoryError
-        return tensor
-
     try:
-        with trial.untouched(), torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor):
+        with trial.untouched(), runtime.saved_for_backward(trial.model, most):
             trial.step(inputs, targets, precision)
     except RuntimeError as error:
         if not runtime.is_out_of_memory(error):
