@@ -55,7 +55,7 @@ def golden():
     return json.loads((Path(__file__).parent / "golden.json").read_text())
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def scene_loaders(scenes):
     """A function that builds loaders over the drawn scenes: several labels, or with `points` a balloon to find."""
 

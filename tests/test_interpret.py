@@ -12,7 +12,8 @@ from foveal.canvas import Canvas
 from foveal.data.block import CategoryBlock
 from foveal.errors import InputError, UnknownNameError
 from foveal.models.explain import grad_cam
-from foveal.results.interpret import ClassificationInterpretation, Doubt, Interpretation
+from foveal.results.doubts import Doubt
+from foveal.results.interpret import ClassificationInterpretation, Interpretation
 from foveal.results.predictions import Predictions
 from foveal.tasks.base import Decision
 from foveal.tasks.multi_label import MultiLabel
@@ -190,3 +191,16 @@ def test_points_are_explained_by_their_heatmap(scene_loaders, tmp_path):
     assert "median error pixels" in text
     assert "What is confused" not in text
     assert isinstance(Canvas(plt.gcf().axes[0]), Canvas)
+
+
+def test_precision_by_recall_ends_at_what_the_definition_says():
+    interp = several([[0.9, 0.1, 0.6], [0.8, 0.2, 0.1], [0.3, 0.9, 0.2]], [[1.0, 0, 0], [0, 0, 0], [1, 1, 0]])
+    figure = interp.plot_precision_recall()
+    ant, bee, cat = figure.axes[:3]
+    assert ant.lines[0].get_xdata().tolist() == pytest.approx([0, 0.5, 0.5, 1])
+    assert ant.lines[0].get_ydata().tolist() == pytest.approx([1, 1, 0.5, 2 / 3])
+    assert [float(ant.lines[1].get_xdata()[0]), float(ant.lines[1].get_ydata()[0])] == pytest.approx([0.5, 0.5])
+    assert len(bee.lines) == 2
+    assert not cat.lines  # no picture has it
+    with pytest.raises(InputError, match="several labels"):
+        one_label([0], [0]).plot_precision_recall()

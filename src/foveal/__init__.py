@@ -18,7 +18,7 @@ _HOME = {
     "FovealError": "foveal.errors",
     "ImageBlock": "foveal.data.block",
     "InputError": "foveal.errors",
-    "Learner": "foveal.learner",
+    "Learner": "foveal.learner.learner",
     "MissingDependencyError": "foveal.errors",
     "ModelFileError": "foveal.errors",
     "MultiCategoryBlock": "foveal.data.block",

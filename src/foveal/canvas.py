@@ -73,11 +73,19 @@ class Canvas:
             self.axes.plot([at_x], [at_y], markersize=10, color=colour, markeredgewidth=2, **style)
 
 
+def grid(max_n: int, nrows: int | None, ncols: int | None) -> tuple[int, int | None]:
+    """Return how many pictures a notebook asks to be shown, and in how many rows; None is as many as suit."""
+    if nrows is None and ncols is None:
+        return max_n, None
+    n = (nrows or 1) * (ncols or -(-max_n // (nrows or 1)))
+    return n, nrows or -(-n // (ncols or n))
+
+
 def sheet(
     pictures: Sequence[NDArray[np.uint8]],
     draw: Callable[[Canvas, int], None],
     *,
-    columns: int | None = None,
+    rows: int | None = None,
     figsize: tuple[float, float] | None = None,
     figure: Figure | None = None,
     caption: str = "",
@@ -85,7 +93,7 @@ def sheet(
     """Lay pictures out in a grid; `draw(canvas, i)` adds what belongs to the i-th, `caption` stands above all."""
     from matplotlib.figure import Figure
 
-    across = columns or math.ceil(math.sqrt(len(pictures) * 4 / 3))
+    across = -(-len(pictures) // rows) if rows else math.ceil(math.sqrt(len(pictures) * 4 / 3))
     across = max(1, min(across, len(pictures)))
     down = max(1, math.ceil(len(pictures) / across))
     figure = figure or Figure()

@@ -72,6 +72,15 @@ def finite(value: Any) -> Any:
     return value
 
 
+def with_nan(value: Any) -> Any:
+    """Return JSON values that `finite` made with NaN in place of None."""
+    if isinstance(value, dict):
+        return {key: with_nan(entry) for key, entry in value.items()}
+    if isinstance(value, list):
+        return [with_nan(entry) for entry in value]
+    return float("nan") if value is None else value
+
+
 def write_tensors(path: str | os.PathLike[str], tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
     """Write one .safetensors file, atomically."""
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +38,16 @@ class Audit:
 
     findings: Sequence[Finding]
     figures: Mapping[str, Any]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return it as values that JSON can say, paths as text."""
+        return {"findings": [asdict(finding) for finding in self.findings], **self.figures}
+
+    @classmethod
+    def from_dict(cls, stored: Mapping[str, Any]) -> Audit:
+        """Rebuild it from `to_dict`, by way of JSON."""
+        findings = [Finding(**{**one, "pictures": tuple(map(Path, one["pictures"]))}) for one in stored["findings"]]
+        return cls(findings, {name: value for name, value in stored.items() if name != "findings"})
 
     @property
     def errors(self) -> list[Finding]:

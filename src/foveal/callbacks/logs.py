@@ -20,6 +20,12 @@ def write_history(path: str | os.PathLike[str], history: Sequence[EpochResult]) 
     storage.write_text(path, "".join(line + "\n" for line in lines))
 
 
+def read_history(path: str | os.PathLike[str]) -> list[EpochResult]:
+    """Read what `write_history` wrote."""
+    rows = [json.loads(line) for line in Path(path).read_text(encoding="utf-8").splitlines()]
+    return [EpochResult(**storage.with_nan(row)) for row in rows]
+
+
 @dataclass(slots=True)
 class HistoryFile:
     """Write one JSON line an epoch."""

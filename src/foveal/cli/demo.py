@@ -52,7 +52,7 @@ def demo(
     sheet = canvas.sheet(
         [decode(scene.picture) for scene in scenes],
         lambda one, at: predictor.task.draw(one, labels[at], list(scenes[at].labels)),
-        columns=_N_NEW,
+        rows=1,
         caption=predictor.task.legend,
     )
     canvas.save(sheet, out / "answers.png")

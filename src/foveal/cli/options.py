@@ -26,6 +26,8 @@ FlipPairs = Annotated[str | None, Option(help="Points that change places in a mi
 OnBad = Annotated[str | None, Option(help="Pictures that cannot be used: 'stop' or 'skip'.")]
 Time = Annotated[str | None, Option(help="Minutes for all of it, instead of --epochs; auto: as the recipe says.")]
 BatchSize = Annotated[str | None, Option(help="Pictures a step; auto: up to 64, as memory allows. (default: 64)")]
+By = Annotated[str | None, Option(help="Columns that the report gives figures by: person,camera.")]
+Run = Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a run.")]
 TaskName = Annotated[str | None, Option(help="auto, multi-label, single-label, points or regression.")]
 
 
@@ -40,6 +42,7 @@ def said(options: dict[str, Any]) -> dict[str, Any]:
         "points": parse_names,
         "targets": parse_names,
         "point_names": parse_names,
+        "by": parse_names,
         "flip_pairs": parse_pairs,
     }
     return {

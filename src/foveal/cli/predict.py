@@ -24,7 +24,7 @@ def predict(
 ) -> None:
     """Answer for pictures; a picture that cannot be used is named, the others are answered."""
     from foveal.bundle.predictor import Prediction, load_learner
-    from foveal.cli.writers import check_target, rows_of, write_answers
+    from foveal.results.writers import check_target, rows_of, write_answers
 
     if out is not None:
         check_target(out, layout)

@@ -50,8 +50,18 @@ class RunSettings(BaseModel):
     time: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     batch_size: Annotated[int, Field(ge=1)] | Literal["auto"] = 64
     seed: int = 0
+    seeds: int | None = Field(default=None, ge=2)
+    folds: int | None = Field(default=None, ge=2)
+    fold: int | None = Field(default=None, ge=0)
+    split_seed: int | None = None
+    by: tuple[str, ...] = ()
     precision: str = "auto"
     pictures: bool = True
+
+    @property
+    def repeats(self) -> bool:
+        """Whether these are settings of several runs."""
+        return self.seeds is not None or (self.folds is not None and self.fold is None)
 
     @classmethod
     def checked(cls, **values: Any) -> RunSettings:
@@ -71,6 +81,8 @@ class RunSettings(BaseModel):
             raise InputError("; ".join(found)) from error
         if settings.time is not None and settings.epochs is not None:
             raise InputError("--time and --epochs both say how long to train: give one of them.")
+        if settings.seeds is not None and settings.folds is not None:
+            raise InputError("--seeds repeats one split and --folds one seed: give one of them.")
         for what, given, known in (
             ("task", settings.task, TASKS),
             ("recipe", settings.recipe, ("auto", *RECIPES)),

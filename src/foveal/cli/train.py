@@ -24,6 +24,7 @@ def train(
     label_delimiter: o.LabelDelimiter = None,
     valid_column: o.ValidColumn = None,
     group_column: o.GroupColumn = None,
+    by: o.By = None,
     empty: o.Empty = None,
     points: o.Points = None,
     targets: o.Targets = None,
@@ -46,6 +47,8 @@ def train(
     time: o.Time = None,
     batch_size: o.BatchSize = None,
     seed: Annotated[int | None, Option(help="Decides every random draw. (default: 0)")] = None,
+    seeds: Annotated[int | None, Option(help="Train this often, from --seed on; mean and spread.")] = None,
+    folds: Annotated[int | None, Option(help="Train this often, each part of the data once for validation.")] = None,
     precision: Annotated[str | None, Option(help="auto, fp32, bf16 or fp16.")] = None,
     pictures: Annotated[bool | None, Option(help="Whether pictures may stand in the report. (default: yes)")] = None,
     out: Annotated[Path | None, Option(help="Run folder. (default: runs/SOURCE)")] = None,
@@ -53,7 +56,8 @@ def train(
 ) -> None:
     """Train on pictures; fill a run folder with model, predictions, figures and settings."""
     given = o.said({name: value for name, value in locals().items() if name not in {"out", "resume"}})
-    from foveal.cli import training
+    from foveal.cli import repeats, training
+    from foveal.cli.folder import settings_of
     from foveal.cli.settings import RunSettings, free_folder
     from foveal.errors import InputError
     from foveal.train.checkpoint import read
@@ -61,8 +65,12 @@ def train(
     if resume is not None:
         if given or out is not None:
             raise InputError("--resume goes on with what is written in the run's folder: give no other option with it.")
+        settings = settings_of(resume)
+        if settings.repeats:
+            repeats.train_repeatedly(settings, resume)
+            return
         read(resume)
-        training.train_run(RunSettings.load(resume / "run.toml"), resume, resume=True)
+        training.train_run(settings, resume, resume=True)
         return
     if table is None:
         raise InputError("What to train on? Give a table, a .json, a folder or a run.toml, or --resume RUN.")
@@ -70,4 +78,5 @@ def train(
     if table.suffix == ".toml":
         del given["table"]
         settings = RunSettings.checked(**(RunSettings.load(table).model_dump() | given))
-    training.train_run(settings, free_folder(out, settings.table.stem))
+    start = repeats.train_repeatedly if settings.repeats else training.train_run
+    start(settings, free_folder(out, settings.table.stem))

@@ -16,9 +16,9 @@ from rich.table import Table
 
 from foveal import canvas, progress, storage
 from foveal.audit.checks import SKIPPED, Audit, audit, names_of, without_bad
-from foveal.bundle.predictor import Predictor
 from foveal.callbacks.extras import KeepBest
 from foveal.callbacks.logs import HistoryFile, write_history
+from foveal.cli import folder as run
 from foveal.cli.settings import RunSettings, number
 from foveal.data.block import block_for
 from foveal.data.loaders import DataLoaders
@@ -27,17 +27,16 @@ from foveal.geometry.fit import RandomResizedCrop, Resize
 from foveal.geometry.moves import Flip
 from foveal.image.augment import aug_transforms
 from foveal.image.decode import name_of
-from foveal.learner import Learner
-from foveal.results.interpret import Interpretation
-from foveal.results.predictions import Predictions, constant_answer, predict_dataset, write_rows
-from foveal.results.report import Report, facts_of
+from foveal.learner.learner import Learner
+from foveal.results.predictions import constant_answer, predict_dataset, write_rows
+from foveal.results.report import facts_of
 from foveal.results.show import results_sheet
-from foveal.results.thresholds import tuned
+from foveal.results.thresholds import Tuned, tuned_best
 from foveal.sources.items import Source
 from foveal.sources.recognise import read_source
 from foveal.sources.table import TableColumns
 from foveal.splits.splitters import Splitter
-from foveal.splits.stratify import StratifiedSplitter
+from foveal.splits.stratify import KFoldSplitter, StratifiedSplitter
 from foveal.tasks.catalog import CLASSES
 from foveal.tasks.multi_label import MultiLabel
 from foveal.tasks.points import Points
@@ -73,9 +72,22 @@ def train_run(settings: RunSettings, folder: Path, *, resume: bool = False) -> d
     Raises:
         FovealError: the input is wrong; nothing was written then.
     """
+    source, found = judged(settings, read(settings))
+    return train_on(settings, source, found, folder, resume=resume)
+
+
+def train_on(
+    settings: RunSettings,
+    source: Source,
+    found: Audit,
+    folder: Path,
+    *,
+    resume: bool = False,
+    whole: Path | None = None,
+) -> dict[str, Any]:
+    """Do what `train_run` does, on a source that was judged; `whole` is the folder of several runs, this one in it."""
     console = Console(highlight=False, soft_wrap=True)
     began = time.perf_counter()
-    source, found = judged(settings, read(settings))
     dls = loaders(settings, source)
     torch.manual_seed(settings.seed)
     recipe = recipe_of(settings, dls)
@@ -86,11 +98,11 @@ def train_run(settings: RunSettings, folder: Path, *, resume: bool = False) -> d
         learn.dls = loaders(settings, source)
     _introduce(console, settings, source, learn)
     folder.mkdir(parents=True, exist_ok=True)
-    settings.save(folder / "run.toml")
-    write_rows(folder / "split.csv", _split_rows(dls))
-    storage.write_json(folder / "audit.json", {"findings": [asdict(f) for f in found.findings], **found.figures})
+    settings.save(folder / run.SETTINGS)
+    write_rows(folder / run.SPLIT, _split_rows(dls))
+    storage.write_json(folder / run.AUDIT, found.to_dict())
     kept = KeepBest(from_start=True)
-    hooks = [*([kept] if recipe.probe else []), HistoryFile(folder / "history.jsonl"), Checkpoints(folder)]
+    hooks = [*([kept] if recipe.probe else []), HistoryFile(folder / run.HISTORY), Checkpoints(folder)]
     minutes = None if settings.time is None else settings.time - (time.perf_counter() - began) / 60
     try:
         learn.fine_tune(
@@ -104,19 +116,21 @@ def train_run(settings: RunSettings, folder: Path, *, resume: bool = False) -> d
             resume=folder if resume else None,
         )
     except (KeyboardInterrupt, SystemExit):
-        console.print(f"\nStopped; all that was done is kept. Go on with: foveal train --resume {folder}")
+        console.print(f"\nStopped; all that was done is kept. Go on with: foveal train --resume {whole or folder}")
         raise
-    write_history(folder / "history.jsonl", learn.recorder.history)
+    write_history(folder / run.HISTORY, learn.recorder.history)
     if kept.best is not None:
         which = "of the probe" if kept.epoch is None else f"after epoch {kept.epoch}"
         console.print(f"Kept the weights {which}, whose valid_loss is the lowest.")
-    summary = _finish(learn, source, found, folder, pictures=settings.pictures)
+    summary = _finish(learn, source, folder)
     if kept.best is not None:
         summary["valid_loss"] = kept.best
     summary["seconds"] = round(time.perf_counter() - began, 2)
-    storage.write_json(folder / "summary.json", summary)
+    storage.write_json(folder / run.SUMMARY, summary)
+    run.write_report(folder, source, by=settings.by)
     (folder / CHECKPOINT).unlink(missing_ok=True)
-    _report(console, summary, folder)
+    if whole is None:
+        _report(console, summary, folder)
     return summary
 
 
@@ -144,10 +158,14 @@ def read(settings: RunSettings) -> Source:
         group=settings.group_column,
         points=settings.points,
         targets=settings.targets,
+        about=settings.by,
         label_delimiter=settings.label_delimiter,
         empty="none" if settings.empty == "none" else "error",
     )
     source = read_source(settings.table, images=settings.images, columns=columns, task=settings.task)
+    if settings.folds is not None and source.has_split:
+        items = [replace(item, is_valid=None) for item in source.items]
+        source = replace(source, items=items, notes=(*source.notes, "Its own split is set aside for the folds."))
     return replace(source, point_names=settings.point_names) if settings.point_names else source
 
 
@@ -177,7 +195,10 @@ def loaders(settings: RunSettings, source: Source) -> DataLoaders:
     else:  # nothing that is asked for may be cut off
         transforms = [Resize(settings.size, method="squish"), *aug_transforms()]
     splitter = None if source.has_split else _splitter(settings, source)
-    block = block_for(source, splitter=splitter, flip_pairs=settings.flip_pairs, item_tfms=transforms)
+    vocab = None
+    if settings.folds is not None and source.task in CLASSES:  # all folds answer for the same classes
+        vocab = sorted({name for item in source.items for name in names_of(item.label)})
+    block = block_for(source, splitter=splitter, vocab=vocab, flip_pairs=settings.flip_pairs, item_tfms=transforms)
     if settings.batch_size != "auto":
         return block.dataloaders(source, bs=settings.batch_size, seed=settings.seed)
     with warnings.catch_warnings():
@@ -189,7 +210,10 @@ def _splitter(settings: RunSettings, source: Source) -> Splitter:
     """Keep groups together and, for labels, every label's rate the same on both sides."""
     labels = (lambda item: names_of(item.label)) if source.task in CLASSES else None
     group = (lambda item: item.group) if settings.group_column is not None else None
-    return StratifiedSplitter(labels, seed=settings.seed, group=group)
+    seed = settings.seed if settings.split_seed is None else settings.split_seed
+    if settings.folds is not None:
+        return KFoldSplitter(settings.folds, settings.fold or 0, labels, seed, group=group)
+    return StratifiedSplitter(labels, seed=seed, group=group)
 
 
 def _split_rows(dls: DataLoaders) -> Iterator[dict[str, Any]]:
@@ -197,7 +221,7 @@ def _split_rows(dls: DataLoaders) -> Iterator[dict[str, Any]]:
         yield from ({"fname": name_of(picture), "split": side} for picture in loader.dataset.pictures)
 
 
-def _finish(learn: Learner, source: Source, found: Audit, folder: Path, *, pictures: bool) -> dict[str, Any]:
+def _finish(learn: Learner, source: Source, folder: Path) -> dict[str, Any]:
     """Write model, predictions and sheet from one fp32 pass; return the summary."""
     dls = learn.dls
     counts = {"n_train": dls.train.n, "n_valid": dls.valid.n}
@@ -209,33 +233,18 @@ def _finish(learn: Learner, source: Source, found: Audit, folder: Path, *, pictu
     if dls.task.kind == Points.kind:
         baseline = constant_answer(predictor, dls.train.dataset, dls.valid.dataset).scores()
         scores["mean_point_median_error_pixels"] = baseline["median_error_pixels"]
-    _write_report(learn, predictions, predictor, found, folder, pictures=pictures)
-    predictor.save(folder / "model.safetensors")
-    base = source.items[0].picture.parent
-    write_rows(folder / "predictions.csv", predictions.rows(base))
-    canvas.save(results_sheet(predictions), folder / "samples.png")
+    predictor.save(folder / run.MODEL)
+    predictions.save(folder / run.PREDICTIONS)
+    write_rows(folder / "predictions.csv", predictions.rows(source.items[0].picture.parent))
+    canvas.save(results_sheet(predictions), folder / run.SAMPLES)
     last = learn.recorder.history[-1]
     return {"task": dls.task.kind, **counts, "n_outputs": dls.task.n_outputs, "valid_loss": last.valid_loss} | {
         "metrics": scores,
         "intervals": intervals,
         "decision": decided,
+        "facts": dict(facts_of(learn)),
+        **({} if learn.tuned is None else {"tuned": asdict(learn.tuned)}),
     }
-
-
-def _write_report(
-    learn: Learner, predictions: Predictions, predictor: Predictor, found: Audit, folder: Path, *, pictures: bool
-) -> None:
-    Report(
-        title=f"foveal: {folder.name}",
-        facts=facts_of(learn),
-        interpretation=Interpretation(predictions),
-        predictor=predictor,
-        history=learn.recorder.history,
-        audit=found,
-        tuned=learn.tuned,
-        repeat=f"foveal train {folder / 'run.toml'}",
-        pictures=pictures,
-    ).write(folder / "report.html")
 
 
 def _decide(learn: Learner) -> dict[str, Any]:
@@ -243,21 +252,23 @@ def _decide(learn: Learner) -> dict[str, Any]:
     kind = learn.dls.task.kind
     if kind not in CLASSES:
         return {}
-    decided: dict[str, Any] = {"temperature": learn.calibrate()}
-    if kind == MultiLabel.kind:
-        preds, targets = learn.get_preds()
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", ".* have fewer than .* validation pictures")
-            tries = {each: tuned(preds, targets, learn.dls.vocab, per_class=each) for each in (True, False)}
-        each, best = max(tries.items(), key=lambda entry: entry[1].unseen)
-        if best.unseen > best.before:
-            learn.use_thresholds(best)
-        decided["thresholds"] = "one a class" if each else "one for all"
-        decided |= {"f1_at_half": best.before, "f1": best.after, "f1_on_unseen_pictures": best.unseen}
-        decided["uncertain"] = list(best.few)
-        if best.unseen <= best.before:
-            decided |= {"thresholds": "0.5 for all", "f1": best.before}
-    return decided
+    temperature = learn.calibrate()
+    if kind != MultiLabel.kind:
+        return {"temperature": temperature}
+    preds, targets = learn.get_preds()
+    best = tuned_best(preds, targets, learn.dls.vocab)
+    if best.helps:
+        learn.use_thresholds(best)
+    return {"temperature": temperature} | decision_of(best)
+
+
+def decision_of(best: Tuned) -> dict[str, Any]:
+    """Return what is to be known of thresholds, whether they are taken or not."""
+    scores = {"f1_at_half": best.before, "f1": best.after, "f1_on_unseen_pictures": best.unseen}
+    if not best.helps:
+        return {"thresholds": "0.5 for all", **scores, "f1": best.before, "uncertain": list(best.few)}
+    each = "one a class" if len(set(best.thresholds)) > 1 else "one for all"
+    return {"thresholds": each, **scores, "uncertain": list(best.few)}
 
 
 def _introduce(console: Console, settings: RunSettings, source: Source, learn: Learner) -> None:
@@ -304,19 +315,6 @@ def _report(console: Console, summary: Mapping[str, Any], folder: Path) -> None:
         console.print(table)
     console.print()
     console.print(f"[bold]Written to {folder}[/] in {summary['seconds']:.0f} s")
-    for name, what in _FILES.items():
+    for name, what in run.ABOUT.items():
         console.print(f"  {name:<20}{what}")
-    console.print(f"Ask it: foveal predict {folder / 'model.safetensors'} PICTURE")
-
-
-_FILES = {
-    "report.html": "open this first: how well it works, and where not",
-    "model.safetensors": "the model, one safe file",
-    "samples.png": "validation pictures with what was predicted",
-    "predictions.csv": "every validation picture",
-    "summary.json": "the figures above",
-    "history.jsonl": "one line an epoch",
-    "split.csv": "which picture was on which side",
-    "audit.json": "what was found in the data before",
-    "run.toml": "the settings; repeat with: foveal train run.toml",
-}
+    console.print(f"Ask it: foveal predict {folder / run.MODEL} PICTURE")

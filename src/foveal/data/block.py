@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal, Protocol, get_args, runtime_checkable
@@ -306,11 +306,15 @@ def block_for(
     source: Source,
     *,
     splitter: Splitter | None = None,
+    vocab: Sequence[str] | None = None,
     flip_pairs: Sequence[tuple[str, str]] = (),
     item_tfms: Any,
     batch_tfms: Any = None,
 ) -> DataBlock:
-    """Return the data block for what a reader found: its task's block, its split where it has one."""
+    """Return the data block for what a reader found: its task's block, its split where it has one.
+
+    `vocab` are the classes, in place of those of the training side.
+    """
     if source.task not in BLOCKS:
         raise InputError(f"The source ({source.kind}) says nothing of labels: it can be predicted, not trained on.")
     target = BLOCKS[source.task]()
@@ -318,6 +322,8 @@ def block_for(
         target = PointBlock(source.point_names, flip_pairs)
     elif isinstance(target, RegressionBlock):
         target = RegressionBlock(names=source.target_names)
+    elif vocab is not None and isinstance(target, CategoryBlock | MultiCategoryBlock):
+        target = replace(target, vocab=vocab)
     if splitter is None and source.has_split:
         splitter = MaskSplitter(item.is_valid for item in source.items)
     return DataBlock(

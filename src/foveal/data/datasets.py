@@ -46,6 +46,10 @@ class Dataset:
         names = "\n".join(name_of(picture) for picture in self.pictures)
         return storage.text_hash(names + storage.tensor_hash(self.targets))
 
+    def subset(self, indices: Sequence[int]) -> Dataset:
+        """Return the items at these positions."""
+        return Dataset([self.pictures[index] for index in indices], self.targets[list(indices)], self.task)
+
     def shown(self, index: int) -> ShownTensor:
         """Return one target, printing its kind."""
         return shown(self.targets[index], self.task.kind)

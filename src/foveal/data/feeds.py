@@ -5,7 +5,6 @@ What is drawn for an item depends on the seed, the epoch and the item alone.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -105,8 +104,7 @@ class PictureFeed:
         def draw(canvas: Canvas, at: int) -> None:
             task.draw(canvas, task.label_of(task.move(batch.targets[at].cpu(), to_canvas)))
 
-        columns = math.ceil(math.sqrt(n)) if rows is None else -(-n // rows)
-        sheet(list(pictures), draw, columns=columns, figsize=figsize, figure=plt.figure())
+        sheet(list(pictures), draw, rows=rows, figsize=figsize, figure=plt.figure())
 
     def _sample(self, draw: Draw | None, index: int) -> Sample:
         rng = None if draw is None else generator_for(*draw, index)

@@ -11,6 +11,7 @@ import torch
 
 from foveal import runtime, threads
 from foveal.audit.checks import Audit, audit
+from foveal.canvas import grid
 from foveal.data.batches import Batch
 from foveal.data.datasets import Dataset, Datasets
 from foveal.data.feeds import Feed, PictureFeed, TupleFeed
@@ -111,11 +112,9 @@ class DataLoader:
         figsize: tuple[float, float] | None = None,
     ) -> None:
         """Show items of a batch with their labels: pictures as the model sees them."""
-        if nrows is not None or ncols is not None:
-            max_n = (nrows or 1) * (ncols or -(-max_n // (nrows or 1)))
-            nrows = nrows or -(-max_n // (ncols or max_n))
+        n, rows = grid(max_n, nrows, ncols)
         batch = next(self.batches(epoch=next(self._passes)))
-        self.feed.show(batch, max_n=max_n, rows=nrows, figsize=figsize)
+        self.feed.show(batch, max_n=n, rows=rows, figsize=figsize)
 
 
 class DataLoaders:
@@ -314,5 +313,5 @@ def without_bad_pictures(datasets: Datasets) -> Datasets:
         kept = [at for at, picture in enumerate(side.pictures) if Path(picture) not in names]
         if not kept:
             raise InputError("No picture of one side of the split can be used.")
-        sides.append(Dataset([side.pictures[at] for at in kept], side.targets[kept], side.task))
+        sides.append(side.subset(kept))
     return Datasets.of(*sides)

@@ -84,6 +84,11 @@ def sweep(score: Tensor, truth: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return score[last_of_tie], hits[last_of_tie], answers[last_of_tie]
 
 
+def smaller_is_better(name: str) -> bool:
+    """Return whether a figure of this name counts errors."""
+    return any(word in name for word in ("error", "loss", "rmse", "mae"))
+
+
 def not_defined() -> Tensor:
     """Return NaN, float64."""
     return torch.tensor(torch.nan, dtype=torch.float64)

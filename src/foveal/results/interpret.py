@@ -5,11 +5,12 @@ Everything is computed from the predictions of one fp32 pass.
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol, Self
+from typing import Any, Protocol, Self
 
 import torch
 from torch import Tensor
@@ -19,16 +20,15 @@ from foveal.canvas import Canvas, sheet
 from foveal.data.loaders import DataLoaders
 from foveal.errors import InputError
 from foveal.image.decode import decode, name_of
+from foveal.metrics.common import smaller_is_better
 from foveal.metrics.one_label import confusion_matrix
-from foveal.metrics.several_labels import average_precision, counts_per_class
+from foveal.metrics.several_labels import counts_per_class
 from foveal.results import plots
+from foveal.results.doubts import Doubt, doubts_about, write_doubts
 from foveal.results.predictions import Predictions, predict_dataset
-from foveal.tasks.catalog import CLASSES
+from foveal.tasks.catalog import CLASSES, of_kind
 from foveal.tasks.multi_label import MultiLabel
 from foveal.tasks.single_label import SingleLabel
-
-_FEWEST, _COMPETENT = 5, 0.5
-_ROUNDING = 1e-6
 
 
 class Learned(Protocol):
@@ -40,22 +40,6 @@ class Learned(Protocol):
 
     def predictor(self) -> Predictor:
         """What answers with the model as it is now."""
-
-
-class Doubt(NamedTuple):
-    """A label that is probably wrong.
-
-    Attributes:
-        picture: as in the dataset.
-        given: the label in question; empty where one is missing.
-        suggested: what the model says instead; empty where nothing takes its place.
-        confidence: the probability of the suggestion, or against the label given.
-    """
-
-    picture: Any
-    given: str
-    suggested: str
-    confidence: float
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -155,14 +139,30 @@ class Interpretation:
     def doubts(self, k: int | None = None) -> list[Doubt]:
         """Return labels that are probably wrong, the most certain first.
 
-        A class is believed where its probability is at least as high as in the pictures that carry it, on average; a
-        label is doubted where another class is believed (one label), or where its probability is at most that of
-        pictures without it (several labels, and only classes with an average precision of at least 0.5). Source:
-        Northcutt et al. 2021, "Confident Learning: Estimating Uncertainty in Dataset Labels".
+        `foveal.results.doubts` says when a label is doubted.
+
+        Raises:
+            InputError: the task has no classes.
         """
-        found = self._classes("A doubt about labels")
-        rows = self._doubts_of_several() if found.task.kind == MultiLabel.kind else self._doubts_of_one()
-        return sorted(rows, key=lambda doubt: -doubt.confidence)[:k]
+        return doubts_about(self._classes("A doubt about labels"))[:k]
+
+    def export_doubts(self, path: str | os.PathLike[str], *, layout: str = "label-studio") -> int:
+        """Write the doubts as a table, or what they suggest as a .json for a labelling tool; return how many.
+
+        Raises:
+            InputError: the file's ending names no format, or there is no such layout.
+        """
+        return write_doubts(path, self.doubts(), self.predictions, layout=layout)
+
+    def plot_precision_recall(self) -> Any:
+        """Draw precision by recall, a curve a class, with the point of the threshold in force.
+
+        Raises:
+            InputError: the task has not several labels.
+        """
+        found = self.predictions
+        of_kind(found.task, "Precision by recall is for several labels", MultiLabel.kind)
+        return plots.precision_recall_curves(found.values, found.targets, found.task)
 
     def slices(self, values: Sequence[Hashable], figure: str | None = None) -> list[tuple[Hashable, int, float]]:
         """Return (value, pictures, figure) for each value of something known of every picture, worst first.
@@ -180,42 +180,12 @@ class Interpretation:
         for value in dict.fromkeys(values):
             at = [i for i, other in enumerate(values) if other == value]
             rows.append((value, len(at), float(figures[name](judged[at], found.targets[at]))))
-        smaller_is_better = any(word in name for word in ("error", "rmse", "mae"))
-        return sorted(rows, key=lambda row: -row[2] if smaller_is_better else row[2])
+        return sorted(rows, key=lambda row: -row[2] if smaller_is_better(name) else row[2])
 
     def _classes(self, what: str) -> Predictions:
         if self.predictions.task.kind not in CLASSES:
             raise InputError(f"{what} needs classes; this task is {self.predictions.task.kind}.")
         return self.predictions
-
-    def _doubts_of_one(self) -> list[Doubt]:
-        found, names = self.predictions, self.predictions.task.names
-        values, targets = found.values, found.targets
-        usual = torch.stack(
-            [values[targets == c, c].mean() if (targets == c).any() else torch.tensor(1.0) for c in range(len(names))]
-        )
-        believed = torch.where(values >= usual - _ROUNDING, values, 0.0)
-        rows = []
-        for picture, row, given in zip(found.pictures, believed, targets.tolist(), strict=True):
-            best = int(row.argmax())
-            if given >= 0 and row[best] > 0 and best != given:
-                rows.append(Doubt(picture, names[given], names[best], float(row[best])))
-        return rows
-
-    def _doubts_of_several(self) -> list[Doubt]:
-        found, names = self.predictions, self.predictions.task.names
-        precision, rows = average_precision(found.values, found.targets), []
-        for c, name in enumerate(names):
-            values, targets = found.values[:, c], found.targets[:, c]
-            there, absent = values[targets == 1], values[targets == 0]
-            if len(there) < _FEWEST or len(absent) < _FEWEST or float(precision[c]) < _COMPETENT:
-                continue
-            for at, (value, target) in enumerate(zip(values.tolist(), targets.tolist(), strict=True)):
-                if target == 0 and value >= float(there.mean()):
-                    rows.append(Doubt(found.pictures[at], "", name, value))
-                elif target == 1 and value <= float(absent.mean()):
-                    rows.append(Doubt(found.pictures[at], name, "", 1 - value))
-        return rows
 
 
 ClassificationInterpretation = Interpretation

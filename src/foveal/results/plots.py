@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from foveal.canvas import INK, MUTED, PREDICTED, WRONG
-from foveal.metrics.several_labels import f1_multi
+from foveal.metrics.common import sweep
+from foveal.metrics.several_labels import average_precision, f1_multi
 from foveal.tasks.base import Task
 
 _COLUMNS = 4
@@ -23,6 +24,26 @@ def new_figure(*, dpi: int | None = None) -> Any:
     from matplotlib import pyplot as plt
 
     return plt.figure(dpi=dpi)
+
+
+def plot_function(  # the book's name and arguments
+    f: Callable[[Tensor], Tensor],
+    tx: str | None = None,
+    ty: str | None = None,
+    title: str | None = None,
+    min: float = -2,
+    max: float = 2,
+    figsize: tuple[float, float] = (6, 4),
+) -> None:
+    """Draw a function of a tensor between `min` and `max`; `tx` and `ty` name the axes."""
+    figure = new_figure()
+    figure.set_size_inches(figsize)
+    axes = figure.subplots()
+    x = torch.linspace(min, max, 100)
+    axes.plot(x, f(x), color=INK)
+    axes.set_xlabel(tx or "")
+    axes.set_ylabel(ty or "")
+    axes.set_title(title or "")
 
 
 def confusion_square(counts: Tensor, names: Sequence[str], figure: Any, figsize: tuple[float, float] | None) -> Any:
@@ -76,22 +97,53 @@ def threshold_curves(probability: Tensor, truth: Tensor, task: Task[Any], figure
     """
     grid = torch.linspace(0, 1, _GRID, dtype=torch.float64)
     f1 = torch.stack([f1_multi(probability, truth, float(t), sigmoid=False, average=None) for t in grid])
+
+    def draw(axes: Any, at: int) -> None:
+        thresh = task.decision.thresholds[at]
+        axes.plot(grid, f1[:, at], color=INK, linewidth=1.2)
+        axes.axvline(thresh, color=PREDICTED, linestyle="--", linewidth=1.2)
+        axes.text(0.98, 0.9, f"{thresh:.2f}", transform=axes.transAxes, ha="right", fontsize=8, color=MUTED)
+
+    return _a_class_each(draw, truth, task, figure, "threshold (dashed: in force)", "F1 on validation")
+
+
+def precision_recall_curves(probability: Tensor, truth: Tensor, task: Task[Any], figure: Any = None) -> Any:
+    """Draw precision by recall, a small plot a class, with the point of the threshold in force; return the figure.
+
+    Args as for `threshold_curves`. The number in a plot is the average precision.
+    """
+    precision = average_precision(probability, truth)
+
+    def draw(axes: Any, at: int) -> None:
+        scores, hits, answers = sweep(probability[:, at], truth[:, at])
+        if not len(hits) or hits[-1] == 0:
+            return
+        axes.step([0, *(hits / hits[-1])], [1, *(hits / answers)], where="pre", color=INK, linewidth=1.2)
+        above = int((scores > task.decision.thresholds[at]).sum())
+        if above:
+            place = float(hits[above - 1] / hits[-1]), float(hits[above - 1] / answers[above - 1])
+            axes.plot(*place, "o", color=PREDICTED, markersize=5, clip_on=False)
+        axes.text(0.98, 0.9, f"{precision[at]:.2f}", transform=axes.transAxes, ha="right", fontsize=8, color=MUTED)
+
+    return _a_class_each(draw, truth, task, figure, "recall (dot: threshold in force)", "precision")
+
+
+def _a_class_each(
+    draw: Callable[[Any, int], None], truth: Tensor, task: Task[Any], figure: Any, across: str, up: str
+) -> Any:
     names, down = task.names, math.ceil(len(task.names) / _COLUMNS)
     figure = figure or new_figure()
     figure.set_size_inches(2.4 * _COLUMNS, 1.7 * down + 0.4)
     figure.set_layout_engine("constrained")
-    axes = figure.subplots(down, _COLUMNS, sharex=True, sharey=True, squeeze=False).reshape(-1)
-    for at, one in enumerate(axes):
+    for at, axes in enumerate(figure.subplots(down, _COLUMNS, sharex=True, sharey=True, squeeze=False).reshape(-1)):
         if at >= len(names):
-            one.set_axis_off()
+            axes.set_axis_off()
             continue
-        thresh, positives = task.decision.thresholds[at], int((truth[:, at] == 1).sum())
-        one.plot(grid, f1[:, at], color=INK, linewidth=1.2)
-        one.axvline(thresh, color=PREDICTED, linestyle="--", linewidth=1.2)
-        one.set_title(f"{names[at][:22]} ({positives})", fontsize=8, loc="left")
-        one.text(0.98, 0.9, f"{thresh:.2f}", transform=one.transAxes, ha="right", fontsize=8, color=MUTED)
-        one.set_ylim(-0.02, 1.02)
-        one.tick_params(labelsize=7)
-    figure.supxlabel("threshold (dashed: in force)", fontsize=8)
-    figure.supylabel("F1 on validation", fontsize=8)
+        draw(axes, at)
+        axes.set_title(f"{names[at][:22]} ({int((truth[:, at] == 1).sum())})", fontsize=8, loc="left")
+        axes.set_xlim(-0.02, 1.02)
+        axes.set_ylim(-0.02, 1.02)
+        axes.tick_params(labelsize=7)
+    figure.supxlabel(across, fontsize=8)
+    figure.supylabel(up, fontsize=8)
     return figure

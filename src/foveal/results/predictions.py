@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import csv
+import json
+import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +16,14 @@ from torch import Tensor
 from foveal import storage
 from foveal.bundle.predictor import Prediction, Predictor
 from foveal.data.datasets import Dataset
-from foveal.errors import InputError
+from foveal.errors import InputError, ModelFileError
 from foveal.geometry.homography import Homography
 from foveal.image.decode import name_of, open_picture
 from foveal.metrics.bootstrap import Interval, interval
-from foveal.tasks.base import Task
+from foveal.tasks.base import Decision, Task
+from foveal.tasks.catalog import task_from_dict
+
+_KEY = "predictions"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -53,6 +58,53 @@ class Predictions:
         """Return the headline figures with their bootstrap intervals."""
         judged = self.judged
         return {name: interval(of, judged, self.targets) for name, of in self.task.figures().items()}
+
+    def decided(self, decision: Decision) -> Predictions:
+        """Return the same probabilities with the answers that another decision makes of them."""
+        task = self.task.with_decision(decision)
+        nowhere = Homography.stack([Homography()] * len(self.values))
+        return replace(self, labels=task.decode(self.values, nowhere), task=task)
+
+    @staticmethod
+    def joined(parts: Sequence[Predictions]) -> Predictions:
+        """Return the predictions of several models for different pictures as one.
+
+        Raises:
+            InputError: they answer different questions.
+        """
+        first = parts[0]
+        if any((part.task.kind, part.task.names) != (first.task.kind, first.task.names) for part in parts):
+            raise InputError("Predictions can be joined where they are of one task with the same classes.")
+        return Predictions(
+            [picture for part in parts for picture in part.pictures],
+            torch.cat([part.values for part in parts]),
+            [label for part in parts for label in part.labels],
+            torch.cat([part.targets for part in parts]),
+            first.task,
+        )
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write them to a .safetensors file: all but the pictures themselves, which are named."""
+        answers = torch.stack([self.task.encode(label) for label in self.labels])
+        about = {"task": self.task.to_dict(), "pictures": [_absolute(picture) for picture in self.pictures]}
+        tensors = {"values": self.values, "answers": answers, "targets": self.targets}
+        storage.write_tensors(path, tensors, {_KEY: json.dumps(about)})
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Predictions:
+        """Read what `save` wrote; pictures are paths.
+
+        Raises:
+            ModelFileError: there is no such file, or it holds something else.
+        """
+        tensors, metadata = storage.read_tensors(path)
+        try:
+            about = json.loads(metadata[_KEY])
+            task = task_from_dict(about["task"])
+            labels = [task.label_of(answer) for answer in tensors["answers"]]
+            return cls([Path(name) for name in about["pictures"]], tensors["values"], labels, tensors["targets"], task)
+        except (KeyError, ValueError, TypeError) as error:
+            raise ModelFileError(f"`{path}` holds no predictions by foveal ({error}).") from error
 
     def rows(self, base: Path | None = None) -> Iterator[dict[str, Any]]:
         """Yield one row a picture, its name relative to `base`."""
@@ -108,6 +160,10 @@ def write_rows(path: Path, rows: Iterable[Mapping[str, Any]]) -> int:
 def _frame(predictor: Predictor, picture: Any) -> Homography:
     placement = predictor.preparation.fit(open_picture(picture).size_hw)
     return placement.then(Homography.unit_frame(predictor.preparation.canvas_hw))
+
+
+def _absolute(picture: Any) -> str:
+    return str(picture.absolute()) if isinstance(picture, Path) else name_of(picture)
 
 
 def _relative(picture: Any, base: Path | None) -> str:

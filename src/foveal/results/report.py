@@ -7,9 +7,11 @@ escaped; the page needs no network.
 
 from __future__ import annotations
 
+import math
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+import statistics
+from collections.abc import Hashable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -35,8 +37,9 @@ from foveal.train.state import EpochResult
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-_SHOWN, _DOUBTS, _CONFUSED = 12, 12, 15
+_SHOWN, _DOUBTS, _CONFUSED, _SLICES = 12, 12, 15, 30
 _WEAK = 0.5
+Slices = Mapping[str, Sequence[Hashable]]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -47,23 +50,27 @@ class Report:
         title: of the page.
         facts: (what, value), such as the backbone and the number of pictures.
         interpretation: of the validation side.
-        predictor: explains answers.
+        predictor: explains answers; None where they come from several models.
         history: an entry an epoch.
         audit: of the data, where it was judged.
         tuned: how thresholds were chosen, where they were.
         repeat: the command that repeats the run.
         pictures: whether pictures may stand in the page.
+        slices: something known of every picture, by name: a value a picture of the interpretation.
+        runs: the headline figures of each run, by its name, where there were several.
     """
 
     title: str
     facts: Sequence[tuple[str, str]]
     interpretation: Interpretation
-    predictor: Predictor
+    predictor: Predictor | None = None
     history: Sequence[EpochResult] = ()
     audit: Audit | None = None
     tuned: Tuned | None = None
     repeat: str = ""
     pictures: bool = True
+    slices: Slices = field(default_factory=dict)
+    runs: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
 
     def write(self, path: str | os.PathLike[str]) -> Path:
         """Write the page, atomically; return its path."""
@@ -75,9 +82,15 @@ class Report:
         yield f'<h1>{escape(self.title)}</h1><p class="lead">{escape(self._lead())}</p>'
         yield page.table(("", ""), self.facts)
         yield "<h2>How well it works</h2>" + self._figures()
+        if self.runs:
+            yield "<h2>Each of the runs</h2>" + page.table(*table_of_runs(self.runs))
         if len(self.history) > 1:
             yield page.drawing(canvas.png(_curves(self.history)), "loss by epoch")
         yield from self._parts_of_classes()
+        for name, values in self.slices.items():
+            rows = self.interpretation.slices(values)[:_SLICES]
+            figure = next(iter(found.task.figures())).replace("_", " ")
+            yield f"<h2>By {escape(name)}, worst first</h2>" + page.table((name, "pictures", figure), rows)
         if found.task.kind in CLASSES:
             yield from self._confusions()
         if self.pictures:
@@ -115,6 +128,10 @@ class Report:
             yield "<h2>Which threshold to use</h2>" + "".join(f"<p>{escape(line)}</p>" for line in said_of(self.tuned))
             figure = plots.threshold_curves(found.values, found.targets, found.task, _figure())
             yield page.drawing(canvas.png(figure), "F1 by threshold")
+        if found.task.kind == MultiLabel.kind:
+            yield "<h2>Precision by recall</h2>"
+            figure = plots.precision_recall_curves(found.values, found.targets, found.task, _figure())
+            yield page.drawing(canvas.png(figure), "precision by recall; the number is the average precision")
 
     def _confusions(self) -> Iterator[str]:
         found = self.interpretation.predictions
@@ -137,6 +154,8 @@ class Report:
         best = self.interpretation.plot_top_losses(_SHOWN // 2, largest=False, figure=_figure())
         yield "<h2>The answers that are most right</h2>" + page.drawing(canvas.png(best), "smallest losses first")
         found = self.interpretation.predictions
+        if self.predictor is None:
+            return
         if found.task.kind in CLASSES or self.predictor.model.spec.head == "spatial":
             _, chosen = self.interpretation.top_losses(_SHOWN // 2)
             seen = explained_sheet(self.predictor, [found.pictures[i] for i in chosen], _figure())
@@ -149,7 +168,7 @@ class Report:
             yield "<p>None stands out.</p>"
             return
         yield "<p>The model is sure of something else than what is written down. Look at these first.</p>"
-        said = [(_doubt(one), one) for one in doubts[:_DOUBTS]]
+        said = [(str(one), one) for one in doubts[:_DOUBTS]]
         if self.pictures:
             figures = (page.picture(decode(one.picture), f"{_short(one.picture)}: {text}") for text, one in said)
             yield f'<div class="pictures">{"".join(figures)}</div>'
@@ -165,7 +184,7 @@ class Trained(Learned, Protocol):
     recorder: Recorder
 
 
-def report_on(learn: Trained, tuned: Tuned | None, *, pictures: bool) -> Report:
+def report_on(learn: Trained, tuned: Tuned | None, *, pictures: bool, slices: Slices) -> Report:
     """Return the report on a learner's validation side."""
     predictor = learn.predictor()
     return Report(
@@ -176,6 +195,7 @@ def report_on(learn: Trained, tuned: Tuned | None, *, pictures: bool) -> Report:
         learn.recorder.history,
         tuned=tuned,
         pictures=pictures,
+        slices=slices,
     )
 
 
@@ -191,6 +211,17 @@ def facts_of(learn: Trained) -> list[tuple[str, str]]:
         ("machine", runtime.hardware(dls.device)),
         ("versions", ", ".join(f"{name} {version}" for name, version in current_versions().items())),
     ]
+
+
+def table_of_runs(runs: Mapping[str, Mapping[str, float]]) -> tuple[list[str], list[list[Any]]]:
+    """Return head and rows of a table: each figure with mean and standard deviation over runs, and in each run."""
+    names = list(next(iter(runs.values())))
+    rows: list[list[Any]] = []
+    for name in names:
+        values = [run[name] for run in runs.values()]
+        spread = statistics.stdev(values) if len(values) > 1 else math.nan
+        rows.append([name.replace("_", " "), statistics.fmean(values), spread, *values])
+    return ["figure", "mean", "spread", *runs], rows
 
 
 def said_of(tuned: Tuned) -> Iterator[str]:
@@ -216,14 +247,6 @@ def _verdict(rows: Mapping[str, Mapping[str, float]]) -> str:
     if unseen:
         text += f" Not in these pictures, so not judged: {', '.join(unseen)}."
     return text
-
-
-def _doubt(one: Any) -> str:
-    if not one.given:
-        return f"{one.suggested} missing? ({one.confidence:.2f})"
-    if not one.suggested:
-        return f"no {one.given}? ({one.confidence:.2f})"
-    return f"{one.given}, or {one.suggested}? ({one.confidence:.2f})"
 
 
 def _short(picture: Any) -> str:

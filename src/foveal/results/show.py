@@ -14,7 +14,12 @@ if TYPE_CHECKING:
 
 
 def results_sheet(
-    predictions: Predictions, *, max_n: int = 12, columns: int | None = None, figure: Figure | None = None
+    predictions: Predictions,
+    *,
+    max_n: int = 12,
+    rows: int | None = None,
+    figsize: tuple[float, float] | None = None,
+    figure: Figure | None = None,
 ) -> Figure:
     """Draw pictures, chosen at random but always the same, with the truth and what was predicted."""
     task = predictions.task
@@ -25,4 +30,4 @@ def results_sheet(
         task.draw(canvas, predictions.labels[index], task.label_of(predictions.targets[index]))
 
     pictures = [decode(predictions.pictures[i]) for i in chosen]
-    return sheet(pictures, draw, columns=columns, figure=figure, caption=task.legend)
+    return sheet(pictures, draw, rows=rows, figsize=figsize, figure=figure, caption=task.legend)

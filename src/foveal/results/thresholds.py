@@ -13,8 +13,9 @@ from __future__ import annotations
 import math
 import re
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -51,6 +52,18 @@ class Tuned:
     before: float
     after: float
     unseen: float
+
+    @classmethod
+    def from_dict(cls, stored: Mapping[str, Any]) -> Tuned:
+        """Rebuild it from `asdict`, by way of JSON."""
+        lists = {name: tuple(stored[name]) for name in ("names", "thresholds", "positives")}
+        intervals = tuple(Interval(*bounds) for bounds in stored["intervals"])
+        return cls(**{**stored, **lists, "intervals": intervals})
+
+    @property
+    def helps(self) -> bool:
+        """Whether the thresholds promise more on other pictures than those before."""
+        return self.unseen > self.before
 
     @property
     def few(self) -> tuple[str, ...]:
@@ -107,6 +120,18 @@ def tuned(
             stacklevel=3,
         )
     return found
+
+
+def tuned_best(probability: Tensor, truth: Tensor, names: Sequence[str]) -> Tuned:
+    """Tune for F1 with a threshold a class and with one for all; return what promises more on other pictures.
+
+    Raises:
+        InputError: there is no label at all.
+    """
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", ".* have fewer than .* validation pictures")
+        tries = [tuned(probability, truth, names, per_class=each) for each in (True, False)]
+    return max(tries, key=lambda found: found.unseen)
 
 
 Score = Callable[[Tensor, Tensor, Tensor], Tensor]

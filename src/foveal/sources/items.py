@@ -28,6 +28,7 @@ class Item:
         label: what a person would write down: a name, names, points [N, 2] in source pixels; None if unknown.
         is_valid: the side of the split that the source asks for, None where it does not say.
         group: what must stay on one side of a split (a person, a camera), where the source says so.
+        about: (column, value) for the columns that were asked for besides.
         origin: where the item was said, for messages: "train.csv, row 12".
     """
 
@@ -36,6 +37,7 @@ class Item:
     is_valid: bool | None = None
     origin: str = ""
     group: Hashable = None
+    about: tuple[tuple[str, Hashable], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

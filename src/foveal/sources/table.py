@@ -33,6 +33,7 @@ class TableColumns:
     Attributes:
         labels: one 0/1 column a class, instead of `label`; blank or -1 is unknown.
         group: what must stay on one side of a split.
+        about: further columns that the items should know.
         points: the columns x, y[, x2, y2, ...] of a point task.
         targets: the columns of numbers of a regression; blank is unknown.
         label_delimiter: what separates several labels in one cell.
@@ -43,6 +44,7 @@ class TableColumns:
     label: str | None = None
     labels: tuple[str, ...] = ()
     group: str | None = None
+    about: tuple[str, ...] = ()
     valid: str | None = None
     points: tuple[str, ...] = ()
     targets: tuple[str, ...] = ()
@@ -128,8 +130,9 @@ def read_frame(
     groups: list[Any] = [None] * len(frame)
     if columns.group is not None:
         groups = frame[_column(frame, columns.group, (), "--group-column", name)].tolist()
+    about = [(column, frame[_column(frame, column, (), "--by", name)].tolist()) for column in columns.about]
     items = [
-        Item(file, label, side, f"{name}, row {row + 2}", group)
+        Item(file, label, side, f"{name}, row {row + 2}", group, tuple((column, cells[row]) for column, cells in about))
         for row, (file, label, side, group) in enumerate(zip(files, labels, valid, groups, strict=True))
         if row not in found.unusable
     ]

@@ -50,19 +50,47 @@ def StratifiedSplitter(
     """
     if not 0 < valid_pct < 1:
         raise InputError(f"`valid_pct` is a share between 0 and 1; got {valid_pct!r}.")
-    label_of = _getter(labels) if labels is not None else None
-    group_of = _getter(group) if group is not None else None
 
     def split(items: Any) -> Split:
-        rows = rows_of(items)
-        groups = np.arange(len(rows))
-        if group_of is not None:
-            groups = _numbered([group_of(row) for row in rows])
-        if groups.max(initial=0) == 0:
+        counts, groups = _grouped(items, labels, group)
+        if len(counts) < 2:
             raise InputError("All items belong to one group: nothing would be left for one side of the split.")
-        one_hot = _label_matrix([label_of(row) for row in rows]) if label_of else np.zeros((len(rows), 0), np.float32)
-        in_validation = balanced(_counts(one_hot, groups), valid_pct, generator_for(seed))[groups]
+        in_validation = balanced(counts, valid_pct, generator_for(seed))[groups]
         return np.flatnonzero(~in_validation).tolist(), np.flatnonzero(in_validation).tolist()
+
+    return split
+
+
+def KFoldSplitter(
+    n_folds: int,
+    fold: int,
+    labels: str | Callable[[Any], Any] | None = None,
+    seed: int = 0,
+    *,
+    group: str | Callable[[Any], Hashable] | None = None,
+) -> Splitter:
+    """Put one of `n_folds` equal parts into validation, with every label at its share; groups stay together.
+
+    Args:
+        n_folds: into how many parts the items are dealt; each item is in one of them.
+        fold: which part, from 0.
+        labels: as in `StratifiedSplitter`.
+        seed: the same one gives the same folds on any machine.
+        group: as in `GroupSplitter`; by default every item stands alone.
+    """
+    if n_folds < 2 or not 0 <= fold < n_folds:
+        raise InputError(f"There are 2 folds or more, counted from 0; got fold {fold!r} of {n_folds!r}.")
+
+    def split(items: Any) -> Split:
+        counts, groups = _grouped(items, labels, group)
+        if len(counts) < n_folds:
+            raise InputError(f"{n_folds} folds need as many items or groups; there are {len(counts)}.")
+        rng, left, part = generator_for(seed), np.arange(len(counts)), np.full(len(counts), n_folds - 1)
+        for number in range(n_folds - 1):
+            chosen = balanced(counts[left], 1 / (n_folds - number), rng)
+            part[left[chosen]] = number
+            left = left[~chosen]
+        return np.flatnonzero(part[groups] != fold).tolist(), np.flatnonzero(part[groups] == fold).tolist()
 
     return split
 
@@ -121,8 +149,19 @@ def _with_both_sides(counts: NDArray[np.float32], chosen: NDArray[np.bool_]) -> 
     return chosen
 
 
+def _grouped(
+    items: Any, labels: str | Callable[[Any], Any] | None, group: str | Callable[[Any], Hashable] | None
+) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """Return what each group holds, as `balanced` takes it, and the group of each item."""
+    rows = rows_of(items)
+    groups = np.arange(len(rows)) if group is None else _numbered([_getter(group)(row) for row in rows])
+    found = [] if labels is None else [_getter(labels)(row) for row in rows]
+    one_hot = _label_matrix(found) if found else np.zeros((len(rows), 0), np.float32)
+    return _counts(one_hot, groups), groups
+
+
 def _counts(one_hot: NDArray[np.float32], groups: NDArray[np.int64]) -> NDArray[np.float32]:
-    counts = np.zeros((int(groups.max()) + 1, 1 + one_hot.shape[1]), dtype=np.float32)
+    counts = np.zeros((int(groups.max(initial=-1)) + 1, 1 + one_hot.shape[1]), dtype=np.float32)
     np.add.at(counts, groups, np.concatenate([np.ones((len(groups), 1), np.float32), one_hot], axis=1))
     return counts
 

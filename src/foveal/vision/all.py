@@ -30,7 +30,7 @@ from foveal.image.augment import Normalize, aug_transforms, imagenet_stats
 from foveal.image.picture import PILImage
 from foveal.image.pixels import Brightness, Contrast
 from foveal.lazy import module_on_use
-from foveal.learner import Learner
+from foveal.learner.learner import Learner
 from foveal.listing import L, Path, first
 from foveal.losses import (
     BCEWithLogitsLossFlat,
@@ -48,6 +48,7 @@ from foveal.metrics.several_labels import accuracy_multi, average_precision, mea
 from foveal.models.head import sigmoid_range
 from foveal.models.zoo import resnet18, resnet34, resnet50, resnet101, resnet152
 from foveal.results.interpret import ClassificationInterpretation, Interpretation
+from foveal.results.plots import plot_function
 from foveal.sources.folders import get_image_files
 from foveal.splits.splitters import (
     ColSplitter,
@@ -144,6 +145,7 @@ __all__ = [
     "parent_label",
     "partial",
     "pd",
+    "plot_function",
     "plt",
     "r2_score",
     "random",

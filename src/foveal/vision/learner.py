@@ -14,7 +14,7 @@ from foveal.bundle.predictor import load_learner
 from foveal.data.loaders import DataLoaders
 from foveal.errors import InputError
 from foveal.image.prepare import Statistics
-from foveal.learner import Learner
+from foveal.learner.learner import Learner
 from foveal.metrics.common import Metric
 from foveal.models import zoo
 from foveal.models.vision import ModelSpec, VisionModel, build_model, pretrained_model

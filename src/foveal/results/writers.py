@@ -18,6 +18,7 @@ from foveal.sources.label_studio import write_label_studio
 from foveal.tasks.base import Task
 
 Rows = Iterable[Mapping[str, Any]]
+Labelled = Iterable[tuple[str, tuple[int, int], Any]]
 Answered = Iterable[tuple[Path, Prediction]]
 LAYOUTS = {"coco": write_coco, "label-studio": write_label_studio}
 _ROWS_AT_ONCE = 4096
@@ -39,8 +40,18 @@ def write_answers(path: Path, layout: str, answered: Answered, task: Task[Any]) 
     """Write answers to a .csv, .jsonl or .parquet, or to a .json in a layout; return how many."""
     if path.suffix == ".json":
         found = ((file.name, open_picture(file).size_hw, answer.label) for file, answer in answered)
-        return LAYOUTS[layout](path, found, task)
-    return _ROW_WRITERS[path.suffix](path, rows_of(answered, task))
+        return write_labels(path, layout, found, task)
+    return write_table(path, rows_of(answered, task))
+
+
+def write_labels(path: Path, layout: str, labelled: Labelled, task: Task[Any]) -> int:
+    """Write (file name, (height, width), label) to a .json in a layout; return how many."""
+    return LAYOUTS[layout](path, labelled, task)
+
+
+def write_table(path: Path, rows: Rows) -> int:
+    """Write rows to a .csv, .jsonl or .parquet; return how many."""
+    return _ROW_WRITERS[path.suffix](path, rows)
 
 
 def rows_of(answered: Answered, task: Task[Any]) -> Rows:

@@ -1,33 +1,20 @@
-"""The learner: data, model and loss in one hand; each method is one call into a room."""
+"""What trains: data, model and loss in one hand; each method is one call into a room."""
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 from pathlib import Path
-from typing import Any
-
-from torch import Tensor
+from typing import Any, Self
 
 from foveal import runtime
-from foveal.bundle.predictor import Prediction, Predictor
 from foveal.data.loaders import DataLoader, DataLoaders
-from foveal.image.decode import PictureSource
 from foveal.listing import L
 from foveal.losses import Loss, guarded
 from foveal.metrics.common import Metric, metric_name, refuse_unsuitable
 from foveal.models.summary import layers_table
 from foveal.models.vision import VisionModel
 from foveal.probes.linear import fit_head
-from foveal.results import plots, show
-from foveal.results.explain import show_overlay
-from foveal.results.predictions import predict_dataset
-from foveal.results.report import report_on
-from foveal.results.thresholds import Criterion, Tuned, best_temperature, tuned
-from foveal.tasks.base import Decision, Task, decoded
-from foveal.tasks.catalog import CLASSES, of_kind
 from foveal.tasks.multi_label import MultiLabel
 from foveal.train import find
 from foveal.train.groups import Freeze, Norm, apply_freeze, parameter_groups
@@ -40,15 +27,14 @@ from foveal.train.state import EpochResult
 _MOMENTS = (0.95, 0.85, 0.95)
 
 
-class Learner:
-    """Trains a model on loaders and answers for what it learned.
+class Trainer:
+    """Trains a model on loaders.
 
     Attributes:
         model, loss_func: what is trained, by which loss.
         metrics: one function or several of (raw outputs, targets); may be changed at any time.
         recorder: the history of all fits.
         path: the folder that `save` writes below.
-        tuned: how thresholds were chosen, once they were.
     """
 
     def __init__(
@@ -77,8 +63,6 @@ class Learner:
         self.metrics: Any = metrics if metrics is not None else list(dls.task.metrics().values())
         self.recorder = Recorder(lambda: [metric_name(metric) for metric in self._metrics()])
         self._training = Training(model, dls, self.recorder, self._loss, self._named_metrics, compile=compile)
-        self._decision: Decision | None = None
-        self.tuned: Tuned | None = None
 
     @property
     def dls(self) -> DataLoaders:
@@ -88,11 +72,6 @@ class Learner:
     @dls.setter
     def dls(self, dls: DataLoaders) -> None:
         self._training.dls = dls.in_place_of(self._training.dls)
-
-    @property
-    def task(self) -> Task[Any]:
-        """What is learned, with the thresholds and the temperature in force."""
-        return self.dls.task if self._decision is None else self.dls.task.with_decision(self._decision)
 
     def fit(
         self,
@@ -240,54 +219,6 @@ class Learner:
             find.draw(curve, list(rates._asdict().items()))
         return rates
 
-    def tune_thresholds(self, metric: Criterion = "f1", *, per_class: bool = True) -> Tuned:
-        """Choose thresholds on the validation side; they are used from now on, and travel with the model.
-
-        Args:
-            metric: `f1`, `precision>=0.9`, `recall>=0.95`, or (cost of a false alarm, cost of a miss).
-            per_class: a threshold a class, or one for all.
-
-        Returns:
-            The thresholds with intervals, F1 before and after, and F1 to expect on pictures not seen.
-
-        Raises:
-            InputError: the task has no thresholds, or there is no such metric.
-        """
-        task = of_kind(self.task, "Thresholds are for several labels", MultiLabel.kind)
-        preds, targets = self.get_preds()
-        found = tuned(preds, targets, task.names, metric=metric, per_class=per_class, before=task.decision.thresholds)
-        self.use_thresholds(found)
-        return found
-
-    def use_thresholds(self, found: Tuned) -> None:
-        """Answer with thresholds that were tuned elsewhere, by `tuned` for instance."""
-        self._decision, self.tuned = replace(self.task.decision, thresholds=found.thresholds), found
-
-    def calibrate(self) -> float:
-        """Choose the temperature with the least loss on the validation side, and return it; answers stay as they are.
-
-        Raises:
-            InputError: the task has no probabilities.
-        """
-        task = of_kind(self.task, "A temperature is for labels", *CLASSES)
-        found = self._training.evaluate(self.dls.valid)
-        temperature = best_temperature(lambda t: float(task.loss(found.outputs.double() / t, found.targets)))
-        self._decision = task.decision.at_temperature(temperature)
-        return temperature
-
-    def report(self, path: str | os.PathLike[str] = "report.html", *, pictures: bool = True) -> Path:
-        """Write one self-contained page on the validation side; return its path. `pictures=False` keeps them out."""
-        return report_on(self, self.tuned, pictures=pictures).write(path)
-
-    def explain(self, picture: PictureSource, label: str | None = None) -> None:
-        """Show what the model looked at for a label, by default its most probable answer (Grad-CAM)."""
-        show_overlay(self.predictor(), picture, label)
-
-    def plot_thresholds(self) -> None:
-        """Draw F1 by threshold on the validation side, a curve a class, with the thresholds in force."""
-        preds, targets = self.get_preds()
-        plots.threshold_curves(preds, targets, self.task)
-
     def largest_batch(self) -> int:
         """Return how many items, up to the loaders' batch size, fit into memory in one step that trains everything."""
         return self._training.largest_batch()
@@ -307,20 +238,20 @@ class Learner:
         self._training.averages = None
         apply_freeze(self.model, self._training.freeze)
 
-    def to_precision(self, name: str) -> Learner:
+    def to_precision(self, name: str) -> Self:
         """Train in `fp32`, `bf16`, `fp16` (on a GPU), or what `auto` finds best."""
         self._training.precision = runtime.check_precision(name, self.dls.device)
         return self
 
-    def to_fp32(self) -> Learner:
+    def to_fp32(self) -> Self:
         """Train in single precision."""
         return self.to_precision("fp32")
 
-    def to_bf16(self) -> Learner:
+    def to_bf16(self) -> Self:
         """Train in bfloat16."""
         return self.to_precision("bf16")
 
-    def to_fp16(self) -> Learner:
+    def to_fp16(self) -> Self:
         """Train in half precision; where there is no GPU, in bfloat16, as the CPU has no fast half."""
         return self.to_precision("bf16" if self.dls.device.type == "cpu" else "fp16")
 
@@ -328,42 +259,6 @@ class Learner:
         """Return the loss and the metrics on one side of the split."""
         loss, metrics = self._scores(self.dls[ds_idx])
         return L([loss, *metrics.values()])
-
-    def get_preds(
-        self, ds_idx: int = 1, *, dl: DataLoader | None = None, with_loss: bool = False, with_decoded: bool = False
-    ) -> tuple[Tensor, ...]:
-        """Return activated predictions [n, ...] and targets of one side of the split, or of a loader, on the CPU.
-
-        Args:
-            ds_idx: 0 is the training side, in data order and prepared as in validation; 1 the validation side.
-            dl: a loader instead, such as `dls.test_dl(files)`.
-            with_loss: append the loss of each item [n].
-            with_decoded: append the answers as targets [n, ...], before the losses: labels found, points in [-1, 1].
-        """
-        chosen = self.dls[ds_idx] if dl is None else dl
-        found = self._training.evaluate(DataLoader(chosen.feed, chosen.batch_size))
-        preds = self.task.activate(found.outputs)
-        answers = [decoded(self.task, preds)] if with_decoded else []
-        losses = [found.losses(self._loss())] if with_loss else []
-        return (preds, found.targets, *answers, *losses)
-
-    def predict(self, picture: PictureSource) -> Prediction:
-        """Answer for a path, bytes, an array or a PIL picture; points come back in its pixels."""
-        return self.predictor().predict(picture)
-
-    def predictor(self, training: dict[str, Any] | None = None) -> Predictor:
-        """Return what answers with the model as it is now, in fp32."""
-        return Predictor.of(self.model, self.task, self.dls.preparation, training)
-
-    def export(self, path: str | os.PathLike[str] = "model.safetensors") -> Path:
-        """Write one safe file that `load_learner` reads; return its path."""
-        self.predictor({"weights": self.origin, "n_train": self.dls.train.n, "n_valid": self.dls.valid.n}).save(path)
-        return Path(path)
-
-    def show_results(self, ds_idx: int = 1, *, max_n: int = 9) -> None:
-        """Draw pictures of one side of the split with the truth and what was predicted."""
-        predictions = predict_dataset(self.predictor(), self.dls[ds_idx].dataset)
-        show.results_sheet(predictions, max_n=max_n, figure=plots.new_figure())
 
     def summary(self) -> None:
         """Print layers, shapes, parameters, what is frozen, and the memory that training takes."""
@@ -373,7 +268,7 @@ class Learner:
         """Write weights and optimizer to `models/NAME.safetensors` under `path`; return the file."""
         return self._training.save(self.path / "models" / f"{name}.safetensors")
 
-    def load(self, name: str) -> Learner:
+    def load(self, name: str) -> Self:
         """Read what `save` wrote.
 
         Raises:

@@ -1,0 +1,54 @@
+"""`foveal compare`: two runs on the same validation pictures."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from foveal.cli import options as o
+
+Option = typer.Option
+
+
+def compare(
+    first: o.Run,
+    second: o.Run,
+    *,
+    as_json: Annotated[bool, Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Say whether the second run is better than the first, with the interval of each difference."""
+    import json
+
+    from rich.console import Console
+    from rich.table import Table
+
+    from foveal import storage
+    from foveal.cli.folder import predictions_of
+    from foveal.cli.settings import number
+    from foveal.results import compare as comparing
+
+    found = comparing.compare(predictions_of(first), predictions_of(second))
+    if as_json:
+        rows = {
+            one.figure: {"first": one.first, "second": one.second, "better": one.verdict, **one.difference._asdict()}
+            for one in found.differences
+        }
+        summary = {"pictures": found.n, "left_out": found.left_out, "figures": rows}
+        typer.echo(json.dumps(storage.finite(summary), indent=2))
+        return
+    console = Console(highlight=False, soft_wrap=True)
+    left_out = f"; {found.left_out:,} that only one of them answered for are left out" if found.left_out else ""
+    console.print(f"A is {first}, B is {second}; on {found.n:,} validation pictures of both{left_out}.\n")
+    table = Table(box=None, padding=(0, 2), header_style="bold")
+    table.add_column("figure", no_wrap=True)
+    for name in ("A", "B", "B - A", "95% interval", "better"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for one in found.differences:
+        low, value, high = (f"{v:+.4f}" for v in (one.difference.low, one.difference.value, one.difference.high))
+        better = {"first": "A", "second": "B"}.get(one.verdict, "")
+        values = number(one.first), number(one.second)
+        table.add_row(one.figure.replace("_", " "), *values, value, f"{low} to {high}", better)
+    console.print(table)
+    if all(not one.verdict for one in found.differences):
+        console.print("\nNo difference is clear: each interval holds 0. More validation pictures would narrow them.")

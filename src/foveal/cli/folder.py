@@ -1,0 +1,120 @@
+"""A run's folder: what is in it, and how it is read back."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Hashable, Sequence
+from pathlib import Path
+from typing import Any
+
+from foveal import storage
+from foveal.audit.checks import Audit
+from foveal.bundle.predictor import load_learner
+from foveal.callbacks.logs import read_history
+from foveal.cli.settings import RunSettings
+from foveal.errors import InputError
+from foveal.results.interpret import Interpretation
+from foveal.results.predictions import Predictions
+from foveal.results.report import Report
+from foveal.results.thresholds import Tuned
+from foveal.sources.items import Source
+
+SETTINGS, SUMMARY, AUDIT = "run.toml", "summary.json", "audit.json"
+MODEL, HISTORY, SPLIT = "model.safetensors", "history.jsonl", "split.csv"
+PREDICTIONS, REPORT, SAMPLES = "predictions.safetensors", "report.html", "samples.png"
+ABOUT = {
+    REPORT: "open this first: how well it works, and where not",
+    MODEL: "the model, one safe file",
+    SAMPLES: "validation pictures with what was predicted",
+    "predictions.csv": "every validation picture",
+    PREDICTIONS: "the same with the truth, for foveal compare and report",
+    SUMMARY: "the figures above",
+    HISTORY: "one line an epoch",
+    SPLIT: "which picture was on which side",
+    AUDIT: "what was found in the data before",
+    SETTINGS: "the settings; repeat with: foveal train run.toml",
+}
+
+
+def settings_of(folder: Path) -> RunSettings:
+    """Read the settings of a run.
+
+    Raises:
+        InputError: the folder is not that of a run.
+    """
+    if not (folder / SETTINGS).is_file():
+        raise InputError(f"`{folder}` is not the folder of a run: it holds no {SETTINGS}.")
+    return RunSettings.load(folder / SETTINGS)
+
+
+def summary_of(folder: Path) -> dict[str, Any]:
+    """Read the summary of a run, NaN where a figure is not defined.
+
+    Raises:
+        InputError: the run did not come to its end.
+    """
+    if not (folder / SUMMARY).is_file():
+        raise InputError(f"The run in `{folder}` did not come to its end. Go on with: foveal train --resume {folder}")
+    summary: dict[str, Any] = storage.with_nan(json.loads((folder / SUMMARY).read_text(encoding="utf-8")))
+    return summary
+
+
+def predictions_of(folder: Path) -> Predictions:
+    """Read what a run answered for its validation pictures.
+
+    Raises:
+        InputError: the folder is not that of a run, or holds several.
+    """
+    settings_of(folder)
+    summary = summary_of(folder)
+    if not (folder / PREDICTIONS).is_file() and "runs" in summary:
+        names = ", ".join(str(folder / name) for name in summary["runs"])
+        raise InputError(f"`{folder}` holds several runs on the same pictures. Name one of them: {names}.")
+    return Predictions.load(folder / PREDICTIONS)
+
+
+def slices_of(source: Source, pictures: Sequence[Any], columns: Sequence[str]) -> dict[str, list[Hashable]]:
+    """Return what the source says in some columns, a value a picture.
+
+    Raises:
+        InputError: a picture is not in the source.
+    """
+    about = {item.picture.absolute(): dict(item.about) for item in source.items}
+    if missing := [picture for picture in pictures if Path(picture).absolute() not in about]:
+        raise InputError(f"`{missing[0]}` of this run is not in the table any more: its columns are not known.")
+    return {column: [about[Path(picture).absolute()].get(column) for picture in pictures] for column in columns}
+
+
+def write_report(
+    folder: Path,
+    source: Source | None = None,
+    *,
+    by: Sequence[str] = (),
+    out: Path | None = None,
+    pictures: bool | None = None,
+) -> Path:
+    """Write the report of a run from what its folder holds; return its path.
+
+    Args:
+        folder: of a run.
+        source: where the columns `by` are found.
+        by: columns that figures are given by.
+        out: the page; report.html in the folder by default.
+        pictures: whether pictures may stand in the page; as the settings say by default.
+    """
+    settings, summary, predictions = settings_of(folder), summary_of(folder), predictions_of(folder)
+    audit = json.loads((folder / AUDIT).read_text(encoding="utf-8"))
+    report = Report(
+        title=f"foveal: {folder.name}",
+        facts=list(summary["facts"].items()),
+        interpretation=Interpretation(predictions),
+        predictor=load_learner(folder / MODEL) if (folder / MODEL).is_file() else None,
+        history=read_history(folder / HISTORY) if (folder / HISTORY).is_file() else (),
+        audit=Audit.from_dict(audit),
+        tuned=Tuned.from_dict(summary["tuned"]) if "tuned" in summary else None,
+        repeat=f"foveal train {folder / SETTINGS}",
+        pictures=settings.pictures if pictures is None else pictures,
+        slices=slices_of(source, predictions.pictures, by) if source is not None else {},
+        runs=summary.get("runs", {}),
+    )
+    return report.write(out or folder / REPORT)

@@ -1,0 +1,111 @@
+"""A run that is several: with other seeds, or with each fold of the data in turn for validation."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from foveal import storage
+from foveal.cli import folder as run
+from foveal.cli.settings import RunSettings, number
+from foveal.cli.training import decision_of, judged, read, train_on
+from foveal.results.predictions import Predictions, write_rows
+from foveal.results.report import table_of_runs
+from foveal.results.thresholds import tuned_best
+from foveal.sources.items import Source
+from foveal.tasks.base import Decision
+from foveal.tasks.catalog import CLASSES
+from foveal.tasks.multi_label import MultiLabel
+from foveal.train.checkpoint import FILE as CHECKPOINT
+
+
+def train_repeatedly(settings: RunSettings, folder: Path) -> dict[str, Any]:
+    """Train once a seed or fold, each in a folder of its own; print and return mean and spread.
+
+    Runs that are already there are not repeated, and one that was stopped goes on, so that the same call resumes.
+
+    Raises:
+        FovealError: the input is wrong; nothing was written then.
+    """
+    console = Console(highlight=False, soft_wrap=True)
+    began = time.perf_counter()
+    source, found = judged(settings, read(settings))
+    folder.mkdir(parents=True, exist_ok=True)
+    settings.save(folder / run.SETTINGS)
+    storage.write_json(folder / run.AUDIT, found.to_dict())
+    summaries: dict[str, dict[str, Any]] = {}
+    for name, part in parts_of(settings).items():
+        console.print(f"[bold]{name}[/]")
+        if not (folder / name / run.SUMMARY).is_file():
+            resume = (folder / name / CHECKPOINT).is_file()
+            train_on(part, source, found, folder / name, resume=resume, whole=folder)
+        summaries[name] = run.summary_of(folder / name)
+        console.print()
+    first = next(iter(summaries.values()))
+    summary: dict[str, Any] = {"task": first["task"], "n_outputs": first["n_outputs"]}
+    times = f"{settings.folds} folds" if settings.folds is not None else f"{settings.seeds} seeds"
+    summary["facts"] = first["facts"] | {"pictures": f"{len(source.items):,}, trained on {times}"}
+    summary["runs"] = {name: _figures(one["metrics"]) for name, one in summaries.items()}
+    if settings.folds is not None:
+        parts = [Predictions.load(folder / name / run.PREDICTIONS) for name in summaries]
+        summary |= _out_of_fold(Predictions.joined(parts), source, folder)
+    summary["seconds"] = round(time.perf_counter() - began, 2)
+    storage.write_json(folder / run.SUMMARY, summary)
+    if settings.folds is not None:
+        run.write_report(folder, source, by=settings.by)
+    _report(console, summary, folder)
+    return summary
+
+
+def parts_of(settings: RunSettings) -> dict[str, RunSettings]:
+    """Return the settings of each run by the name of its folder; each repeats by itself."""
+    alone = settings.model_copy(update={"seeds": None, "split_seed": settings.seed})
+    if settings.folds is not None:
+        return {f"fold-{at + 1}": alone.model_copy(update={"fold": at}) for at in range(settings.folds)}
+    seeds = range(settings.seed, settings.seed + (settings.seeds or 1))
+    return {f"seed-{seed}": alone.model_copy(update={"seed": seed}) for seed in seeds}
+
+
+def _out_of_fold(joined: Predictions, source: Source, folder: Path) -> dict[str, Any]:
+    """Write the answers for every picture by the model that had not seen it; return what they are worth."""
+    found: dict[str, Any] = {}
+    if joined.task.kind in CLASSES:
+        joined = joined.decided(Decision())
+    if joined.task.kind == MultiLabel.kind:
+        tuned = tuned_best(joined.values, joined.targets, joined.task.names)
+        found["decision"] = decision_of(tuned)
+        if tuned.helps:
+            joined = joined.decided(Decision(tuned.thresholds))
+            found["tuned"] = asdict(tuned)
+    joined.save(folder / run.PREDICTIONS)
+    write_rows(folder / "predictions.csv", joined.rows(source.items[0].picture.parent.absolute()))
+    intervals = {name: [one.low, one.high] for name, one in joined.intervals().items()}
+    return found | {"n_valid": len(joined.labels), "metrics": joined.scores(), "intervals": intervals}
+
+
+def _figures(metrics: Mapping[str, Any]) -> dict[str, float]:
+    return {name: value for name, value in metrics.items() if not isinstance(value, Mapping)}
+
+
+def _report(console: Console, summary: Mapping[str, Any], folder: Path) -> None:
+    head, rows = table_of_runs(summary["runs"])
+    table = Table(box=None, padding=(0, 2), header_style="bold")
+    for at, name in enumerate(head):
+        table.add_column(name, justify="right" if at else "left")
+    for name, *values in rows:
+        table.add_row(name, *(number(value) for value in values))
+    console.print("[bold]Mean and spread (standard deviation) over the runs[/]")
+    console.print(table)
+    if "metrics" in summary:
+        console.print("\n[bold]Every picture answered by the model that had not seen it[/]")
+        for name, value in _figures(summary["metrics"]).items():
+            low, high = summary["intervals"].get(name, (math.nan, math.nan))
+            console.print(f"  {name.replace('_', ' '):<34}{number(value)}   {number(low)} to {number(high)}")
+    console.print(f"\n[bold]Written to {folder}[/] in {summary['seconds']:.0f} s; each run has its own report.")

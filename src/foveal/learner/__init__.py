@@ -1,0 +1,1 @@
+"""The learner: data, model and loss in one hand."""

@@ -1,0 +1,138 @@
+"""The learner: it trains, and it answers for what was learned; each method is one call into a room."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from foveal.bundle.predictor import Prediction, Predictor
+from foveal.canvas import grid
+from foveal.data.loaders import DataLoader
+from foveal.image.decode import PictureSource
+from foveal.learner.trainer import Trainer
+from foveal.results import plots, show
+from foveal.results.explain import show_overlay
+from foveal.results.predictions import predict_dataset
+from foveal.results.report import Slices, report_on
+from foveal.results.thresholds import Criterion, Tuned, best_temperature, tuned
+from foveal.rng import order_for
+from foveal.tasks.base import Decision, Task, decoded
+from foveal.tasks.catalog import CLASSES, of_kind
+from foveal.tasks.multi_label import MultiLabel
+from foveal.train.phases import Place
+
+_MOMENTS = (0.95, 0.85, 0.95)
+
+
+class Learner(Trainer):
+    """Trains a model on loaders and answers for what it learned.
+
+    Attributes:
+        tuned: how thresholds were chosen, once they were.
+    """
+
+    tuned: Tuned | None = None
+    _decision: Decision | None = None
+
+    @property
+    def task(self) -> Task[Any]:
+        """What is learned, with the thresholds and the temperature in force."""
+        return self.dls.task if self._decision is None else self.dls.task.with_decision(self._decision)
+
+    def tune_thresholds(self, metric: Criterion = "f1", *, per_class: bool = True) -> Tuned:
+        """Choose thresholds on the validation side; they are used from now on, and travel with the model.
+
+        Args:
+            metric: `f1`, `precision>=0.9`, `recall>=0.95`, or (cost of a false alarm, cost of a miss).
+            per_class: a threshold a class, or one for all.
+
+        Returns:
+            The thresholds with intervals, F1 before and after, and F1 to expect on pictures not seen.
+
+        Raises:
+            InputError: the task has no thresholds, or there is no such metric.
+        """
+        task = of_kind(self.task, "Thresholds are for several labels", MultiLabel.kind)
+        preds, targets = self.get_preds()
+        found = tuned(preds, targets, task.names, metric=metric, per_class=per_class, before=task.decision.thresholds)
+        self.use_thresholds(found)
+        return found
+
+    def use_thresholds(self, found: Tuned) -> None:
+        """Answer with thresholds that were tuned elsewhere, by `tuned` for instance."""
+        self._decision, self.tuned = replace(self.task.decision, thresholds=found.thresholds), found
+
+    def calibrate(self) -> float:
+        """Choose the temperature with the least loss on the validation side, and return it; answers stay as they are.
+
+        Raises:
+            InputError: the task has no probabilities.
+        """
+        task = of_kind(self.task, "A temperature is for labels", *CLASSES)
+        found = self._training.evaluate(self.dls.valid)
+        temperature = best_temperature(lambda t: float(task.loss(found.outputs.double() / t, found.targets)))
+        self._decision = task.decision.at_temperature(temperature)
+        return temperature
+
+    def report(self, path: Place = "report.html", *, pictures: bool = True, by: Slices | None = None) -> Path:
+        """Write one self-contained page on the validation side; `by` has e.g. the camera of each of its pictures."""
+        return report_on(self, self.tuned, pictures=pictures, slices=by or {}).write(path)
+
+    def explain(self, picture: PictureSource, label: str | None = None) -> None:
+        """Show what the model looked at for a label, by default its most probable answer (Grad-CAM)."""
+        show_overlay(self.predictor(), picture, label)
+
+    def plot_thresholds(self) -> None:
+        """Draw F1 by threshold on the validation side, a curve a class, with the thresholds in force."""
+        preds, targets = self.get_preds()
+        plots.threshold_curves(preds, targets, self.task)
+
+    def get_preds(
+        self, ds_idx: int = 1, *, dl: DataLoader | None = None, with_loss: bool = False, with_decoded: bool = False
+    ) -> tuple[Tensor, ...]:
+        """Return activated predictions [n, ...] and targets of one side of the split, or of a loader, on the CPU.
+
+        Args:
+            ds_idx: 0 is the training side, in data order and prepared as in validation; 1 the validation side.
+            dl: a loader instead, such as `dls.test_dl(files)`.
+            with_loss: append the loss of each item [n].
+            with_decoded: append the answers as targets [n, ...], before the losses: labels found, points in [-1, 1].
+        """
+        chosen = self.dls[ds_idx] if dl is None else dl
+        found = self._training.evaluate(DataLoader(chosen.feed, chosen.batch_size))
+        preds = self.task.activate(found.outputs)
+        answers = [decoded(self.task, preds)] if with_decoded else []
+        losses = [found.losses(self._loss())] if with_loss else []
+        return (preds, found.targets, *answers, *losses)
+
+    def predict(self, picture: PictureSource) -> Prediction:
+        """Answer for a path, bytes, an array or a PIL picture; points come back in its pixels."""
+        return self.predictor().predict(picture)
+
+    def predictor(self, training: dict[str, Any] | None = None) -> Predictor:
+        """Return what answers with the model as it is now, in fp32."""
+        return Predictor.of(self.model, self.task, self.dls.preparation, training)
+
+    def export(self, path: Place = "model.safetensors") -> Path:
+        """Write one safe file that `load_learner` reads; return its path."""
+        self.predictor({"weights": self.origin, "n_train": self.dls.train.n, "n_valid": self.dls.valid.n}).save(path)
+        return Path(path)
+
+    def show_results(
+        self,
+        ds_idx: int = 1,
+        *,
+        max_n: int = 9,
+        nrows: int | None = None,
+        ncols: int | None = None,
+        figsize: tuple[float, float] | None = None,
+    ) -> None:
+        """Draw pictures of one side of the split, chosen at random but always the same, with truth and prediction."""
+        n, rows = grid(max_n, nrows, ncols)
+        dataset = self.dls[ds_idx].dataset
+        chosen = dataset.subset(order_for(0, 0, len(dataset))[:n].tolist())
+        found = predict_dataset(self.predictor(), chosen)
+        show.results_sheet(found, max_n=n, rows=rows, figsize=figsize, figure=plots.new_figure())
