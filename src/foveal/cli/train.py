@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -56,22 +56,30 @@ def train(
 ) -> None:
     """Train on pictures; fill a run folder with model, predictions, figures and settings."""
     given = o.said({name: value for name, value in locals().items() if name not in {"out", "resume"}})
+    _go_on(resume, out, given) if resume is not None else _start(table, out, given)
+
+
+def _go_on(folder: Path, out: Path | None, given: dict[str, Any]) -> None:
     from foveal.cli import repeats, training
     from foveal.cli.folder import settings_of
-    from foveal.cli.settings import RunSettings, free_folder
     from foveal.errors import InputError
     from foveal.train.checkpoint import read
 
-    if resume is not None:
-        if given or out is not None:
-            raise InputError("--resume goes on with what is written in the run's folder: give no other option with it.")
-        settings = settings_of(resume)
-        if settings.repeats:
-            repeats.train_repeatedly(settings, resume)
-            return
-        read(resume)
-        training.train_run(settings, resume, resume=True)
+    if given or out is not None:
+        raise InputError("--resume goes on with what is written in the run's folder: give no other option with it.")
+    settings = settings_of(folder)
+    if settings.repeats:
+        repeats.train_repeatedly(settings, folder)
         return
+    read(folder)
+    training.train_run(settings, folder, resume=True)
+
+
+def _start(table: Path | None, out: Path | None, given: dict[str, Any]) -> None:
+    from foveal.cli import repeats, training
+    from foveal.cli.settings import RunSettings, free_folder
+    from foveal.errors import InputError
+
     if table is None:
         raise InputError("What to train on? Give a table, a .json, a folder or a run.toml, or --resume RUN.")
     settings = RunSettings.checked(**given)
