@@ -310,3 +310,9 @@ def test_several_numbers_from_the_command_line(scenes, tmp_path, foveal):
     assert evaluated["metrics"]["mean_r2"] == pytest.approx(metrics["mean_r2"], abs=1e-6)
     said = foveal("predict", out / "model.safetensors", scenes / "scenes" / frame["fname"][0]).out
     assert "labels in thousands" in said
+
+
+def test_figures_do_not_depend_on_batches_or_workers(learn, scene_loaders):
+    before = [float(value) for value in learn.validate()]
+    learn.dls = scene_loaders(bs=5, workers=3)
+    assert [float(value) for value in learn.validate()] == pytest.approx(before, abs=1e-5)

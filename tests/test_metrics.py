@@ -14,6 +14,10 @@ from sklearn import metrics as sk
 from foveal.errors import InputError, UnknownNameError
 from foveal.losses import IGNORED
 from foveal.metrics import bootstrap, numbers, one_label, pixels, several_labels
+from foveal.tasks.multi_label import MultiLabel
+from foveal.tasks.points import Points
+from foveal.tasks.single_label import SingleLabel
+from foveal.tasks.vocab import Vocab
 
 CASES = settings(max_examples=int(os.environ.get("FOVEAL_EXAMPLES", "200")))
 CLOSE = {"abs": 1e-12, "rel": 1e-12}
@@ -216,3 +220,22 @@ def test_metrics_refuse_what_they_are_not_made_for():
     ):
         with pytest.raises(InputError, match="NaN"):
             call()
+
+
+@CASES
+@given(labelled(), st.integers(0, 2**32 - 1))
+def test_figures_do_not_depend_on_the_order_of_pictures(case, seed):
+    scores, truth = case
+    order = np.random.default_rng(seed).permutation(len(truth))
+    vocab = Vocab(tuple(f"c{at}" for at in range(truth.shape[1])))
+    points, values = Points(truth.shape[1]), torch.from_numpy(scores)
+    answers = torch.stack([values, values.flip(0)], dim=2)
+    where = torch.stack([values.flip(0), values], dim=2)
+    for figures, judged, target in (
+        (MultiLabel(vocab).figures(), *tensors(scores, truth)),
+        (SingleLabel(vocab).figures(), torch.softmax(values, dim=1), torch.from_numpy(truth.argmax(axis=1))),
+        (points.figures(), answers, where),
+    ):
+        for name, figure in figures.items():
+            before, after = float(figure(judged, target)), float(figure(judged[order], target[order]))
+            assert after == pytest.approx(before, **CLOSE, nan_ok=True), name
