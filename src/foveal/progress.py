@@ -142,6 +142,15 @@ def table(columns: Sequence[str]) -> Table:
     return NotebookTable(columns) if in_notebook() else Table(columns)
 
 
+def display(value: Any) -> None:
+    """Show a value as a notebook does; print it elsewhere."""
+    if in_notebook():
+        ipython: Any = importlib.import_module("IPython.display")
+        ipython.display(value)
+    else:
+        print(value)  # noqa: T201 -- printing is what it is for
+
+
 @dataclass(slots=True)
 class Bar:
     """A bar that clears when done; shown on a terminal only."""

@@ -41,13 +41,29 @@ class ModelPart(_Strict):
     head: str
 
 
+class CollabPart(_Strict):
+    """A model of users and items."""
+
+    n_users: int = Field(ge=1)
+    n_items: int = Field(ge=1)
+    n_factors: tuple[int, int]
+    y_range: tuple[float, float] | None
+    layers: tuple[int, ...]
+
+
+class OwnPart(_Strict):
+    """A module written by hand: its code is not in the bundle."""
+
+    module: str
+
+
 class Manifest(_Strict):
     """Everything about a model but its tensors."""
 
     format: Literal[1] = 1
     task: dict[str, Any]
-    preparation: PreparationPart
-    model: ModelPart
+    preparation: PreparationPart | None = None
+    model: ModelPart | CollabPart | OwnPart
     training: dict[str, Any] = Field(default_factory=dict)
     versions: dict[str, str] = Field(default_factory=dict)
     tensors: dict[str, str] = Field(description="The SHA-256 of each tensor's type, shape and bytes.")

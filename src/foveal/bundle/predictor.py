@@ -9,10 +9,11 @@ from itertools import islice
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from foveal import runtime, threads
 from foveal.bundle.manifest import FitPart, Manifest, ModelPart, PreparationPart, current_versions
+from foveal.bundle.ratings import RatingPredictor, rating_predictor
 from foveal.bundle.store import hashes_of, read_bundle, write_bundle
 from foveal.errors import InputError, ModelFileError, PictureError
 from foveal.geometry.homography import Homography
@@ -21,6 +22,7 @@ from foveal.image.prepare import Preparation, Prepared, Statistics, collate
 from foveal.models.vision import ModelSpec, VisionModel, build_model
 from foveal.tasks.base import Task
 from foveal.tasks.catalog import task_from_dict
+from foveal.tasks.rating import Rating
 
 _BATCH = 32
 
@@ -130,28 +132,47 @@ class Predictor:
         return [Prediction(label, self.task.encode(label), value) for label, value in zip(labels, values, strict=True)]
 
 
-def load_learner(path: str | os.PathLike[str], *, device: torch.device | str | None = None) -> Predictor:
+def load_learner(
+    path: str | os.PathLike[str], *, device: torch.device | str | None = None, model: nn.Module | None = None
+) -> Predictor | RatingPredictor:
     """Load a bundle; no code in it is run.
 
     Args:
         path: a file written by `learn.export` or `foveal train`.
         device: where to answer; the best at hand by default.
+        model: a module written by hand, to be filled with the weights of the bundle; it was exported from one like it.
 
     Raises:
         ModelFileError: it is no bundle, was changed or damaged, or comes from a newer foveal.
     """
     manifest, tensors = read_bundle(path)
     task = task_from_dict(manifest.task)
+    place = torch.device(device) if device is not None else runtime.default_device()
+    if isinstance(task, Rating):
+        return rating_predictor(path, manifest, task, tensors, place, model)
+    stored = manifest.preparation
+    if stored is None or not isinstance(manifest.model, ModelPart):
+        raise ModelFileError(f"The manifest of `{path}` says nothing of pictures.")
     spec = ModelSpec.from_dict(manifest.model.model_dump())
-    model = build_model(spec)
+    network = build_model(spec)
     try:
-        model.load_state_dict(tensors)
+        network.load_state_dict(tensors)
     except RuntimeError as error:
         raise ModelFileError(f"The tensors of `{path}` do not fit `{spec.arch}`: {error}") from error
-    place = torch.device(device) if device is not None else runtime.default_device()
-    stored = manifest.preparation
     preparation = Preparation.of(stored.fit.size_hw, stored.fit.method, Statistics(stored.mean, stored.std))
-    return Predictor(_ready(model, place), task, preparation, place, manifest.training)
+    return Predictor(_ready(network, place), task, preparation, place, manifest.training)
+
+
+def load_pictures(path: str | os.PathLike[str], *, device: torch.device | str | None = None) -> Predictor:
+    """Load a bundle that answers for pictures.
+
+    Raises:
+        ModelFileError: as `load_learner`, or it answers for ratings.
+    """
+    found = load_learner(path, device=device)
+    if not isinstance(found, Predictor):
+        raise ModelFileError(f"`{path}` answers for {', '.join(found.task.columns[:2])}, not for pictures.")
+    return found
 
 
 def _ready(model: VisionModel, device: torch.device) -> VisionModel:

@@ -16,7 +16,7 @@ def demo(
 ) -> None:
     """Draw a sample set, train a several-label model on it and ask it about five new pictures."""
     from foveal import canvas
-    from foveal.bundle.predictor import load_learner
+    from foveal.bundle.predictor import load_pictures
     from foveal.cli.settings import RunSettings, free_folder
     from foveal.cli.training import train_run
     from foveal.image.decode import decode
@@ -37,7 +37,7 @@ def demo(
     )
     train_run(settings, out / "run")
 
-    predictor = load_learner(out / "run" / "model.safetensors")
+    predictor = load_pictures(out / "run" / "model.safetensors")
     scenes = [draw_scene(0, _N_SCENES + number) for number in range(_N_NEW)]
     typer.echo(f"\n{_N_NEW} new pictures")
     (out / "new").mkdir()

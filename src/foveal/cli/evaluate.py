@@ -32,7 +32,7 @@ def evaluate(
     import json
 
     from foveal import storage
-    from foveal.bundle.predictor import load_learner
+    from foveal.bundle.predictor import load_pictures
     from foveal.cli.settings import RunSettings
     from foveal.cli.training import read
     from foveal.data.datasets import Dataset
@@ -42,7 +42,7 @@ def evaluate(
 
     if split not in _SPLITS:
         raise UnknownNameError.of("split", split, _SPLITS)
-    predictor = load_learner(model)
+    predictor = load_pictures(model)
     source = read(RunSettings.checked(**given, task=predictor.task.kind))
     source.require_usable()
     chosen = ("valid" if source.has_split else "all") if split == "auto" else split

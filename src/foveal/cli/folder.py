@@ -9,7 +9,7 @@ from typing import Any
 
 from foveal import storage
 from foveal.audit.checks import Audit
-from foveal.bundle.predictor import load_learner
+from foveal.bundle.predictor import load_pictures
 from foveal.callbacks.logs import read_history
 from foveal.cli.settings import RunSettings
 from foveal.errors import InputError
@@ -108,7 +108,7 @@ def write_report(
         title=f"foveal: {folder.name}",
         facts=list(summary["facts"].items()),
         interpretation=Interpretation(predictions),
-        predictor=load_learner(folder / MODEL) if (folder / MODEL).is_file() else None,
+        predictor=load_pictures(folder / MODEL) if (folder / MODEL).is_file() else None,
         history=read_history(folder / HISTORY) if (folder / HISTORY).is_file() else (),
         audit=Audit.from_dict(audit),
         tuned=Tuned.from_dict(summary["tuned"]) if "tuned" in summary else None,

@@ -23,13 +23,13 @@ def predict(
     batch_size: Annotated[int, typer.Option(min=1, help="Pictures at a time.")] = 32,
 ) -> None:
     """Answer for pictures; a picture that cannot be used is named, the others are answered."""
-    from foveal.bundle.predictor import Prediction, load_learner
+    from foveal.bundle.predictor import Prediction, load_pictures
     from foveal.results.writers import check_target, rows_of, write_answers
 
     if out is not None:
         check_target(out, layout)
     files = list(_expand(pictures))
-    predictor = load_learner(model)
+    predictor = load_pictures(model)
     refused: list[Refused] = []
 
     def answered() -> Iterator[tuple[Path, Prediction]]:

@@ -50,6 +50,10 @@ class Dataset:
         """Return the items at these positions."""
         return Dataset([self.pictures[index] for index in indices], self.targets[list(indices)], self.task)
 
+    def name(self, index: int) -> str:
+        """Return what a message calls an item."""
+        return name_of(self.pictures[index])
+
     def shown(self, index: int) -> ShownTensor:
         """Return one target, printing its kind."""
         return shown(self.targets[index], self.task.kind)

@@ -34,6 +34,10 @@ class Feed(Protocol):
     def dataset(self) -> Any:
         """What the items come from."""
 
+    @property
+    def device(self) -> torch.device:
+        """Where batches are."""
+
     def batches(self, groups: Sequence[Sequence[int]], draw: Draw | None) -> Iterator[Batch]:
         """Yield a batch for each group; without a `draw` nothing is left to chance."""
 
@@ -46,6 +50,11 @@ class TupleFeed:
     """Any sequence of items: a batch is the tuple of its parts laid side by side."""
 
     dataset: Sequence[Any]
+
+    @property
+    def device(self) -> torch.device:
+        """The CPU."""
+        return torch.device("cpu")
 
     def batches(self, groups: Sequence[Sequence[int]], draw: Draw | None) -> Iterator[Batch]:
         """Yield a batch for each group."""

@@ -186,7 +186,10 @@ class DataLoaders:
     @property
     def task(self) -> Task[Any]:
         """What is learned."""
-        return _pictures(self.train).dataset.task
+        if not hasattr(self.train.dataset, "task"):
+            raise InputError("These loaders say nothing of a task: build them with a DataBlock and its blocks.")
+        task: Task[Any] = self.train.dataset.task
+        return task
 
     @property
     def vocab(self) -> L[str]:
@@ -194,7 +197,7 @@ class DataLoaders:
         return L(self.task.names)
 
     @property
-    def classes(self) -> L[str]:
+    def classes(self) -> Any:
         """The class names, in order."""
         return self.vocab
 
@@ -216,7 +219,7 @@ class DataLoaders:
     @property
     def device(self) -> torch.device:
         """Where batches go."""
-        return _pictures(self.train).device
+        return self.train.feed.device
 
     @property
     def loaders(self) -> Sequence[DataLoader]:
@@ -282,7 +285,7 @@ class DataLoaders:
 
 def _pictures(loader: DataLoader) -> PictureFeed:
     if not isinstance(loader.feed, PictureFeed):
-        raise InputError("These loaders carry no pictures and no task: build them with a DataBlock and its blocks.")
+        raise InputError("These loaders carry no pictures: build them with a DataBlock and its blocks.")
     return loader.feed
 
 

@@ -8,11 +8,13 @@ from typing import Any
 
 from torch import Tensor
 
-from foveal.bundle.predictor import Prediction, Predictor
+from foveal.bundle.predictor import Predictor
+from foveal.bundle.ratings import RatingPredictor
 from foveal.canvas import grid
 from foveal.data.loaders import DataLoader
 from foveal.image.decode import PictureSource
 from foveal.learner.trainer import Trainer
+from foveal.progress import display
 from foveal.results import plots, show
 from foveal.results.explain import show_overlay
 from foveal.results.predictions import predict_dataset
@@ -22,6 +24,7 @@ from foveal.rng import order_for
 from foveal.tasks.base import Decision, Task, decoded
 from foveal.tasks.catalog import CLASSES, of_kind
 from foveal.tasks.multi_label import MultiLabel
+from foveal.tasks.rating import Rating
 from foveal.train.phases import Place
 
 _MOMENTS = (0.95, 0.85, 0.95)
@@ -108,12 +111,14 @@ class Learner(Trainer):
         losses = [found.losses(self._loss())] if with_loss else []
         return (preds, found.targets, *answers, *losses)
 
-    def predict(self, picture: PictureSource) -> Prediction:
-        """Answer for a path, bytes, an array or a PIL picture; points come back in its pixels."""
-        return self.predictor().predict(picture)
+    def predict(self, *item: Any) -> Any:
+        """Answer for a path, bytes, an array or a PIL picture, points in its pixels; or for a user and an item."""
+        return self.predictor().predict(*item)
 
-    def predictor(self, training: dict[str, Any] | None = None) -> Predictor:
-        """Return what answers with the model as it is now, in fp32."""
+    def predictor(self, training: dict[str, Any] | None = None) -> Any:
+        """Return what answers with the model as it is now, in fp32: a `Predictor`, of ratings a `RatingPredictor`."""
+        if isinstance(self.task, Rating):
+            return RatingPredictor.of(self.model, self.task, self.dls.train.dataset.inputs, training)
         return Predictor.of(self.model, self.task, self.dls.preparation, training)
 
     def export(self, path: Place = "model.safetensors") -> Path:
@@ -130,9 +135,14 @@ class Learner(Trainer):
         ncols: int | None = None,
         figsize: tuple[float, float] | None = None,
     ) -> None:
-        """Draw pictures of one side of the split, chosen at random but always the same, with truth and prediction."""
+        """Show items of one side of the split, chosen at random but always the same, with truth and prediction."""
         n, rows = grid(max_n, nrows, ncols)
         dataset = self.dls[ds_idx].dataset
-        chosen = dataset.subset(order_for(0, 0, len(dataset))[:n].tolist())
+        indices = order_for(0, 0, len(dataset))[:n].tolist()
+        if isinstance(self.task, Rating):
+            answers = self.predictor().answers(dataset.inputs[indices])
+            display(dataset.frame(indices, prediction=answers[:, 0].tolist()))
+            return
+        chosen = dataset.subset(indices)
         found = predict_dataset(self.predictor(), chosen)
         show.results_sheet(found, max_n=n, rows=rows, figsize=figsize, figure=plots.new_figure())

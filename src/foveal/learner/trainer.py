@@ -7,13 +7,14 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Self
 
+from torch import nn
+
 from foveal import runtime
 from foveal.data.loaders import DataLoader, DataLoaders
 from foveal.listing import L
 from foveal.losses import Loss, guarded
 from foveal.metrics.common import Metric, metric_name, refuse_unsuitable
 from foveal.models.summary import layers_table
-from foveal.models.vision import VisionModel
 from foveal.probes.linear import fit_head
 from foveal.tasks.multi_label import MultiLabel
 from foveal.train import find
@@ -40,7 +41,7 @@ class Trainer:
     def __init__(
         self,
         dls: DataLoaders,
-        model: VisionModel,
+        model: nn.Module,
         *,
         loss_func: Loss | None = None,
         metrics: Metric | Iterable[Metric] | None = None,
@@ -57,7 +58,8 @@ class Trainer:
             origin: where the weights came from.
             compile: train through torch.compile.
         """
-        self.model, self.origin, self.path = model, origin, Path()
+        self.model: Any = model
+        self.origin, self.path = origin, Path()
         runtime.to_device(model, dls.device)
         self.loss_func = loss_func if loss_func is not None else dls.loss_func
         self.metrics: Any = metrics if metrics is not None else list(dls.task.metrics().values())
@@ -262,7 +264,7 @@ class Trainer:
 
     def summary(self) -> None:
         """Print layers, shapes, parameters, what is frozen, and the memory that training takes."""
-        print(layers_table(self.model, self.dls.preparation.canvas_hw))  # noqa: T201 -- printing is what it is for
+        print(layers_table(self.model, self.dls.one_batch()[0][:1]))  # noqa: T201 -- printing is what it is for
 
     def save(self, name: str) -> Path:
         """Write weights and optimizer to `models/NAME.safetensors` under `path`; return the file."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from foveal import runtime
@@ -15,15 +14,14 @@ _MIB = 1 << 20
 _STATE = 4  # AdamW: a weight, its gradient and two averages
 
 
-def layers_table(model: VisionModel, canvas_hw: tuple[int, int]) -> str:
-    """Return the parts of a model, a line each, for one picture of `canvas_hw`."""
+def layers_table(model: nn.Module, example: Tensor) -> str:
+    """Return the parts of a model, a line each, for one item that it takes."""
     parts = dict(_parts(model))
     shapes: dict[str, str] = {}
     handles = [part.register_forward_hook(_noting(shapes, name)) for name, part in parts.items()]
-    first = next(model.parameters())
     try:
         with runtime.evaluating(model), runtime.saved_for_backward(model) as saved:
-            model(torch.zeros(1, 3, *canvas_hw, device=first.device, dtype=first.dtype))
+            model(example)
     finally:
         for handle in handles:
             handle.remove()
@@ -39,16 +37,25 @@ def layers_table(model: VisionModel, canvas_hw: tuple[int, int]) -> str:
     each = sum(saved.values()) / _MIB
     return "\n".join(
         [
-            f"{model.spec.arch}, {model.spec.head} head, pictures of {canvas_hw[0]} x {canvas_hw[1]}",
+            _title(model, example),
             *lines,
             f"{total:,} parameters, {trained:,} of them train",
-            f"memory to train: {state:.0f} MiB for weights, gradients and averages, and {each:.1f} MiB a picture",
+            f"memory to train: {state:.0f} MiB for weights, gradients and averages, and {each:.1f} MiB an item",
         ]
     )
 
 
-def _parts(model: VisionModel) -> Iterator[tuple[str, nn.Module]]:
+def _title(model: nn.Module, example: Tensor) -> str:
+    if not isinstance(model, VisionModel):
+        return type(model).__name__
+    return f"{model.spec.arch}, {model.spec.head} head, pictures of {example.shape[2]} x {example.shape[3]}"
+
+
+def _parts(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
     """Yield the stages of the body and the layers of the head."""
+    if not isinstance(model, VisionModel):
+        yield from model.named_children()
+        return
     for name, child in model.body.network.named_children():
         stages = list(child.named_children())
         if isinstance(child, nn.Sequential | nn.ModuleList) and len(stages) > 1:

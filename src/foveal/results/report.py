@@ -21,7 +21,6 @@ from foveal.audit.checks import Audit
 from foveal.bundle.manifest import current_versions
 from foveal.bundle.predictor import Predictor
 from foveal.image.decode import decode, name_of
-from foveal.models.vision import VisionModel
 from foveal.results import plots
 from foveal.results.explain import explained_sheet
 from foveal.results.interpret import Interpretation, Learned
@@ -179,7 +178,7 @@ class Report:
 class Trained(Learned, Protocol):
     """What a report is made from: a learner."""
 
-    model: VisionModel
+    model: Any
     origin: str
     recorder: Recorder
 

@@ -9,10 +9,13 @@ from foveal.errors import InputError, UnknownNameError
 from foveal.tasks.base import Task
 from foveal.tasks.multi_label import MultiLabel
 from foveal.tasks.points import Points
+from foveal.tasks.rating import Rating, Seen
 from foveal.tasks.regression import Regression
 from foveal.tasks.single_label import SingleLabel
 
-TASKS: dict[str, type[Task[Any]]] = {task.kind: task for task in (MultiLabel, SingleLabel, Points, Regression)}
+TASKS: dict[str, type[Task[Any]]] = {
+    task.kind: task for task in (MultiLabel, SingleLabel, Points, Regression, Rating, Seen)
+}
 
 CLASSES = frozenset({MultiLabel.kind, SingleLabel.kind})
 """The tasks whose labels are names of classes."""

@@ -13,14 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from foveal import runtime, storage
 from foveal.data.loaders import DataLoader, DataLoaders
 from foveal.errors import InputError, ModelFileError, TrainingError
-from foveal.image.decode import name_of
 from foveal.losses import Loss
 from foveal.metrics.common import Metric
-from foveal.models.vision import VisionModel
 from foveal.train import checkpoint, find, loop
 from foveal.train.checkpoint import Checkpoints, Stored, below
 from foveal.train.groups import Freeze, apply_freeze, parameter_groups
@@ -68,7 +67,7 @@ class Training:
         compile: whether training steps go through torch.compile.
     """
 
-    model: VisionModel
+    model: nn.Module
     dls: DataLoaders
     recorder: Recorder
     loss: Callable[[], Loss]
@@ -195,7 +194,7 @@ class Training:
             valid=lambda: valid.batches(epoch=0),
             loss=self.loss(),
             metrics=self.metrics,
-            name=lambda index: name_of(train.dataset.pictures[index]),
+            name=train.dataset.name,
             n_valid=len(valid),
         )
 

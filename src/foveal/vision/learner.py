@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from foveal.bundle.predictor import load_learner
+from foveal.bundle.predictor import load_pictures
 from foveal.data.loaders import DataLoaders
 from foveal.errors import InputError
 from foveal.image.prepare import Statistics
@@ -82,7 +82,7 @@ def _check_head(head: str, task: Task[Any]) -> None:
 
 def _from_bundle(dls: DataLoaders, path: str) -> tuple[VisionModel, str, Statistics]:
     """Take a bundle's body and, where the outputs mean the same, its head."""
-    stored = load_learner(path, device=dls.device)
+    stored = load_pictures(path, device=dls.device)
     spec, task = stored.model.spec, dls.task
     model = build_model(ModelSpec(spec.arch, task.n_outputs, dls.pipeline.canvas_hw, spec.y_range, spec.head))
     tensors = stored.model.state_dict()

@@ -1,0 +1,1 @@
+"""Collaborative filtering: what people will like, from what others liked."""

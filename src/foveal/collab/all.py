@@ -1,0 +1,93 @@
+"""All names that a notebook on collaborative filtering needs: `from foveal.collab.all import *`."""
+
+from __future__ import annotations
+
+import math
+import random
+import re
+import string
+from functools import partial
+
+import numpy as np
+import pandas as pd
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from foveal.archives import URLs, untar_data
+from foveal.bundle.predictor import load_learner
+from foveal.callbacks.extras import EMA, EarlyStopping, GradientClip, KeepBest
+from foveal.collab.learner import collab_learner, rank_metrics
+from foveal.collab.loaders import CollabDataLoaders, TimeSplitter
+from foveal.data.batches import tensor, to_cpu
+from foveal.data.loaders import DataLoader, DataLoaders
+from foveal.lazy import module_on_use
+from foveal.learner.learner import Learner
+from foveal.listing import L, Path, first
+from foveal.losses import BCEWithLogitsLossFlat, MSELossFlat
+from foveal.metrics.numbers import mae, rmse
+from foveal.metrics.ranking import ndcg_at_k, precision_at_k, recall_at_k
+from foveal.models.embedding import Embedding, EmbeddingDotBias, Module, embedding_size, one_hot
+from foveal.models.head import sigmoid_range
+from foveal.splits.splitters import ColSplitter, IndexSplitter, RandomSplitter
+from foveal.splits.stratify import GroupSplitter
+from foveal.train.checkpoint import Checkpoints
+from foveal.train.find import minimum, slide, steep, valley
+
+plt = module_on_use("matplotlib.pyplot")
+
+__all__ = [
+    "EMA",
+    "BCEWithLogitsLossFlat",
+    "Checkpoints",
+    "ColSplitter",
+    "CollabDataLoaders",
+    "DataLoader",
+    "DataLoaders",
+    "EarlyStopping",
+    "Embedding",
+    "EmbeddingDotBias",
+    "F",
+    "GradientClip",
+    "GroupSplitter",
+    "IndexSplitter",
+    "KeepBest",
+    "L",
+    "Learner",
+    "MSELossFlat",
+    "Module",
+    "Path",
+    "RandomSplitter",
+    "Tensor",
+    "TimeSplitter",
+    "URLs",
+    "collab_learner",
+    "embedding_size",
+    "first",
+    "load_learner",
+    "mae",
+    "math",
+    "minimum",
+    "ndcg_at_k",
+    "nn",
+    "np",
+    "one_hot",
+    "partial",
+    "pd",
+    "plt",
+    "precision_at_k",
+    "random",
+    "rank_metrics",
+    "re",
+    "recall_at_k",
+    "rmse",
+    "sigmoid_range",
+    "slide",
+    "steep",
+    "string",
+    "tensor",
+    "to_cpu",
+    "torch",
+    "untar_data",
+    "valley",
+]

@@ -1,0 +1,252 @@
+"""Loaders of ratings: everything is held in tensors, and a batch is an index into them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from foveal import runtime, storage
+from foveal.data.batches import Batch
+from foveal.data.loaders import DataLoader, DataLoaders
+from foveal.errors import InputError, TableError, near_match
+from foveal.listing import L
+from foveal.progress import display
+from foveal.rng import generator_for
+from foveal.splits.splitters import RandomSplitter, Splitter, check_split
+from foveal.tasks.rating import Ids, Rating, Seen
+
+_TRIES = 10
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RatingDataset:
+    """Pairs of users and items, as numbers int64 [n, 2], and their ratings float32 [n, 1]."""
+
+    inputs: Tensor
+    targets: Tensor
+    task: Rating
+
+    def __len__(self) -> int:
+        return len(self.inputs)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+        return self.inputs[index], self.targets[index]
+
+    @property
+    def fingerprint(self) -> str:
+        """A hash of all pairs and ratings."""
+        return storage.text_hash(storage.tensor_hash(self.inputs) + storage.tensor_hash(self.targets))
+
+    def name(self, index: int) -> str:
+        """Return what a message calls a pair."""
+        return " and ".join(str(value) for value in self.ids(self.inputs[index]))
+
+    def ids(self, pair: Tensor) -> tuple[Any, Any]:
+        """Return user and item by the numbers of a pair."""
+        user, item = pair.tolist()
+        return self.task.users.names[user], self.task.items.names[item]
+
+    def frame(self, indices: Sequence[int], **columns: Any) -> pd.DataFrame:
+        """Return pairs by name with their ratings, and further columns, as a table."""
+        rows = [self.ids(self.inputs[index]) for index in indices]
+        user, item, rating = self.task.columns
+        users, items = ([row[at] for row in rows] for at in (0, 1))
+        ratings = self.targets[list(indices), 0].tolist()
+        return pd.DataFrame({user: users, item: items, rating: ratings} | columns)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RatingFeed:
+    """Makes batches of pairs: inputs int64 [B, 2], targets float32 [B, 1].
+
+    Attributes:
+        device: where the tables and the batches are.
+        negatives: for each pair that was seen, how many that were not are drawn and set beside it.
+        known: all pairs that were seen, as user x items + item, sorted; none of them is drawn.
+    """
+
+    dataset: RatingDataset
+    device: torch.device
+    negatives: int = 0
+    known: Tensor | None = None
+
+    def batches(self, groups: Sequence[Sequence[int]], draw: tuple[int, int] | None) -> Iterator[Batch]:
+        """Yield a batch for each group."""
+        inputs, targets = self.dataset.inputs.to(self.device), self.dataset.targets.to(self.device)
+        for number, group in enumerate(groups):
+            chosen = torch.tensor(group, device=self.device)
+            x, y = inputs[chosen], targets[chosen]
+            if self.negatives:
+                drawn = self._not_seen(x, draw or (0, 0), group[0] if draw else number)
+                x, y = torch.cat([x, drawn]), torch.cat([y, y.new_zeros(len(drawn), 1)])
+            yield Batch((x, y), group)
+
+    def show(self, batch: Batch, *, max_n: int, rows: int | None, figsize: tuple[float, float] | None) -> None:
+        """Show the first pairs as a table."""
+        del rows, figsize
+        display(self.dataset.frame(batch.indices[:max_n]))
+
+    def over(self, dataset: RatingDataset) -> RatingFeed:
+        """Return the same feed of another dataset."""
+        return RatingFeed(dataset, self.device, self.negatives, self.known)
+
+    def _not_seen(self, pairs: Tensor, draw: tuple[int, int], index: int) -> Tensor:
+        """Draw items for the users of some pairs until none of them was seen (or ten times)."""
+        rng = generator_for(draw[0], draw[1], index)
+        n_items = len(self.dataset.task.items)
+        users = pairs[:, 0].repeat_interleave(self.negatives)
+        items = torch.from_numpy(rng.integers(1, n_items, len(users))).to(self.device)
+        for _ in range(_TRIES if self.known is not None else 0):
+            assert self.known is not None
+            keys = users * n_items + items
+            at = torch.searchsorted(self.known, keys).clamp(max=len(self.known) - 1)
+            taken = self.known[at] == keys
+            if not taken.any():
+                break
+            items[taken] = torch.from_numpy(rng.integers(1, n_items, int(taken.sum()))).to(self.device)
+        return torch.stack([users, items], dim=1)
+
+
+class CollabDataLoaders(DataLoaders):
+    """The loaders of ratings."""
+
+    @classmethod
+    def from_df(
+        cls,
+        ratings: pd.DataFrame,
+        valid_pct: float = 0.2,
+        user_name: str | None = None,
+        item_name: str | None = None,
+        rating_name: str | None = None,
+        seed: int | None = None,
+        *,
+        splitter: Splitter | None = None,
+        implicit: bool = False,
+        negatives: int = 4,
+        bs: int = 64,
+        device: torch.device | str | None = None,
+    ) -> CollabDataLoaders:
+        """Read a table with a rating a row.
+
+        Args:
+            ratings: the table.
+            valid_pct: the share of the rows to validate on.
+            user_name: the column of users; the first one by default.
+            item_name: the column of items; the second one by default.
+            rating_name: the column of ratings; the third one by default.
+            seed: decides the split and the order; a split is drawn anew each time by default.
+            splitter: another split: a function of the table that returns (training, validation) positions.
+            implicit: there are no ratings: each row says that a user had an item. For each, `negatives` items that the
+                user never had are drawn anew each epoch.
+            negatives: see `implicit`.
+            bs: batch size.
+            device: where batches go; the best at hand by default.
+
+        Raises:
+            TableError: there is no such column, or a rating is no number.
+        """
+        columns = _columns(ratings, user_name, item_name, rating_name, implicit=implicit)
+        train, valid = check_split((splitter or RandomSplitter(valid_pct, seed))(ratings), len(ratings))
+        users, items = (ratings[name].to_numpy() for name in columns[:2])
+        values = np.ones(len(ratings)) if implicit else _numbers(ratings, columns[2])
+        low, high = float(values[train].min()), float(values[train].max())
+        kind = Seen if implicit else Rating
+        task = kind(Ids.of(users[train]), Ids.of(items[train]), columns, low, high)
+        pairs = task.pairs(users.tolist(), items.tolist())
+        targets = torch.tensor(values, dtype=torch.float32)[:, None]
+        sides = [RatingDataset(pairs[side], targets[side], task) for side in (train, valid)]
+        where = torch.device(device) if device is not None else runtime.default_device()
+        known = torch.unique(pairs[:, 0] * len(task.items) + pairs[:, 1]).to(where) if implicit else None
+        feeds = [RatingFeed(side, where, negatives if implicit else 0, known) for side in sides]
+        order = 0 if seed is None else seed
+        return cls(
+            DataLoader(feeds[0], min(bs, len(train)), shuffle=True, drop_last=True, seed=order),
+            DataLoader(feeds[1], max(bs, 4096), seed=order),
+        )
+
+    @classmethod
+    def from_csv(cls, path: str | os.PathLike[str], **options: Any) -> CollabDataLoaders:
+        """Read a CSV file; see `from_df`."""
+        return cls.from_df(pd.read_csv(path), **options)
+
+    @property
+    def classes(self) -> dict[str, L[Any]]:
+        """The users and the items by number, under the names of their columns; number 0 is all others."""
+        user, item, _ = self.task.columns
+        return {user: L(self.task.users.names), item: L(self.task.items.names)}
+
+    @property
+    def task(self) -> Rating:
+        """What is learned."""
+        task: Rating = self.train.dataset.task
+        return task
+
+    def in_place_of(self, other: DataLoaders) -> CollabDataLoaders:
+        """Return the same loaders, for users and items known by the same numbers.
+
+        Raises:
+            InputError: the numbers mean others.
+        """
+        if not isinstance(other, CollabDataLoaders) or other.task.to_dict() != self.task.to_dict():
+            raise InputError("The new loaders have other users or items: make a new learner.")
+        return self
+
+    def test_dl(self, items: Any, *, with_labels: bool = False) -> DataLoader:
+        """Return a loader for other rows of users and items; ratings are read with `with_labels`."""
+        user, item, rating = self.task.columns
+        pairs = self.task.pairs(items[user].tolist(), items[item].tolist())
+        values = _numbers(items, rating) if with_labels else np.full(len(items), np.nan)
+        dataset = RatingDataset(pairs, torch.tensor(values, dtype=torch.float32)[:, None], self.task)
+        return DataLoader(RatingFeed(dataset, self.device), self._valid.batch_size)
+
+
+def TimeSplitter(column: str, valid_pct: float = 0.2, *, group: str | None = None) -> Splitter:
+    """Put the latest share of the rows by `column` into validation, of each `group` (a user) where one is named."""
+
+    def split(frame: pd.DataFrame) -> tuple[list[int], list[int]]:
+        for name in (column, group):
+            if name is not None:
+                _check_column(frame, name)
+        within = frame[column].groupby(frame[group]) if group is not None else frame[column]
+        share = within.rank(method="first", pct=True).to_numpy()
+        latest = share > 1 - valid_pct
+        return np.flatnonzero(~latest).tolist(), np.flatnonzero(latest).tolist()
+
+    return split
+
+
+def _columns(
+    frame: pd.DataFrame, user: str | None, item: str | None, rating: str | None, *, implicit: bool
+) -> tuple[str, str, str]:
+    names = [str(name) for name in frame.columns]
+    if len(names) < (2 if implicit else 3):
+        raise TableError(f"Columns of users, items and ratings are expected; there are {', '.join(names)}.")
+    usual = (names[0], names[1], "seen" if implicit else names[2])
+    chosen = tuple(given or default for given, default in zip((user, item, rating), usual, strict=True))
+    for name in chosen[: 2 if implicit else 3]:
+        _check_column(frame, name)
+    for name in chosen[:2]:
+        if frame[name].isna().any():
+            raise TableError(f"Column `{name}` is empty in row {int(frame[name].isna().to_numpy().argmax()) + 2}.")
+    return chosen[0], chosen[1], chosen[2]
+
+
+def _check_column(frame: pd.DataFrame, name: str) -> None:
+    known = [str(column) for column in frame.columns]
+    if name not in known:
+        raise TableError(f"The table has no column `{name}`.{near_match(name, known)} Its columns: {', '.join(known)}.")
+
+
+def _numbers(frame: pd.DataFrame, name: str) -> np.ndarray:
+    values = pd.to_numeric(frame[name], errors="coerce").to_numpy(dtype=float)
+    if not np.isfinite(values).all():
+        row = int((~np.isfinite(values)).argmax())
+        raise TableError(f"A rating is a number; column `{name}` holds {frame[name].iloc[row]!r} in row {row + 2}.")
+    return values
