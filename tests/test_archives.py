@@ -9,9 +9,10 @@ import zipfile
 
 import pytest
 
-from foveal.archives import Archive, URLs, unpack, untar_data
+from foveal.archives import Archive, unpack
 from foveal.errors import FetchError, InputError, UnknownNameError
 from foveal.fetch import download
+from foveal.sources.samples import URLs, untar_data
 
 
 def tgz(members):

@@ -17,7 +17,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO
 
 from foveal import progress
-from foveal.errors import FetchError, InputError, UnknownNameError
+from foveal.errors import FetchError, InputError
 from foveal.fetch import cache_folder, download
 from foveal.listing import Path as ListingPath
 
@@ -42,7 +42,7 @@ class Archive:
     folder: str
     n_bytes: int
     md5_head: str
-    instead: str = "`foveal demo` and `foveal.sources.scenes.write_scenes` draw pictures without a network"
+    instead: str = "`untar_data(URLs.SAMPLE_PASCAL)` and the other samples are drawn without a network"
 
 
 class URLs:
@@ -74,18 +74,12 @@ class URLs:
     )
 
 
-def untar_data(archive: Archive | object) -> ListingPath:
+def untar_data(archive: Archive) -> ListingPath:
     """Return the folder of a data set: as it is on disk, or fetched, checked and unpacked.
-
-    It is looked for under `FOVEAL_HOME`/data (by default ~/.foveal/data), then in ~/.fastai/data. A download that broke
-    off goes on where it stopped.
 
     Raises:
         FetchError: it is not on disk and could not be fetched; the message says where to put it by hand.
     """
-    if not isinstance(archive, Archive):
-        known = [name for name in vars(URLs) if not name.startswith("_")]
-        raise UnknownNameError.of("data set", archive, known, "For instance: untar_data(URLs.PETS).")
     own = cache_folder() / "data" / archive.folder
     for place in (own, Path.home() / ".fastai" / "data" / archive.folder):
         if place.is_dir():

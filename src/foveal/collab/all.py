@@ -14,7 +14,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from foveal.archives import URLs, untar_data
 from foveal.bundle.predictor import load_learner
 from foveal.callbacks.extras import EMA, EarlyStopping, GradientClip, KeepBest
 from foveal.collab.learner import collab_learner, rank_metrics
@@ -29,6 +28,7 @@ from foveal.metrics.numbers import mae, rmse
 from foveal.metrics.ranking import ndcg_at_k, precision_at_k, recall_at_k
 from foveal.models.embedding import Embedding, EmbeddingDotBias, Module, embedding_size, one_hot
 from foveal.models.head import sigmoid_range
+from foveal.sources.samples import URLs, untar_data
 from foveal.splits.splitters import ColSplitter, IndexSplitter, RandomSplitter
 from foveal.splits.stratify import GroupSplitter
 from foveal.train.checkpoint import Checkpoints

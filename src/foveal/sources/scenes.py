@@ -9,7 +9,7 @@ from __future__ import annotations
 import colorsys
 import csv
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -181,14 +181,19 @@ _MOODS = (
 )
 
 
-def draw_scene(seed: int, index: int) -> Scene:
-    """Draw one scene; the same arguments give the same picture."""
+def draw_scene(
+    seed: int, index: int, *, kinds: Sequence[str] | None = None, size_wh: tuple[int, int] | None = None
+) -> Scene:
+    """Draw one scene; the same arguments give the same picture. What is in it and its size are drawn unless given."""
     rng = generator_for(seed, 0, index)
-    width, height = ((320, 240), (240, 320), (280, 280))[int(rng.integers(3))]
+    drawn = ((320, 240), (240, 320), (280, 280))[int(rng.integers(3))]
+    width, height = drawn if size_wh is None else size_wh
     width, height = width * _OVERSAMPLING, height * _OVERSAMPLING
     picture = _landscape(rng, width, height)
     count = int(rng.choice([0, 1, 2, 3, 4], p=[0.1, 0.28, 0.32, 0.2, 0.1]))
     chosen = sorted(rng.choice(len(KINDS), size=count, replace=False).tolist())
+    if kinds is not None:
+        count, chosen = len(kinds), sorted(KINDS.index(kind) for kind in kinds)
     columns = rng.permutation(max(count, 1))
     draw = ImageDraw.Draw(picture)
     balloon = None

@@ -14,7 +14,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from foveal.archives import URLs, untar_data
 from foveal.bundle.predictor import Predictor, load_learner
 from foveal.callbacks.extras import EMA, CutMix, EarlyStopping, GradientClip, KeepBest, MixUp
 from foveal.callbacks.logs import CSVLogger, HistoryFile, TensorBoardLogger
@@ -50,6 +49,7 @@ from foveal.models.zoo import resnet18, resnet34, resnet50, resnet101, resnet152
 from foveal.results.interpret import ClassificationInterpretation, Interpretation
 from foveal.results.plots import plot_function
 from foveal.sources.folders import get_image_files
+from foveal.sources.samples import URLs, untar_data
 from foveal.splits.splitters import (
     ColSplitter,
     FileSplitter,
