@@ -66,7 +66,7 @@ def test_points_come_back_in_the_pixels_of_the_picture_given(picture):
 
 def test_bad_pictures_come_back_named_among_the_others(bundle, picture, tmp_path):
     (tmp_path / "bad.jpg").write_bytes(b"x")
-    answers = list(load_learner(bundle).predict_batch([picture, tmp_path / "bad.jpg", picture], workers=2))
+    answers = list(load_learner(bundle).predict_batch([picture, tmp_path / "bad.jpg", picture], num_workers=2))
     assert [type(one) for one in answers] == [Prediction, Refused, Prediction]
     assert answers[1].name == str(tmp_path / "bad.jpg")
 

@@ -219,9 +219,9 @@ def samples_of(loader, epoch):
 
 def test_a_sample_is_the_same_for_any_number_of_threads_any_order_and_batch_size(scenes, frame):
     block = scene_block(scenes, batch_tfms=aug_transforms())
-    reference = samples_of(block.dataloaders(frame, bs=8, workers=0, seed=5).train, epoch=3)
+    reference = samples_of(block.dataloaders(frame, bs=8, num_workers=0, seed=5).train, epoch=3)
     for workers, bs in ((1, 8), (3, 5), (4, 16)):
-        found = samples_of(block.dataloaders(frame, bs=bs, workers=workers, seed=5).train, epoch=3)
+        found = samples_of(block.dataloaders(frame, bs=bs, num_workers=workers, seed=5).train, epoch=3)
         common = set(found) & set(reference)
         assert len(common) > 25
         assert all(torch.equal(found[i][0], reference[i][0]) for i in common)
@@ -327,8 +327,8 @@ def test_an_order_is_a_permutation():
 
 
 def test_an_ordered_map_keeps_order_and_passes_errors_on():
-    assert list(ordered_map(lambda x: x * x, range(50), workers=4)) == [x * x for x in range(50)]
-    results = ordered_map(lambda x: 1 // (3 - x), range(9), workers=2)
+    assert list(ordered_map(lambda x: x * x, range(50), num_workers=4)) == [x * x for x in range(50)]
+    results = ordered_map(lambda x: 1 // (3 - x), range(9), num_workers=2)
     assert [next(results), next(results), next(results)] == [0, 0, 1]
     with pytest.raises(ZeroDivisionError, match="by zero"):
         next(results)
@@ -336,7 +336,7 @@ def test_an_ordered_map_keeps_order_and_passes_errors_on():
 
 def test_an_ordered_map_stays_near_its_reader():
     begun = []
-    results = ordered_map(lambda x: begun.append(x) or x, range(1000), workers=2, ahead=3)
+    results = ordered_map(lambda x: begun.append(x) or x, range(1000), num_workers=2, ahead=3)
     next(results)
     assert len(begun) <= 6
     results.close()

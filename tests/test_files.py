@@ -103,5 +103,5 @@ def test_memory_is_kept_and_given_back_from_any_thread():
         with runtime.keeping_memory():
             return torch.zeros(1 << 20).sum()
 
-    assert all(total == 0 for total in ordered_map(work, range(8), workers=4))
+    assert all(total == 0 for total in ordered_map(work, range(8), num_workers=4))
     assert runtime._keepers == 0

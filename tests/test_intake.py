@@ -166,7 +166,7 @@ def verdicts(file, predictor):
         return None
 
     def batch():
-        (answer,) = predictor.predict_batch([file], workers=1)
+        (answer,) = predictor.predict_batch([file], num_workers=1)
         if isinstance(answer, Refused):
             raise answer.error
         assert isinstance(answer, Prediction)

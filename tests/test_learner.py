@@ -114,7 +114,7 @@ def test_the_optimizer_goes_on_unless_told_otherwise(scene_loaders):
     """Two fits are not one, but the second begins with the averages of the first: fastai's way."""
 
     def weights(**options):
-        dls = scene_loaders(workers=0)
+        dls = scene_loaders(num_workers=0)
         torch.manual_seed(1)
         learn = vision_learner(dls, "test_resnet", pretrained=False, seed=0)
         learn.recorder.silent = True
@@ -246,7 +246,7 @@ def test_loaders_are_exchanged_for_others_of_the_same_task(learn, scene_loaders)
 def test_a_compiled_model_trains_alike(scene_loaders):
     losses = []
     for compiled in (False, True):
-        dls = scene_loaders(workers=0, bs=8, size=32)
+        dls = scene_loaders(num_workers=0, bs=8, size=32)
         torch.manual_seed(0)
         learn = vision_learner(dls, "test_resnet", pretrained=False, seed=0, compile=compiled)
         learn.recorder.silent = True
@@ -314,5 +314,5 @@ def test_several_numbers_from_the_command_line(scenes, tmp_path, foveal):
 
 def test_figures_do_not_depend_on_batches_or_workers(learn, scene_loaders):
     before = [float(value) for value in learn.validate()]
-    learn.dls = scene_loaders(bs=5, workers=3)
+    learn.dls = scene_loaders(bs=5, num_workers=3)
     assert [float(value) for value in learn.validate()] == pytest.approx(before, abs=1e-5)

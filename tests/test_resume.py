@@ -63,7 +63,7 @@ def build(scenes):
             batch_tfms=aug_transforms(),
         )
         torch.manual_seed(seed)
-        dls = block.dataloaders(frame, bs=8, seed=5, workers=workers)
+        dls = block.dataloaders(frame, bs=8, seed=5, num_workers=workers)
         learn = vision_learner(dls, "test_resnet", pretrained=False, seed=seed)
         learn.recorder.silent = True
         return learn

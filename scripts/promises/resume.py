@@ -84,7 +84,7 @@ def train(folder: Path, name: str, workers: int, save: str | None) -> None:
     )
     torch.manual_seed(11)
     learn = vision_learner(
-        block.dataloaders(frame, bs=8, seed=5, workers=workers), "test_resnet", pretrained=False, seed=3
+        block.dataloaders(frame, bs=8, seed=5, num_workers=workers), "test_resnet", pretrained=False, seed=3
     )
     learn.recorder.silent = True
     there = save is not None and (folder / save / FILE).exists()

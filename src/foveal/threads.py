@@ -18,20 +18,22 @@ def default_workers() -> int:
 
 
 def ordered_map(
-    function: Callable[[In], Out], items: Iterable[In], *, workers: int, ahead: int | None = None
+    function: Callable[[In], Out], items: Iterable[In], *, num_workers: int | None = None, ahead: int | None = None
 ) -> Iterator[Out]:
     """Yield `function(item)` for every item, in order.
 
-    At most `workers + ahead` results exist at once (`ahead` defaults to `workers`). With `workers=0` the calling
-    thread does the work. An exception of `function` is raised where its result would have been, and what had not
-    begun is dropped.
+    There are `default_workers()` threads unless told otherwise; with `num_workers=0` the calling thread does the work.
+    At most `num_workers + ahead` results exist at once (`ahead` defaults to `num_workers`). An exception of `function`
+    is raised where its result would have been, and what had not begun is dropped.
     """
-    if workers <= 0:
+    if num_workers is None:
+        num_workers = default_workers()
+    if num_workers <= 0:
         yield from map(function, items)
         return
-    limit = workers + (workers if ahead is None else ahead)
+    limit = num_workers + (num_workers if ahead is None else ahead)
     pending: deque[Future[Out]] = deque()
-    pool = ThreadPoolExecutor(workers, thread_name_prefix="foveal")
+    pool = ThreadPoolExecutor(num_workers, thread_name_prefix="foveal")
     try:
         for item in items:
             pending.append(pool.submit(function, item))

@@ -83,12 +83,12 @@ class Audit:
         return "\n".join((*listed(self.findings), self.summary))
 
 
-def audit(source: Source, *, workers: int | None = None, advance: Callable[[], None] = lambda: None) -> Audit:
+def audit(source: Source, *, num_workers: int | None = None, advance: Callable[[], None] = lambda: None) -> Audit:
     """Judge a source: its labels and split, then every picture.
 
     Args:
         source: what a reader found.
-        workers: threads that read pictures; one a core by default.
+        num_workers: threads that read pictures; one a core by default.
         advance: called after each picture.
     """
     findings = [*source.findings, *audit_labels(source)]
@@ -96,8 +96,7 @@ def audit(source: Source, *, workers: int | None = None, advance: Callable[[], N
     items = list(source.items)
     files = list(dict.fromkeys(item.picture for item in items))
     inspected: dict[Path, Inspection] = {}
-    workers = threads.default_workers() if workers is None else workers
-    for file, found in zip(files, threads.ordered_map(ledger.inspect, files, workers=workers), strict=True):
+    for file, found in zip(files, threads.ordered_map(ledger.inspect, files, num_workers=num_workers), strict=True):
         inspected[file] = found
         advance()
     ledger.save()

@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from foveal import runtime, threads
@@ -36,6 +38,13 @@ class Prediction(NamedTuple):
     label: Any
     decoded: Tensor
     values: Tensor
+
+
+class Embeddings(NamedTuple):
+    """Names of pictures, and what the model makes of each before its last layer, float32 [n, F]."""
+
+    names: tuple[str, ...]
+    vectors: NDArray[np.float32]
 
 
 class Refused(NamedTuple):
@@ -79,17 +88,40 @@ class Predictor:
         return self._answer([self.preparation.picture(picture)])[0]
 
     def predict_batch(
-        self, pictures: Iterable[PictureSource], *, batch_size: int = _BATCH, workers: int | None = None
+        self, pictures: Iterable[PictureSource], *, batch_size: int = _BATCH, num_workers: int | None = None
     ) -> Iterator[Prediction | Refused]:
         """Answer for any number of pictures, in order and in constant memory; bad ones come back as `Refused`."""
-        workers = threads.default_workers() if workers is None else workers
-        prepared = threads.ordered_map(self._prepare, pictures, workers=workers, ahead=2 * batch_size)
+        prepared = threads.ordered_map(self._prepare, pictures, num_workers=num_workers, ahead=2 * batch_size)
         with runtime.keeping_memory():
             while group := list(islice(prepared, batch_size)):
                 good = [one for one in group if isinstance(one, Prepared)]
                 answers = iter(self._answer(good) if good else [])
                 for one in group:
                     yield one if isinstance(one, Refused) else next(answers)
+
+    def embed(self, pictures: Iterable[PictureSource], *, batch_size: int = _BATCH) -> Embeddings:
+        """Return the activations before the last layer; of a heatmap's, their mean over the map.
+
+        Raises:
+            PictureError: a picture is refused.
+        """
+        last = [layer for layer in self.model[1].modules() if isinstance(layer, nn.Linear | nn.Conv2d)][-1]
+        vectors: list[Tensor] = []
+
+        def note(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+            vectors.append(inputs[0].flatten(2).mean(dim=2).cpu() if inputs[0].ndim == 4 else inputs[0].cpu())
+
+        chosen = list(pictures)
+        handle = last.register_forward_pre_hook(note)
+        try:
+            for answer in self.predict_batch(chosen, batch_size=batch_size):
+                if isinstance(answer, Refused):
+                    raise answer.error
+        finally:
+            handle.remove()
+        if not vectors:
+            raise InputError("There are no pictures to make vectors of.")
+        return Embeddings(tuple(name_of(one) for one in chosen), torch.cat(vectors).numpy())
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the bundle: one .safetensors file."""

@@ -213,7 +213,7 @@ class DataBlock:
         *,
         bs: int = 64,
         seed: int = 0,
-        workers: int | None = None,
+        num_workers: int | None = None,
         device: torch.device | str | None = None,
         on_bad: OnBad = "stop",
     ) -> DataLoaders:
@@ -234,7 +234,7 @@ class DataBlock:
             item_tfms=item_tfms,
             batch_tfms=batch_tfms,
             seed=seed,
-            workers=workers,
+            num_workers=num_workers,
             device=device,
             reader=partial(self._read_new, datasets.train.task) if self._target else None,
         )

@@ -78,7 +78,7 @@ class PictureFeed:
 
     dataset: Dataset
     pipeline: Pipeline
-    workers: int
+    num_workers: int | None
     device: torch.device
     warps_batches: bool | None = None
 
@@ -90,7 +90,7 @@ class PictureFeed:
         """
         make = partial(self._sample, draw)
         ahead = 2 * max(map(len, groups), default=0)
-        samples = threads.ordered_map(make, chain.from_iterable(groups), workers=self.workers, ahead=ahead)
+        samples = threads.ordered_map(make, chain.from_iterable(groups), num_workers=self.num_workers, ahead=ahead)
         for group in groups:
             yield self._batch(list(islice(samples, len(group))), group, draw)
 

@@ -18,13 +18,13 @@ from foveal.sources.folders import get_image_files
 from foveal.splits.splitters import ColSplitter, GrandparentSplitter, RandomSplitter, Splitter
 
 Place = str | os.PathLike[str]
-_OPTIONS = ("valid_pct", "seed", "item_tfms", "batch_tfms", "bs", "y_block", "workers", "device")
+_OPTIONS = ("valid_pct", "seed", "item_tfms", "batch_tfms", "bs", "y_block", "num_workers", "device")
 
 
 class ImageDataLoaders:
     """Ways to build loaders of pictures.
 
-    All take, as keywords, `item_tfms`, `batch_tfms`, `bs` (64), `workers`, `device`, and for a random split
+    All take, as keywords, `item_tfms`, `batch_tfms`, `bs` (64), `num_workers`, `device`, and for a random split
     `valid_pct` (0.2) and `seed`; `y_block` says what the labels are where that cannot be told from them.
     """
 
@@ -161,4 +161,4 @@ def _load(
         batch_tfms=options.get("batch_tfms"),
     )
     device: torch.device | str | None = options.get("device")
-    return plan.dataloaders(source, bs=options.get("bs", 64), workers=options.get("workers"), device=device)
+    return plan.dataloaders(source, bs=options.get("bs", 64), num_workers=options.get("num_workers"), device=device)

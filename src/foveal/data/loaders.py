@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from foveal import runtime, threads
+from foveal import runtime
 from foveal.audit.checks import Audit, audit
 from foveal.canvas import grid
 from foveal.data.batches import Batch
@@ -90,9 +90,12 @@ class DataLoader:
         Raises:
             PictureError: a picture is refused.
         """
+        return self.feed.batches(self.groups(epoch)[first:], (self.seed, epoch) if self.shuffle else None)
+
+    def groups(self, epoch: int) -> list[list[int]]:
+        """Return the items of each batch of an epoch."""
         order = self.order(epoch)
-        groups = [order[start : start + self.batch_size] for start in range(0, len(order), self.batch_size)]
-        return self.feed.batches(groups[first : len(self)], (self.seed, epoch) if self.shuffle else None)
+        return [order[start : start + self.batch_size] for start in range(0, len(order), self.batch_size)]
 
     def order(self, epoch: int) -> list[int]:
         """Return the items that an epoch visits, in order."""
@@ -135,7 +138,7 @@ class DataLoaders:
         item_tfms: Any = None,
         batch_tfms: Any = None,
         seed: int = 0,
-        workers: int | None = None,
+        num_workers: int | None = None,
         device: torch.device | str | None = None,
         reader: Reader | None = None,
     ) -> DataLoaders:
@@ -149,7 +152,7 @@ class DataLoaders:
             item_tfms: for pictures: a fit such as `Resize(224)`, and other transforms.
             batch_tfms: more of them.
             seed: decides the order of the items and every random draw.
-            workers: threads that load pictures (0: none); one a core by default.
+            num_workers: threads that load pictures (0: none); one a core by default.
             device: where batches go; the best at hand by default.
             reader: see `DataLoaders`.
         """
@@ -160,9 +163,8 @@ class DataLoaders:
             require_size(pipeline, datasets.train)
             if datasets.train.task.kind == Points.kind:
                 refuse_moving(pipeline.operations)
-            workers = threads.default_workers() if workers is None else workers
             where = torch.device(device) if device is not None else runtime.default_device()
-            feeds = [PictureFeed(side, pipeline, workers, where) for side in (datasets.train, datasets.valid)]
+            feeds = [PictureFeed(side, pipeline, num_workers, where) for side in (datasets.train, datasets.valid)]
         if n_train < wanted:
             warnings.warn(
                 f"There are {n_train} items to train on, fewer than a batch of {wanted}: batches shrink to {n_train}.",

@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
-from foveal.bundle.predictor import Predictor
+from foveal.bundle.predictor import Embeddings, Predictor
 from foveal.bundle.ratings import RatingPredictor
 from foveal.canvas import grid
 from foveal.data.loaders import DataLoader
@@ -20,6 +20,7 @@ from foveal.results.explain import show_overlay
 from foveal.results.predictions import predict_dataset
 from foveal.results.report import Slices, report_on
 from foveal.results.thresholds import Criterion, Tuned, best_temperature, tuned
+from foveal.results.tta import augmented_predictions
 from foveal.rng import order_for
 from foveal.tasks.base import Decision, Task, decoded
 from foveal.tasks.catalog import CLASSES, of_kind
@@ -110,6 +111,21 @@ class Learner(Trainer):
         answers = [decoded(self.task, preds)] if with_decoded else []
         losses = [found.losses(self._loss())] if with_loss else []
         return (preds, found.targets, *answers, *losses)
+
+    def tta(
+        self, ds_idx: int = 1, *, dl: DataLoader | None = None, n: int = 4, beta: float = 0.25
+    ) -> tuple[Tensor, Tensor]:
+        """Return predictions averaged over each picture and `n` copies under the moves of training, and targets.
+
+        Points are moved back first. `beta` is the weight of the plain picture; `ds_idx` and `dl` as in `get_preds`.
+        """
+        chosen, precision = self.dls[ds_idx] if dl is None else dl, self._training.plain_precision
+        return augmented_predictions(self.model, chosen, self.task, n=n, beta=beta, precision=precision)
+
+    def embed(self, source: Any) -> Embeddings:
+        """Return the activations before the last layer for files, or what the data block was given items from."""
+        found: Embeddings = self.predictor().embed(self.dls.test_dl(source).dataset.pictures)
+        return found
 
     def predict(self, *item: Any) -> Any:
         """Answer for a path, bytes, an array or a PIL picture, points in its pixels; or for a user and an item."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from itertools import pairwise
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -80,7 +80,20 @@ class CollabSpec:
         return asdict(self)
 
 
-class EmbeddingDotBias(nn.Module):
+class _Embeddings(nn.Module):
+    """Vectors whose number 0, the unknown, is in evaluation the mean of all others: training never meets it."""
+
+    def train(self, mode: bool = True) -> Self:
+        """Go into training or evaluation mode."""
+        if not mode:
+            with torch.no_grad():
+                for table in self.children():
+                    if isinstance(table, nn.Embedding) and len(table.weight) > 1:
+                        table.weight[0] = table.weight[1:].mean(dim=0)
+        return super().train(mode)
+
+
+class EmbeddingDotBias(_Embeddings):
     """The product of both vectors, and a bias each; `users` and `items` are who the numbers stand for."""
 
     def __init__(self, spec: CollabSpec, users: Ids = NOBODY, items: Ids = NOBODY) -> None:
@@ -121,7 +134,7 @@ class EmbeddingDotBias(nn.Module):
         return rating if self.spec.y_range is None else sigmoid_range(rating, *self.spec.y_range)
 
 
-class EmbeddingNN(nn.Module):
+class EmbeddingNN(_Embeddings):
     """Layers over both vectors side by side."""
 
     def __init__(self, spec: CollabSpec) -> None:

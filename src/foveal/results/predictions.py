@@ -112,14 +112,14 @@ class Predictions:
             yield {"fname": _relative(picture, base)} | self.task.to_row(values, label)
 
 
-def predict_dataset(predictor: Predictor, dataset: Dataset, *, workers: int | None = None) -> Predictions:
+def predict_dataset(predictor: Predictor, dataset: Dataset, *, num_workers: int | None = None) -> Predictions:
     """Answer for every picture of a dataset.
 
     Raises:
         PictureError: a picture is refused.
     """
     answers = []
-    for answer in predictor.predict_batch(dataset.pictures, workers=workers):
+    for answer in predictor.predict_batch(dataset.pictures, num_workers=num_workers):
         if not isinstance(answer, Prediction):
             raise answer.error
         answers.append(answer)

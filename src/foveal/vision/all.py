@@ -62,7 +62,7 @@ from foveal.splits.splitters import (
 from foveal.splits.stratify import GroupSplitter, StratifiedSplitter
 from foveal.train.checkpoint import Checkpoints
 from foveal.train.find import minimum, slide, steep, valley
-from foveal.vision.learner import vision_learner
+from foveal.vision.learner import cnn_learner, vision_learner
 
 plt = module_on_use("matplotlib.pyplot")
 
@@ -130,6 +130,7 @@ __all__ = [
     "asymmetric_loss",
     "aug_transforms",
     "average_precision",
+    "cnn_learner",
     "error_rate",
     "first",
     "focal_loss",

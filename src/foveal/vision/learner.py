@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from foveal.metrics.common import Metric
 from foveal.models import zoo
 from foveal.models.vision import ModelSpec, VisionModel, build_model, pretrained_model
 from foveal.tasks.base import Task
+from foveal.tasks.catalog import CLASSES
 from foveal.tasks.points import Points
 
 _BUNDLE = ".safetensors"
@@ -75,18 +77,33 @@ def vision_learner(
     return learn
 
 
+def cnn_learner(dls: DataLoaders, arch: str = zoo.DEFAULT_ARCH, **options: Any) -> Learner:
+    """Return `vision_learner(...)` under its old name."""
+    warnings.warn("`cnn_learner` has been renamed to `vision_learner` -- please update your code", stacklevel=2)
+    return vision_learner(dls, arch, **options)
+
+
 def _check_head(head: str, task: Task[Any]) -> None:
     if head == "spatial" and task.kind != Points.kind:
         raise InputError(f"A spatial head finds points; this task is {task.kind}. Use head='pooled' or 'linear'.")
 
 
 def _from_bundle(dls: DataLoaders, path: str) -> tuple[VisionModel, str, Statistics]:
-    """Take a bundle's body and, where the outputs mean the same, its head."""
+    """Take a bundle's body, and of its head what still means the same: rows of the last layer go by class."""
     stored = load_pictures(path, device=dls.device)
     spec, task = stored.model.spec, dls.task
     model = build_model(ModelSpec(spec.arch, task.n_outputs, dls.pipeline.canvas_hw, spec.y_range, spec.head))
     tensors = stored.model.state_dict()
-    if (stored.task.kind, stored.task.names) != (task.kind, task.names):
+    alike = stored.task.kind == task.kind
+    if not alike or (stored.task.names != task.names and task.kind not in CLASSES):
         tensors = {name: t for name, t in tensors.items() if name.startswith("0.")}
+    elif stored.task.names != task.names:
+        before, fresh = {name: at for at, name in enumerate(stored.task.names)}, model.state_dict()
+        kept = [(at, before[name]) for at, name in enumerate(task.names) if name in before]
+        last = max((name for name in tensors if name.startswith("1.")), key=lambda name: int(name.split(".")[1]))
+        for name in (name for name in tensors if name.startswith(last.rsplit(".", 1)[0])):
+            for at, was in kept:
+                fresh[name][at] = tensors[name][was]
+            tensors[name] = fresh[name]
     model.load_state_dict(tensors, strict=False)
     return model, f"bundle {Path(path).name}", stored.preparation.statistics
