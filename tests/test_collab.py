@@ -294,3 +294,54 @@ def test_the_star_brings_what_a_notebook_needs():
     assert len(star.__all__) <= 200
     x = star.one_hot(3, 5).float()
     assert x.tolist() == [0, 0, 0, 1, 0]
+
+
+def test_from_a_table_to_recommendations_on_the_command_line(ratings, foveal, tmp_path):
+    ratings.to_csv(tmp_path / "ratings.csv", index=False)
+    out = tmp_path / "run"
+    columns = ("--task", "rating", "--user", "user", "--item", "title", "--rating", "rating")
+    said = foveal("train", tmp_path / "ratings.csv", *columns, "--epochs", 2, "--factors", 8, "--out", out).out
+    summary = json.loads((out / "summary.json").read_text())
+    assert summary["metrics"]["rmse"] < summary["metrics"]["rmse_of_the_mean"]
+    assert f"{summary['metrics']['rmse']:.4f}" in said
+    predictions = pd.read_csv(out / "predictions.csv")
+    error = ((predictions["rating"] - predictions["prediction"]) ** 2).mean() ** 0.5
+    assert error == pytest.approx(summary["metrics"]["rmse"], abs=1e-4)
+    page = (out / "report.html").read_text()
+    assert all(part in page for part in ("How well it ranks", "most popular", "The answers that are most wrong"))
+    model = out / "model.safetensors"
+    first = foveal("recommend", model, 5, "--top", 2).out.splitlines()
+    assert len(first) == 2
+    foveal("recommend", model, "--top", 3, "--out", tmp_path / "all.csv")
+    table = pd.read_csv(tmp_path / "all.csv")
+    assert len(table) == 3 * table["user"].nunique() == 3 * 240
+    assert table.query("user == 5")["title"].iloc[0] in first[0]
+    again = tmp_path / "again"
+    foveal("train", out / "run.toml", "--out", again)
+    assert json.loads((again / "summary.json").read_text())["metrics"] == summary["metrics"]
+    assert "did not occur in training" in foveal("recommend", model, "bob", code=2).err
+    assert "use `foveal predict`" not in foveal("predict", model, "x.jpg", code=2).err
+    assert (
+        "no column `usr`. Did you mean `user`"
+        in foveal("train", tmp_path / "ratings.csv", "--task", "rating", "--user", "usr", code=2).err
+    )
+
+
+def test_a_run_on_ratings_resumes_to_the_bit(ratings, dls, tmp_path):
+    from foveal.train.checkpoint import Checkpoints
+
+    class Stop:
+        def after_step(self, state):
+            if state.epoch == 1 and state.step_in_epoch == 7:
+                raise ConnectionError
+
+    def make():
+        return collab_learner(dls, n_factors=4, y_range=(0, 5.5), seed=3)
+
+    whole, broken, resumed = make(), make(), make()
+    whole.fit_one_cycle(2, 5e-3)
+    with pytest.raises(ConnectionError):
+        broken.fit_one_cycle(2, 5e-3, cbs=[Checkpoints(tmp_path, every_seconds=0.0), Stop()])
+    resumed.fit_one_cycle(2, 5e-3, resume=tmp_path)
+    for name, tensor in whole.model.state_dict().items():
+        assert torch.equal(tensor, resumed.model.state_dict()[name]), name

@@ -28,7 +28,7 @@ Time = Annotated[str | None, Option(help="Minutes for all of it, instead of --ep
 BatchSize = Annotated[str | None, Option(help="Pictures a step; auto: up to 64, as memory allows. (default: 64)")]
 By = Annotated[str | None, Option(help="Columns that the report gives figures by: person,camera.")]
 Run = Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a run.")]
-TaskName = Annotated[str | None, Option(help="auto, multi-label, single-label, points or regression.")]
+TaskName = Annotated[str | None, Option(help="auto, multi-label, single-label, points, regression or rating.")]
 
 
 def said(options: dict[str, Any]) -> dict[str, Any]:

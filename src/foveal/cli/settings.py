@@ -16,7 +16,7 @@ from foveal import storage
 from foveal.errors import InputError, UnknownNameError
 
 RECIPES = ("probe", "book")
-TASKS = ("auto", "multi-label", "single-label", "points", "regression")
+TASKS = ("auto", "multi-label", "single-label", "points", "regression", "rating")
 
 
 class RunSettings(BaseModel):
@@ -55,6 +55,11 @@ class RunSettings(BaseModel):
     fold: int | None = Field(default=None, ge=0)
     split_seed: int | None = None
     by: tuple[str, ...] = ()
+    user: str | None = None
+    item: str | None = None
+    rating: str | None = None
+    implicit: bool = False
+    factors: int = Field(default=50, ge=1)
     precision: str = "auto"
     pictures: bool = True
 

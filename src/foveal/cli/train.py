@@ -50,6 +50,11 @@ def train(
     seeds: Annotated[int | None, Option(help="Train this often, from --seed on; mean and spread.")] = None,
     folds: Annotated[int | None, Option(help="Train this often, each part of the data once for validation.")] = None,
     precision: Annotated[str | None, Option(help="auto, fp32, bf16 or fp16.")] = None,
+    user: Annotated[str | None, Option(help="Column of users, with --task rating. (default: the first)")] = None,
+    item: Annotated[str | None, Option(help="Column of items. (default: the second)")] = None,
+    rating: Annotated[str | None, Option(help="Column of ratings. (default: the third)")] = None,
+    implicit: Annotated[bool | None, Option(help="There are no ratings: a row says what a user had.")] = None,
+    factors: Annotated[int | None, Option(help="Size of the vectors of users and items. (default: 50)")] = None,
     pictures: Annotated[bool | None, Option(help="Whether pictures may stand in the report. (default: yes)")] = None,
     out: Annotated[Path | None, Option(help="Run folder. (default: runs/SOURCE)")] = None,
     resume: Annotated[Path | None, Option(help="Go on with the run in this folder, to the bit.")] = None,
@@ -60,9 +65,10 @@ def train(
 
 
 def _go_on(folder: Path, out: Path | None, given: dict[str, Any]) -> None:
-    from foveal.cli import repeats, training
+    from foveal.cli import ratings, repeats, training
     from foveal.cli.folder import settings_of
     from foveal.errors import InputError
+    from foveal.tasks.rating import Rating
     from foveal.train.checkpoint import read
 
     if given or out is not None:
@@ -72,13 +78,15 @@ def _go_on(folder: Path, out: Path | None, given: dict[str, Any]) -> None:
         repeats.train_repeatedly(settings, folder)
         return
     read(folder)
-    training.train_run(settings, folder, resume=True)
+    start = ratings.train_ratings if settings.task == Rating.kind else training.train_run
+    start(settings, folder, resume=True)
 
 
 def _start(table: Path | None, out: Path | None, given: dict[str, Any]) -> None:
-    from foveal.cli import repeats, training
+    from foveal.cli import ratings, repeats, training
     from foveal.cli.settings import RunSettings, free_folder
     from foveal.errors import InputError
+    from foveal.tasks.rating import Rating
 
     if table is None:
         raise InputError("What to train on? Give a table, a .json, a folder or a run.toml, or --resume RUN.")
@@ -87,4 +95,6 @@ def _start(table: Path | None, out: Path | None, given: dict[str, Any]) -> None:
         del given["table"]
         settings = RunSettings.checked(**(RunSettings.load(table).model_dump() | given))
     start = repeats.train_repeatedly if settings.repeats else training.train_run
+    if settings.task == Rating.kind:
+        start = ratings.train_ratings
     start(settings, free_folder(out, settings.table.stem))

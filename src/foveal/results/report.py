@@ -84,7 +84,7 @@ class Report:
         if self.runs:
             yield "<h2>Each of the runs</h2>" + page.table(*table_of_runs(self.runs))
         if len(self.history) > 1:
-            yield page.drawing(canvas.png(_curves(self.history)), "loss by epoch")
+            yield page.drawing(canvas.png(loss_curves(self.history)), "loss by epoch")
         yield from self._parts_of_classes()
         for name, values in self.slices.items():
             rows = self.interpretation.slices(values)[:_SLICES]
@@ -265,7 +265,8 @@ def _figure() -> Figure:
     return Figure()
 
 
-def _curves(history: Sequence[EpochResult]) -> Figure:
+def loss_curves(history: Sequence[EpochResult]) -> Figure:
+    """Return training and validation loss by epoch."""
     figure = _figure()
     figure.set_size_inches(6, 2.6)
     figure.set_layout_engine("constrained")

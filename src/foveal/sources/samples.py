@@ -122,7 +122,7 @@ def write_pets(folder: Path) -> None:
 def write_ratings(folder: Path) -> None:
     """Write u.data (user, film, rating, time, by tabs) and u.item (film, title, ..., by |, latin-1)."""
     rng = generator_for(_SEED)
-    titles = [f"{first} {second}, The ({1950 + at})" for at, (first, second) in enumerate(_titles())]
+    titles = [f"{first} {second}, The ({1950 + at % 70})" for at, (first, second) in enumerate(_titles())]
     n_users, n_films, n_factors = 240, len(titles), 3
     liking, kind = rng.normal(size=(n_users, n_factors)), rng.normal(size=(n_films, n_factors))
     mood, quality = 0.4 * rng.normal(size=n_users), 0.6 * rng.normal(size=n_films)
@@ -136,7 +136,7 @@ def write_ratings(folder: Path) -> None:
     order = rng.permutation(len(rows))
     (folder / "u.data").write_text("".join("\t".join(map(str, rows[at])) + "\n" for at in order), encoding="ascii")
     genres = "|".join("0" for _ in range(19))
-    lines = (f"{at}|{title}|01-Jan-{1950 + at - 1}|||{genres}\n" for at, title in enumerate(titles, start=1))
+    lines = (f"{at}|{title}|01-Jan-{1950 + (at - 1) % 70}|||{genres}\n" for at, title in enumerate(titles, start=1))
     (folder / "u.item").write_text("".join(lines), encoding="latin-1")
 
 

@@ -1,0 +1,137 @@
+"""A training run on ratings, from settings to a filled run folder."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+
+from foveal import runtime, storage
+from foveal.bundle.manifest import current_versions
+from foveal.callbacks.extras import KeepBest
+from foveal.callbacks.logs import HistoryFile
+from foveal.cli import folder as run
+from foveal.cli.settings import RunSettings, number
+from foveal.collab.learner import collab_learner, rank_metrics
+from foveal.collab.loaders import CollabDataLoaders
+from foveal.errors import InputError
+from foveal.learner.learner import Learner
+from foveal.results.predictions import write_rows
+from foveal.results.ratings import RatingReport
+from foveal.sources.table import VALID_COLUMNS, load_frame
+from foveal.splits.splitters import ColSplitter, RandomSplitter
+from foveal.train.checkpoint import FILE as CHECKPOINT
+from foveal.train.checkpoint import Checkpoints
+
+_EPOCHS, _LR, _DECAY, _MARGIN = 5, 5e-3, 0.1, 0.1
+
+
+def train_ratings(settings: RunSettings, folder: Path, *, resume: bool = False) -> dict[str, Any]:
+    """Train on a table with a rating a row, write the run folder, print what came out, and return the summary.
+
+    Raises:
+        FovealError: the input is wrong; nothing was written then.
+    """
+    console = Console(highlight=False, soft_wrap=True)
+    began = time.perf_counter()
+    if settings.batch_size == "auto":
+        raise InputError("--batch-size auto is for pictures; ratings take any number, 64 by default.")
+    frame, _ = load_frame(settings.table)
+    column = settings.valid_column or next((name for name in VALID_COLUMNS if name in frame.columns), None)
+    dls = CollabDataLoaders.from_df(
+        frame,
+        user_name=settings.user,
+        item_name=settings.item,
+        rating_name=settings.rating,
+        seed=settings.seed,
+        splitter=RandomSplitter(0.2, settings.seed) if column is None else ColSplitter(column),
+        implicit=settings.implicit,
+        bs=settings.batch_size,
+    )
+    task = dls.task
+    margin = _MARGIN * (task.high - task.low)
+    y_range = None if settings.implicit else (task.low - margin, task.high + margin)
+    learn = collab_learner(dls, settings.factors, y_range=y_range, seed=settings.seed)
+    user, item, rating = task.columns
+    console.print(
+        f"[bold]data [/]  {settings.table.name}: {dls.train.n:,} rows to train on, {dls.valid.n:,} to validate"
+    )
+    console.print(f"[bold]task [/]  {rating}: {len(task.users) - 1:,} of {user}, {len(task.items) - 1:,} of {item}")
+    console.print(f"[bold]model[/]  dot product with biases, {settings.factors} factors, on {dls.device.type}\n")
+    folder.mkdir(parents=True, exist_ok=True)
+    settings.save(folder / run.SETTINGS)
+    hooks = [KeepBest(), HistoryFile(folder / run.HISTORY), Checkpoints(folder)]
+    torch.manual_seed(settings.seed)
+    epochs, resumed = settings.epochs or _EPOCHS, folder if resume else None
+    learn.fit_one_cycle(epochs, settings.lr or _LR, wd=_DECAY, cbs=hooks, resume=resumed)
+    summary = _finish(learn, folder) | {"seconds": round(time.perf_counter() - began, 2)}
+    storage.write_json(folder / run.SUMMARY, summary)
+    (folder / CHECKPOINT).unlink(missing_ok=True)
+    _report(console, summary, folder)
+    return summary
+
+
+def _finish(learn: Learner, folder: Path) -> dict[str, Any]:
+    """Write model, predictions and report; return the summary."""
+    predictor = learn.predictor({"valid_loss": learn.validate()[0]})
+    train, valid = (loader.dataset for loader in learn.dls)
+    answers = predictor.answers(valid.inputs)[:, 0].tolist()
+    ids = [valid.ids(pair) for pair in valid.inputs]
+    pairs = [(*pair, *both) for pair, *both in zip(ids, valid.targets[:, 0].tolist(), answers, strict=True)]
+    user, item, rating = predictor.task.columns
+    write_rows(
+        folder / "predictions.csv", (dict(zip((user, item, rating, "prediction"), pair, strict=True)) for pair in pairs)
+    )
+    predictor.save(folder / run.MODEL)
+    ranks = _rankings(learn)
+    facts = [
+        ("rows", f"{len(train):,} to train on, {len(valid):,} to validate"),
+        ("model", f"{type(learn.model).__name__}, {learn.model.spec.n_factors[0]} factors"),
+        ("machine", runtime.hardware(learn.dls.device)),
+        ("versions", ", ".join(f"{name} {version}" for name, version in current_versions().items())),
+    ]
+    report = RatingReport(
+        title=f"foveal: {folder.name}",
+        facts=facts,
+        pairs=pairs,
+        predictor=predictor,
+        baseline=float(train.targets.mean()),
+        ranking_names=("", *next(iter(ranks.values()), {})),
+        rankings=[(which, *row.values()) for which, row in ranks.items()],
+        history=learn.recorder.history,
+        repeat=f"foveal train {folder / run.SETTINGS}",
+    )
+    report.write(folder / run.REPORT)
+    scores = report.scores()
+    return {
+        "task": predictor.task.kind,
+        "n_train": len(train),
+        "n_valid": len(valid),
+        "metrics": {name: one.value for name, one in scores.items()},
+        "intervals": {name: [one.low, one.high] for name, one in scores.items()},
+        "rankings": ranks,
+    }
+
+
+def _rankings(learn: Learner) -> dict[str, dict[str, float]]:
+    try:
+        table = rank_metrics(learn)
+    except InputError:  # nobody liked anything in validation
+        return {}
+    return {str(which): {str(name): float(value) for name, value in row.items()} for which, row in table.iterrows()}
+
+
+def _report(console: Console, summary: dict[str, Any], folder: Path) -> None:
+    console.print("\n[bold]On the validation rows[/]")
+    for name, value in summary["metrics"].items():
+        low, high = summary["intervals"][name]
+        console.print(f"  {name.replace('_', ' '):<24}{number(value)}   {number(low)} to {number(high)}")
+    for which, row in summary["rankings"].items():
+        console.print(f"  {which:<24}" + "   ".join(f"{name} {value:.3f}" for name, value in row.items()))
+    console.print(f"\n[bold]Written to {folder}[/] in {summary['seconds']:.0f} s")
+    for name in (run.REPORT, run.MODEL, "predictions.csv", run.SUMMARY, run.HISTORY, run.SETTINGS):
+        console.print(f"  {name:<20}{run.ABOUT[name].replace('picture', 'row')}")
+    console.print(f"Ask it: foveal recommend {folder / run.MODEL} USER")
