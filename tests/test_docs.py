@@ -102,3 +102,12 @@ def test_predictions_go_back_into_a_labelling_tool(layout, task, foveal, data):
     source = read_source(data / "out.json", images=data / "pictures", task=task.kind)
     assert (source.task, len(source.items)) == (task.kind, 60)
     assert json.loads((data / "out.json").read_text())
+
+
+def test_the_python_of_the_chapters_runs(monkeypatch, tmp_path_factory, capsys):
+    monkeypatch.setenv("FOVEAL_HOME", str(tmp_path_factory.getbasetemp() / "home"))
+    names = {}
+    for block in blocks("chapters.md", "python"):
+        exec(block, names)  # noqa: S102 -- it is ours
+    assert len(names["learn"].predictor().recommend(1, n=3)) == 3
+    assert "FlattenedLoss of BCEWithLogitsLoss()" in (DOCS / "chapters.md").read_text()

@@ -86,6 +86,10 @@ class Path(type(pathlib.Path())):  # type: ignore[misc] # on Python 3.11 only th
         return L(sorted(self.iterdir()))
 
     def __repr__(self) -> str:
-        base = Path.BASE_PATH
-        shown = self.relative_to(base) if base is not None and self.is_relative_to(base) else self
-        return f"Path({shown.as_posix()!r})"
+        return f"Path({under_base(self)!r})"
+
+
+def under_base(path: pathlib.Path) -> str:
+    """Return a path as it is shown: relative to `Path.BASE_PATH` where it lies below it."""
+    base = Path.BASE_PATH
+    return (path.relative_to(base) if base is not None and path.is_relative_to(base) else path).as_posix()

@@ -189,7 +189,9 @@ class DataLoaders:
     def task(self) -> Task[Any]:
         """What is learned."""
         if not hasattr(self.train.dataset, "task"):
-            raise InputError("These loaders say nothing of a task: build them with a DataBlock and its blocks.")
+            raise InputError(
+                "These loaders say nothing of a task, so there is no loss: build them with a DataBlock and its blocks."
+            )
         task: Task[Any] = self.train.dataset.task
         return task
 

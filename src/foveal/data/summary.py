@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 from foveal.data.datasets import Dataset, Datasets
 from foveal.data.samples import Pipeline
 from foveal.errors import InputError, PictureError
 from foveal.image.decode import name_of, open_picture
+from foveal.listing import under_base
 from foveal.rng import generator_for
 
 _LOOKED_AT = 64
@@ -27,7 +29,7 @@ def walk(datasets: Datasets, pipeline: Pipeline) -> Iterator[str]:
     yield f"task      {task.kind}, {task.n_outputs} outputs: {names}"
     yield "one item, to train on"
     picture, target = train.pictures[0], train.targets[0]
-    yield f"  picture {name_of(picture)}"
+    yield f"  picture {under_base(picture) if isinstance(picture, Path) else name_of(picture)}"
     yield f"  label   {train.label(0)!r}"
     yield f"  target  {train.shown(0)!r}"
     opened = open_picture(picture)

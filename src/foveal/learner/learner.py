@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from pandas import DataFrame
 from torch import Tensor
 
 from foveal.bundle.predictor import Embeddings, Predictor
@@ -123,8 +124,9 @@ class Learner(Trainer):
         return augmented_predictions(self.model, chosen, self.task, n=n, beta=beta, precision=precision)
 
     def embed(self, source: Any) -> Embeddings:
-        """Return the activations before the last layer for files, or what the data block was given items from."""
-        found: Embeddings = self.predictor().embed(self.dls.test_dl(source).dataset.pictures)
+        """Return the activations before the last layer for pictures, or for rows that the data block reads."""
+        pictures = self.dls.test_dl(source).dataset.pictures if isinstance(source, DataFrame) else source
+        found: Embeddings = self.predictor().embed(pictures)
         return found
 
     def predict(self, *item: Any) -> Any:
