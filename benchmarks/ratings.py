@@ -24,7 +24,8 @@ import json, sys, time, torch, pandas as pd
 from foveal.collab.all import *
 frame = pd.read_csv(sys.argv[1]); torch.manual_seed(int(sys.argv[2]))
 split = [frame.index[frame.valid == side].tolist() for side in (0, 1)]
-dls = CollabDataLoaders.from_df(frame[["user", "item", "rating"]], bs=64, splitter=lambda _: split, seed=int(sys.argv[2]))
+columns, seed = ["user", "item", "rating"], int(sys.argv[2])
+dls = CollabDataLoaders.from_df(frame[columns], bs=64, splitter=lambda _: split, seed=seed)
 learn = collab_learner(dls, n_factors=50, y_range=(0, 5.5)); began = time.perf_counter()
 learn.fit_one_cycle(5, 5e-3, wd=0.1); seconds = time.perf_counter() - began
 print(json.dumps({"seconds": seconds / 5, "valid_loss": learn.recorder.history[-1].valid_loss}))
