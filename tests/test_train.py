@@ -2,6 +2,8 @@
 
 import itertools
 import math
+import subprocess
+import sys
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -320,3 +322,35 @@ def test_an_average_of_weights_is_validated_and_kept():
     for weight in alone.seen:
         average = average * 0.5 + weight * 0.5
     torch.testing.assert_close(state.model[0].weight.detach(), average)
+
+
+def test_the_optimizer_steps_as_torchs_does_and_needs_no_compiler(tmp_path):
+    code = """
+import sys
+import torch
+from torch import nn
+from foveal.train.optim import BETAS, EPS, adamw
+
+torch.manual_seed(0)
+ours, theirs = (nn.Sequential(nn.Linear(5, 7), nn.BatchNorm1d(7), nn.Linear(7, 1)) for _ in range(2))
+theirs.load_state_dict(ours.state_dict())
+same = dict(zip(map(id, ours.parameters()), theirs.parameters()))
+first = adamw(ours, [1e-2], wd=0.1)
+batches = torch.randn(20, 8, 5)
+for batch in batches:
+    ours(batch).pow(2).mean().backward()
+    first.step()
+    first.zero_grad()
+kept = first.state_dict()
+assert "torch._dynamo" not in sys.modules
+groups = [{**group, "params": [same[id(p)] for p in group["params"]]} for group in first.param_groups]
+second = torch.optim.AdamW(groups, lr=1e-2, betas=BETAS, eps=EPS, fused=True)
+for batch in batches:
+    theirs(batch).pow(2).mean().backward()
+    second.step()
+    second.zero_grad()
+assert all(torch.equal(a, b) for a, b in zip(ours.parameters(), theirs.parameters()))
+assert str(kept) == str(second.state_dict())
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
