@@ -352,5 +352,5 @@ for batch in batches:
 assert all(torch.equal(a, b) for a, b in zip(ours.parameters(), theirs.parameters()))
 assert str(kept) == str(second.state_dict())
 """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

@@ -19,7 +19,7 @@ from foveal.train.groups import Freeze, set_training
 from foveal.train.loop import Batched, Loss, Plan, evaluate
 
 _ITEMS, _ROUNDS, _BATCHES = 16, 2, 3
-_SPARED = 0.6
+_SPARED, _FAR = 0.6, 1.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,19 +71,21 @@ class Choice:
 
 
 def quickest(trial: Trial, batch: Batched) -> Choice:
-    """Return the precision in which forward and backward take the least time."""
+    """Return the precision in which forward and backward take the least time.
+
+    One that is far slower already in the first step, which is for warming up, is not tried again.
+    """
     candidates = runtime.precisions(trial.device)
     if len(candidates) == 1:
         return Choice(candidates[0], {})
     inputs, targets = batch.inputs[:_ITEMS], batch.targets[:_ITEMS]
-    seconds = dict.fromkeys(candidates, float("inf"))
     with trial.untouched():
-        for number in range(_ROUNDS + 1):
-            for candidate in candidates:
-                taken = trial.step(inputs, targets, candidate)
-                if number:  # the first is for warming up
-                    seconds[candidate] = min(seconds[candidate], taken)
-    return Choice(min(candidates, key=lambda candidate: seconds[candidate]), seconds)
+        seconds = {candidate: trial.step(inputs, targets, candidate) for candidate in candidates}
+        near = [candidate for candidate in candidates if seconds[candidate] <= _FAR * min(seconds.values())]
+        if len(near) > 1:
+            rounds = [{one: trial.step(inputs, targets, one) for one in near} for _ in range(_ROUNDS)]
+            seconds |= {one: min(times[one] for times in rounds) for one in near}
+    return Choice(min(near, key=lambda candidate: seconds[candidate]), seconds)
 
 
 def largest_batch(trial: Trial, inputs: Tensor, targets: Tensor, precision: runtime.Precision) -> int:
