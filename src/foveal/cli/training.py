@@ -40,6 +40,7 @@ from foveal.splits.stratify import KFoldSplitter, StratifiedSplitter
 from foveal.tasks.catalog import CLASSES
 from foveal.tasks.multi_label import MultiLabel
 from foveal.tasks.points import Points
+from foveal.tasks.rating import Rating
 from foveal.train.checkpoint import FILE as CHECKPOINT
 from foveal.train.checkpoint import Checkpoints
 from foveal.vision.learner import vision_learner
@@ -149,7 +150,15 @@ def recipe_of(settings: RunSettings, dls: DataLoaders) -> Recipe:
 
 
 def read(settings: RunSettings) -> Source:
-    """Read the source that the settings name."""
+    """Read the source that the settings name.
+
+    Raises:
+        InputError: it is one of ratings, which have no pictures.
+    """
+    if settings.task == Rating.kind:
+        raise InputError(
+            "A table of ratings holds no pictures: `foveal train --task rating` reads and checks it itself."
+        )
     columns = TableColumns(
         image=settings.image_column,
         label=settings.label_column,

@@ -93,10 +93,6 @@ class RatingFeed:
         del rows, figsize
         display(self.dataset.frame(batch.indices[:max_n]))
 
-    def over(self, dataset: RatingDataset) -> RatingFeed:
-        """Return the same feed of another dataset."""
-        return RatingFeed(dataset, self.device, self.negatives, self.known)
-
     def _not_seen(self, pairs: Tensor, draw: tuple[int, int], index: int) -> Tensor:
         """Draw items for the users of some pairs until none of them was seen (or ten times)."""
         rng = generator_for(draw[0], draw[1], index)
