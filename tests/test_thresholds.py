@@ -14,7 +14,7 @@ from foveal.bundle.predictor import load_learner
 from foveal.errors import InputError
 from foveal.losses import binary_cross_entropy, cross_entropy
 from foveal.metrics.several_labels import f1_multi
-from foveal.results.thresholds import best_temperature, best_threshold, scorer, tuned
+from foveal.results.thresholds import best_temperature, best_threshold, scorer, tuned, tuned_best
 from foveal.tasks.base import Decision
 from foveal.vision.learner import vision_learner
 
@@ -79,6 +79,20 @@ def test_the_score_to_expect_is_not_that_of_the_tuning(overfitted):
     assert all(one.low <= one.high for one in found.intervals)
     alike = tuned(*overfitted, per_class=False)
     assert len(set(alike.thresholds)) == 1
+
+
+def test_classes_with_few_pictures_share_a_threshold_where_that_promises_more(overfitted):
+    probability, truth, _ = overfitted
+    positives = truth.sum(dim=0)
+    found = tuned(*overfitted, least=10)
+    alike = tuned(*overfitted, per_class=False)
+    assert (positives < 10).any()
+    assert (positives >= 10).any()
+    for at, n in enumerate(positives.tolist()):
+        best = best_threshold(probability[:, at], truth[:, at], scorer("f1"))
+        assert found.thresholds[at] == (best if n >= 10 else alike.thresholds[0])
+    chosen = tuned_best(*overfitted)
+    assert chosen.unseen == max(chosen.unseen, alike.unseen, found.unseen)
 
 
 def test_unknown_truths_do_not_move_a_threshold():

@@ -60,6 +60,13 @@ def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     return f"<table><thead><tr>{names}</tr></thead><tbody>{body}</tbody></table>"
 
 
+def number(value: float) -> str:
+    """Return a number as tables show it."""
+    if isinstance(value, int):
+        return str(value)
+    return "not defined" if math.isnan(value) else f"{value:.{3 if abs(value) < 10 else 1}f}"
+
+
 def picture(pixels: NDArray[np.uint8], caption: str, *, side: int = 300) -> str:
     """Return a figure with a picture, uint8 [H, W, 3], made small enough to travel in the page."""
     image = Image.fromarray(pixels)
@@ -85,8 +92,4 @@ def _is_number(cell: object) -> TypeGuard[int | float]:
 
 
 def _cell(cell: object) -> str:
-    if not _is_number(cell):
-        return f"<td>{escape(str(cell))}</td>"
-    decimals = 3 if abs(cell) < 10 else 1
-    shown = str(cell) if isinstance(cell, int) else "not defined" if math.isnan(cell) else f"{cell:.{decimals}f}"
-    return f'<td class="number">{shown}</td>'
+    return f'<td class="number">{number(cell)}</td>' if _is_number(cell) else f"<td>{escape(str(cell))}</td>"

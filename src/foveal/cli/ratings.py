@@ -133,5 +133,5 @@ def _report(console: Console, summary: dict[str, Any], folder: Path) -> None:
         console.print(f"  {which:<24}" + "   ".join(f"{name} {value:.3f}" for name, value in row.items()))
     console.print(f"\n[bold]Written to {folder}[/] in {summary['seconds']:.0f} s")
     for name in (run.REPORT, run.MODEL, "predictions.csv", run.SUMMARY, run.HISTORY, run.SETTINGS):
-        console.print(f"  {name:<20}{run.ABOUT[name].replace('picture', 'row')}")
+        console.print(f"  {name:<26}{run.ABOUT[name].replace('picture', 'row')}")
     console.print(f"Ask it: foveal recommend {folder / run.MODEL} USER")

@@ -276,7 +276,9 @@ def decision_of(best: Tuned) -> dict[str, Any]:
     scores = {"f1_at_half": best.before, "f1": best.after, "f1_on_unseen_pictures": best.unseen}
     if not best.helps:
         return {"thresholds": "0.5 for all", **scores, "f1": best.before, "uncertain": list(best.few)}
-    each = "one a class" if len(set(best.thresholds)) > 1 else "one for all"
+    n_distinct = len(set(best.thresholds))
+    shared = n_distinct < len(best.thresholds) - 1
+    each = "one for all" if n_distinct == 1 else "one a class, few positives share one" if shared else "one a class"
     return {"thresholds": each, **scores, "uncertain": list(best.few)}
 
 
@@ -314,10 +316,10 @@ def _report(console: Console, summary: Mapping[str, Any], folder: Path) -> None:
         )
     if each:
         measures = list(next(iter(each.values())))
-        table = Table(box=None, padding=(0, 2), header_style="bold")
-        table.add_column({"classes": "class", "numbers": "number"}.get(parts[0], parts[0]))
+        table = Table(box=None, padding=(0, 1), header_style="bold")
+        table.add_column({"classes": "class", "numbers": "number"}.get(parts[0], parts[0]), no_wrap=True)
         for measure in measures:
-            table.add_column(measure.replace("_", " "), justify="right")
+            table.add_column(measure.replace("_", " "), justify="right", no_wrap=True)
         for name, row in sorted(each.items(), key=lambda entry: -entry[1][measures[-1]]):
             table.add_row(name, *(number(row[measure]) for measure in measures))
         console.print()
@@ -325,5 +327,5 @@ def _report(console: Console, summary: Mapping[str, Any], folder: Path) -> None:
     console.print()
     console.print(f"[bold]Written to {folder}[/] in {summary['seconds']:.0f} s")
     for name, what in run.ABOUT.items():
-        console.print(f"  {name:<20}{what}")
+        console.print(f"  {name:<26}{what}")
     console.print(f"Ask it: foveal predict {folder / run.MODEL} PICTURE")

@@ -88,5 +88,8 @@ class RatingReport:
 
 
 def _table_of(scores: Mapping[str, Interval]) -> str:
-    rows = [(name.replace("_", " "), one.value, f"{one.low:.3f} to {one.high:.3f}") for name, one in scores.items()]
+    rows = [
+        (name.replace("_", " "), one.value, f"{page.number(one.low)} to {page.number(one.high)}")
+        for name, one in scores.items()
+    ]
     return page.table(("figure", "value", "interval"), rows)

@@ -107,7 +107,7 @@ class Report:
 
     def _figures(self) -> str:
         rows = [
-            (name.replace("_", " "), one.value, f"{one.low:.3g} to {one.high:.3g}")
+            (name.replace("_", " "), one.value, f"{page.number(one.low)} to {page.number(one.high)}")
             for name, one in self.interpretation.predictions.intervals().items()
         ]
         said = "<p>The last column holds the figure in 95 of 100 draws of other pictures of this kind (bootstrap).</p>"
@@ -239,7 +239,7 @@ def _verdict(rows: Mapping[str, Mapping[str, float]]) -> str:
     good = [name for name, row in rows.items() if row[first] >= _WEAK]
     weak = [name for name, row in rows.items() if row[first] < _WEAK]
     unseen = [name for name in rows if name not in good and name not in weak]
-    text = f"{len(good)} of {len(rows)} classes have a {first.replace('_', ' ')} of at least {_WEAK:g}."
+    text = f"{len(good)} of {len(rows)} classes reach {_WEAK:g} in {first.replace('_', ' ')}."
     if weak:
         ranked = sorted(weak, key=lambda name: rows[name][first])
         text += f" Weakest: {', '.join(f'{n} ({rows[n][first]:.2f})' for n in ranked[:6])}."

@@ -78,6 +78,7 @@ def tuned(
     *,
     metric: Criterion = "f1",
     per_class: bool = True,
+    least: int = 0,
     before: Sequence[float] | None = None,
 ) -> Tuned:
     """Tune thresholds on validation predictions.
@@ -89,6 +90,7 @@ def tuned(
         metric: `f1`; `precision>=P`, the most recall that keeps a precision of P; `recall>=R`, the most precision that
             keeps a recall of R; or (cost of a false alarm, cost of a miss).
         per_class: a threshold a class, or one for all.
+        least: with `per_class`, classes with fewer positives than this take the one for all.
         before: the thresholds in force, for comparison; 0.5 by default.
 
     Raises:
@@ -98,9 +100,10 @@ def tuned(
     if not (truth == 1).any():
         raise InputError("Thresholds cannot be tuned: no validation picture has any label.")
     probability = probability.double()
-    thresholds = _thresholds(probability, truth, score, per_class)
+    own = (truth == 1).sum(dim=0) >= (least if per_class else len(truth) + 1)
+    thresholds = _thresholds(probability, truth, score, own)
     samples = torch.stack(
-        [_thresholds(p, t, score, per_class) for p, t in resampled((probability, truth), n_samples=_SAMPLES)]
+        [_thresholds(p, t, score, own) for p, t in resampled((probability, truth), n_samples=_SAMPLES)]
     )
     start = torch.full_like(thresholds, 0.5) if before is None else torch.tensor(before, dtype=torch.float64)
     found = Tuned(
@@ -110,9 +113,9 @@ def tuned(
         tuple((truth == 1).sum(dim=0).tolist()),
         before=float(f1_multi(probability, truth, start, sigmoid=False)),
         after=float(f1_multi(probability, truth, thresholds, sigmoid=False)),
-        unseen=_unseen(probability, truth, score, per_class),
+        unseen=_unseen(probability, truth, score, own),
     )
-    if found.few and per_class:
+    if found.few and per_class and not least:
         warnings.warn(
             f"{len(found.few)} of {len(names)} classes have fewer than {FEW_POSITIVES} validation pictures "
             f"({', '.join(found.few[:5])}{', …' if len(found.few) > 5 else ''}): their thresholds are uncertain. "
@@ -123,14 +126,17 @@ def tuned(
 
 
 def tuned_best(probability: Tensor, truth: Tensor, names: Sequence[str]) -> Tuned:
-    """Tune for F1 with a threshold a class and with one for all; return what promises more on other pictures.
+    """Tune for F1; of three ways, return the thresholds that promise most on other pictures.
+
+    The ways: a threshold a class; the same but for classes with few positives, which share one; one for all.
 
     Raises:
         InputError: there is no label at all.
     """
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", ".* have fewer than .* validation pictures")
-        tries = [tuned(probability, truth, names, per_class=each) for each in (True, False)]
+        ways: tuple[dict[str, Any], ...] = ({}, {"least": FEW_POSITIVES}, {"per_class": False})
+        tries = [tuned(probability, truth, names, **way) for way in ways]
     return max(tries, key=lambda found: found.unseen)
 
 
@@ -205,15 +211,15 @@ def best_temperature(loss: Callable[[float], float]) -> float:
     return math.exp((low + high) / 2)
 
 
-def _thresholds(probability: Tensor, truth: Tensor, score: Score, per_class: bool) -> Tensor:
-    if per_class:
-        each = [best_threshold(p, t, score) for p, t in zip(probability.T, truth.T, strict=True)]
-    else:
-        each = [best_threshold(probability.reshape(-1), truth.reshape(-1), score)] * truth.shape[1]
+def _thresholds(probability: Tensor, truth: Tensor, score: Score, own: Tensor) -> Tensor:
+    """Return a threshold a class, its `own` or the one for all."""
+    shared = 0.5 if own.all() else best_threshold(probability.reshape(-1), truth.reshape(-1), score)
+    columns = zip(probability.T, truth.T, own.tolist(), strict=True)
+    each = [best_threshold(p, t, score) if alone else shared for p, t, alone in columns]
     return torch.tensor(each, dtype=torch.float64)
 
 
-def _unseen(probability: Tensor, truth: Tensor, score: Score, per_class: bool) -> float:
+def _unseen(probability: Tensor, truth: Tensor, score: Score, own: Tensor) -> float:
     """Return the macro F1 of every picture judged by thresholds that were tuned without it."""
     fold = torch.arange(len(truth)) % _FOLDS
     margin = torch.empty_like(probability)
@@ -221,5 +227,5 @@ def _unseen(probability: Tensor, truth: Tensor, score: Score, per_class: bool) -
         rest, held = fold != part, fold == part
         if not (truth[rest] == 1).any():
             return float("nan")
-        margin[held] = probability[held] - _thresholds(probability[rest], truth[rest], score, per_class)
+        margin[held] = probability[held] - _thresholds(probability[rest], truth[rest], score, own)
     return float(f1_multi(margin, truth, 0.0, sigmoid=False))
