@@ -39,7 +39,7 @@ def learn(dls):
 def test_both_stars_bring_the_same_things_under_the_same_names():
     for name in set(star.__all__) & set(ratings_star.__all__):
         ours, theirs = getattr(star, name), getattr(ratings_star, name)
-        assert ours is theirs or type(ours) is type(theirs), name
+        assert ours is theirs or ours.__name__ == theirs.__name__ == "matplotlib.pyplot", name
     needed = "pd np plt torch nn F partial math string random re Path L tensor first"
     for module in (star, ratings_star):
         assert set(needed.split()) <= set(module.__all__)

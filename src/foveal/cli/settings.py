@@ -61,6 +61,7 @@ class RunSettings(BaseModel):
     implicit: bool = False
     factors: int = Field(default=50, ge=1)
     precision: str = "auto"
+    measured: dict[int, Literal["fp32", "bf16", "fp16"]] = Field(default_factory=dict)
     pictures: bool = True
 
     @property
@@ -109,6 +110,7 @@ class RunSettings(BaseModel):
     def save(self, path: Path) -> None:
         """Write a run.toml that repeats the run from anywhere."""
         stored = self.model_dump(mode="json", exclude_none=True)
+        stored["measured"] = {str(n_frozen): precision for n_frozen, precision in self.measured.items()}
         for name in ("table", "images", "weights"):
             if name in stored:
                 stored[name] = str(Path(stored[name]).absolute())

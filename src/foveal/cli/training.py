@@ -93,7 +93,7 @@ def train_on(
     torch.manual_seed(settings.seed)
     recipe = recipe_of(settings, dls)
     learn = vision_learner(dls, settings.arch, head=recipe.head, weights=settings.weights, seed=settings.seed)
-    learn.to_precision(settings.precision)
+    learn.to_precision(settings.precision).measured.update(settings.measured)
     if settings.batch_size == "auto":
         settings = settings.model_copy(update={"batch_size": learn.largest_batch()})
         learn.dls = loaders(settings, source)
@@ -119,6 +119,7 @@ def train_on(
     except (KeyboardInterrupt, SystemExit):
         console.print(f"\nStopped; all that was done is kept. Go on with: foveal train --resume {whole or folder}")
         raise
+    settings.model_copy(update={"measured": learn.measured}).save(folder / run.SETTINGS)
     write_history(folder / run.HISTORY, learn.recorder.history)
     if kept.best is not None:
         which = "of the probe" if kept.epoch is None else f"after epoch {kept.epoch}"

@@ -240,6 +240,11 @@ class Trainer:
         self._training.averages = None
         apply_freeze(self.model, self._training.freeze)
 
+    @property
+    def measured(self) -> dict[int, runtime.Precision]:
+        """What `auto` found quickest, by the number of frozen groups; what stands there is not measured again."""
+        return self._training.measured
+
     def to_precision(self, name: str) -> Self:
         """Train in `fp32`, `bf16`, `fp16` (on a GPU), or what `auto` finds best."""
         self._training.precision = runtime.check_precision(name, self.dls.device)

@@ -73,7 +73,8 @@ class Choice:
 def quickest(trial: Trial, batch: Batched) -> Choice:
     """Return the precision in which forward and backward take the least time.
 
-    One that is far slower already in the first step, which is for warming up, is not tried again.
+    The first step of each is for warming up; one that is far slower in it than the first one, which pays for all that
+    is made once, is not tried again.
     """
     candidates = runtime.precisions(trial.device)
     if len(candidates) == 1:
@@ -81,7 +82,7 @@ def quickest(trial: Trial, batch: Batched) -> Choice:
     inputs, targets = batch.inputs[:_ITEMS], batch.targets[:_ITEMS]
     with trial.untouched():
         seconds = {candidate: trial.step(inputs, targets, candidate) for candidate in candidates}
-        near = [candidate for candidate in candidates if seconds[candidate] <= _FAR * min(seconds.values())]
+        near = [candidate for candidate in candidates if seconds[candidate] <= _FAR * seconds[candidates[0]]]
         if len(near) > 1:
             rounds = [{one: trial.step(inputs, targets, one) for one in near} for _ in range(_ROUNDS)]
             seconds |= {one: min(times[one] for times in rounds) for one in near}

@@ -64,6 +64,7 @@ class Training:
         freeze: how the model is frozen now.
         data_epoch: epochs of training so far, in the life of the learner.
         averages: what the optimizer of the last fit knew, for the next one that trains the same groups.
+        measured: what `auto` found quickest, by the number of frozen groups.
         compile: whether training steps go through torch.compile.
     """
 
@@ -77,7 +78,7 @@ class Training:
     data_epoch: int = 0
     averages: tuple[Freeze, dict[int, dict[str, Any]]] | None = None
     compile: bool = False
-    _measured: dict[Freeze, runtime.Precision] = field(default_factory=dict)
+    measured: dict[int, runtime.Precision] = field(default_factory=dict)
 
     def run(
         self,
@@ -284,12 +285,12 @@ class Training:
         """Return the precision that was asked for, or with `auto` the one that measures quickest for what trains."""
         if self.precision != "auto":
             return self.precision
-        if freeze not in self._measured:
+        if freeze.n_frozen not in self.measured:
             choice = quickest(self._trial(freeze), self._batch())
-            self._measured[freeze] = choice.precision
+            self.measured[freeze.n_frozen] = choice.precision
             if choice.seconds:
                 self.recorder.say(str(choice))
-        return self._measured[freeze]
+        return self.measured[freeze.n_frozen]
 
     def _description(self, phase: Phase, precision: str) -> dict[str, Any]:
         """Return what decides a fit, by name; it goes through the names of all pictures."""
