@@ -99,10 +99,7 @@ class RatingPredictor:
         table = found.cpu().reshape(len(users), n_items).clone()
         table[:, 0] = -torch.inf
         if not seen:
-            row = torch.full((len(self.task.users),), -1)
-            row[users] = torch.arange(len(users))
-            at = row[self.seen[:, 0]]
-            table[at[at >= 0], self.seen[at >= 0, 1]] = -torch.inf
+            mark(table, users, self.seen, -torch.inf)
         return table
 
     def recommend(self, user: Any, n: int = 10, *, seen: bool = False) -> list[Recommended]:
@@ -241,6 +238,14 @@ def rating_predictor(
         raise ModelFileError(f"The tensors of `{path}` do not fit `{type(model).__name__}`: {error}") from error
     runtime.to_device(model.eval().requires_grad_(requires_grad=False), device)
     return RatingPredictor(model, task, tensors["seen"], device, manifest.training)
+
+
+def mark(table: Tensor, users: Tensor, pairs_N2: Tensor, value: float) -> None:
+    """Set a value in a table [U, I] of some users where they have a pair of user and item."""
+    row = torch.full((1 + int(max(users.max(), pairs_N2[:, 0].max())),), -1)
+    row[users] = torch.arange(len(users))
+    at = row[pairs_N2[:, 0]]
+    table[at[at >= 0], pairs_N2[at >= 0, 1]] = value
 
 
 def popular(seen: Tensor, n_items: int) -> Tensor:

@@ -13,6 +13,7 @@ from foveal.bundle.predictor import load_pictures
 from foveal.callbacks.logs import read_history
 from foveal.cli.settings import RunSettings
 from foveal.errors import InputError
+from foveal.metrics.bootstrap import Interval
 from foveal.results.interpret import Interpretation
 from foveal.results.predictions import Predictions
 from foveal.results.report import Report
@@ -114,6 +115,7 @@ def write_report(
         tuned=Tuned.from_dict(summary["tuned"]) if "tuned" in summary else None,
         repeat=f"foveal train {folder / SETTINGS}",
         pictures=settings.pictures if pictures is None else pictures,
+        intervals={name: Interval(summary["metrics"][name], *both) for name, both in summary["intervals"].items()},
         slices=slices_of(source, predictions.pictures, by) if source is not None else {},
         runs=summary.get("runs", {}),
     )

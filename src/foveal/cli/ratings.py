@@ -105,13 +105,12 @@ def _finish(learn: Learner, folder: Path) -> dict[str, Any]:
         repeat=f"foveal train {folder / run.SETTINGS}",
     )
     report.write(folder / run.REPORT)
-    scores = report.scores()
     return {
         "task": predictor.task.kind,
         "n_train": len(train),
         "n_valid": len(valid),
-        "metrics": {name: one.value for name, one in scores.items()},
-        "intervals": {name: [one.low, one.high] for name, one in scores.items()},
+        "metrics": {name: one.value for name, one in report.scores.items()},
+        "intervals": {name: [one.low, one.high] for name, one in report.scores.items()},
         "rankings": ranks,
     }
 

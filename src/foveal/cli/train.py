@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from foveal.cli import options as o
+
+if TYPE_CHECKING:
+    from foveal.cli.settings import RunSettings
 
 Option = typer.Option
 
@@ -65,28 +68,21 @@ def train(
 
 
 def _go_on(folder: Path, out: Path | None, given: dict[str, Any]) -> None:
-    from foveal.cli import ratings, repeats, training
     from foveal.cli.folder import settings_of
     from foveal.errors import InputError
-    from foveal.tasks.rating import Rating
     from foveal.train.checkpoint import read
 
     if given or out is not None:
         raise InputError("--resume goes on with what is written in the run's folder: give no other option with it.")
     settings = settings_of(folder)
-    if settings.repeats:
-        repeats.train_repeatedly(settings, folder)
-        return
-    read(folder)
-    start = ratings.train_ratings if settings.task == Rating.kind else training.train_run
-    start(settings, folder, resume=True)
+    if not settings.repeats:
+        read(folder)
+    _run(settings, folder, resume=True)
 
 
 def _start(table: Path | None, out: Path | None, given: dict[str, Any]) -> None:
-    from foveal.cli import ratings, repeats, training
     from foveal.cli.settings import RunSettings, free_folder
     from foveal.errors import InputError
-    from foveal.tasks.rating import Rating
 
     if table is None:
         raise InputError("What to train on? Give a table, a .json, a folder or a run.toml, or --resume RUN.")
@@ -94,7 +90,17 @@ def _start(table: Path | None, out: Path | None, given: dict[str, Any]) -> None:
     if table.suffix == ".toml":
         del given["table"]
         settings = RunSettings.checked(**(RunSettings.load(table).model_dump() | given))
-    start = repeats.train_repeatedly if settings.repeats else training.train_run
+    _run(settings, free_folder(out, settings.table.stem), resume=False)
+
+
+def _run(settings: RunSettings, folder: Path, *, resume: bool) -> None:
+    """Start or resume what the settings ask for; several runs find out by themselves what is there."""
+    from foveal.cli import ratings, repeats, training
+    from foveal.tasks.rating import Rating
+
     if settings.task == Rating.kind:
-        start = ratings.train_ratings
-    start(settings, free_folder(out, settings.table.stem))
+        ratings.train_ratings(settings, folder, resume=resume)
+    elif settings.repeats:
+        repeats.train_repeatedly(settings, folder)
+    else:
+        training.train_run(settings, folder, resume=resume)

@@ -73,8 +73,9 @@ def train_run(settings: RunSettings, folder: Path, *, resume: bool = False) -> d
     Raises:
         FovealError: the input is wrong; nothing was written then.
     """
+    began = time.perf_counter()
     source, found = judged(settings, read(settings))
-    return train_on(settings, source, found, folder, resume=resume)
+    return train_on(settings, source, found, folder, resume=resume, began=began)
 
 
 def train_on(
@@ -85,10 +86,14 @@ def train_on(
     *,
     resume: bool = False,
     whole: Path | None = None,
+    began: float | None = None,
 ) -> dict[str, Any]:
-    """Do what `train_run` does, on a source that was judged; `whole` is the folder of several runs, this one in it."""
+    """Do what `train_run` does, on a source that was judged; `whole` is the folder of several runs, this one in it.
+
+    The time that the settings allow counts from `began`, by the clock of `time.perf_counter`; by default from now.
+    """
     console = Console(highlight=False, soft_wrap=True)
-    began = time.perf_counter()
+    began = time.perf_counter() if began is None else began
     dls = loaders(settings, source)
     torch.manual_seed(settings.seed)
     recipe = recipe_of(settings, dls)

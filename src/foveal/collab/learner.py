@@ -9,7 +9,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from foveal.bundle.ratings import RatingPredictor, popular
+from foveal.bundle.ratings import RatingPredictor, mark, popular
 from foveal.collab.loaders import CollabDataLoaders
 from foveal.errors import InputError
 from foveal.learner.learner import Learner
@@ -91,10 +91,7 @@ def rank_metrics(learn: Learner, k: int = 10, *, liked: float | None = None) -> 
         scores = predictor.scores(some)
         by_popularity = torch.where(scores.isneginf(), -torch.inf, popularity.expand_as(scores))
         truth = torch.zeros_like(scores)
-        row = torch.full((len(predictor.task.users),), -1)
-        row[some] = torch.arange(len(some))
-        at = row[pairs[:, 0]]
-        truth[at[at >= 0], pairs[at >= 0, 1]] = 1
+        mark(truth, some, pairs, 1.0)
         for which, ranked in (("model", scores), ("most popular", by_popularity)):
             for name, figure in figures.items():
                 sums[which][name] += float(figure(ranked, truth, k)) * len(some)

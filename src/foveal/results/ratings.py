@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from foveal.train.state import EpochResult
 _SHOWN = 10
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, eq=False)
 class RatingReport:
     """What a report on ratings is made of.
 
@@ -46,6 +47,7 @@ class RatingReport:
     history: Sequence[EpochResult] = ()
     repeat: str = ""
 
+    @cached_property
     def scores(self) -> dict[str, Interval]:
         """Return RMSE and MAE with their bootstrap intervals, and those of always answering the mean rating."""
         truth, answers = (torch.tensor([pair[at] for pair in self.pairs])[:, None] for at in (2, 3))
@@ -63,7 +65,7 @@ class RatingReport:
         user, item, rating = self.predictor.task.columns
         said = f"rating, judged on {len(self.pairs):,} pairs that it was not trained on"
         yield f'<h1>{escape(self.title)}</h1><p class="lead">{said}</p>' + page.table(("", ""), self.facts)
-        yield "<h2>How well it works</h2>" + _table_of(self.scores())
+        yield "<h2>How well it works</h2>" + _table_of(self.scores)
         if self.rankings:
             yield "<h2>How well it ranks</h2>" + page.table(self.ranking_names, self.rankings)
             yield (

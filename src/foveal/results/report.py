@@ -21,6 +21,7 @@ from foveal.audit.checks import Audit
 from foveal.bundle.manifest import current_versions
 from foveal.bundle.predictor import Predictor
 from foveal.image.decode import decode, name_of
+from foveal.metrics.bootstrap import Interval
 from foveal.results import plots
 from foveal.results.explain import explained_sheet
 from foveal.results.interpret import Interpretation, Learned
@@ -55,6 +56,7 @@ class Report:
         tuned: how thresholds were chosen, where they were.
         repeat: the command that repeats the run.
         pictures: whether pictures may stand in the page.
+        intervals: of the headline figures, where they are known already.
         slices: something known of every picture, by name: a value a picture of the interpretation.
         runs: the headline figures of each run, by its name, where there were several.
     """
@@ -68,6 +70,7 @@ class Report:
     tuned: Tuned | None = None
     repeat: str = ""
     pictures: bool = True
+    intervals: Mapping[str, Interval] = field(default_factory=dict)
     slices: Slices = field(default_factory=dict)
     runs: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
 
@@ -108,7 +111,7 @@ class Report:
     def _figures(self) -> str:
         rows = [
             (name.replace("_", " "), one.value, f"{page.number(one.low)} to {page.number(one.high)}")
-            for name, one in self.interpretation.predictions.intervals().items()
+            for name, one in (self.intervals or self.interpretation.predictions.intervals()).items()
         ]
         said = "<p>The last column holds the figure in 95 of 100 draws of other pictures of this kind (bootstrap).</p>"
         return page.table(("figure", "value", "interval"), rows) + said

@@ -34,7 +34,7 @@ class Ids:
         plain = {value.item() if hasattr(value, "item") else value for value in values}
         return cls(tuple(sorted(plain, key=lambda value: (isinstance(value, str), value))))
 
-    @property
+    @cached_property
     def names(self) -> tuple[Id, ...]:
         """The ids by number, the unknown first."""
         return (UNKNOWN, *self.known)
