@@ -320,6 +320,7 @@ def test_from_a_table_to_recommendations_on_the_command_line(ratings, foveal, tm
     foveal("train", out / "run.toml", "--out", again)
     assert json.loads((again / "summary.json").read_text())["metrics"] == summary["metrics"]
     assert "did not occur in training" in foveal("recommend", model, "bob", code=2).err
+    assert "must end in .csv, .jsonl or .parquet" in foveal("recommend", model, "--out", "x.json", code=2).err
     assert "holds no pictures" in foveal("check", tmp_path / "ratings.csv", "--task", "rating", code=2).err
     assert "use `foveal predict`" not in foveal("predict", model, "x.jpg", code=2).err
     assert (

@@ -25,10 +25,10 @@ def recommend(
     from foveal.bundle.predictor import load_learner
     from foveal.bundle.ratings import RatingPredictor
     from foveal.errors import InputError
-    from foveal.results.writers import check_target, write_table
+    from foveal.results.writers import check_table, write_table
 
     if out is not None:
-        check_target(out, "coco")
+        check_table(out)
     predictor = load_learner(model)
     if not isinstance(predictor, RatingPredictor):
         raise InputError(f"`{model}` answers for pictures: use `foveal predict`.")

@@ -24,6 +24,16 @@ LAYOUTS = {"coco": write_coco, "label-studio": write_label_studio}
 _ROWS_AT_ONCE = 4096
 
 
+def check_table(path: Path) -> None:
+    """Refuse a file that rows cannot be written to.
+
+    Raises:
+        InputError: the file's ending names no format of tables.
+    """
+    if path.suffix not in _ROW_WRITERS:
+        raise InputError(f"`{path}` must end in .csv, .jsonl or .parquet.")
+
+
 def check_target(path: Path, layout: str) -> None:
     """Refuse a file that answers cannot be written to.
 
