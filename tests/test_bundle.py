@@ -12,6 +12,7 @@ from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import save_file
 
+import hostile
 from foveal.bundle.predictor import Prediction, Predictor, Refused, load_learner
 from foveal.errors import InputError, ModelFileError
 from foveal.image.prepare import IMAGENET, Preparation
@@ -106,9 +107,7 @@ def rewritten(bundle, tmp_path, change):
         manifest = json.loads(stored.metadata()["foveal"])
         tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118
     change(manifest, tensors)
-    file = tmp_path / "rewritten.safetensors"
-    save_file(tensors, file, {"foveal": json.dumps(manifest)})
-    return file
+    return hostile.bundle(tmp_path / "rewritten.safetensors", manifest, tensors)
 
 
 @pytest.mark.parametrize(

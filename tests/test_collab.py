@@ -12,7 +12,7 @@ from sklearn.metrics import ndcg_score
 
 import foveal.collab.all as star
 from foveal.bundle.predictor import load_learner, load_pictures
-from foveal.collab.learner import collab_learner, rank_metrics
+from foveal.collab.learner import collab_learner
 from foveal.collab.loaders import CollabDataLoaders, TimeSplitter
 from foveal.errors import InputError, ModelFileError, TableError
 from foveal.learner.learner import Learner
@@ -20,6 +20,7 @@ from foveal.losses import MSELossFlat
 from foveal.metrics.ranking import ndcg_at_k, precision_at_k, recall_at_k
 from foveal.models.embedding import Embedding, Module, embedding_size
 from foveal.models.head import sigmoid_range
+from foveal.results.ratings import rank_metrics
 from foveal.sources.samples import write_ratings
 from foveal.tasks.rating import Ids
 
@@ -319,6 +320,7 @@ def test_from_a_table_to_recommendations_on_the_command_line(ratings, foveal, tm
     again = tmp_path / "again"
     foveal("train", out / "run.toml", "--out", again)
     assert json.loads((again / "summary.json").read_text())["metrics"] == summary["metrics"]
+    assert "ratings train once" in foveal("train", tmp_path / "ratings.csv", *columns, "--folds", 3, code=2).err
     assert "did not occur in training" in foveal("recommend", model, "bob", code=2).err
     assert "must end in .csv, .jsonl or .parquet" in foveal("recommend", model, "--out", "x.json", code=2).err
     assert "holds no pictures" in foveal("check", tmp_path / "ratings.csv", "--task", "rating", code=2).err

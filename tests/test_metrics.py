@@ -192,6 +192,8 @@ def test_intervals_hold_the_truth_about_as_often_as_they_say():
         assert found.value == float(values.mean())
         held += found.low <= 3 <= found.high
     assert 50 <= held <= 60
+    outside = bootstrap.interval_of(1.0, [2.0, 3.0, 4.0])
+    assert (outside.low, outside.value) == (1.0, 1.0)
     again = [bootstrap.interval(lambda x: x.mean(), values, n_samples=50) for _ in range(2)]
     assert again[0] == again[1]
     with pytest.raises(InputError, match="one length"):

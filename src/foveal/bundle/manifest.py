@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -16,10 +16,13 @@ class _Strict(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+Side = Annotated[int, Field(ge=1, le=8192)]
+
+
 class FitPart(_Strict):
     """How a picture comes onto the canvas."""
 
-    size_hw: tuple[int, int]
+    size_hw: tuple[Side, Side]
     method: Literal["crop", "pad", "squish"]
 
 
@@ -36,7 +39,7 @@ class ModelPart(_Strict):
 
     arch: str
     n_outputs: int = Field(ge=1)
-    canvas_hw: tuple[int, int]
+    canvas_hw: tuple[Side, Side]
     y_range: Range | None
     head: str
 
@@ -57,6 +60,30 @@ class OwnPart(_Strict):
     module: str
 
 
+class FigurePart(_Strict):
+    """A figure with the bounds of its 95% interval; none where it is not defined."""
+
+    value: float | None
+    low: float | None = None
+    high: float | None = None
+
+
+class TrainingPart(_Strict):
+    """What a model was trained on, and how well it did on what it was not trained on."""
+
+    source: str = Field(default="", description="The table or folder, and its kind.")
+    weights: str = Field(default="", description="Where the backbone's weights came from.")
+    made: str = Field(default="", description="The day, ISO 8601.")
+    n_train: int | None = None
+    n_valid: int | None = None
+    counts: dict[str, int] = Field(default_factory=dict, description="Training pictures of each class.")
+    valid_loss: float | None = None
+    figures: dict[str, FigurePart] = Field(default_factory=dict, description="On the validation pictures.")
+    parts: dict[str, dict[str, float | None]] = Field(
+        default_factory=dict, description="Figures of each class, point or number on the validation pictures."
+    )
+
+
 class Manifest(_Strict):
     """Everything about a model but its tensors."""
 
@@ -64,7 +91,7 @@ class Manifest(_Strict):
     task: dict[str, Any]
     preparation: PreparationPart | None = None
     model: ModelPart | CollabPart | OwnPart
-    training: dict[str, Any] = Field(default_factory=dict)
+    training: TrainingPart = Field(default_factory=TrainingPart)
     versions: dict[str, str] = Field(default_factory=dict)
     tensors: dict[str, str] = Field(description="The SHA-256 of each tensor's type, shape and bytes.")
 

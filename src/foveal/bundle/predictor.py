@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any, NamedTuple
@@ -14,16 +15,24 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from foveal import runtime, threads
-from foveal.bundle.manifest import FitPart, Manifest, ModelPart, PreparationPart, current_versions
+from foveal.bundle.manifest import (
+    FitPart,
+    Manifest,
+    ModelPart,
+    OwnPart,
+    PreparationPart,
+    TrainingPart,
+    current_versions,
+)
 from foveal.bundle.ratings import RatingPredictor, rating_predictor
 from foveal.bundle.store import hashes_of, read_bundle, write_bundle
 from foveal.errors import InputError, ModelFileError, PictureError
 from foveal.geometry.homography import Homography
 from foveal.image.decode import PictureSource, name_of
 from foveal.image.prepare import Preparation, Prepared, Statistics, collate
-from foveal.models.vision import ModelSpec, VisionModel, build_model
+from foveal.models.vision import ModelSpec, VisionModel, check_fit, filled_model
 from foveal.tasks.base import Task
-from foveal.tasks.catalog import task_from_dict
+from foveal.tasks.catalog import CLASSES, task_from_dict
 from foveal.tasks.rating import Rating
 
 _BATCH = 32
@@ -58,26 +67,41 @@ class Refused(NamedTuple):
 class Predictor:
     """A trained model that answers for pictures."""
 
-    model: VisionModel
+    model: nn.Module
     task: Task[Any]
     preparation: Preparation
     device: torch.device
-    training: dict[str, Any]
+    training: TrainingPart
 
     @classmethod
     def of(
-        cls, model: VisionModel, task: Task[Any], preparation: Preparation, training: dict[str, Any] | None = None
+        cls, model: nn.Module, task: Task[Any], preparation: Preparation, training: TrainingPart | None = None
     ) -> Predictor:
         """Wrap a copy of a model, in fp32 and evaluation mode, on the device that it is on."""
         device = next(model.parameters()).device
-        copy = build_model(model.spec)
-        copy.load_state_dict(model.state_dict())
-        return cls(_ready(copy, device), task, preparation, device, training or {})
+        return cls(_ready(copy.deepcopy(model), device), task, preparation, device, training or TrainingPart())
 
     @property
     def vocab(self) -> tuple[str, ...]:
         """The class names, in order."""
         return self.task.names
+
+    @property
+    def vision(self) -> VisionModel:
+        """The model, backbone and head.
+
+        Raises:
+            InputError: it is a module written by hand.
+        """
+        if not isinstance(self.model, VisionModel):
+            raise InputError(f"This needs a model of `vision_learner`; this one is {type(self.model).__name__}.")
+        return self.model
+
+    @property
+    def explains(self) -> bool:
+        """Whether Grad-CAM can say what the model looked at."""
+        model = self.model
+        return isinstance(model, VisionModel) and (self.task.kind in CLASSES or model.spec.head == "spatial")
 
     def predict(self, picture: PictureSource) -> Prediction:
         """Answer for one path, bytes, array or PIL picture.
@@ -85,7 +109,7 @@ class Predictor:
         Raises:
             PictureError: the picture is refused.
         """
-        return self._answer([self.preparation.picture(picture)])[0]
+        return self.answers([self.preparation.picture(picture)])[0]
 
     def predict_batch(
         self, pictures: Iterable[PictureSource], *, batch_size: int = _BATCH, num_workers: int | None = None
@@ -95,7 +119,7 @@ class Predictor:
         with runtime.keeping_memory():
             while group := list(islice(prepared, batch_size)):
                 good = [one for one in group if isinstance(one, Prepared)]
-                answers = iter(self._answer(good) if good else [])
+                answers = iter(self.answers(good) if good else [])
                 for one in group:
                     yield one if isinstance(one, Refused) else next(answers)
 
@@ -105,7 +129,8 @@ class Predictor:
         Raises:
             PictureError: a picture is refused.
         """
-        last = [layer for layer in self.model[1].modules() if isinstance(layer, nn.Linear | nn.Conv2d)][-1]
+        head = self.model[1] if isinstance(self.model, VisionModel) else self.model
+        last = [layer for layer in head.modules() if isinstance(layer, nn.Linear | nn.Conv2d)][-1]
         vectors: list[Tensor] = []
 
         def note(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
@@ -124,13 +149,14 @@ class Predictor:
         return Embeddings(tuple(name_of(one) for one in chosen), torch.cat(vectors).numpy())
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the bundle: one .safetensors file."""
-        tensors = self.model.state_dict()
-        stored, spec = self.preparation.to_dict(), self.model.spec.to_dict()
+        """Write the bundle: one .safetensors file; of a module written by hand, its weights."""
+        tensors, model = self.model.state_dict(), self.model
+        stored = self.preparation.to_dict()
+        own = OwnPart(module=type(model).__name__)
         manifest = Manifest(
             task=self.task.to_dict(),
             preparation=PreparationPart(fit=FitPart(**stored["fit"]), mean=stored["mean"], std=stored["std"]),
-            model=ModelPart(**spec),
+            model=ModelPart(**model.spec.to_dict()) if isinstance(model, VisionModel) else own,
             training=self.training,
             versions=current_versions(),
             tensors=hashes_of(tensors),
@@ -154,7 +180,8 @@ class Predictor:
             return Refused(name_of(picture), error)
 
     @torch.inference_mode()
-    def _answer(self, prepared: list[Prepared]) -> list[Prediction]:
+    def answers(self, prepared: Sequence[Prepared]) -> list[Prediction]:
+        """Answer for pictures that `preparation.picture` made, as one batch."""
         pixels = collate([one.pixels for one in prepared]).to(self.device)
         outputs = self.model(self.preparation.normalise(pixels))
         values = self.task.activate(outputs).cpu()
@@ -178,21 +205,42 @@ def load_learner(
         ModelFileError: it is no bundle, was changed or damaged, or comes from a newer foveal.
     """
     manifest, tensors = read_bundle(path)
-    task = task_from_dict(manifest.task)
     place = torch.device(device) if device is not None else runtime.default_device()
-    if isinstance(task, Rating):
-        return rating_predictor(path, manifest, task, tensors, place, model)
-    stored = manifest.preparation
-    if stored is None or not isinstance(manifest.model, ModelPart):
-        raise ModelFileError(f"The manifest of `{path}` says nothing of pictures.")
-    spec = ModelSpec.from_dict(manifest.model.model_dump())
-    network = build_model(spec)
+    own = manifest.model
+    if isinstance(own, OwnPart) and model is None:
+        raise ModelFileError(
+            f"`{path}` holds the weights of your own class `{own.module}`, whose code is not in the file. Build it as "
+            f"before and give it: load_learner({str(path)!r}, model={own.module}(...))"
+        )
     try:
-        network.load_state_dict(tensors)
-    except RuntimeError as error:
-        raise ModelFileError(f"The tensors of `{path}` do not fit `{spec.arch}`: {error}") from error
+        task = task_from_dict(manifest.task)
+        if isinstance(task, Rating):
+            return rating_predictor(manifest, task, tensors, place, model)
+        return _picture_predictor(manifest, task, tensors, place, model)
+    except ModelFileError:
+        raise
+    except (InputError, ValueError, TypeError, KeyError, RuntimeError, OverflowError) as error:
+        raise ModelFileError(f"`{path}` does not describe a model that can be built: {error}") from error
+
+
+def _picture_predictor(
+    manifest: Manifest, task: Task[Any], tensors: dict[str, Tensor], device: torch.device, model: nn.Module | None
+) -> Predictor:
+    stored, part = manifest.preparation, manifest.model
+    if stored is None:
+        raise InputError("it says nothing of pictures.")
+    if isinstance(part, ModelPart):
+        spec = ModelSpec.from_dict(part.model_dump())
+        if spec.n_outputs != task.n_outputs:
+            raise InputError(f"its model gives {spec.n_outputs} numbers and its task needs {task.n_outputs}.")
+        model = filled_model(spec, tensors)
+    elif isinstance(part, OwnPart) and model is not None:
+        check_fit(model, tensors)
+        model.load_state_dict(tensors)
+    else:
+        raise InputError("its model is one of ratings.")
     preparation = Preparation.of(stored.fit.size_hw, stored.fit.method, Statistics(stored.mean, stored.std))
-    return Predictor(_ready(network, place), task, preparation, place, manifest.training)
+    return Predictor(_ready(model, device), task, preparation, device, manifest.training)
 
 
 def load_pictures(path: str | os.PathLike[str], *, device: torch.device | str | None = None) -> Predictor:
@@ -207,7 +255,7 @@ def load_pictures(path: str | os.PathLike[str], *, device: torch.device | str | 
     return found
 
 
-def _ready(model: VisionModel, device: torch.device) -> VisionModel:
+def _ready(model: nn.Module, device: torch.device) -> nn.Module:
     model.eval().requires_grad_(requires_grad=False)
     runtime.to_device(model.float(), device)
     return model

@@ -13,10 +13,11 @@ import torch
 from torch import Tensor, nn
 
 from foveal import runtime
-from foveal.bundle.manifest import CollabPart, Manifest, OwnPart, current_versions
+from foveal.bundle.manifest import CollabPart, Manifest, OwnPart, TrainingPart, current_versions
 from foveal.bundle.store import hashes_of, write_bundle
-from foveal.errors import InputError, ModelFileError, near_match
+from foveal.errors import InputError, near_match
 from foveal.models.embedding import EmbeddingDotBias, EmbeddingNN, collab_model, collab_spec
+from foveal.models.vision import check_fit
 from foveal.tasks.rating import Id, Ids, Rating
 
 _BATCH, _PAIRS = 4096, 1 << 20
@@ -50,16 +51,14 @@ class RatingPredictor:
     task: Rating
     seen: Tensor
     device: torch.device
-    training: dict[str, Any]
+    training: TrainingPart
 
     @classmethod
-    def of(
-        cls, model: nn.Module, task: Rating, seen: Tensor, training: dict[str, Any] | None = None
-    ) -> RatingPredictor:
+    def of(cls, model: nn.Module, task: Rating, seen: Tensor, training: TrainingPart | None = None) -> RatingPredictor:
         """Wrap a copy of a model, in fp32 and evaluation mode, on the device that it is on."""
         device = next(model.parameters()).device
         own = copy.deepcopy(model).float().eval().requires_grad_(requires_grad=False)
-        return cls(own, task, seen.cpu(), device, training or {})
+        return cls(own, task, seen.cpu(), device, training or TrainingPart())
 
     def predict(self, user: Any, item: Any = None) -> RatingPrediction:
         """Answer for one pair, given as two ids or as a tuple of both.
@@ -135,7 +134,7 @@ class RatingPredictor:
         wanted = torch.tensor(list(ratings.values()), dtype=torch.float32).to(self.device)
         users = torch.cat([model.u_weight.weight, model.u_bias.weight], dim=1)[1:]
         mean, spread = users.mean(dim=0), users.std(dim=0).clamp(min=1e-3)
-        noise = float(self.training.get("valid_loss") or 1.0)
+        noise = self.training.valid_loss or 1.0
         offset = torch.zeros_like(mean, requires_grad=True)
         optimizer: Any = torch.optim.LBFGS([offset], max_iter=_STEPS, line_search_fn="strong_wolfe")
 
@@ -210,34 +209,35 @@ class RatingPredictor:
 
 
 def rating_predictor(
-    path: str | os.PathLike[str],
-    manifest: Manifest,
-    task: Rating,
-    tensors: Mapping[str, Tensor],
-    device: torch.device,
-    model: nn.Module | None,
+    manifest: Manifest, task: Rating, tensors: Mapping[str, Tensor], device: torch.device, model: nn.Module | None
 ) -> RatingPredictor:
-    """Return the predictor that a bundle holds.
+    """Return the predictor that a bundle holds; of a module written by hand, `model` is filled.
 
     Raises:
-        ModelFileError: it holds the weights of a module written by hand and none was given, or they do not fit.
+        InputError: its parts do not fit together.
     """
-    part = manifest.model
-    if isinstance(part, CollabPart):
-        model = collab_model(collab_spec(part.model_dump()), task.users, task.items)
-    elif model is None:
-        name = part.module if isinstance(part, OwnPart) else "?"
-        raise ModelFileError(
-            f"`{path}` holds the weights of your own class `{name}`, whose code is not in the file. Build it as before "
-            f"and give it: load_learner({str(path)!r}, model={name}(...))"
-        )
+    part, sizes = manifest.model, (len(task.users), len(task.items))
     weights = {name.removeprefix("model."): tensor for name, tensor in tensors.items() if name.startswith("model.")}
-    try:
-        model.load_state_dict(weights)
-    except RuntimeError as error:
-        raise ModelFileError(f"The tensors of `{path}` do not fit `{type(model).__name__}`: {error}") from error
+    seen = tensors.get("seen")
+    if isinstance(part, CollabPart):
+        spec = collab_spec(part.model_dump())
+        if (spec.n_users, spec.n_items) != sizes:
+            raise InputError(
+                f"its model knows {spec.n_users} x {spec.n_items} ids and its task {sizes[0]} x {sizes[1]}."
+            )
+        with torch.device("meta"):
+            check_fit(collab_model(spec), weights)
+        model = collab_model(spec, task.users, task.items)
+    if model is None:
+        raise InputError("its model is one of pictures.")
+    if seen is None or seen.dtype != torch.int64 or seen.ndim != 2 or seen.shape[1] != 2:
+        raise InputError("it does not hold the pairs of training.")
+    if len(seen) and (int(seen.min()) < 0 or bool((seen.amax(dim=0) >= torch.tensor(sizes)).any())):
+        raise InputError("its pairs of training name ids that it does not know.")
+    check_fit(model, weights)
+    model.load_state_dict(weights)
     runtime.to_device(model.eval().requires_grad_(requires_grad=False), device)
-    return RatingPredictor(model, task, tensors["seen"], device, manifest.training)
+    return RatingPredictor(model, task, seen, device, manifest.training)
 
 
 def mark(table: Tensor, users: Tensor, pairs_N2: Tensor, value: float) -> None:

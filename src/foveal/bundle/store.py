@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pydantic
 from safetensors import SafetensorError, safe_open
@@ -15,13 +17,15 @@ from foveal import storage
 from foveal.bundle.manifest import FORMAT, Manifest
 from foveal.errors import ModelFileError
 
-_KEY = "foveal"
+_KEY, _HASH_KEY = "foveal", "foveal_sha256"
+_MOST_HEADER = 64 << 20
 _MAGIC = {b"PK\x03\x04": "a zip archive (torch's own format?)", b"\x80": "a pickle", b"\x1f\x8b": "a gzip archive"}
 
 
 def write_bundle(path: str | os.PathLike[str], tensors: Mapping[str, Tensor], manifest: Manifest) -> None:
     """Write a bundle, atomically."""
-    storage.write_tensors(path, tensors, {_KEY: manifest.model_dump_json()})
+    text = manifest.model_dump_json()
+    storage.write_tensors(path, tensors, {_KEY: text, _HASH_KEY: _hash(text)})
 
 
 def hashes_of(tensors: Mapping[str, Tensor]) -> dict[str, str]:
@@ -35,28 +39,68 @@ def read_bundle(path: str | os.PathLike[str]) -> tuple[Manifest, dict[str, Tenso
     Raises:
         ModelFileError: it is no bundle, was changed or damaged, or comes from a newer foveal.
     """
+    file, manifest = Path(path), read_manifest(path)
+    try:
+        with safe_open(file, framework="pt") as stored:
+            names = stored.keys()
+            tensors = {name: stored.get_tensor(name) for name in names}
+    except (SafetensorError, OSError, ValueError, RuntimeError) as error:
+        raise _damaged(file, error) from error
+    _check_tensors(file, manifest, tensors)
+    return manifest, tensors
+
+
+def read_manifest(path: str | os.PathLike[str]) -> Manifest:
+    """Read and check what a bundle says of itself; its tensors are not read.
+
+    Raises:
+        ModelFileError: as `read_bundle`, but for the tensors.
+    """
     file = Path(path)
     if not file.is_file():
         raise ModelFileError(f"There is no model file `{file}`.")
+    try:
+        header = json.loads(_header(file), object_pairs_hook=_each_once)
+        stored = dict(header.get("__metadata__") or {})
+        text = stored.get(_KEY)
+        if text is not None and stored.get(_HASH_KEY) != _hash(text):
+            raise ModelFileError(f"`{file}` was changed or damaged: its manifest is not the one exported.")
+    except (OSError, ValueError, RecursionError, TypeError, AttributeError) as error:
+        raise error if isinstance(error, ModelFileError) else _damaged(file, error) from error
+    return _manifest(file, text)
+
+
+def _header(file: Path) -> bytes:
+    """Return the JSON that a .safetensors file begins with; its length is judged before it is read."""
+    size = file.stat().st_size
     with file.open("rb") as opened:
         start = opened.read(8)
+        n_bytes = int.from_bytes(start, "little")
+        if n_bytes <= size - 8 and n_bytes <= _MOST_HEADER:
+            return opened.read(n_bytes)
     for magic, what in _MAGIC.items():
-        if start.startswith(magic) and int.from_bytes(start, "little") > file.stat().st_size:
+        if start.startswith(magic):
             raise ModelFileError(
                 f"`{file}` is {what}, which could run code when loaded. foveal loads only its own .safetensors: "
                 "load the model where it was made and write it with `learn.export('model.safetensors')`."
             )
-    try:
-        with safe_open(file, framework="pt") as stored:
-            manifest = _manifest(file, (stored.metadata() or {}).get(_KEY))
-            names = stored.keys()
-            tensors = {name: stored.get_tensor(name) for name in names}
-    except (SafetensorError, OSError, ValueError, RuntimeError) as error:
-        if isinstance(error, ModelFileError):
-            raise
-        raise ModelFileError(f"`{file}` is no safetensors file, or is damaged ({error}).") from error
-    _check_tensors(file, manifest, tensors)
-    return manifest, tensors
+    raise ValueError(f"its header would have {n_bytes:,} bytes")
+
+
+def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Refuse JSON that says two things under one name."""
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("a name occurs twice")
+    return found
+
+
+def _hash(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _damaged(file: Path, error: Exception) -> ModelFileError:
+    return ModelFileError(f"`{file}` is no safetensors file, or is damaged ({error}).")
 
 
 def _manifest(file: Path, text: str | None) -> Manifest:
@@ -66,7 +110,7 @@ def _manifest(file: Path, text: str | None) -> Manifest:
             "in with weights=."
         )
     try:
-        stored = json.loads(text)
+        stored = json.loads(text, object_pairs_hook=_each_once)
         newer = isinstance(stored, dict) and isinstance(stored.get("format"), int) and stored["format"] > FORMAT
         if newer:
             raise ModelFileError(
@@ -74,7 +118,12 @@ def _manifest(file: Path, text: str | None) -> Manifest:
                 "Install a newer one: pip install --upgrade foveal"
             )
         return Manifest.model_validate(stored)
-    except (pydantic.ValidationError, json.JSONDecodeError, RecursionError) as error:
+    except pydantic.ValidationError as error:
+        first = "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors()[:3])
+        raise ModelFileError(f"The manifest of `{file}` is not valid: {first}") from error
+    except (ValueError, RecursionError) as error:
+        if isinstance(error, ModelFileError):
+            raise
         raise ModelFileError(f"The manifest of `{file}` is not valid: {error}") from error
 
 

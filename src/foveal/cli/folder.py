@@ -23,6 +23,7 @@ from foveal.sources.items import Source
 SETTINGS, SUMMARY, AUDIT = "run.toml", "summary.json", "audit.json"
 MODEL, HISTORY, SPLIT = "model.safetensors", "history.jsonl", "split.csv"
 PREDICTIONS, REPORT, SAMPLES = "predictions.safetensors", "report.html", "samples.png"
+BASELINE = "mean_point_"
 ABOUT = {
     REPORT: "open this first: how well it works, and where not",
     MODEL: "the model, one safe file",
@@ -118,5 +119,6 @@ def write_report(
         intervals={name: Interval(summary["metrics"][name], *both) for name, both in summary["intervals"].items()},
         slices=slices_of(source, predictions.pictures, by) if source is not None else {},
         runs=summary.get("runs", {}),
+        baselines={name: value for name, value in summary["metrics"].items() if name.startswith(BASELINE)},
     )
     return report.write(out or folder / REPORT)

@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from rich.console import Console
 
-from foveal import runtime, storage
-from foveal.bundle.manifest import current_versions
+from foveal import storage
+from foveal.bundle.manifest import FigurePart
 from foveal.callbacks.extras import KeepBest
 from foveal.callbacks.logs import HistoryFile
 from foveal.cli import folder as run
 from foveal.cli.settings import RunSettings, number
-from foveal.collab.learner import collab_learner, rank_metrics
+from foveal.collab.learner import collab_learner
 from foveal.collab.loaders import CollabDataLoaders
 from foveal.errors import InputError
 from foveal.learner.learner import Learner
 from foveal.results.predictions import write_rows
-from foveal.results.ratings import RatingReport
+from foveal.results.ratings import rating_report_on
 from foveal.sources.table import VALID_COLUMNS, load_frame
 from foveal.splits.splitters import ColSplitter, RandomSplitter
 from foveal.train.checkpoint import FILE as CHECKPOINT
@@ -67,60 +68,36 @@ def train_ratings(settings: RunSettings, folder: Path, *, resume: bool = False) 
     torch.manual_seed(settings.seed)
     epochs, resumed = settings.epochs or _EPOCHS, folder if resume else None
     learn.fit_one_cycle(epochs, settings.lr or _LR, wd=_DECAY, cbs=hooks, resume=resumed)
-    summary = _finish(learn, folder) | {"seconds": round(time.perf_counter() - began, 2)}
+    summary = _finish(learn, settings, folder) | {"seconds": round(time.perf_counter() - began, 2)}
     storage.write_json(folder / run.SUMMARY, summary)
     (folder / CHECKPOINT).unlink(missing_ok=True)
     _report(console, summary, folder)
     return summary
 
 
-def _finish(learn: Learner, folder: Path) -> dict[str, Any]:
+def _finish(learn: Learner, settings: RunSettings, folder: Path) -> dict[str, Any]:
     """Write model, predictions and report; return the summary."""
-    predictor = learn.predictor({"valid_loss": learn.validate()[0]})
-    train, valid = (loader.dataset for loader in learn.dls)
-    answers = predictor.answers(valid.inputs)[:, 0].tolist()
-    ids = [valid.ids(pair) for pair in valid.inputs]
-    pairs = [(*pair, *both) for pair, *both in zip(ids, valid.targets[:, 0].tolist(), answers, strict=True)]
-    user, item, rating = predictor.task.columns
-    write_rows(
-        folder / "predictions.csv", (dict(zip((user, item, rating, "prediction"), pair, strict=True)) for pair in pairs)
+    report = rating_report_on(learn, title=f"foveal: {folder.name}", repeat=f"foveal train {folder / run.SETTINGS}")
+    predictor = report.predictor
+    columns = (*predictor.task.columns, "prediction")
+    write_rows(folder / "predictions.csv", (dict(zip(columns, pair, strict=True)) for pair in report.pairs))
+    trained = learn.trained().model_copy(
+        update={
+            "source": settings.table.name,
+            "valid_loss": learn.validate()[0],
+            "figures": {name: FigurePart(**one._asdict()) for name, one in report.scores.items()},
+        }
     )
-    predictor.save(folder / run.MODEL)
-    ranks = _rankings(learn)
-    facts = [
-        ("rows", f"{len(train):,} to train on, {len(valid):,} to validate"),
-        ("model", f"{type(learn.model).__name__}, {learn.model.spec.n_factors[0]} factors"),
-        ("machine", runtime.hardware(learn.dls.device)),
-        ("versions", ", ".join(f"{name} {version}" for name, version in current_versions().items())),
-    ]
-    report = RatingReport(
-        title=f"foveal: {folder.name}",
-        facts=facts,
-        pairs=pairs,
-        predictor=predictor,
-        baseline=float(train.targets.mean()),
-        ranking_names=("", *next(iter(ranks.values()), {})),
-        rankings=[(which, *row.values()) for which, row in ranks.items()],
-        history=learn.recorder.history,
-        repeat=f"foveal train {folder / run.SETTINGS}",
-    )
+    replace(predictor, training=trained).save(folder / run.MODEL)
     report.write(folder / run.REPORT)
     return {
         "task": predictor.task.kind,
-        "n_train": len(train),
-        "n_valid": len(valid),
+        "n_train": learn.dls.train.n,
+        "n_valid": learn.dls.valid.n,
         "metrics": {name: one.value for name, one in report.scores.items()},
         "intervals": {name: [one.low, one.high] for name, one in report.scores.items()},
-        "rankings": ranks,
+        "rankings": report.rankings,
     }
-
-
-def _rankings(learn: Learner) -> dict[str, dict[str, float]]:
-    try:
-        table = rank_metrics(learn)
-    except InputError:  # nobody liked anything in validation
-        return {}
-    return {str(which): {str(name): float(value) for name, value in row.items()} for which, row in table.iterrows()}
 
 
 def _report(console: Console, summary: dict[str, Any], folder: Path) -> None:

@@ -89,6 +89,8 @@ class RunSettings(BaseModel):
             raise InputError("--time and --epochs both say how long to train: give one of them.")
         if settings.seeds is not None and settings.folds is not None:
             raise InputError("--seeds repeats one split and --folds one seed: give one of them.")
+        if settings.task == "rating" and settings.repeats:
+            raise InputError("--seeds and --folds are for pictures; ratings train once: leave them out.")
         for what, given, known in (
             ("task", settings.task, TASKS),
             ("recipe", settings.recipe, ("auto", *RECIPES)),

@@ -16,6 +16,7 @@ from rich.table import Table
 
 from foveal import canvas, progress, storage
 from foveal.audit.checks import SKIPPED, Audit, audit, names_of, without_bad
+from foveal.bundle.manifest import FigurePart
 from foveal.callbacks.extras import KeepBest
 from foveal.callbacks.logs import HistoryFile, write_history
 from foveal.cli import folder as run
@@ -129,7 +130,7 @@ def train_on(
     if kept.best is not None:
         which = "of the probe" if kept.epoch is None else f"after epoch {kept.epoch}"
         console.print(f"Kept the weights {which}, whose valid_loss is the lowest.")
-    summary = _finish(learn, source, folder)
+    summary = _finish(learn, settings, source, folder)
     if kept.best is not None:
         summary["valid_loss"] = kept.best
     summary["seconds"] = round(time.perf_counter() - began, 2)
@@ -236,23 +237,33 @@ def _split_rows(dls: DataLoaders) -> Iterator[dict[str, Any]]:
         yield from ({"fname": name_of(picture), "split": side} for picture in loader.dataset.pictures)
 
 
-def _finish(learn: Learner, source: Source, folder: Path) -> dict[str, Any]:
+def _finish(learn: Learner, settings: RunSettings, source: Source, folder: Path) -> dict[str, Any]:
     """Write model, predictions and sheet from one fp32 pass; return the summary."""
     dls = learn.dls
     counts = {"n_train": dls.train.n, "n_valid": dls.valid.n}
     decided = _decide(learn)
-    predictor = learn.predictor({"weights": learn.origin, **counts})
+    predictor = learn.predictor()
     predictions = predict_dataset(predictor, dls.valid.dataset)
     scores = predictions.scores()
     intervals = {name: [found.low, found.high] for name, found in predictions.intervals().items()}
     if dls.task.kind == Points.kind:
         baseline = constant_answer(predictor, dls.train.dataset, dls.valid.dataset).scores()
-        scores["mean_point_median_error_pixels"] = baseline["median_error_pixels"]
-    predictor.save(folder / run.MODEL)
+        scores[f"{run.BASELINE}median_error_pixels"] = baseline["median_error_pixels"]
+    last = learn.recorder.history[-1]
+    trained = learn.trained().model_copy(
+        update={
+            "source": f"{settings.table.name}, {source.kind}",
+            "valid_loss": last.valid_loss,
+            "figures": {
+                name: FigurePart(value=scores[name], low=low, high=high) for name, (low, high) in intervals.items()
+            },
+            "parts": next((value for value in scores.values() if isinstance(value, Mapping)), {}),
+        }
+    )
+    replace(predictor, training=trained).save(folder / run.MODEL)
     predictions.save(folder / run.PREDICTIONS)
     write_rows(folder / "predictions.csv", predictions.rows(source.items[0].picture.parent))
     canvas.save(results_sheet(predictions), folder / run.SAMPLES)
-    last = learn.recorder.history[-1]
     return {"task": dls.task.kind, **counts, "n_outputs": dls.task.n_outputs, "valid_loss": last.valid_loss} | {
         "metrics": scores,
         "intervals": intervals,

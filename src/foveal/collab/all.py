@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from foveal.bundle.predictor import load_learner
 from foveal.callbacks.extras import EMA, EarlyStopping, GradientClip, KeepBest
-from foveal.collab.learner import collab_learner, rank_metrics
+from foveal.collab.learner import collab_learner
 from foveal.collab.loaders import CollabDataLoaders, TimeSplitter
 from foveal.data.batches import tensor, to_cpu
 from foveal.data.loaders import DataLoader, DataLoaders
@@ -28,6 +28,7 @@ from foveal.metrics.numbers import mae, rmse
 from foveal.metrics.ranking import ndcg_at_k, precision_at_k, recall_at_k
 from foveal.models.embedding import Embedding, EmbeddingDotBias, Module, embedding_size, one_hot
 from foveal.models.head import sigmoid_range
+from foveal.results.ratings import rank_metrics
 from foveal.sources.samples import URLs, untar_data
 from foveal.splits.splitters import ColSplitter, IndexSplitter, RandomSplitter
 from foveal.splits.stratify import GroupSplitter

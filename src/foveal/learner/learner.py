@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 from pandas import DataFrame
 from torch import Tensor
 
+from foveal.bundle.manifest import TrainingPart
 from foveal.bundle.predictor import Embeddings, Predictor
 from foveal.bundle.ratings import RatingPredictor
 from foveal.canvas import grid
@@ -19,12 +21,13 @@ from foveal.progress import display
 from foveal.results import plots, show
 from foveal.results.explain import show_overlay
 from foveal.results.predictions import predict_dataset
+from foveal.results.ratings import rating_report_on
 from foveal.results.report import Slices, report_on
 from foveal.results.thresholds import Criterion, Tuned, best_temperature, tuned
 from foveal.results.tta import augmented_predictions
 from foveal.rng import order_for
 from foveal.tasks.base import Decision, Task, decoded
-from foveal.tasks.catalog import CLASSES, of_kind
+from foveal.tasks.catalog import CLASSES, class_counts, of_kind
 from foveal.tasks.multi_label import MultiLabel
 from foveal.tasks.rating import Rating
 from foveal.train.phases import Place
@@ -84,6 +87,8 @@ class Learner(Trainer):
 
     def report(self, path: Place = "report.html", *, pictures: bool = True, by: Slices | None = None) -> Path:
         """Write one self-contained page on the validation side; `by` has e.g. the camera of each of its pictures."""
+        if isinstance(self.task, Rating):
+            return rating_report_on(self).write(path)
         return report_on(self, self.tuned, pictures=pictures, slices=by or {}).write(path)
 
     def explain(self, picture: PictureSource, label: str | None = None) -> None:
@@ -133,7 +138,7 @@ class Learner(Trainer):
         """Answer for a path, bytes, an array or a PIL picture, points in its pixels; or for a user and an item."""
         return self.predictor().predict(*item)
 
-    def predictor(self, training: dict[str, Any] | None = None) -> Any:
+    def predictor(self, training: TrainingPart | None = None) -> Any:
         """Return what answers with the model as it is now, in fp32: a `Predictor`, of ratings a `RatingPredictor`."""
         if isinstance(self.task, Rating):
             return RatingPredictor.of(self.model, self.task, self.dls.train.dataset.inputs, training)
@@ -141,8 +146,18 @@ class Learner(Trainer):
 
     def export(self, path: Place = "model.safetensors") -> Path:
         """Write one safe file that `load_learner` reads; return its path."""
-        self.predictor({"weights": self.origin, "n_train": self.dls.train.n, "n_valid": self.dls.valid.n}).save(path)
+        self.predictor(self.trained()).save(path)
         return Path(path)
+
+    def trained(self) -> TrainingPart:
+        """Return what a bundle says of its training; figures are added where they are known."""
+        return TrainingPart(
+            weights=self.origin,
+            made=dt.datetime.now(dt.UTC).date().isoformat(),
+            n_train=self.dls.train.n,
+            n_valid=self.dls.valid.n,
+            counts=class_counts(self.task, self.dls.train.dataset.targets) if self.task.kind in CLASSES else {},
+        )
 
     def show_results(
         self,

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
+from functools import lru_cache
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -116,10 +117,40 @@ def build_model(spec: ModelSpec, *, generator: torch.Generator | None = None) ->
     """Return a model with random weights, the head's drawn from `generator`."""
     if spec.head not in HEADS:
         raise UnknownNameError.of("head", spec.head, HEADS)
-    body = Body(zoo.build(spec.arch, image_size=spec.canvas_hw), fine=spec.head == "spatial")
-    n_features = _n_features(body, spec.canvas_hw)
-    head = HEADS[spec.head](n_features, spec.n_outputs, y_range=spec.y_range, generator=generator)
+    outline = _outline(spec)
+    body = _body(spec)
+    body.n_features = outline.body.n_features
+    head = HEADS[spec.head](outline.n_map, spec.n_outputs, y_range=spec.y_range, generator=generator)
     return VisionModel(body, head, spec)
+
+
+def filled_model(spec: ModelSpec, tensors: Mapping[str, Tensor]) -> VisionModel:
+    """Return a model with these weights; nothing larger than they are is allocated before it is known that they fit.
+
+    Raises:
+        InputError: they do not fit.
+    """
+    outline = _outline(spec)
+    with torch.device("meta"):
+        head = HEADS[spec.head](outline.n_map, spec.n_outputs, y_range=spec.y_range)
+    check_fit(VisionModel(outline.body, head, spec), tensors)
+    model = build_model(spec)
+    model.load_state_dict(dict(tensors))
+    return model
+
+
+def check_fit(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
+    """Compare names and shapes.
+
+    Raises:
+        InputError: they differ; the message names the first difference.
+    """
+    own = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
+    given = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+    if own == given:
+        return
+    name = min(name for name in own.keys() | given.keys() if own.get(name) != given.get(name))
+    raise InputError(f"`{name}` is {given.get(name, 'absent')} in the file and {own.get(name, 'absent')} in the model.")
 
 
 def pretrained_model(
@@ -136,16 +167,36 @@ def pretrained_model(
     return model, found.origin
 
 
-def _n_features(body: Body, canvas_hw: tuple[int, int]) -> int:
+class _Outline(NamedTuple):
+    """A body and how many channels its map has; without weights where torch can do without."""
+
+    body: Body
+    n_map: int
+
+
+def _body(spec: ModelSpec) -> Body:
+    return Body(zoo.build(spec.arch, image_size=spec.canvas_hw), fine=spec.head == "spatial")
+
+
+@lru_cache(maxsize=8)
+def _outline(spec: ModelSpec) -> _Outline:
+    try:
+        with torch.device("meta"):
+            return _asked(_body(spec), spec)
+    except (NotImplementedError, RuntimeError):  # something that it computes needs values
+        return _asked(_body(spec), spec)
+
+
+def _asked(body: Body, spec: ModelSpec) -> _Outline:
     """Ask the body how many channels its map has: timm's `num_features` is not the last word for every family."""
     with runtime.evaluating(body), torch.no_grad():
-        picture = torch.zeros(1, 3, *canvas_hw)
+        picture = torch.zeros(1, 3, *spec.canvas_hw)
         features = body.raw_features(picture)
         if features.ndim == 4 and body.n_features not in {features.shape[1], features.shape[3]}:
             body.n_features = features.shape[1]
         if body.fine and not hasattr(body.network, "forward_intermediates"):
             raise InputError("This backbone gives no map but its last one, which is too coarse for a spatial head.")
-        return int(body(picture).shape[1])
+        return _Outline(body, int(body(picture).shape[1]))
 
 
 def _halves(network: nn.Module) -> tuple[list[nn.Module], list[nn.Module]]:

@@ -16,12 +16,15 @@ from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+import torch
+
 from foveal import canvas, page, runtime, storage
 from foveal.audit.checks import Audit
 from foveal.bundle.manifest import current_versions
 from foveal.bundle.predictor import Predictor
 from foveal.image.decode import decode, name_of
 from foveal.metrics.bootstrap import Interval
+from foveal.models.vision import VisionModel
 from foveal.results import plots
 from foveal.results.explain import explained_sheet
 from foveal.results.interpret import Interpretation, Learned
@@ -59,6 +62,7 @@ class Report:
         intervals: of the headline figures, where they are known already.
         slices: something known of every picture, by name: a value a picture of the interpretation.
         runs: the headline figures of each run, by its name, where there were several.
+        baselines: figures to beat, such as the error of answering with the mean point.
     """
 
     title: str
@@ -73,6 +77,7 @@ class Report:
     intervals: Mapping[str, Interval] = field(default_factory=dict)
     slices: Slices = field(default_factory=dict)
     runs: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    baselines: Mapping[str, float] = field(default_factory=dict)
 
     def write(self, path: str | os.PathLike[str]) -> Path:
         """Write the page, atomically; return its path."""
@@ -113,6 +118,7 @@ class Report:
             (name.replace("_", " "), one.value, f"{page.number(one.low)} to {page.number(one.high)}")
             for name, one in (self.intervals or self.interpretation.predictions.intervals()).items()
         ]
+        rows += [(name.replace("_", " "), value, "to beat") for name, value in self.baselines.items()]
         said = "<p>The last column holds the figure in 95 of 100 draws of other pictures of this kind (bootstrap).</p>"
         return page.table(("figure", "value", "interval"), rows) + said
 
@@ -156,9 +162,7 @@ class Report:
         best = self.interpretation.plot_top_losses(_SHOWN // 2, largest=False, figure=_figure())
         yield "<h2>The answers that are most right</h2>" + page.drawing(canvas.png(best), "smallest losses first")
         found = self.interpretation.predictions
-        if self.predictor is None:
-            return
-        if found.task.kind in CLASSES or self.predictor.model.spec.head == "spatial":
+        if self.predictor is not None and self.predictor.explains:
             _, chosen = self.interpretation.top_losses(_SHOWN // 2)
             seen = explained_sheet(self.predictor, [found.pictures[i] for i in chosen], _figure())
             yield "<h2>What the model looked at</h2>" + page.drawing(canvas.png(seen), "Grad-CAM")
@@ -190,7 +194,7 @@ def report_on(learn: Trained, tuned: Tuned | None, *, pictures: bool, slices: Sl
     """Return the report on a learner's validation side."""
     predictor = learn.predictor()
     return Report(
-        f"{learn.model.spec.arch}, {learn.dls.task.kind}",
+        f"{_named(learn)}, {learn.dls.task.kind}",
         facts_of(learn),
         Interpretation(predict_dataset(predictor, learn.dls.valid.dataset)),
         predictor,
@@ -207,12 +211,22 @@ def facts_of(learn: Trained) -> list[tuple[str, str]]:
     height, width = dls.preparation.canvas_hw
     return [
         ("pictures", f"{dls.train.n:,} to train on, {dls.valid.n:,} to validate"),
-        ("model", f"{learn.model.spec.arch}, {learn.model.spec.head} head, weights from {learn.origin}"),
+        ("model", f"{_named(learn)}, weights from {learn.origin}"),
         ("canvas", f"{height} x {width} pixels, {dls.bs} a step"),
         ("training", f"{sum(result.seconds for result in history):.0f} s, {len(history)} results"),
-        ("machine", runtime.hardware(dls.device)),
-        ("versions", ", ".join(f"{name} {version}" for name, version in current_versions().items())),
+        *where_made(dls.device),
     ]
+
+
+def _named(learn: Trained) -> str:
+    model = learn.model
+    return f"{model.spec.arch}, {model.spec.head} head" if isinstance(model, VisionModel) else type(model).__name__
+
+
+def where_made(device: torch.device) -> list[tuple[str, str]]:
+    """Return on which machine, with which versions."""
+    versions = ", ".join(f"{name} {version}" for name, version in current_versions().items())
+    return [("machine", runtime.hardware(device)), ("versions", versions)]
 
 
 def table_of_runs(runs: Mapping[str, Mapping[str, float]]) -> tuple[list[str], list[list[Any]]]:

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from foveal.errors import InputError
-from foveal.metrics.bootstrap import Interval, bounds, resampled
+from foveal.metrics.bootstrap import Interval, interval_of, resampled
 from foveal.metrics.common import sweep
 from foveal.metrics.several_labels import f1_multi
 
@@ -109,7 +109,7 @@ def tuned(
     found = Tuned(
         tuple(names),
         tuple(thresholds.tolist()),
-        tuple(Interval(float(t), *bounds(s.tolist())) for t, s in zip(thresholds, samples.T, strict=True)),
+        tuple(interval_of(float(t), s.tolist()) for t, s in zip(thresholds, samples.T, strict=True)),
         tuple((truth == 1).sum(dim=0).tolist()),
         before=float(f1_multi(probability, truth, start, sigmoid=False)),
         after=float(f1_multi(probability, truth, thresholds, sigmoid=False)),

@@ -7,6 +7,7 @@ is its inverse.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol, Self, TypeVar
@@ -15,6 +16,7 @@ import torch
 from torch import Tensor
 
 from foveal.canvas import Canvas
+from foveal.errors import InputError
 from foveal.geometry.homography import Homography
 from foveal.losses import Reduction
 from foveal.metrics.common import Metric
@@ -28,6 +30,12 @@ class Decision:
 
     thresholds: tuple[float, ...] = ()
     temperature: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not 0 < self.temperature < math.inf:
+            raise InputError(f"A temperature is a positive number; got {self.temperature!r}.")
+        if odd := [threshold for threshold in self.thresholds if not 0 <= threshold <= 1]:
+            raise InputError(f"A threshold is between 0 and 1; got {odd[0]!r}.")
 
     def at_temperature(self, temperature: float) -> Decision:
         """Return the decision at another temperature that answers alike: thresholds move with the probabilities."""

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import torch
+from torch import Tensor
+
 from foveal.errors import InputError, UnknownNameError
 from foveal.tasks.base import Task
 from foveal.tasks.multi_label import MultiLabel
@@ -19,6 +22,12 @@ TASKS: dict[str, type[Task[Any]]] = {
 
 CLASSES = frozenset({MultiLabel.kind, SingleLabel.kind})
 """The tasks whose labels are names of classes."""
+
+
+def class_counts(task: Task[Any], targets: Tensor) -> dict[str, int]:
+    """Return how many encoded labels [n] or [n, C] have each class."""
+    n = torch.bincount(targets, minlength=task.n_outputs) if targets.ndim == 1 else (targets == 1).sum(dim=0)
+    return dict(zip(task.names, n.tolist(), strict=True))
 
 
 def of_kind(task: Task[Any], what: str, *kinds: str) -> Task[Any]:

@@ -58,6 +58,8 @@ class MultiLabel:
     def __post_init__(self) -> None:
         if not self.decision.thresholds:
             object.__setattr__(self, "decision", replace(self.decision, thresholds=(0.5,) * len(self.vocab)))
+        if (n := len(self.decision.thresholds)) != len(self.vocab):
+            raise InputError(f"{len(self.vocab)} classes need a threshold each; got {n}.")
 
     @property
     def n_outputs(self) -> int:
@@ -184,7 +186,7 @@ class MultiLabel:
     @classmethod
     def from_dict(cls, stored: Mapping[str, Any]) -> MultiLabel:
         """Rebuild it from `to_dict`."""
-        return cls(Vocab(tuple(stored["vocab"])), Decision.from_dict(stored["decision"]))
+        return cls(Vocab.stored(stored["vocab"]), Decision.from_dict(stored["decision"]))
 
 
 def all_names(label: Any) -> list[str]:

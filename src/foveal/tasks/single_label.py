@@ -151,7 +151,7 @@ class SingleLabel:
     @classmethod
     def from_dict(cls, stored: Mapping[str, Any]) -> SingleLabel:
         """Rebuild it from `to_dict`."""
-        return cls(Vocab(tuple(stored["vocab"])), Decision.from_dict(stored["decision"]))
+        return cls(Vocab.stored(stored["vocab"]), Decision.from_dict(stored["decision"]))
 
 
 def check_label(label: Any) -> str:

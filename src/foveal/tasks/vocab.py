@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import Any
 
 from foveal.errors import InputError, UnknownNameError
 
@@ -20,7 +22,7 @@ class Vocab:
         if not index:
             raise InputError("A vocabulary needs at least one class; no label was found in the training data.")
         if len(index) < len(self.names):
-            twice = sorted({name for name in self.names if self.names.count(name) > 1})
+            twice = sorted(str(name) for name, n in Counter(self.names).items() if n > 1)
             raise InputError(f"A class may stand in a vocabulary once; these stand twice: {', '.join(twice)}.")
         object.__setattr__(self, "_index", index)
 
@@ -28,6 +30,17 @@ class Vocab:
     def of(cls, labels: Iterable[str]) -> Vocab:
         """Build a sorted vocabulary of all labels."""
         return cls(tuple(sorted(set(labels))))
+
+    @classmethod
+    def stored(cls, names: Any) -> Vocab:
+        """Rebuild a vocabulary from JSON.
+
+        Raises:
+            InputError: it is no list of text.
+        """
+        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+            raise InputError("A vocabulary is a list of text.")
+        return cls(tuple(names))
 
     def __len__(self) -> int:
         return len(self.names)

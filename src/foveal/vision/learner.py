@@ -91,7 +91,7 @@ def _check_head(head: str, task: Task[Any]) -> None:
 def _from_bundle(dls: DataLoaders, path: str) -> tuple[VisionModel, str, Statistics]:
     """Take a bundle's body, and of its head what still means the same: rows of the last layer go by class."""
     stored = load_pictures(path, device=dls.device)
-    spec, task = stored.model.spec, dls.task
+    spec, task = stored.vision.spec, dls.task
     model = build_model(ModelSpec(spec.arch, task.n_outputs, dls.pipeline.canvas_hw, spec.y_range, spec.head))
     tensors = stored.model.state_dict()
     alike = stored.task.kind == task.kind

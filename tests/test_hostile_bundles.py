@@ -1,0 +1,87 @@
+"""Whatever a file pretends to be: it is refused, nothing in it runs, and no changed weight is ever loaded."""
+
+import json
+import os
+import resource
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import hostile
+from foveal.bundle.predictor import load_learner
+from foveal.bundle.store import read_manifest
+from foveal.errors import ModelFileError
+from golden.make import picture
+
+GOLDEN = Path(__file__).parent / "golden"
+PICTURES = GOLDEN / "pictures-1.safetensors"
+
+
+@pytest.mark.parametrize("version", [1])
+def test_bundles_of_every_format_answer_as_they_did(version):
+    answers = json.loads((GOLDEN / f"answers-{version}.json").read_text())
+    pictures = load_learner(GOLDEN / f"pictures-{version}.safetensors")
+    found = pictures.predict(picture()).values
+    torch.testing.assert_close(found, torch.tensor(answers["pictures"]), atol=1e-5, rtol=0)
+    ratings = load_learner(GOLDEN / f"ratings-{version}.safetensors")
+    found = torch.tensor([ratings.predict(user, "b").label for user in (1, 2, 99)])
+    torch.testing.assert_close(found, torch.tensor(answers["ratings"]), atol=1e-5, rtol=0)
+    assert pictures.training.figures["f1"].low == 0.25
+
+
+def test_hostile_files_are_refused_without_exception(tmp_path):
+    proof, seen = tmp_path / "proof", []
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    for name, content in hostile.files(PICTURES, str(proof)):
+        file = tmp_path / name
+        file.write_bytes(content)
+        try:
+            said = f"accepted as {load_learner(file)}"
+        except ModelFileError as refused:
+            said = str(refused)
+        assert said.startswith((f"`{file}` ", f"The manifest of `{file}` ")), name
+        assert len(said) < 3000, name
+        seen.append(name)
+    assert len(seen) == len(set(seen)) >= 60
+    assert not proof.exists()
+    grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * (1 if sys.platform == "darwin" else 1024)
+    assert grown < 300 << 20
+
+
+def test_what_is_no_file_is_refused(tmp_path):
+    (tmp_path / "folder.safetensors").mkdir()
+    (tmp_path / "link.safetensors").symlink_to(tmp_path / "nowhere")
+    os.mkfifo(tmp_path / "pipe.safetensors")
+    for name in ("folder", "link", "pipe", "none"):
+        with pytest.raises(ModelFileError, match="no model file"):
+            load_learner(tmp_path / f"{name}.safetensors")
+
+
+@pytest.mark.parametrize("kind", ["pictures", "ratings"])
+def test_no_mutated_bundle_is_loaded_with_changed_weights(kind, tmp_path):
+    good = GOLDEN / f"{kind}-1.safetensors"
+    data, rng = good.read_bytes(), np.random.default_rng(0)
+    header = 8 + int.from_bytes(data[:8], "little")
+    weights = load_learner(good).model.state_dict()
+    file = tmp_path / "mutated.safetensors"
+    loaded = 0
+    for number in range(1000):
+        changed = bytearray(data)
+        start, end = (0, header) if number % 2 else (header, len(data))
+        for at in rng.integers(start, end, rng.integers(1, 4)):
+            changed[at] ^= 1 << int(rng.integers(8))
+        if number % 10 == 0:
+            changed = changed[: int(rng.integers(len(data)))]
+        file.write_bytes(changed)
+        try:
+            found = load_learner(file)
+        except ModelFileError:
+            continue
+        loaded += 1
+        assert bytes(changed[header:]) == data[header:]
+        assert read_manifest(file) == read_manifest(good)
+        assert all(torch.equal(tensor, weights[name]) for name, tensor in found.model.state_dict().items())
+    assert loaded < 20
