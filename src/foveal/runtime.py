@@ -35,6 +35,22 @@ def default_device() -> torch.device:
     return torch.device("cpu")
 
 
+def device_named(name: torch.device | str | None) -> torch.device:
+    """Return a device by its name, the best at hand for None.
+
+    Raises:
+        InputError: this machine has none of that name.
+    """
+    if name is None:
+        return default_device()
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise InputError(f"There is no device `{name}` here; this machine has `{default_device()}`.") from error
+    return device
+
+
 def check_precision(name: str, device: torch.device) -> PrecisionChoice:
     """Return `name` if it is a precision that `device` can train in.
 

@@ -205,7 +205,7 @@ def load_learner(
         ModelFileError: it is no bundle, was changed or damaged, or comes from a newer foveal.
     """
     manifest, tensors = read_bundle(path)
-    place = torch.device(device) if device is not None else runtime.default_device()
+    place = runtime.device_named(device)
     own = manifest.model
     if isinstance(own, OwnPart) and model is None:
         raise ModelFileError(

@@ -27,6 +27,7 @@ OnBad = Annotated[str | None, Option(help="Pictures that cannot be used: 'stop' 
 Time = Annotated[str | None, Option(help="Minutes for all of it, instead of --epochs; auto: as the recipe says.")]
 BatchSize = Annotated[str | None, Option(help="Pictures a step; auto: up to 64, as memory allows. (default: 64)")]
 By = Annotated[str | None, Option(help="Columns that the report gives figures by: person,camera.")]
+Device = Annotated[str | None, Option(help="Where to answer: cpu, cuda, cuda:1, mps. (default: the best at hand)")]
 Run = Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a run.")]
 TaskName = Annotated[str | None, Option(help="auto, multi-label, single-label, points, regression or rating.")]
 

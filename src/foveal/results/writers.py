@@ -51,7 +51,7 @@ def write_answers(path: Path, layout: str, answered: Answered, task: Task[Any]) 
     if path.suffix == ".json":
         found = ((file.name, open_picture(file).size_hw, answer.label) for file, answer in answered)
         return write_labels(path, layout, found, task)
-    return write_table(path, rows_of(answered, task))
+    return write_table(path, (row_of(file, answer, task) for file, answer in answered))
 
 
 def write_labels(path: Path, layout: str, labelled: Labelled, task: Task[Any]) -> int:
@@ -64,9 +64,9 @@ def write_table(path: Path, rows: Rows) -> int:
     return _ROW_WRITERS[path.suffix](path, rows)
 
 
-def rows_of(answered: Answered, task: Task[Any]) -> Rows:
-    """Return answers as rows of a table."""
-    return ({"fname": str(file)} | task.to_row(answer.values, answer.label) for file, answer in answered)
+def row_of(file: Path, answer: Prediction, task: Task[Any]) -> dict[str, Any]:
+    """Return an answer as a row of a table."""
+    return {"fname": str(file)} | task.to_row(answer.values, answer.label)
 
 
 def _write_jsonl(path: Path, rows: Rows) -> int:

@@ -1,0 +1,47 @@
+"""`foveal info`: the card of a model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from foveal.cli.options import Model
+
+
+def info(
+    model: Model,
+    *,
+    markdown: Annotated[Path | None, typer.Option(help="Write it as Markdown to this file.")] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print the whole manifest as JSON.")] = False,
+) -> None:
+    """Say what a model does, how well, what it was trained on, and what to know of it."""
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    from foveal import storage
+    from foveal.bundle.card import card_of, said
+    from foveal.bundle.store import read_bundle
+
+    manifest, tensors = read_bundle(model)
+    if json:
+        typer.echo(manifest.model_dump_json(indent=2))
+        return
+    card = card_of(manifest, model.name)
+    if markdown is not None:
+        storage.write_text(markdown, card.markdown())
+        typer.echo(f"Written to {markdown}.")
+        return
+    console = Console(highlight=False)
+    n = sum(tensor.numel() for tensor in tensors.values())
+    console.print(
+        f"[bold]{escape(card.title)}[/]  {model.stat().st_size / 1e6:.1f} MB, {n:,} numbers, every hash right"
+    )
+    console.print(card.lead)
+    for section in card.sections:
+        table = Table(*section.head, box=None, padding=(0, 2, 0, 0), header_style="dim", show_header=any(section.head))
+        for row in section.rows:
+            table.add_row(*(escape(said(cell)) for cell in row))
+        console.print(f"\n[bold]{section.title}[/]", table, sep="\n")

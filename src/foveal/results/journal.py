@@ -1,0 +1,116 @@
+"""Answers as they come, a JSON line a picture, in a file beside the one asked for: an interrupted prediction goes on.
+
+The first line says what answers. At the end the file asked for is written from the others, in order, and the pictures
+that could not be used are listed beside it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple, Self
+
+from foveal import storage
+from foveal.errors import InputError
+from foveal.results.writers import write_table
+
+_REFUSED = "refused"
+
+
+class Counts(NamedTuple):
+    """How many pictures were answered, and how many could not be used."""
+
+    answered: int
+    refused: int
+
+
+class Journal:
+    """Rows on their way into a .csv, .jsonl or .parquet.
+
+    Attributes:
+        done: how many pictures stand in it already.
+    """
+
+    def __init__(self, target: Path, by: str, *, resume: bool) -> None:
+        """Begin, or go on.
+
+        Args:
+            target: the file asked for.
+            by: what answers; another one cannot go on.
+            resume: go on where an earlier one stopped.
+
+        Raises:
+            InputError: there is nothing to go on with, or something else answered.
+        """
+        self.target, self.path, self.done = target, target.with_name(f"{target.name}.partial"), 0
+        self.refused_path = target.with_name(f"{target.stem}.{_REFUSED}.csv")
+        if resume:
+            self.done = self._whole_lines(by) - 1
+        else:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            self.path.write_text(json.dumps({"by": by}) + "\n", encoding="utf-8")
+        self._file = self.path.open("a", encoding="utf-8")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+    def names(self) -> Iterator[str]:
+        """Yield the pictures that stand in it, in order."""
+        return (row["fname"] for row in self._rows())
+
+    def add(self, row: Mapping[str, Any]) -> None:
+        """Append an answer."""
+        self._file.write(json.dumps(dict(row), ensure_ascii=False) + "\n")
+
+    def refuse(self, name: str, reason: str) -> None:
+        """Append a picture that cannot be used."""
+        self.add({"fname": name, _REFUSED: reason})
+
+    def flush(self) -> None:
+        """Make sure that what was appended outlives the process."""
+        self._file.flush()
+
+    def finish(self) -> Counts:
+        """Write the file asked for, and the list of pictures that could not be used; the journal is gone then."""
+        self._file.close()
+        n = write_table(self.target, (row for row in self._rows() if _REFUSED not in row))
+        refused = [row for row in self._rows() if _REFUSED in row]
+        if refused:
+            write_table(self.refused_path, refused)
+        else:
+            self.refused_path.unlink(missing_ok=True)
+        self.path.unlink()
+        return Counts(n, len(refused))
+
+    def _rows(self) -> Iterator[dict[str, Any]]:
+        with self.path.open(encoding="utf-8") as file:
+            next(file)
+            for line in file:
+                yield json.loads(line)
+
+    def _whole_lines(self, by: str) -> int:
+        """Count the lines, cutting off one that was not written to its end."""
+        if not self.path.is_file():
+            raise InputError(f"There is nothing to go on with: no `{self.path}`. Leave out --resume.")
+        n, end = 0, 0
+        with self.path.open("rb") as file:
+            for line in file:
+                if not line.endswith(b"\n"):
+                    break
+                if n == 0 and json.loads(line) != {"by": by}:
+                    raise InputError(f"`{self.path}` was begun with another model. Leave out --resume to begin anew.")
+                n, end = n + 1, end + len(line)
+        if n == 0:
+            raise InputError(f"`{self.path}` holds nothing to go on with. Leave out --resume.")
+        with self.path.open("r+b") as file:
+            file.truncate(end)
+        return n
+
+
+def model_id(path: Path) -> str:
+    """Return what tells one model from another: the hash of its file."""
+    return storage.file_hash(path)

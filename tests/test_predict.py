@@ -1,0 +1,118 @@
+"""`foveal predict`: any number of pictures, interrupted and resumed, none lost and none twice."""
+
+import csv
+import io
+import json
+import tracemalloc
+from itertools import islice, repeat
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from foveal.bundle.predictor import load_learner
+from foveal.errors import InputError
+from foveal.results.journal import Journal
+
+MODEL = Path(__file__).parent / "golden" / "pictures-1.safetensors"
+
+
+@pytest.fixture
+def files(scenes, tmp_path):
+    """Good pictures, and a bad one in the middle."""
+    bad = tmp_path / "bad.jpg"
+    bad.write_bytes(b"x")
+    good = sorted((scenes / "scenes").glob("*.jpg"))[:20]
+    return [*good[:7], bad, *good[7:]]
+
+
+def read(path):
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".jsonl", ".parquet"])
+def test_an_interrupted_prediction_goes_on_where_it_was(files, tmp_path, foveal, monkeypatch, suffix):
+    whole, broken = tmp_path / f"whole{suffix}", tmp_path / f"broken{suffix}"
+    foveal("predict", MODEL, *files, "--out", whole, "--batch-size", 4, code=1)
+
+    def stopped(names):
+        yield from islice(names, 13)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("foveal.cli.predict._expand", lambda names: stopped(map(Path, names)))
+    said = foveal("predict", MODEL, *files, "--out", broken, "--batch-size", 4, code=130)
+    monkeypatch.undo()
+    assert "--resume" in said.err
+    assert not broken.exists()
+    partial = tmp_path / f"broken{suffix}.partial"
+    with partial.open("a") as file:
+        file.write('{"fname": "half a li')  # the process was killed while it wrote
+    said = foveal("predict", MODEL, *files, "--out", broken, "--batch-size", 4, "--resume", code=1)
+    assert "Going on after" in said.err
+    assert not partial.exists()
+    if suffix == ".parquet":
+        pd.testing.assert_frame_equal(pd.read_parquet(broken), pd.read_parquet(whole), atol=1e-6)
+        assert len(pd.read_parquet(whole)) == 20
+    else:
+        first, again = ([line.split(",")[0] for line in path.read_text().splitlines()] for path in (whole, broken))
+        assert first == again
+    (refused,) = read(tmp_path / "broken.refused.csv")
+    assert refused["fname"] == str(tmp_path / "bad.jpg")
+    assert "cannot be read" in refused["refused"] or refused["refused"]
+
+
+def test_what_was_begun_with_other_pictures_or_another_model_does_not_go_on(files, tmp_path, foveal):
+    out = tmp_path / "out.csv"
+    assert "nothing to go on with" in foveal("predict", MODEL, files[0], "--out", out, "--resume", code=2).err
+    with Journal(out, "another model", resume=False) as journal:
+        journal.add({"fname": "a.jpg"})
+    assert "another model" in foveal("predict", MODEL, files[0], "--out", out, "--resume", code=2).err
+    from foveal.results.journal import model_id
+
+    with Journal(out, model_id(MODEL), resume=False) as journal:
+        journal.add({"fname": "a.jpg"})
+    said = foveal("predict", MODEL, files[0], "--out", out, "--resume", code=2).err
+    assert "begun with other pictures" in said
+    assert "--resume goes on with" in foveal("predict", MODEL, files[0], "--resume", code=2).err
+
+
+def test_a_list_may_come_on_stdin(files, tmp_path, foveal, monkeypatch):
+    monkeypatch.setattr("sys.stdin", io.StringIO("".join(f"{file}\n" for file in files)))
+    foveal("predict", MODEL, "-", "--out", tmp_path / "out.csv", code=1)
+    assert [row["fname"] for row in read(tmp_path / "out.csv")] == [
+        str(file) for file in files if "bad" not in file.name
+    ]
+    monkeypatch.setattr("sys.stdin", io.StringIO(""))
+    assert "no picture in `-`" in foveal("predict", MODEL, "-", code=2).err
+
+
+def test_answers_come_in_constant_memory(scenes):
+    predictor = load_learner(MODEL)
+    file = scenes / "scenes" / "scene_0001.jpg"
+    answers = predictor.predict_batch(repeat(file))  # endless: it would never end if it were read ahead
+    next(islice(answers, 100, None))
+    tracemalloc.start()
+    before = tracemalloc.get_traced_memory()[0]
+    next(islice(answers, 600, None))
+    grown = tracemalloc.get_traced_memory()[0] - before
+    tracemalloc.stop()
+    answers.close()
+    assert grown < 2 << 20
+
+
+def test_a_device_that_is_not_there_is_said(files, foveal):
+    assert "no device `tpu`" in foveal("predict", MODEL, files[0], "--device", "tpu", code=2).err
+
+
+def test_a_journal_is_json_lines(tmp_path):
+    with Journal(tmp_path / "a.jsonl", "m", resume=False) as journal:
+        journal.add({"fname": "å.jpg", "x": 0.1})
+        journal.refuse("b.jpg", "it is damaged")
+    lines = [json.loads(line) for line in journal.path.read_text().splitlines()]
+    assert lines == [{"by": "m"}, {"fname": "å.jpg", "x": 0.1}, {"fname": "b.jpg", "refused": "it is damaged"}]
+    with pytest.raises(InputError, match="another model"):
+        Journal(tmp_path / "a.jsonl", "n", resume=True)
+    with Journal(tmp_path / "a.jsonl", "m", resume=True) as journal:
+        assert journal.done == 2
+        assert journal.finish() == (1, 1)
