@@ -8,7 +8,7 @@ import warnings
 import typer
 
 from foveal import __version__
-from foveal.cli import check, compare, demo, evaluate, info, predict, recommend, report, train
+from foveal.cli import check, compare, demo, evaluate, export, info, predict, recommend, report, train
 from foveal.errors import FovealError
 
 app = typer.Typer(
@@ -24,6 +24,7 @@ app.command("train")(train.train)
 app.command("predict")(predict.predict)
 app.command("evaluate")(evaluate.evaluate)
 app.command("compare")(compare.compare)
+app.command("export")(export.export)
 app.command("info")(info.info)
 app.command("recommend")(recommend.recommend)
 app.command("report")(report.report)

@@ -1,0 +1,36 @@
+"""`foveal export`: a model in a format that other programs run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from foveal.cli.options import Model
+
+
+def export(
+    model: Model,
+    *,
+    to: Annotated[str, typer.Option(help="'onnx' or 'torch-export'.")] = "onnx",
+    out: Annotated[Path | None, typer.Option(help="The file. (default: beside the model)")] = None,
+    pictures: Annotated[
+        Path | None, typer.Option(help="Folder of pictures to compare answers on. (default: drawn ones)")
+    ] = None,
+) -> None:
+    """Write a model as ONNX or torch.export; it is compared with the model itself, and fails if answers differ."""
+    from foveal.bundle.exports import SUFFIXES, TOLERANCE, export_model
+    from foveal.bundle.predictor import load_learner
+    from foveal.errors import UnknownNameError
+    from foveal.sources.folders import get_image_files
+
+    if to not in SUFFIXES:
+        raise UnknownNameError.of("format", to, SUFFIXES)
+    predictor = load_learner(model, device="cpu")
+    target = out or model.with_suffix(SUFFIXES[to])
+    found = export_model(predictor, target, to=to, pictures=get_image_files(pictures) if pictures else ())
+    for n, difference in found.differences.items():
+        typer.echo(f"batch of {n:>2}: answers differ by at most {difference:.1e} (allowed: {TOLERANCE:g})")
+    for file in found.files:
+        typer.echo(f"written: {file}")
