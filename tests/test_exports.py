@@ -45,8 +45,8 @@ def test_pictures_are_answered_alike_by_the_runner(tmp_path, photographs):
     assert [answer.pop("fname") for answer in answers] == [str(file) for file in files[:16]]
     theirs = torch.tensor([list(answer.values()) for answer in answers])
     ours = torch.stack([predictor.predict(file).values for file in files[:16]])
-    assert (theirs - ours).abs().mean() < 0.03  # Pillow resizes a little otherwise
-    assert (theirs - ours.roll(1, dims=0)).abs().mean() > 0.1
+    shuffled = (theirs - ours.roll(1, dims=0)).abs().mean()
+    assert (theirs - ours).abs().mean() < 0.2 * shuffled  # Pillow resizes a little otherwise
 
 
 @pytest.mark.parametrize("method", ["crop", "pad", "squish"])

@@ -17,11 +17,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-_STYLE = """
+STYLE = """
 :root { color-scheme: light dark; --ink: #1d1f21; --soft: #5f6368; --ground: #ffffff; --card: #f4f5f7; --line: #dcdfe4;
-  --error: #b3261e; --warning: #8a5a00; --note: #33658a; }
+  --error: #b3261e; --warning: #8a5a00; --note: #33658a; --right: #007a5a; }
 @media (prefers-color-scheme: dark) { :root { --ink: #e8eaed; --soft: #a0a5ab; --ground: #17191b; --card: #212427;
-  --line: #373b40; --error: #ff8a80; --warning: #ffc166; --note: #8ec5ee; } }
+  --line: #373b40; --error: #ff8a80; --warning: #ffc166; --note: #8ec5ee; --right: #3fbf9a; } }
 body { margin: 2rem auto; padding: 0 1rem; max-width: 62rem; background: var(--ground); color: var(--ink);
   font: 16px/1.5 system-ui, sans-serif; }
 h1 { font-size: 1.6rem; } h2 { font-size: 1.15rem; margin-top: 2rem; }
@@ -45,7 +45,7 @@ def page(title: str, parts: Iterable[str]) -> str:
         f'<!DOCTYPE html><html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f'<meta http-equiv="Content-Security-Policy" content="default-src \'none\'; img-src data:; '
-        f"style-src 'unsafe-inline'\"><style>{_STYLE}</style></head><body><main>"
+        f"style-src 'unsafe-inline'\"><style>{STYLE}</style></head><body><main>"
     )
     return head + "\n".join(parts) + "</main></body></html>\n"
 

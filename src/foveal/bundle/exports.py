@@ -87,9 +87,10 @@ def export_model(
         differences = {n: _difference(whole, runs, inputs[:n]) for n in BATCHES}
         worst = max(differences.values())
         if not worst <= TOLERANCE:
+            others = ", ".join(name for name in FORMATS if name != to)
             raise InputError(
                 f"The exported model's answers differ from the model's by {worst:.2g}, more than {TOLERANCE:g}; "
-                f"nothing was written. Another format may do better: {', '.join(name for name in FORMATS if name != to)}."
+                f"nothing was written. Another format may do better: {others}."
             )
         with storage.replacing(target) as beside:
             beside.write_bytes(file.read_bytes())

@@ -8,7 +8,7 @@ import warnings
 import typer
 
 from foveal import __version__
-from foveal.cli import check, compare, demo, evaluate, export, info, predict, recommend, report, train
+from foveal.cli import check, compare, demo, evaluate, export, info, predict, recommend, report, serve, train
 from foveal.errors import FovealError
 
 app = typer.Typer(
@@ -28,6 +28,7 @@ app.command("export")(export.export)
 app.command("info")(info.info)
 app.command("recommend")(recommend.recommend)
 app.command("report")(report.report)
+app.command("serve")(serve.serve)
 app.command("demo")(demo.demo)
 
 

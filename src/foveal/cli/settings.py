@@ -131,6 +131,22 @@ def parse_size(text: str) -> tuple[int, int]:
     return int(found[1]), int(found[2] or found[1])
 
 
+def parse_bytes(text: str) -> int:
+    """Return a number of bytes.
+
+    >>> parse_bytes("20MB"), parse_bytes("1.5 kB"), parse_bytes("512")
+    (20000000, 1500, 512)
+    """
+    found = re.fullmatch(r"([0-9.]+)\s*(|k|m|g)b?", text.strip().lower())
+    try:
+        n = 0 if found is None else int(float(found[1]) * 1000 ** ("", "k", "m", "g").index(found[2]))
+    except ValueError:
+        n = 0
+    if n < 1:
+        raise InputError(f"A size is a number of bytes like 20MB or 512kB; got {text!r}.")
+    return n
+
+
 def parse_time(text: str) -> float | None:
     """Return minutes, or None for `auto`.
 

@@ -130,6 +130,9 @@ class Task(Protocol[Label]):
     def to_row(self, prediction: Tensor, label: Label) -> dict[str, Any]:
         """Return one prediction and its label as columns of a table."""
 
+    def to_json(self, prediction: Tensor, label: Label) -> dict[str, Any]:
+        """Return one prediction and its label as the service gives them."""
+
     def mix(self, first: Tensor, second: Tensor, weight: Tensor) -> Tensor | None:
         """Return the targets of pictures mixed at `weight` [B] to 1 - weight; None where that makes no sense."""
 

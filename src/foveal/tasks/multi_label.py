@@ -175,6 +175,10 @@ class MultiLabel:
         joint = ";" if any(" " in name for name in self.names) else " "
         return {"predicted": joint.join(label)} | dict(zip(self.names, prediction.tolist(), strict=True))
 
+    def to_json(self, prediction: Tensor, label: list[str]) -> dict[str, Any]:
+        """Return the labels found, none perhaps, and a probability a class."""
+        return {"labels": label, "probabilities": dict(zip(self.names, prediction.tolist(), strict=True))}
+
     def mix(self, first: Tensor, second: Tensor, weight: Tensor) -> Tensor:
         """Mix the targets."""
         return lerp(first, second, weight)

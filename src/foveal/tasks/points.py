@@ -179,6 +179,12 @@ class Points:
         """Return the coordinates in source pixels."""
         return dict(zip(self.names, label.reshape(-1).tolist(), strict=True))
 
+    def to_json(self, prediction: Tensor, label: NDArray[np.float64]) -> dict[str, Any]:
+        """Return the points by name, in source pixels."""
+        return {
+            "points": [{"name": n, "x": x, "y": y} for n, (x, y) in zip(self.point_names, label.tolist(), strict=True)]
+        }
+
     def mix(self, first: Tensor, second: Tensor, weight: Tensor) -> None:
         """Points of two pictures cannot be mixed."""
 

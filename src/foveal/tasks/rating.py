@@ -160,6 +160,10 @@ class Rating:
         """Return the rating under its name."""
         return {self.columns[2]: label}
 
+    def to_json(self, prediction: Tensor, label: float) -> dict[str, Any]:
+        """Return the rating under its name."""
+        return self.to_row(prediction, label)
+
     def mix(self, first: Tensor, second: Tensor, weight: Tensor) -> None:
         """Ratings are not mixed."""
 

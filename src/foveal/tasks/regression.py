@@ -161,6 +161,10 @@ class Regression:
         """Return the numbers by name."""
         return dict(zip(self.names, label.tolist(), strict=True))
 
+    def to_json(self, prediction: Tensor, label: NDArray[np.float64]) -> dict[str, Any]:
+        """Return the numbers by name."""
+        return {"numbers": self.to_row(prediction, label)}
+
     def mix(self, first: Tensor, second: Tensor, weight: Tensor) -> None:
         """Numbers of two pictures are not mixed."""
 

@@ -140,6 +140,10 @@ class SingleLabel:
         """Return the name and a probability a class."""
         return {"predicted": label} | dict(zip(self.names, prediction.tolist(), strict=True))
 
+    def to_json(self, prediction: Tensor, label: str) -> dict[str, Any]:
+        """Return the label and a probability a class."""
+        return {"labels": [label], "probabilities": dict(zip(self.names, prediction.tolist(), strict=True))}
+
     def mix(self, first: Tensor, second: Tensor, weight: Tensor) -> Tensor:
         """Mix class indices [B] into class probabilities [B, C]."""
         return lerp(F.one_hot(first, self.n_outputs).float(), F.one_hot(second, self.n_outputs).float(), weight)

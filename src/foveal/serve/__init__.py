@@ -1,0 +1,1 @@
+"""The service: a bundle over HTTP, and the page that people use it with."""

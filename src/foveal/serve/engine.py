@@ -1,0 +1,142 @@
+"""The engine: pictures are decoded by threads, and whatever waits when the model is free is answered as one batch."""
+
+from __future__ import annotations
+
+import asyncio
+import queue
+import statistics
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple, TypeVar
+
+import numpy as np
+
+from foveal import runtime, threads
+from foveal.bundle.predictor import Prediction, Predictor
+from foveal.bundle.ratings import RatingPredictor
+from foveal.image.prepare import Prepared
+from foveal.serve.admission import Places
+
+Out = TypeVar("Out")
+_LARGEST_BATCH, _LATENCIES, _TRIED = 16, 4, 5
+_FEWEST, _MOST = 4, 256
+
+
+class Answer(NamedTuple):
+    """What was answered for a picture, and the picture's (height, width)."""
+
+    prediction: Prediction
+    size_hw: tuple[int, int]
+
+
+class _Waiting(NamedTuple):
+    prepared: Prepared
+    answered: asyncio.Future[Prediction]
+
+
+class Engine:
+    """Answers for pictures, or for pairs, on behalf of an event loop.
+
+    Attributes:
+        places: how many may be at work; measured at the start unless given, so that whoever is let in waits about four
+            times as long as without others.
+    """
+
+    def __init__(
+        self,
+        predictor: Predictor | RatingPredictor,
+        *,
+        max_queue: int | None = None,
+        note_batch: Callable[[int], object] = lambda _: None,
+    ) -> None:
+        """Prepare; nothing runs before `start`."""
+        self.predictor, self._note_batch, self._max_queue = predictor, note_batch, max_queue
+        self.places = Places(0)
+        self._queue: queue.SimpleQueue[_Waiting | None] = queue.SimpleQueue()
+        self._pool = ThreadPoolExecutor(threads.default_workers(), thread_name_prefix="foveal-decode")
+        self._thread = threading.Thread(target=self._work, name="foveal-model", daemon=True)
+
+    def start(self) -> None:
+        """Warm the model up, measure it, and begin to answer."""
+        alone, each = self._measured()
+        fitting = round(_LATENCIES * alone / each) if each else _MOST
+        self.places = Places(self._max_queue or min(_MOST, max(_FEWEST, fitting)), each)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Answer for what waits, then end all threads."""
+        self._queue.put(None)
+        if self._thread.is_alive():
+            self._thread.join()
+        self._pool.shutdown()
+
+    async def answer(self, picture: bytes) -> Answer:
+        """Answer for the bytes of a picture.
+
+        Raises:
+            PictureError: the picture is refused.
+        """
+        loop = asyncio.get_running_loop()
+        prepared = await self.run(lambda: self._pictures.preparation.picture(picture))
+        answered: asyncio.Future[Prediction] = loop.create_future()
+        self._queue.put(_Waiting(prepared, answered))
+        return Answer(await answered, prepared.size_hw)
+
+    async def run(self, work: Callable[[], Out]) -> Out:
+        """Do something in a thread of the pool."""
+        return await asyncio.get_running_loop().run_in_executor(self._pool, work)
+
+    @property
+    def _pictures(self) -> Predictor:
+        assert isinstance(self.predictor, Predictor)
+        return self.predictor
+
+    def _work(self) -> None:
+        with runtime.keeping_memory():
+            while (first := self._queue.get()) is not None:
+                group, last = [first], False
+                while len(group) < _LARGEST_BATCH and not self._queue.empty():
+                    if (more := self._queue.get()) is None:
+                        last = True
+                        break
+                    group.append(more)
+                self._answer(group)
+                if last:
+                    return
+
+    def _answer(self, group: Sequence[_Waiting]) -> None:
+        self._note_batch(len(group))
+        try:
+            answers = self._pictures.answers([one.prepared for one in group])
+        except Exception as error:  # noqa: BLE001 -- whatever it is, whoever waits must hear of it
+            for one in group:
+                _tell(one.answered, error)
+            return
+        for one, answer in zip(group, answers, strict=True):
+            _tell(one.answered, answer)
+
+    def _measured(self) -> tuple[float, float]:
+        """Return the seconds of a picture alone, and of one among eight."""
+        if isinstance(self.predictor, RatingPredictor):
+            return 1.0, 0.0
+        pixels = np.full((*self.predictor.preparation.canvas_hw, 3), 127, dtype=np.uint8)
+        one = self.predictor.preparation.picture(pixels)
+        seconds = []
+        for n in (1, 8):
+            times = []
+            for _ in range(_TRIED):
+                began = time.perf_counter()
+                self.predictor.answers([one] * n)
+                times.append(time.perf_counter() - began)
+            seconds.append(statistics.median(times) / n)
+        return seconds[0], seconds[1]
+
+
+def _tell(answered: asyncio.Future[Prediction], what: Prediction | Exception) -> None:
+    def tell() -> None:
+        if not answered.done():
+            answered.set_exception(what) if isinstance(what, Exception) else answered.set_result(what)
+
+    answered.get_loop().call_soon_threadsafe(tell)

@@ -1,0 +1,72 @@
+"""The forms that pictures come in over HTTP: one as the body itself, or files of a form."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import python_multipart
+from python_multipart.exceptions import FormParserError
+
+from foveal.serve.admission import RequestRefusedError
+
+MOST_FILES = 64
+_WHOLE = "application/octet-stream"
+
+
+class Upload(NamedTuple):
+    """A file by the name that its sender gave it; the name is never used as a path."""
+
+    name: str
+    content: bytes
+
+
+def check_kind(content_type: str) -> None:
+    """Refuse what cannot hold pictures before it is read.
+
+    Raises:
+        RequestRefusedError: 415.
+    """
+    kind = content_type.partition(";")[0].strip().lower()
+    if not (kind in ("multipart/form-data", _WHOLE) or kind.startswith("image/")):
+        raise RequestRefusedError(
+            415,
+            f"Send a picture as the body (Content-Type image/jpeg, image/png, ... or {_WHOLE}) or files as "
+            f"multipart/form-data; got {kind or 'no Content-Type'}.",
+        )
+
+
+def uploads_of(body: bytes, content_type: str) -> list[Upload]:
+    """Return the pictures of a body.
+
+    Raises:
+        RequestRefusedError: 422, there are none, or the form is damaged; 413, there are too many.
+    """
+    if not content_type.lower().startswith("multipart/form-data"):
+        found = [Upload("picture", body)] if body else []
+    else:
+        found = _files(body, content_type)
+    if not found:
+        raise RequestRefusedError(422, "There is no picture in the request.")
+    if len(found) > MOST_FILES:
+        raise RequestRefusedError(413, f"A request may hold up to {MOST_FILES} pictures; got {len(found)}.")
+    return found
+
+
+def _files(body: bytes, content_type: str) -> list[Upload]:
+    found: list[Upload] = []
+
+    def keep(file: Any) -> None:
+        file.file_object.seek(0)
+        name = (file.file_name or b"picture").decode("utf-8", "replace")
+        found.append(Upload(name, file.file_object.read()))
+        file.close()
+
+    headers: dict[str, Any] = {"Content-Type": content_type.encode("latin-1", "replace")}
+    config: dict[Any, Any] = {"MAX_MEMORY_FILE_SIZE": len(body) + 1, "MAX_BODY_SIZE": float("inf")}
+    try:
+        parser = python_multipart.create_form_parser(headers, lambda _: None, keep, config=config)
+        parser.write(body)
+        parser.finalize()
+    except (FormParserError, ValueError, KeyError, AttributeError) as error:
+        raise RequestRefusedError(422, f"The form is damaged: {error}") from error
+    return found

@@ -1,0 +1,150 @@
+"""The service over HTTP: its addresses, its limits, and the headers of every answer."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.resources
+import json
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import torch
+from fastapi import FastAPI, Request
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
+from starlette.responses import JSONResponse, Response
+
+from foveal import __version__, page, threads
+from foveal.bundle.card import card_of
+from foveal.bundle.predictor import load_learner
+from foveal.bundle.ratings import RatingPredictor
+from foveal.bundle.store import read_manifest
+from foveal.errors import InputError, PictureError
+from foveal.serve.admission import RequestRefusedError
+from foveal.serve.engine import Engine
+from foveal.serve.guard import Guard
+from foveal.serve.measures import Measures
+from foveal.serve.pictures import add_pictures
+from foveal.serve.ratings import add_ratings
+from foveal.serve.service import ServeSettings, Service
+
+SETTINGS = "FOVEAL_SERVE"
+_STATIC = {
+    "/": ("index.html", "text/html; charset=utf-8"),
+    "/app.js": ("app.js", "text/javascript; charset=utf-8"),
+    "/app.css": ("app.css", "text/css; charset=utf-8"),
+}
+
+
+def app_of(settings: ServeSettings) -> FastAPI:
+    """Return the application that serves a bundle.
+
+    Raises:
+        ModelFileError: the bundle cannot be loaded.
+    """
+    measures = Measures()
+    predictor = load_learner(settings.model, device=settings.device)
+    engine = Engine(predictor, max_queue=settings.max_queue, note_batch=measures.batch)
+    service = Service(settings, predictor, read_manifest(settings.model), engine, measures)
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        await asyncio.to_thread(engine.start)
+        app.state.ready = True
+        yield
+        app.state.ready = False
+        await asyncio.to_thread(engine.stop)
+
+    app = FastAPI(title="foveal", version=__version__, docs_url=None, redoc_url=None, lifespan=lifespan)
+    app.state.ready = False
+    app.add_middleware(Guard, measures=measures, host=settings.host)
+    for error in (RequestRefusedError, PictureError, InputError, HTTPException, ClientDisconnect):
+        app.add_exception_handler(error, _said)
+    _add_common(app, service)
+    if isinstance(predictor, RatingPredictor):
+        add_ratings(app, service, predictor)
+    else:
+        add_pictures(app, service, predictor)
+    return app
+
+
+def app_from_environment() -> FastAPI:
+    """Return the application whose settings stand in the environment, as every worker process makes it."""
+    settings = ServeSettings.model_validate_json(os.environ[SETTINGS])
+    torch.set_num_threads(max(1, threads.default_workers() // settings.workers))
+    return app_of(settings)
+
+
+def _add_common(app: FastAPI, service: Service) -> None:
+    said = about(service)
+
+    @app.get("/model", summary="What the model answers, and its card.")
+    async def model() -> Any:
+        return said
+
+    @app.get("/healthz", summary="Whether the process is alive.")
+    async def healthz() -> Any:
+        return {"status": "ok"}
+
+    @app.get("/readyz", summary="Whether requests would be answered: 503 before the start and while it ends.")
+    async def readyz() -> Any:
+        return JSONResponse({"ready": app.state.ready}, 200 if app.state.ready else 503)
+
+    @app.get("/metrics", summary="Counters in Prometheus' text format.", response_class=Response)
+    async def metrics() -> Response:
+        places = service.engine.places
+        service.measures.places.set(places.n)
+        service.measures.taken.set(places.taken)
+        return Response(service.measures.text(), media_type=service.measures.kind)
+
+    for path, (name, kind) in _STATIC.items():
+        text = importlib.resources.files("foveal.serve").joinpath("static", name).read_text(encoding="utf-8")
+        text = page.STYLE + text if name.endswith(".css") else text
+        app.add_api_route(path, _file(text, kind), include_in_schema=False)
+
+
+def about(service: Service) -> dict[str, Any]:
+    """Return what the page and other programs need to know of a model."""
+    task, manifest = service.predictor.task, service.manifest
+    about: dict[str, Any] = {"kind": task.kind, "card": card_of(manifest, service.settings.model.name).to_dict()}
+    if isinstance(service.predictor, RatingPredictor):
+        return about | {"columns": list(service.predictor.task.columns), "explains": False}
+    thresholds = dict(zip(task.names, task.decision.thresholds, strict=False))
+    return about | {
+        "names": list(task.names),
+        "thresholds": thresholds,
+        "explains": service.predictor.explains,
+        "skeleton": [list(pair) for pair in getattr(task, "skeleton", ())],
+        "max_body": service.settings.max_body,
+    }
+
+
+def _file(content: str, kind: str) -> Callable[[], Awaitable[Response]]:
+    async def answer() -> Response:
+        return Response(content, media_type=kind, headers={"Cache-Control": "no-cache"})
+
+    return answer
+
+
+async def _said(_: Request, error: Exception) -> Response:
+    """Return an error as JSON."""
+    headers: dict[str, str] = {}
+    match error:
+        case RequestRefusedError():
+            status, reason = error.status, error.reason
+            if error.retry_after is not None:
+                headers["Retry-After"] = str(error.retry_after)
+        case PictureError():
+            status, reason = 422, error.reason
+        case HTTPException():
+            status, reason = error.status_code, str(error.detail)
+            headers = dict(error.headers or {})
+        case ClientDisconnect():
+            status, reason = 499, "The sender left."
+        case _:
+            status, reason = 422, str(error)
+    if status in {408, 413}:
+        headers["Connection"] = "close"
+    return Response(json.dumps({"error": reason}), status, headers, "application/json")

@@ -1,0 +1,50 @@
+"""What the service counts, for Prometheus."""
+
+from __future__ import annotations
+
+import time
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
+from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
+
+_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+_BATCHES = (1, 2, 4, 8, 16)
+
+
+class Measures:
+    """Counters of one process; of several, each has its own."""
+
+    kind = CONTENT_TYPE_LATEST
+
+    def __init__(self) -> None:
+        registry = self._registry = CollectorRegistry()
+        ProcessCollector(registry=registry)
+        self._requests = Counter("foveal_requests", "Requests answered.", ["path", "status"], registry=registry)
+        self._seconds = Histogram(
+            "foveal_request_seconds",
+            "From the first byte to the answer.",
+            ["path"],
+            buckets=_SECONDS,
+            registry=registry,
+        )
+        self._pictures = Counter("foveal_pictures", "Pictures answered and refused.", ["outcome"], registry=registry)
+        self._batches = Histogram("foveal_batch_size", "Pictures a batch.", buckets=_BATCHES, registry=registry)
+        self.places = Gauge("foveal_places", "How many may be at work.", registry=registry)
+        self.taken = Gauge("foveal_places_taken", "How many are at work.", registry=registry)
+
+    def request(self, path: str, status: int, began: float) -> None:
+        """Count a request; `began` by the clock of `time.perf_counter`."""
+        self._requests.labels(path, str(status)).inc()
+        self._seconds.labels(path).observe(time.perf_counter() - began)
+
+    def picture(self, outcome: str) -> None:
+        """Count a picture, "answered" or "refused"."""
+        self._pictures.labels(outcome).inc()
+
+    def batch(self, n: int) -> None:
+        """Count a batch."""
+        self._batches.observe(n)
+
+    def text(self) -> bytes:
+        """Return all of it in Prometheus' text format."""
+        return generate_latest(self._registry)

@@ -1,0 +1,73 @@
+"""The addresses of a model of pictures: answers, and what the model looked at."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+from typing import Any
+
+from fastapi import FastAPI, Request
+from PIL import Image
+from starlette.responses import JSONResponse, Response
+
+from foveal import storage
+from foveal.bundle.explain import overlay
+from foveal.bundle.predictor import Predictor
+from foveal.errors import PictureError
+from foveal.serve.admission import Place
+from foveal.serve.forms import Upload, check_kind, uploads_of
+from foveal.serve.service import Service
+
+_PICTURE = {"schema": {"type": "string", "format": "binary"}}
+_FORM = {"schema": {"type": "object", "properties": {"file": {"type": "array", "items": _PICTURE["schema"]}}}}
+_TAKES_PICTURES = {
+    "requestBody": {
+        "required": True,
+        "content": {"image/*": _PICTURE, "application/octet-stream": _PICTURE, "multipart/form-data": _FORM},
+    }
+}
+
+
+def add_pictures(app: FastAPI, service: Service, predictor: Predictor) -> None:
+    """Add the addresses."""
+    engine, measures, task = service.engine, service.measures, predictor.task
+
+    async def one(upload: Upload) -> dict[str, Any]:
+        try:
+            answer = await engine.answer(upload.content)
+        except PictureError as error:
+            measures.picture("refused")
+            return {"name": upload.name, "error": error.reason}
+        measures.picture("answered")
+        height, width = answer.size_hw
+        said = task.to_json(answer.prediction.values, answer.prediction.label)
+        return {"name": upload.name, "width": width, "height": height, **said}
+
+    @app.post("/predict", summary="Answer for one picture, or for the files of a form.", openapi_extra=_TAKES_PICTURES)
+    async def predict(request: Request) -> Any:
+        kind = request.headers.get("content-type", "")
+        check_kind(kind)
+        with Place(engine.places) as place:
+            uploads = uploads_of(await service.body(request, place), kind)
+            place.grow(len(uploads) - 1)
+            answers = await asyncio.gather(*map(one, uploads))
+        refused = all("error" in answer for answer in answers)
+        return JSONResponse(storage.finite({"answers": answers}), 422 if refused else 200)
+
+    @app.post(
+        "/explain", summary="A picture, dark where the model did not look for `label` (Grad-CAM).",
+        openapi_extra=_TAKES_PICTURES, response_class=Response,
+    )  # fmt: skip
+    async def explain(request: Request, label: str | None = None) -> Response:
+        kind = request.headers.get("content-type", "")
+        check_kind(kind)
+        with Place(engine.places) as place:
+            uploads = uploads_of(await service.body(request, place), kind)
+            return Response(await engine.run(lambda: _explained(predictor, uploads[0], label)), media_type="image/png")
+
+
+def _explained(predictor: Predictor, upload: Upload, label: str | None) -> bytes:
+    pixels, _ = overlay(predictor, upload.content, label)
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "PNG")
+    return file.getvalue()

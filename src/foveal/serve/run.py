@@ -1,0 +1,49 @@
+"""Running the service: one process or several that answer until they are told to end."""
+
+from __future__ import annotations
+
+import os
+import socket
+
+import uvicorn
+
+from foveal.bundle.store import read_bundle
+from foveal.errors import InputError
+from foveal.serve.http import SETTINGS
+from foveal.serve.service import ServeSettings
+
+_SECONDS_TO_END, _IDLE_SECONDS, _BACKLOG = 30, 5, 256
+
+
+def serve(settings: ServeSettings) -> None:
+    """Serve a bundle until SIGTERM or an interrupt; what is being answered then is finished.
+
+    Raises:
+        ModelFileError: the bundle cannot be loaded.
+        InputError: the address is taken, or there is none such.
+    """
+    read_bundle(settings.model)
+    _check_free(settings.host, settings.port)
+    os.environ[SETTINGS] = settings.model_dump_json()
+    uvicorn.run(
+        "foveal.serve.http:app_from_environment",
+        factory=True,
+        host=settings.host,
+        port=settings.port,
+        workers=settings.workers,
+        access_log=False,
+        server_header=False,
+        log_level="warning",
+        timeout_keep_alive=_IDLE_SECONDS,
+        timeout_graceful_shutdown=_SECONDS_TO_END,
+        backlog=_BACKLOG,
+    )
+
+
+def _check_free(host: str, port: int) -> None:
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as tried:
+        tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            tried.bind((host, port))
+        except (OSError, OverflowError) as error:
+            raise InputError(f"The service cannot listen on {host}:{port}: {error}. Choose another --port.") from error

@@ -1,0 +1,46 @@
+"""What a service is started with, and what its addresses share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict
+from starlette.requests import Request
+
+from foveal.bundle.manifest import Manifest
+from foveal.bundle.predictor import Predictor
+from foveal.bundle.ratings import RatingPredictor
+from foveal.serve.admission import Place, read_body
+from foveal.serve.engine import Engine
+from foveal.serve.measures import Measures
+
+
+class ServeSettings(BaseModel):
+    """What a service is started with."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    model: Path
+    host: str = "127.0.0.1"
+    port: int = 8000
+    workers: int = 1
+    max_queue: int | None = None
+    max_body: int = 20_000_000
+    body_seconds: float = 10.0
+    device: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """What the addresses of one process share."""
+
+    settings: ServeSettings
+    predictor: Predictor | RatingPredictor
+    manifest: Manifest
+    engine: Engine
+    measures: Measures
+
+    async def body(self, request: Request, place: Place) -> bytes:
+        """Return the body of a request that was let in; see `read_body`."""
+        return await read_body(request, place, most=self.settings.max_body, seconds=self.settings.body_seconds)

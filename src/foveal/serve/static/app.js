@@ -1,0 +1,332 @@
+"use strict";
+// Everything that comes from the model or from a file's name is put on the page as text, never as markup.
+
+const byId = (id) => document.getElementById(id);
+const AT_ONCE = 2, SHOWN = 5, TRIES = 20;
+let model = null;
+let thresholds = {};
+const tried = [];
+const waiting = [];
+let running = 0;
+
+function make(tag, attributes = {}, ...children) {
+  const element = document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes)) {
+    if (name === "onclick" || name === "oninput") element[name] = value;
+    else if (value !== false && value !== null) element.setAttribute(name, value);
+  }
+  element.append(...children);
+  return element;
+}
+
+function table(head, rows) {
+  const body = rows.map((row) => make("tr", {}, ...row.map((cell) => make("td", {}, String(cell)))));
+  const parts = head.some((name) => name)
+    ? [make("thead", {}, make("tr", {}, ...head.map((name) => make("th", { scope: "col" }, name))))] : [];
+  return make("table", {}, ...parts, make("tbody", {}, ...body));
+}
+
+const say = (text) => { byId("status").textContent = text; };
+
+// Asking ---------------------------------------------------------------------------------------------------------
+
+async function post(path, body, headers = {}) {
+  for (let n = 0; ; n++) {
+    const response = await fetch(path, { method: "POST", body, headers });
+    if (response.status !== 503 || n >= TRIES) return response;
+    const seconds = Number(response.headers.get("Retry-After")) || 1;
+    await new Promise((done) => setTimeout(done, 1000 * seconds * (0.5 + Math.random())));
+  }
+}
+
+async function explained(response) {
+  try { return (await response.json()).error || `The service answered ${response.status}.`; }
+  catch { return `The service answered ${response.status}.`; }
+}
+
+function add(files) {
+  for (const file of files) {
+    const one = { file, name: file.name || "pasted picture", answer: null, error: null };
+    tried.push(one);
+    one.element = make("article", {}, make("p", {}, `${one.name}: waiting`));
+    byId("gallery").prepend(one.element);
+    waiting.push(one);
+  }
+  byId("after").hidden = tried.length === 0;
+  work();
+}
+
+async function work() {
+  while (running < AT_ONCE && waiting.length) {
+    const one = waiting.shift();
+    running++;
+    ask(one).finally(() => { running--; report(); work(); });
+  }
+}
+
+async function ask(one) {
+  try {
+    if (one.file.size > model.max_body) throw new Error(`The file is larger than ${model.max_body / 1e6} MB.`);
+    const response = await post("predict", one.file, { "Content-Type": "application/octet-stream" });
+    const said = await response.json();
+    const answer = (said.answers || [{ error: said.error }])[0];
+    if (answer.error) one.error = answer.error; else one.answer = answer;
+  } catch (error) {
+    one.error = error instanceof TypeError ? "The service cannot be reached." : error.message;
+  }
+  draw(one);
+}
+
+function report() {
+  const left = waiting.length + running;
+  const bad = tried.filter((one) => one.error).length;
+  const last = tried.length === 1 ? (tried[0].error || said(tried[0])) : "";
+  say(left ? `${left} of ${tried.length} still to answer` :
+    `${tried.length - bad} answered${bad ? `, ${bad} not` : ""}. ${last}`);
+}
+
+// Showing --------------------------------------------------------------------------------------------------------
+
+function found(answer) {
+  if (!answer.probabilities) return [];
+  if (model.kind !== "multi-label") return answer.labels;
+  return Object.keys(answer.probabilities).filter((name) => answer.probabilities[name] > thresholds[name]);
+}
+
+function said(one) {
+  const answer = one.answer;
+  if (!answer) return "";
+  if (answer.probabilities) return found(answer).join(", ") || "nothing found";
+  if (answer.points) return answer.points.map((p) => `${p.name}: x ${p.x.toFixed(1)}, y ${p.y.toFixed(1)} px`).join("; ");
+  return Object.entries(answer.numbers).map(([name, value]) => `${name} ${value.toPrecision(4)}`).join(", ");
+}
+
+function draw(one) {
+  const shown = make("div", { class: "seen" }, frame(one));
+  const right = make("div", {}, make("h2", {}, one.name));
+  if (one.error) right.append(make("p", { class: "error" }, one.error));
+  if (one.answer) {
+    right.append(make("p", { class: "found" }, said(one)));
+    if (one.answer.probabilities) right.append(bars(one));
+    if (one.answer.points && model.explains)
+      right.append(...one.answer.points.map((point) => whyButton(one, point.name, `Why ${point.name}?`)));
+    right.append(make("p", { class: "lead" }, `${one.answer.width} × ${one.answer.height} pixels`));
+  }
+  one.element.replaceChildren(shown, right);
+}
+
+function frame(one) {
+  one.url = one.url || URL.createObjectURL(one.file);
+  const image = make("img", { src: one.seen || one.url, alt: one.seen ? "bright: what the model looked at" : one.name });
+  image.onerror = () => { image.hidden = true; };
+  const around = make("div", { class: "frame" }, image);
+  if (one.answer && one.answer.points && !one.seen) around.append(points(one.answer));
+  return around;
+}
+
+function points(answer) {
+  const NS = "http://www.w3.org/2000/svg";
+  const drawing = document.createElementNS(NS, "svg");
+  drawing.setAttribute("viewBox", `0 0 ${answer.width} ${answer.height}`);
+  drawing.setAttribute("role", "img");
+  drawing.setAttribute("aria-label", said({ answer }));
+  const line = (kind, x1, y1, x2, y2) => {
+    const element = document.createElementNS(NS, "line");
+    for (const [name, value] of Object.entries({ x1, y1, x2, y2, class: `point ${kind}` })) element.setAttribute(name, value);
+    drawing.append(element);
+  };
+  const arm = Math.max(answer.width, answer.height) / 30;
+  for (const kind of ["under", "over"]) {
+    for (const [a, b] of model.skeleton)
+      line(kind, answer.points[a].x, answer.points[a].y, answer.points[b].x, answer.points[b].y);
+    for (const { x, y } of answer.points) {
+      line(kind, x - arm, y - arm, x + arm, y + arm);
+      line(kind, x - arm, y + arm, x + arm, y - arm);
+    }
+  }
+  return drawing;
+}
+
+function bars(one) {
+  const sorted = Object.entries(one.answer.probabilities).sort((a, b) => b[1] - a[1]);
+  const passed = new Set(found(one.answer));
+  const n = one.all ? sorted.length : Math.max(SHOWN, passed.size);
+  const list = make("div", {});
+  for (const [name, share] of sorted.filter(([name], at) => at < n || passed.has(name))) {
+    const fill = make("div", { class: "fill" });
+    fill.style.width = `${100 * share}%`;
+    const track = make("div", { class: "track", "aria-hidden": "true" }, fill);
+    if (model.kind === "multi-label") {
+      const mark = make("div", { class: "mark" });
+      mark.style.left = `${100 * thresholds[name]}%`;
+      track.append(mark);
+    }
+    const why = model.explains ? [whyButton(one, name, "why?")] : [];
+    const sign = passed.has(name) ? "✓ " : "";
+    list.append(make("div", { class: passed.has(name) ? "bar passed" : "bar" }, make("span", {}, sign + name), track,
+      make("span", { class: "share" }, share.toFixed(2)), ...why));
+  }
+  if (sorted.length > n)
+    list.append(make("button", { type: "button", class: "small", onclick: () => { one.all = true; draw(one); } },
+      `all ${sorted.length} classes`));
+  return list;
+}
+
+function whyButton(one, label, text) {
+  const pressed = one.why === label;
+  const button = make("button", { type: "button", class: "small", "aria-pressed": String(pressed),
+    "aria-label": pressed ? `show the picture again` : `what the model looked at for ${label}` }, pressed ? "back" : text);
+  button.onclick = async () => {
+    if (one.seen) URL.revokeObjectURL(one.seen);
+    one.seen = one.why = null;
+    if (!pressed) {
+      button.disabled = true;
+      const address = `explain?label=${encodeURIComponent(label)}`;
+      const response = await post(address, one.file, { "Content-Type": "application/octet-stream" });
+      if (response.ok) { one.seen = URL.createObjectURL(await response.blob()); one.why = label; }
+      else say(await explained(response));
+    }
+    draw(one);
+  };
+  return button;
+}
+
+// Thresholds -----------------------------------------------------------------------------------------------------
+
+function sliders() {
+  thresholds = { ...model.thresholds };
+  const rows = Object.entries(thresholds).map(([name, value]) => {
+    const shown = make("output", {}, value.toFixed(2));
+    const slider = make("input", { type: "range", min: "0", max: "1", step: "0.01", value: String(value) });
+    slider.oninput = () => {
+      thresholds[name] = Number(slider.value);
+      shown.textContent = thresholds[name].toFixed(2);
+      for (const one of tried) if (one.answer) draw(one);
+      report();
+    };
+    return make("label", { class: "threshold" }, make("span", {}, name), slider, shown);
+  });
+  byId("thresholds").replaceChildren(...rows);
+  byId("deciding").hidden = model.kind !== "multi-label";
+}
+
+// CSV ------------------------------------------------------------------------------------------------------------
+
+function cell(value) {
+  let text = String(value);
+  if (typeof value !== "number" && /^[=+\-@\t]/.test(text)) text = `'${text}`; // no formula for a spreadsheet
+  return /[",\n\r]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
+}
+
+function csv() {
+  const rows = [];
+  for (const one of tried) {
+    if (!one.answer) continue;
+    const { probabilities, points: places, numbers } = one.answer;
+    if (probabilities) rows.push({ fname: one.name, predicted: found(one.answer).join(";"), ...probabilities });
+    else if (places) rows.push(Object.assign({ fname: one.name }, ...places.map((p) => ({ [`${p.name}_x`]: p.x, [`${p.name}_y`]: p.y }))));
+    else rows.push({ fname: one.name, ...numbers });
+  }
+  if (!rows.length) { say("There is no answer to download yet."); return; }
+  const lines = [Object.keys(rows[0]), ...rows.map(Object.values)].map((row) => row.map(cell).join(","));
+  const link = make("a", { download: "answers.csv", href: URL.createObjectURL(new Blob([lines.join("\n") + "\n"], { type: "text/csv" })) });
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 1000);
+}
+
+// Ratings --------------------------------------------------------------------------------------------------------
+
+async function rate(event) {
+  event.preventDefault();
+  const [user, item, rating] = model.columns;
+  const form = event.target, what = event.submitter ? event.submitter.value : "predict";
+  const asked = { [user]: form.elements.user.value.trim(), [item]: form.elements.item.value.trim(), k: 10 };
+  const place = byId("answer");
+  if (what === "predict" && !asked[item]) { place.replaceChildren(make("p", { class: "error" }, `Which ${item}?`)); return; }
+  try {
+    const response = await post(what, JSON.stringify(asked), { "Content-Type": "application/json" });
+    if (!response.ok) throw new Error(await explained(response));
+    const said = await response.json();
+    if (what === "predict") {
+      const answer = said.answers[0];
+      const unknown = answer.unknown.length ? [make("p", { class: "warning" }, `Not known from training: ${answer.unknown.join(", ")}. The answer is what is left without it.`)] : [];
+      place.replaceChildren(make("p", { class: "found" }, `${rating} ${answer[rating].toFixed(2)}`), ...unknown);
+    } else {
+      place.replaceChildren(table([item, rating], said.recommended.map((one) => [one[item], one[rating].toFixed(2)])));
+    }
+  } catch (error) {
+    place.replaceChildren(make("p", { class: "error" }, error instanceof TypeError ? "The service cannot be reached." : error.message));
+  }
+}
+
+// The rest -------------------------------------------------------------------------------------------------------
+
+function card() {
+  const parts = model.card.sections.flatMap((section) => [make("h2", {}, section.title), table(section.head, section.rows)]);
+  byId("title").textContent = model.card.title;
+  document.title = `${model.card.title} · foveal`;
+  byId("lead").textContent = model.card.lead;
+  byId("card").replaceChildren(...parts);
+}
+
+function snippets() {
+  const address = new URL("predict", location.href).href;
+  let texts;
+  if (model.columns) {
+    const body = JSON.stringify({ [model.columns[0]]: 1, [model.columns[1]]: "..." });
+    texts = { curl: `curl -H 'Content-Type: application/json' -d '${body.replaceAll("'", "'\\''")}' ${address}`,
+      Python: `import json, urllib.request\n\nrequest = urllib.request.Request(\n    "${address}",\n    data=json.dumps(${JSON.stringify(JSON.parse(body))}).encode(),\n    headers={"Content-Type": "application/json"},\n)\nprint(json.load(urllib.request.urlopen(request)))` };
+  } else {
+    texts = { curl: `curl --data-binary @picture.jpg -H 'Content-Type: image/jpeg' ${address}`,
+      "curl, several": `curl -F file=@one.jpg -F file=@two.jpg ${address}`,
+      Python: `import json, urllib.request\n\nrequest = urllib.request.Request(\n    "${address}",\n    data=open("picture.jpg", "rb").read(),\n    headers={"Content-Type": "image/jpeg"},\n)\nprint(json.load(urllib.request.urlopen(request)))` };
+  }
+  byId("snippets").replaceChildren(...Object.entries(texts).map(([name, text]) => {
+    const copy = make("button", { type: "button", class: "small" }, "Copy");
+    copy.onclick = async () => { await navigator.clipboard.writeText(text); copy.textContent = "Copied"; };
+    return make("div", {}, make("h2", {}, name, " ", copy), make("pre", {}, text));
+  }));
+}
+
+function listen() {
+  for (const id of ["files", "camera"])
+    byId(id).onchange = (event) => { add([...event.target.files]); event.target.value = ""; };
+  const drop = byId("drop");
+  for (const kind of ["dragover", "dragenter"])
+    document.addEventListener(kind, (event) => { event.preventDefault(); drop.classList.add("over"); });
+  document.addEventListener("dragleave", () => drop.classList.remove("over"));
+  document.addEventListener("drop", (event) => {
+    event.preventDefault();
+    drop.classList.remove("over");
+    add([...event.dataTransfer.files]);
+  });
+  document.addEventListener("paste", (event) => add([...event.clipboardData.files]));
+  byId("reset").onclick = () => { sliders(); for (const one of tried) if (one.answer) draw(one); report(); };
+  byId("csv").onclick = csv;
+  byId("clear").onclick = () => {
+    for (const one of tried) for (const url of [one.url, one.seen]) if (url) URL.revokeObjectURL(url);
+    tried.length = waiting.length = 0;
+    byId("gallery").replaceChildren();
+    byId("after").hidden = true;
+    say("");
+  };
+}
+
+async function start() {
+  const response = await fetch("model");
+  model = await response.json();
+  card();
+  snippets();
+  if (model.columns) {
+    byId("ratings").hidden = false;
+    byId("user-name").textContent = model.columns[0];
+    byId("item-name").textContent = model.columns[1];
+    byId("ask").onsubmit = rate;
+  } else {
+    byId("pictures").hidden = false;
+    sliders();
+    listen();
+  }
+}
+
+start().catch(() => { byId("lead").textContent = "The service cannot be reached."; byId("lead").className = "error"; });
