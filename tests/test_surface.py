@@ -149,7 +149,7 @@ def test_points_of_copies_are_moved_back_before_they_are_averaged(scene_loaders)
         """Answers with the centre of what is bright: wherever a copy was moved to, it is the same place."""
 
         def forward(self, x):
-            weight = torch.relu(x.mean(dim=1) - 1).clamp(min=0)
+            weight = torch.relu(x.mean(dim=1) - 0.5)
             lines = torch.linspace(-1, 1, x.shape[2])
             total = weight.sum(dim=(1, 2)).clamp(min=1e-6)
             across = (weight.sum(dim=1) * lines).sum(dim=1) / total

@@ -16,7 +16,8 @@ class _Strict(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-Side = Annotated[int, Field(ge=1, le=8192)]
+Positive = Annotated[int, Field(ge=1)]
+Side = Annotated[int, Field(ge=1, le=4096)]
 
 
 class FitPart(_Strict):
@@ -49,9 +50,9 @@ class CollabPart(_Strict):
 
     n_users: int = Field(ge=1)
     n_items: int = Field(ge=1)
-    n_factors: tuple[int, int]
+    n_factors: tuple[Positive, Positive]
     y_range: tuple[float, float] | None
-    layers: tuple[int, ...]
+    layers: tuple[Positive, ...]
 
 
 class OwnPart(_Strict):

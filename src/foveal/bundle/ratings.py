@@ -225,8 +225,8 @@ def rating_predictor(
             raise InputError(
                 f"its model knows {spec.n_users} x {spec.n_items} ids and its task {sizes[0]} x {sizes[1]}."
             )
-        with torch.device("meta"):
-            check_fit(collab_model(spec), weights)
+        if spec.n_weights > sum(tensor.numel() for tensor in weights.values()):
+            raise InputError("its vectors are larger than what the file holds of them.")
         model = collab_model(spec, task.users, task.items)
     if model is None:
         raise InputError("its model is one of pictures.")

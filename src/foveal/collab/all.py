@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from foveal.bundle.predictor import load_learner
 from foveal.callbacks.extras import EMA, EarlyStopping, GradientClip, KeepBest
-from foveal.collab.learner import collab_learner
+from foveal.collab.learner import collab_learner, get_emb_sz
 from foveal.collab.loaders import CollabDataLoaders, TimeSplitter
 from foveal.data.batches import tensor, to_cpu
 from foveal.data.loaders import DataLoader, DataLoaders
@@ -65,6 +65,7 @@ __all__ = [
     "collab_learner",
     "embedding_size",
     "first",
+    "get_emb_sz",
     "load_learner",
     "mae",
     "math",

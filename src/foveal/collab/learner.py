@@ -14,6 +14,12 @@ from foveal.metrics.common import Metric
 from foveal.models.embedding import CollabSpec, collab_model, embedding_size
 
 
+def get_emb_sz(dls: CollabDataLoaders) -> list[tuple[int, int]]:
+    """Return how many users and items there are, the unknown included, each with the usual size of its vectors."""
+    sizes = (len(names) for names in dls.classes.values())
+    return [(n, embedding_size(n)) for n in sizes]
+
+
 def collab_learner(
     dls: CollabDataLoaders,
     n_factors: int = 50,

@@ -110,6 +110,15 @@ class RatingFeed:
         return torch.stack([users, items], dim=1)
 
 
+class Classes(L[Any]):
+    """Users or items by their numbers."""
+
+    @property
+    def o2i(self) -> dict[Any, int]:
+        """The number of each."""
+        return {one: number for number, one in enumerate(self)}
+
+
 class CollabDataLoaders(DataLoaders):
     """The loaders of ratings."""
 
@@ -173,10 +182,10 @@ class CollabDataLoaders(DataLoaders):
         return cls.from_df(pd.read_csv(path), **options)
 
     @property
-    def classes(self) -> dict[str, L[Any]]:
+    def classes(self) -> dict[str, Classes]:
         """The users and the items by number, under the names of their columns; number 0 is all others."""
         user, item, _ = self.task.columns
-        return {user: L(self.task.users.names), item: L(self.task.items.names)}
+        return {user: Classes(self.task.users.names), item: Classes(self.task.items.names)}
 
     @property
     def task(self) -> Rating:

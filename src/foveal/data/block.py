@@ -122,7 +122,7 @@ class RegressionBlock:
     def bind(self, labels: Iterable[Any]) -> Regression:
         """Return the task that these training labels teach."""
         labels = list(labels)
-        n_out = self.n_out or len(self.names) or np.size(labels[0])
+        n_out = self.n_out or len(self.names) or np.asarray(labels[0]).size
         names = self.names or (["value"] if n_out == 1 else [f"value {i + 1}" for i in range(n_out)])
         if len(names) != n_out:
             raise InputError(f"`names` should name {n_out} numbers; got {list(names)!r}.")

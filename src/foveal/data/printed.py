@@ -48,4 +48,4 @@ _KINDS: dict[str, type[ShownTensor]] = {
 
 def shown(target: Tensor, kind: str) -> ShownTensor:
     """Return a target of a kind of task as a tensor that prints that kind."""
-    return target.as_subclass(_KINDS[kind])
+    return (target.float() if target.is_floating_point() else target).as_subclass(_KINDS[kind])

@@ -25,7 +25,7 @@ from foveal.geometry.warp import stack_windows, warp_batch
 from foveal.image.augment import Normalize
 from foveal.image.decode import OpenedPicture, PictureSource, Pixels, open_picture
 from foveal.image.pixels import Tone, apply_table, apply_tables, draw_table
-from foveal.image.prepare import IMAGENET, Preparation, Statistics, collate, render, render_window
+from foveal.image.prepare import UNCHANGED, Preparation, Statistics, collate, render, render_window
 from foveal.tasks.base import Task
 
 PixelOperation = Callable[[Tensor], Tensor]
@@ -102,7 +102,7 @@ class Pipeline:
     @property
     def preparation(self) -> Preparation:
         """How pictures are prepared in validation and in service."""
-        return Preparation(self.fit, self.statistics or IMAGENET)
+        return Preparation(self.fit, self.statistics or UNCHANGED)
 
     def normalised(self, statistics: Statistics) -> Pipeline:
         """Return the same pipeline with statistics, unless it has its own."""

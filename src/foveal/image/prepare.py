@@ -29,6 +29,7 @@ class Statistics:
             raise InputError(f"Three means and three positive standard deviations are needed; got {self!r}.")
 
 
+UNCHANGED = Statistics((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
 IMAGENET = Statistics((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -32,7 +33,7 @@ from foveal.tasks.multi_label import MultiLabel
 from foveal.tasks.rating import Rating
 from foveal.train.phases import Place
 
-_MOMENTS = (0.95, 0.85, 0.95)
+Loader = DataLoader | Iterable[tuple[Tensor, Tensor]]
 
 
 class Learner(Trainer):
@@ -101,18 +102,19 @@ class Learner(Trainer):
         plots.threshold_curves(preds, targets, self.task)
 
     def get_preds(
-        self, ds_idx: int = 1, *, dl: DataLoader | None = None, with_loss: bool = False, with_decoded: bool = False
+        self, ds_idx: int = 1, *, dl: Loader | None = None, with_loss: bool = False, with_decoded: bool = False
     ) -> tuple[Tensor, ...]:
         """Return activated predictions [n, ...] and targets of one side of the split, or of a loader, on the CPU.
 
         Args:
             ds_idx: 0 is the training side, in data order and prepared as in validation; 1 the validation side.
-            dl: a loader instead, such as `dls.test_dl(files)`.
+            dl: a loader instead, such as `dls.test_dl(files)`, or batches, such as `[dls.one_batch()]`.
             with_loss: append the loss of each item [n].
             with_decoded: append the answers as targets [n, ...], before the losses: labels found, points in [-1, 1].
         """
         chosen = self.dls[ds_idx] if dl is None else dl
-        found = self._training.evaluate(DataLoader(chosen.feed, chosen.batch_size))
+        plain = DataLoader(chosen.feed, chosen.batch_size) if isinstance(chosen, DataLoader) else chosen
+        found = self._training.evaluate(plain)
         preds = self.task.activate(found.outputs)
         answers = [decoded(self.task, preds)] if with_decoded else []
         losses = [found.losses(self._loss())] if with_loss else []

@@ -75,6 +75,14 @@ class CollabSpec:
     y_range: tuple[float, float] | None = None
     layers: tuple[int, ...] = ()
 
+    @property
+    def n_weights(self) -> int:
+        """How many numbers its vectors and layers have at least."""
+        sizes = (sum(self.n_factors), *self.layers)
+        return self.n_users * self.n_factors[0] + self.n_items * self.n_factors[1] + sum(
+            before * after for before, after in pairwise(sizes)
+        )  # fmt: skip
+
     def to_dict(self) -> dict[str, Any]:
         """Return it as JSON values."""
         return asdict(self)

@@ -5,8 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -15,7 +14,7 @@ from torch import Tensor, nn
 from foveal import runtime
 from foveal.errors import InputError, UnknownNameError
 from foveal.models import zoo
-from foveal.models.head import HEADS, Bound, Range
+from foveal.models.head import HEADS, HIDDEN, Bound, Range
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,26 +114,23 @@ class VisionModel(nn.Sequential):
 
 def build_model(spec: ModelSpec, *, generator: torch.Generator | None = None) -> VisionModel:
     """Return a model with random weights, the head's drawn from `generator`."""
-    if spec.head not in HEADS:
-        raise UnknownNameError.of("head", spec.head, HEADS)
-    outline = _outline(spec)
-    body = _body(spec)
-    body.n_features = outline.body.n_features
-    head = HEADS[spec.head](outline.n_map, spec.n_outputs, y_range=spec.y_range, generator=generator)
-    return VisionModel(body, head, spec)
+    body, n_map = _body_of(spec)
+    return _headed(body, n_map, spec, generator)
 
 
 def filled_model(spec: ModelSpec, tensors: Mapping[str, Tensor]) -> VisionModel:
-    """Return a model with these weights; nothing larger than they are is allocated before it is known that they fit.
+    """Return a model with these weights; the size of a head is believed only if they fill it.
 
     Raises:
         InputError: they do not fit.
     """
-    outline = _outline(spec)
-    with torch.device("meta"):
-        head = HEADS[spec.head](outline.n_map, spec.n_outputs, y_range=spec.y_range)
-    check_fit(VisionModel(outline.body, head, spec), tensors)
-    model = build_model(spec)
+    body, n_map = _body_of(spec)
+    rows = spec.n_outputs // 2 if spec.head == "spatial" else spec.n_outputs
+    needed = rows * (HIDDEN if spec.head == "pooled" else n_map)
+    if sum(tensor.numel() for name, tensor in tensors.items() if name.startswith("1.")) < needed:
+        raise InputError(f"a head for {spec.n_outputs:,} outputs is larger than what the file holds of one.")
+    model = _headed(body, n_map, spec)
+    check_fit(model, tensors)
     model.load_state_dict(dict(tensors))
     return model
 
@@ -167,28 +163,15 @@ def pretrained_model(
     return model, found.origin
 
 
-class _Outline(NamedTuple):
-    """A body and how many channels its map has; without weights where torch can do without."""
-
-    body: Body
-    n_map: int
+def _headed(body: Body, n_map: int, spec: ModelSpec, generator: torch.Generator | None = None) -> VisionModel:
+    return VisionModel(body, HEADS[spec.head](n_map, spec.n_outputs, y_range=spec.y_range, generator=generator), spec)
 
 
-def _body(spec: ModelSpec) -> Body:
-    return Body(zoo.build(spec.arch, image_size=spec.canvas_hw), fine=spec.head == "spatial")
-
-
-@lru_cache(maxsize=8)
-def _outline(spec: ModelSpec) -> _Outline:
-    try:
-        with torch.device("meta"):
-            return _asked(_body(spec), spec)
-    except (NotImplementedError, RuntimeError):  # something that it computes needs values
-        return _asked(_body(spec), spec)
-
-
-def _asked(body: Body, spec: ModelSpec) -> _Outline:
-    """Ask the body how many channels its map has: timm's `num_features` is not the last word for every family."""
+def _body_of(spec: ModelSpec) -> tuple[Body, int]:
+    """Return a body, and how many channels its map has: timm's `num_features` is not the last word for every family."""
+    if spec.head not in HEADS:
+        raise UnknownNameError.of("head", spec.head, HEADS)
+    body = Body(zoo.build(spec.arch, image_size=spec.canvas_hw), fine=spec.head == "spatial")
     with runtime.evaluating(body), torch.no_grad():
         picture = torch.zeros(1, 3, *spec.canvas_hw)
         features = body.raw_features(picture)
@@ -196,7 +179,7 @@ def _asked(body: Body, spec: ModelSpec) -> _Outline:
             body.n_features = features.shape[1]
         if body.fine and not hasattr(body.network, "forward_intermediates"):
             raise InputError("This backbone gives no map but its last one, which is too coarse for a spatial head.")
-        return _Outline(body, int(body(picture).shape[1]))
+        return body, int(body(picture).shape[1])
 
 
 def _halves(network: nn.Module) -> tuple[list[nn.Module], list[nn.Module]]:

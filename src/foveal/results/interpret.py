@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, Self
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
 import torch
 from torch import Tensor
@@ -29,6 +29,9 @@ from foveal.results.predictions import Predictions, predict_dataset
 from foveal.tasks.catalog import CLASSES, of_kind
 from foveal.tasks.multi_label import MultiLabel
 from foveal.tasks.single_label import SingleLabel
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 class Learned(Protocol):
@@ -64,8 +67,12 @@ class Interpretation:
         values, order = self.losses.sort(descending=largest, stable=True)
         return values[:k], order[:k].tolist()
 
-    def plot_top_losses(self, k: int = 9, *, largest: bool = True, figure: Any = None) -> Any:
-        """Draw the pictures that are answered worst, with truth, answer and how wrong it is."""
+    def plot_top_losses(self, k: int = 9, *, largest: bool = True) -> None:
+        """Show the pictures that are answered worst, with truth, answer and how wrong it is."""
+        self.draw_top_losses(k, plots.new_figure(), largest=largest)
+
+    def draw_top_losses(self, k: int, figure: Figure, *, largest: bool = True) -> Figure:
+        """Draw the same on a figure, and return it."""
         values, chosen = self.top_losses(k, largest=largest)
         found, task = self.predictions, self.predictions.task
 
@@ -75,7 +82,7 @@ class Interpretation:
             canvas.below(f"{Path(name_of(found.pictures[index])).name[-28:]}  {float(values[at]):.3g}")
 
         pictures = [decode(found.pictures[index]) for index in chosen]
-        return sheet(pictures, draw, figure=figure or plots.new_figure(), caption=task.legend)
+        return sheet(pictures, draw, figure=figure, caption=task.legend)
 
     def confusion_matrix(self) -> Tensor:
         """Return the counts: [C, C] for one label, the truth down; for several a 2x2 table a class, [C, 2, 2].
@@ -110,11 +117,11 @@ class Interpretation:
         ranked = sorted(pairs.items(), key=lambda entry: (-entry[1], entry[0]))
         return [(first, second, n) for (first, second), n in ranked if n >= min_val]
 
-    def plot_confusion_matrix(self, *, figsize: tuple[float, float] | None = None, dpi: int | None = None) -> Any:
-        """Draw the confusion matrix; for several labels the 2x2 table of each class."""
+    def plot_confusion_matrix(self, *, figsize: tuple[float, float] | None = None, dpi: int | None = None) -> None:
+        """Show the confusion matrix; for several labels the 2x2 table of each class."""
         found = self._classes("A confusion matrix")
         draw = plots.confusion_square if found.task.kind == SingleLabel.kind else plots.confusion_tables
-        return draw(self.confusion_matrix(), found.task.names, plots.new_figure(dpi=dpi), figsize)
+        draw(self.confusion_matrix(), found.task.names, plots.new_figure(dpi=dpi), figsize)
 
     def print_classification_report(self) -> None:
         """Print the figures of each class, and the headline figures with their intervals."""
@@ -154,15 +161,15 @@ class Interpretation:
         """
         return write_doubts(path, self.doubts(), self.predictions, layout=layout)
 
-    def plot_precision_recall(self) -> Any:
-        """Draw precision by recall, a curve a class, with the point of the threshold in force.
+    def plot_precision_recall(self) -> None:
+        """Show precision by recall, a curve a class, with the point of the threshold in force.
 
         Raises:
             InputError: the task has not several labels.
         """
         found = self.predictions
         of_kind(found.task, "Precision by recall is for several labels", MultiLabel.kind)
-        return plots.precision_recall_curves(found.values, found.targets, found.task)
+        plots.precision_recall_curves(found.values, found.targets, found.task)
 
     def slices(self, values: Sequence[Hashable], figure: str | None = None) -> list[tuple[Hashable, int, float]]:
         """Return (value, pictures, figure) for each value of something known of every picture, worst first.

@@ -157,9 +157,9 @@ class Report:
             yield page.drawing(canvas.png(square, dpi=90), "truth down, answer across")
 
     def _pictures(self) -> Iterator[str]:
-        worst = self.interpretation.plot_top_losses(_SHOWN, figure=_figure())
+        worst = self.interpretation.draw_top_losses(_SHOWN, _figure())
         yield "<h2>The answers that are most wrong</h2>" + page.drawing(canvas.png(worst), "largest losses first")
-        best = self.interpretation.plot_top_losses(_SHOWN // 2, largest=False, figure=_figure())
+        best = self.interpretation.draw_top_losses(_SHOWN // 2, _figure(), largest=False)
         yield "<h2>The answers that are most right</h2>" + page.drawing(canvas.png(best), "smallest losses first")
         found = self.interpretation.predictions
         if self.predictor is not None and self.predictor.explains:

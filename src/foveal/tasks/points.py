@@ -113,7 +113,7 @@ class Points:
         """Return the squared error in [-1, 1] coordinates; of heatmaps [B, N, h, w], `heatmap_loss`."""
         if output.ndim == 4:
             return heatmap_loss(output, target, reduction=reduction)
-        return mean_squared_error(self.activate(output), target, reduction=reduction)
+        return mean_squared_error(self.activate(output), target.reshape(-1, self.n_points, 2), reduction=reduction)
 
     def activate(self, output: Tensor) -> Tensor:
         """Return points [B, N, 2] in [-1, 1] coordinates; of heatmaps [B, N, h, w], their soft-argmax."""

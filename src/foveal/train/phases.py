@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from foveal import runtime, storage
+from foveal.data.batches import Batch
 from foveal.data.loaders import DataLoader, DataLoaders
 from foveal.errors import InputError, ModelFileError, TrainingError
 from foveal.losses import Loss
@@ -113,9 +114,12 @@ class Training:
                 if not self._fit(phase, number, hooks, at_work):
                     return
 
-    def evaluate(self, loader: DataLoader) -> loop.Evaluation:
-        """Return the raw outputs for all items of a loader."""
-        batches = loader.batches(epoch=0)
+    def evaluate(self, loader: DataLoader | Iterable[tuple[Tensor, Tensor]]) -> loop.Evaluation:
+        """Return the raw outputs for all items of a loader, or of batches of inputs and targets."""
+        if isinstance(loader, DataLoader):
+            batches = loader.batches(epoch=0)
+        else:
+            batches = (Batch(tuple(part.to(self.dls.device) for part in parts), ()) for parts in loader)
         return loop.evaluate(self.model, batches, precision=self.plain_precision, device=self.dls.device)
 
     @property

@@ -19,9 +19,11 @@ from foveal.learner.learner import Learner
 from foveal.metrics.common import Metric
 from foveal.models import zoo
 from foveal.models.vision import ModelSpec, VisionModel, build_model, pretrained_model
+from foveal.progress import say
 from foveal.tasks.base import Task
 from foveal.tasks.catalog import CLASSES
 from foveal.tasks.points import Points
+from foveal.tasks.regression import Regression
 
 _BUNDLE = ".safetensors"
 
@@ -63,6 +65,9 @@ def vision_learner(
     else:
         generator = None if seed is None else torch.Generator().manual_seed(seed)
         _check_head(head, task)
+        if y_range is None and isinstance(task, Regression) and task.y_range is not None:
+            low, high = (", ".join(f"{bound:.4g}" for bound in bounds) for bounds in task.y_range)
+            say(f"Outputs stay between {low} and {high}, a tenth more than in training; `y_range` says otherwise.")
         spec = ModelSpec(arch, task.n_outputs, dls.pipeline.canvas_hw, y_range or task.y_range, head)
         if pretrained:
             model, origin = pretrained_model(spec, weights=weights, generator=generator)

@@ -1,0 +1,74 @@
+"""A service in a process of its own, as `foveal serve` starts it, and plain requests to it."""
+
+import http.client
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from contextlib import contextmanager
+
+
+def free_port():
+    with socket.socket() as tried:
+        tried.bind(("127.0.0.1", 0))
+        return tried.getsockname()[1]
+
+
+class Service:
+    """A running service."""
+
+    def __init__(self, process, port):
+        self.process, self.port = process, port
+
+    def ask(self, method, path, body=None, headers=None):
+        """Return (status, headers, content) of one request."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
+        try:
+            connection.request(method, path, body, headers or {})
+            answer = connection.getresponse()
+            return answer.status, dict(answer.headers), answer.read()
+        finally:
+            connection.close()
+
+    def json(self, method, path, body=None, kind="application/octet-stream"):
+        """Return (status, content) where that is JSON."""
+        status, _, content = self.ask(method, path, body, {"Content-Type": kind})
+        return status, json.loads(content)
+
+    def raw(self):
+        """Return a socket to it."""
+        return socket.create_connection(("127.0.0.1", self.port), timeout=60)
+
+    def ready(self):
+        try:
+            return self.ask("GET", "/readyz")[0] == 200
+        except OSError:
+            return False
+
+    def end(self, sign=signal.SIGTERM):
+        """Tell it to end and return its exit code."""
+        os.kill(self.process.pid, sign)
+        return self.process.wait(timeout=60)
+
+
+@contextmanager
+def serving(model, *options):
+    """Start `foveal serve` and wait until it answers."""
+    port = free_port()
+    command = [sys.executable, "-m", "foveal", "serve", str(model), "--port", str(port), *map(str, options)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    service = Service(process, port)
+    try:
+        for _ in range(600):
+            if service.ready():
+                break
+            assert process.poll() is None, process.stdout.read()
+            time.sleep(0.1)
+        yield service
+    finally:
+        if process.poll() is None:
+            service.end()
+        process.stdout.close()
