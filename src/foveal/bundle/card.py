@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from foveal.bundle.manifest import CollabPart, FigurePart, Manifest, ModelPart
@@ -47,13 +48,8 @@ class Card:
         return {"title": self.title, "lead": self.lead, "sections": sections}
 
 
-def card_of(manifest: Manifest, name: str) -> Card:
-    """Return the card of a model.
-
-    Args:
-        manifest: of its bundle.
-        name: what the model is called.
-    """
+def card_of(manifest: Manifest, path: Path) -> Card:
+    """Return the card of a model; it is called like its file, or where that is just `model`, like its folder."""
     trained, kind = manifest.training, str(manifest.task["kind"])
     sections = [
         Section("Figures on validation data", ("figure", "value", "95% interval"), _figures(trained.figures)),
@@ -63,7 +59,11 @@ def card_of(manifest: Manifest, name: str) -> Card:
         Section("Versions", ("", ""), list(manifest.versions.items())),
         Section("What to know", ("",), [(line,) for line in _limits(manifest, kind)]),
     ]
-    return Card(name, _lead(manifest, kind), tuple(section for section in sections if section.rows))
+    return Card(
+        path.stem if path.stem != "model" else path.absolute().parent.name,
+        _lead(manifest, kind),
+        tuple(section for section in sections if section.rows),
+    )
 
 
 def said(cell: object) -> str:
@@ -79,7 +79,8 @@ def _lead(manifest: Manifest, kind: str) -> str:
         what = "any number" if kind == "multi-label" else "one"
         return f"Finds {what} of {len(task['vocab'])} classes in a picture."
     if kind == Points.kind:
-        return f"Finds {', '.join(map(str, task['point_names']))} in a picture, in its pixels."
+        what = "a point" if task["n_points"] == 1 else ", ".join(map(str, task["point_names"]))
+        return f"Finds {what} in a picture, in its pixels."
     if "columns" in task:
         user, item, rating = task["columns"]
         return f"Answers with the {rating} that a {user} would give a {item}, and recommends."

@@ -29,7 +29,7 @@ def info(
     if json:
         typer.echo(manifest.model_dump_json(indent=2))
         return
-    card = card_of(manifest, model.name)
+    card = card_of(manifest, model)
     if markdown is not None:
         storage.write_text(markdown, card.markdown())
         typer.echo(f"Written to {markdown}.")

@@ -108,7 +108,7 @@ def _add_common(app: FastAPI, service: Service) -> None:
 def about(service: Service) -> dict[str, Any]:
     """Return what the page and other programs need to know of a model."""
     task, manifest = service.predictor.task, service.manifest
-    about: dict[str, Any] = {"kind": task.kind, "card": card_of(manifest, service.settings.model.name).to_dict()}
+    about: dict[str, Any] = {"kind": task.kind, "card": card_of(manifest, service.settings.model).to_dict()}
     if isinstance(service.predictor, RatingPredictor):
         return about | {"columns": list(service.predictor.task.columns), "explains": False}
     thresholds = dict(zip(task.names, task.decision.thresholds, strict=False))

@@ -162,7 +162,7 @@ function bars(one) {
       track.append(mark);
     }
     const why = model.explains ? [whyButton(one, name, "why?")] : [];
-    const sign = passed.has(name) ? "✓ " : "";
+    const sign = passed.has(name) ? "✓\u00a0" : "";
     list.append(make("div", { class: passed.has(name) ? "bar passed" : "bar" }, make("span", {}, sign + name), track,
       make("span", { class: "share" }, share.toFixed(2)), ...why));
   }
@@ -239,8 +239,8 @@ function csv() {
 async function rate(event) {
   event.preventDefault();
   const [user, item, rating] = model.columns;
-  const form = event.target, what = event.submitter ? event.submitter.value : "predict";
-  const asked = { [user]: form.elements.user.value.trim(), [item]: form.elements.item.value.trim(), k: 10 };
+  const what = event.submitter ? event.submitter.value : "predict";
+  const asked = { [user]: byId("who").value.trim(), [item]: byId("which").value.trim(), k: 10 };
   const place = byId("answer");
   if (what === "predict" && !asked[item]) { place.replaceChildren(make("p", { class: "error" }, `Which ${item}?`)); return; }
   try {

@@ -1,0 +1,247 @@
+"""The page in a real Chromium: pictures in, answers out, whatever the files and the classes are called."""
+
+import csv
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from playwright.sync_api import expect, sync_playwright
+
+from foveal.bundle.manifest import TrainingPart
+from foveal.bundle.predictor import Predictor, load_learner
+from foveal.image.prepare import IMAGENET, Preparation
+from foveal.models.vision import ModelSpec, build_model
+from foveal.tasks.base import Decision
+from foveal.tasks.multi_label import MultiLabel
+from foveal.tasks.points import Points
+from foveal.tasks.vocab import Vocab
+from serving import serving
+
+GOLDEN = Path(__file__).parent / "golden"
+OWNED = "<img src=x onerror=document.title='owned'>"
+OWNED_FILE = "<img src=x onerror=document.title='owned'>.png".replace("/", "")
+
+
+@pytest.fixture(scope="module")
+def browser():
+    found = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if found is None:
+        pytest.skip("no Chromium here: apt-get install -y chromium")
+    with sync_playwright() as playwright:
+        running = playwright.chromium.launch(executable_path=found, args=["--no-sandbox"])
+        yield running
+        running.close()
+
+
+@pytest.fixture
+def opened(browser):
+    """A function that opens a service's page; what it complains of is collected in `page.complaints`."""
+    pages = []
+
+    def open_page(service, **options):
+        page = browser.new_page(**options)
+        page.complaints = []
+        page.on("pageerror", lambda error: page.complaints.append(str(error)))
+        page.on("console", lambda said: page.complaints.append(said.text) if said.type == "error" else None)
+        page.goto(f"http://127.0.0.1:{service.port}/")
+        expect(page.locator("#lead")).not_to_be_empty()
+        pages.append(page)
+        return page
+
+    yield open_page
+    for page in pages:
+        page.close()
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory):
+    """Two pictures, the second with markup for a name."""
+    folder = tmp_path_factory.mktemp("pictures")
+    rng = np.random.default_rng(0)
+    files = [folder / "plain.png", folder / OWNED_FILE]
+    for file in files:
+        Image.fromarray(rng.integers(0, 255, (60, 90, 3), dtype=np.uint8)).save(file)
+    return files
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    """A bundle whose first class is called like markup."""
+    torch.manual_seed(0)
+    network = build_model(ModelSpec("test_efficientnet", 3, (32, 32), None, "linear"))
+    torch.nn.init.normal_(network.linear.weight, std=0.1)
+    task = MultiLabel(Vocab((OWNED, "bee", "cat")), Decision((0.01, 0.3, 0.3)))
+    path = tmp_path_factory.mktemp("owned") / "model.safetensors"
+    trained = TrainingPart(source=OWNED, counts={OWNED: 3, "bee": 2, "cat": 1})
+    Predictor.of(network, task, Preparation.of((32, 32), "squish", IMAGENET), trained).save(path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def service(model):
+    with serving(model) as running:
+        yield running
+
+
+def test_pictures_are_answered_and_sliders_change_the_answers_at_once(opened, service, model, pictures):
+    page = opened(service)
+    page.set_input_files("#files", [str(file) for file in pictures])
+    expect(page.locator("#status")).to_contain_text("2 answered")
+    predictor = load_learner(model)
+    first = page.locator("article", has_text="plain.png")
+    mine = predictor.predict(pictures[0])
+    assert first.locator(".found").inner_text() == (", ".join(mine.label) or "nothing found")
+    shown = {
+        row.locator("span").first.inner_text().lstrip("✓\u00a0"): row.locator(".share").inner_text()
+        for row in first.locator(".bar").all()
+    }
+    assert shown == {name: f"{value:.2f}" for name, value in zip(predictor.vocab, mine.values.tolist(), strict=True)}
+    page.click("#deciding summary")
+    for slider in page.locator("#thresholds input").all():
+        slider.fill("1")
+    assert page.locator(".found").all_inner_texts() == ["nothing found", "nothing found"]
+    page.locator("#thresholds input").nth(1).fill("0")
+    assert page.locator(".found").all_inner_texts() == ["bee", "bee"]
+    page.locator("#thresholds input").nth(1).focus()
+    for _ in range(100):
+        page.keyboard.press("ArrowRight")
+    assert page.locator(".found").all_inner_texts() == ["nothing found", "nothing found"]
+    page.click("#reset")
+    assert first.locator(".found").inner_text() == (", ".join(mine.label) or "nothing found")
+    assert not page.complaints
+
+
+def test_markup_in_names_stays_text(opened, service, pictures):
+    page = opened(service)
+    page.set_input_files("#files", str(pictures[1]))
+    expect(page.locator("#status")).to_contain_text("1 answered")
+    assert page.locator("article h2").inner_text() == OWNED_FILE
+    page.click("#deciding summary")
+    page.click("#about summary")
+    assert OWNED in page.inner_text("#thresholds")
+    assert OWNED in page.inner_text("#card")
+    assert page.title() != "owned"
+    assert page.locator("img[src=x]").count() == 0
+    assert not page.complaints
+
+
+def test_the_gallery_is_downloaded_as_csv(opened, service, pictures, tmp_path):
+    page = opened(service)
+    page.set_input_files("#files", [str(file) for file in pictures])
+    expect(page.locator("#status")).to_contain_text("2 answered")
+    with page.expect_download() as download:
+        page.click("#csv")
+    download.value.save_as(tmp_path / "answers.csv")
+    with (tmp_path / "answers.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["fname"] for row in rows] == [file.name for file in pictures]
+    assert list(rows[0]) == ["fname", "predicted", OWNED, "bee", "cat"]
+    page.click("#clear")
+    assert page.locator("article").count() == 0
+
+
+def test_bad_files_are_said_and_others_answered(opened, service, pictures, tmp_path):
+    (tmp_path / "bad.jpg").write_text("<script>alert(1)</script>")
+    page = opened(service)
+    page.set_input_files("#files", [str(tmp_path / "bad.jpg"), str(pictures[0])])
+    expect(page.locator("#status")).to_contain_text("1 answered, 1 not")
+    expect(page.locator("article", has_text="bad.jpg").locator(".error")).to_contain_text("not a picture")
+
+
+def test_pictures_are_dropped_and_pasted(opened, service, pictures):
+    page = opened(service)
+    for kind, name in (("drop", "dataTransfer"), ("paste", "clipboardData")):
+        page.evaluate(
+            """async ([kind, name, bytes]) => {
+                const data = new DataTransfer();
+                data.items.add(new File([new Uint8Array(bytes)], kind + ".png", { type: "image/png" }));
+                const event = kind === "drop" ? new DragEvent(kind, { [name]: data, bubbles: true })
+                    : new ClipboardEvent(kind, { [name]: data, bubbles: true });
+                document.body.dispatchEvent(event);
+            }""",
+            [kind, name, list(pictures[0].read_bytes())],
+        )
+    expect(page.locator("#status")).to_contain_text("2 answered")
+    assert page.locator("article h2").all_inner_texts() == ["paste.png", "drop.png"]
+
+
+def test_what_the_model_looked_at_is_shown_and_put_back(opened, service, pictures):
+    page = opened(service)
+    page.set_input_files("#files", str(pictures[0]))
+    expect(page.locator("#status")).to_contain_text("1 answered")
+    before = page.locator("article img").get_attribute("src")
+    page.locator("button", has_text="why?").first.click()
+    expect(page.locator("article img")).to_have_attribute("alt", "bright: what the model looked at")
+    assert page.locator("article img").get_attribute("src") != before
+    page.locator("button", has_text="back").click()
+    expect(page.locator("article img")).to_have_attribute("src", before)
+    assert not page.complaints
+
+
+def test_a_point_is_drawn_where_it_was_found(opened, pictures, tmp_path):
+    torch.manual_seed(1)
+    network = build_model(ModelSpec("test_efficientnet", 4, (64, 64), None, "spatial"))
+    torch.nn.init.normal_(network[1][1].weight)
+    predictor = Predictor.of(network, Points(2, skeleton=((0, 1),)), Preparation.of((64, 64), "squish", IMAGENET))
+    predictor.save(tmp_path / "points.safetensors")
+    with serving(tmp_path / "points.safetensors") as service:
+        page = opened(service)
+        page.set_input_files("#files", str(pictures[0]))
+        expect(page.locator("#status")).to_contain_text("1 answered")
+        for number, (x, y) in enumerate(predictor.predict(pictures[0]).label, start=1):
+            assert f"point {number}: x {x:.1f}, y {y:.1f} px" in page.inner_text("article")
+        drawn = [
+            line.evaluate("e => ['x1','y1','x2','y2'].map((n) => Number(e.getAttribute(n)))")
+            for line in page.locator("line.over").all()
+        ]
+        points = predictor.predict(pictures[0]).label
+        np.testing.assert_allclose(drawn[0], points.reshape(-1), atol=1e-3)
+        for cross, point in zip((drawn[1], drawn[3]), points, strict=True):
+            np.testing.assert_allclose(np.reshape(cross, (2, 2)).mean(axis=0), point, atol=1e-3)
+        box, image = page.locator("article svg").bounding_box(), page.locator("article img").bounding_box()
+        assert all(abs(box[side] - image[side]) < 1.5 for side in box)
+        assert not page.complaints
+
+
+def test_ratings_are_asked_in_a_form(opened):
+    predictor = load_learner(GOLDEN / "ratings-1.safetensors")
+    with serving(GOLDEN / "ratings-1.safetensors") as service:
+        page = opened(service)
+        page.get_by_label("user").fill("2")
+        page.click("button[value=recommend]")
+        expect(page.locator("#answer table")).to_be_visible()
+        shown = [row.locator("td").first.inner_text() for row in page.locator("#answer tbody tr").all()]
+        assert shown == [one.item for one in predictor.recommend(2)]
+        page.get_by_label("title").fill("c")
+        page.click("button[value=predict]")
+        expect(page.locator("#answer")).to_contain_text(f"stars {predictor.predict(2, 'c').label:.2f}")
+        page.get_by_label("user").fill("nobody")
+        page.click("button[value=recommend]")
+        expect(page.locator("#answer .error")).to_contain_text("did not occur in training")
+
+
+def test_a_service_that_is_gone_is_said(opened, pictures):
+    with serving(GOLDEN / "pictures-1.safetensors") as service:
+        page = opened(service)
+    page.set_input_files("#files", str(pictures[0]))
+    expect(page.locator("article .error")).to_contain_text("cannot be reached")
+
+
+def test_it_fits_a_phone_in_the_dark_and_has_names_for_what_can_be_used(opened, service, pictures):
+    page = opened(service, viewport={"width": 360, "height": 700}, color_scheme="dark")
+    page.set_input_files("#files", [str(file) for file in pictures])
+    expect(page.locator("#status")).to_contain_text("2 answered")
+    page.click("#deciding summary")
+    page.click("#about summary")
+    assert page.evaluate("document.documentElement.scrollWidth") <= 360
+    assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(23, 25, 27)"
+    for tag in ("button", "input", "summary"):
+        for element in page.locator(tag).all():
+            named = element.evaluate(
+                "e => e.getAttribute('aria-label') || e.textContent || (e.labels && e.labels.length && e.labels[0].textContent)"
+            )
+            assert named, element.evaluate("e => e.outerHTML")
+    assert page.locator("#status").get_attribute("aria-live") == "polite"
