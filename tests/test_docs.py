@@ -1,18 +1,23 @@
 """The commands and the Python of the documentation run as they stand there."""
 
 import json
+import os
 import re
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
+from foveal.bundle.manifest import Manifest, TrainingPart
 from foveal.bundle.predictor import Predictor
 from foveal.cli import main
 from foveal.image.decode import open_picture
 from foveal.image.prepare import IMAGENET, Preparation
 from foveal.models.vision import ModelSpec, build_model
+from foveal.results.journal import Journal, model_id
 from foveal.sources.coco import write_coco
 from foveal.sources.label_studio import write_label_studio
 from foveal.sources.recognise import read_source
@@ -111,3 +116,45 @@ def test_the_python_of_the_chapters_runs(monkeypatch, tmp_path_factory, capsys):
         exec(block, names)  # noqa: S102 -- it is ours
     assert len(names["learn"].predictor().recommend(1, n=3)) == 3
     assert "FlattenedLoss of BCEWithLogitsLoss()" in (DOCS / "chapters.md").read_text()
+
+
+@pytest.fixture(scope="module")
+def handed_over(scenes, tmp_path_factory):
+    """A folder with a model and pictures, as the page has them."""
+    root = tmp_path_factory.mktemp("serving")
+    shutil.copy(Path(__file__).parent / "golden" / "pictures-1.safetensors", root / "model.safetensors")
+    (root / "pictures").mkdir()
+    files = sorted((scenes / "scenes").glob("*.jpg"))[:6]
+    for file in files:
+        shutil.copy(file, root / "pictures")
+    shutil.copy(files[0], root / "new.jpg")
+    (root / "bad.jpg").write_bytes(b"x")
+    return root
+
+
+@pytest.mark.parametrize("line", [line for block in blocks("serving.md", "sh") for line in block.splitlines()])
+def test_the_commands_for_handing_a_model_over_run(line, handed_over):
+    if "--resume" in line:
+        begun = Journal(handed_over / "answers.csv", model_id(handed_over / "model.safetensors"), resume=False)
+        begun.__exit__()
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    subprocess.run(["bash", "-ec", line], cwd=handed_over, check=True, env=os.environ | {"PATH": path})
+    written = [word for word in line.split() if word.endswith((".csv", ".parquet", ".onnx", ".pt2", ".md"))]
+    assert all((handed_over / name).stat().st_size > 100 for name in written)
+
+
+def test_the_python_for_handing_a_model_over_runs(handed_over, monkeypatch, capsys):
+    monkeypatch.chdir(handed_over)
+    for code in blocks("serving.md", "python"):
+        exec(compile(code, "serving.md", "exec"), {})  # noqa: S102 -- it is ours
+    said = capsys.readouterr().out
+    assert "Prediction(label=" in said
+    assert "Refused(name='bad.jpg'" in said
+
+
+def test_the_page_names_every_field_of_a_manifest():
+    rows = re.findall(r"^\| `(\w+)` \| (.*) \|$", (DOCS / "serving.md").read_text(), re.MULTILINE)
+    described = dict(rows)
+    assert list(described) == ["format", "task", "preparation", "model", "training", "versions", "tensors"]
+    assert set(described) == set(Manifest.model_fields)
+    assert all(f"`{field}`" in described["training"] for field in TrainingPart.model_fields)

@@ -149,7 +149,7 @@ def test_more_than_there_are_places_for_are_told_to_come_again(jpegs):
         assert service.json("POST", "/predict", jpegs[0])[0] == 200
         text = service.ask("GET", "/metrics")[2].decode()
         n = sum(status == 503 for status, _ in found)
-        assert f'foveal_requests_total{{path="/predict",status="503"}} {float(n)}' in text
+        assert f'foveal_requests_total{{path="full",status="503"}} {float(n)}' in text
         assert "foveal_places_taken 0.0" in text
 
 

@@ -7,12 +7,14 @@ import asyncio
 import io
 import os
 import random
+import re
 import signal
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -52,15 +54,12 @@ class Load:
 
 
 @contextmanager
-def pinned(model: Path, *options: str):
+def pinned(model: Path) -> Iterator[Service]:
     """Start a service on the last core and put this process on the others."""
     port, cores = free_port(), sorted(os.sched_getaffinity(0))
-    command = [sys.executable, "-m", "foveal", "serve", str(model), "--port", str(port), *options]
-
-    def pin() -> None:
-        os.sched_setaffinity(0, {cores[-1]})
-
-    process = subprocess.Popen(command, preexec_fn=pin, stdout=subprocess.DEVNULL)
+    os.sched_setaffinity(0, {cores[-1]})  # which the process inherits
+    command = [sys.executable, "-m", "foveal", "serve", str(model), "--port", str(port)]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
     service = Service(process, port)
     os.sched_setaffinity(0, set(cores[:-1] or cores))
     try:
@@ -106,16 +105,14 @@ class Sender:
             reader, writer = self.idle.pop() if self.idle else await asyncio.open_connection("127.0.0.1", self.port)
             writer.write(request)
             head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 60)
-            length = next(
-                int(line.split(b":")[1]) for line in head.lower().split(b"\r\n") if line.startswith(b"content-length")
-            )
-            await reader.readexactly(length)
+            (length,) = re.findall(rb"content-length: (\d+)", head.lower())
+            await reader.readexactly(int(length))
             load.answers.append((time.perf_counter() - due, int(head.split(b" ", 2)[1])))
             if b"connection: close" in head.lower():
                 writer.close()
             else:
                 self.idle.append((reader, writer))
-        except (OSError, EOFError, TimeoutError, StopIteration):
+        except (OSError, EOFError, TimeoutError, ValueError):
             load.broken += 1
 
 
@@ -192,15 +189,20 @@ def overload(model: Path, seconds: float, rows: list) -> dict[str, float]:
             load = asyncio.run(open_loop(service.port, [request], times * capacity, seconds))
             good = load.latencies(200)
             others = load.broken + sum(status not in {200, 503} for _, status in load.answers)
-            rows.append((f"{times} x capacity", f"{times * capacity:.0f}", f"{load.rate(200):.1f}", f"{1000 * statistics.median(good):.0f}",
-                f"{1000 * load.p99(200):.0f}", f"{load.rate(503):.0f}", f"{1000 * load.p99(503):.0f}", others))  # fmt: skip
-        rows.append(
-            (f"alone: p50 {1000 * statistics.median(alone.latencies(200)):.0f} ms, p99 {1000 * alone.p99(200):.0f} ms",)
-        )
+            times_ms = (statistics.median(good), load.p99(200), load.p99(503))
+            p50, p99, refused = (f"{1000 * one:.0f}" for one in times_ms)
+            rates = (f"{times * capacity:.0f}", f"{load.rate(200):.1f}", p50, p99, f"{load.rate(503):.0f}", refused)
+            rows.append((f"{times} x capacity", *rates, others))
+        usual, slow = statistics.median(alone.latencies(200)), alone.p99(200)
+        rows.append((f"alone: p50 {1000 * usual:.0f} ms, p99 {1000 * slow:.0f} ms; capacity {capacity:.1f}/s",))
         return {
-            "refused_ms": 1000 * load.p99(503), "slower": load.p99(200) / alone.p99(200), "goodput": load.rate(200) / capacity,
-            "grown_mib": (memory(service) - before) / 2**20, "others": others, "refused": len(load.latencies(503)),
-        }  # fmt: skip
+            "refused_ms": 1000 * load.p99(503),
+            "slower": load.p99(200) / slow,
+            "goodput": load.rate(200) / capacity,
+            "grown_mib": (memory(service) - before) / 2**20,
+            "others": others,
+            "refused": len(load.latencies(503)),
+        }
 
 
 def soak(model: Path, seconds: float) -> dict[str, float]:
@@ -240,7 +242,9 @@ def ends(model: Path, n: int) -> int:
             sender.sendall(request[-10:])
             answered = b" 200 " in sender.recv(65536)[:20]
         process.wait(timeout=60)
-        left = subprocess.run(["pgrep", "-s", str(process.pid)], capture_output=True, check=False).stdout
+        left = subprocess.run(
+            ["pgrep", "-r", "D,R,S,T", "-s", str(process.pid)], capture_output=True, check=False
+        ).stdout
         bad += not answered or bool(left) or service.ready()
     return bad
 

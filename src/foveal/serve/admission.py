@@ -15,6 +15,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.types import Message
 
 _PATIENCE = 0.25
+FULL = "All places are taken; come again."
 
 
 class RequestRefusedError(Exception):
@@ -43,15 +44,15 @@ class Places:
     def __init__(self, n: int, seconds_each: float = 0.0) -> None:
         self.n, self.taken, self.seconds_each = n, 0, seconds_each
 
-    def refuse_if_full(self) -> None:
-        """Raise.
+    @property
+    def full(self) -> bool:
+        """Whether all are taken."""
+        return self.taken >= self.n
 
-        Raises:
-            RequestRefusedError: 503, all places are taken.
-        """
-        if self.taken >= self.n:
-            seconds = max(1, math.ceil(self.taken * self.seconds_each))
-            raise RequestRefusedError(503, "All places are taken; come again.", retry_after=seconds)
+    @property
+    def seconds_to_come_again(self) -> int:
+        """After how many seconds a place should be free, at least one."""
+        return max(1, math.ceil(self.taken * self.seconds_each))
 
 
 class Place:
@@ -74,7 +75,8 @@ class Place:
             RequestRefusedError: 503, all are taken.
         """
         if self._own == 0:
-            self._places.refuse_if_full()
+            if self._places.full:
+                raise RequestRefusedError(503, FULL, retry_after=self._places.seconds_to_come_again)
             self.grow(1)
 
     def grow(self, n: int) -> None:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import ipaddress
+import json
 import time
 
 from starlette.datastructures import MutableHeaders
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from foveal.serve.admission import FULL, Places
+from foveal.serve.engine import Engine
 from foveal.serve.measures import Measures
 
 _HEADERS = {
@@ -23,6 +26,8 @@ _HEADERS = {
     "Cross-Origin-Resource-Policy": "same-origin",
     "Permissions-Policy": "geolocation=(), microphone=(), camera=(self)",
 }
+_RAW = [(name.lower().encode(), value.encode()) for name, value in _HEADERS.items()]
+_FULL = json.dumps({"error": FULL}).encode()
 _LOCAL = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
@@ -33,8 +38,8 @@ class Guard:
     otherwise reach it by pointing its own name here.
     """
 
-    def __init__(self, app: ASGIApp, *, measures: Measures, host: str) -> None:
-        self.app, self._measures, self._local = app, measures, _is_local(host)
+    def __init__(self, app: ASGIApp, *, measures: Measures, engine: Engine, host: str) -> None:
+        self.app, self._measures, self._engine, self._local = app, measures, engine, _is_local(host)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on."""
@@ -48,8 +53,7 @@ class Guard:
             if message["type"] == "http.response.start":
                 status = message["status"]
                 headers = MutableHeaders(scope=message)
-                for name, value in _HEADERS.items():
-                    headers.setdefault(name, value)
+                headers.raw.extend(_RAW)
                 headers.setdefault("Cache-Control", "no-store")
             await send(message)
 
@@ -58,10 +62,21 @@ class Guard:
                 reason = "This service answers to the name localhost only; start it with --host to change that."
                 await JSONResponse({"error": reason}, 421)(scope, receive, sending)
                 return
+            if scope["method"] == "POST" and self._engine.places.full:  # before anything else is done for it
+                await _come_again(self._engine.places, sending)
+                return
             await self.app(scope, receive, sending)
         finally:
             route = scope.get("route")
-            self._measures.request(getattr(route, "path", "other"), status, began)
+            path = getattr(route, "path", "full" if status == 503 else "other")
+            self._measures.request(path, status, began)
+
+
+async def _come_again(places: Places, send: Send) -> None:
+    headers = [(b"content-type", b"application/json"), (b"retry-after", str(places.seconds_to_come_again).encode())]
+    headers.append((b"content-length", str(len(_FULL)).encode()))
+    await send({"type": "http.response.start", "status": 503, "headers": headers})
+    await send({"type": "http.response.body", "body": _FULL})
 
 
 def _named(scope: Scope) -> str:

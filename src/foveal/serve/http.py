@@ -59,7 +59,7 @@ def app_of(settings: ServeSettings) -> FastAPI:
 
     app = FastAPI(title="foveal", version=__version__, docs_url=None, redoc_url=None, lifespan=lifespan)
     app.state.ready = False
-    app.add_middleware(Guard, measures=measures, host=settings.host)
+    app.add_middleware(Guard, measures=measures, engine=engine, host=settings.host)
     for error in (RequestRefusedError, PictureError, InputError, HTTPException, ClientDisconnect):
         app.add_exception_handler(error, _said)
     _add_common(app, service)
