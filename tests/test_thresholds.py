@@ -52,6 +52,20 @@ def test_bounds_are_kept_where_they_can_be():
     assert found[truth == 1].double().mean() >= 0.95
 
 
+def test_a_class_is_not_found_where_what_is_found_is_mostly_wrong():
+    generator = torch.Generator().manual_seed(0)
+    truth = torch.zeros(300, 2, dtype=torch.float64)
+    truth[:5, 0] = truth[:100, 1] = 1
+    probability = 0.1 * torch.rand(300, 2, generator=generator, dtype=torch.float64)  # says nothing of the first class
+    probability[:, 1] += 0.5 * truth[:, 1]
+    plain = tuned(probability, truth, ("rare", "usual"), per_class=True, least=1)
+    assert (probability[:, 0] > plain.thresholds[0]).sum() > 0
+    found = tuned(probability, truth, ("rare", "usual"), least=1, least_precision=0.2)
+    shown = probability > torch.tensor(found.thresholds)
+    assert all(not column.any() or hits[column].mean() >= 0.2 for column, hits in zip(shown.T, truth.T, strict=True))
+    assert torch.equal(shown[:, 1], truth[:, 1] == 1)
+
+
 @pytest.mark.parametrize("wrong", ["f2", "precision>0.9", "recall>=1.5", "precision>=x"])
 def test_other_metrics_are_refused(wrong):
     with pytest.raises(InputError, match=r"precision>=0\.9"):
@@ -81,6 +95,7 @@ def test_the_score_to_expect_is_not_that_of_the_tuning(overfitted):
     assert len(set(alike.thresholds)) == 1
 
 
+@pytest.mark.filterwarnings("ignore:.* have fewer than")
 def test_classes_with_few_pictures_share_a_threshold_where_that_promises_more(overfitted):
     probability, truth, _ = overfitted
     positives = truth.sum(dim=0)
@@ -92,7 +107,8 @@ def test_classes_with_few_pictures_share_a_threshold_where_that_promises_more(ov
         best = best_threshold(probability[:, at], truth[:, at], scorer("f1"))
         assert found.thresholds[at] == (best if n >= 10 else alike.thresholds[0])
     chosen = tuned_best(*overfitted)
-    assert chosen.unseen == max(chosen.unseen, alike.unseen, found.unseen)
+    ways = ({}, {"least": 10}, {"per_class": False})
+    assert chosen.unseen == max(tuned(*overfitted, least_precision=0.2, **way).unseen for way in ways)
 
 
 def test_unknown_truths_do_not_move_a_threshold():

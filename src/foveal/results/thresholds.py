@@ -29,6 +29,7 @@ Criterion = str | tuple[float, float]
 FEW_POSITIVES = 10
 _FOLDS = 5
 _SAMPLES = 200
+_USEFUL = 0.2
 _GOLDEN = (5**0.5 - 1) / 2
 
 
@@ -79,6 +80,7 @@ def tuned(
     metric: Criterion = "f1",
     per_class: bool = True,
     least: int = 0,
+    least_precision: float = 0.0,
     before: Sequence[float] | None = None,
 ) -> Tuned:
     """Tune thresholds on validation predictions.
@@ -91,12 +93,13 @@ def tuned(
             keeps a recall of R; or (cost of a false alarm, cost of a miss).
         per_class: a threshold a class, or one for all.
         least: with `per_class`, classes with fewer positives than this take the one for all.
+        least_precision: no class is found at a threshold where less than this share of what is found is right.
         before: the thresholds in force, for comparison; 0.5 by default.
 
     Raises:
         InputError: there is no such metric, or no label at all.
     """
-    score = scorer(metric)
+    score = useful(scorer(metric), least_precision)
     if not (truth == 1).any():
         raise InputError("Thresholds cannot be tuned: no validation picture has any label.")
     probability = probability.double()
@@ -128,6 +131,8 @@ def tuned(
 def tuned_best(probability: Tensor, truth: Tensor, names: Sequence[str]) -> Tuned:
     """Tune for F1; of three ways, return the thresholds that promise most on other pictures.
 
+    A threshold at which fewer than one in five of what it finds is right is of no use, whatever it adds to F1.
+
     The ways: a threshold a class; the same but for classes with few positives, which share one; one for all.
 
     Raises:
@@ -136,7 +141,7 @@ def tuned_best(probability: Tensor, truth: Tensor, names: Sequence[str]) -> Tune
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", ".* have fewer than .* validation pictures")
         ways: tuple[dict[str, Any], ...] = ({}, {"least": FEW_POSITIVES}, {"per_class": False})
-        tries = [tuned(probability, truth, names, **way) for way in ways]
+        tries = [tuned(probability, truth, names, least_precision=_USEFUL, **way) for way in ways]
     return max(tries, key=lambda found: found.unseen)
 
 
@@ -170,6 +175,17 @@ def scorer(metric: Criterion) -> Score:
         return torch.where(kept >= least - 1e-12, wanted, kept - 2)
 
     return constrained
+
+
+def useful(score: Score, least_precision: float) -> Score:
+    """Return the same score, but below all others where precision is less than asked."""
+
+    def kept(hits: Tensor, alarms: Tensor, positives: Tensor) -> Tensor:
+        precision = torch.where(hits + alarms > 0, hits / (hits + alarms).clamp(min=1), 1.0)
+        found = score(hits, alarms, positives)
+        return torch.where(precision >= least_precision, found, -torch.inf)
+
+    return kept if least_precision else score
 
 
 def best_threshold(probability: Tensor, truth: Tensor, score: Score) -> float:
