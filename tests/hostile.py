@@ -13,6 +13,8 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save, save_file
 
+from foveal.storage import tensor_hash
+
 
 class Evil:
     """Unpickled, it writes a file."""
@@ -168,6 +170,17 @@ def _manifests(manifest: dict, tensors: dict) -> Iterator[tuple[str, object]]:
     yield "architecture-from-the-network", changed(lambda m: m["model"].update(arch="hf-hub:someone/evil"))
     yield "architecture-a-path", changed(lambda m: m["model"].update(arch="../../evil"))
     yield "architecture-of-another-shape", changed(lambda m: m["model"].update(arch="test_resnet"))
+    yield "architecture-larger", changed(lambda m: m["model"].update(arch="vit_large_patch16_224"))
+    yield "canvas-of-another-size", changed(lambda m: m["model"].update(canvas_hw=[33, 65]))
+    yield (
+        "canvas-odd-for-a-transformer",
+        changed(
+            lambda m: (
+                m["model"].update(arch="test_vit", canvas_hw=[33, 65]),
+                m["preparation"]["fit"].update(size_hw=[33, 65]),
+            )
+        ),
+    )
     yield "head-unknown", changed(lambda m: m["model"].update(head="__import__"))
     yield "outputs-too-many", changed(lambda m: m["model"].update(n_outputs=large))
     yield (
@@ -197,8 +210,26 @@ def _manifests(manifest: dict, tensors: dict) -> Iterator[tuple[str, object]]:
     yield "twice", '{"format": 1, ' + json.dumps(manifest)[1:]
 
 
-def files(good, proof: str) -> Iterator[tuple[str, bytes]]:
-    """Yield names and contents of hostile files, made from a good bundle of pictures; code in them would write `proof`."""
+def _ratings(manifest: dict, tensors: dict) -> Iterator[tuple[str, object, dict]]:
+    def changed(change: Callable[[dict], object]) -> dict:
+        other = json.loads(json.dumps(manifest))
+        change(other)
+        return other
+
+    yield "ids-of-lists", changed(lambda m: m["task"].update(users=[[1], [2], [3]])), tensors
+    yield "ids-twice", changed(lambda m: m["task"].update(users=[1, 1, 2])), tensors
+    yield "ids-a-text", changed(lambda m: m["task"].update(items="abcd")), tensors
+    yield "factors-too-many", changed(lambda m: m["model"].update(n_factors=[10**8, 10**8])), tensors
+    yield "layers-too-many", changed(lambda m: m["model"].update(layers=[10**6, 10**6])), tensors
+    yield "users-too-many", changed(lambda m: m["model"].update(n_users=10**9)), tensors
+    seen = {**tensors, "seen": torch.tensor([[9, 9]])}
+    yield "pairs-of-nobody", manifest, seen
+    yield "pairs-below-zero", manifest, {**tensors, "seen": torch.tensor([[-1, 1]])}
+    yield "pairs-of-three", manifest, {**tensors, "seen": torch.ones(2, 3, dtype=torch.int64)}
+
+
+def files(good, ratings, proof: str) -> Iterator[tuple[str, bytes]]:
+    """Yield names and contents of hostile files, made from good bundles; code in them would write `proof`."""
     data = good.read_bytes()
     manifest, tensors = parts_of(good)
     yield from _pickles(proof)
@@ -209,3 +240,8 @@ def files(good, proof: str) -> Iterator[tuple[str, bytes]]:
         text = changed if isinstance(changed, str) else json.dumps(changed)
         metadata = {"foveal": text, "foveal_sha256": hashlib.sha256(text.encode()).hexdigest()}
         yield f"manifest-{name}.safetensors", save(tensors, metadata)
+    for name, changed, held in _ratings(*parts_of(ratings)):
+        hashes = {tensor: tensor_hash(value) for tensor, value in held.items()}
+        text = json.dumps({**changed, "tensors": hashes})
+        metadata = {"foveal": text, "foveal_sha256": hashlib.sha256(text.encode()).hexdigest()}
+        yield f"ratings-{name}.safetensors", save(held, metadata)

@@ -7,8 +7,10 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from contextlib import contextmanager
+from pathlib import Path
 
 
 def free_port():
@@ -59,16 +61,16 @@ def serving(model, *options):
     """Start `foveal serve` and wait until it answers."""
     port = free_port()
     command = [sys.executable, "-m", "foveal", "serve", str(model), "--port", str(port), *map(str, options)]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    service = Service(process, port)
-    try:
-        for _ in range(600):
-            if service.ready():
-                break
-            assert process.poll() is None, process.stdout.read()
-            time.sleep(0.1)
-        yield service
-    finally:
-        if process.poll() is None:
-            service.end()
-        process.stdout.close()
+    with tempfile.NamedTemporaryFile("w") as log:
+        process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, text=True)
+        service = Service(process, port)
+        try:
+            for _ in range(600):
+                if service.ready():
+                    break
+                assert process.poll() is None, Path(log.name).read_text()
+                time.sleep(0.1)
+            yield service
+        finally:
+            if process.poll() is None:
+                service.end()

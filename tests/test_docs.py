@@ -11,13 +11,14 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from foveal import storage
 from foveal.bundle.manifest import Manifest, TrainingPart
 from foveal.bundle.predictor import Predictor
 from foveal.cli import main
 from foveal.image.decode import open_picture
 from foveal.image.prepare import IMAGENET, Preparation
 from foveal.models.vision import ModelSpec, build_model
-from foveal.results.journal import Journal, model_id
+from foveal.results.journal import Journal
 from foveal.sources.coco import write_coco
 from foveal.sources.label_studio import write_label_studio
 from foveal.sources.recognise import read_source
@@ -135,7 +136,7 @@ def handed_over(scenes, tmp_path_factory):
 @pytest.mark.parametrize("line", [line for block in blocks("serving.md", "sh") for line in block.splitlines()])
 def test_the_commands_for_handing_a_model_over_run(line, handed_over):
     if "--resume" in line:
-        begun = Journal(handed_over / "answers.csv", model_id(handed_over / "model.safetensors"), resume=False)
+        begun = Journal(handed_over / "answers.csv", storage.file_hash(handed_over / "model.safetensors"), resume=False)
         begun.__exit__()
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     subprocess.run(["bash", "-ec", line], cwd=handed_over, check=True, env=os.environ | {"PATH": path})

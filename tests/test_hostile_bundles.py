@@ -2,7 +2,7 @@
 
 import json
 import os
-import resource
+import subprocess
 import sys
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from foveal.errors import ModelFileError
 from golden.make import picture
 
 GOLDEN = Path(__file__).parent / "golden"
-PICTURES = GOLDEN / "pictures-1.safetensors"
+PICTURES, RATINGS = GOLDEN / "pictures-1.safetensors", GOLDEN / "ratings-1.safetensors"
 
 
 @pytest.mark.parametrize("version", [1])
@@ -34,8 +34,7 @@ def test_bundles_of_every_format_answer_as_they_did(version):
 
 def test_hostile_files_are_refused_without_exception(tmp_path):
     proof, seen = tmp_path / "proof", []
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    for name, content in hostile.files(PICTURES, str(proof)):
+    for name, content in hostile.files(PICTURES, RATINGS, str(proof)):
         file = tmp_path / name
         file.write_bytes(content)
         try:
@@ -47,8 +46,33 @@ def test_hostile_files_are_refused_without_exception(tmp_path):
         seen.append(name)
     assert len(seen) == len(set(seen)) >= 60
     assert not proof.exists()
-    grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * (1 if sys.platform == "darwin" else 1024)
-    assert grown < 300 << 20
+
+
+def test_a_size_that_is_only_claimed_takes_no_memory(tmp_path):
+    claims = {
+        name: text
+        for name, text in hostile.files(PICTURES, RATINGS, str(tmp_path / "proof"))
+        if "too-" in name or "larger" in name
+    }
+    for name, content in claims.items():
+        (tmp_path / name).write_bytes(content)
+    assert len(claims) >= 5
+    code = """
+import resource, sys
+from foveal.bundle.predictor import load_learner
+from foveal.errors import ModelFileError
+load_learner(sys.argv[1])
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+for name in sys.argv[2:]:
+    try:
+        load_learner(name)
+    except ModelFileError:
+        pass
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+"""
+    command = [sys.executable, "-c", code, str(PICTURES), *(str(tmp_path / name) for name in claims)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert int(done.stdout) < 200_000  # kB
 
 
 def test_what_is_no_file_is_refused(tmp_path):

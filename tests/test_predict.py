@@ -3,16 +3,23 @@
 import csv
 import io
 import json
+import os
 import tracemalloc
 from itertools import islice, repeat
 from pathlib import Path
 
 import pandas as pd
 import pytest
+import torch
 
-from foveal.bundle.predictor import load_learner
+from foveal import storage
+from foveal.bundle.predictor import Predictor, load_learner
 from foveal.errors import InputError
+from foveal.image.prepare import IMAGENET, Preparation
+from foveal.models.vision import ModelSpec, build_model
 from foveal.results.journal import Journal
+from foveal.tasks.multi_label import MultiLabel
+from foveal.tasks.vocab import Vocab
 
 MODEL = Path(__file__).parent / "golden" / "pictures-1.safetensors"
 
@@ -55,11 +62,17 @@ def test_an_interrupted_prediction_goes_on_where_it_was(files, tmp_path, foveal,
         pd.testing.assert_frame_equal(pd.read_parquet(broken), pd.read_parquet(whole), atol=1e-6)
         assert len(pd.read_parquet(whole)) == 20
     else:
-        first, again = ([line.split(",")[0] for line in path.read_text().splitlines()] for path in (whole, broken))
-        assert first == again
+        rows = [
+            read(path) if suffix == ".csv" else list(map(json.loads, path.read_text().splitlines()))
+            for path in (whole, broken)
+        ]
+        assert len(rows[0]) == 20
+        for first, again in zip(*rows, strict=True):
+            assert (first["fname"], first["predicted"]) == (again["fname"], again["predicted"])
+            for name in ("ant", "bee", "cat"):
+                assert float(first[name]) == pytest.approx(float(again[name]), abs=1e-6)
     (refused,) = read(tmp_path / "broken.refused.csv")
-    assert refused["fname"] == str(tmp_path / "bad.jpg")
-    assert "cannot be read" in refused["refused"] or refused["refused"]
+    assert refused == {"fname": str(tmp_path / "bad.jpg"), "refused": "text, not a picture."}
 
 
 def test_what_was_begun_with_other_pictures_or_another_model_does_not_go_on(files, tmp_path, foveal):
@@ -68,9 +81,7 @@ def test_what_was_begun_with_other_pictures_or_another_model_does_not_go_on(file
     with Journal(out, "another model", resume=False) as journal:
         journal.add({"fname": "a.jpg"})
     assert "another model" in foveal("predict", MODEL, files[0], "--out", out, "--resume", code=2).err
-    from foveal.results.journal import model_id
-
-    with Journal(out, model_id(MODEL), resume=False) as journal:
+    with Journal(out, storage.file_hash(MODEL), resume=False) as journal:
         journal.add({"fname": "a.jpg"})
     said = foveal("predict", MODEL, files[0], "--out", out, "--resume", code=2).err
     assert "begun with other pictures" in said
@@ -84,7 +95,7 @@ def test_a_list_may_come_on_stdin(files, tmp_path, foveal, monkeypatch):
         str(file) for file in files if "bad" not in file.name
     ]
     monkeypatch.setattr("sys.stdin", io.StringIO(""))
-    assert "no picture in `-`" in foveal("predict", MODEL, "-", code=2).err
+    assert "no picture in the list" in foveal("predict", MODEL, "-", code=2).err
 
 
 def test_answers_come_in_constant_memory(scenes):
@@ -101,6 +112,28 @@ def test_answers_come_in_constant_memory(scenes):
     assert grown < 2 << 20
 
 
+def test_nothing_is_answered_before_all_that_was_named_is_found(files, tmp_path, foveal):
+    (tmp_path / "empty").mkdir()
+    said = foveal("predict", MODEL, files[0], tmp_path / "empty", "--out", tmp_path / "o.csv", code=2)
+    assert "no picture in" in said.err
+    assert not list(tmp_path.glob("o.csv*"))
+
+
+def test_names_and_classes_may_be_anything(files, tmp_path, foveal):
+    odd = tmp_path / os.fsdecode(b"caf\xe9.jpg")
+    odd.write_bytes(files[0].read_bytes())
+    torch.manual_seed(0)
+    network = build_model(ModelSpec("test_efficientnet", 2, (32, 32), None, "linear"))
+    task = MultiLabel(Vocab(("accepted", "refused")))
+    Predictor.of(network, task, Preparation.of((32, 32), "crop", IMAGENET)).save(tmp_path / "m.safetensors")
+    for suffix in (".csv", ".jsonl", ".parquet"):
+        said = foveal("predict", tmp_path / "m.safetensors", odd, files[0], "--out", tmp_path / f"o{suffix}").out
+        assert "2 of 2 pictures answered" in said
+    assert [row["fname"] for row in read(tmp_path / "o.csv")] == [f"{tmp_path}/caf\\xe9.jpg", str(files[0])]
+    foveal("predict", MODEL, tmp_path / "bad.jpg", "--out", tmp_path / "none.parquet", code=1)
+    assert len(pd.read_parquet(tmp_path / "none.parquet")) == 0
+
+
 def test_a_device_that_is_not_there_is_said(files, foveal):
     assert "no device `tpu`" in foveal("predict", MODEL, files[0], "--device", "tpu", code=2).err
 
@@ -110,7 +143,7 @@ def test_a_journal_is_json_lines(tmp_path):
         journal.add({"fname": "å.jpg", "x": 0.1})
         journal.refuse("b.jpg", "it is damaged")
     lines = [json.loads(line) for line in journal.path.read_text().splitlines()]
-    assert lines == [{"by": "m"}, {"fname": "å.jpg", "x": 0.1}, {"fname": "b.jpg", "refused": "it is damaged"}]
+    assert lines == [{"by": "m"}, {"row": {"fname": "å.jpg", "x": 0.1}}, {"refused": ["b.jpg", "it is damaged"]}]
     with pytest.raises(InputError, match="another model"):
         Journal(tmp_path / "a.jsonl", "n", resume=True)
     with Journal(tmp_path / "a.jsonl", "m", resume=True) as journal:

@@ -101,8 +101,9 @@ class Sender:
 
     async def send(self, request: bytes, load: Load, due: float) -> None:
         """Send one, and note how long after it was due its answer came."""
+        fresh = not self.idle
         try:
-            reader, writer = self.idle.pop() if self.idle else await asyncio.open_connection("127.0.0.1", self.port)
+            reader, writer = await asyncio.open_connection("127.0.0.1", self.port) if fresh else self.idle.pop()
             writer.write(request)
             head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 60)
             (length,) = re.findall(rb"content-length: (\d+)", head.lower())
@@ -113,7 +114,11 @@ class Sender:
             else:
                 self.idle.append((reader, writer))
         except (OSError, EOFError, TimeoutError, ValueError):
-            load.broken += 1
+            if fresh:
+                load.broken += 1
+            else:  # closed while it was idle
+                self.idle.clear()
+                await self.send(request, load, due)
 
 
 async def open_loop(port: int, requests: list[bytes], rate: float, seconds: float, seed: int = 0) -> Load:
@@ -127,7 +132,8 @@ async def open_loop(port: int, requests: list[bytes], rate: float, seconds: floa
         task.add_done_callback(running.discard)
         due += rng.expovariate(rate)
     if running:
-        await asyncio.wait(running, timeout=60)
+        _, late = await asyncio.wait(running, timeout=60)
+        load.broken += len(late)
     return load
 
 

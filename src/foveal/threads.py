@@ -14,7 +14,12 @@ Out = TypeVar("Out")
 
 def default_workers() -> int:
     """Return how many threads load pictures unless told otherwise: one a usable core, at most 16."""
-    return min(16, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+    return min(16, usable_cores())
+
+
+def usable_cores() -> int:
+    """Return how many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def ordered_map(

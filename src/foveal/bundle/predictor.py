@@ -219,7 +219,7 @@ def load_learner(
         return _picture_predictor(manifest, task, tensors, place, model)
     except ModelFileError:
         raise
-    except (InputError, ValueError, TypeError, KeyError, RuntimeError, OverflowError) as error:
+    except (InputError, ValueError, TypeError, LookupError, RuntimeError, ArithmeticError, AssertionError) as error:
         raise ModelFileError(f"`{path}` does not describe a model that can be built: {error}") from error
 
 
@@ -231,6 +231,10 @@ def _picture_predictor(
         raise InputError("it says nothing of pictures.")
     if isinstance(part, ModelPart):
         spec = ModelSpec.from_dict(part.model_dump())
+        if spec.canvas_hw != stored.fit.size_hw:
+            raise InputError(
+                f"its model is made for {spec.canvas_hw} pixels and its pictures have {stored.fit.size_hw}."
+            )
         if spec.n_outputs != task.n_outputs:
             raise InputError(f"its model gives {spec.n_outputs} numbers and its task needs {task.n_outputs}.")
         model = filled_model(spec, tensors)

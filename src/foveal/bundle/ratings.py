@@ -242,6 +242,8 @@ def rating_predictor(
 
 def mark(table: Tensor, users: Tensor, pairs_N2: Tensor, value: float) -> None:
     """Set a value in a table [U, I] of some users where they have a pair of user and item."""
+    if not len(pairs_N2):
+        return
     row = torch.full((1 + int(max(users.max(), pairs_N2[:, 0].max())),), -1)
     row[users] = torch.arange(len(users))
     at = row[pairs_N2[:, 0]]

@@ -15,7 +15,8 @@ from torch import Tensor
 
 from foveal import storage
 from foveal.bundle.manifest import FORMAT, Manifest
-from foveal.errors import ModelFileError
+from foveal.errors import InputError, ModelFileError
+from foveal.tasks.catalog import task_from_dict
 
 _KEY, _HASH_KEY = "foveal", "foveal_sha256"
 _MOST_HEADER = 64 << 20
@@ -43,7 +44,7 @@ def read_bundle(path: str | os.PathLike[str]) -> tuple[Manifest, dict[str, Tenso
     try:
         with safe_open(file, framework="pt") as stored:
             names = stored.keys()
-            tensors = {name: stored.get_tensor(name) for name in names}
+            tensors = {name: stored.get_tensor(name).clone() for name in names}  # the file may change under a view
     except (SafetensorError, OSError, ValueError, RuntimeError) as error:
         raise _damaged(file, error) from error
     _check_tensors(file, manifest, tensors)
@@ -67,7 +68,12 @@ def read_manifest(path: str | os.PathLike[str]) -> Manifest:
             raise ModelFileError(f"`{file}` was changed or damaged: its manifest is not the one exported.")
     except (OSError, ValueError, RecursionError, TypeError, AttributeError) as error:
         raise error if isinstance(error, ModelFileError) else _damaged(file, error) from error
-    return _manifest(file, text)
+    manifest = _manifest(file, text)
+    try:
+        task_from_dict(manifest.task)
+    except (InputError, ValueError, TypeError, KeyError) as error:
+        raise ModelFileError(f"The manifest of `{file}` does not describe a task: {error}") from error
+    return manifest
 
 
 def _header(file: Path) -> bytes:

@@ -39,9 +39,15 @@ def info(
     console.print(
         f"[bold]{escape(card.title)}[/]  {model.stat().st_size / 1e6:.1f} MB, {n:,} numbers, every hash right"
     )
-    console.print(card.lead)
+    console.print(escape(card.lead))
     for section in card.sections:
-        table = Table(*section.head, box=None, padding=(0, 2, 0, 0), header_style="dim", show_header=any(section.head))
+        table = Table(
+            *map(escape, section.head),
+            box=None,
+            padding=(0, 2, 0, 0),
+            header_style="dim",
+            show_header=any(section.head),
+        )
         for row in section.rows:
             table.add_row(*(escape(said(cell)) for cell in row))
         console.print(f"\n[bold]{section.title}[/]", table, sep="\n")

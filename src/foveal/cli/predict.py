@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -43,9 +43,7 @@ def predict(
     if resume and (out is None or out.suffix == ".json"):
         raise InputError("--resume goes on with an --out in .csv, .jsonl or .parquet.")
     files = _expand(pictures)
-    first = next(files)
     predictor = load_pictures(model, device=device)
-    files = chain([first], files)
     if out is None:
         n_refused = _show(_answered(predictor, files, batch_size), predictor)
     elif out.suffix == ".json":
@@ -102,10 +100,11 @@ def _write_layout(answered: Answers, predictor: Predictor, out: Path, layout: st
 def _write_table(
     predictor: Predictor, files: Iterator[Path], batch_size: int, out: Path, model: Path, *, resume: bool
 ) -> int:
-    from foveal.results.journal import Journal, model_id
+    from foveal import storage
+    from foveal.results.journal import Journal
     from foveal.results.writers import row_of
 
-    with Journal(out, model_id(model), resume=resume) as journal:
+    with Journal(out, storage.file_hash(model), resume=resume) as journal:
         if journal.done:
             _skip(journal, files)
             typer.echo(f"Going on after {journal.done:,} pictures.", err=True)
@@ -130,6 +129,7 @@ def _write_table(
 def _good(answered: Answers, journal: Journal | None = None) -> Iterator[tuple[Path, Prediction | None]]:
     """Yield answers; name the pictures that got none, and yield None for them."""
     from foveal.bundle.predictor import Refused
+    from foveal.results.writers import printable
 
     for file, answer in answered:
         if not isinstance(answer, Refused):
@@ -137,15 +137,16 @@ def _good(answered: Answers, journal: Journal | None = None) -> Iterator[tuple[P
             continue
         typer.echo(f"refused: {answer.error}", err=True)
         if journal is not None:
-            journal.refuse(str(file), answer.error.reason)
+            journal.refuse(printable(file), answer.error.reason)
         yield file, None
 
 
 def _skip(journal: Journal, files: Iterator[Path]) -> None:
     from foveal.errors import InputError
+    from foveal.results.writers import printable
 
     for name in journal.names():
-        if (file := next(files, None)) is None or str(file) != name:
+        if (file := next(files, None)) is None or printable(file) != name:
             raise InputError(
                 f"`{journal.path}` was begun with other pictures: there came {file}, where it has {name}. Give the "
                 "same pictures, or leave out --resume to begin anew."
@@ -153,28 +154,40 @@ def _skip(journal: Journal, files: Iterator[Path]) -> None:
 
 
 def _expand(patterns: list[str]) -> Iterator[Path]:
+    """Return the files that are meant: all are looked for at once, but a list on stdin is read as it comes."""
+    found = [_stdin() if pattern == "-" else _matching(pattern) for pattern in patterns]
+    return chain.from_iterable(found)
+
+
+def _stdin() -> Iterator[Path]:
+    from foveal.errors import InputError
+
+    none = True
+    for name in sys.stdin:
+        if line := name.rstrip("\r\n"):
+            none = False
+            yield Path(line)
+    if none:
+        raise InputError("There is no picture in the list on stdin.")
+
+
+def _matching(pattern: str) -> Sequence[Path]:
     import glob
 
     from foveal.errors import InputError
     from foveal.sources.folders import get_image_files
 
-    for pattern in patterns:
-        path = Path(pattern)
-        found: Iterable[Any]
-        if pattern == "-":
-            found = (Path(line) for name in sys.stdin if (line := name.rstrip("\r\n")))
-        elif path.is_dir():
-            found = get_image_files(path)
-        elif path.exists() or not glob.has_magic(pattern):
-            found = [path]
-        else:
-            found = sorted(Path(name) for name in glob.glob(pattern, recursive=True))  # noqa: PTH207 -- absolute patterns too
-        none = True
-        for file in found:
-            none = False
-            yield Path(file)
-        if none:
-            raise InputError(f"There is no picture in `{pattern}`.")
+    path = Path(pattern)
+    found: Sequence[Any]
+    if path.is_dir():
+        found = get_image_files(path)
+    elif path.exists() or not glob.has_magic(pattern):
+        found = [path]
+    else:
+        found = sorted(glob.glob(pattern, recursive=True))  # noqa: PTH207 -- absolute patterns too
+    if not found:
+        raise InputError(f"There is no picture in `{pattern}`.")
+    return [Path(file) for file in found]
 
 
 def _line(row: dict[str, Any]) -> str:

@@ -42,5 +42,4 @@ def serve(
         device=device,
     )
     shown = f"[{host}]" if ":" in host else host
-    typer.echo(f"Serving {model.name}: http://{shown}:{port}   (end it with Ctrl-C)")
-    run(settings)
+    run(settings, lambda: typer.echo(f"Serving {model.name}: http://{shown}:{port}   (end it with Ctrl-C)"))

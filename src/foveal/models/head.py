@@ -7,7 +7,6 @@ from torch import Tensor, nn
 
 Bound = float | tuple[float, ...]
 Range = tuple[Bound, Bound]
-HIDDEN = 512
 _BATCHNORM_BIAS = 1e-3
 _RANGE_START = 0.1
 
@@ -43,7 +42,7 @@ def pooled_head(
     n_outputs: int,
     *,
     y_range: Range | None = None,
-    n_hidden: int = HIDDEN,
+    n_hidden: int = 512,
     dropout: float = 0.5,
     generator: torch.Generator | None = None,
 ) -> nn.Sequential:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -14,7 +15,7 @@ from torch import Tensor, nn
 from foveal import runtime
 from foveal.errors import InputError, UnknownNameError
 from foveal.models import zoo
-from foveal.models.head import HEADS, HIDDEN, Bound, Range
+from foveal.models.head import HEADS, Bound, Range
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,17 +120,14 @@ def build_model(spec: ModelSpec, *, generator: torch.Generator | None = None) ->
 
 
 def filled_model(spec: ModelSpec, tensors: Mapping[str, Tensor]) -> VisionModel:
-    """Return a model with these weights; the size of a head is believed only if they fill it.
+    """Return a model with these weights; no memory is taken for it before it is known that they fit.
 
     Raises:
         InputError: they do not fit.
     """
-    body, n_map = _body_of(spec)
-    rows = spec.n_outputs // 2 if spec.head == "spatial" else spec.n_outputs
-    needed = rows * (HIDDEN if spec.head == "pooled" else n_map)
-    if sum(tensor.numel() for name, tensor in tensors.items() if name.startswith("1.")) < needed:
-        raise InputError(f"a head for {spec.n_outputs:,} outputs is larger than what the file holds of one.")
-    model = _headed(body, n_map, spec)
+    with contextlib.suppress(NotImplementedError), torch.device("meta"):
+        check_fit(build_model(spec), tensors)
+    model = build_model(spec)
     check_fit(model, tensors)
     model.load_state_dict(dict(tensors))
     return model

@@ -11,11 +11,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
-from foveal import storage
 from foveal.errors import InputError
 from foveal.results.writers import write_table
-
-_REFUSED = "refused"
 
 
 class Counts(NamedTuple):
@@ -44,7 +41,7 @@ class Journal:
             InputError: there is nothing to go on with, or something else answered.
         """
         self.target, self.path, self.done = target, target.with_name(f"{target.name}.partial"), 0
-        self.refused_path = target.with_name(f"{target.stem}.{_REFUSED}.csv")
+        self.refused_path = target.with_name(f"{target.stem}.refused.csv")
         if resume:
             self.done = self._whole_lines(by) - 1
         else:
@@ -60,15 +57,15 @@ class Journal:
 
     def names(self) -> Iterator[str]:
         """Yield the pictures that stand in it, in order."""
-        return (row["fname"] for row in self._rows())
+        return (line["refused"][0] if "refused" in line else line["row"]["fname"] for line in self._lines())
 
     def add(self, row: Mapping[str, Any]) -> None:
         """Append an answer."""
-        self._file.write(json.dumps(dict(row), ensure_ascii=False) + "\n")
+        self._file.write(json.dumps({"row": dict(row)}) + "\n")
 
     def refuse(self, name: str, reason: str) -> None:
         """Append a picture that cannot be used."""
-        self.add({"fname": name, _REFUSED: reason})
+        self._file.write(json.dumps({"refused": [name, reason]}) + "\n")
 
     def flush(self) -> None:
         """Make sure that what was appended outlives the process."""
@@ -77,16 +74,17 @@ class Journal:
     def finish(self) -> Counts:
         """Write the file asked for, and the list of pictures that could not be used; the journal is gone then."""
         self._file.close()
-        n = write_table(self.target, (row for row in self._rows() if _REFUSED not in row))
-        refused = [row for row in self._rows() if _REFUSED in row]
-        if refused:
-            write_table(self.refused_path, refused)
-        else:
-            self.refused_path.unlink(missing_ok=True)
+        n = write_table(self.target, (line["row"] for line in self._lines() if "row" in line))
+        bad = (
+            dict(zip(("fname", "refused"), line["refused"], strict=True)) for line in self._lines() if "refused" in line
+        )
+        n_refused = write_table(self.refused_path, bad)
+        if not n_refused:
+            self.refused_path.unlink()
         self.path.unlink()
-        return Counts(n, len(refused))
+        return Counts(n, n_refused)
 
-    def _rows(self) -> Iterator[dict[str, Any]]:
+    def _lines(self) -> Iterator[dict[str, Any]]:
         with self.path.open(encoding="utf-8") as file:
             next(file)
             for line in file:
@@ -109,8 +107,3 @@ class Journal:
         with self.path.open("r+b") as file:
             file.truncate(end)
         return n
-
-
-def model_id(path: Path) -> str:
-    """Return what tells one model from another: the hash of its file."""
-    return storage.file_hash(path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Iterable, Mapping
 from itertools import islice
 from pathlib import Path
@@ -66,7 +67,12 @@ def write_table(path: Path, rows: Rows) -> int:
 
 def row_of(file: Path, answer: Prediction, task: Task[Any]) -> dict[str, Any]:
     """Return an answer as a row of a table."""
-    return {"fname": str(file)} | task.to_row(answer.values, answer.label)
+    return {"fname": printable(file)} | task.to_row(answer.values, answer.label)
+
+
+def printable(file: Path) -> str:
+    """Return a path as text that every file can hold: bytes that are no UTF-8 as their codes."""
+    return os.fsencode(file).decode("utf-8", "backslashreplace")
 
 
 def _write_jsonl(path: Path, rows: Rows) -> int:
@@ -90,8 +96,7 @@ def _write_parquet(path: Path, rows: Rows) -> int:
             writer = writer or pq.ParquetWriter(beside, table.schema)
             writer.write_table(table)
             count += len(group)
-        if writer is not None:
-            writer.close()
+        (writer or pq.ParquetWriter(beside, pa.schema([("fname", pa.string())]))).close()
     return count
 
 

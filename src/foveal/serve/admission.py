@@ -1,7 +1,8 @@
 """Admission: how many pictures may be at work at once, and how bodies are read from those who were let in.
 
-A request takes a place before a byte of its body is read. Whoever sends slowly gives the place back meanwhile, so that
-a few slow senders cannot hold the service. All of it runs on one event loop, so nothing needs a lock.
+A request takes a place before a byte of its body is read. Whoever sends slowly gives the place back and takes one again
+at the end, so that a few slow senders cannot hold the service; what slow senders have sent so far is limited, too. All
+of it runs on one event loop, so nothing needs a lock.
 """
 
 from __future__ import annotations
@@ -14,8 +15,8 @@ from typing import Self
 from starlette.requests import ClientDisconnect, Request
 from starlette.types import Message
 
-_PATIENCE = 0.25
-FULL = "All places are taken; come again."
+_PATIENCE, _BYTES_A_SECOND = 0.25, 200_000
+_SLOW_BODIES = 4
 
 
 class RequestRefusedError(Exception):
@@ -39,10 +40,11 @@ class Places:
         n: how many there are.
         taken: how many are taken; a request with several pictures may take more than are left.
         seconds_each: how long a picture takes, for `Retry-After`.
+        slow_bytes: what senders without a place have sent so far.
     """
 
     def __init__(self, n: int, seconds_each: float = 0.0) -> None:
-        self.n, self.taken, self.seconds_each = n, 0, seconds_each
+        self.n, self.taken, self.seconds_each, self.slow_bytes = n, 0, seconds_each, 0
 
     @property
     def full(self) -> bool:
@@ -50,16 +52,17 @@ class Places:
         return self.taken >= self.n
 
     @property
-    def seconds_to_come_again(self) -> int:
-        """After how many seconds a place should be free, at least one."""
-        return max(1, math.ceil(self.taken * self.seconds_each))
+    def refusal(self) -> RequestRefusedError:
+        """What is said to those who find no place: after how many seconds one should be free, at least one."""
+        seconds = max(1, math.ceil(self.taken * self.seconds_each))
+        return RequestRefusedError(503, "All places are taken; come again.", retry_after=seconds)
 
 
 class Place:
     """A place, as a context: taken on entry, given back on exit; meanwhile it may be given back or grow."""
 
     def __init__(self, places: Places) -> None:
-        self._places, self._own = places, 0
+        self.places, self._own = places, 0
 
     def __enter__(self) -> Self:
         self.take()
@@ -75,18 +78,18 @@ class Place:
             RequestRefusedError: 503, all are taken.
         """
         if self._own == 0:
-            if self._places.full:
-                raise RequestRefusedError(503, FULL, retry_after=self._places.seconds_to_come_again)
+            if self.places.full:
+                raise self.places.refusal
             self.grow(1)
 
     def grow(self, n: int) -> None:
         """Hold `n` places more, for further pictures of one request."""
         self._own += n
-        self._places.taken += n
+        self.places.taken += n
 
     def give(self) -> None:
         """Give all back."""
-        self._places.taken -= self._own
+        self.places.taken -= self._own
         self._own = 0
 
 
@@ -95,44 +98,75 @@ async def read_body(request: Request, place: Place, *, most: int, seconds: float
 
     Args:
         request: let in, with `place`.
-        place: is given back while the sender is slow.
+        place: is given back as soon as the sender falls behind 200 kB a second, and taken again at the end.
         most: bytes.
         seconds: for all of it.
 
     Raises:
         RequestRefusedError: 408, it took too long; 413, it is too large (what it says of its length is believed);
-            503, the place was given back and none was left.
+            503, the place was given back and none was left, or slow senders hold too much already.
         ClientDisconnect: the sender left.
     """
     length = request.headers.get("content-length", "")
     if length.isdigit() and int(length) > most:
         raise _too_large(most)
-    parts: list[bytes] = []
-    size, began = 0, time.monotonic()
-    while True:
-        message = await _received(request, place, began, seconds)
-        if message["type"] == "http.disconnect":
-            raise ClientDisconnect
-        part: bytes = message.get("body", b"")
-        parts.append(part)
-        size += len(part)
-        if size > most:
-            raise _too_large(most)
-        if not message.get("more_body", False):
-            place.take()
-            return b"".join(parts)
+    body = _Body(place, most)
+    try:
+        began = time.monotonic()
+        while True:
+            message = await _received(request, body, began, seconds)
+            if message["type"] == "http.disconnect":
+                raise ClientDisconnect
+            body.add(message.get("body", b""))
+            if not message.get("more_body", False):
+                place.take()
+                return b"".join(body.parts)
+    finally:
+        body.forget()
 
 
-async def _received(request: Request, place: Place, began: float, seconds: float) -> Message:
+class _Body:
+    """What came so far."""
+
+    def __init__(self, place: Place, most: int) -> None:
+        self.place, self.most, self.size, self.parts = place, most, 0, list[bytes]()
+        self._slow = False
+
+    def add(self, part: bytes) -> None:
+        self.parts.append(part)
+        self.size += len(part)
+        if self.size > self.most:
+            raise _too_large(self.most)
+        if self._slow:
+            self._count(len(part))
+
+    def falls_behind(self) -> None:
+        """Give the place back."""
+        if not self._slow:
+            self._slow = True
+            self.place.give()
+            self._count(self.size)
+
+    def forget(self) -> None:
+        if self._slow:
+            self.place.places.slow_bytes -= self.size
+
+    def _count(self, n: int) -> None:
+        places = self.place.places
+        places.slow_bytes += n
+        if places.slow_bytes > _SLOW_BODIES * self.most:
+            raise places.refusal
+
+
+async def _received(request: Request, body: _Body, began: float, seconds: float) -> Message:
     waiting = asyncio.ensure_future(request.receive())
-    done, _ = await asyncio.wait({waiting}, timeout=max(0.0, _PATIENCE - (time.monotonic() - began)))
-    if not done:
-        place.give()
-        done, _ = await asyncio.wait({waiting}, timeout=max(0.0, seconds - (time.monotonic() - began)))
-    if not done:
-        waiting.cancel()
-        raise RequestRefusedError(408, f"The body did not come within {seconds:g} seconds.")
-    return waiting.result()
+    for due in (_PATIENCE + body.size / _BYTES_A_SECOND, seconds):
+        done, _ = await asyncio.wait({waiting}, timeout=max(0.0, began + due - time.monotonic()))
+        if done:
+            return waiting.result()
+        body.falls_behind()
+    waiting.cancel()
+    raise RequestRefusedError(408, f"The body did not come within {seconds:g} seconds.")
 
 
 def _too_large(most: int) -> RequestRefusedError:

@@ -13,7 +13,7 @@ from typing import NamedTuple, TypeVar
 
 import numpy as np
 
-from foveal import runtime, threads
+from foveal import runtime
 from foveal.bundle.predictor import Prediction, Predictor
 from foveal.bundle.ratings import RatingPredictor
 from foveal.image.prepare import Prepared
@@ -22,6 +22,7 @@ from foveal.serve.admission import Places
 Out = TypeVar("Out")
 _LARGEST_BATCH, _LATENCIES, _TRIED = 16, 4, 5
 _FEWEST, _MOST = 4, 256
+_IDLE_SECONDS = 1.0
 
 
 class Answer(NamedTuple):
@@ -49,13 +50,14 @@ class Engine:
         predictor: Predictor | RatingPredictor,
         *,
         max_queue: int | None = None,
+        num_workers: int = 1,
         note_batch: Callable[[int], object] = lambda _: None,
     ) -> None:
         """Prepare; nothing runs before `start`."""
         self.predictor, self._note_batch, self._max_queue = predictor, note_batch, max_queue
         self.places = Places(0)
         self._queue: queue.SimpleQueue[_Waiting | None] = queue.SimpleQueue()
-        self._pool = ThreadPoolExecutor(threads.default_workers(), thread_name_prefix="foveal-decode")
+        self._pool = ThreadPoolExecutor(num_workers, thread_name_prefix="foveal-decode")
         self._thread = threading.Thread(target=self._work, name="foveal-model", daemon=True)
 
     def start(self) -> None:
@@ -64,6 +66,11 @@ class Engine:
         fitting = round(_LATENCIES * alone / each) if each else _MOST
         self.places = Places(self._max_queue or min(_MOST, max(_FEWEST, fitting)), each)
         self._thread.start()
+
+    @property
+    def alive(self) -> bool:
+        """Whether the model's thread is at work."""
+        return self._thread.is_alive()
 
     def stop(self) -> None:
         """Answer for what waits, then end all threads."""
@@ -94,28 +101,36 @@ class Engine:
         return self.predictor
 
     def _work(self) -> None:
-        with runtime.keeping_memory():
-            while (first := self._queue.get()) is not None:
-                group, last = [first], False
-                while len(group) < _LARGEST_BATCH and not self._queue.empty():
-                    if (more := self._queue.get()) is None:
-                        last = True
+        while (first := self._queue.get()) is not None:
+            with runtime.keeping_memory():  # while there is work; what is left idle goes back to the system
+                while first is not None:
+                    group, ended = [first], False
+                    while len(group) < _LARGEST_BATCH and not self._queue.empty() and not ended:
+                        more = self._queue.get()
+                        ended = more is None
+                        group += [] if more is None else [more]
+                    self._answer(group)
+                    if ended:
+                        return
+                    try:
+                        first = self._queue.get(timeout=_IDLE_SECONDS)
+                    except queue.Empty:
                         break
-                    group.append(more)
-                self._answer(group)
-                if last:
-                    return
+                    if first is None:
+                        return
 
     def _answer(self, group: Sequence[_Waiting]) -> None:
-        self._note_batch(len(group))
         try:
+            self._note_batch(len(group))
             answers = self._pictures.answers([one.prepared for one in group])
+            for one, answer in zip(group, answers, strict=True):
+                _tell(one.answered, answer)
         except Exception as error:  # noqa: BLE001 -- whatever it is, whoever waits must hear of it
-            for one in group:
-                _tell(one.answered, error)
-            return
-        for one, answer in zip(group, answers, strict=True):
-            _tell(one.answered, answer)
+            if len(group) == 1:
+                _tell(group[0].answered, error)
+                return
+            for one in group:  # whose fault it is
+                self._answer([one])
 
     def _measured(self) -> tuple[float, float]:
         """Return the seconds of a picture alone, and of one among eight."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any, NamedTuple
 
 import python_multipart
@@ -10,6 +11,7 @@ from python_multipart.exceptions import FormParserError
 from foveal.serve.admission import RequestRefusedError
 
 MOST_FILES = 64
+logging.getLogger("python_multipart").setLevel(logging.CRITICAL)  # it would log what senders sent
 _WHOLE = "application/octet-stream"
 
 
@@ -47,26 +49,40 @@ def uploads_of(body: bytes, content_type: str) -> list[Upload]:
         found = _files(body, content_type)
     if not found:
         raise RequestRefusedError(422, "There is no picture in the request.")
-    if len(found) > MOST_FILES:
-        raise RequestRefusedError(413, f"A request may hold up to {MOST_FILES} pictures; got {len(found)}.")
     return found
 
 
 def _files(body: bytes, content_type: str) -> list[Upload]:
     found: list[Upload] = []
+    n_fields, ended = 0, False
 
     def keep(file: Any) -> None:
+        if len(found) == MOST_FILES:
+            raise RequestRefusedError(413, f"A request may hold up to {MOST_FILES} pictures.")
         file.file_object.seek(0)
         name = (file.file_name or b"picture").decode("utf-8", "replace")
         found.append(Upload(name, file.file_object.read()))
         file.close()
 
+    def pass_over(_: Any) -> None:
+        nonlocal n_fields
+        n_fields += 1
+        if n_fields > MOST_FILES:
+            raise RequestRefusedError(413, f"A form may hold up to {MOST_FILES} fields beside its pictures.")
+
+    def end() -> None:
+        nonlocal ended
+        ended = True
+
     headers: dict[str, Any] = {"Content-Type": content_type.encode("latin-1", "replace")}
     config: dict[Any, Any] = {"MAX_MEMORY_FILE_SIZE": len(body) + 1, "MAX_BODY_SIZE": float("inf")}
     try:
-        parser = python_multipart.create_form_parser(headers, lambda _: None, keep, config=config)
+        parser = python_multipart.create_form_parser(headers, pass_over, keep, config=config)
+        parser.on_end = end
         parser.write(body)
         parser.finalize()
     except (FormParserError, ValueError, KeyError, AttributeError) as error:
         raise RequestRefusedError(422, f"The form is damaged: {error}") from error
+    if not ended:
+        raise RequestRefusedError(422, "The form is damaged: it does not come to its end.")
     return found

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import importlib.resources
-import json
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -24,7 +23,7 @@ from foveal.bundle.store import read_manifest
 from foveal.errors import InputError, PictureError
 from foveal.serve.admission import RequestRefusedError
 from foveal.serve.engine import Engine
-from foveal.serve.guard import Guard
+from foveal.serve.guard import Guard, said
 from foveal.serve.measures import Measures
 from foveal.serve.pictures import add_pictures
 from foveal.serve.ratings import add_ratings
@@ -44,21 +43,19 @@ def app_of(settings: ServeSettings) -> FastAPI:
     Raises:
         ModelFileError: the bundle cannot be loaded.
     """
-    measures = Measures()
+    measures, cores = Measures(), max(1, threads.usable_cores() // settings.workers)
+    torch.set_num_threads(cores)
     predictor = load_learner(settings.model, device=settings.device)
-    engine = Engine(predictor, max_queue=settings.max_queue, note_batch=measures.batch)
+    engine = Engine(predictor, max_queue=settings.max_queue, num_workers=cores, note_batch=measures.batch)
     service = Service(settings, predictor, read_manifest(settings.model), engine, measures)
 
     @asynccontextmanager
-    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         await asyncio.to_thread(engine.start)
-        app.state.ready = True
         yield
-        app.state.ready = False
         await asyncio.to_thread(engine.stop)
 
     app = FastAPI(title="foveal", version=__version__, docs_url=None, redoc_url=None, lifespan=lifespan)
-    app.state.ready = False
     app.add_middleware(Guard, measures=measures, engine=engine, host=settings.host)
     for error in (RequestRefusedError, PictureError, InputError, HTTPException, ClientDisconnect):
         app.add_exception_handler(error, _said)
@@ -72,25 +69,24 @@ def app_of(settings: ServeSettings) -> FastAPI:
 
 def app_from_environment() -> FastAPI:
     """Return the application whose settings stand in the environment, as every worker process makes it."""
-    settings = ServeSettings.model_validate_json(os.environ[SETTINGS])
-    torch.set_num_threads(max(1, threads.default_workers() // settings.workers))
-    return app_of(settings)
+    return app_of(ServeSettings.model_validate_json(os.environ[SETTINGS]))
 
 
 def _add_common(app: FastAPI, service: Service) -> None:
-    said = about(service)
+    found = about(service)
 
     @app.get("/model", summary="What the model answers, and its card.")
     async def model() -> Any:
-        return said
+        return found
 
     @app.get("/healthz", summary="Whether the process is alive.")
     async def healthz() -> Any:
         return {"status": "ok"}
 
-    @app.get("/readyz", summary="Whether requests would be answered: 503 before the start and while it ends.")
+    @app.get("/readyz", summary="Whether requests would be answered: 503 if the model's thread is gone.")
     async def readyz() -> Any:
-        return JSONResponse({"ready": app.state.ready}, 200 if app.state.ready else 503)
+        ready = service.engine.alive
+        return JSONResponse({"ready": ready}, 200 if ready else 503)
 
     @app.get("/metrics", summary="Counters in Prometheus' text format.", response_class=Response)
     async def metrics() -> Response:
@@ -130,21 +126,14 @@ def _file(content: str, kind: str) -> Callable[[], Awaitable[Response]]:
 
 async def _said(_: Request, error: Exception) -> Response:
     """Return an error as JSON."""
-    headers: dict[str, str] = {}
     match error:
         case RequestRefusedError():
-            status, reason = error.status, error.reason
-            if error.retry_after is not None:
-                headers["Retry-After"] = str(error.retry_after)
+            return said(error)
         case PictureError():
-            status, reason = 422, error.reason
+            return said(RequestRefusedError(422, error.reason))
         case HTTPException():
-            status, reason = error.status_code, str(error.detail)
-            headers = dict(error.headers or {})
+            return said(RequestRefusedError(error.status_code, str(error.detail)))
         case ClientDisconnect():
-            status, reason = 499, "The sender left."
+            return said(RequestRefusedError(499, "The sender left."))
         case _:
-            status, reason = 422, str(error)
-    if status in {408, 413}:
-        headers["Connection"] = "close"
-    return Response(json.dumps({"error": reason}), status, headers, "application/json")
+            return said(RequestRefusedError(422, str(error)))

@@ -13,7 +13,7 @@ from starlette.responses import JSONResponse, Response
 from foveal import storage
 from foveal.bundle.explain import overlay
 from foveal.bundle.predictor import Predictor
-from foveal.errors import PictureError
+from foveal.errors import InputError
 from foveal.serve.admission import Place
 from foveal.serve.forms import Upload, check_kind, uploads_of
 from foveal.serve.service import Service
@@ -35,35 +35,39 @@ def add_pictures(app: FastAPI, service: Service, predictor: Predictor) -> None:
     async def one(upload: Upload) -> dict[str, Any]:
         try:
             answer = await engine.answer(upload.content)
-        except PictureError as error:
+        except InputError as error:
             measures.picture("refused")
-            return {"name": upload.name, "error": error.reason}
+            return {"name": upload.name, "error": getattr(error, "reason", str(error))}
         measures.picture("answered")
         height, width = answer.size_hw
         said = task.to_json(answer.prediction.values, answer.prediction.label)
         return {"name": upload.name, "width": width, "height": height, **said}
 
-    @app.post("/predict", summary="Answer for one picture, or for the files of a form.", openapi_extra=_TAKES_PICTURES)
-    async def predict(request: Request) -> Any:
+    async def uploads(request: Request, place: Place) -> list[Upload]:
         kind = request.headers.get("content-type", "")
         check_kind(kind)
+        body = await service.body(request, place)
+        return await engine.run(lambda: uploads_of(body, kind))
+
+    @app.post("/predict", summary="Answer for one picture, or for the files of a form.", openapi_extra=_TAKES_PICTURES)
+    async def predict(request: Request) -> Any:
         with Place(engine.places) as place:
-            uploads = uploads_of(await service.body(request, place), kind)
-            place.grow(len(uploads) - 1)
-            answers = await asyncio.gather(*map(one, uploads))
-        refused = all("error" in answer for answer in answers)
-        return JSONResponse(storage.finite({"answers": answers}), 422 if refused else 200)
+            given = await uploads(request, place)
+            place.grow(len(given) - 1)
+            answers = await asyncio.gather(*map(one, given))
+        if all("error" in answer for answer in answers):
+            return JSONResponse({"error": answers[0]["error"], "answers": answers}, 422)
+        return JSONResponse(storage.finite({"answers": answers}))
 
     @app.post(
         "/explain", summary="A picture, dark where the model did not look for `label` (Grad-CAM).",
         openapi_extra=_TAKES_PICTURES, response_class=Response,
     )  # fmt: skip
     async def explain(request: Request, label: str | None = None) -> Response:
-        kind = request.headers.get("content-type", "")
-        check_kind(kind)
         with Place(engine.places) as place:
-            uploads = uploads_of(await service.body(request, place), kind)
-            return Response(await engine.run(lambda: _explained(predictor, uploads[0], label)), media_type="image/png")
+            given = await uploads(request, place)
+            png = await engine.run(lambda: _explained(predictor, given[0], label))
+        return Response(png, media_type="image/png")
 
 
 def _explained(predictor: Predictor, upload: Upload, label: str | None) -> bytes:

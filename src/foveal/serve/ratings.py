@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from fastapi import FastAPI, Request
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from foveal.bundle.ratings import RatingPredictor
 from foveal.serve.admission import Place, RequestRefusedError
@@ -19,7 +20,7 @@ class _Asked(BaseModel):
 
     model_config = ConfigDict(extra="allow")
 
-    k: int = 10
+    k: int = Field(default=10, ge=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,12 +28,16 @@ class _Ratings:
     service: Service
     predictor: RatingPredictor
 
-    async def asked(self, request: Request) -> dict[str, Any]:
+    async def answer(self, request: Request, work: Callable[[dict[str, Any]], dict[str, Any]]) -> dict[str, Any]:
+        with Place(self.service.engine.places) as place:
+            given = await self.asked(request, place)
+            return await self.service.engine.run(lambda: work(given))
+
+    async def asked(self, request: Request, place: Place) -> dict[str, Any]:
         kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
         if kind != "application/json":
             raise RequestRefusedError(415, f"Send JSON (Content-Type application/json); got {kind or 'none'}.")
-        with Place(self.service.engine.places) as place:
-            body = await self.service.body(request, place)
+        body = await self.service.body(request, place)
         try:
             return _Asked.model_validate_json(body).model_dump()
         except ValidationError as error:
@@ -60,25 +65,23 @@ class _Ratings:
 
     def recommendations(self, given: dict[str, Any]) -> dict[str, Any]:
         task, user = self.predictor.task, self.user(given)
-        found = self.predictor.recommend(user, min(max(1, given["k"]), len(task.items)))
+        found = self.predictor.recommend(user, min(given["k"], len(task.items)))
         rows = [{task.columns[1]: one.item, task.columns[2]: one.rating} for one in found]
         return {task.columns[0]: user, "recommended": rows}
 
 
 def add_ratings(app: FastAPI, service: Service, predictor: RatingPredictor) -> None:
     """Add the addresses."""
-    ratings, run = _Ratings(service, predictor), service.engine.run
+    ratings = _Ratings(service, predictor)
     user, item, rating = predictor.task.columns
 
     @app.post("/predict", summary=f"The {rating} that a `{user}` would give a `{item}`.")
     async def predict(request: Request) -> Any:
-        given = await ratings.asked(request)
-        return {"answers": [await run(lambda: ratings.rating(given))]}
+        return {"answers": [await ratings.answer(request, ratings.rating)]}
 
     @app.post("/recommend", summary=f"The `k` best of {item} for a `{user}`, without what they had.")
     async def recommend(request: Request) -> Any:
-        given = await ratings.asked(request)
-        return await run(lambda: ratings.recommendations(given))
+        return await ratings.answer(request, ratings.recommendations)
 
 
 def _id(given: dict[str, Any], name: str, also: str, ids: Ids) -> Id:

@@ -4,30 +4,36 @@ from __future__ import annotations
 
 import os
 import socket
+from collections.abc import Callable
 
 import uvicorn
 
-from foveal.bundle.store import read_bundle
 from foveal.errors import InputError
-from foveal.serve.http import SETTINGS
+from foveal.serve.http import SETTINGS, app_of
 from foveal.serve.service import ServeSettings
 
 _SECONDS_TO_END, _IDLE_SECONDS, _BACKLOG = 30, 5, 256
 
 
-def serve(settings: ServeSettings) -> None:
+def serve(settings: ServeSettings, ready: Callable[[], None]) -> None:
     """Serve a bundle until SIGTERM or an interrupt; what is being answered then is finished.
+
+    Args:
+        settings: what is served, and where.
+        ready: called once it is known that it can be served.
 
     Raises:
         ModelFileError: the bundle cannot be loaded.
         InputError: the address is taken, or there is none such.
     """
-    read_bundle(settings.model)
     _check_free(settings.host, settings.port)
+    app = app_of(settings)
+    ready()
     os.environ[SETTINGS] = settings.model_dump_json()
+    several = settings.workers > 1  # each process makes its own
     uvicorn.run(
-        "foveal.serve.http:app_from_environment",
-        factory=True,
+        "foveal.serve.http:app_from_environment" if several else app,
+        factory=several,
         host=settings.host,
         port=settings.port,
         workers=settings.workers,

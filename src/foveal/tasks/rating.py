@@ -34,6 +34,19 @@ class Ids:
         plain = {value.item() if hasattr(value, "item") else value for value in values}
         return cls(tuple(sorted(plain, key=lambda value: (isinstance(value, str), value))))
 
+    @classmethod
+    def stored(cls, values: Any) -> Ids:
+        """Rebuild them from JSON.
+
+        Raises:
+            InputError: they are no list of different numbers and texts.
+        """
+        if not isinstance(values, list) or not all(isinstance(one, Id) and not isinstance(one, bool) for one in values):
+            raise InputError("Ids are a list of numbers and texts.")
+        if len(set(values)) < len(values):
+            raise InputError("An id stands twice among the users or the items.")
+        return cls(tuple(values))
+
     @cached_property
     def names(self) -> tuple[Id, ...]:
         """The ids by number, the unknown first."""
@@ -182,8 +195,8 @@ class Rating:
         """Rebuild it from `to_dict`."""
         user, item, rating = stored["columns"]
         return cls(
-            Ids(tuple(stored["users"])),
-            Ids(tuple(stored["items"])),
+            Ids.stored(stored["users"]),
+            Ids.stored(stored["items"]),
             (user, item, rating),
             float(stored["low"]),
             float(stored["high"]),

@@ -44,6 +44,8 @@ async function explained(response) {
   catch { return `The service answered ${response.status}.`; }
 }
 
+const fault = (error) => (error instanceof TypeError ? "The service cannot be reached." : error.message);
+
 function add(files) {
   for (const file of files) {
     const one = { file, name: file.name || "pasted picture", answer: null, error: null };
@@ -56,11 +58,11 @@ function add(files) {
   work();
 }
 
-async function work() {
+function work() {
   while (running < AT_ONCE && waiting.length) {
     const one = waiting.shift();
     running++;
-    ask(one).finally(() => { running--; report(); work(); });
+    ask(one).finally(() => { running--; if (tried.includes(one)) report(); work(); });
   }
 }
 
@@ -68,17 +70,16 @@ async function ask(one) {
   try {
     if (one.file.size > model.max_body) throw new Error(`The file is larger than ${model.max_body / 1e6} MB.`);
     const response = await post("predict", one.file, { "Content-Type": "application/octet-stream" });
-    const said = await response.json();
-    const answer = (said.answers || [{ error: said.error }])[0];
-    if (answer.error) one.error = answer.error; else one.answer = answer;
+    if (!response.ok) throw new Error(await explained(response));
+    one.answer = (await response.json()).answers[0];
   } catch (error) {
-    one.error = error instanceof TypeError ? "The service cannot be reached." : error.message;
+    one.error = fault(error);
   }
   draw(one);
 }
 
 function report() {
-  const left = waiting.length + running;
+  const left = tried.filter((one) => !one.answer && !one.error).length;
   const bad = tried.filter((one) => one.error).length;
   const last = tried.length === 1 ? (tried[0].error || said(tried[0])) : "";
   say(left ? `${left} of ${tried.length} still to answer` :
@@ -90,7 +91,7 @@ function report() {
 function found(answer) {
   if (!answer.probabilities) return [];
   if (model.kind !== "multi-label") return answer.labels;
-  return Object.keys(answer.probabilities).filter((name) => answer.probabilities[name] > thresholds[name]);
+  return model.names.filter((name) => answer.probabilities[name] > thresholds[name]);
 }
 
 function said(one) {
@@ -102,6 +103,7 @@ function said(one) {
 }
 
 function draw(one) {
+  if (!tried.includes(one)) return; // cleared meanwhile
   const shown = make("div", { class: "seen" }, frame(one));
   const right = make("div", {}, make("h2", {}, one.name));
   if (one.error) right.append(make("p", { class: "error" }, one.error));
@@ -148,13 +150,13 @@ function points(answer) {
 }
 
 function bars(one) {
-  const sorted = Object.entries(one.answer.probabilities).sort((a, b) => b[1] - a[1]);
+  const sorted = model.names.map((name) => [name, one.answer.probabilities[name] ?? NaN]).sort((a, b) => b[1] - a[1]);
   const passed = new Set(found(one.answer));
   const n = one.all ? sorted.length : Math.max(SHOWN, passed.size);
   const list = make("div", {});
   for (const [name, share] of sorted.filter(([name], at) => at < n || passed.has(name))) {
     const fill = make("div", { class: "fill" });
-    fill.style.width = `${100 * share}%`;
+    fill.style.width = `${100 * (share || 0)}%`;
     const track = make("div", { class: "track", "aria-hidden": "true" }, fill);
     if (model.kind === "multi-label") {
       const mark = make("div", { class: "mark" });
@@ -182,9 +184,12 @@ function whyButton(one, label, text) {
     if (!pressed) {
       button.disabled = true;
       const address = `explain?label=${encodeURIComponent(label)}`;
-      const response = await post(address, one.file, { "Content-Type": "application/octet-stream" });
-      if (response.ok) { one.seen = URL.createObjectURL(await response.blob()); one.why = label; }
-      else say(await explained(response));
+      try {
+        const response = await post(address, one.file, { "Content-Type": "application/octet-stream" });
+        if (!response.ok) throw new Error(await explained(response));
+        one.seen = URL.createObjectURL(await response.blob());
+        one.why = label;
+      } catch (error) { say(fault(error)); }
     }
     draw(one);
   };
@@ -195,7 +200,8 @@ function whyButton(one, label, text) {
 
 function sliders() {
   thresholds = { ...model.thresholds };
-  const rows = Object.entries(thresholds).map(([name, value]) => {
+  const rows = Object.keys(thresholds).length ? model.names.map((name) => {
+    const value = thresholds[name];
     const shown = make("output", {}, value.toFixed(2));
     const slider = make("input", { type: "range", min: "0", max: "1", step: "0.01", value: String(value) });
     slider.oninput = () => {
@@ -205,7 +211,7 @@ function sliders() {
       report();
     };
     return make("label", { class: "threshold" }, make("span", {}, name), slider, shown);
-  });
+  }) : [];
   byId("thresholds").replaceChildren(...rows);
   byId("deciding").hidden = model.kind !== "multi-label";
 }
@@ -219,16 +225,15 @@ function cell(value) {
 }
 
 function csv() {
-  const rows = [];
-  for (const one of tried) {
-    if (!one.answer) continue;
-    const { probabilities, points: places, numbers } = one.answer;
-    if (probabilities) rows.push({ fname: one.name, predicted: found(one.answer).join(";"), ...probabilities });
-    else if (places) rows.push(Object.assign({ fname: one.name }, ...places.map((p) => ({ [`${p.name}_x`]: p.x, [`${p.name}_y`]: p.y }))));
-    else rows.push({ fname: one.name, ...numbers });
-  }
-  if (!rows.length) { say("There is no answer to download yet."); return; }
-  const lines = [Object.keys(rows[0]), ...rows.map(Object.values)].map((row) => row.map(cell).join(","));
+  const answered = tried.filter((one) => one.answer);
+  if (!answered.length) { say("There is no answer to download yet."); return; }
+  const { probabilities, points: places, numbers } = answered[0].answer;
+  const head = probabilities ? ["fname", "predicted", ...model.names]
+    : places ? ["fname", ...places.flatMap((p) => [`${p.name}_x`, `${p.name}_y`])] : ["fname", ...Object.keys(numbers)];
+  const rows = answered.map(({ name, answer }) => [name, ...(
+    answer.probabilities ? [found(answer).join(";"), ...model.names.map((each) => answer.probabilities[each])]
+      : answer.points ? answer.points.flatMap((p) => [p.x, p.y]) : Object.values(answer.numbers))]);
+  const lines = [head, ...rows].map((row) => row.map(cell).join(","));
   const link = make("a", { download: "answers.csv", href: URL.createObjectURL(new Blob([lines.join("\n") + "\n"], { type: "text/csv" })) });
   link.click();
   setTimeout(() => URL.revokeObjectURL(link.href), 1000);
@@ -246,16 +251,16 @@ async function rate(event) {
   try {
     const response = await post(what, JSON.stringify(asked), { "Content-Type": "application/json" });
     if (!response.ok) throw new Error(await explained(response));
-    const said = await response.json();
+    const told = await response.json();
     if (what === "predict") {
-      const answer = said.answers[0];
+      const answer = told.answers[0];
       const unknown = answer.unknown.length ? [make("p", { class: "warning" }, `Not known from training: ${answer.unknown.join(", ")}. The answer is what is left without it.`)] : [];
       place.replaceChildren(make("p", { class: "found" }, `${rating} ${answer[rating].toFixed(2)}`), ...unknown);
     } else {
-      place.replaceChildren(table([item, rating], said.recommended.map((one) => [one[item], one[rating].toFixed(2)])));
+      place.replaceChildren(table([item, rating], told.recommended.map((one) => [one[item], one[rating].toFixed(2)])));
     }
   } catch (error) {
-    place.replaceChildren(make("p", { class: "error" }, error instanceof TypeError ? "The service cannot be reached." : error.message));
+    place.replaceChildren(make("p", { class: "error" }, fault(error)));
   }
 }
 
@@ -283,6 +288,7 @@ function snippets() {
   }
   byId("snippets").replaceChildren(...Object.entries(texts).map(([name, text]) => {
     const copy = make("button", { type: "button", class: "small" }, "Copy");
+    copy.hidden = !navigator.clipboard; // which a browser has for pages of this machine and over https only
     copy.onclick = async () => { await navigator.clipboard.writeText(text); copy.textContent = "Copied"; };
     return make("div", {}, make("h2", {}, name, " ", copy), make("pre", {}, text));
   }));
