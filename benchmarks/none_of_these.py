@@ -43,7 +43,7 @@ def train(rows, task, seed, folder, more):
         writer.writerows(rows)
     command = [sys.executable, "-m", "foveal", "train", folder / "table.csv", "--images", "/", "--task", task, *more]
     command += ["--size", "224", "--seed", seed, "--out", folder / "run", "--empty", "none"]
-    subprocess.run(list(map(str, command)), check=True, capture_output=True)
+    subprocess.run(list(map(str, command)), check=True, stdout=subprocess.DEVNULL)
     return load_learner(folder / "run" / "model.safetensors")
 
 
@@ -82,7 +82,9 @@ def main():
     args = parser.parse_args()
     found = []
     for seed in args.seeds:
-        pets, _ = rows_of(args.data.absolute(), "pets_mini", seed)
+        pets, images = rows_of(args.data.absolute(), "pets_mini", seed)
+        for row in pets:
+            row["fname"] = images / row["fname"]
         rows = [{"fname": str(row["fname"])[1:], "labels": row["label"], "is_valid": row["is_valid"]} for row in pets]
         train_on, test_on = without_pets(args.data.absolute(), seed)
         held = round(0.3 * N_TRAIN)

@@ -28,7 +28,7 @@ sys.path.insert(0, str(ROOT / "tests"))
 from serving import Service, free_port  # noqa: E402 -- the tests' own way to start a service
 
 HOSTILE = 0.3
-_JPEG_BYTES = 100_000
+_JPEG_BYTES, _IDLE = 100_000, 3
 
 
 @dataclass
@@ -151,7 +151,8 @@ async def closed_loop(port: int, request: bytes, clients: int, seconds: float) -
 
 
 def memory(service: Service) -> int:
-    """Return the bytes that the service holds."""
+    """Return the bytes that the service holds once it has nothing to do."""
+    time.sleep(_IDLE)
     text = Path(f"/proc/{service.process.pid}/status").read_text()
     return 1024 * int(next(line.split()[1] for line in text.splitlines() if line.startswith("VmRSS")))
 
