@@ -118,7 +118,7 @@ def test_a_module_written_by_hand_is_trained_exported_and_filled(dls, tmp_path):
         load_learner(file)
     again = load_learner(file, model=DotProduct(*sizes))
     assert again.predict(1, dls.classes["title"][5]).label == pytest.approx(answer, abs=1e-6)
-    with pytest.raises(ModelFileError, match="do not fit `DotProduct`"):
+    with pytest.raises(ModelFileError, match="does not describe a model that can be built"):
         load_learner(file, model=DotProduct(3, 4, 5))
     with pytest.raises(InputError, match="collab_learner"):
         again.similar(dls.classes["title"][5])

@@ -129,7 +129,7 @@ def _write_table(
 def _good(answered: Answers, journal: Journal | None = None) -> Iterator[tuple[Path, Prediction | None]]:
     """Yield answers; name the pictures that got none, and yield None for them."""
     from foveal.bundle.predictor import Refused
-    from foveal.results.writers import printable
+    from foveal.tables import printable
 
     for file, answer in answered:
         if not isinstance(answer, Refused):
@@ -143,7 +143,7 @@ def _good(answered: Answers, journal: Journal | None = None) -> Iterator[tuple[P
 
 def _skip(journal: Journal, files: Iterator[Path]) -> None:
     from foveal.errors import InputError
-    from foveal.results.writers import printable
+    from foveal.tables import printable
 
     for name in journal.names():
         if (file := next(files, None)) is None or printable(file) != name:

@@ -20,10 +20,10 @@ from foveal.collab.learner import collab_learner
 from foveal.collab.loaders import CollabDataLoaders
 from foveal.errors import InputError
 from foveal.learner.learner import Learner
-from foveal.results.predictions import write_rows
 from foveal.results.ratings import rating_report_on
 from foveal.sources.table import VALID_COLUMNS, load_frame
 from foveal.splits.splitters import ColSplitter, RandomSplitter
+from foveal.tables import write_rows
 from foveal.train.checkpoint import FILE as CHECKPOINT
 from foveal.train.checkpoint import Checkpoints
 

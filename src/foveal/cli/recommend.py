@@ -25,7 +25,7 @@ def recommend(
     from foveal.bundle.predictor import load_learner
     from foveal.bundle.ratings import RatingPredictor
     from foveal.errors import InputError
-    from foveal.results.writers import check_table, write_table
+    from foveal.tables import check_table, write_table
 
     if out is not None:
         check_table(out)

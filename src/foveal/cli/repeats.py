@@ -16,10 +16,11 @@ from foveal import storage
 from foveal.cli import folder as run
 from foveal.cli.settings import RunSettings, number
 from foveal.cli.training import decision_of, judged, read, train_on
-from foveal.results.predictions import Predictions, write_rows
+from foveal.results.predictions import Predictions
 from foveal.results.report import table_of_runs
 from foveal.results.thresholds import tuned_best
 from foveal.sources.items import Source
+from foveal.tables import write_rows
 from foveal.tasks.base import Decision
 from foveal.tasks.catalog import CLASSES
 from foveal.tasks.multi_label import MultiLabel

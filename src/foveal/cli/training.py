@@ -29,7 +29,7 @@ from foveal.geometry.moves import Flip
 from foveal.image.augment import aug_transforms
 from foveal.image.decode import name_of
 from foveal.learner.learner import Learner
-from foveal.results.predictions import constant_answer, predict_dataset, write_rows
+from foveal.results.predictions import constant_answer, predict_dataset
 from foveal.results.report import facts_of
 from foveal.results.show import results_sheet
 from foveal.results.thresholds import Tuned, tuned_best
@@ -38,6 +38,7 @@ from foveal.sources.recognise import read_source
 from foveal.sources.table import TableColumns
 from foveal.splits.splitters import Splitter
 from foveal.splits.stratify import KFoldSplitter, StratifiedSplitter
+from foveal.tables import write_rows
 from foveal.tasks.catalog import CLASSES
 from foveal.tasks.multi_label import MultiLabel
 from foveal.tasks.points import Points

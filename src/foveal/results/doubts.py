@@ -15,7 +15,8 @@ import torch
 from foveal.image.decode import name_of, open_picture
 from foveal.metrics.several_labels import average_precision
 from foveal.results.predictions import Predictions
-from foveal.results.writers import check_target, write_labels, write_table
+from foveal.results.writers import check_target, write_labels
+from foveal.tables import write_table
 from foveal.tasks.multi_label import MultiLabel
 
 _FEWEST, _COMPETENT = 5, 0.5

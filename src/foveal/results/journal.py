@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, Self
 
 from foveal.errors import InputError
-from foveal.results.writers import write_table
+from foveal.tables import write_table
 
 
 class Counts(NamedTuple):

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -141,20 +140,6 @@ def constant_answer(predictor: Predictor, train: Dataset, valid: Dataset) -> Pre
     values = mean.expand(len(valid), *mean.shape)
     labels = predictor.task.decode(values, Homography.stack([frame.inverse for frame in frames[split:]]))
     return Predictions(valid.pictures, values, labels, valid.targets, predictor.task)
-
-
-def write_rows(path: Path, rows: Iterable[Mapping[str, Any]]) -> int:
-    """Write rows as CSV, numbers with all their digits, atomically; return how many."""
-    count = 0
-    with storage.open_replacing(path, newline="") as file:
-        writer: csv.DictWriter[str] | None = None
-        for row in rows:
-            if writer is None:
-                writer = csv.DictWriter(file, list(row), lineterminator="\n", extrasaction="raise")
-                writer.writeheader()
-            writer.writerow(row)
-            count += 1
-    return count
 
 
 def _frame(predictor: Predictor, picture: Any) -> Homography:

@@ -44,13 +44,13 @@ def app_of(settings: ServeSettings) -> FastAPI:
         ModelFileError: the bundle cannot be loaded.
     """
     measures, cores = Measures(), max(1, threads.usable_cores() // settings.workers)
-    torch.set_num_threads(cores)
     predictor = load_learner(settings.model, device=settings.device)
     engine = Engine(predictor, max_queue=settings.max_queue, num_workers=cores, note_batch=measures.batch)
     service = Service(settings, predictor, read_manifest(settings.model), engine, measures)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        torch.set_num_threads(cores)
         await asyncio.to_thread(engine.start)
         yield
         await asyncio.to_thread(engine.stop)

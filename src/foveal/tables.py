@@ -1,0 +1,83 @@
+"""Tables of rows: CSV, JSON lines and parquet, each written atomically and in constant memory."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+from collections.abc import Callable, Iterable, Mapping
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from foveal import storage
+from foveal.errors import InputError
+
+Rows = Iterable[Mapping[str, Any]]
+_ROWS_AT_ONCE = 4096
+
+
+def check_table(path: Path) -> None:
+    """Refuse a file that rows cannot be written to.
+
+    Raises:
+        InputError: the file's ending names no format of tables.
+    """
+    if path.suffix not in FORMATS:
+        raise InputError(f"`{path}` must end in .csv, .jsonl or .parquet.")
+
+
+def write_table(path: Path, rows: Rows) -> int:
+    """Write rows to a .csv, .jsonl or .parquet; return how many."""
+    return FORMATS[path.suffix](path, rows)
+
+
+def write_rows(path: Path, rows: Iterable[Mapping[str, Any]]) -> int:
+    """Write rows as CSV, numbers with all their digits, atomically; return how many."""
+    count = 0
+    with storage.open_replacing(path, newline="") as file:
+        writer: csv.DictWriter[str] | None = None
+        for row in rows:
+            if writer is None:
+                writer = csv.DictWriter(file, list(row), lineterminator="\n", extrasaction="raise")
+                writer.writeheader()
+            writer.writerow(row)
+            count += 1
+    return count
+
+
+def printable(file: Path) -> str:
+    """Return a path as text that every file can hold: bytes that are no UTF-8 as their codes."""
+    return os.fsencode(file).decode("utf-8", "backslashreplace")
+
+
+def _write_jsonl(path: Path, rows: Rows) -> int:
+    count = 0
+    with storage.open_replacing(path) as file:
+        for row in rows:
+            file.write(json.dumps(storage.finite(dict(row)), ensure_ascii=False) + "\n")
+            count += 1
+    return count
+
+
+def _write_parquet(path: Path, rows: Rows) -> int:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    iterator, count = iter(rows), 0
+    with storage.replacing(path) as beside:
+        writer = None
+        while group := list(islice(iterator, _ROWS_AT_ONCE)):
+            table = pa.Table.from_pylist([dict(row) for row in group])
+            writer = writer or pq.ParquetWriter(beside, table.schema)
+            writer.write_table(table)
+            count += len(group)
+        (writer or pq.ParquetWriter(beside, pa.schema([("fname", pa.string())]))).close()
+    return count
+
+
+FORMATS: dict[str, Callable[[Path, Rows], int]] = {
+    ".csv": write_rows,
+    ".jsonl": _write_jsonl,
+    ".parquet": _write_parquet,
+}
