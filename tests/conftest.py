@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import sys
 import warnings
 from pathlib import Path
@@ -31,6 +32,15 @@ def pytest_runtest_makereport(item):
         report.outcome = "failed"
         report.longrepr = f"skipped where nothing may be skipped: {report.longrepr}"
     return report
+
+
+@pytest.fixture(scope="session")
+def chromium():
+    """The path of a Chromium."""
+    names = ("chromium", "chromium-browser", "google-chrome")
+    if (found := next(filter(None, map(shutil.which, names)), None)) is None:
+        pytest.skip("no Chromium here: apt-get install -y chromium")
+    return found
 
 
 @pytest.fixture(scope="session")

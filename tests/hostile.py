@@ -8,6 +8,7 @@ import struct
 import tarfile
 import zipfile
 from collections.abc import Callable, Iterator
+from functools import partial
 
 import torch
 from safetensors import safe_open
@@ -26,10 +27,21 @@ class Evil:
         return (open, (self.proof, "w"))
 
 
+def _changed(stored: dict, change: Callable[[dict], object]) -> dict:
+    other = json.loads(json.dumps(stored))
+    change(other)
+    return other
+
+
+def _metadata(text: str) -> dict[str, str]:
+    """Return metadata whose hash fits the manifest."""
+    return {"foveal": text, "foveal_sha256": hashlib.sha256(text.encode()).hexdigest()}
+
+
 def bundle(path, manifest, tensors):
     """Write a bundle whose hash fits its manifest, whatever that says."""
     text = manifest if isinstance(manifest, str) else json.dumps(manifest)
-    save_file(tensors, path, {"foveal": text, "foveal_sha256": hashlib.sha256(text.encode()).hexdigest()})
+    save_file(tensors, path, _metadata(text))
     return path
 
 
@@ -100,9 +112,7 @@ def _headers(data: bytes) -> Iterator[tuple[str, bytes]]:
     ]
 
     def changed(change: Callable[[dict], object]) -> bytes:
-        other = json.loads(json.dumps(header))
-        change(other)
-        return with_header(other, rest)
+        return with_header(_changed(header, change), rest)
 
     size = len(rest)
     yield "header-beyond-the-file.safetensors", struct.pack("<Q", len(data) * 2) + data[8:]
@@ -147,11 +157,7 @@ def _swap(header: dict, first: str, second: str) -> None:
 
 
 def _manifests(manifest: dict, tensors: dict) -> Iterator[tuple[str, object]]:
-    def changed(change: Callable[[dict], object]) -> dict:
-        other = json.loads(json.dumps(manifest))
-        change(other)
-        return other
-
+    changed = partial(_changed, manifest)
     large = 2_000_000_000
     yield "future", changed(lambda m: m.update(format=2))
     yield "far-future", changed(lambda m: m.update(format=10**9))
@@ -211,11 +217,7 @@ def _manifests(manifest: dict, tensors: dict) -> Iterator[tuple[str, object]]:
 
 
 def _ratings(manifest: dict, tensors: dict) -> Iterator[tuple[str, object, dict]]:
-    def changed(change: Callable[[dict], object]) -> dict:
-        other = json.loads(json.dumps(manifest))
-        change(other)
-        return other
-
+    changed = partial(_changed, manifest)
     yield "ids-of-lists", changed(lambda m: m["task"].update(users=[[1], [2], [3]])), tensors
     yield "ids-twice", changed(lambda m: m["task"].update(users=[1, 1, 2])), tensors
     yield "ids-a-text", changed(lambda m: m["task"].update(items="abcd")), tensors
@@ -238,10 +240,8 @@ def files(good, ratings, proof: str) -> Iterator[tuple[str, bytes]]:
     yield from _headers(data)
     for name, changed in _manifests(manifest, tensors):
         text = changed if isinstance(changed, str) else json.dumps(changed)
-        metadata = {"foveal": text, "foveal_sha256": hashlib.sha256(text.encode()).hexdigest()}
-        yield f"manifest-{name}.safetensors", save(tensors, metadata)
+        yield f"manifest-{name}.safetensors", save(tensors, _metadata(text))
     for name, changed, held in _ratings(*parts_of(ratings)):
         hashes = {tensor: tensor_hash(value) for tensor, value in held.items()}
         text = json.dumps({**changed, "tensors": hashes})
-        metadata = {"foveal": text, "foveal_sha256": hashlib.sha256(text.encode()).hexdigest()}
-        yield f"ratings-{name}.safetensors", save(held, metadata)
+        yield f"ratings-{name}.safetensors", save(held, _metadata(text))

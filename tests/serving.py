@@ -62,7 +62,7 @@ def serving(model, *options):
     port = free_port()
     command = [sys.executable, "-m", "foveal", "serve", str(model), "--port", str(port), *map(str, options)]
     with tempfile.NamedTemporaryFile("w") as log:
-        process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, text=True)
+        process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, text=True, start_new_session=True)
         service = Service(process, port)
         try:
             for _ in range(600):

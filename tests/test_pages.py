@@ -1,7 +1,6 @@
 """Pages in a real browser: they open without a network or a complaint, in light and dark, and names stay text."""
 
 import re
-import shutil
 import subprocess
 
 import numpy as np
@@ -19,15 +18,12 @@ OWNED = "<script>document.title='owned'</script><b id=x>bold</b>"
 
 
 @pytest.fixture(scope="module")
-def browser():
+def browser(chromium):
     """A function that opens a page in Chromium and returns what it says, or a screenshot."""
-    found = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if found is None:
-        pytest.skip("no Chromium here: apt-get install -y chromium")
 
     def open_page(path, *options):
         plain = ("--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--enable-logging=stderr")
-        command = [found, *plain, *options, path.as_uri()]
+        command = [chromium, *plain, *options, path.as_uri()]
         return subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
 
     return open_page

@@ -1,7 +1,6 @@
 """The page in a real Chromium: pictures in, answers out, whatever the files and the classes are called."""
 
 import csv
-import shutil
 from pathlib import Path
 
 import numpy as np
@@ -26,12 +25,9 @@ OWNED_FILE = "<img src=x onerror=document.title='owned'>.png".replace("/", "")
 
 
 @pytest.fixture(scope="module")
-def browser():
-    found = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if found is None:
-        pytest.skip("no Chromium here: apt-get install -y chromium")
+def browser(chromium):
     with sync_playwright() as playwright:
-        running = playwright.chromium.launch(executable_path=found, args=["--no-sandbox"])
+        running = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
         yield running
         running.close()
 

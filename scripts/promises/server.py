@@ -21,11 +21,10 @@ from pathlib import Path
 
 from PIL import Image
 
-from promises import Report
+from promises import ROOT, Report
 
-ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT / "tests"))
-from serving import Service, free_port  # noqa: E402 -- the tests' own way to start a service
+from serving import Service, serving
 
 HOSTILE = 0.3
 _JPEG_BYTES, _IDLE = 100_000, 3
@@ -56,22 +55,14 @@ class Load:
 @contextmanager
 def pinned(model: Path) -> Iterator[Service]:
     """Start a service on the last core and put this process on the others."""
-    port, cores = free_port(), sorted(os.sched_getaffinity(0))
+    cores = sorted(os.sched_getaffinity(0))
     os.sched_setaffinity(0, {cores[-1]})  # which the process inherits
-    command = [sys.executable, "-m", "foveal", "serve", str(model), "--port", str(port)]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
-    service = Service(process, port)
-    os.sched_setaffinity(0, set(cores[:-1] or cores))
     try:
-        while not service.ready():
-            if process.poll() is not None:
-                raise RuntimeError(f"The service ended with {process.returncode}.")
-            time.sleep(0.1)
-        yield service
+        with serving(model) as service:
+            os.sched_setaffinity(0, set(cores[:-1] or cores))
+            yield service
     finally:
         os.sched_setaffinity(0, set(cores))
-        if process.poll() is None:
-            service.end()
 
 
 def photograph(seed: int = 0) -> bytes:
@@ -235,32 +226,33 @@ def ends(model: Path, n: int) -> int:
     """End a service `n` times while it answers; return how often something was left or lost."""
     request, bad = request_of(photograph()), 0
     for _ in range(n):
-        port = free_port()
-        command = [sys.executable, "-m", "foveal", "serve", str(model), "--port", str(port), "--workers", "2"]
-        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, start_new_session=True)
-        service = Service(process, port)
-        while not service.ready():
-            time.sleep(0.1)
-        with service.raw() as sender:
-            sender.sendall(request[:-10])
-            time.sleep(random.uniform(0, 0.2))
-            os.kill(process.pid, signal.SIGTERM)
-            time.sleep(0.05)
-            sender.sendall(request[-10:])
-            answered = b" 200 " in sender.recv(65536)[:20]
-        process.wait(timeout=60)
-        left = subprocess.run(
-            ["pgrep", "-r", "D,R,S,T", "-s", str(process.pid)], capture_output=True, check=False
-        ).stdout
-        bad += not answered or bool(left) or service.ready()
+        with serving(model, "--workers", 2) as service:
+            process = service.process
+            with service.raw() as sender:
+                sender.sendall(request[:-10])
+                time.sleep(random.uniform(0, 0.2))
+                os.kill(process.pid, signal.SIGTERM)
+                time.sleep(0.05)
+                sender.sendall(request[-10:])
+                answered = b" 200 " in sender.recv(65536)[:20]
+            process.wait(timeout=60)
+            session = ["pgrep", "-r", "D,R,S,T", "-s", str(process.pid)]
+            left = subprocess.run(session, capture_output=True, check=False).stdout
+            bad += not answered or bool(left) or service.ready()
     return bad
 
 
 def run(full: bool) -> Report:
     """Judge the service; the reduced run judges loosely, because it shares its machine with whatever else runs."""
-    model = Path(tempfile.mkdtemp()) / "model.safetensors"
-    write_model(model)
     report = Report("the service: overload, hostile senders, clean ends")
+    with tempfile.TemporaryDirectory() as folder:
+        model = Path(folder) / "model.safetensors"
+        write_model(model)
+        _judge(model, report, full=full)
+    return report
+
+
+def _judge(model: Path, report: Report, *, full: bool) -> None:
     seconds, refused_ms, slower, goodput = (60.0, 50.0, 5.0, 0.9) if full else (8.0, 300.0, 15.0, 0.5)
     found = overload(model, seconds, report.table)
     report.require(found["refused"] > 0, "nobody was refused at 4 x capacity")
@@ -276,7 +268,6 @@ def run(full: bool) -> Report:
     bad = ends(model, n_ends)
     report.table.append((f"{n_ends - bad} of {n_ends} ends clean",))
     report.require(not bad, f"{bad} of {n_ends} ends were not clean")
-    return report
 
 
 def write_model(path: Path) -> None:

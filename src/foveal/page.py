@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import io
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from typing import TypeGuard
 
@@ -65,6 +65,12 @@ def number(value: float) -> str:
     if isinstance(value, int):
         return str(value)
     return "not defined" if math.isnan(value) else f"{value:.{3 if abs(value) < 10 else 1}f}"
+
+
+def intervals(figures: Mapping[str, tuple[float, float, float]]) -> list[tuple[str, float, str]]:
+    """Return rows of figures, each with its low and high bound."""
+    rows = ((name.replace("_", " "), *bounds) for name, bounds in figures.items())
+    return [(name, value, f"{number(low)} to {number(high)}") for name, value, low, high in rows]
 
 
 def picture(pixels: NDArray[np.uint8], caption: str, *, side: int = 300) -> str:

@@ -39,7 +39,7 @@ class ModelPart(_Strict):
     """The architecture."""
 
     arch: str
-    n_outputs: int = Field(ge=1)
+    n_outputs: Positive
     canvas_hw: tuple[Side, Side]
     y_range: Range | None
     head: str
@@ -48,8 +48,8 @@ class ModelPart(_Strict):
 class CollabPart(_Strict):
     """A model of users and items."""
 
-    n_users: int = Field(ge=1)
-    n_items: int = Field(ge=1)
+    n_users: Positive
+    n_items: Positive
     n_factors: tuple[Positive, Positive]
     y_range: tuple[float, float] | None
     layers: tuple[Positive, ...]

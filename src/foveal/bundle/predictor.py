@@ -32,7 +32,7 @@ from foveal.image.decode import PictureSource, name_of
 from foveal.image.prepare import Preparation, Prepared, Statistics, collate
 from foveal.models.vision import ModelSpec, VisionModel, check_fit, filled_model
 from foveal.tasks.base import Task
-from foveal.tasks.catalog import CLASSES, task_from_dict
+from foveal.tasks.catalog import CLASSES
 from foveal.tasks.rating import Rating
 
 _BATCH = 32
@@ -204,7 +204,7 @@ def load_learner(
     Raises:
         ModelFileError: it is no bundle, was changed or damaged, or comes from a newer foveal.
     """
-    manifest, tensors = read_bundle(path)
+    manifest, task, tensors = read_bundle(path)
     place = runtime.device_named(device)
     own = manifest.model
     if isinstance(own, OwnPart) and model is None:
@@ -213,7 +213,6 @@ def load_learner(
             f"before and give it: load_learner({str(path)!r}, model={own.module}(...))"
         )
     try:
-        task = task_from_dict(manifest.task)
         if isinstance(task, Rating):
             return rating_predictor(manifest, task, tensors, place, model)
         return _picture_predictor(manifest, task, tensors, place, model)

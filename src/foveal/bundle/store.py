@@ -7,7 +7,7 @@ import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pydantic
 from safetensors import SafetensorError, safe_open
@@ -16,6 +16,7 @@ from torch import Tensor
 from foveal import storage
 from foveal.bundle.manifest import FORMAT, Manifest
 from foveal.errors import InputError, ModelFileError
+from foveal.tasks.base import Task
 from foveal.tasks.catalog import task_from_dict
 
 _KEY, _HASH_KEY = "foveal", "foveal_sha256"
@@ -34,13 +35,22 @@ def hashes_of(tensors: Mapping[str, Tensor]) -> dict[str, str]:
     return {name: storage.tensor_hash(tensor) for name, tensor in tensors.items()}
 
 
-def read_bundle(path: str | os.PathLike[str]) -> tuple[Manifest, dict[str, Tensor]]:
+class Bundle(NamedTuple):
+    """What a bundle holds."""
+
+    manifest: Manifest
+    task: Task[Any]
+    tensors: dict[str, Tensor]
+
+
+def read_bundle(path: str | os.PathLike[str]) -> Bundle:
     """Read and check a bundle.
 
     Raises:
         ModelFileError: it is no bundle, was changed or damaged, or comes from a newer foveal.
     """
-    file, manifest = Path(path), read_manifest(path)
+    file = Path(path)
+    manifest, task = _described(file)
     try:
         with safe_open(file, framework="pt") as stored:
             names = stored.keys()
@@ -48,7 +58,7 @@ def read_bundle(path: str | os.PathLike[str]) -> tuple[Manifest, dict[str, Tenso
     except (SafetensorError, OSError, ValueError, RuntimeError) as error:
         raise _damaged(file, error) from error
     _check_tensors(file, manifest, tensors)
-    return manifest, tensors
+    return Bundle(manifest, task, tensors)
 
 
 def read_manifest(path: str | os.PathLike[str]) -> Manifest:
@@ -57,7 +67,10 @@ def read_manifest(path: str | os.PathLike[str]) -> Manifest:
     Raises:
         ModelFileError: as `read_bundle`, but for the tensors.
     """
-    file = Path(path)
+    return _described(Path(path))[0]
+
+
+def _described(file: Path) -> tuple[Manifest, Task[Any]]:
     if not file.is_file():
         raise ModelFileError(f"There is no model file `{file}`.")
     try:
@@ -70,10 +83,9 @@ def read_manifest(path: str | os.PathLike[str]) -> Manifest:
         raise error if isinstance(error, ModelFileError) else _damaged(file, error) from error
     manifest = _manifest(file, text)
     try:
-        task_from_dict(manifest.task)
+        return manifest, task_from_dict(manifest.task)
     except (InputError, ValueError, TypeError, KeyError) as error:
         raise ModelFileError(f"The manifest of `{file}` does not describe a task: {error}") from error
-    return manifest
 
 
 def _header(file: Path) -> bytes:

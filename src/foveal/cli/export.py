@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -24,22 +23,14 @@ def export(
     from foveal.bundle.exports import SUFFIXES, TOLERANCE, export_model
     from foveal.bundle.predictor import load_learner
     from foveal.errors import UnknownNameError
+    from foveal.sources.folders import pictures_in
 
     if to not in SUFFIXES:
         raise UnknownNameError.of("format", to, SUFFIXES)
     predictor = load_learner(model, device="cpu")
     target = out or model.with_suffix(SUFFIXES[to])
-    found = export_model(predictor, target, to=to, pictures=_found(pictures) if pictures else ())
+    found = export_model(predictor, target, to=to, pictures=pictures_in(pictures) if pictures else ())
     for n, difference in found.differences.items():
         typer.echo(f"batch of {n:>2}: answers differ by at most {difference:.1e} (allowed: {TOLERANCE:g})")
     for file in found.files:
         typer.echo(f"written: {file}")
-
-
-def _found(folder: Path) -> Sequence[Path]:
-    from foveal.errors import InputError
-    from foveal.sources.folders import get_image_files
-
-    if not (files := get_image_files(folder)):
-        raise InputError(f"There is no picture in `{folder}`.")
-    return files

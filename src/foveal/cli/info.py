@@ -25,7 +25,7 @@ def info(
     from foveal.bundle.card import card_of, said
     from foveal.bundle.store import read_bundle
 
-    manifest, tensors = read_bundle(model)
+    manifest, _, tensors = read_bundle(model)
     if json:
         typer.echo(manifest.model_dump_json(indent=2))
         return

@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from foveal.bundle.predictor import Prediction, Predictor, Refused
     from foveal.results.journal import Journal
 
-    Answers = Iterator[tuple[Path, Prediction | Refused]]
-
 
 def predict(
     model: Model,
@@ -44,57 +42,68 @@ def predict(
         raise InputError("--resume goes on with an --out in .csv, .jsonl or .parquet.")
     files = _expand(pictures)
     predictor = load_pictures(model, device=device)
+    answered = _Answered(predictor, files, batch_size)
     if out is None:
-        n_refused = _show(_answered(predictor, files, batch_size), predictor)
+        _show(answered)
     elif out.suffix == ".json":
-        n_refused = _write_layout(_answered(predictor, files, batch_size), predictor, out, layout)
+        _write_layout(answered, out, layout)
     else:
-        n_refused = _write_table(predictor, files, batch_size, out, model, resume=resume)
-    if n_refused:
+        answered.n_refused = _write_table(predictor, files, batch_size, out, model, resume=resume)
+    if answered.n_refused:
         raise typer.Exit(1)
 
 
-def _answered(predictor: Predictor, files: Iterable[Path], batch_size: int) -> Answers:
-    """Yield each file with its answer, reading no further ahead than the predictor does."""
-    waiting: deque[Path] = deque()
+class _Answered:
+    """Good answers of a predictor, each with its file; pictures that cannot be used are named and counted.
 
-    def noted() -> Iterator[Path]:
-        for file in files:
-            waiting.append(file)
-            yield file
+    Attributes:
+        n_refused: how many could not be used so far.
+    """
 
-    for answer in predictor.predict_batch(noted(), batch_size=batch_size):
-        yield waiting.popleft(), answer
+    def __init__(
+        self, predictor: Predictor, files: Iterable[Path], batch_size: int, journal: Journal | None = None
+    ) -> None:
+        self.predictor, self.files, self.batch_size, self.journal = predictor, files, batch_size, journal
+        self.n_refused = 0
 
+    def __iter__(self) -> Iterator[tuple[Path, Prediction]]:
+        from foveal.bundle.predictor import Refused
 
-def _show(answered: Answers, predictor: Predictor) -> int:
-    from foveal.results.writers import row_of
+        waiting: deque[Path] = deque()  # no further ahead than the predictor reads
 
-    n_refused = 0
-    for file, answer in _good(answered):
-        if answer is None:
-            n_refused += 1
-        else:
-            typer.echo(_line(row_of(file, answer, predictor.task)))
-    return n_refused
+        def noted() -> Iterator[Path]:
+            for file in self.files:
+                waiting.append(file)
+                yield file
 
-
-def _write_layout(answered: Answers, predictor: Predictor, out: Path, layout: str) -> int:
-    from foveal.results.writers import write_answers
-
-    n_refused = 0
-
-    def good() -> Iterator[tuple[Path, Prediction]]:
-        nonlocal n_refused
-        for file, answer in _good(answered):
-            if answer is None:
-                n_refused += 1
+        for answer in self.predictor.predict_batch(noted(), batch_size=self.batch_size):
+            file = waiting.popleft()
+            if isinstance(answer, Refused):
+                self._refuse(file, answer)
             else:
                 yield file, answer
 
-    n = write_answers(out, layout, good(), predictor.task)
-    typer.echo(f"{n:,} of {n + n_refused:,} pictures answered, written to {out}.")
-    return n_refused
+    def _refuse(self, file: Path, answer: Refused) -> None:
+        from foveal.tables import printable
+
+        self.n_refused += 1
+        typer.echo(f"refused: {answer.error}", err=True)
+        if self.journal is not None:
+            self.journal.refuse(printable(file), answer.error.reason)
+
+
+def _show(answered: _Answered) -> None:
+    from foveal.results.writers import row_of
+
+    for file, answer in answered:
+        typer.echo(_line(row_of(file, answer, answered.predictor.task)))
+
+
+def _write_layout(answered: _Answered, out: Path, layout: str) -> None:
+    from foveal.results.writers import write_answers
+
+    n = write_answers(out, layout, answered, answered.predictor.task)
+    typer.echo(f"{n:,} of {n + answered.n_refused:,} pictures answered, written to {out}.")
 
 
 def _write_table(
@@ -109,11 +118,8 @@ def _write_table(
             _skip(journal, files)
             typer.echo(f"Going on after {journal.done:,} pictures.", err=True)
         try:
-            for n, (file, answer) in enumerate(_good(_answered(predictor, files, batch_size), journal), start=1):
-                if answer is not None:
-                    journal.add(row_of(file, answer, predictor.task))
-                if n % batch_size == 0:
-                    journal.flush()
+            for file, answer in _Answered(predictor, files, batch_size, journal):
+                journal.add(row_of(file, answer, predictor.task))
         except KeyboardInterrupt:
             typer.echo(
                 "Interrupted; what was answered is kept. Give the same command with --resume to go on.", err=True
@@ -124,21 +130,6 @@ def _write_table(
     if n_refused:
         typer.echo(f"{n_refused:,} could not be used; they are listed in {journal.refused_path}.", err=True)
     return n_refused
-
-
-def _good(answered: Answers, journal: Journal | None = None) -> Iterator[tuple[Path, Prediction | None]]:
-    """Yield answers; name the pictures that got none, and yield None for them."""
-    from foveal.bundle.predictor import Refused
-    from foveal.tables import printable
-
-    for file, answer in answered:
-        if not isinstance(answer, Refused):
-            yield file, answer
-            continue
-        typer.echo(f"refused: {answer.error}", err=True)
-        if journal is not None:
-            journal.refuse(printable(file), answer.error.reason)
-        yield file, None
 
 
 def _skip(journal: Journal, files: Iterator[Path]) -> None:
@@ -175,12 +166,12 @@ def _matching(pattern: str) -> Sequence[Path]:
     import glob
 
     from foveal.errors import InputError
-    from foveal.sources.folders import get_image_files
+    from foveal.sources.folders import pictures_in
 
     path = Path(pattern)
     found: Sequence[Any]
     if path.is_dir():
-        found = get_image_files(path)
+        found = pictures_in(path)
     elif path.exists() or not glob.has_magic(pattern):
         found = [path]
     else:

@@ -115,8 +115,12 @@ class VisionModel(nn.Sequential):
 
 def build_model(spec: ModelSpec, *, generator: torch.Generator | None = None) -> VisionModel:
     """Return a model with random weights, the head's drawn from `generator`."""
-    body, n_map = _body_of(spec)
-    return _headed(body, n_map, spec, generator)
+    if spec.head not in HEADS:
+        raise UnknownNameError.of("head", spec.head, HEADS)
+    body = Body(zoo.build(spec.arch, image_size=spec.canvas_hw), fine=spec.head == "spatial")
+    n_map = _map_channels(body, spec.canvas_hw)
+    head = HEADS[spec.head](n_map, spec.n_outputs, y_range=spec.y_range, generator=generator)
+    return VisionModel(body, head, spec)
 
 
 def filled_model(spec: ModelSpec, tensors: Mapping[str, Tensor]) -> VisionModel:
@@ -161,23 +165,16 @@ def pretrained_model(
     return model, found.origin
 
 
-def _headed(body: Body, n_map: int, spec: ModelSpec, generator: torch.Generator | None = None) -> VisionModel:
-    return VisionModel(body, HEADS[spec.head](n_map, spec.n_outputs, y_range=spec.y_range, generator=generator), spec)
-
-
-def _body_of(spec: ModelSpec) -> tuple[Body, int]:
-    """Return a body, and how many channels its map has: timm's `num_features` is not the last word for every family."""
-    if spec.head not in HEADS:
-        raise UnknownNameError.of("head", spec.head, HEADS)
-    body = Body(zoo.build(spec.arch, image_size=spec.canvas_hw), fine=spec.head == "spatial")
+def _map_channels(body: Body, canvas_hw: tuple[int, int]) -> int:
+    """Return how many channels a body's map has, by a try: timm's `num_features` is not right for every family."""
     with runtime.evaluating(body), torch.no_grad():
-        picture = torch.zeros(1, 3, *spec.canvas_hw)
+        picture = torch.zeros(1, 3, *canvas_hw)
         features = body.raw_features(picture)
         if features.ndim == 4 and body.n_features not in {features.shape[1], features.shape[3]}:
             body.n_features = features.shape[1]
         if body.fine and not hasattr(body.network, "forward_intermediates"):
             raise InputError("This backbone gives no map but its last one, which is too coarse for a spatial head.")
-        return body, int(body(picture).shape[1])
+        return int(body(picture).shape[1])
 
 
 def _halves(network: nn.Module) -> tuple[list[nn.Module], list[nn.Module]]:

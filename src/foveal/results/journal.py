@@ -47,7 +47,7 @@ class Journal:
         else:
             target.parent.mkdir(parents=True, exist_ok=True)
             self.path.write_text(json.dumps({"by": by}) + "\n", encoding="utf-8")
-        self._file = self.path.open("a", encoding="utf-8")
+        self._file = self.path.open("a", encoding="utf-8", buffering=1)  # a line outlives the process
 
     def __enter__(self) -> Self:
         return self
@@ -66,10 +66,6 @@ class Journal:
     def refuse(self, name: str, reason: str) -> None:
         """Append a picture that cannot be used."""
         self._file.write(json.dumps({"refused": [name, reason]}) + "\n")
-
-    def flush(self) -> None:
-        """Make sure that what was appended outlives the process."""
-        self._file.flush()
 
     def finish(self) -> Counts:
         """Write the file asked for, and the list of pictures that could not be used; the journal is gone then."""

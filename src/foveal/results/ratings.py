@@ -178,8 +178,4 @@ def rank_metrics(learn: Rated, k: int = 10, *, liked: float | None = None) -> pd
 
 
 def _table_of(scores: Mapping[str, Interval]) -> str:
-    rows = [
-        (name.replace("_", " "), one.value, f"{page.number(one.low)} to {page.number(one.high)}")
-        for name, one in scores.items()
-    ]
-    return page.table(("figure", "value", "interval"), rows)
+    return page.table(("figure", "value", "interval"), page.intervals(scores))

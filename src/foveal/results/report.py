@@ -114,10 +114,7 @@ class Report:
         return f"{found.task.kind}, judged on {len(found.labels):,} pictures that it was not trained on"
 
     def _figures(self) -> str:
-        rows = [
-            (name.replace("_", " "), one.value, f"{page.number(one.low)} to {page.number(one.high)}")
-            for name, one in (self.intervals or self.interpretation.predictions.intervals()).items()
-        ]
+        rows = page.intervals(self.intervals or self.interpretation.predictions.intervals())
         rows += [(name.replace("_", " "), value, "to beat") for name, value in self.baselines.items()]
         said = "<p>The last column holds the figure in 95 of 100 draws of other pictures of this kind (bootstrap).</p>"
         return page.table(("figure", "value", "interval"), rows) + said

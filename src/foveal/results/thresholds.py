@@ -168,7 +168,7 @@ def scorer(metric: Criterion) -> Score:
     kind, least = asked[1], float(asked[2])
 
     def constrained(hits: Tensor, alarms: Tensor, positives: Tensor) -> Tensor:
-        precision = torch.where(hits + alarms > 0, hits / (hits + alarms).clamp(min=1), 1.0)
+        precision = _precision(hits, alarms)
         recall = hits / positives.clamp(min=1)
         kept, wanted = (precision, recall) if kind == "precision" else (recall, precision)
         # Where the bound cannot be kept, the nearest to it; 1e-12 forgives rounding.
@@ -181,11 +181,15 @@ def useful(score: Score, least_precision: float) -> Score:
     """Return the same score, but below all others where precision is less than asked."""
 
     def kept(hits: Tensor, alarms: Tensor, positives: Tensor) -> Tensor:
-        precision = torch.where(hits + alarms > 0, hits / (hits + alarms).clamp(min=1), 1.0)
         found = score(hits, alarms, positives)
-        return torch.where(precision >= least_precision, found, -torch.inf)
+        return torch.where(_precision(hits, alarms) >= least_precision, found, -torch.inf)
 
     return kept if least_precision else score
+
+
+def _precision(hits: Tensor, alarms: Tensor) -> Tensor:
+    """Return 1 where nothing is found."""
+    return torch.where(hits + alarms > 0, hits / (hits + alarms).clamp(min=1), 1.0)
 
 
 def best_threshold(probability: Tensor, truth: Tensor, score: Score) -> float:

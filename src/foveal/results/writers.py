@@ -11,7 +11,7 @@ from foveal.errors import InputError, UnknownNameError
 from foveal.image.decode import open_picture
 from foveal.sources.coco import write_coco
 from foveal.sources.label_studio import write_label_studio
-from foveal.tables import FORMATS, printable, write_table
+from foveal.tables import FORMATS, printable
 from foveal.tasks.base import Task
 
 Labelled = Iterable[tuple[str, tuple[int, int], Any]]
@@ -32,11 +32,9 @@ def check_target(path: Path, layout: str) -> None:
 
 
 def write_answers(path: Path, layout: str, answered: Answered, task: Task[Any]) -> int:
-    """Write answers to a .csv, .jsonl or .parquet, or to a .json in a layout; return how many."""
-    if path.suffix == ".json":
-        found = ((file.name, open_picture(file).size_hw, answer.label) for file, answer in answered)
-        return write_labels(path, layout, found, task)
-    return write_table(path, (row_of(file, answer, task) for file, answer in answered))
+    """Write answers to a .json in a layout; return how many."""
+    found = ((file.name, open_picture(file).size_hw, answer.label) for file, answer in answered)
+    return write_labels(path, layout, found, task)
 
 
 def write_labels(path: Path, layout: str, labelled: Labelled, task: Task[Any]) -> int:

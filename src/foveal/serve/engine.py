@@ -101,23 +101,25 @@ class Engine:
         return self.predictor
 
     def _work(self) -> None:
-        while (first := self._queue.get()) is not None:
+        while group := self._group(None):
             with runtime.keeping_memory():  # while there is work; what is left idle goes back to the system
-                while first is not None:
-                    group, ended = [first], False
-                    while len(group) < _LARGEST_BATCH and not self._queue.empty() and not ended:
-                        more = self._queue.get()
-                        ended = more is None
-                        group += [] if more is None else [more]
+                while group:
                     self._answer(group)
-                    if ended:
-                        return
-                    try:
-                        first = self._queue.get(timeout=_IDLE_SECONDS)
-                    except queue.Empty:
-                        break
-                    if first is None:
-                        return
+                    group = self._group(_IDLE_SECONDS)
+
+    def _group(self, seconds: float | None) -> list[_Waiting]:
+        """Return whatever waits, once something does; nothing after so many seconds without, or at the end."""
+        found: list[_Waiting] = []
+        try:
+            while len(found) < _LARGEST_BATCH:
+                one = self._queue.get(timeout=seconds) if not found else self._queue.get_nowait()
+                if one is None:
+                    self._queue.put(None)  # for whoever asks next
+                    break
+                found.append(one)
+        except queue.Empty:
+            pass
+        return found
 
     def _answer(self, group: Sequence[_Waiting]) -> None:
         try:

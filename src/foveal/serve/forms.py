@@ -22,13 +22,18 @@ class Upload(NamedTuple):
     content: bytes
 
 
+def media_type(content_type: str) -> str:
+    """Return the type in a Content-Type, without its parameters."""
+    return content_type.partition(";")[0].strip().lower()
+
+
 def check_kind(content_type: str) -> None:
     """Refuse what cannot hold pictures before it is read.
 
     Raises:
         RequestRefusedError: 415.
     """
-    kind = content_type.partition(";")[0].strip().lower()
+    kind = media_type(content_type)
     if not (kind in ("multipart/form-data", _WHOLE) or kind.startswith("image/")):
         raise RequestRefusedError(
             415,
@@ -43,10 +48,10 @@ def uploads_of(body: bytes, content_type: str) -> list[Upload]:
     Raises:
         RequestRefusedError: 422, there are none, or the form is damaged; 413, there are too many.
     """
-    if not content_type.lower().startswith("multipart/form-data"):
-        found = [Upload("picture", body)] if body else []
-    else:
+    if media_type(content_type) == "multipart/form-data":
         found = _files(body, content_type)
+    else:
+        found = [Upload("picture", body)] if body else []
     if not found:
         raise RequestRefusedError(422, "There is no picture in the request.")
     return found

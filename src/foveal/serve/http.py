@@ -73,7 +73,7 @@ def app_from_environment() -> FastAPI:
 
 
 def _add_common(app: FastAPI, service: Service) -> None:
-    found = about(service)
+    found = _about(service)
 
     @app.get("/model", summary="What the model answers, and its card.")
     async def model() -> Any:
@@ -101,7 +101,7 @@ def _add_common(app: FastAPI, service: Service) -> None:
         app.add_api_route(path, _file(text, kind), include_in_schema=False)
 
 
-def about(service: Service) -> dict[str, Any]:
+def _about(service: Service) -> dict[str, Any]:
     """Return what the page and other programs need to know of a model."""
     task, manifest = service.predictor.task, service.manifest
     about: dict[str, Any] = {"kind": task.kind, "card": card_of(manifest, service.settings.model).to_dict()}

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from foveal.bundle.ratings import RatingPredictor
 from foveal.serve.admission import Place, RequestRefusedError
+from foveal.serve.forms import media_type
 from foveal.serve.service import Service
 from foveal.tasks.rating import Id, Ids
 
@@ -34,7 +35,7 @@ class _Ratings:
             return await self.service.engine.run(lambda: work(given))
 
     async def asked(self, request: Request, place: Place) -> dict[str, Any]:
-        kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+        kind = media_type(request.headers.get("content-type", ""))
         if kind != "application/json":
             raise RequestRefusedError(415, f"Send JSON (Content-Type application/json); got {kind or 'none'}.")
         body = await self.service.body(request, place)

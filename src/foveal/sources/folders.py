@@ -39,6 +39,17 @@ def get_image_files(
     return L(sorted(found))
 
 
+def pictures_in(folder: str | os.PathLike[str]) -> L[Path]:
+    """Return all pictures below a folder, sorted.
+
+    Raises:
+        InputError: there is none.
+    """
+    if not (found := get_image_files(folder)):
+        raise InputError(f"There is no picture in `{folder}`.")
+    return found
+
+
 def read_folders(folder: Path) -> Source:
     """Read a folder a class, below train/ and valid/ (or val/) where there are such folders.
 
