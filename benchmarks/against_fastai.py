@@ -78,7 +78,7 @@ def foveal(table, images, task, recipe, seed):
 
 
 def fastai(python, table, images, task, recipe, seed):
-    script = Path(__file__).parent / "peers" / "fastai_book.py"
+    script = Path(__file__).parent / "sides" / "fastai_book.py"
     seconds, said = run([python, script, table, "--images", images, "--task", task, *recipe.split(), "--seed", seed])
     return json.loads(said.splitlines()[-1]) | {"seconds": seconds}
 

@@ -30,6 +30,7 @@ from foveal.errors import InputError, ModelFileError, PictureError
 from foveal.geometry.homography import Homography
 from foveal.image.decode import PictureSource, name_of
 from foveal.image.prepare import Preparation, Prepared, Statistics, collate
+from foveal.models.folding import folded
 from foveal.models.vision import ModelSpec, VisionModel, check_fit, filled_model
 from foveal.tasks.base import Task
 from foveal.tasks.catalog import CLASSES
@@ -65,13 +66,23 @@ class Refused(NamedTuple):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Predictor:
-    """A trained model that answers for pictures."""
+    """A trained model that answers for pictures.
+
+    Attributes:
+        model: the model as it was trained, in fp32 and evaluation mode.
+        task: what it answers.
+        preparation: how pictures come to it.
+        device: where it answers.
+        training: what it was trained on.
+        quick: what computes the answers: the same, with normalisation folded into convolutions.
+    """
 
     model: nn.Module
     task: Task[Any]
     preparation: Preparation
     device: torch.device
     training: TrainingPart
+    quick: nn.Module
 
     @classmethod
     def of(
@@ -79,7 +90,8 @@ class Predictor:
     ) -> Predictor:
         """Wrap a copy of a model, in fp32 and evaluation mode, on the device that it is on."""
         device = next(model.parameters()).device
-        return cls(_ready(copy.deepcopy(model), device), task, preparation, device, training or TrainingPart())
+        ready = _ready(copy.deepcopy(model), device)
+        return cls(ready, task, preparation, device, training or TrainingPart(), _quick(ready, preparation, device))
 
     @property
     def vocab(self) -> tuple[str, ...]:
@@ -183,7 +195,7 @@ class Predictor:
     def answers(self, prepared: Sequence[Prepared]) -> list[Prediction]:
         """Answer for pictures that `preparation.picture` made, as one batch."""
         pixels = collate([one.pixels for one in prepared]).to(self.device)
-        outputs = self.model(self.preparation.normalise(pixels))
+        outputs = self.quick(self.preparation.normalise(pixels))
         values = self.task.activate(outputs).cpu()
         to_unit = Homography.unit_frame(self.preparation.canvas_hw)
         back = Homography.stack([one.placement.then(to_unit).inverse for one in prepared])
@@ -243,7 +255,8 @@ def _picture_predictor(
     else:
         raise InputError("its model is one of ratings.")
     preparation = Preparation.of(stored.fit.size_hw, stored.fit.method, Statistics(stored.mean, stored.std))
-    return Predictor(_ready(model, device), task, preparation, device, manifest.training)
+    ready = _ready(model, device)
+    return Predictor(ready, task, preparation, device, manifest.training, _quick(ready, preparation, device))
 
 
 def load_pictures(path: str | os.PathLike[str], *, device: torch.device | str | None = None) -> Predictor:
@@ -256,6 +269,11 @@ def load_pictures(path: str | os.PathLike[str], *, device: torch.device | str | 
     if not isinstance(found, Predictor):
         raise ModelFileError(f"`{path}` answers for {', '.join(found.task.columns[:2])}, not for pictures.")
     return found
+
+
+def _quick(model: nn.Module, preparation: Preparation, device: torch.device) -> nn.Module:
+    pixels = torch.zeros(1, *preparation.canvas_hw, 3, dtype=torch.uint8, device=device)
+    return folded(model, preparation.normalise(pixels)) if isinstance(model, VisionModel) else model
 
 
 def _ready(model: nn.Module, device: torch.device) -> nn.Module:

