@@ -197,7 +197,7 @@ def zone_plate(size):
 
 
 @pytest.mark.parametrize("path", PATHS)
-@pytest.mark.parametrize("factor", [1.5, 3])
+@pytest.mark.parametrize("factor", [1.5, 1.8, 3])
 def test_shrinking_a_zone_plate_is_as_free_of_false_rings_as_pillows_area(path, factor):
     """Where the rings are finer than the canvas can show, an honest answer is even grey: what varies is false."""
     size, new = 360, round(360 / factor)
