@@ -66,7 +66,7 @@ def voc(data, size, table="voc.csv"):
 class Module(pl.LightningModule):
     """A body, the head of the book, and the book's recipe."""
 
-    def __init__(self, arch, steps_per_epoch, rate=3e-3, pretrained=True):
+    def __init__(self, arch, steps_per_epoch, n_outputs, rate=3e-3, pretrained=True):
         super().__init__()
         self.body = timm.create_model(arch, pretrained=False)
         if pretrained and arch == "tf_efficientnet_lite0":
@@ -75,7 +75,7 @@ class Module(pl.LightningModule):
         n = self.body.num_features
         self.head = nn.Sequential(
             nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.BatchNorm1d(n), nn.Dropout(0.25), nn.Linear(n, 512), nn.ReLU(),
-            nn.BatchNorm1d(512), nn.Dropout(0.5), nn.Linear(512, 20),
+            nn.BatchNorm1d(512), nn.Dropout(0.5), nn.Linear(512, n_outputs),
         )  # fmt: skip
         self.rate, self.steps_per_epoch, self.frozen, self.epochs = rate, steps_per_epoch, True, 1
         self.outputs = []
@@ -135,7 +135,8 @@ def fit(module, sides, **phase):
 
 def built(data, arch, size=128, **options):
     sides = voc(data, int(size))
-    module = Module(arch, len(sides[0]), **options).to(memory_format=torch.channels_last)
+    n_outputs = sides[0].dataset.targets.shape[1]
+    module = Module(arch, len(sides[0]), n_outputs, **options).to(memory_format=torch.channels_last)
     return module, sides
 
 

@@ -141,7 +141,7 @@ class Predictor:
         Raises:
             PictureError: a picture is refused.
         """
-        head = self.model[1] if isinstance(self.model, VisionModel) else self.model
+        head = self.quick[1] if isinstance(self.quick, VisionModel) else self.quick
         last = [layer for layer in head.modules() if isinstance(layer, nn.Linear | nn.Conv2d)][-1]
         vectors: list[Tensor] = []
 

@@ -1,0 +1,75 @@
+"""Speed, as ratios to a reference in the same run: what a clock says depends on who else uses the machine."""
+
+import os
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pandas as pd
+from PIL import Image, ImageOps
+
+from foveal.vision.all import (
+    CategoryBlock,
+    ColReader,
+    ColSplitter,
+    DataBlock,
+    ImageBlock,
+    Normalize,
+    RandomResizedCrop,
+)
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks" / "sides"))
+from common import per_picture
+from limits import decode_seconds
+
+N, ROUNDS = 192, 3
+MOST_OF_DECODING, MOST_OF_IMPORTS = 4.0, 1.5
+
+
+def test_loading_is_not_far_from_bare_decoding(photographs, tmp_path):
+    """Measured: 1.7 to 2.7 times bare decoding with as many threads (benchmarks/results)."""
+    files = []
+    for picture in sorted((photographs / "voc2012_mini" / "train").glob("*.jpg"))[:N]:
+        files.append(str(tmp_path / picture.name))
+        ImageOps.fit(Image.open(picture).convert("RGB"), (500, 375)).save(files[-1], quality=90)
+    crop = RandomResizedCrop(128, min_scale=0.35)
+    block = DataBlock(
+        (ImageBlock, CategoryBlock),
+        get_x=ColReader("fname"),
+        get_y=ColReader("label"),
+        splitter=ColSplitter(),
+        item_tfms=crop,
+        batch_tfms=[Normalize.from_stats([0.5] * 3, [0.5] * 3)],
+    )
+    frame = pd.DataFrame({"fname": files, "label": ["a", "b"] * (N // 2), "is_valid": [False] * (N - 2) + [True] * 2})
+    train = block.dataloaders(frame, bs=32, num_workers=2).train
+    ratios = [per_picture(lambda: (batch[0] for batch in train)) / decode_seconds(files, crop) for _ in range(ROUNDS)]
+    assert min(ratios) < MOST_OF_DECODING, ratios
+
+
+def processor_seconds(code):
+    before = os.times()
+    subprocess.run([sys.executable, "-c", code], check=True)
+    after = os.times()
+    return after.children_user + after.children_system - before.children_user - before.children_system
+
+
+def test_importing_is_not_far_from_torch_and_pandas():
+    """Measured: 1.25 times (benchmarks/results)."""
+    codes = ("from foveal.vision.all import *", "import torch, pandas")
+    ratios = []
+    for _ in range(ROUNDS):
+        ours, theirs = map(processor_seconds, codes)
+        ratios.append(ours / theirs)
+    assert statistics.median(ratios) < MOST_OF_IMPORTS, ratios
+
+
+def test_help_needs_no_torch():
+    began = time.perf_counter()
+    subprocess.run([sys.executable, "-m", "foveal", "--help"], check=True, stdout=subprocess.DEVNULL)
+    ours = time.perf_counter() - began
+    began = time.perf_counter()
+    subprocess.run([sys.executable, "-c", "import torch"], check=True)
+    assert ours < (time.perf_counter() - began) / 2
