@@ -15,8 +15,17 @@ import numpy as np  # noqa: E402
 import pandas as pd  # noqa: E402
 import timm  # noqa: E402
 import torch  # noqa: E402
-from common import BS, WORKERS, main, median_seconds, per_picture, seconds_of  # noqa: E402
-from offline import offline_weights  # noqa: E402
+from common import (  # noqa: E402
+    BS,
+    WORKERS,
+    main,
+    mean_ap,
+    median_of_pictures,
+    median_seconds,
+    per_picture,
+    seconds_of,
+    step_seconds,
+)
 from PIL import Image  # noqa: E402
 from torch import nn  # noqa: E402
 from torch.utils.data import DataLoader, Dataset  # noqa: E402
@@ -66,18 +75,18 @@ def voc(data, size, table="voc.csv"):
 class Module(pl.LightningModule):
     """A body, the head of the book, and the book's recipe."""
 
-    def __init__(self, arch, steps_per_epoch, n_outputs, rate=3e-3, pretrained=True):
+    def __init__(self, arch, weights, steps_per_epoch, n_outputs):
         super().__init__()
         self.body = timm.create_model(arch, pretrained=False)
-        if pretrained and arch == "tf_efficientnet_lite0":
-            self.body.load_state_dict(offline_weights())
+        if arch == "tf_efficientnet_lite0":
+            self.body.load_state_dict(torch.load(weights, weights_only=True))
         self.body.reset_classifier(0, "")
         n = self.body.num_features
         self.head = nn.Sequential(
             nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.BatchNorm1d(n), nn.Dropout(0.25), nn.Linear(n, 512), nn.ReLU(),
             nn.BatchNorm1d(512), nn.Dropout(0.5), nn.Linear(512, n_outputs),
         )  # fmt: skip
-        self.rate, self.steps_per_epoch, self.frozen, self.epochs = rate, steps_per_epoch, True, 1
+        self.rate, self.steps_per_epoch, self.frozen, self.epochs = 3e-3, steps_per_epoch, True, 1
         self.outputs = []
 
     def prepare(self, *, frozen, epochs, rate):
@@ -133,10 +142,10 @@ def fit(module, sides, **phase):
     return module
 
 
-def built(data, arch, size=128, **options):
+def built(data, arch, size=128):
     sides = voc(data, int(size))
     n_outputs = sides[0].dataset.targets.shape[1]
-    module = Module(arch, len(sides[0]), n_outputs, **options).to(memory_format=torch.channels_last)
+    module = Module(arch, data / "lite0.pth", len(sides[0]), n_outputs).to(memory_format=torch.channels_last)
     return module, sides
 
 
@@ -168,8 +177,6 @@ def epoch(data, arch, state, size=128, precision=""):
 
 
 def fine_tune(data, arch, seed=0):
-    from sklearn.metrics import average_precision_score
-
     pl.seed_everything(int(seed), verbose=False)
     module, sides = built(data, arch)
     began = time.perf_counter()
@@ -177,9 +184,7 @@ def fine_tune(data, arch, seed=0):
     fit(module, sides, frozen=False, epochs=3, rate=1.5e-3)
     seconds = time.perf_counter() - began
     values, targets = (torch.cat(one).cpu().numpy() for one in zip(*module.outputs, strict=True))
-    common = [i for i in range(targets.shape[1]) if targets[:, i].sum() >= 10]
-    score = float(np.mean([average_precision_score(targets[:, i], values[:, i]) for i in common]))
-    return {"seconds": seconds, "score": score}
+    return {"seconds": seconds, "score": mean_ap(values, targets)}
 
 
 def get_preds(data):
@@ -197,24 +202,19 @@ def get_preds(data):
 def optimizer(data):
     module, _ = built(data, "resnet50")
     step = module.prepare(frozen=False, epochs=1, rate=1e-3).optimizer().step
-    for parameter in module.parameters():
-        parameter.grad = torch.full_like(parameter, 1e-3)
-    return median_seconds(step, 20)
+    return step_seconds(module, step)
 
 
 def one(data):
     module, (_, valid) = built(data, "tf_efficientnet_lite0", 128)
     module.eval()
-    files = pd.read_csv(data / "voc.csv").fname.tolist()[:60]
     prepare = valid.dataset.transform
 
     def answer(file):
         with torch.inference_mode():
             return module(prepare(Image.open(file).convert("RGB"))[None]).sigmoid()
 
-    for file in files[:10]:
-        answer(file)
-    return float(np.median([seconds_of(lambda file=file: answer(file)) for file in files]))
+    return median_of_pictures(answer, data)
 
 
 if __name__ == "__main__":

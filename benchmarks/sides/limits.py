@@ -7,12 +7,13 @@ import numpy as np
 import pandas as pd
 import simplejpeg
 import torch
-from common import BS, WORKERS, main, median_seconds, seconds_of
+from common import BS, WORKERS, main, median_seconds, seconds_of, step_seconds
 
 from foveal import runtime
 from foveal.data.samples import Pipeline
 from foveal.geometry.fit import RandomResizedCrop, Resize
-from foveal.image.decode import open_picture
+from foveal.image.decode import jpeg_factor, open_picture
+from foveal.image.prepare import scale_of
 from foveal.models.vision import ModelSpec, build_model
 from foveal.rng import generator_for
 from foveal.vision.all import aug_transforms
@@ -20,18 +21,10 @@ from foveal.vision.all import aug_transforms
 DEVICE = runtime.default_device()
 
 
-def factor_of(placement, size_hw):
-    """The largest of 8, 4 and 2 at which the placement enlarges nothing."""
-    if placement.matrix[2, 0] or placement.matrix[2, 1]:
-        return 1
-    scale = max(placement.scales_at((size_hw[1] / 2, size_hw[0] / 2)))
-    return next((f for f in (8, 4, 2) if scale * f <= 1), 1)
-
-
 def decode_seconds(files, place, threads=WORKERS):
     """Seconds a picture of reading and decoding alone, with so many threads, after one pass."""
     sizes = [open_picture(file).size_hw for file in files]
-    factors = [factor_of(place(hw, generator_for(0, 0, at)), hw) for at, hw in enumerate(sizes)]
+    factors = [jpeg_factor(scale_of(place(hw, generator_for(0, 0, at)), hw)) for at, hw in enumerate(sizes)]
 
     def one(at):
         data = Path(files[at]).read_bytes()
@@ -63,7 +56,7 @@ def precision():
     return runtime.precisions(DEVICE)[-1] if DEVICE.type == "cpu" else runtime.precisions(DEVICE)[0]
 
 
-def step_seconds(arch, state, size, bs=BS, times=5):
+def training_seconds(arch, state, size, bs=BS, times=5):
     """Seconds of a step on a batch in memory: channels last, the quickest precision, fused AdamW."""
     model = runtime.to_device(build_model(ModelSpec(arch, 20, (size, size))), DEVICE).train()
     if state == "frozen":
@@ -106,7 +99,7 @@ def epoch(data, arch, state, size=128):
     size, train, valid = int(size), files_of(data), files_of(data, held=True)
     decoding = len(train) * decode_seconds(train, RandomResizedCrop(size, min_scale=0.35))
     decoding += len(valid) * decode_seconds(valid, lambda hw, _: Resize(size)(hw))
-    computing = len(train) // BS * step_seconds(arch, state, size) + len(valid) / BS * forward_seconds(arch, size)
+    computing = len(train) // BS * training_seconds(arch, state, size) + len(valid) / BS * forward_seconds(arch, size)
     return decoding + computing if DEVICE.type == "cpu" else max(decoding, computing)
 
 
@@ -118,9 +111,7 @@ def get_preds(data):
 
 def optimizer(_):
     model = build_model(ModelSpec("resnet50", 20, (128, 128)))
-    for parameter in model.parameters():
-        parameter.grad = torch.full_like(parameter, 1e-3)
-    return median_seconds(torch.optim.AdamW(model.parameters(), 1e-3, fused=True).step, 20)
+    return step_seconds(model, torch.optim.AdamW(model.parameters(), 1e-3, fused=True).step)
 
 
 def collab(_):

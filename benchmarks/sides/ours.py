@@ -2,10 +2,21 @@
 
 import time
 
-import numpy as np
 import pandas as pd
 import torch
-from common import BS, WORKERS, main, median_seconds, per_picture, resident_bytes, seconds_of
+from common import (
+    BS,
+    WORKERS,
+    main,
+    mean_ap,
+    median_of_pictures,
+    median_seconds,
+    per_picture,
+    read_seconds,
+    resident_bytes,
+    seconds_of,
+    step_seconds,
+)
 
 from foveal.vision.all import *
 
@@ -65,13 +76,6 @@ def fine_tune(data, arch, seed=0, **options):
     return {"seconds": seconds, "score": mean_ap(values, targets)}
 
 
-def mean_ap(values, targets):
-    from sklearn.metrics import average_precision_score
-
-    common = [i for i in range(targets.shape[1]) if int(targets[:, i].sum()) >= 10]
-    return float(np.mean([average_precision_score(targets[:, i], values[:, i]) for i in common]))
-
-
 def get_preds(data):
     learn = learner(data, "resnet50").to_bf16()
     learn.get_preds()
@@ -83,17 +87,11 @@ def optimizer(data):
 
     model = learner(data, "resnet50").model
     model.requires_grad_(True)
-    for parameter in model.parameters():
-        parameter.grad = torch.full_like(parameter, 1e-3)
-    return median_seconds(adamw(model, [1e-3] * 3).step, 20)
+    return step_seconds(model, adamw(model, [1e-3] * 3).step)
 
 
 def one(data):
-    predictor = load_learner(data / "model.safetensors")
-    files = pd.read_csv(data / "voc.csv").fname.tolist()[:60]
-    for file in files[:10]:
-        predictor.predict(file)
-    return float(np.median([seconds_of(lambda file=file: predictor.predict(file)) for file in files]))
+    return median_of_pictures(load_learner(data / "model.safetensors").predict, data)
 
 
 def table(data, n):
@@ -104,12 +102,7 @@ def table(data, n):
         splitter=RandomSplitter(seed=0),
         item_tfms=Resize(128),
     )
-    frame = pd.read_csv(data / f"rows-{n}.csv")
-    block.dataloaders(frame[:200])
-    before, began = resident_bytes(), time.perf_counter()
-    dls = block.dataloaders(frame)
-    seconds = (time.perf_counter() - began) / len(frame)
-    return {"seconds": seconds, "bytes": (resident_bytes() - before) / len(frame), "n": dls.train.n}
+    return read_seconds(block, pd.read_csv(data / f"rows-{n}.csv"))
 
 
 def collab(data):
@@ -126,24 +119,19 @@ def collab(data):
 def command(data, name):
     from foveal.cli import main as cli
 
-    folder, n = data / "many", len(list((data / "many").iterdir()))
-    words = {
-        "check": [str(data / "many.csv"), "--images", "/"],
-        "predict": [str(data / "model.safetensors"), str(folder), "--out", str(data / "answers.csv")],
-    }[name]
-
-    def run(words):
+    def run(which):
+        words = {
+            "check": [data / f"{which}.csv", "--images", "/"],
+            "predict": [data / "model.safetensors", data / which, "--out", data / "answers.csv"],
+        }[name]
         try:
-            cli.app([name, *words])
+            cli.app([name, *map(str, words)])
         except SystemExit as ended:
             if ended.code:
                 raise
 
-    few = {"check": [str(data / "few.csv"), "--images", "/"], "predict": [words[0], str(data / "few"), *words[2:]]}[
-        name
-    ]
-    run(few)
-    return seconds_of(lambda: run(words)) / n
+    run("few")
+    return seconds_of(lambda: run("many")) / len(list((data / "many").iterdir()))
 
 
 def flat(data, epochs=20):

@@ -203,8 +203,13 @@ def _opened(pixels: Pixels, name: str, kind: str) -> OpenedPicture:
     return OpenedPicture((pixels.shape[0], pixels.shape[1]), name, kind, lambda _: Decoded(pixels, IDENTITY))
 
 
+def jpeg_factor(scale: float) -> int:
+    """Return by how much a JPEG may be reduced while it is decoded, to be shown at `scale` without being enlarged."""
+    return next((factor for factor in (8, 4, 2) if scale * factor <= 1), 1)
+
+
 def _decode_jpeg(data: bytes, header: JpegHeader, scale: float) -> Decoded:
-    factor = next((f for f in (8, 4, 2) if scale * f <= 1), 1)
+    factor = jpeg_factor(scale)
     height, width = (math.ceil(side / factor) for side in header.size_hw)
     colours = "CMYK" if header.is_cmyk else "RGB"
     stored = simplejpeg.decode_jpeg(data, colours, min_height=height, min_width=width, strict=True)

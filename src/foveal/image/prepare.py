@@ -80,6 +80,13 @@ class Preparation:
         return cls(Resize((height, width), method), statistics)
 
 
+def scale_of(placement: Homography, size_hw: tuple[int, int]) -> float:
+    """Return the scale at which a map shows a picture of `size_hw`; it need not be decoded any larger."""
+    if placement.matrix[2, 0] or placement.matrix[2, 1]:
+        return 1.0  # in perspective the scale differs from place to place
+    return max(placement.scales_at((size_hw[1] / 2, size_hw[0] / 2)))
+
+
 def render(opened: OpenedPicture, placement: Homography, canvas_hw: tuple[int, int]) -> Pixels:
     """Decode as small as the map allows and warp once: uint8 [h, w, 3]."""
     return warp(*_decoded(opened, placement), canvas_hw)
@@ -93,11 +100,7 @@ def render_window(
 
 
 def _decoded(opened: OpenedPicture, placement: Homography) -> tuple[Pixels, Homography]:
-    height, width = opened.size_hw
-    scale = max(placement.scales_at((width / 2, height / 2)))
-    if placement.matrix[2, 0] or placement.matrix[2, 1]:
-        scale = 1.0  # in perspective the scale differs from place to place
-    decoded = opened.decode(scale)
+    decoded = opened.decode(scale_of(placement, opened.size_hw))
     return decoded.pixels, decoded.placement.inverse.then(placement)
 
 
