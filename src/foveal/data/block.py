@@ -6,6 +6,7 @@ side taught (its vocabulary).
 
 from __future__ import annotations
 
+import contextlib
 import os
 import warnings
 from collections.abc import Callable, Iterable, Sequence
@@ -21,11 +22,13 @@ from foveal import runtime
 from foveal.audit.checks import Audit
 from foveal.data.datasets import Dataset, Datasets, Tuples
 from foveal.data.encoding import encode_all, encode_known, no_labels
+from foveal.data.labels import ColReader
 from foveal.data.loaders import DataLoaders, audit_datasets, without_bad_pictures
 from foveal.data.samples import Pipeline
 from foveal.data.summary import walk
 from foveal.errors import FovealError, InputError, UnknownNameError
 from foveal.sources.items import Item, Source
+from foveal.sources.table import Rows
 from foveal.splits.splitters import MaskSplitter, RandomSplitter, Splitter, check_split, rows_of
 from foveal.tasks.base import Decision, Task
 from foveal.tasks.multi_label import MultiLabel, all_names
@@ -70,7 +73,8 @@ class MultiCategoryBlock:
 
     def bind(self, labels: Iterable[Any]) -> MultiLabel:
         """Return the task that these training labels teach."""
-        found = [all_names(label) for label in labels]
+        labels = list(labels)
+        found = [all_names(label) for label in {id(label): label for label in labels}.values()]
         if self.vocab is None and all(len(names) <= 1 for names in found):
             _question_delimiter({name for names in found for name in names})
         return MultiLabel(_vocab(self.vocab, (name for names in found for name in names)))
@@ -282,6 +286,12 @@ class _Getting:
                 f"The item was: {_short(item)}"
             ) from error
 
+    def all_of(self, items: Sequence[Any], at: Sequence[int]) -> list[Any]:
+        if isinstance(self.getter, ColReader) and isinstance(items, Rows):
+            with contextlib.suppress(FovealError):  # which row it was is found below, row by row
+                return self.getter.of_rows(items, at)
+        return [self(items[i], i) for i in at]
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Side:
@@ -294,7 +304,7 @@ class _Side:
 
     @classmethod
     def read(cls, items: Sequence[Any], at: Sequence[int], *getters: tuple[Getter | None, str]) -> _Side:
-        pictures, labels = ([get(items[i], i) for i in at] for get in (_Getting(*getter) for getter in getters))
+        pictures, labels = (_Getting(*getter).all_of(items, at) for getter in getters)
         return cls(items, at, pictures, labels)
 
     def name(self, index: int) -> str:

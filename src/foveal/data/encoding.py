@@ -5,10 +5,10 @@ from __future__ import annotations
 import warnings
 from collections import Counter
 from collections.abc import Callable, Sequence
-from functools import lru_cache
 from typing import Any
 
-import torch
+import numpy as np
+import pandas as pd
 from torch import Tensor
 
 from foveal.errors import InputError, UnknownNameError
@@ -16,7 +16,6 @@ from foveal.tasks.base import Task
 from foveal.tasks.multi_label import PartialLabels, check_labels
 
 Namer = Callable[[int], object]
-_TOGETHER = 4096
 
 
 def encode_all(labels: Sequence[Any], name: Namer, task: Task[Any]) -> Tensor:
@@ -30,20 +29,19 @@ def encode_all(labels: Sequence[Any], name: Namer, task: Task[Any]) -> Tensor:
     Raises:
         InputError: a label is of the wrong form; the message names the item.
     """
-    return _encode_each(labels, name, _encoder(task), task)
+    return _encode_each(labels, name, lambda label, _: task.encode(label), task)
 
 
 def encode_known(labels: Sequence[Any], name: Namer, task: Task[Any]) -> Tensor:
     """Encode a validation side: a class that training never saw is left out of its item, with one warning a class."""
     unseen: Counter[str] = Counter()
-    known_to = _encoder(task)
 
-    def encode(label: Any) -> Tensor:
+    def encode(label: Any, n_items: int) -> Tensor:
         try:
-            return known_to(label)
+            return task.encode(label)
         except UnknownNameError:
             known, missing = _without_unknown(label, task)
-            unseen.update(missing)
+            unseen.update(dict.fromkeys(missing, n_items))
             return task.unknown if known is None else task.encode(known)
 
     targets = _encode_each(labels, name, encode, task)
@@ -55,25 +53,23 @@ def encode_known(labels: Sequence[Any], name: Namer, task: Task[Any]) -> Tensor:
     return targets
 
 
-def _encoder(task: Task[Any]) -> Callable[[Any], Tensor]:
-    """Return `task.encode`, quicker for names met before."""
-    encode_name = lru_cache(task.encode)
-    return lambda label: encode_name(label) if isinstance(label, str) else task.encode(label)
-
-
-def _encode_each(labels: Sequence[Any], name: Namer, encode: Callable[[Any], Tensor], task: Task[Any]) -> Tensor:
-    targets = task.unknown.expand(len(labels), *task.unknown.shape).clone()
-    for start in range(0, len(labels), _TOGETHER):
-        encoded = []
-        for at in range(start, min(start + _TOGETHER, len(labels))):
-            try:
-                encoded.append(encode(labels[at]))
-            except UnknownNameError:
-                raise
-            except InputError as error:
-                raise InputError(f"{name(at)}: {error}") from error
-        torch.stack(encoded, out=targets[start : start + _TOGETHER])
-    return targets
+def _encode_each(labels: Sequence[Any], name: Namer, encode: Callable[[Any, int], Tensor], task: Task[Any]) -> Tensor:
+    """Encode every label; equal texts, and items that share a label, once: `encode(label, how many items have it)`."""
+    n, texts = len(labels), set(map(type, labels)) == {str}
+    keys = np.array(labels, dtype=object) if texts else np.fromiter(map(id, labels), dtype=np.int64, count=n)
+    which, distinct = pd.factorize(keys)
+    firsts = np.empty(len(distinct), dtype=np.int64)
+    firsts[which[::-1]] = np.arange(n)[::-1]
+    counts = np.bincount(which, minlength=len(distinct))
+    targets = task.unknown.expand(len(distinct), *task.unknown.shape).clone()
+    for at, (first, count) in enumerate(zip(firsts.tolist(), counts.tolist(), strict=True)):
+        try:
+            targets[at] = encode(labels[first], count)
+        except UnknownNameError:
+            raise
+        except InputError as error:
+            raise InputError(f"{name(first)}: {error}") from error
+    return targets if len(distinct) == n else targets[which]
 
 
 def _without_unknown(label: Any, task: Task[Any]) -> tuple[PartialLabels | None, list[str]]:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from foveal.errors import InputError
-from foveal.sources.table import split_labels
+from foveal.sources.table import Rows, split_labels
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +27,20 @@ class ColReader:
 
     def __call__(self, row: Any) -> Any:
         """Return the value, or the list of labels, of one row."""
-        value = row[self.column]
+        return self._read(row[self.column])
+
+    def of_rows(self, rows: Rows, at: Sequence[int]) -> list[Any]:
+        """Return what a call returns for each of these rows, quicker; rows with equal labels share one list."""
+        cells = rows.column(self.column)
+        chosen = [cells[i] for i in at]
+        if self.label_delim is not None:
+            labels = {cell: self._read(cell) for cell in dict.fromkeys(chosen)}
+            return [labels[cell] for cell in chosen]
+        if isinstance(self.pref, str):
+            return [f"{self.pref}{cell}{self.suff}" for cell in chosen] if self.pref or self.suff else chosen
+        return [self._read(cell) for cell in chosen]
+
+    def _read(self, value: Any) -> Any:
         if self.label_delim is not None:
             if isinstance(value, float):
                 raise InputError(f"Column `{self.column}` holds no label ({value!r}) where text is expected.")

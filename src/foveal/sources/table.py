@@ -350,3 +350,12 @@ class Rows(Sequence[Row]):
         if not -self._n <= index < self._n:
             raise IndexError(index)
         return Row(self._columns, index % self._n)
+
+    def column(self, name: str) -> Sequence[Any]:
+        """Return the cells of a column.
+
+        Raises:
+            TableError: there is none of that name.
+        """
+        cells: Sequence[Any] = Row(self._columns, slice(None))[name]
+        return cells

@@ -94,16 +94,17 @@ def check_split(split: Any, n_items: int) -> Split:
         raise InputError(f"{expected}; got {type(split).__name__}.")
     train, valid = (_indices(side, expected) for side in split)
     for name, side in (("training", train), ("validation", valid)):
-        if not side:
+        if not side.size:
             raise InputError(f"The split leaves nothing for {name} ({n_items} items in all).")
-        if min(side) < 0 or max(side) >= n_items:
-            raise InputError(f"{expected} from 0 to {n_items - 1}; one for {name} is {max(side)}.")
-    if both := set(train) & set(valid):
-        raise InputError(f"{len(both)} items are on both sides of the split, for instance number {min(both)}.")
-    return train, valid
+        if side.min() < 0 or side.max() >= n_items:
+            raise InputError(f"{expected} from 0 to {n_items - 1}; one for {name} is {side.max()}.")
+    is_train, is_valid = (np.bincount(side, minlength=n_items) > 0 for side in (train, valid))
+    if (both := np.flatnonzero(is_train & is_valid)).size:
+        raise InputError(f"{both.size} items are on both sides of the split, for instance number {both[0]}.")
+    return train.tolist(), valid.tolist()
 
 
-def _indices(side: Any, expected: str) -> list[int]:
+def _indices(side: Any, expected: str) -> np.ndarray:
     values = np.asarray(list(side))
     if values.dtype == bool:
         raise InputError(
@@ -111,7 +112,7 @@ def _indices(side: Any, expected: str) -> list[int]:
         )
     if len(values) and not np.issubdtype(values.dtype, np.integer):
         raise InputError(f"{expected}; got values such as {values[0]!r}.")
-    return [int(value) for value in values]
+    return values
 
 
 def _by_side(sides: Sequence[bool]) -> Split:
