@@ -133,7 +133,7 @@ def one(data):
         return median_of_pictures(learn.predict, data)
 
 
-def table(data, n):
+def table(data, n, what="rows"):
     block = DataBlock(
         (ImageBlock, MultiCategoryBlock),
         get_x=ColReader("fname"),
@@ -141,7 +141,8 @@ def table(data, n):
         splitter=RandomSplitter(seed=0),
         item_tfms=Resize(128),
     )
-    return read_seconds(block, pd.read_csv(data / f"rows-{n}.csv"))
+    every = lambda dls: [target for side in (dls.train_ds, dls.valid_ds) for target in side.tls[1]]
+    return read_seconds(block, pd.read_csv(data / f"rows-{n}.csv"), every if what == "targets" else None)
 
 
 def collab(data):

@@ -94,7 +94,7 @@ def one(data):
     return median_of_pictures(load_learner(data / "model.safetensors").predict, data)
 
 
-def table(data, n):
+def table(data, n, what="rows"):
     block = DataBlock(
         (ImageBlock, MultiCategoryBlock),
         get_x=ColReader("fname"),
@@ -102,7 +102,8 @@ def table(data, n):
         splitter=RandomSplitter(seed=0),
         item_tfms=Resize(128),
     )
-    return read_seconds(block, pd.read_csv(data / f"rows-{n}.csv"))
+    every = lambda dls: (dls.train.dataset.targets, dls.valid.dataset.targets)
+    return read_seconds(block, pd.read_csv(data / f"rows-{n}.csv"), every if what == "targets" else None)
 
 
 def collab(data):
