@@ -138,7 +138,7 @@ def test_a_second_interrupt_leaves_at_once_with_the_old_checkpoint(build, tmp_pa
             if state.step == 12:
                 seen.append((tmp_path / FILE).read_bytes())
                 signal.raise_signal(signal.SIGINT)
-                seen.append(state.interrupted)
+                seen.append(state.asked)
                 signal.raise_signal(signal.SIGINT)
                 seen.append("went on")
 

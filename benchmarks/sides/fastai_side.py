@@ -141,8 +141,11 @@ def table(data, n, what="rows"):
         splitter=RandomSplitter(seed=0),
         item_tfms=Resize(128),
     )
-    every = lambda dls: [target for side in (dls.train_ds, dls.valid_ds) for target in side.tls[1]]
-    return read_seconds(block, pd.read_csv(data / f"rows-{n}.csv"), every if what == "targets" else None)
+    return read_seconds(block, pd.read_csv(data / f"rows-{n}.csv"), every_target if what == "targets" else None)
+
+
+def every_target(dls):
+    return [target for side in (dls.train_ds, dls.valid_ds) for target in side.tls[1]]
 
 
 def collab(data):

@@ -102,8 +102,11 @@ def table(data, n, what="rows"):
         splitter=RandomSplitter(seed=0),
         item_tfms=Resize(128),
     )
-    every = lambda dls: (dls.train.dataset.targets, dls.valid.dataset.targets)
-    return read_seconds(block, pd.read_csv(data / f"rows-{n}.csv"), every if what == "targets" else None)
+    return read_seconds(block, pd.read_csv(data / f"rows-{n}.csv"), every_target if what == "targets" else None)
+
+
+def every_target(dls):
+    return (dls.train.dataset.targets, dls.valid.dataset.targets)
 
 
 def collab(data):

@@ -235,6 +235,11 @@ def heatmap_loss(logits_BKhw: Tensor, target_BK2: Tensor, *, reduction: Reductio
     return _reduce(distance + heatmap_cross_entropy(logits_BKhw, target_BK2, reduction="none"), known, reduction)
 
 
+def n_known(target: Tensor) -> Tensor:
+    """Return how many entries of a target are known: those that a mean loss is a mean over."""
+    return (~target.isnan()).sum() if target.is_floating_point() else (target != IGNORED).sum()
+
+
 def same_shape(output: Tensor, target: Tensor) -> None:
     """Refuse what would broadcast into a wrong loss without a word.
 

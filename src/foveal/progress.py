@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 from html import escape
 from typing import TYPE_CHECKING, Any, Self, TextIO
 
+from foveal import processes
+
 if TYPE_CHECKING:
     from rich.progress import Progress
 
@@ -33,8 +35,9 @@ def clock(seconds: float) -> str:
 
 def say(line: str) -> None:
     """Print a line."""
-    sys.stdout.write(f"{line}\n")
-    sys.stdout.flush()
+    if processes.is_first():
+        sys.stdout.write(f"{line}\n")
+        sys.stdout.flush()
 
 
 def in_notebook() -> bool:
@@ -79,7 +82,8 @@ class Table:
         widths = [max(len(name), _MIN_WIDTH) for name in self.columns]
         widths[0], widths[-1] = len(self.columns[0]), 5
         text = "  ".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True)).rstrip()
-        print(text, file=self.stream or sys.stdout, flush=True)
+        if processes.is_first():
+            print(text, file=self.stream or sys.stdout, flush=True)
 
 
 class NotebookTable(Table):
@@ -164,7 +168,7 @@ class Bar:
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
         console = Console()
-        if console.is_terminal:
+        if console.is_terminal and processes.is_first():
             columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
             self._progress = Progress(*columns, console=console, transient=True)
             self._progress.start()

@@ -24,6 +24,11 @@ def generator_for(seed: int, epoch: int = 0, index: int = 0) -> np.random.Genera
     return np.random.Generator(np.random.Philox(key=key))
 
 
+def seed_for(seed: int, epoch: int, index: int) -> int:
+    """Return a seed for a generator of another kind, named like those of `generator_for` but apart from them."""
+    return int(generator_for(seed, epoch, _ORDER - 1 - index).integers(2**63))
+
+
 def order_for(seed: int, epoch: int, n: int) -> np.ndarray:
     """Return the order, int64 of shape (n,), in which an epoch visits its items."""
     return generator_for(seed, epoch, _ORDER).permutation(n)

@@ -18,6 +18,7 @@ from typing import Any, Literal, Protocol, get_args
 import torch
 from torch import nn
 
+from foveal import processes
 from foveal.errors import InputError, UnknownNameError
 
 Precision = Literal["fp32", "bf16", "fp16"]
@@ -29,6 +30,8 @@ _CPU_BF16 = ("_is_amx_tile_supported", "_is_avx512_bf16_supported")
 def default_device() -> torch.device:
     """Return the best device at hand: CUDA, then Apple's MPS, then the CPU."""
     if torch.cuda.is_available():
+        if processes.count() > 1:
+            torch.cuda.set_device(processes.on_this_machine()[0] % torch.cuda.device_count())
         return torch.device("cuda", torch.cuda.current_device())
     if torch.backends.mps.is_available():
         return torch.device("mps")
@@ -170,12 +173,12 @@ def to_device(model: nn.Module, device: torch.device) -> nn.Module:
 class Interruptible(Protocol):
     """Something that can end early."""
 
-    interrupted: str | None
+    asked: str | None
 
 
 @contextlib.contextmanager
 def signals_noted(work: Interruptible) -> Iterator[None]:
-    """Note SIGTERM and the first interrupt in `work.interrupted` instead of ending at once; the second ends at once.
+    """Note SIGTERM and the first interrupt in `work.asked` instead of ending at once; the second ends at once.
 
     After the block the process goes on to end as it was asked to, with the code that belongs to the signal. Outside
     the main thread the block does nothing.
@@ -185,9 +188,9 @@ def signals_noted(work: Interruptible) -> Iterator[None]:
         return
 
     def note(number: int, _: object) -> None:
-        if work.interrupted is not None:
+        if work.asked is not None:
             raise KeyboardInterrupt
-        work.interrupted = signal.Signals(number).name
+        work.asked = signal.Signals(number).name
 
     before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
@@ -195,9 +198,9 @@ def signals_noted(work: Interruptible) -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-    if work.interrupted == "SIGTERM":
+    if work.asked == "SIGTERM":
         sys.exit(128 + signal.SIGTERM)
-    if work.interrupted is not None:
+    if work.asked is not None:
         raise KeyboardInterrupt
 
 

@@ -20,12 +20,16 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
+from foveal import processes
 from foveal.errors import ModelFileError
 
 
 @contextmanager
 def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """Yield a path beside `path` to write to; it takes the place of `path` if the block ends well."""
+    """Yield a path beside `path` to write to; it takes the place of `path` if the block ends well.
+
+    Of several processes that work together the first one's does.
+    """
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=target.suffix, dir=target.parent)
@@ -33,6 +37,8 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
     beside = Path(name)
     try:
         yield beside
+        if not processes.is_first():
+            return
         _sync(beside)
         beside.chmod(0o666 & ~_umask())
         beside.replace(target)

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from foveal import runtime
+from foveal import processes, runtime
 from foveal.audit.checks import Audit, audit
 from foveal.canvas import grid
 from foveal.data.batches import Batch
@@ -23,7 +23,7 @@ from foveal.image.decode import name_of
 from foveal.image.prepare import Preparation, Statistics
 from foveal.listing import L, Path
 from foveal.losses import FlattenedLoss
-from foveal.rng import order_for
+from foveal.rng import order_for, seed_for
 from foveal.sources.items import Item, Source
 from foveal.tasks.base import Task
 from foveal.tasks.points import Points
@@ -90,7 +90,28 @@ class DataLoader:
         Raises:
             PictureError: a picture is refused.
         """
-        return self.feed.batches(self.groups(epoch)[first:], (self.seed, epoch) if self.shuffle else None)
+        return self._batches(self.groups(epoch)[first:], epoch)
+
+    def parts(self, *, epoch: int, first: int = 0) -> Iterator[Batch]:
+        """Yield this process's part of each batch of an epoch, and name torch's random state after part and batch.
+
+        Raises:
+            InputError: there are fewer items in a batch than processes.
+        """
+        groups = self.groups(epoch)
+        if (n := processes.count()) > min(map(len, groups)):
+            raise InputError(f"A batch of {len(groups[0])} cannot be shared by {n} processes: take a larger `bs`.")
+        for step, batch in enumerate(self._batches([processes.part(group) for group in groups[first:]], epoch), first):
+            if n > 1:
+                torch.manual_seed(seed_for(self.seed, epoch, step * n + processes.rank()))
+            yield batch
+
+    def dealt(self) -> Iterator[Batch]:
+        """Yield the batches of one pass that this process is dealt: the first, then every as many as there are."""
+        return self._batches(processes.dealt(self.groups(0)), 0)
+
+    def _batches(self, groups: Sequence[Sequence[int]], epoch: int) -> Iterator[Batch]:
+        return self.feed.batches(groups, (self.seed, epoch) if self.shuffle else None)
 
     def groups(self, epoch: int) -> list[list[int]]:
         """Return the items of each batch of an epoch."""

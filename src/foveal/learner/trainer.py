@@ -195,7 +195,7 @@ class Trainer:
             InputError: the head is another one.
         """
         began = time.perf_counter()
-        in_order = DataLoader(self.dls.train.feed, self.dls.bs).batches(epoch=0)
+        in_order = DataLoader(self.dls.train.feed, self.dls.bs)
         precision = self._training.plain_precision
         train_loss = fit_head(self.model, in_order, self._loss(), precision=precision, device=self.dls.device)
         valid_loss, metrics = self._scores(self.dls.valid)

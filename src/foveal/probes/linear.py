@@ -11,17 +11,18 @@ Shapes: n pictures, F features, C outputs, K points.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from foveal import runtime
+from foveal.data.loaders import DataLoader
 from foveal.errors import InputError
 from foveal.models.vision import VisionModel
 from foveal.probes.heatmaps import fit_heatmaps
-from foveal.train.loop import Batched, Loss, evaluate
+from foveal.train.loop import Loss, evaluate
 
 STRENGTHS = (3.0, 1.0, 0.3, 0.1, 0.03, 0.01, 0.003)
 _FOLDS = 3
@@ -29,13 +30,13 @@ _ITERATIONS = 60
 
 
 def fit_head(
-    model: VisionModel, batches: Iterable[Batched], loss: Loss, *, precision: runtime.Precision, device: torch.device
+    model: VisionModel, loader: DataLoader, loss: Loss, *, precision: runtime.Precision, device: torch.device
 ) -> float:
     """Fit the head of a model to the training side; return the loss there (points: on some of it).
 
     Args:
         model: has a linear or a spatial head.
-        batches: of the training side, prepared as in validation.
+        loader: of the training side, prepared as in validation.
         loss: of (raw outputs, targets).
         precision: of the body.
         device: where the model is.
@@ -44,13 +45,13 @@ def fit_head(
         InputError: the head is another one.
     """
     if model.spec.head == "spatial":
-        return fit_heatmaps(model.body, model[1], batches, loss, precision=precision, device=device)
+        return fit_heatmaps(model.body, model[1], loader.batches(epoch=0), loss, precision=precision, device=device)
     if model.spec.head != "linear":
         raise InputError(
             "A probe fits a linear head (labels, numbers) or a spatial one (points): vision_learner(dls, arch, "
             f"head='linear'). This learner's is `{model.spec.head}`."
         )
-    found = evaluate(PooledFeatures(model.body), batches, precision=precision, device=device)
+    found = evaluate(PooledFeatures(model.body), loader.dealt(), precision=precision, device=device, dealt=True)
 
     def squeezed_loss(output: Tensor, target: Tensor) -> Tensor:
         return loss(model.squeeze(output), target)

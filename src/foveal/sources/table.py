@@ -310,9 +310,7 @@ class Row(Mapping[str, Any]):
         try:
             return self._columns[column][self._at]
         except KeyError:
-            known = ", ".join(map(str, self._columns))
-            hint = near_match(column, map(str, self._columns))
-            raise TableError(f"The table has no column `{column}`.{hint} Its columns: {known}.") from None
+            raise _no_column(column, self._columns) from None
 
     def __getattr__(self, column: str) -> Any:
         if column.startswith("__"):
@@ -357,5 +355,11 @@ class Rows(Sequence[Row]):
         Raises:
             TableError: there is none of that name.
         """
-        cells: Sequence[Any] = Row(self._columns, slice(None))[name]
-        return cells
+        if name not in self._columns:
+            raise _no_column(name, self._columns)
+        return self._columns[name]
+
+
+def _no_column(name: str, columns: Iterable[str]) -> TableError:
+    known = list(map(str, columns))
+    return TableError(f"The table has no column `{name}`.{near_match(name, known)} Its columns: {', '.join(known)}.")

@@ -18,7 +18,7 @@ from typing import Any, Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
-from foveal import storage
+from foveal import processes, storage
 from foveal.errors import InputError, ModelFileError, TrainingError
 from foveal.train.state import EpochResult, FitState
 
@@ -193,7 +193,8 @@ class Checkpoints:
             self._write(state)
 
     def _write(self, state: FitState) -> None:
-        write(self.path, state, self.others)
+        if processes.is_first():
+            write(self.path, state, self.others)
         self._last = time.monotonic()
 
 

@@ -10,8 +10,9 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
-from foveal import runtime
+from foveal import processes, runtime
 from foveal.errors import TrainingError
+from foveal.losses import n_known
 from foveal.metrics.common import Metric
 from foveal.train.groups import set_training
 from foveal.train.hooks import Hooks
@@ -80,9 +81,10 @@ def fit(state: FitState, plan: Plan, hooks: Hooks) -> None:
     """Train for all epochs, until a hook sets `state.stop` or the process is asked to end."""
     with runtime.keeping_memory():
         hooks("before_fit", state)
-        while state.epoch < state.n_epochs and state.stop is None and state.interrupted is None:
+        while state.epoch < state.n_epochs and not state.heed():
             epoch(state, plan, hooks)
         hooks("after_fit", state)
+        processes.same_buffers(state.model)
 
 
 def epoch(state: FitState, plan: Plan, hooks: Hooks) -> None:
@@ -92,11 +94,12 @@ def epoch(state: FitState, plan: Plan, hooks: Hooks) -> None:
     set_training(state.model, state.freeze)
     for batch in plan.train(state.data_epoch, state.step_in_epoch):
         step(state, batch, plan, hooks)
-        if state.stop is not None or state.interrupted is not None:
+        if state.heed():
             break
     if state.step == 0:
         raise TrainingError("There is nothing to train on: the loader gave no batch.")
     found = None if state.interrupted else _evaluated(state, plan)
+    state.heed()
     if found is None or state.interrupted is not None:
         return  # the epoch is closed when the run is resumed
     valid_loss = float(plan.loss(found.outputs, found.targets))
@@ -119,9 +122,14 @@ def step(state: FitState, batch: Batched, plan: Plan, hooks: Hooks) -> None:
         state.output = (state.compiled or state.model)(state.inputs)
     state.loss = plan.loss(state.output.float(), state.targets)
     hooks("after_loss", state)
+    own, share = state.loss, 1.0
+    if processes.count() > 1:  # a part of the batch counts for what it has of its targets
+        n_own = n_known(state.targets)
+        n_all, summed = processes.total(torch.stack([n_own.to(own), own.detach() * n_own]))
+        state.loss, share = summed / n_all, float(n_own / n_all) * processes.count()
     if not state.loss.isfinite():
-        raise TrainingError(_not_finite(state, plan))
-    torch.autograd.backward(state.scaler.scale(state.loss / state.accumulate))
+        raise TrainingError(_not_finite(state, plan, own))
+    torch.autograd.backward(state.scaler.scale(own * share / state.accumulate))
     hooks("after_backward", state)
     if state.completes_step:
         state.scaler.step(state.optimizer)
@@ -138,13 +146,16 @@ def _evaluated(state: FitState, plan: Plan) -> Evaluation:
     def heeding() -> Iterator[Batched]:
         for batch in plan.valid():
             yield batch
-            if state.interrupted is not None:
+            if processes.count() == 1 and state.heed():  # several have unlike numbers of batches
                 return
 
-    return evaluate(state.model, heeding(), precision=state.precision, device=state.device)
+    processes.same_buffers(state.model)
+    return evaluate(state.model, heeding(), precision=state.precision, device=state.device, dealt=True)
 
 
-def _not_finite(state: FitState, plan: Plan) -> str:
+def _not_finite(state: FitState, plan: Plan, own: Tensor) -> str:
+    if own.isfinite():
+        return f"The loss of another process is {float(state.loss)}; it says on which pictures."
     names = [plan.name(index) for index in state.indices]
     shown = ", ".join(names[:_NAMES]) + (f" and {len(names) - _NAMES} more" if len(names) > _NAMES else "")
     rates = ", ".join(sorted({f"{group['lr']:.3g}" for group in state.optimizer.param_groups}))
@@ -158,9 +169,16 @@ def _not_finite(state: FitState, plan: Plan) -> str:
 
 @torch.no_grad()
 def evaluate(
-    model: nn.Module, batches: Iterable[Batched], *, precision: runtime.Precision, device: torch.device
+    model: nn.Module,
+    batches: Iterable[Batched],
+    *,
+    precision: runtime.Precision,
+    device: torch.device,
+    dealt: bool = False,
 ) -> Evaluation:
     """Return the raw outputs of all items; every module is left in the mode it was in.
+
+    With `dealt` the batches are this process's hand of those of `DataLoader.dealt`; all have the outputs of all.
 
     Raises:
         TrainingError: there was no batch at all.
@@ -172,6 +190,8 @@ def evaluate(
                 output = model(batch.inputs)
             outputs.append(output.float().cpu())
             targets.append(batch.targets.cpu())
+    if dealt:
+        outputs, targets = processes.in_turn(outputs), processes.in_turn(targets)
     if not outputs:
         raise TrainingError("There is nothing to evaluate: the loader gave no batch.")
     return Evaluation(torch.cat(outputs), torch.cat(targets))

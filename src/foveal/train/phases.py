@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from foveal import runtime, storage
+from foveal import processes, runtime, storage
 from foveal.data.batches import Batch
 from foveal.data.loaders import DataLoader, DataLoaders
 from foveal.errors import InputError, ModelFileError, TrainingError
@@ -116,11 +116,12 @@ class Training:
 
     def evaluate(self, loader: DataLoader | Iterable[tuple[Tensor, Tensor]]) -> loop.Evaluation:
         """Return the raw outputs for all items of a loader, or of batches of inputs and targets."""
+        dealt, device = isinstance(loader, DataLoader), self.dls.device
         if isinstance(loader, DataLoader):
-            batches = loader.batches(epoch=0)
+            batches = loader.dealt()
         else:
-            batches = (Batch(tuple(part.to(self.dls.device) for part in parts), ()) for parts in loader)
-        return loop.evaluate(self.model, batches, precision=self.plain_precision, device=self.dls.device)
+            batches = (Batch(tuple(part.to(device) for part in parts), ()) for parts in loader)
+        return loop.evaluate(self.model, batches, precision=self.plain_precision, device=device, dealt=dealt)
 
     @property
     def plain_precision(self) -> runtime.Precision:
@@ -146,7 +147,7 @@ class Training:
         if stored is not None:
             checkpoint.restore(stored, state, others)
         try:
-            with runtime.signals_noted(state) if saving else nullcontext():
+            with processes.broken_off(), runtime.signals_noted(state) if saving else nullcontext():
                 loop.fit(state, self.plan(), Hooks([*others, *saving]))
         except RuntimeError as error:
             if runtime.is_out_of_memory(error):
@@ -188,15 +189,15 @@ class Training:
             phase=number,
             accumulate=phase.accumulate,
             mix=self.dls.task.mix,
-            compiled=torch.compile(self.model) if self.compile else None,
+            compiled=self._compiled(),
         )
 
     def plan(self) -> loop.Plan:
         """Return what a fit needs besides its state."""
         train, valid = self.dls.loaders
         return loop.Plan(
-            train=lambda epoch, first: train.batches(epoch=epoch, first=first),
-            valid=lambda: valid.batches(epoch=0),
+            train=lambda epoch, first: train.parts(epoch=epoch, first=first),
+            valid=valid.dealt,
             loss=self.loss(),
             metrics=self.metrics,
             name=train.dataset.name,
@@ -222,7 +223,7 @@ class Training:
         batch = self._batch()
         found = largest_batch(self._trial(freeze), batch.inputs, batch.targets, self.plain_precision)
         apply_freeze(self.model, self.freeze)
-        return found
+        return int(processes.as_first_says(found))
 
     def save(self, path: Path) -> Path:
         """Write weights, and the optimizer's averages of the last fit."""
@@ -250,6 +251,14 @@ class Training:
         averages = checkpoint.averages_of(below(tensors, "optimizer"), adamw(self.model, self._rates(1.0)))
         self.averages = (freeze, averages) if averages else None
 
+    def _compiled(self) -> Callable[[Tensor], Tensor] | None:
+        """Return what training steps go through where that is not the model itself."""
+        if self.dls.device.type == "cuda":
+            self.model = processes.normalising_together(self.model)
+        model = processes.wrapped(self.model)
+        compiled: Callable[[Tensor], Tensor] = torch.compile(model) if self.compile else model
+        return None if compiled is self.model else compiled
+
     def _rates(self, lr: Rate) -> list[float]:
         return rates_of(lr, len(parameter_groups(self.model)))
 
@@ -268,7 +277,7 @@ class Training:
         precision, n_steps = self._resolved(phase.freeze), len(self.dls.train)
         each = seconds_of_epoch(self._trial(phase.freeze), self.plan(), self.data_epoch, precision, n_steps)
         left = phase.deadline - time.monotonic()
-        n_epochs = max(phase.least, int(left / each))
+        n_epochs = int(processes.as_first_says(max(phase.least, int(left / each))))
         self.recorder.say(f"{n_epochs} epochs of about {each:.0f} s in the {max(0.0, left):.0f} s that are left")
         return n_epochs
 
@@ -291,7 +300,8 @@ class Training:
             return self.precision
         if freeze.n_frozen not in self.measured:
             choice = quickest(self._trial(freeze), self._batch())
-            self.measured[freeze.n_frozen] = choice.precision
+            known = runtime.precisions(self.dls.device)
+            self.measured[freeze.n_frozen] = known[int(processes.as_first_says(known.index(choice.precision)))]
             if choice.seconds:
                 self.recorder.say(str(choice))
         return self.measured[freeze.n_frozen]

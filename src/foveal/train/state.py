@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from foveal import runtime
+from foveal import processes, runtime
 from foveal.train.groups import Freeze
 from foveal.train.schedule import Schedule
 
@@ -71,7 +72,8 @@ class FitState:
         accumulate: batches whose gradients are summed up for one step of the optimizer.
         mix: the task's way to mix two targets.
         compiled: the model as torch.compile made it, where that was asked for.
-        interrupted: the signal that asked the process to end, once one came.
+        asked: the signal that asked this process to end, once one came.
+        interrupted: the same for the whole run, once `heed` took note of it.
         stop: a reason to stop after this step, set by a hook; None to go on.
     """
 
@@ -101,7 +103,17 @@ class FitState:
     mix: Callable[[Tensor, Tensor, Tensor], Tensor | None] | None = None
     compiled: Callable[[Tensor], Tensor] | None = None
     stop: str | None = None
+    asked: str | None = None
     interrupted: str | None = None
+
+    def heed(self) -> bool:
+        """Take note, together, of what any process was asked or decided; return whether the fit ends here."""
+        number, stops = processes.largest(signal.Signals[self.asked] if self.asked else 0, int(self.stop is not None))
+        if number:
+            self.asked = self.interrupted = signal.Signals(number).name
+        if stops and self.stop is None:
+            self.stop = "another process stopped"
+        return self.interrupted is not None or self.stop is not None
 
     @property
     def n_steps(self) -> int:

@@ -1,0 +1,202 @@
+"""The processes that work on one run together, started by `torchrun`: shares, sums and gathers.
+
+With one process everything here is the identity. A function that says *together* must be called by all processes at
+the same place. What differs between processes (a clock, a signal) must go through one of them before it decides
+anything.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import os
+from collections.abc import Iterator, Sequence
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from foveal.errors import TrainingError
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+T = TypeVar("T")
+_alone = ContextVar("alone", default=False)
+
+
+def count() -> int:
+    """Return how many processes work together."""
+    return int(os.environ.get("WORLD_SIZE", "1")) if _launched() and not _alone.get() else 1
+
+
+def rank() -> int:
+    """Return the number of this process, from 0."""
+    return int(os.environ["RANK"]) if count() > 1 else 0
+
+
+def is_first() -> bool:
+    """Return whether this process prints and writes: one does."""
+    return rank() == 0
+
+
+def on_this_machine() -> tuple[int, int]:
+    """Return the number of this process on its machine, from 0, and how many there are on it."""
+    return (int(os.environ["LOCAL_RANK"]), int(os.environ["LOCAL_WORLD_SIZE"])) if count() > 1 else (0, 1)
+
+
+def restarted() -> bool:
+    """Return whether `torchrun` had to start these processes again."""
+    return _launched() and int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0
+
+
+@contextlib.contextmanager
+def alone() -> Iterator[None]:
+    """Work in the block as the only process; the others must not be waiting for it."""
+    before = _alone.set(True)
+    try:
+        yield
+    finally:
+        _alone.reset(before)
+
+
+def part(items: Sequence[T]) -> Sequence[T]:
+    """Return this process's part of a batch: parts lie one behind the other and differ by one item at most."""
+    n, at = count(), rank()
+    return items[len(items) * at // n : len(items) * (at + 1) // n]
+
+
+def dealt(items: Sequence[T]) -> Sequence[T]:
+    """Return what this process gets where items are dealt out in turn."""
+    return items[rank() :: count()]
+
+
+def in_turn(dealt_to_this: Sequence[Tensor]) -> list[Tensor]:
+    """Gather, together, tensors on the CPU that were made of what was `dealt`; return all of them in order."""
+    if count() == 1:
+        return list(dealt_to_this)
+    import torch
+    from safetensors.torch import load, save
+
+    packed = save({str(at): tensor.contiguous() for at, tensor in enumerate(dealt_to_this)})
+    own = torch.frombuffer(bytearray(packed), dtype=torch.uint8)
+    lengths = [torch.zeros(1, dtype=torch.int64) for _ in range(count())]
+    with _together() as group:
+        group.all_gather(lengths, torch.tensor([len(own)]))
+        longest = max(int(length) for length in lengths)
+        found = [torch.empty(longest, dtype=torch.uint8) for _ in lengths]
+        group.all_gather(found, torch.nn.functional.pad(own, (0, longest - len(own))))
+    hands = [load(one[: int(length)].numpy().tobytes()) for one, length in zip(found, lengths, strict=True)]
+    return [hands[at % count()][str(at // count())] for at in range(sum(map(len, hands)))]
+
+
+def total(values: Tensor) -> Tensor:
+    """Return, together, the sum over all processes."""
+    if count() == 1:
+        return values
+    summed = values.detach().clone()
+    with _together() as group:
+        group.all_reduce(summed)
+    return summed
+
+
+def largest(*values: int) -> list[int]:
+    """Return, together, the largest that any process gave of each."""
+    if count() == 1:
+        return list(values)
+    import torch
+
+    found = torch.tensor(values)
+    with _together() as group:
+        group.all_reduce(found, op=group.ReduceOp.MAX)
+    return [int(value) for value in found]
+
+
+def as_first_says(value: float) -> float:
+    """Return, together, what the first process gave."""
+    if count() == 1:
+        return value
+    import torch
+
+    found = torch.tensor([value], dtype=torch.float64)
+    with _together() as group:
+        group.broadcast(found, 0)
+    return float(found)
+
+
+def same_buffers(model: nn.Module) -> None:
+    """Give, together, all processes the buffers of the first: running statistics differ between them."""
+    if count() > 1:
+        with _together() as group:
+            for buffer in model.buffers():
+                group.broadcast(buffer, 0)
+
+
+def wrapped(model: nn.Module) -> nn.Module:
+    """Return, together, a model whose gradients are averaged over all processes, and whose weights are the first's."""
+    if count() == 1:
+        return model
+    from torch.nn.parallel import DistributedDataParallel
+
+    device = next(model.parameters()).device
+    with _together():
+        return DistributedDataParallel(model, device_ids=[device] if device.type == "cuda" else None)
+
+
+def normalising_together(model: nn.Module) -> nn.Module:
+    """Return the model with batch normalisation over the whole batch; its weights are the same ones. GPUs only."""
+    from torch import nn
+
+    convert: Any = nn.SyncBatchNorm.convert_sync_batchnorm
+    converted: nn.Module = convert(model) if count() > 1 else model
+    return converted
+
+
+@contextlib.contextmanager
+def broken_off() -> Iterator[None]:
+    """Say in a sentence that another process ended: torch says it in many, and each in its own words.
+
+    Raises:
+        TrainingError: another process ended while this one worked with it.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if count() == 1 or not _is_of_connection(error):
+            raise
+        raise TrainingError("Another process of this run ended; what it said tells why.") from error
+
+
+def _launched() -> bool:
+    return "TORCHELASTIC_RUN_ID" in os.environ
+
+
+@contextlib.contextmanager
+def _together() -> Iterator[Any]:
+    """Yield torch.distributed, joined to the other processes."""
+    import torch
+    from torch import distributed
+
+    with broken_off():
+        if not distributed.is_initialized():
+            backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
+            distributed.init_process_group(backend, store=_store(), rank=rank(), world_size=count())
+            atexit.register(distributed.destroy_process_group)
+        yield distributed
+
+
+def _store() -> Any:
+    """Return where the processes meet: a place of its own for each start, for the addresses of the last one lie there.
+
+    Over several machines starts are counted by each for itself, so there it is the place that torchrun gives.
+    """
+    from torch import distributed
+
+    store, _, _ = next(distributed.rendezvous("env://"))
+    start = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") if os.environ.get("GROUP_WORLD_SIZE") == "1" else "0"
+    return distributed.PrefixStore(f"start {start}", store)
+
+
+def _is_of_connection(error: RuntimeError) -> bool:
+    from torch import distributed
+
+    said = str(error).lower()
+    return isinstance(error, distributed.DistError) or any(word in said for word in ("gloo", "nccl", "connection"))

@@ -1,0 +1,106 @@
+"""What the processes of a test run: a training that writes all that must agree. `together.py OUT SCENES OPTIONS`."""
+
+import json
+import os
+import signal
+import sys
+from pathlib import Path
+
+import pandas as pd
+import torch
+from torch import nn
+
+from foveal import processes, storage
+from foveal.callbacks.extras import EMA, EarlyStopping, GradientClip
+from foveal.data.block import DataBlock, ImageBlock, MultiCategoryBlock
+from foveal.data.labels import ColReader
+from foveal.geometry.fit import RandomResizedCrop
+from foveal.learner.learner import Learner
+from foveal.metrics.several_labels import accuracy_multi
+from foveal.splits.splitters import ColSplitter
+from foveal.train.checkpoint import FILE, Checkpoints
+from foveal.vision.learner import vision_learner
+
+OUT, SCENES, OPTIONS = Path(sys.argv[1]), Path(sys.argv[2]), json.loads(sys.argv[3])
+
+
+class Die:
+    """Kill one process, once in the life of the test."""
+
+    def after_step(self, state):
+        mark = OUT / "killed"
+        rank, step = OPTIONS["kill"]
+        if processes.rank() == rank and state.step == step and not mark.exists():
+            mark.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+class Fail:
+    """Raise in one process."""
+
+    def after_step(self, state):
+        if processes.rank() == OPTIONS["fail"] and state.step == 2:
+            raise ValueError("this one failed")
+
+
+class Ask:
+    """Ask one process to end, and keep the others in step."""
+
+    def after_step(self, state):
+        if processes.rank() == OPTIONS["ask"] and state.step == 3:
+            signal.raise_signal(signal.SIGTERM)
+
+
+def build():
+    frame = pd.read_csv(SCENES / "scenes.csv", keep_default_na=False)
+    block = DataBlock(
+        (ImageBlock, MultiCategoryBlock),
+        get_x=ColReader("fname", pref=SCENES / "scenes"),
+        get_y=ColReader("labels", label_delim=" "),
+        splitter=ColSplitter(),
+        item_tfms=RandomResizedCrop(32, min_scale=0.5),
+    )
+    dls = block.dataloaders(frame, bs=OPTIONS.get("bs", 7), seed=5, num_workers=0)
+    torch.manual_seed(3 + processes.rank())  # the first one's weights count
+    if OPTIONS.get("arch"):
+        return vision_learner(dls, OPTIONS["arch"], pretrained=False, seed=3, metrics=accuracy_multi)
+    if processes.rank() == 0:
+        torch.manual_seed(3)
+    plain = nn.Sequential(
+        nn.Conv2d(3, 8, 3, 2), nn.ReLU(), nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(32, len(dls.vocab))
+    )
+    return Learner(dls, plain, metrics=[accuracy_multi])
+
+
+def main():
+    learn = build()
+    learn.recorder.silent = OPTIONS.get("silent", True)
+    hooks = [Checkpoints(OUT / "run", every_seconds=0.0), GradientClip(5.0)]
+    hooks += [EMA(0.5)] if OPTIONS.get("ema") else []
+    hooks += [EarlyStopping(patience=1, min_delta=10.0)] if OPTIONS.get("early") else []
+    for name, hook in (("kill", Die), ("fail", Fail), ("ask", Ask)):
+        hooks += [hook()] if name in OPTIONS else []
+    found = {"found": [float(rate) for rate in learn.lr_find(1e-5, 1e-1, num_it=20, show_plot=False)]} if OPTIONS.get("find") else {}
+    if OPTIONS.get("auto"):
+        learn.to_precision("auto")
+    going_on = (OUT / "run" / FILE).exists()
+    minutes = OPTIONS.get("minutes")
+    learn.fit(
+        None if minutes else OPTIONS.get("epochs", 2),
+        1e-2,
+        minutes=minutes,
+        accumulate=OPTIONS.get("accumulate", 1),
+        cbs=hooks,
+        resume=OUT / "run" if going_on else None,
+    )
+    preds, targets = learn.get_preds()
+    tensors = {f"model/{name}": tensor for name, tensor in learn.model.state_dict().items()}
+    tensors |= {"preds": preds, "targets": targets} | dict(learn.recorder.tensors())
+    history = [[one.train_loss, one.valid_loss, *one.metrics.values()] for one in learn.recorder.history]
+    said = {"history": history, "measured": learn.measured, "resumed": going_on} | found
+    with processes.alone():  # each writes its own, to be compared
+        number = os.environ.get("RANK", "0")
+        storage.write_tensors(OUT / f"{number}.safetensors", tensors, {"said": json.dumps(said)})
+
+
+main()
