@@ -80,7 +80,11 @@ def main():
     hooks += [EarlyStopping(patience=1, min_delta=10.0)] if OPTIONS.get("early") else []
     for name, hook in (("kill", Die), ("fail", Fail), ("ask", Ask)):
         hooks += [hook()] if name in OPTIONS else []
-    found = {"found": [float(rate) for rate in learn.lr_find(1e-5, 1e-1, num_it=20, show_plot=False)]} if OPTIONS.get("find") else {}
+    found = (
+        {"found": [float(rate) for rate in learn.lr_find(1e-5, 1e-1, num_it=20, show_plot=False)]}
+        if OPTIONS.get("find")
+        else {}
+    )
     if OPTIONS.get("auto"):
         learn.to_precision("auto")
     going_on = (OUT / "run" / FILE).exists()

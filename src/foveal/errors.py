@@ -10,6 +10,7 @@ FovealError
 ├── MissingDependencyError (ImportError)
 ├── FetchError (OSError)           something that should have come over the network
 └── TrainingError (RuntimeError)   a run that cannot go on
+    └── ProcessEndedError          another process of the run ended
 ```
 
 A message says what was expected, what came and what to do, with the file, the row and the value. `assert` is for
@@ -76,6 +77,10 @@ class FetchError(FovealError, OSError):
 
 class TrainingError(FovealError, RuntimeError):
     """A training run that cannot go on."""
+
+
+class ProcessEndedError(TrainingError):
+    """Another process of the run ended while this one worked with it."""
 
 
 def near_match(name: object, known: Iterable[str]) -> str:

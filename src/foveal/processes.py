@@ -12,14 +12,17 @@ import contextlib
 import os
 from collections.abc import Iterator, Sequence
 from contextvars import ContextVar
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from foveal.errors import TrainingError
+from foveal.errors import ProcessEndedError
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
 T = TypeVar("T")
+GIVEN_UP = "FOVEAL_GIVEN_UP"
+"""The variable with the name of a file that stands for: starting again would end in the same error."""
 _alone = ContextVar("alone", default=False)
 
 
@@ -46,6 +49,22 @@ def on_this_machine() -> tuple[int, int]:
 def restarted() -> bool:
     """Return whether `torchrun` had to start these processes again."""
     return _launched() and int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0
+
+
+def give_up() -> bool:
+    """Note that starting again makes no sense; return whether this process is the one to say why."""
+    if (file := os.environ.get(GIVEN_UP)) is None:
+        return True
+    try:
+        Path(file).touch(exist_ok=False)
+    except FileExistsError:
+        return False
+    return True
+
+
+def given_up() -> bool:
+    """Return whether a process gave up."""
+    return GIVEN_UP in os.environ and Path(os.environ[GIVEN_UP]).exists()
 
 
 @contextlib.contextmanager
@@ -155,14 +174,14 @@ def broken_off() -> Iterator[None]:
     """Say in a sentence that another process ended: torch says it in many, and each in its own words.
 
     Raises:
-        TrainingError: another process ended while this one worked with it.
+        ProcessEndedError: another process ended while this one worked with it.
     """
     try:
         yield
     except RuntimeError as error:
         if count() == 1 or not _is_of_connection(error):
             raise
-        raise TrainingError("Another process of this run ended; what it said tells why.") from error
+        raise ProcessEndedError("Another process of this run ended; what it said tells why.") from error
 
 
 def _launched() -> bool:
@@ -188,11 +207,12 @@ def _store() -> Any:
 
     Over several machines starts are counted by each for itself, so there it is the place that torchrun gives.
     """
-    from torch import distributed
+    from torch.distributed.distributed_c10d import PrefixStore
+    from torch.distributed.rendezvous import rendezvous
 
-    store, _, _ = next(distributed.rendezvous("env://"))
+    store, _, _ = next(rendezvous("env://"))
     start = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") if os.environ.get("GROUP_WORLD_SIZE") == "1" else "0"
-    return distributed.PrefixStore(f"start {start}", store)
+    return PrefixStore(f"start {start}", store)
 
 
 def _is_of_connection(error: RuntimeError) -> bool:

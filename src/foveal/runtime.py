@@ -5,11 +5,13 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import gc
+import math
 import os
 import platform
 import signal
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -24,6 +26,7 @@ from foveal.errors import InputError, UnknownNameError
 Precision = Literal["fp32", "bf16", "fp16"]
 PrecisionChoice = Literal["auto", "fp32", "bf16", "fp16"]
 _CGROUP = Path("/sys/fs/cgroup")
+_PASSED_ON = 2.0
 _CPU_BF16 = ("_is_amx_tile_supported", "_is_avx512_bf16_supported")
 
 
@@ -187,9 +190,14 @@ def signals_noted(work: Interruptible) -> Iterator[None]:
         yield
         return
 
+    first = math.inf
+
     def note(number: int, _: object) -> None:
-        if work.asked is not None:
+        nonlocal first
+        passed_on = processes.count() > 1 and time.monotonic() - first < _PASSED_ON  # by torchrun, once more
+        if work.asked is not None and not passed_on:
             raise KeyboardInterrupt
+        first = min(first, time.monotonic())
         work.asked = signal.Signals(number).name
 
     before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import warnings
+from pathlib import Path
 
 import typer
 
-from foveal import __version__
+from foveal import __version__, processes
 from foveal.cli import check, compare, demo, evaluate, export, info, predict, recommend, report, serve, train
-from foveal.errors import FovealError
+from foveal.errors import FovealError, ProcessEndedError
 
 app = typer.Typer(
     name="foveal",
@@ -43,15 +45,26 @@ def root(*, version: bool = typer.Option(False, "--version", help="Print the ver
 def run() -> None:
     """Run the command; what the user can mend ends with one message and exit code 2."""
     warnings.showwarning = _note
+    if processes.given_up():
+        sys.exit(2)
+    if not processes.is_first():
+        sys.stdout = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 -- to the end of the process
     try:
         app()
+    except ProcessEndedError:
+        sys.exit(1)
     except FovealError as error:
-        typer.echo(f"foveal: {error}", err=True)
+        if processes.give_up():
+            typer.echo(f"foveal: {error}", err=True)
         sys.exit(2)
+    except Exception:
+        processes.give_up()
+        raise
     except KeyboardInterrupt:
         typer.echo("foveal: interrupted.", err=True)
         sys.exit(130)
 
 
 def _note(message: Warning | str, *_: object, **__: object) -> None:
-    typer.echo(f"note: {message}", err=True)
+    if processes.is_first():
+        typer.echo(f"note: {message}", err=True)

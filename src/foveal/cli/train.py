@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from foveal import processes
 from foveal.cli import options as o
 
 if TYPE_CHECKING:
@@ -59,12 +61,31 @@ def train(
     implicit: Annotated[bool | None, Option(help="There are no ratings: a row says what a user had.")] = None,
     factors: Annotated[int | None, Option(help="Size of the vectors of users and items. (default: 50)")] = None,
     pictures: Annotated[bool | None, Option(help="Whether pictures may stand in the report. (default: yes)")] = None,
+    together: Annotated[
+        int | None, Option("--processes", min=1, help="Processes that train together, usually one a GPU.")
+    ] = None,
     out: Annotated[Path | None, Option(help="Run folder. (default: runs/SOURCE)")] = None,
     resume: Annotated[Path | None, Option(help="Go on with the run in this folder, to the bit.")] = None,
 ) -> None:
     """Train on pictures; fill a run folder with model, predictions, figures and settings."""
-    given = o.said({name: value for name, value in locals().items() if name not in {"out", "resume"}})
-    _go_on(resume, out, given) if resume is not None else _start(table, out, given)
+    given = o.said({name: value for name, value in locals().items() if name not in {"out", "resume", "together"}})
+    if together is not None and together > 1:
+        _launch(together, table, out, resume)
+    elif resume is not None:
+        _go_on(resume, out, given)
+    else:
+        _start(table, out, given)
+
+
+def _launch(n: int, table: Path | None, out: Path | None, resume: Path | None) -> None:
+    """Give the same command to several processes, with the folder that a restart finds again."""
+    from foveal.cli.launch import together
+    from foveal.cli.settings import free_folder
+
+    words, at = sys.argv[1:], next(at for at, word in enumerate(sys.argv[1:]) if word.startswith("--processes"))
+    del words[at : at + (1 if "=" in words[at] else 2)]
+    folder = [] if resume is not None or table is None else ["--out", str(free_folder(out, table.stem))]
+    together(n, words + folder)
 
 
 def _go_on(folder: Path, out: Path | None, given: dict[str, Any]) -> None:
@@ -83,6 +104,7 @@ def _go_on(folder: Path, out: Path | None, given: dict[str, Any]) -> None:
 def _start(table: Path | None, out: Path | None, given: dict[str, Any]) -> None:
     from foveal.cli.settings import RunSettings, free_folder
     from foveal.errors import InputError
+    from foveal.train.checkpoint import FILE
 
     if table is None:
         raise InputError("What to train on? Give a table, a .json, a folder or a run.toml, or --resume RUN.")
@@ -90,14 +112,27 @@ def _start(table: Path | None, out: Path | None, given: dict[str, Any]) -> None:
     if table.suffix == ".toml":
         del given["table"]
         settings = RunSettings.checked(**(RunSettings.load(table).model_dump() | given))
-    _run(settings, free_folder(out, settings.table.stem), resume=False)
+    if processes.count() == 1:
+        _run(settings, free_folder(out, settings.table.stem), resume=False)
+    elif out is None:
+        raise InputError("Processes that work together need to know where: give --out.")
+    else:
+        going_on = processes.restarted() and (out / FILE).exists()
+        if processes.restarted():
+            typer.echo(
+                "A process was killed; all begin again" + (" where the last checkpoint is." if going_on else ".")
+            )
+        _run(settings, out, resume=going_on)
 
 
 def _run(settings: RunSettings, folder: Path, *, resume: bool) -> None:
     """Start or resume what the settings ask for; several runs find out by themselves what is there."""
     from foveal.cli import ratings, repeats, training
+    from foveal.errors import InputError
     from foveal.tasks.rating import Rating
 
+    if processes.count() > 1 and (settings.repeats or settings.task == Rating.kind):
+        raise InputError("Several processes train one model of pictures: leave out --seeds, --folds and --task rating.")
     if settings.task == Rating.kind:
         ratings.train_ratings(settings, folder, resume=resume)
     elif settings.repeats:

@@ -14,7 +14,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from foveal import canvas, progress, storage
+from foveal import canvas, processes, progress, storage
 from foveal.audit.checks import SKIPPED, Audit, audit, names_of, without_bad
 from foveal.bundle.manifest import FigurePart
 from foveal.callbacks.extras import KeepBest
@@ -94,7 +94,7 @@ def train_on(
 
     The time that the settings allow counts from `began`, by the clock of `time.perf_counter`; by default from now.
     """
-    console = Console(highlight=False, soft_wrap=True)
+    console = _console()
     began = time.perf_counter() if began is None else began
     dls = loaders(settings, source)
     torch.manual_seed(settings.seed)
@@ -126,6 +126,24 @@ def train_on(
     except (KeyboardInterrupt, SystemExit):
         console.print(f"\nStopped; all that was done is kept. Go on with: foveal train --resume {whole or folder}")
         raise
+    if not processes.is_first():
+        return {}
+    with processes.alone():
+        return _written(learn, settings, source, kept, folder, began=began, whole=whole)
+
+
+def _written(
+    learn: Learner,
+    settings: RunSettings,
+    source: Source,
+    kept: KeepBest,
+    folder: Path,
+    *,
+    began: float,
+    whole: Path | None,
+) -> dict[str, Any]:
+    """Write what a trained model leaves behind; print and return the summary."""
+    console = _console()
     settings.model_copy(update={"measured": learn.measured}).save(folder / run.SETTINGS)
     write_history(folder / run.HISTORY, learn.recorder.history)
     if kept.best is not None:
@@ -141,6 +159,10 @@ def train_on(
     if whole is None:
         _report(console, summary, folder)
     return summary
+
+
+def _console() -> Console:
+    return Console(highlight=False, soft_wrap=True)
 
 
 def recipe_of(settings: RunSettings, dls: DataLoaders) -> Recipe:
@@ -312,7 +334,8 @@ def _introduce(console: Console, settings: RunSettings, source: Source, learn: L
         console.print(f"       {note}")
     console.print(f"[bold]task [/]  {dls.task.kind}, {what}")
     console.print(f"[bold]model[/]  {settings.arch}, {learn.model.spec.head} head, weights from {learn.origin}")
-    console.print(f"[bold]size [/]  {height} x {width} pixels, {dls.bs} a step, on {dls.device.type}")
+    shared = f", shared by {processes.count()} processes" if processes.count() > 1 else ""
+    console.print(f"[bold]size [/]  {height} x {width} pixels, {dls.bs} a step{shared}, on {dls.device.type}")
     console.print()
 
 
