@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -29,6 +29,8 @@ def predict(
     resume: Annotated[bool, typer.Option("--resume", help="Go on with an --out that was interrupted.")] = False,
     layout: Annotated[str, typer.Option(help="What a .json holds: 'coco' or 'label-studio'.")] = "coco",
     batch_size: Annotated[int, typer.Option(min=1, help="Pictures at a time.")] = 32,
+    engine: Annotated[str, typer.Option(help="For an --out that is a folder: 'local' or 'ray'.")] = "local",
+    shard_size: Annotated[int, typer.Option(min=1, help="Pictures a file of such a folder.")] = 4096,
     device: Device = None,
 ) -> None:
     """Answer for pictures; a picture that cannot be used is named, the others are answered."""
@@ -36,6 +38,11 @@ def predict(
     from foveal.errors import InputError
     from foveal.results.writers import check_target
 
+    if out is not None and not out.suffix:
+        _write_shards(model, pictures, out, engine, shard_size, batch_size, device, resume=resume)
+        return
+    if engine != "local":
+        raise InputError(f"--engine {engine} writes into a folder: give --out DIR.")
     if out is not None:
         check_target(out, layout)
     if resume and (out is None or out.suffix == ".json"):
@@ -132,6 +139,38 @@ def _write_table(
     return n_refused
 
 
+def _write_shards(
+    model: Path,
+    pictures: list[str],
+    out: Path,
+    engine: str,
+    size: int,
+    batch_size: int,
+    device: str | None,
+    *,
+    resume: bool,
+) -> None:
+    from foveal import progress
+    from foveal.engines.on_ray import answered_on_ray
+    from foveal.engines.shards import REFUSED, Shards, answered_here
+    from foveal.errors import UnknownNameError
+
+    engines = {"local": answered_here, "ray": answered_on_ray}
+    if engine not in engines:
+        raise UnknownNameError.of("engine", engine, engines)
+    addresses = [name for one in pictures for name in (map(str, _stdin()) if one == "-" else [one])]
+    shards = Shards.begin(out, model, addresses, size=size, batch_size=batch_size, resume=resume)
+    n_waiting = sum(len(shards.parts[number]) for number in shards.waiting())
+    with progress.Bar("answering", n_waiting) as bar:
+        for n in engines[engine](shards, device=device):
+            bar.advance(n)
+    n_answered, refused = shards.finish()
+    typer.echo(f"{n_answered:,} of {n_answered + len(refused):,} pictures answered, written to {out}.")
+    if refused:
+        typer.echo(f"{len(refused):,} could not be used; they are listed in {out / REFUSED}.", err=True)
+        raise typer.Exit(1)
+
+
 def _skip(journal: Journal, files: Iterator[Path]) -> None:
     from foveal.errors import InputError
     from foveal.tables import printable
@@ -146,7 +185,9 @@ def _skip(journal: Journal, files: Iterator[Path]) -> None:
 
 def _expand(patterns: list[str]) -> Iterator[Path]:
     """Return the files that are meant: all are looked for at once, but a list on stdin is read as it comes."""
-    found = [_stdin() if pattern == "-" else _matching(pattern) for pattern in patterns]
+    from foveal.sources.addresses import files_at
+
+    found = [_stdin() if pattern == "-" else files_at(pattern) for pattern in patterns]
     return chain.from_iterable(found)
 
 
@@ -160,25 +201,6 @@ def _stdin() -> Iterator[Path]:
             yield Path(line)
     if none:
         raise InputError("There is no picture in the list on stdin.")
-
-
-def _matching(pattern: str) -> Sequence[Path]:
-    import glob
-
-    from foveal.errors import InputError
-    from foveal.sources.folders import pictures_in
-
-    path = Path(pattern)
-    found: Sequence[Any]
-    if path.is_dir():
-        found = pictures_in(path)
-    elif path.exists() or not glob.has_magic(pattern):
-        found = [path]
-    else:
-        found = sorted(glob.glob(pattern, recursive=True))  # noqa: PTH207 -- absolute patterns too
-    if not found:
-        raise InputError(f"There is no picture in `{pattern}`.")
-    return [Path(file) for file in found]
 
 
 def _line(row: dict[str, Any]) -> str:

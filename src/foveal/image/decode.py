@@ -16,7 +16,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import simplejpeg
@@ -29,7 +29,6 @@ from foveal.geometry.homography import IDENTITY, Homography, corners_of
 from foveal.image.jpeg import JpegHeader, read_jpeg_header
 
 Pixels = NDArray[np.uint8]
-PictureSource = str | os.PathLike[str] | bytes | NDArray[Any] | Image.Image
 
 MAX_PIXELS = 89_478_485
 """The largest picture that is decoded, in pixels: a quarter of a GiB as RGB."""
@@ -81,17 +80,42 @@ class OpenedPicture:
         return self._decode(scale)
 
 
+@runtime_checkable
+class StoredPicture(Protocol):
+    """A picture that is read when it is needed, from wherever it is kept.
+
+    Attributes:
+        name: what a message calls it.
+    """
+
+    @property
+    def name(self) -> str:
+        """What a message calls it."""
+
+    def read(self) -> bytes:
+        """Return the bytes of its file.
+
+        Raises:
+            OSError: it cannot be read.
+        """
+
+
+PictureSource = str | os.PathLike[str] | bytes | NDArray[Any] | Image.Image | StoredPicture
+
+
 def name_of(source: object) -> str:
     """Return what a message calls a picture source."""
     if isinstance(source, str | os.PathLike):
         return os.fspath(source)
     if isinstance(source, bytes):
         return f"<{len(source)} bytes>"
+    if isinstance(source, StoredPicture):
+        return source.name
     return f"<{type(source).__name__}>"
 
 
 def open_picture(source: PictureSource | object) -> OpenedPicture:
-    """Open a path, the bytes of a file, an array ([H, W] or [H, W, 3], uint8) or a Pillow picture.
+    """Open a path, the bytes of a file, an array ([H, W] or [H, W, 3], uint8), a Pillow or a stored picture.
 
     Raises:
         PictureError: it cannot be a picture that foveal uses; nothing was decoded.
@@ -105,6 +129,11 @@ def open_picture(source: PictureSource | object) -> OpenedPicture:
         return _opened(_upright(_to_rgb(source), source.getexif().get(_ORIENTATION, 1)), name, "PIL")
     if isinstance(source, np.ndarray):
         return _opened(_from_array(source, name), name, "array")
+    if isinstance(source, StoredPicture):
+        try:
+            return _open_bytes(source.read(), name)
+        except OSError as error:
+            raise PictureError(name, f"cannot be read ({error}).") from error
     raise PictureError(name, "expected a path, bytes, an array or a PIL picture.")
 
 

@@ -1,0 +1,1 @@
+"""Engines: answers for more pictures than one process should be asked for."""

@@ -1,0 +1,222 @@
+"""Pictures by address: files here, files wherever fsspec reaches, and rows of parquet tables, in parts of a size."""
+
+from __future__ import annotations
+
+import glob
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from itertools import chain, islice
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+from foveal.errors import InputError
+from foveal.image.decode import EXTENSIONS, StoredPicture
+from foveal.sources.folders import pictures_in
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+_NAMES = ("fname", "path", "file", "file_name", "filename", "image_path", "image")
+_BYTES = ("bytes", "image", "picture", "jpg", "png", "data")
+_TABLE = ".parquet"
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteFile:
+    """A file that fsspec reads when it is needed: `s3://bucket/a.jpg`, `hdfs://...`."""
+
+    name: str
+
+    def read(self) -> bytes:
+        """Return its bytes.
+
+        Raises:
+            OSError: it cannot be read.
+        """
+        import fsspec
+
+        try:
+            with fsspec.open(self.name) as file:
+                data: bytes = file.read()
+        except Exception as error:  # each file system has errors of its own
+            raise OSError(str(error) or type(error).__name__) from error
+        return data
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """A picture's bytes in a row of a table."""
+
+    name: str
+    data: bytes
+
+    def read(self) -> bytes:
+        """Return its bytes."""
+        return self.data
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Pictures that are answered together: files, or the rows from `start` to `stop` of a parquet table."""
+
+    files: tuple[str, ...] = ()
+    table: str = ""
+    start: int = 0
+    stop: int = 0
+
+    def __len__(self) -> int:
+        return len(self.files) or self.stop - self.start
+
+    @property
+    def text(self) -> str:
+        """What `of_text` makes the same part of."""
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def of_text(cls, text: str) -> Part:
+        """Return the part that a text stands for."""
+        values = json.loads(text)
+        return cls(**(values | {"files": tuple(values["files"])}))
+
+    def pictures(self) -> Iterator[Path | StoredPicture]:
+        """Yield what there is to answer for, tables read a piece at a time."""
+        return _rows(self) if self.table else map(_picture, self.files)
+
+
+def parts_of(addresses: Iterable[str], size: int) -> Iterator[Part]:
+    """Yield parts of `size` pictures or fewer, always the same ones for the same addresses and files.
+
+    Args:
+        addresses: pictures, folders, patterns, and parquet tables (or folders of them) with a column of paths or of
+            pictures' bytes; here, or anywhere else with its protocol before it (`s3://`).
+        size: how many together.
+
+    Raises:
+        InputError: there is nothing at an address.
+    """
+    files: Iterable[str] = ()
+    for address in addresses:
+        found, tables = _at(address)
+        files = chain(files, found)
+        for table in tables:
+            n = _n_rows(table)
+            yield from (Part((), table, start, min(n, start + size)) for start in range(0, n, size))
+    files = iter(files)
+    while group := tuple(islice(files, size)):
+        yield Part(group)
+
+
+def files_at(pattern: str) -> Sequence[Path]:
+    """Return the pictures here that a path, folder or pattern means.
+
+    Raises:
+        InputError: there is none.
+    """
+    path = Path(pattern)
+    if path.is_dir():
+        return [Path(file) for file in pictures_in(path)]
+    if path.exists() or not glob.has_magic(pattern):
+        return [path]
+    found = sorted(glob.glob(pattern, recursive=True))  # noqa: PTH207 -- absolute patterns too
+    if not found:
+        raise InputError(f"There is no picture in `{pattern}`.")
+    return [Path(file) for file in found]
+
+
+def _at(address: str) -> tuple[Iterable[str], list[str]]:
+    """Return the files and the tables at an address."""
+    if address.endswith(_TABLE) and "*" not in address:
+        return (), [address]
+    if "://" not in address:
+        tables = sorted(map(str, Path(address).rglob(f"*{_TABLE}"))) if Path(address).is_dir() else []
+        return ((), tables) if tables else (map(str, files_at(address)), [])
+    import fsspec
+
+    try:
+        system, path = fsspec.core.url_to_fs(address)
+        names = sorted(system.glob(path) if glob.has_magic(path) else system.find(path))
+    except Exception as error:
+        raise InputError(f"`{address}` cannot be listed: {error}") from error
+    found = [str(system.unstrip_protocol(name)) for name in names]
+    tables = [name for name in found if name.endswith(_TABLE)]
+    pictures = [name for name in found if Path(name).suffix.lower() in EXTENSIONS]
+    if not tables and not pictures:
+        raise InputError(f"There is no picture in `{address}`.")
+    return ((), tables) if tables else (pictures, [])
+
+
+def _picture(address: str) -> Path | RemoteFile:
+    return RemoteFile(address) if "://" in address else Path(address)
+
+
+def _opened(address: str) -> IO[bytes]:
+    import fsspec
+
+    try:
+        opened: IO[bytes] = fsspec.open(address).open()
+    except Exception as error:
+        raise InputError(f"`{address}` cannot be opened: {error}") from error
+    return opened
+
+
+def _n_rows(address: str) -> int:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    with _opened(address) as file:
+        try:
+            found = pq.ParquetFile(file)
+            _column(found.schema_arrow, address)
+            n: int = found.metadata.num_rows
+        except pa.ArrowInvalid as error:
+            raise InputError(f"`{address}` is no parquet table: {error}") from error
+    return n
+
+
+def _rows(part: Part) -> Iterator[Path | StoredPicture]:
+    """Yield the rows of a part, going through the row groups that hold them."""
+    import pyarrow.parquet as pq
+
+    with _opened(part.table) as file:
+        table = pq.ParquetFile(file)
+        column = _column(table.schema_arrow, part.table)
+        at = 0
+        for number in range(table.num_row_groups):
+            n = table.metadata.row_group(number).num_rows
+            first, last = max(part.start - at, 0), min(part.stop - at, n)
+            if first < last:
+                cells = table.read_row_group(number, columns=[column]).column(0)[first:last]
+                for row, cell in enumerate(cells, at + first):
+                    yield _of_cell(cell.as_py(), part.table, row)
+            at += n
+
+
+def _of_cell(value: Any, table: str, row: int) -> Path | StoredPicture:
+    name = f"{table}#{row}"
+    if isinstance(value, dict):  # as data sets of Hugging Face keep them
+        name, value = str(value.get("path") or name), value.get("bytes")
+    if isinstance(value, bytes):
+        return Cell(name, value)
+    if not value:
+        return Cell(name, b"")
+    if "://" in value or Path(value).is_absolute():
+        return _picture(value)
+    return _picture(f"{table.rpartition('/')[0] or '.'}/{value}")
+
+
+def _column(schema: pa.Schema, table: str) -> str:
+    """Return the column of pictures: bytes before paths."""
+    import pyarrow as pa
+
+    kinds: dict[str, pa.DataType] = {field.name: field.type for field in schema}
+    bytes_ = [name for name, kind in kinds.items() if pa.types.is_binary(kind) or pa.types.is_large_binary(kind)]
+    bytes_ += [name for name, kind in kinds.items() if pa.types.is_struct(kind) and kind.get_field_index("bytes") >= 0]
+    texts = [name for name, kind in kinds.items() if pa.types.is_string(kind) or pa.types.is_large_string(kind)]
+    for known, there in ((_BYTES, bytes_), (_NAMES, texts)):
+        if found := [name for name in known if name in there] or (there if len(there) == 1 else []):
+            return found[0]
+    raise InputError(
+        f"`{table}` has no column of pictures among {', '.join(kinds)}. Call it {_BYTES[0]} for pictures' bytes, "
+        f"{_NAMES[0]} for paths."
+    )
