@@ -28,19 +28,13 @@ from foveal.tasks.vocab import Vocab
 _GROUP = 512
 
 
-def run(*words, env=None):
+def run(*words):
     """Run foveal; return seconds and the MiB of its largest process."""
     began = time.perf_counter()
     command = ["/usr/bin/env", sys.executable, "-P", "-m", "foveal", *map(str, words)]
     watch = "import resource, subprocess, sys; subprocess.run(sys.argv[1:], check=True, stdout=subprocess.DEVNULL); "
     watch += "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss // 1024)"
-    done = subprocess.run(
-        [sys.executable, "-c", watch, *command],
-        check=True,
-        capture_output=True,
-        text=True,
-        env=os.environ | (env or {}),
-    )
+    done = subprocess.run([sys.executable, "-c", watch, *command], check=True, capture_output=True, text=True)
     return time.perf_counter() - began, int(done.stdout.split()[-1])
 
 
@@ -57,9 +51,8 @@ def predict(photographs, counts, folder):
     model = build_model(ModelSpec("tf_efficientnet_lite0", 20, (128, 128), None, "linear"))
     task = MultiLabel(Vocab(tuple(f"class {n}" for n in range(20))))
     Predictor.of(model, task, Preparation.of((128, 128), "crop", IMAGENET)).save(folder / "model.safetensors")
-    print(
-        "| engine | pictures | seconds | pictures/s | pictures/s a core | MiB, largest process |\n|---|---|---|---|---|---|"
-    )
+    print("| engine | pictures | seconds | pictures/s | pictures/s a core | MiB, largest process |")
+    print("|---|---|---|---|---|---|")
     for n in counts:
         table_of(folder / f"{n}.parquet", photographs, n)
         for engine in ("local", "ray"):

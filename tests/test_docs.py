@@ -153,6 +153,19 @@ def test_the_python_for_handing_a_model_over_runs(handed_over, monkeypatch, caps
     assert "Refused(name='bad.jpg'" in said
 
 
+def test_the_python_for_scaling_runs(scenes, tmp_path, monkeypatch):
+    frame = pd.read_csv(scenes / "scenes.csv", keep_default_na=False)
+    (tmp_path / "train").mkdir()
+    frame["jpg"] = [(scenes / "scenes" / name).read_bytes() for name in frame.fname]
+    frame.to_parquet(tmp_path / "train" / "0.parquet")
+    monkeypatch.chdir(tmp_path)
+    (code,) = blocks("scaling.md", "python")
+    found = {}
+    with pytest.warns(UserWarning, match="fewer than a batch"):
+        exec(compile(code, "scaling.md", "exec"), found)  # noqa: S102 -- it is ours
+    assert found["dls"].one_batch()[0].shape == (48, 3, 128, 128)
+
+
 def test_the_page_names_every_field_of_a_manifest():
     rows = re.findall(r"^\| `(\w+)` \| (.*) \|$", (DOCS / "serving.md").read_text(), re.MULTILINE)
     described = dict(rows)

@@ -4,6 +4,7 @@ import nbformat
 import pytest
 from nbclient import NotebookClient
 
+pytestmark = pytest.mark.kernel
 SETUP = """
 from foveal.vision.all import *
 from foveal.sources.scenes import write_scenes

@@ -19,6 +19,7 @@ import pytest
 from jupyter_client.manager import start_new_kernel
 from nbclient import NotebookClient
 
+pytestmark = pytest.mark.kernel
 SCRIPTS = {path.stem: path for path in sorted((Path(__file__).parent / "surface").glob("*.py"))}
 SCRIPTS.pop("conftest")
 EXPECTED = re.compile(r"# (Out|shows|prints|warns|raises): (.+)")

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -55,7 +56,8 @@ def one(train):
 
 def test_two_processes_train_what_one_does(train, one):
     """Batches of 7 in parts of 3 and 4: losses, weights and predictions within 1e-5, metrics to the last digit."""
-    (first, second), _ = train(2, find=True)
+    (first, second), done = train(2, find=True, silent=False)
+    assert [line.split()[0] for line in done.stdout.splitlines()] == ["epoch", "0", "1"]  # one of them prints
     assert largest_difference(one[0], first[0]) < 1e-5
     assert largest_difference(first[0], second[0]) == 0.0
     assert first[1] == second[1]
@@ -85,10 +87,10 @@ def test_a_process_that_is_killed_changes_nothing(train):
 
 
 def test_a_checkpoint_of_two_goes_on_in_one_and_in_three(train, one, tmp_path):
+    train(2, folder=tmp_path / "1", ask=1, code=1)
+    shutil.copytree(tmp_path / "1", tmp_path / "3")
     for n in (1, 3):
-        folder = tmp_path / str(n)
-        train(2, folder=folder, ask=1, code=1)
-        (tensors, said), *_ = train(n, folder=folder)[0]
+        (tensors, said), *_ = train(n, folder=tmp_path / str(n))[0]
         assert said["resumed"]
         assert largest_difference(one[0], tensors) < 1e-5
 
@@ -105,7 +107,15 @@ def test_what_the_clock_decides_is_the_same_everywhere(train):
     assert len(found[0][1]["history"]) >= 1
 
 
-def test_one_process_prints(train):
-    _, done = train(2, silent=False, epochs=3)
-    lines = done.stdout.splitlines()
-    assert [line.split()[0] for line in lines] == ["epoch", "0", "1", "2"]
+def test_the_command_trains_in_several_processes(scenes, tmp_path):
+    words = [scenes / "scenes.csv", "--images", scenes / "scenes", "--size", 32, "--epochs", 1, "--batch-size", 8]
+    train = [sys.executable, "-m", "foveal", "train", *words, "--processes", 2, "--out", tmp_path / "run"]
+    wrong = subprocess.run(list(map(str, train)), capture_output=True, text=True, check=False, env=_environment())
+    assert wrong.returncode == 2
+    assert wrong.stderr.count("no label in column `labels`") == 1
+    good = [*train, "--empty", "none"]
+    done = subprocess.run(list(map(str, good)), capture_output=True, text=True, check=False, env=_environment())
+    assert done.returncode == 0, done.stderr
+    assert "shared by 2 processes" in done.stdout
+    assert done.stdout.count("Written to") == 1
+    assert (tmp_path / "run" / "report.html").exists()

@@ -7,6 +7,8 @@ easy as 1, 2, 3"), whose key is the name.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 _INDEX_BITS = 40
@@ -32,3 +34,18 @@ def seed_for(seed: int, epoch: int, index: int) -> int:
 def order_for(seed: int, epoch: int, n: int) -> np.ndarray:
     """Return the order, int64 of shape (n,), in which an epoch visits its items."""
     return generator_for(seed, epoch, _ORDER).permutation(n)
+
+
+def windowed_order(seed: int, epoch: int, groups: Sequence[int], at_once: int) -> np.ndarray:
+    """Return an order, int64 of shape (n,), that goes through windows of groups: for items that are read by groups.
+
+    Args:
+        seed: of the run.
+        epoch: its number.
+        groups: the group of each item.
+        at_once: how many groups, drawn anew each epoch, are mixed with each other.
+    """
+    rng = generator_for(seed, epoch, _ORDER)
+    _, which = np.unique(groups, return_inverse=True)
+    place = rng.permutation(which.max() + 1)[which] // at_once
+    return np.lexsort((rng.permutation(len(which)), place))

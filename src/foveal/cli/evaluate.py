@@ -36,9 +36,9 @@ def evaluate(
     from foveal.cli.settings import RunSettings
     from foveal.cli.training import read
     from foveal.data.datasets import Dataset
-    from foveal.data.encoding import encode_known
     from foveal.errors import InputError, UnknownNameError
     from foveal.results.predictions import predict_dataset
+    from foveal.tasks.encoding import encode_known
 
     if split not in _SPLITS:
         raise UnknownNameError.of("split", split, _SPLITS)

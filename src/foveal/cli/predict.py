@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -14,7 +13,8 @@ import typer
 from foveal.cli.options import Device, Model
 
 if TYPE_CHECKING:
-    from foveal.bundle.predictor import Prediction, Predictor, Refused
+    from foveal.bundle.predictor import Predictor
+    from foveal.engines.answered import Answered
     from foveal.results.journal import Journal
 
 
@@ -35,6 +35,7 @@ def predict(
 ) -> None:
     """Answer for pictures; a picture that cannot be used is named, the others are answered."""
     from foveal.bundle.predictor import load_pictures
+    from foveal.engines.answered import Answered
     from foveal.errors import InputError
     from foveal.results.writers import check_target
 
@@ -49,7 +50,7 @@ def predict(
         raise InputError("--resume goes on with an --out in .csv, .jsonl or .parquet.")
     files = _expand(pictures)
     predictor = load_pictures(model, device=device)
-    answered = _Answered(predictor, files, batch_size)
+    answered = Answered(predictor, files, batch_size)
     if out is None:
         _show(answered)
     elif out.suffix == ".json":
@@ -60,53 +61,14 @@ def predict(
         raise typer.Exit(1)
 
 
-class _Answered:
-    """Good answers of a predictor, each with its file; pictures that cannot be used are named and counted.
-
-    Attributes:
-        n_refused: how many could not be used so far.
-    """
-
-    def __init__(
-        self, predictor: Predictor, files: Iterable[Path], batch_size: int, journal: Journal | None = None
-    ) -> None:
-        self.predictor, self.files, self.batch_size, self.journal = predictor, files, batch_size, journal
-        self.n_refused = 0
-
-    def __iter__(self) -> Iterator[tuple[Path, Prediction]]:
-        from foveal.bundle.predictor import Refused
-
-        waiting: deque[Path] = deque()  # no further ahead than the predictor reads
-
-        def noted() -> Iterator[Path]:
-            for file in self.files:
-                waiting.append(file)
-                yield file
-
-        for answer in self.predictor.predict_batch(noted(), batch_size=self.batch_size):
-            file = waiting.popleft()
-            if isinstance(answer, Refused):
-                self._refuse(file, answer)
-            else:
-                yield file, answer
-
-    def _refuse(self, file: Path, answer: Refused) -> None:
-        from foveal.tables import printable
-
-        self.n_refused += 1
-        typer.echo(f"refused: {answer.error}", err=True)
-        if self.journal is not None:
-            self.journal.refuse(printable(file), answer.error.reason)
-
-
-def _show(answered: _Answered) -> None:
+def _show(answered: Answered) -> None:
     from foveal.results.writers import row_of
 
     for file, answer in answered:
         typer.echo(_line(row_of(file, answer, answered.predictor.task)))
 
 
-def _write_layout(answered: _Answered, out: Path, layout: str) -> None:
+def _write_layout(answered: Answered, out: Path, layout: str) -> None:
     from foveal.results.writers import write_answers
 
     n = write_answers(out, layout, answered, answered.predictor.task)
@@ -117,6 +79,7 @@ def _write_table(
     predictor: Predictor, files: Iterator[Path], batch_size: int, out: Path, model: Path, *, resume: bool
 ) -> int:
     from foveal import storage
+    from foveal.engines.answered import Answered
     from foveal.results.journal import Journal
     from foveal.results.writers import row_of
 
@@ -125,7 +88,7 @@ def _write_table(
             _skip(journal, files)
             typer.echo(f"Going on after {journal.done:,} pictures.", err=True)
         try:
-            for file, answer in _Answered(predictor, files, batch_size, journal):
+            for file, answer in Answered(predictor, files, batch_size, journal):
                 journal.add(row_of(file, answer, predictor.task))
         except KeyboardInterrupt:
             typer.echo(

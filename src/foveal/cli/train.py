@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -70,22 +69,14 @@ def train(
     """Train on pictures; fill a run folder with model, predictions, figures and settings."""
     given = o.said({name: value for name, value in locals().items() if name not in {"out", "resume", "together"}})
     if together is not None and together > 1:
-        _launch(together, table, out, resume)
+        from foveal.cli.settings import free_folder
+        from foveal.engines.launch import launch
+
+        launch(together, [] if resume or table is None else ["--out", str(free_folder(out, table.stem))])
     elif resume is not None:
         _go_on(resume, out, given)
     else:
         _start(table, out, given)
-
-
-def _launch(n: int, table: Path | None, out: Path | None, resume: Path | None) -> None:
-    """Give the same command to several processes, with the folder that a restart finds again."""
-    from foveal.cli.launch import together
-    from foveal.cli.settings import free_folder
-
-    words, at = sys.argv[1:], next(at for at, word in enumerate(sys.argv[1:]) if word.startswith("--processes"))
-    del words[at : at + (1 if "=" in words[at] else 2)]
-    folder = [] if resume is not None or table is None else ["--out", str(free_folder(out, table.stem))]
-    together(n, words + folder)
 
 
 def _go_on(folder: Path, out: Path | None, given: dict[str, Any]) -> None:

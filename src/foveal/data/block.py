@@ -21,16 +21,16 @@ import torch
 from foveal import runtime
 from foveal.audit.checks import Audit
 from foveal.data.datasets import Dataset, Datasets, Tuples
-from foveal.data.encoding import encode_all, encode_known, no_labels
 from foveal.data.labels import ColReader
 from foveal.data.loaders import DataLoaders, audit_datasets, without_bad_pictures
 from foveal.data.samples import Pipeline
 from foveal.data.summary import walk
 from foveal.errors import FovealError, InputError, UnknownNameError
 from foveal.sources.items import Item, Source
-from foveal.sources.table import Rows
-from foveal.splits.splitters import MaskSplitter, RandomSplitter, Splitter, check_split, rows_of
+from foveal.splits.rows import Rows, rows_of
+from foveal.splits.splitters import MaskSplitter, RandomSplitter, Splitter, check_split
 from foveal.tasks.base import Decision, Task
+from foveal.tasks.encoding import encode_all, encode_known, no_labels
 from foveal.tasks.multi_label import MultiLabel, all_names
 from foveal.tasks.points import Points
 from foveal.tasks.regression import Regression

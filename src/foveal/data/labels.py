@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from foveal.errors import InputError
-from foveal.sources.table import Rows, split_labels
+from foveal.sources.table import split_labels
+from foveal.splits.rows import Rows
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,8 +23,9 @@ from foveal.image.decode import name_of
 from foveal.image.prepare import Preparation, Statistics
 from foveal.listing import L, Path
 from foveal.losses import FlattenedLoss
-from foveal.rng import order_for, seed_for
+from foveal.rng import order_for, seed_for, windowed_order
 from foveal.sources.items import Item, Source
+from foveal.sources.stored import windows_of
 from foveal.tasks.base import Task
 from foveal.tasks.points import Points
 
@@ -59,6 +60,7 @@ class DataLoader:
             raise InputError(f"A batch holds at least one item; got a batch size of {self.batch_size}.")
         self.shuffle, self.drop_last, self.seed = shuffle, drop_last, seed
         self._passes = count()
+        self._windows: tuple[Sequence[int], int] | None = None
 
     @property
     def dataset(self) -> Any:
@@ -120,8 +122,16 @@ class DataLoader:
 
     def order(self, epoch: int) -> list[int]:
         """Return the items that an epoch visits, in order."""
-        order: list[int] = order_for(self.seed, epoch, self.n).tolist() if self.shuffle else list(range(self.n))
+        order = self._shuffled(epoch) if self.shuffle else list(range(self.n))
         return order[: len(self) * self.batch_size]
+
+    def _shuffled(self, epoch: int) -> list[int]:
+        if self._windows is None:
+            self._windows = windows_of(getattr(self.dataset, "pictures", ())) or ((), 0)
+        groups, at_once = self._windows
+        found = windowed_order(self.seed, epoch, groups, at_once) if groups else order_for(self.seed, epoch, self.n)
+        order: list[int] = found.tolist()
+        return order
 
     def over(self, feed: Feed) -> DataLoader:
         """Return the same loader over another feed."""

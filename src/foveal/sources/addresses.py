@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from itertools import chain, islice
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
 
 from foveal.errors import InputError
 from foveal.image.decode import EXTENSIONS, StoredPicture
@@ -16,6 +16,7 @@ from foveal.sources.folders import pictures_in
 
 if TYPE_CHECKING:
     import pyarrow as pa
+    import pyarrow.parquet as pq
 
 _NAMES = ("fname", "path", "file", "file_name", "filename", "image_path", "image")
 _BYTES = ("bytes", "image", "picture", "jpg", "png", "data")
@@ -124,6 +125,54 @@ def files_at(pattern: str) -> Sequence[Path]:
     return [Path(file) for file in found]
 
 
+def tables_at(address: str) -> list[str]:
+    """Return the parquet tables at an address.
+
+    Raises:
+        InputError: there is nothing.
+    """
+    return _at(address)[1] if not glob.has_magic(address) or "://" in address else sorted(glob.glob(address))  # noqa: PTH207
+
+
+def opened_table(address: str) -> pq.ParquetFile:
+    """Return a parquet table whose footer was read.
+
+    Raises:
+        InputError: it cannot be opened, or is no parquet table.
+    """
+    import fsspec
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        return pq.ParquetFile(fsspec.open(address).open())
+    except pa.ArrowInvalid as error:
+        raise InputError(f"`{address}` is no parquet table: {error}") from error
+    except Exception as error:
+        raise InputError(f"`{address}` cannot be opened: {error}") from error
+
+
+def picture_column(schema: pa.Schema, table: str, *, paths: bool = True) -> str:
+    """Return the name of the column of pictures: of their bytes, or else of their paths.
+
+    Raises:
+        InputError: there is none.
+    """
+    import pyarrow as pa
+
+    kinds: dict[str, pa.DataType] = {field.name: field.type for field in schema}
+    bytes_ = [name for name, kind in kinds.items() if pa.types.is_binary(kind) or pa.types.is_large_binary(kind)]
+    bytes_ += [name for name, kind in kinds.items() if pa.types.is_struct(kind) and kind.get_field_index("bytes") >= 0]
+    texts = [name for name, kind in kinds.items() if pa.types.is_string(kind) or pa.types.is_large_string(kind)]
+    for known, there in ((_BYTES, bytes_), (_NAMES, texts if paths else [])):
+        if found := [name for name in known if name in there] or (there if len(there) == 1 else []):
+            return found[0]
+    raise InputError(
+        f"`{table}` has no column of pictures among {', '.join(kinds)}. Call it {_BYTES[0]} for pictures' bytes"
+        + (f", {_NAMES[0]} for paths." if paths else ".")
+    )
+
+
 def _at(address: str) -> tuple[Iterable[str], list[str]]:
     """Return the files and the tables at an address."""
     if address.endswith(_TABLE) and "*" not in address:
@@ -150,37 +199,17 @@ def _picture(address: str) -> Path | RemoteFile:
     return RemoteFile(address) if "://" in address else Path(address)
 
 
-def _opened(address: str) -> IO[bytes]:
-    import fsspec
-
-    try:
-        opened: IO[bytes] = fsspec.open(address).open()
-    except Exception as error:
-        raise InputError(f"`{address}` cannot be opened: {error}") from error
-    return opened
-
-
 def _n_rows(address: str) -> int:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    with _opened(address) as file:
-        try:
-            found = pq.ParquetFile(file)
-            _column(found.schema_arrow, address)
-            n: int = found.metadata.num_rows
-        except pa.ArrowInvalid as error:
-            raise InputError(f"`{address}` is no parquet table: {error}") from error
+    with opened_table(address) as table:
+        picture_column(table.schema_arrow, address)
+        n: int = table.metadata.num_rows
     return n
 
 
 def _rows(part: Part) -> Iterator[Path | StoredPicture]:
     """Yield the rows of a part, going through the row groups that hold them."""
-    import pyarrow.parquet as pq
-
-    with _opened(part.table) as file:
-        table = pq.ParquetFile(file)
-        column = _column(table.schema_arrow, part.table)
+    with opened_table(part.table) as table:
+        column = picture_column(table.schema_arrow, part.table)
         at = 0
         for number in range(table.num_row_groups):
             n = table.metadata.row_group(number).num_rows
@@ -203,20 +232,3 @@ def _of_cell(value: Any, table: str, row: int) -> Path | StoredPicture:
     if "://" in value or Path(value).is_absolute():
         return _picture(value)
     return _picture(f"{table.rpartition('/')[0] or '.'}/{value}")
-
-
-def _column(schema: pa.Schema, table: str) -> str:
-    """Return the column of pictures: bytes before paths."""
-    import pyarrow as pa
-
-    kinds: dict[str, pa.DataType] = {field.name: field.type for field in schema}
-    bytes_ = [name for name, kind in kinds.items() if pa.types.is_binary(kind) or pa.types.is_large_binary(kind)]
-    bytes_ += [name for name, kind in kinds.items() if pa.types.is_struct(kind) and kind.get_field_index("bytes") >= 0]
-    texts = [name for name, kind in kinds.items() if pa.types.is_string(kind) or pa.types.is_large_string(kind)]
-    for known, there in ((_BYTES, bytes_), (_NAMES, texts)):
-        if found := [name for name in known if name in there] or (there if len(there) == 1 else []):
-            return found[0]
-    raise InputError(
-        f"`{table}` has no column of pictures among {', '.join(kinds)}. Call it {_BYTES[0]} for pictures' bytes, "
-        f"{_NAMES[0]} for paths."
-    )

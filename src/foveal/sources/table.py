@@ -6,10 +6,10 @@ import codecs
 import io
 import math
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, overload
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -295,71 +295,3 @@ def _numbers(frame: pd.DataFrame, names: Sequence[str], option: str, name: str, 
             found.error(f"a number in column `{column}` that is not finite", int(row), numbers.iloc[row])
         values[:, at] = numbers.to_numpy(dtype=float)
     return values
-
-
-class Row(Mapping[str, Any]):
-    """One row of a data frame, cheap to make: `row["fname"]`, `row.fname`."""
-
-    __slots__ = ("_at", "_columns")
-
-    def __init__(self, columns: Mapping[str, Sequence[Any]], at: int) -> None:
-        self._columns = columns
-        self._at = at
-
-    def __getitem__(self, column: str) -> Any:
-        try:
-            return self._columns[column][self._at]
-        except KeyError:
-            raise _no_column(column, self._columns) from None
-
-    def __getattr__(self, column: str) -> Any:
-        if column.startswith("__"):
-            raise AttributeError(column)
-        return self[column]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._columns)
-
-    def __len__(self) -> int:
-        return len(self._columns)
-
-    def __repr__(self) -> str:
-        return repr(pd.Series({column: self[column] for column in self}))
-
-
-class Rows(Sequence[Row]):
-    """The rows of a data frame."""
-
-    def __init__(self, frame: pd.DataFrame) -> None:
-        self.frame = frame
-        self._n = len(frame)
-        self._columns = {str(column): frame[column].tolist() for column in frame.columns}
-
-    def __len__(self) -> int:
-        return self._n
-
-    @overload
-    def __getitem__(self, index: int) -> Row: ...
-    @overload
-    def __getitem__(self, index: slice) -> list[Row]: ...
-    def __getitem__(self, index: int | slice) -> Row | list[Row]:
-        if isinstance(index, slice):
-            return [Row(self._columns, at) for at in range(*index.indices(self._n))]
-        if not -self._n <= index < self._n:
-            raise IndexError(index)
-        return Row(self._columns, index % self._n)
-
-    def column(self, name: str) -> Sequence[Any]:
-        """Return the cells of a column.
-
-        Raises:
-            TableError: there is none of that name.
-        """
-        if name not in self._columns:
-            raise _no_column(name, self._columns)
-        return self._columns[name]
-
-
-def _no_column(name: str, columns: Iterable[str]) -> TableError:
-    known = list(map(str, columns))
-    return TableError(f"The table has no column `{name}`.{near_match(name, known)} Its columns: {', '.join(known)}.")

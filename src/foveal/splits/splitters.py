@@ -11,11 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import torch
 
 from foveal.errors import InputError
-from foveal.sources.table import Rows
+from foveal.splits.rows import rows_of
 
 Split = tuple[list[int], list[int]]
 Splitter = Callable[[Any], Any]
@@ -117,8 +116,3 @@ def _indices(side: Any, expected: str) -> np.ndarray:
 
 def _by_side(sides: Sequence[bool]) -> Split:
     return [i for i, side in enumerate(sides) if not side], [i for i, side in enumerate(sides) if side]
-
-
-def rows_of(items: Any) -> Sequence[Any]:
-    """Return items to index: the rows of a data frame, anything else as it is."""
-    return Rows(items) if isinstance(items, pd.DataFrame) else items

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from foveal.errors import InputError
 from foveal.rng import generator_for
-from foveal.splits.splitters import Split, Splitter, rows_of
+from foveal.splits.rows import rows_of
+from foveal.splits.splitters import Split, Splitter
 
 _MAX_CHANGES = 600
 

@@ -15,8 +15,10 @@ from foveal import processes, threads
 _RESTARTS = 3
 
 
-def together(n: int, words: list[str]) -> None:
-    """Run `foveal WORDS` in `n` processes that work together; when one is killed all are started again, three times.
+def launch(n: int, more: list[str]) -> None:
+    """Run this command without `--processes`, and with `more`, in `n` processes that work together.
+
+    When one is killed all are started again, three times.
 
     Raises:
         SystemExit: they ended otherwise than well, with the code of the first that did.
@@ -25,6 +27,9 @@ def together(n: int, words: list[str]) -> None:
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
+    words = sys.argv[1:]
+    at = next(at for at, word in enumerate(words) if word.startswith("--processes"))
+    del words[at : at + (1 if "=" in words[at] else 2)]
     logging.disable()  # this process only waits; what the others say is what counts
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, threads.usable_cores() // n)))
     config = LaunchConfig(
@@ -40,7 +45,7 @@ def together(n: int, words: list[str]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         os.environ[processes.GIVEN_UP] = str(Path(folder) / "given-up")
         try:
-            elastic_launch(config, sys.executable)("-P", "-m", "foveal", *words)
+            elastic_launch(config, sys.executable)("-P", "-m", "foveal", *words, *more)
         except ChildFailedError as error:
             code = error.get_first_failure()[1].exitcode
             sys.exit(code if code > 0 else 128 - code)

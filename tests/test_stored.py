@@ -1,0 +1,111 @@
+"""Pictures in parquet files to train on: what files give, each row group read once an epoch, few of them at a time."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from foveal.data.block import DataBlock, ImageBlock, MultiCategoryBlock
+from foveal.data.labels import ColReader
+from foveal.errors import InputError
+from foveal.geometry.fit import RandomResizedCrop
+from foveal.rng import windowed_order
+from foveal.sources.stored import ParquetPictures
+from foveal.splits.splitters import ColSplitter
+
+
+@given(st.lists(st.integers(0, 30), min_size=1, max_size=200), st.integers(1, 40), st.integers(0, 3), st.integers(0, 3))
+def test_a_windowed_order_has_all_and_few_groups_at_a_time(groups, at_once, seed, epoch):
+    order = windowed_order(seed, epoch, groups, at_once)
+    assert sorted(order.tolist()) == list(range(len(groups)))
+    again = windowed_order(seed, epoch, groups, at_once)
+    assert (order == again).all()
+    seen = [groups[at] for at in order]
+    windows = -(-len(set(groups)) // at_once)
+    left = seen
+    for _ in range(windows):
+        names = list(dict.fromkeys(left))[:at_once]
+        inside = [name for name in left if name in names]
+        assert inside == left[: len(inside)] or len(set(left[: len(inside)])) <= at_once
+        left = left[len(inside) :]
+    assert left == []
+
+
+def test_order_differs_by_epoch():
+    groups = np.repeat(range(20), 10).tolist()
+    orders = [windowed_order(0, epoch, groups, 4).tolist() for epoch in range(3)]
+    assert orders[0] != orders[1] != orders[2]
+
+
+@pytest.fixture
+def frame(scenes):
+    return pd.read_csv(scenes / "scenes.csv", keep_default_na=False)
+
+
+@pytest.fixture
+def shards(scenes, frame, tmp_path):
+    """Three files with row groups of seven."""
+    data = frame.assign(jpg=[(scenes / "scenes" / name).read_bytes() for name in frame.fname])
+    for at in range(3):
+        data.iloc[20 * at : 20 * at + 20].to_parquet(tmp_path / f"{at}.parquet", row_group_size=7)
+    return tmp_path
+
+
+def loaders(frame, get_x, **options):
+    block = DataBlock(
+        (ImageBlock, MultiCategoryBlock),
+        get_x=get_x,
+        get_y=ColReader("labels", label_delim=" "),
+        splitter=ColSplitter(),
+        item_tfms=RandomResizedCrop(32, min_scale=0.5),
+    )
+    return block.dataloaders(frame, bs=8, seed=5, **options)
+
+
+def test_rows_are_what_files_are(scenes, frame, shards):
+    pictures = ParquetPictures(str(shards))
+    assert pictures.frame.fname.tolist() == frame.fname.tolist()
+    stored = loaders(pictures.frame, ColReader("picture"))
+    files = loaders(frame, ColReader("fname", pref=scenes / "scenes"))
+    for one, other in zip(stored.valid, files.valid, strict=True):
+        torch.testing.assert_close(one, other, rtol=0, atol=0)
+    inputs = {tuple(batch.indices): batch.inputs for batch in stored.train.batches(epoch=1)}
+    whole = {at: x for places, xs in inputs.items() for at, x in zip(places, xs, strict=True)}
+    for batch in files.train.batches(epoch=1):
+        for at, x in zip(batch.indices, batch.inputs, strict=True):
+            if at in whole:  # the draws of an item are its own, in whatever order it comes
+                assert torch.equal(whole[at], x)
+
+
+def test_each_group_is_read_once_an_epoch_and_few_are_kept(shards, monkeypatch):
+    pictures = ParquetPictures(f"{shards}/*.parquet", cache_mib=0)
+    pictures.at_once = 2
+    dls = loaders(pictures.frame, ColReader("picture"), num_workers=2)
+    read, opened = [], pictures._file
+
+    class Counting:
+        def __init__(self, file):
+            self.file = file
+
+        def read_row_group(self, at, columns):
+            read.append((id(self.file), at))
+            assert len(pictures._kept) <= 4
+            return self.file.read_row_group(at, columns=columns)
+
+    monkeypatch.setattr(pictures, "_file", lambda address: Counting(opened(address)))
+    for epoch in range(3):
+        read.clear()
+        pictures._kept.clear()
+        n_groups = len({picture.group for picture in dls.train.dataset.pictures})
+        assert sum(len(batch.indices) for batch in dls.train.batches(epoch=epoch)) == 48
+        assert len(read) == len(set(read)) == n_groups
+
+
+def test_mistakes_are_named(scenes, frame, tmp_path):
+    frame.to_parquet(tmp_path / "names.parquet")
+    with pytest.raises(InputError, match="no column of pictures among fname, labels"):
+        ParquetPictures(str(tmp_path / "names.parquet"))
+    with pytest.raises(InputError, match="no parquet file"):
+        ParquetPictures(str(tmp_path / "*.pq"))
