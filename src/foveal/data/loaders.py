@@ -101,7 +101,8 @@ class DataLoader:
             InputError: there are fewer items in a batch than processes.
         """
         groups = self.groups(epoch)
-        if (n := processes.count()) > min(map(len, groups)):
+        n = processes.count()
+        if n > min(map(len, groups), default=n):
             raise InputError(f"A batch of {len(groups[0])} cannot be shared by {n} processes: take a larger `bs`.")
         for step, batch in enumerate(self._batches([processes.part(group) for group in groups[first:]], epoch), first):
             if n > 1:

@@ -131,7 +131,7 @@ def tables_at(address: str) -> list[str]:
     Raises:
         InputError: there is nothing.
     """
-    return _at(address)[1] if not glob.has_magic(address) or "://" in address else sorted(glob.glob(address))  # noqa: PTH207
+    return _at(address)[1]
 
 
 def opened_table(address: str) -> pq.ParquetFile:
@@ -175,11 +175,12 @@ def picture_column(schema: pa.Schema, table: str, *, paths: bool = True) -> str:
 
 def _at(address: str) -> tuple[Iterable[str], list[str]]:
     """Return the files and the tables at an address."""
-    if address.endswith(_TABLE) and "*" not in address:
+    if address.endswith(_TABLE) and not glob.has_magic(address):
         return (), [address]
     if "://" not in address:
         tables = sorted(map(str, Path(address).rglob(f"*{_TABLE}"))) if Path(address).is_dir() else []
-        return ((), tables) if tables else (map(str, files_at(address)), [])
+        names = tables or [str(file) for file in files_at(address)]
+        return [name for name in names if not name.endswith(_TABLE)], [name for name in names if name.endswith(_TABLE)]
     import fsspec
 
     try:

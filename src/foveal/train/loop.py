@@ -126,6 +126,7 @@ def step(state: FitState, batch: Batched, plan: Plan, hooks: Hooks) -> None:
     if processes.count() > 1:  # a part of the batch counts for what it has of its targets
         n_own = n_known(state.targets)
         n_all, summed = processes.total(torch.stack([n_own.to(own), own.detach() * n_own]))
+        n_all = n_all.clamp(min=1)
         state.loss, share = summed / n_all, float(n_own / n_all) * processes.count()
     if not state.loss.isfinite():
         raise TrainingError(_not_finite(state, plan, own))
