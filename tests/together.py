@@ -21,7 +21,8 @@ from foveal.splits.splitters import ColSplitter
 from foveal.train.checkpoint import FILE, Checkpoints
 from foveal.vision.learner import vision_learner
 
-OUT, SCENES, OPTIONS = Path(sys.argv[1]), Path(sys.argv[2]), json.loads(sys.argv[3])
+_GIVEN = sys.argv[1:] if __name__ == "__main__" else ["", "", "{}"]
+OUT, SCENES, OPTIONS = Path(_GIVEN[0]), Path(_GIVEN[1]), json.loads(_GIVEN[2])
 
 
 class Die:
@@ -107,4 +108,5 @@ def main():
         storage.write_tensors(OUT / f"{number}.safetensors", tensors, {"said": json.dumps(said)})
 
 
-main()
+if __name__ == "__main__":
+    main()
