@@ -8,7 +8,7 @@ Pictures are the photographs of voc2012_mini over and over, as bytes in a parque
 
 import argparse
 import json
-import os
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -24,6 +24,7 @@ from foveal.image.prepare import IMAGENET, Preparation
 from foveal.models.vision import ModelSpec, build_model
 from foveal.tasks.multi_label import MultiLabel
 from foveal.tasks.vocab import Vocab
+from foveal.threads import usable_cores
 
 _GROUP = 512
 
@@ -31,7 +32,7 @@ _GROUP = 512
 def run(*words):
     """Run foveal; return seconds and the MiB of its largest process."""
     began = time.perf_counter()
-    command = ["/usr/bin/env", sys.executable, "-P", "-m", "foveal", *map(str, words)]
+    command = [sys.executable, "-P", "-m", "foveal", *map(str, words)]
     watch = "import resource, subprocess, sys; subprocess.run(sys.argv[1:], check=True, stdout=subprocess.DEVNULL); "
     watch += "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss // 1024)"
     done = subprocess.run([sys.executable, "-c", watch, *command], check=True, capture_output=True, text=True)
@@ -59,7 +60,7 @@ def predict(photographs, counts, folder):
             out = folder / f"{engine}-{n}"
             words = [folder / "model.safetensors", folder / f"{n}.parquet", "--out", out, "--engine", engine]
             seconds, mib = run("predict", *words, "--shard-size", 500)
-            rate, cores = n / seconds, len(os.sched_getaffinity(0))
+            rate, cores = n / seconds, usable_cores()
             print(f"| {engine} | {n:,} | {seconds:.1f} | {rate:.0f} | {rate / cores:.0f} | {mib:,} |", flush=True)
 
 
@@ -78,9 +79,9 @@ def train(data, folder):
         ]
         run("train", *words, "--out", out, "--processes", n, "--precision", "fp32")
         lines = [json.loads(line) for line in (out / "history.jsonl").read_text().splitlines()][1:]
-        seconds = sorted(line["seconds"] for line in lines)
+        seconds = statistics.median(line["seconds"] for line in lines)
         losses = ", ".join(f"{line['valid_loss']:.4f}" for line in lines)
-        print(f"| {n} | {len(lines)} | {seconds[len(seconds) // 2]:.1f} | {losses} |", flush=True)
+        print(f"| {n} | {len(lines)} | {seconds:.1f} | {losses} |", flush=True)
 
 
 if __name__ == "__main__":

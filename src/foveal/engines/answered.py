@@ -6,10 +6,29 @@ import sys
 from collections import deque
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import TypeVar
 
 from foveal.bundle.predictor import Prediction, Predictor, Refused
+from foveal.image.decode import PictureSource
 from foveal.results.journal import Journal
 from foveal.tables import printable
+
+P = TypeVar("P", bound=PictureSource)
+
+
+def paired(
+    predictor: Predictor, pictures: Iterable[P], batch_size: int, *, num_workers: int | None = None
+) -> Iterator[tuple[P, Prediction | Refused]]:
+    """Yield each picture with what the predictor makes of it, in order and in constant memory."""
+    waiting: deque[P] = deque()  # no further ahead than the predictor reads
+
+    def noted() -> Iterator[P]:
+        for picture in pictures:
+            waiting.append(picture)
+            yield picture
+
+    for answer in predictor.predict_batch(noted(), batch_size=batch_size, num_workers=num_workers):
+        yield waiting.popleft(), answer
 
 
 class Answered:
@@ -26,15 +45,7 @@ class Answered:
         self.n_refused = 0
 
     def __iter__(self) -> Iterator[tuple[Path, Prediction]]:
-        waiting: deque[Path] = deque()  # no further ahead than the predictor reads
-
-        def noted() -> Iterator[Path]:
-            for file in self.files:
-                waiting.append(file)
-                yield file
-
-        for answer in self.predictor.predict_batch(noted(), batch_size=self.batch_size):
-            file = waiting.popleft()
+        for file, answer in paired(self.predictor, self.files, self.batch_size):
             if isinstance(answer, Refused):
                 self._refuse(file, answer)
             else:

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from foveal import storage
 from foveal.bundle.predictor import Predictor, Refused, load_pictures
+from foveal.engines.answered import paired
 from foveal.errors import InputError
 from foveal.image.decode import name_of
 from foveal.sources.addresses import Part, parts_of
@@ -80,19 +81,11 @@ class Shards:
             return
         rows: list[dict[str, Any]] = []
         refused: list[list[str]] = []
-        waiting: list[str] = []
-
-        def noted() -> Iterator[Any]:
-            for picture in part.pictures():
-                waiting.append(name_of(picture))
-                yield picture
-
-        answers = predictor.predict_batch(noted(), batch_size=self.batch_size, num_workers=num_workers)
-        for at, answer in enumerate(answers):
+        for picture, answer in paired(predictor, part.pictures(), self.batch_size, num_workers=num_workers):
             if isinstance(answer, Refused):
-                refused.append([waiting[at], answer.error.reason])
+                refused.append([name_of(picture), answer.error.reason])
             else:
-                rows.append({"fname": waiting[at]} | predictor.task.to_row(answer.values, answer.label))
+                rows.append({"fname": name_of(picture)} | predictor.task.to_row(answer.values, answer.label))
         if rows:
             write_table(self.folder / f"part-{number:06d}.parquet", rows)
         storage.write_json(self._mark(number), Finished(len(rows), refused)._asdict())
