@@ -7,12 +7,16 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from foveal.audit.checks import audit
 from foveal.data.block import DataBlock, ImageBlock, MultiCategoryBlock
 from foveal.data.labels import ColReader
-from foveal.errors import InputError
+from foveal.errors import InputError, PictureError
 from foveal.geometry.fit import RandomResizedCrop
+from foveal.image.decode import decode
 from foveal.rng import windowed_order
+from foveal.sources.recognise import read_source
 from foveal.sources.stored import ParquetPictures
+from foveal.sources.table import TableColumns
 from foveal.splits.splitters import ColSplitter
 
 
@@ -76,9 +80,9 @@ def test_rows_are_what_files_are(scenes, frame, shards):
 
 def test_each_group_is_read_once_an_epoch_and_few_are_kept(shards, monkeypatch):
     pictures = ParquetPictures(f"{shards}/*.parquet", cache_mib=0)
-    pictures.at_once = 2
+    assert pictures.rows.at_once == 2
     dls = loaders(pictures.frame, ColReader("picture"), num_workers=2)
-    read, opened = [], pictures._file
+    read, opened = [], pictures.rows._file
 
     class Counting:
         def __init__(self, file):
@@ -86,21 +90,51 @@ def test_each_group_is_read_once_an_epoch_and_few_are_kept(shards, monkeypatch):
 
         def read_row_group(self, at, columns):
             read.append((id(self.file), at))
-            assert len(pictures._kept) <= 4
+            assert len(pictures.rows._kept) <= 4
             return self.file.read_row_group(at, columns=columns)
 
-    monkeypatch.setattr(pictures, "_file", lambda address: Counting(opened(address)))
+    monkeypatch.setattr(pictures.rows, "_file", lambda address: Counting(opened(address)))
     for epoch in range(3):
         read.clear()
-        pictures._kept.clear()
+        pictures.rows._kept.clear()
         n_groups = len({picture.group for picture in dls.train.dataset.pictures})
         assert sum(len(batch.indices) for batch in dls.train.batches(epoch=epoch)) == 48
         assert len(read) == len(set(read)) == n_groups
 
 
+def test_a_folder_of_shards_is_the_source_that_the_table_is(scenes, shards):
+    columns = TableColumns(empty="none")
+    table = read_source(scenes / "scenes.csv", images=scenes / "scenes", columns=columns)
+    source = read_source(shards, columns=columns)
+    assert [(one.label, one.is_valid) for one in source.items] == [(one.label, one.is_valid) for one in table.items]
+    names = [one.picture.name for one in source.items]
+    assert names == [f"{at // 20}.parquet#{at % 20}" for at in range(60)]
+    found, files = audit(source), audit(table)
+    assert found.figures == files.figures
+    assert [one.rule for one in found.findings] == [one.rule for one in files.findings]
+    for one, other in zip(source.items, table.items, strict=True):
+        assert (decode(one.picture) == decode(other.picture)).all()
+
+
+def test_a_run_from_shards_answers_and_reports(shards, tmp_path, foveal):
+    run = tmp_path / "run"
+    words = f"train {shards} --size 32 --epochs 1 --batch-size 16 --out {run}".split()
+    foveal(*words, "--empty", "none")
+    answers = pd.read_csv(run / "predictions.csv")
+    assert answers.fname.str.fullmatch(r"\d.parquet#\d+").all()
+    assert "data:image" in (run / "report.html").read_text()
+
+
+def test_a_name_of_a_row_that_is_not_there(shards):
+    with pytest.raises(PictureError, match="has 20 rows; the last one is #19"):
+        decode(shards / "0.parquet#20")
+    with pytest.raises(PictureError, match="cannot be opened"):
+        decode(shards / "9.parquet#0")
+
+
 def test_mistakes_are_named(scenes, frame, tmp_path):
     frame.to_parquet(tmp_path / "names.parquet")
-    with pytest.raises(InputError, match="no column of pictures among fname, labels"):
+    with pytest.raises(InputError, match="no column of pictures' bytes among fname, labels"):
         ParquetPictures(str(tmp_path / "names.parquet"))
     with pytest.raises(InputError, match="There is no picture"):
         ParquetPictures(str(tmp_path / "*.pq"))

@@ -54,7 +54,7 @@ def one(train):
 
 
 def test_two_processes_train_what_one_does(train, one):
-    """Batches of 7 in parts of 3 and 4: losses, weights and predictions within 1e-5, metrics to the last digit."""
+    """Batches of 7 in parts of 3 and 4: losses, weights, predictions and probes; metrics of what is the same bits."""
     (first, second), done = train(2, find=True, silent=False)
     assert [line.split()[0] for line in done.stdout.splitlines()] == ["epoch", "0", "1"]  # one of them prints
     assert largest_difference(one[0], first[0]) < 1e-5

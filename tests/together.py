@@ -12,7 +12,7 @@ from torch import nn
 
 from foveal import processes, storage
 from foveal.callbacks.extras import EMA, EarlyStopping, GradientClip
-from foveal.data.block import DataBlock, ImageBlock, MultiCategoryBlock
+from foveal.data.block import DataBlock, ImageBlock, MultiCategoryBlock, PointBlock
 from foveal.data.labels import ColReader
 from foveal.geometry.fit import RandomResizedCrop
 from foveal.learner.learner import Learner
@@ -52,16 +52,46 @@ class Ask:
             signal.raise_signal(signal.SIGTERM)
 
 
-def build():
-    frame = pd.read_csv(SCENES / "scenes.csv", keep_default_na=False)
+def loaders(*, points=False):
+    frame = pd.read_csv(SCENES / ("balloons.csv" if points else "scenes.csv"), keep_default_na=False)
     block = DataBlock(
-        (ImageBlock, MultiCategoryBlock),
+        (ImageBlock, PointBlock if points else MultiCategoryBlock),
         get_x=ColReader("fname", pref=SCENES / "scenes"),
-        get_y=ColReader("labels", label_delim=" "),
+        get_y=(lambda r: [r["x"], r["y"]]) if points else ColReader("labels", label_delim=" "),
         splitter=ColSplitter(),
         item_tfms=RandomResizedCrop(32, min_scale=0.5),
     )
-    dls = block.dataloaders(frame, bs=OPTIONS.get("bs", 7), seed=5, num_workers=0)
+    return block.dataloaders(frame, bs=OPTIONS.get("bs", 7), seed=5, num_workers=0)
+
+
+def probed(*, points):
+    """Return all weights after a probe."""
+    torch.manual_seed(3)
+    dls, head = loaders(points=points), "spatial" if points else "linear"
+    learn = vision_learner(dls, "test_resnet", pretrained=False, head=head, seed=3)
+    learn.recorder.silent = True
+    learn.probe()
+    return learn.model.state_dict()
+
+
+def check_what_is_gathered(learn, preds):
+    """What all processes find together is what each finds alone."""
+    (mine, _) = learn.get_preds(only_first=True)
+    assert torch.equal(mine, preds if processes.is_first() else torch.empty(0))
+    for n in range(9):  # fewer than there are processes included
+        numbers = [torch.arange(at * at, dtype=torch.float64) / 7 for at in range(n)]
+        gathered = processes.in_turn(processes.dealt(numbers))
+        assert len(gathered) == n
+        assert all(torch.equal(one, other) for one, other in zip(numbers, gathered, strict=True))
+    for points in (False, True):
+        together = probed(points=points)
+        with processes.alone():
+            for name, tensor in probed(points=points).items():
+                torch.testing.assert_close(together[name], tensor, rtol=1e-4, atol=1e-5)
+
+
+def build():
+    dls = loaders()
     torch.manual_seed(3 + processes.rank())  # the first one's weights count
     if OPTIONS.get("arch"):
         return vision_learner(dls, OPTIONS["arch"], pretrained=False, seed=3, metrics=accuracy_multi)
@@ -101,6 +131,8 @@ def main():
     preds, targets = learn.get_preds()
     tensors = {f"model/{name}": tensor for name, tensor in learn.model.state_dict().items()}
     tensors |= {"preds": preds, "targets": targets} | dict(learn.recorder.tensors())
+    if OPTIONS.get("find"):
+        check_what_is_gathered(learn, preds)
     history = [[one.train_loss, one.valid_loss, *one.metrics.values()] for one in learn.recorder.history]
     said = {"history": history, "measured": learn.measured, "resumed": going_on} | found
     with processes.alone():  # each writes its own, to be compared

@@ -88,8 +88,11 @@ def dealt(items: Sequence[T]) -> Sequence[T]:
     return items[rank() :: count()]
 
 
-def in_turn(dealt_to_this: Sequence[Tensor]) -> list[Tensor]:
-    """Gather, together, tensors on the CPU that were made of what was `dealt`; return all of them in order."""
+def in_turn(dealt_to_this: Sequence[Tensor], *, only_first: bool = False) -> list[Tensor]:
+    """Gather, together, tensors on the CPU that were made of what was `dealt`; return all of them in order.
+
+    With `only_first` the first process has them, the others have none.
+    """
     if count() == 1:
         return list(dealt_to_this)
     import torch
@@ -102,7 +105,13 @@ def in_turn(dealt_to_this: Sequence[Tensor]) -> list[Tensor]:
         group.all_gather(lengths, torch.tensor([len(own)]))
         longest = max(int(length) for length in lengths)
         found = [torch.empty(longest, dtype=torch.uint8) for _ in lengths]
-        group.all_gather(found, torch.nn.functional.pad(own, (0, longest - len(own))))
+        padded = torch.nn.functional.pad(own, (0, longest - len(own)))
+        if only_first:
+            group.gather(padded, found if is_first() else None)
+        else:
+            group.all_gather(found, padded)
+    if only_first and not is_first():
+        return []
     hands = [load(one[: int(length)].numpy().tobytes()) for one, length in zip(found, lengths, strict=True)]
     return [hands[at % count()][str(at // count())] for at in range(sum(map(len, hands)))]
 

@@ -15,6 +15,7 @@ import numpy as np
 from foveal import fetch, storage
 from foveal.errors import PictureError
 from foveal.image.decode import Pixels, open_picture
+from foveal.image.rows import read_bytes
 
 _MAX_DISTANCE, _MAX_DIFFERENCE = 7, 6.0
 _THUMB = 12
@@ -86,7 +87,7 @@ class Ledger:
     def inspect(self, file: Path) -> Inspection:
         """Read a file, and look at it or remember what was seen."""
         try:
-            data, changed_at = file.read_bytes(), file.stat().st_mtime_ns
+            data, changed_at = read_bytes(file)
         except OSError:
             return inspect(file, b"", "")
         sha256 = hashlib.sha256(data).hexdigest()

@@ -21,11 +21,11 @@ from foveal.data.summary import require_size
 from foveal.errors import InputError
 from foveal.image.decode import name_of
 from foveal.image.prepare import Preparation, Statistics
+from foveal.image.rows import windows_of
 from foveal.listing import L, Path
 from foveal.losses import FlattenedLoss
 from foveal.rng import order_for, seed_for, windowed_order
 from foveal.sources.items import Item, Source
-from foveal.sources.stored import windows_of
 from foveal.tasks.base import Task
 from foveal.tasks.points import Points
 

@@ -27,6 +27,7 @@ from foveal import lazy
 from foveal.errors import MissingDependencyError, PictureError
 from foveal.geometry.homography import IDENTITY, Homography, corners_of
 from foveal.image.jpeg import JpegHeader, read_jpeg_header
+from foveal.image.rows import row_of
 
 Pixels = NDArray[np.uint8]
 
@@ -144,6 +145,8 @@ def decode(source: PictureSource) -> Pixels:
 
 def _read(path: Path, name: str) -> bytes:
     try:
+        if (row := row_of(path)) is not None:
+            return row.read()
         if path.stat().st_size > MAX_BYTES:
             raise PictureError(name, f"the file is larger than {MAX_BYTES >> 20} MiB.")
         return path.read_bytes()

@@ -8,9 +8,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import torch
 from pandas import DataFrame
 from torch import Tensor
 
+from foveal import processes
 from foveal.bundle.manifest import TrainingPart
 from foveal.bundle.predictor import Embeddings, Predictor
 from foveal.bundle.ratings import RatingPredictor
@@ -102,7 +104,13 @@ class Learner(Trainer):
         plots.threshold_curves(preds, targets, self.task)
 
     def get_preds(
-        self, ds_idx: int = 1, *, dl: Loader | None = None, with_loss: bool = False, with_decoded: bool = False
+        self,
+        ds_idx: int = 1,
+        *,
+        dl: Loader | None = None,
+        with_loss: bool = False,
+        with_decoded: bool = False,
+        only_first: bool = False,
     ) -> tuple[Tensor, ...]:
         """Return activated predictions [n, ...] and targets of one side of the split, or of a loader, on the CPU.
 
@@ -111,10 +119,13 @@ class Learner(Trainer):
             dl: a loader instead, such as `dls.test_dl(files)`, or batches, such as `[dls.one_batch()]`.
             with_loss: append the loss of each item [n].
             with_decoded: append the answers as targets [n, ...], before the losses: labels found, points in [-1, 1].
+            only_first: of several processes only the first has them; all tensors of the others are empty.
         """
         chosen = self.dls[ds_idx] if dl is None else dl
         plain = DataLoader(chosen.feed, chosen.batch_size) if isinstance(chosen, DataLoader) else chosen
-        found = self._training.evaluate(plain)
+        found = self._training.evaluate(plain, only_first=only_first)
+        if only_first and not processes.is_first():
+            return (torch.empty(0),) * (2 + with_decoded + with_loss)
         preds = self.task.activate(found.outputs)
         answers = [decoded(self.task, preds)] if with_decoded else []
         losses = [found.losses(self._loss())] if with_loss else []

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from foveal import runtime
+from foveal import processes, runtime
 from foveal.errors import TrainingError
 from foveal.losses import heatmap_around, soft_argmax
 from foveal.train.loop import Batched, Loss
@@ -24,7 +24,7 @@ from foveal.train.loop import Batched, Loss
 Held = list[tuple[Tensor, Tensor]]
 _STRENGTHS = (0.3, 0.1, 0.03, 0.01)
 _SHARPNESS = (12.0, 25.0, 50.0, 100.0, 200.0, 400.0, 800.0)
-_HELD_EVERY, _HELD_MOST = 4, 256
+_HELD = range(0, 4 * 256, 4)
 
 
 @dataclass(slots=True)
@@ -34,12 +34,18 @@ class Sums:
     `known` counts the cells of pictures where a point is known.
     """
 
-    count: float
+    count: Tensor
     total: Tensor
     square: Tensor
     heat: Tensor
     heat_total: Tensor
     known: Tensor
+
+    @classmethod
+    def nothing(cls, n_features: int, n_points: int, device: torch.device) -> Sums:
+        """Return the sums over no cells."""
+        sizes = ((), (n_features,), (n_features,) * 2, (n_features, n_points), (n_points,), (n_points,))
+        return cls(*(torch.zeros(size, dtype=torch.float64, device=device) for size in sizes))
 
     @classmethod
     def of(cls, maps_BFhw: Tensor, points_BK2: Tensor) -> Sums:
@@ -50,7 +56,7 @@ class Sums:
         known = (~heat.isnan()).sum(dim=0).double()
         heat = heat.nan_to_num(0.0)
         return cls(
-            count=float(len(cells)),
+            count=cells.new_tensor(len(cells), dtype=torch.float64),
             total=cells.double().sum(dim=0),
             square=(cells.T @ cells).double(),
             heat=(cells.T @ heat).double(),
@@ -58,18 +64,19 @@ class Sums:
             known=known,
         )
 
-    def plus(self, other: Sums | None, sign: float = 1.0) -> Sums:
+    def plus(self, other: Sums, sign: float = 1.0) -> Sums:
         """Return the sums of both, or with -1 of the rest."""
-        if other is None:
-            return self
-        return Sums(
-            self.count + sign * other.count,
-            self.total + sign * other.total,
-            self.square + sign * other.square,
-            self.heat + sign * other.heat,
-            self.heat_total + sign * other.heat_total,
-            self.known + sign * other.known,
-        )
+        return Sums(*(own + sign * more for own, more in zip(self.parts, other.parts, strict=True)))
+
+    @property
+    def over_all(self) -> Sums:
+        """The sums over what all processes have."""
+        return Sums(*map(processes.total, self.parts))
+
+    @property
+    def parts(self) -> tuple[Tensor, ...]:
+        """All of them."""
+        return self.count, self.total, self.square, self.heat, self.heat_total, self.known
 
     def standard(self) -> tuple[Tensor, Tensor]:
         """Return mean and variance of each feature."""
@@ -97,18 +104,22 @@ def fit_heatmaps(
     precision: runtime.Precision,
     device: torch.device,
 ) -> float:
-    """Give a spatial head the best heatmaps on the body's features; return the loss on the pictures held out."""
-    everything, left_out, held = _summed(body, batches, precision, device)
-    mean, variance = everything.standard()
-    strength, sharpness = _STRENGTHS[0], _SHARPNESS[0]
-    if everything.count > left_out.count:
-        strength, sharpness = _chosen(everything.plus(left_out, -1.0), held, mean, variance)
+    """Give a spatial head the best heatmaps on the body's features; return the loss on the pictures held out.
+
+    The batches are this process's hand of those of `DataLoader.dealt`, in data order.
+    """
     norm, layer = head.children()
     assert isinstance(norm, nn.BatchNorm2d)
     assert norm.running_mean is not None
     assert norm.running_var is not None
     assert isinstance(layer, nn.Conv2d)
     assert layer.bias is not None
+    nothing = Sums.nothing(norm.num_features, layer.out_channels, device)
+    everything, left_out, held = _summed(body, batches, nothing, precision)
+    mean, variance = everything.standard()
+    strength, sharpness = _STRENGTHS[0], _SHARPNESS[0]
+    if everything.count > left_out.count:
+        strength, sharpness = _chosen(everything.plus(left_out, -1.0), held, mean, variance)
     weight = everything.solved(strength, mean, variance) * sharpness
     norm.running_mean.copy_(mean)
     norm.running_var.copy_(variance)
@@ -120,28 +131,25 @@ def fit_heatmaps(
 
 
 def _summed(
-    body: nn.Module, batches: Iterable[Batched], precision: runtime.Precision, device: torch.device
+    body: nn.Module, batches: Iterable[Batched], nothing: Sums, precision: runtime.Precision
 ) -> tuple[Sums, Sums, Held]:
     """Return the sums over all pictures, those over the pictures held out, and the maps and points of the latter."""
     body.eval()
-    sums: Sums | None = None
-    left_out: Sums | None = None
+    sums = left_out = nothing
     held: Held = []
-    seen = n_held = 0
     with runtime.keeping_memory():
         for batch in batches:
-            with runtime.autocast(precision, device):
+            with runtime.autocast(precision, nothing.total.device):
                 maps = body(batch.inputs)
             maps, points = maps.float(), batch.targets
-            sums = Sums.of(maps, points).plus(sums)
-            chosen = [at for at in range(len(maps)) if (seen + at) % _HELD_EVERY == 0][: _HELD_MOST - n_held]
-            seen, n_held = seen + len(maps), n_held + len(chosen)
-            if chosen:
-                left_out = Sums.of(maps[chosen], points[chosen]).plus(left_out)
-                held.append((maps[chosen].bfloat16().cpu(), points[chosen].cpu()))
-    if sums is None or left_out is None:
+            sums = sums.plus(Sums.of(maps, points))
+            chosen = [row for row, at in enumerate(batch.indices) if at in _HELD]
+            left_out = left_out.plus(Sums.of(maps[chosen], points[chosen]))
+            held.append((maps[chosen].bfloat16().cpu(), points[chosen].cpu()))
+    maps_of_all, points_of_all = (processes.in_turn([one[at] for one in held]) for at in (0, 1))
+    if not maps_of_all:
         raise TrainingError("There is nothing to fit the head to: the loader gave no batch.")
-    return sums, left_out, held
+    return sums.over_all, left_out.over_all, list(zip(maps_of_all, points_of_all, strict=True))
 
 
 def _chosen(rest: Sums, held: Held, mean: Tensor, variance: Tensor) -> tuple[float, float]:

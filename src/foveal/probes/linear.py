@@ -45,7 +45,7 @@ def fit_head(
         InputError: the head is another one.
     """
     if model.spec.head == "spatial":
-        return fit_heatmaps(model.body, model[1], loader.batches(epoch=0), loss, precision=precision, device=device)
+        return fit_heatmaps(model.body, model[1], loader.dealt(), loss, precision=precision, device=device)
     if model.spec.head != "linear":
         raise InputError(
             "A probe fits a linear head (labels, numbers) or a spatial one (points): vision_learner(dls, arch, "

@@ -12,14 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 from foveal.errors import InputError
 from foveal.image.decode import EXTENSIONS, StoredPicture
+from foveal.image.rows import BYTES_COLUMNS, PATH_COLUMNS, bytes_column, opened_table
 from foveal.sources.folders import pictures_in
 
 if TYPE_CHECKING:
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
-_NAMES = ("fname", "path", "file", "file_name", "filename", "image_path", "image")
-_BYTES = ("bytes", "image", "picture", "jpg", "png", "data")
 _TABLE = ".parquet"
 
 
@@ -134,25 +132,7 @@ def tables_at(address: str) -> list[str]:
     return _at(address)[1]
 
 
-def opened_table(address: str) -> pq.ParquetFile:
-    """Return a parquet table whose footer was read.
-
-    Raises:
-        InputError: it cannot be opened, or is no parquet table.
-    """
-    import fsspec
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    try:
-        return pq.ParquetFile(fsspec.open(address).open())
-    except pa.ArrowInvalid as error:
-        raise InputError(f"`{address}` is no parquet table: {error}") from error
-    except Exception as error:
-        raise InputError(f"`{address}` cannot be opened: {error}") from error
-
-
-def picture_column(schema: pa.Schema, table: str, *, paths: bool = True) -> str:
+def picture_column(schema: pa.Schema, table: str) -> str:
     """Return the name of the column of pictures: of their bytes, or else of their paths.
 
     Raises:
@@ -160,16 +140,13 @@ def picture_column(schema: pa.Schema, table: str, *, paths: bool = True) -> str:
     """
     import pyarrow as pa
 
-    kinds: dict[str, pa.DataType] = {field.name: field.type for field in schema}
-    bytes_ = [name for name, kind in kinds.items() if pa.types.is_binary(kind) or pa.types.is_large_binary(kind)]
-    bytes_ += [name for name, kind in kinds.items() if pa.types.is_struct(kind) and kind.get_field_index("bytes") >= 0]
-    texts = [name for name, kind in kinds.items() if pa.types.is_string(kind) or pa.types.is_large_string(kind)]
-    for known, there in ((_BYTES, bytes_), (_NAMES, texts if paths else [])):
-        if found := [name for name in known if name in there] or (there if len(there) == 1 else []):
-            return found[0]
+    texts = [field.name for field in schema if pa.types.is_string(field.type) or pa.types.is_large_string(field.type)]
+    paths = [name for name in PATH_COLUMNS if name in texts] or (texts if len(texts) == 1 else [])
+    if found := bytes_column(schema) or (paths[0] if paths else None):
+        return found
     raise InputError(
-        f"`{table}` has no column of pictures among {', '.join(kinds)}. Call it {_BYTES[0]} for pictures' bytes"
-        + (f", {_NAMES[0]} for paths." if paths else ".")
+        f"`{table}` has no column of pictures among {', '.join(schema.names)}. "
+        f"Call it {BYTES_COLUMNS[0]} for pictures' bytes, {PATH_COLUMNS[0]} for paths."
     )
 
 

@@ -11,7 +11,7 @@ from foveal.sources.coco import read_coco
 from foveal.sources.folders import get_image_files, has_class_folders, read_folders, read_plain
 from foveal.sources.items import Source
 from foveal.sources.label_studio import read_label_studio
-from foveal.sources.table import TableColumns, read_table
+from foveal.sources.table import TableColumns, is_parquet, read_table
 from foveal.sources.voc import is_voc, read_voc
 from foveal.sources.yolo import is_yolo_pose, read_yolo_pose
 
@@ -25,7 +25,9 @@ def read_source(
     columns: TableColumns | None = None,
     task: str = "auto",
 ) -> Source:
-    """Read a table, a .json of COCO or Label Studio, or a folder: Pascal VOC, YOLO pose, one folder a class, pictures.
+    """Read a table, a .json of COCO or Label Studio, or a folder.
+
+    A folder may be Pascal VOC, YOLO pose, one folder a class, of pictures, or of parquet files with pictures' bytes.
 
     Args:
         path: the file or folder.
@@ -37,7 +39,7 @@ def read_source(
         InputError: it is of no known kind, or cannot be used; the message says why.
     """
     file = Path(path)
-    if file.suffix.lower() in TABLES:
+    if file.suffix.lower() in TABLES or (file.is_dir() and is_parquet(file)):
         return read_table(file, images=images, columns=columns, task=task)
     if file.is_file() and file.suffix.lower() == ".json":
         return _read_json(file, Path(images) if images is not None else file.parent, task)

@@ -1,42 +1,12 @@
-"""Pictures in parquet files to train on: any row is read when it is needed, through a cache of a bounded size."""
+"""Pictures in parquet files to train on, here or at any address of fsspec."""
 
 from __future__ import annotations
-
-import threading
-from collections import OrderedDict
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any
 
 import pandas as pd
 
 from foveal.errors import InputError
-from foveal.sources.addresses import opened_table, picture_column, tables_at
-
-_OPEN_FILES = 8
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class StoredRow:
-    """A picture in a row of `ParquetPictures`.
-
-    Attributes:
-        group: which of all row groups it lies in, over all files.
-        row: where in the group.
-    """
-
-    pictures: ParquetPictures
-    name: str
-    group: int
-    row: int
-
-    def read(self) -> bytes:
-        """Return the bytes of its file.
-
-        Raises:
-            OSError: its parquet file cannot be read any more.
-        """
-        return self.pictures.read(self.group, self.row)
+from foveal.image.rows import PictureRows, StoredRow, bytes_column, opened_table
+from foveal.sources.addresses import tables_at
 
 
 class ParquetPictures:
@@ -53,7 +23,7 @@ class ParquetPictures:
 
     Attributes:
         frame: all other columns, and `picture`: what `get_x` finds.
-        at_once: how many row groups make a window.
+        rows: what reads them.
     """
 
     def __init__(self, *addresses: str, cache_mib: int = 1024) -> None:
@@ -64,61 +34,21 @@ class ParquetPictures:
             cache_mib: memory for pictures' bytes; at least four row groups are kept.
 
         Raises:
-            InputError: there is no such file, or none with a column of pictures' bytes.
+            InputError: there is no such file, or one without a column of pictures' bytes.
         """
-        self._lock = threading.Lock()
-        self._files: OrderedDict[str, Any] = OrderedDict()
-        self._kept: OrderedDict[int, Any] = OrderedDict()
-        self._groups: list[tuple[str, int, str]] = []
-        frames, sizes = [], [1]
-        for address in [table for one in addresses for table in tables_at(one)]:
-            with opened_table(address) as table:
-                column = picture_column(table.schema_arrow, address, paths=False)
-                frame = table.read([name for name in table.schema_arrow.names if name != column]).to_pandas()
-                metas = [table.metadata.row_group(at) for at in range(table.num_row_groups)]
-            frame["picture"] = list(self._rows(address, [meta.num_rows for meta in metas]))
-            frames.append(frame)
-            sizes += [meta.total_byte_size for meta in metas]
-            self._groups += [(address, at, column) for at in range(len(metas))]
+        self.rows = PictureRows(cache_mib)
+        frames = [self._frame(table) for one in addresses for table in tables_at(one)]
         if not frames:
             raise InputError(f"There is no parquet file at {', '.join(addresses) or 'no address'}.")
         self.frame = pd.concat(frames, ignore_index=True)
-        self.at_once = max(2, (cache_mib << 20) // 2 // max(sizes))
 
-    def read(self, group: int, row: int) -> bytes:
-        """Return the bytes in a row of a group."""
-        with self._lock:
-            if group in self._kept:
-                self._kept.move_to_end(group)
-            else:
-                address, at, column = self._groups[group]
-                self._kept[group] = self._file(address).read_row_group(at, columns=[column]).column(0)
-                while len(self._kept) > 2 * self.at_once:
-                    self._kept.popitem(last=False)
-            cell = self._kept[group][row].as_py()
-        data: bytes = (cell["bytes"] if isinstance(cell, dict) else cell) or b""
-        return data
-
-    def _file(self, address: str) -> Any:
-        if address in self._files:
-            self._files.move_to_end(address)
-        else:
-            self._files[address] = opened_table(address)
-            while len(self._files) > _OPEN_FILES:
-                self._files.popitem(last=False)[1].close()
-        return self._files[address]
-
-    def _rows(self, address: str, counts: Sequence[int]) -> Iterator[StoredRow]:
-        number = 0
-        for group, n in enumerate(counts, len(self._groups)):
-            for row in range(n):
-                yield StoredRow(self, f"{address}#{number}", group, row)
-                number += 1
-
-
-def windows_of(pictures: Sequence[object]) -> tuple[Sequence[int], int] | None:
-    """Return the row group of each picture and how many make a window; None for pictures of another kind."""
-    first = pictures[0] if len(pictures) else None
-    if not isinstance(first, StoredRow) or not all(isinstance(one, StoredRow) for one in pictures):
-        return None
-    return [one.group for one in pictures if isinstance(one, StoredRow)], first.pictures.at_once
+    def _frame(self, address: str) -> pd.DataFrame:
+        with opened_table(address) as table:
+            names = table.schema_arrow.names
+            column = bytes_column(table.schema_arrow)
+            frame: pd.DataFrame = table.read([name for name in names if name != column]).to_pandas()
+        rows = [StoredRow(address, number, self.rows) for number in range(len(frame))]
+        if rows:
+            self.rows.place(address, 0)  # its footer is read, or it is refused, now
+        frame["picture"] = pd.Series(rows, frame.index, object)
+        return frame

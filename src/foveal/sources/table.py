@@ -15,12 +15,14 @@ import numpy as np
 import pandas as pd
 
 from foveal.errors import InputError, TableError, near_match
+from foveal.image.rows import StoredRow, bytes_column, opened_table, row_of
 from foveal.sources.items import NO_PICTURE, Finding, Item, Source
 from foveal.tasks.multi_label import PartialLabels
 
 IMAGE_COLUMNS = ("fname", "filename", "file_name", "file", "image", "image_id", "path", "picture")
 LABEL_COLUMNS = ("labels", "label", "tags", "classes", "class", "category")
 VALID_COLUMNS = ("is_valid", "valid", "is_validation")
+_STORED, _PARTS = "picture", "*.parquet"
 _SEVERAL = frozenset({"labels", "tags", "classes"})
 _HEAD = 1 << 16
 _TRUE, _FALSE = frozenset({"true", "1", "1.0", "yes"}), frozenset({"false", "0", "0.0", "no"})
@@ -52,19 +54,29 @@ class TableColumns:
     empty: Literal["error", "none"] = "error"
 
 
+def is_parquet(folder: Path) -> bool:
+    """Return whether a folder holds parquet files and, but for what begins with `_` or `.`, nothing else."""
+    shown = {file for file in folder.iterdir() if not file.name.startswith(("_", "."))}
+    return bool(shown) and shown == set(folder.glob(_PARTS))
+
+
 def load_frame(path: str | os.PathLike[str]) -> tuple[pd.DataFrame, list[Finding]]:
-    """Read a .csv, .tsv or .parquet file; text stays text and only an empty cell is missing.
+    """Read a .csv, .tsv or .parquet file, or a folder of the latter; text stays text and only an empty cell is missing.
+
+    Of a parquet file with pictures' bytes the bytes stay where they are: column `picture` has the paths of its rows.
 
     Raises:
         TableError: there is no such file, or it cannot be read as a table.
     """
     file = Path(path)
+    if file.is_dir():
+        return pd.concat([load_frame(part)[0] for part in sorted(file.glob(_PARTS))], ignore_index=True), []
     if not file.is_file():
         beside = [other.name for other in file.parent.glob("*")] if file.parent.is_dir() else []
         raise TableError(f"There is no table `{file}`.{near_match(file.name, beside)}")
     try:
         if file.suffix.lower() in {".parquet", ".pq"}:
-            return pd.read_parquet(file), []
+            return _without_bytes(file), []
         data = file.read_bytes()
         encoding, notes = _encoding(data, file.name)
         separator = "\t" if file.suffix.lower() in {".tsv", ".tab"} else ","
@@ -72,6 +84,16 @@ def load_frame(path: str | os.PathLike[str]) -> tuple[pd.DataFrame, list[Finding
         return pd.read_csv(io.BytesIO(data), encoding=encoding, **options), notes
     except (ValueError, OSError) as error:
         raise TableError(f"`{file}` cannot be read as a table: {error}") from error
+
+
+def _without_bytes(file: Path) -> pd.DataFrame:
+    with opened_table(str(file)) as table:
+        names, column = table.schema_arrow.names, bytes_column(table.schema_arrow)
+    if column is None:
+        return pd.read_parquet(file)
+    frame = pd.read_parquet(file, columns=[name for name in names if name != column])
+    frame[_STORED] = pd.Series([StoredRow(str(file), number).path for number in range(len(frame))], frame.index, object)
+    return frame
 
 
 def _encoding(data: bytes, name: str) -> tuple[str, list[Finding]]:
@@ -124,7 +146,9 @@ def read_frame(
     if not len(frame):
         raise TableError(f"`{name}` has no rows.")
     found = _Findings(name)
-    files = _files(frame, _column(frame, columns.image, IMAGE_COLUMNS, "--image-column", name), images, found)
+    stored = _STORED in frame and row_of(frame[_STORED].iloc[0]) is not None
+    image = _column(frame, columns.image or (_STORED if stored else None), IMAGE_COLUMNS, "--image-column", name)
+    files = _files(frame, image, images, found)
     valid = _valid(frame, columns.valid, name, found)
     kind, labels = _labels(frame, columns, task, name, found)
     groups: list[Any] = [None] * len(frame)
@@ -178,6 +202,9 @@ def _files(frame: pd.DataFrame, column: str, images: Path, found: _Findings) -> 
     present: dict[Path, set[str]] = {}
     files = []
     for row, value in enumerate(frame[column].tolist()):
+        if isinstance(value, Path) and row_of(value) is not None:
+            files.append(value)
+            continue
         file = images / str(value)
         files.append(file)
         if value is None or (isinstance(value, float) and math.isnan(value)):

@@ -176,10 +176,12 @@ def evaluate(
     precision: runtime.Precision,
     device: torch.device,
     dealt: bool = False,
+    only_first: bool = False,
 ) -> Evaluation:
     """Return the raw outputs of all items; every module is left in the mode it was in.
 
-    With `dealt` the batches are this process's hand of those of `DataLoader.dealt`; all have the outputs of all.
+    With `dealt` the batches are this process's hand of those of `DataLoader.dealt`; all have the outputs of all, or,
+    with `only_first`, the first process has them and the others have none.
 
     Raises:
         TrainingError: there was no batch at all.
@@ -192,7 +194,9 @@ def evaluate(
             outputs.append(output.float().cpu())
             targets.append(batch.targets.cpu())
     if dealt:
-        outputs, targets = processes.in_turn(outputs), processes.in_turn(targets)
+        outputs, targets = (processes.in_turn(one, only_first=only_first) for one in (outputs, targets))
+    if only_first and not processes.is_first():
+        return Evaluation(torch.empty(0), torch.empty(0))
     if not outputs:
         raise TrainingError("There is nothing to evaluate: the loader gave no batch.")
     return Evaluation(torch.cat(outputs), torch.cat(targets))

@@ -114,14 +114,20 @@ class Training:
                 if not self._fit(phase, number, hooks, at_work):
                     return
 
-    def evaluate(self, loader: DataLoader | Iterable[tuple[Tensor, Tensor]]) -> loop.Evaluation:
-        """Return the raw outputs for all items of a loader, or of batches of inputs and targets."""
+    def evaluate(
+        self, loader: DataLoader | Iterable[tuple[Tensor, Tensor]], *, only_first: bool = False
+    ) -> loop.Evaluation:
+        """Return the raw outputs for all items of a loader, or of batches of inputs and targets.
+
+        Of several processes each has all of them, or, with `only_first`, the first has them and the others have none.
+        """
         dealt, device = isinstance(loader, DataLoader), self.dls.device
         if isinstance(loader, DataLoader):
             batches = loader.dealt()
         else:
             batches = (Batch(tuple(part.to(device) for part in parts), ()) for parts in loader)
-        return loop.evaluate(self.model, batches, precision=self.plain_precision, device=device, dealt=dealt)
+        how = {"dealt": dealt, "only_first": only_first}
+        return loop.evaluate(self.model, batches, precision=self.plain_precision, device=device, **how)
 
     @property
     def plain_precision(self) -> runtime.Precision:

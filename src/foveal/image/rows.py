@@ -1,0 +1,214 @@
+"""Pictures in rows of parquet files: `train.parquet#17` names one. They are read through a cache of a bounded size."""
+
+from __future__ import annotations
+
+import os
+import re
+import threading
+from bisect import bisect_right
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from foveal.errors import InputError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+PATH_COLUMNS = ("fname", "path", "file", "file_name", "filename", "image_path", "image")
+BYTES_COLUMNS = ("bytes", "image", "picture", "jpg", "png", "data")
+_NAME = re.compile(r"(.+\.(?:parquet|pq))#(\d+)", re.DOTALL)
+_OPEN_FILES = 8
+_CACHE_MIB = 1024
+
+
+def opened_table(address: str) -> pq.ParquetFile:
+    """Return a parquet table whose footer was read.
+
+    Raises:
+        InputError: it cannot be opened, or is no parquet table.
+    """
+    import fsspec
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        return pq.ParquetFile(fsspec.open(address).open())
+    except pa.ArrowInvalid as error:
+        raise InputError(f"`{address}` is no parquet table: {error}") from error
+    except Exception as error:
+        raise InputError(f"`{address}` cannot be opened: {error}") from error
+
+
+def bytes_column(schema: pa.Schema) -> str | None:
+    """Return the name of the column with pictures' bytes, or pairs of bytes and path; None where there is none."""
+    import pyarrow as pa
+
+    kinds: dict[str, pa.DataType] = {field.name: field.type for field in schema}
+    there = [name for name, kind in kinds.items() if pa.types.is_binary(kind) or pa.types.is_large_binary(kind)]
+    there += [name for name, kind in kinds.items() if pa.types.is_struct(kind) and kind.get_field_index("bytes") >= 0]
+    named = [name for name in BYTES_COLUMNS if name in there]
+    return named[0] if named else there[0] if len(there) == 1 and not kinds.keys() & {*PATH_COLUMNS} else None
+
+
+@dataclass(frozen=True, slots=True)
+class _Footer:
+    """The column of pictures' bytes in a table, the row after each of its row groups, and bytes of the largest."""
+
+    column: str
+    ends: Sequence[int]
+    largest: int
+
+
+class PictureRows:
+    """Reads pictures' bytes a row group at a time, and keeps the groups read last; at most eight files are open."""
+
+    def __init__(self, cache_mib: int = _CACHE_MIB) -> None:
+        """Keep up to `cache_mib` of groups, but at least four."""
+        self._lock = threading.Lock()
+        self._size = cache_mib << 20
+        self._footers: dict[str, _Footer] = {}
+        self._files: OrderedDict[str, Any] = OrderedDict()
+        self._kept: OrderedDict[tuple[str, int], Any] = OrderedDict()
+
+    @property
+    def at_once(self) -> int:
+        """How many row groups fit into half of the cache."""
+        return max(2, self._size // 2 // max((footer.largest for footer in self._footers.values()), default=1))
+
+    def place(self, table: str, number: int) -> tuple[int, int]:
+        """Return which row group a row lies in, and where in it.
+
+        Raises:
+            InputError: the table cannot be opened, has no pictures' bytes, or no such row.
+        """
+        if (footer := self._footers.get(table)) is None:
+            footer = self._footers[table] = self._footer(table)
+        if number >= footer.ends[-1]:
+            raise InputError(f"`{table}` has {footer.ends[-1]} rows; the last one is #{footer.ends[-1] - 1}.")
+        at = bisect_right(footer.ends, number) - 1
+        return at, number - footer.ends[at]
+
+    def read(self, table: str, number: int) -> bytes:
+        """Return the bytes in a row of a table; none where the cell is empty.
+
+        Raises:
+            InputError: as `place`.
+            OSError: the table cannot be read any more.
+        """
+        with self._lock:
+            at, row = self.place(table, number)
+            if (table, at) in self._kept:
+                self._kept.move_to_end((table, at))
+            else:
+                columns = [self._footers[table].column]
+                self._kept[table, at] = self._file(table).read_row_group(at, columns=columns).column(0)
+                while len(self._kept) > 2 * self.at_once:
+                    self._kept.popitem(last=False)
+            cell = self._kept[table, at][row].as_py()
+        data: bytes = (cell["bytes"] if isinstance(cell, dict) else cell) or b""
+        return data
+
+    def _footer(self, table: str) -> _Footer:
+        file = self._file(table)
+        if (column := bytes_column(file.schema_arrow)) is None:
+            raise InputError(
+                f"`{table}` has no column of pictures' bytes among {', '.join(file.schema_arrow.names)}. "
+                f"Call it {BYTES_COLUMNS[0]}."
+            )
+        groups = [file.metadata.row_group(at) for at in range(file.num_row_groups)]
+        ends = [*accumulate((group.num_rows for group in groups), initial=0)]
+        return _Footer(column, ends, max((group.total_byte_size for group in groups), default=1))
+
+    def _file(self, table: str) -> Any:
+        if table in self._files:
+            self._files.move_to_end(table)
+        else:
+            self._files[table] = opened_table(table)
+            while len(self._files) > _OPEN_FILES:
+                self._files.popitem(last=False)[1].close()
+        return self._files[table]
+
+
+_SHARED = PictureRows()
+
+
+@dataclass(frozen=True, slots=True)
+class StoredRow:
+    """A picture in a row of a parquet file.
+
+    Attributes:
+        table: a path, or an address of fsspec.
+        number: of the row, from 0.
+        rows: what reads it.
+    """
+
+    table: str
+    number: int
+    rows: PictureRows = _SHARED
+
+    @property
+    def name(self) -> str:
+        """The table and the number."""
+        return f"{self.table}#{self.number}"
+
+    @property
+    def path(self) -> Path:
+        """The name as a path: `open_picture` and whatever uses it read it like that of a file."""
+        return Path(self.name)
+
+    @property
+    def group(self) -> tuple[str, int]:
+        """The table and the row group that it lies in."""
+        return self.table, self.rows.place(self.table, self.number)[0]
+
+    def read(self) -> bytes:
+        """Return the bytes of its file.
+
+        Raises:
+            OSError: its parquet file cannot be read, or has no such row.
+        """
+        try:
+            return self.rows.read(self.table, self.number)
+        except InputError as error:
+            raise OSError(str(error)) from error
+
+
+def row_of(picture: object) -> StoredRow | None:
+    """Return the row that a path or a text names, `train.parquet#17`; None where it is none."""
+    if isinstance(picture, StoredRow):
+        return picture
+    found = _NAME.fullmatch(os.fspath(picture)) if isinstance(picture, str | Path) else None
+    return None if found is None else StoredRow(found[1], int(found[2]))
+
+
+def read_bytes(file: Path) -> tuple[bytes, int]:
+    """Return the bytes of a picture's file or row, and when the file was changed last, in nanoseconds.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    if (row := row_of(file)) is not None:
+        return row.read(), Path(row.table).stat().st_mtime_ns
+    return file.read_bytes(), file.stat().st_mtime_ns
+
+
+def windows_of(pictures: Sequence[object]) -> tuple[Sequence[int], int] | None:
+    """Return a number for the row group of each picture, and how many groups make a window; None unless all are rows.
+
+    Raises:
+        InputError: a table cannot be opened.
+    """
+    rows = []
+    for picture in pictures:
+        if (row := row_of(picture)) is None:
+            return None
+        rows.append(row)
+    if not rows:
+        return None
+    numbers: dict[tuple[str, int], int] = {}
+    return [numbers.setdefault(row.group, len(numbers)) for row in rows], rows[0].rows.at_once
