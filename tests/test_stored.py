@@ -1,5 +1,8 @@
 """Pictures in parquet files to train on: what files give, each row group read once an epoch, few of them at a time."""
 
+import tempfile
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -18,6 +21,7 @@ from foveal.sources.recognise import read_source
 from foveal.sources.stored import ParquetPictures
 from foveal.sources.table import TableColumns
 from foveal.splits.splitters import ColSplitter
+from foveal.storage import BoundedFolder
 
 
 @given(st.lists(st.integers(0, 30), min_size=1, max_size=200), st.integers(1, 40), st.integers(0, 3), st.integers(0, 3))
@@ -100,6 +104,36 @@ def test_each_group_is_read_once_an_epoch_and_few_are_kept(shards, monkeypatch):
         n_groups = len({picture.group for picture in dls.train.dataset.pictures})
         assert sum(len(batch.indices) for batch in dls.train.batches(epoch=epoch)) == 48
         assert len(read) == len(set(read)) == n_groups
+
+
+def test_what_is_on_the_disk_is_not_fetched_again_unless_it_changed(shards, tmp_path, monkeypatch):
+    def pictures():
+        return ParquetPictures(f"{shards}/*.parquet", cache_mib=0, cache_folder=tmp_path / "kept")
+
+    def all_bytes(found):
+        return [picture.read() for picture in found.frame.picture]
+
+    first = all_bytes(pictures())
+    offline = pictures()
+    monkeypatch.setattr(offline.rows, "_file", lambda address: pytest.fail(f"fetched {address} again"))
+    assert all_bytes(offline) == first
+    table = pd.read_parquet(shards / "0.parquet")
+    table.iloc[::-1].to_parquet(shards / "0.parquet", row_group_size=7)
+    assert all_bytes(pictures()) == first[:20][::-1] + first[20:]
+
+
+@given(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 60)), max_size=40))
+def test_a_bounded_folder_holds_the_last_and_never_too_much(writes):
+    with tempfile.TemporaryDirectory() as folder:
+        kept = BoundedFolder(folder, 100)
+        for key, size in writes:
+            kept.put(str(key), bytes([key]) * size)
+            assert kept.get(str(key)) == bytes([key]) * size
+            assert sum(file.stat().st_size for file in Path(folder).iterdir()) <= 100
+        for key, size in dict(writes).items():
+            assert kept.get(str(key)) in {None, bytes([key]) * size}
+        kept.put("too much", bytes(101))
+        assert kept.get("too much") is None
 
 
 def test_a_folder_of_shards_is_the_source_that_the_table_is(scenes, shards):

@@ -11,7 +11,7 @@ import json
 import os
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -22,6 +22,8 @@ from torch import Tensor
 
 from foveal import processes
 from foveal.errors import ModelFileError
+
+_KEPT = ".kept"
 
 
 @contextmanager
@@ -110,6 +112,47 @@ def read_tensors(path: str | os.PathLike[str]) -> tuple[dict[str, Tensor], dict[
             return {name: opened.get_tensor(name) for name in names}, dict(opened.metadata() or {})
     except (SafetensorError, OSError, ValueError, RuntimeError) as error:
         raise ModelFileError(f"`{file}` is no file of tensors by foveal, or is damaged ({error}).") from error
+
+
+class BoundedFolder:
+    """Bytes by key in files of a folder, up to a size in all: what was not used for longest goes.
+
+    Processes may share it.
+    """
+
+    def __init__(self, folder: str | os.PathLike[str], n_bytes: int) -> None:
+        """Keep up to `n_bytes` in `folder`, with what is there already."""
+        self._folder, self._n_bytes = Path(folder), n_bytes
+
+    def get(self, key: str) -> bytes | None:
+        """Return what was kept; None if it is not there (any more)."""
+        file = self._file(key)
+        try:
+            data = file.read_bytes()
+            os.utime(file)
+        except OSError:
+            return None
+        return data
+
+    def put(self, key: str, data: bytes) -> None:
+        """Keep bytes, unless they are more than all that may be kept."""
+        if len(data) > self._n_bytes:
+            return
+        with processes.alone(), replacing(self._file(key)) as beside:
+            beside.write_bytes(data)
+        found = []
+        for file in self._folder.glob(f"*{_KEPT}"):
+            with suppress(OSError):  # another process took it away
+                found.append((file.stat().st_mtime_ns, file.stat().st_size, file))
+        total = sum(size for _, size, _ in found)
+        for _, size, file in sorted(found):
+            if total <= self._n_bytes:
+                break
+            file.unlink(missing_ok=True)
+            total -= size
+
+    def _file(self, key: str) -> Path:
+        return self._folder / f"{hashlib.sha256(key.encode()).hexdigest()}{_KEPT}"
 
 
 def tensor_hash(tensor: Tensor) -> str:

@@ -13,6 +13,7 @@ from itertools import accumulate
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from foveal import storage
 from foveal.errors import InputError
 
 if TYPE_CHECKING:
@@ -57,19 +58,27 @@ def bytes_column(schema: pa.Schema) -> str | None:
 
 @dataclass(frozen=True, slots=True)
 class _Footer:
-    """The column of pictures' bytes in a table, the row after each of its row groups, and bytes of the largest."""
+    """What stands in a table.
+
+    Attributes:
+        column: of pictures' bytes.
+        ends: 0, then the row after each row group.
+        largest: bytes of the largest of these.
+        version: differs when the file has changed.
+    """
 
     column: str
     ends: Sequence[int]
     largest: int
+    version: str = ""
 
 
 class PictureRows:
     """Reads pictures' bytes a row group at a time, and keeps the groups read last; at most eight files are open."""
 
-    def __init__(self, cache_mib: int = _CACHE_MIB) -> None:
-        """Keep up to `cache_mib` of groups, but at least four."""
-        self._lock = threading.Lock()
+    def __init__(self, cache_mib: int = _CACHE_MIB, disk: storage.BoundedFolder | None = None) -> None:
+        """Keep up to `cache_mib` of groups in memory, but at least four, and on `disk` what it has room for."""
+        self._lock, self._disk = threading.Lock(), disk
         self._size = cache_mib << 20
         self._footers: dict[str, _Footer] = {}
         self._files: OrderedDict[str, Any] = OrderedDict()
@@ -105,13 +114,29 @@ class PictureRows:
             if (table, at) in self._kept:
                 self._kept.move_to_end((table, at))
             else:
-                columns = [self._footers[table].column]
-                self._kept[table, at] = self._file(table).read_row_group(at, columns=columns).column(0)
+                self._kept[table, at] = self._column(table, at)
                 while len(self._kept) > 2 * self.at_once:
                     self._kept.popitem(last=False)
             cell = self._kept[table, at][row].as_py()
         data: bytes = (cell["bytes"] if isinstance(cell, dict) else cell) or b""
         return data
+
+    def _column(self, table: str, at: int) -> Any:
+        """Return the pictures of a row group, from the disk or from the table."""
+        footer = self._footers[table]
+        if self._disk is None:
+            return self._file(table).read_row_group(at, columns=[footer.column]).column(0)
+        import pyarrow as pa
+
+        key = f"{table} {footer.version} {at}"
+        if (data := self._disk.get(key)) is not None:
+            return pa.ipc.open_file(data).read_all().column(0)
+        found = self._file(table).read_row_group(at, columns=[footer.column])
+        out = pa.BufferOutputStream()
+        with pa.ipc.new_file(out, found.schema) as writer:
+            writer.write_table(found)
+        self._disk.put(key, out.getvalue().to_pybytes())
+        return found.column(0)
 
     def _footer(self, table: str) -> _Footer:
         file = self._file(table)
@@ -122,7 +147,8 @@ class PictureRows:
             )
         groups = [file.metadata.row_group(at) for at in range(file.num_row_groups)]
         ends = [*accumulate((group.num_rows for group in groups), initial=0)]
-        return _Footer(column, ends, max((group.total_byte_size for group in groups), default=1))
+        largest = max((group.total_byte_size for group in groups), default=1)
+        return _Footer(column, ends, largest, _version(table) if self._disk else "")
 
     def _file(self, table: str) -> Any:
         if table in self._files:
@@ -132,6 +158,13 @@ class PictureRows:
             while len(self._files) > _OPEN_FILES:
                 self._files.popitem(last=False)[1].close()
         return self._files[table]
+
+
+def _version(address: str) -> str:
+    import fsspec
+
+    system, path = fsspec.core.url_to_fs(address)
+    return str(system.ukey(path))
 
 
 _SHARED = PictureRows()

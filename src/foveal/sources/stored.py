@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
+
 import pandas as pd
 
 from foveal.errors import InputError
 from foveal.image.rows import PictureRows, StoredRow, bytes_column, opened_table
 from foveal.sources.addresses import tables_at
+from foveal.storage import BoundedFolder
 
 
 class ParquetPictures:
@@ -19,24 +22,34 @@ class ParquetPictures:
     ```
 
     Bytes are read a row group at a time and kept in memory up to `cache_mib`. A loader that shuffles goes through
-    windows of row groups that fit into half of it, so that an epoch reads each group once.
+    windows of row groups that fit into half of it, so that an epoch reads each group once; with a `cache_folder`, what
+    fits there is fetched once for all epochs, runs and processes of a machine.
 
     Attributes:
         frame: all other columns, and `picture`: what `get_x` finds.
         rows: what reads them.
     """
 
-    def __init__(self, *addresses: str, cache_mib: int = 1024) -> None:
+    def __init__(
+        self,
+        *addresses: str,
+        cache_mib: int = 1024,
+        cache_folder: str | os.PathLike[str] | None = None,
+        cache_folder_mib: int = 1 << 16,
+    ) -> None:
         """Read the footers and all columns but the pictures'.
 
         Args:
             addresses: parquet files, patterns or folders; here, or with the protocol of fsspec before it.
             cache_mib: memory for pictures' bytes; at least four row groups are kept.
+            cache_folder: a folder on this machine's disk where row groups are kept besides.
+            cache_folder_mib: the most that they take there; those not used for longest go first.
 
         Raises:
             InputError: there is no such file, or one without a column of pictures' bytes.
         """
-        self.rows = PictureRows(cache_mib)
+        disk = None if cache_folder is None else BoundedFolder(cache_folder, cache_folder_mib << 20)
+        self.rows = PictureRows(cache_mib, disk)
         frames = [self._frame(table) for one in addresses for table in tables_at(one)]
         if not frames:
             raise InputError(f"There is no parquet file at {', '.join(addresses) or 'no address'}.")
