@@ -122,6 +122,7 @@ def open_picture(source: PictureSource | object) -> OpenedPicture:
         PictureError: it cannot be a picture that foveal uses; nothing was decoded.
     """
     name = name_of(source)
+    source = row_of(source) or source
     if isinstance(source, str | os.PathLike):
         return _open_bytes(_read(Path(source), name), name)
     if isinstance(source, bytes):
@@ -145,8 +146,6 @@ def decode(source: PictureSource) -> Pixels:
 
 def _read(path: Path, name: str) -> bytes:
     try:
-        if (row := row_of(path)) is not None:
-            return row.read()
         if path.stat().st_size > MAX_BYTES:
             raise PictureError(name, f"the file is larger than {MAX_BYTES >> 20} MiB.")
         return path.read_bytes()
