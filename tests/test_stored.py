@@ -150,6 +150,19 @@ def test_a_folder_of_shards_is_the_source_that_the_table_is(scenes, shards):
         assert (decode(one.picture) == decode(other.picture)).all()
 
 
+def test_rows_are_audited_wherever_they_lie(shards):
+    import fsspec
+
+    for file in shards.glob("*.parquet"):
+        fsspec.filesystem("memory").pipe(f"/shards/{file.name}", file.read_bytes())
+    fsspec.filesystem("memory").pipe("/shards/3.parquet", (shards / "0.parquet").read_bytes())
+    dls = loaders(ParquetPictures("memory://shards").frame, ColReader("picture"))
+    found = dls.check()
+    assert found.figures["usable"] == 80
+    assert sum(finding.rule.startswith("exact copy") for finding in found.findings) == 20
+    assert not found.unusable
+
+
 def test_a_run_from_shards_answers_and_reports(shards, tmp_path, foveal):
     run = tmp_path / "run"
     words = f"train {shards} --size 32 --epochs 1 --batch-size 16 --out {run}".split()

@@ -209,7 +209,7 @@ def _audit_copies(items: Sequence[Item], inspected: Mapping[Path, Inspection]) -
     for first, second, exact in copies_among(files, inspected):
         here, there = item_of[first], item_of[second]
         kind = "exact copy" if exact else "near copy"
-        if exact and first.samefile(second):
+        if exact and first.exists() and second.exists() and first.samefile(second):
             yield Finding(
                 "warning", "two paths to one file", there.origin, f"{second} = {first}", "Keep one row a file."
             )

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 PATH_COLUMNS = ("fname", "path", "file", "file_name", "filename", "image_path", "image")
 BYTES_COLUMNS = ("bytes", "image", "picture", "jpg", "png", "data")
 _NAME = re.compile(r"(.+\.(?:parquet|pq))#(\d+)", re.DOTALL)
+_ONE_SLASH = re.compile(r"^(\w{2,}):/(?!/)")
 _OPEN_FILES = 8
 _CACHE_MIB = 1024
 
@@ -212,21 +213,25 @@ class StoredRow:
 
 
 def row_of(picture: object) -> StoredRow | None:
-    """Return the row that a path or a text names, `train.parquet#17`; None where it is none."""
+    """Return the row that a path or a text names, `train.parquet#17`; None where it is none.
+
+    A path has lost a slash of `s3://`.
+    """
     if isinstance(picture, StoredRow):
         return picture
     found = _NAME.fullmatch(os.fspath(picture)) if isinstance(picture, str | Path) else None
-    return None if found is None else StoredRow(found[1], int(found[2]))
+    return None if found is None else StoredRow(_ONE_SLASH.sub(r"\1://", found[1]), int(found[2]))
 
 
 def read_bytes(file: Path) -> tuple[bytes, int]:
-    """Return the bytes of a picture's file or row, and when the file was changed last, in nanoseconds.
+    """Return the bytes of a picture's file or row, and when the file was changed last, in nanoseconds; 0 is unknown.
 
     Raises:
         OSError: it cannot be read.
     """
     if (row := row_of(file)) is not None:
-        return row.read(), Path(row.table).stat().st_mtime_ns
+        table = Path(row.table)
+        return row.read(), table.stat().st_mtime_ns if table.exists() else 0
     return file.read_bytes(), file.stat().st_mtime_ns
 
 
