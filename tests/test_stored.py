@@ -172,6 +172,13 @@ def test_a_run_from_shards_answers_and_reports(shards, tmp_path, foveal):
     assert "data:image" in (run / "report.html").read_text()
 
 
+def test_a_shard_that_is_written_anew_is_read_anew(shards):
+    before = decode(shards / "1.parquet#0")
+    table = pd.read_parquet(shards / "1.parquet")
+    table.iloc[::-1].to_parquet(shards / "1.parquet")
+    assert (decode(shards / "1.parquet#19") == before).all()
+
+
 def test_a_name_of_a_row_that_is_not_there(shards):
     with pytest.raises(PictureError, match="has 20 rows; the last one is #19"):
         decode(shards / "0.parquet#20")

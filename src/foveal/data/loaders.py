@@ -21,7 +21,7 @@ from foveal.data.summary import require_size
 from foveal.errors import InputError
 from foveal.image.decode import name_of
 from foveal.image.prepare import Preparation, Statistics
-from foveal.image.rows import row_of, windows_of
+from foveal.image.rows import windows_of
 from foveal.listing import L, Path
 from foveal.losses import FlattenedLoss
 from foveal.rng import order_for, seed_for, windowed_order
@@ -328,15 +328,11 @@ def _pictures(loader: DataLoader) -> PictureFeed:
 def audit_datasets(datasets: Datasets) -> Audit:
     """Audit both sides of a split of pictures."""
     items = [
-        Item(_path(picture), dataset.label(at), side, name_of(picture))
+        Item(Path(name_of(picture)), dataset.label(at), side, name_of(picture))
         for dataset, side in ((datasets.train, False), (datasets.valid, True))
         for at, picture in enumerate(dataset.pictures)
     ]
     return audit(Source("data block", datasets.train.task.kind, items))
-
-
-def _path(picture: Any) -> Path:
-    return Path(name_of(picture)) if row_of(picture) else Path(picture)
 
 
 def without_bad_pictures(datasets: Datasets) -> Datasets:
@@ -353,7 +349,7 @@ def without_bad_pictures(datasets: Datasets) -> Datasets:
     warnings.warn(f"{len(bad)} pictures cannot be used and are left out:\n{lines}", stacklevel=3)
     sides = []
     for side in (datasets.train, datasets.valid):
-        kept = [at for at, picture in enumerate(side.pictures) if _path(picture) not in names]
+        kept = [at for at, picture in enumerate(side.pictures) if Path(name_of(picture)) not in names]
         if not kept:
             raise InputError("No picture of one side of the split can be used.")
         sides.append(side.subset(kept))

@@ -65,13 +65,15 @@ class _Footer:
         column: of pictures' bytes.
         ends: 0, then the row after each row group.
         largest: bytes of the largest of these.
-        version: differs when the file has changed.
+        changed_at: when the file was changed last, as `_changed_at` says it.
+        version: for what is kept on the disk: differs when the file has changed.
     """
 
     column: str
     ends: Sequence[int]
     largest: int
-    version: str = ""
+    changed_at: int
+    version: str
 
 
 class PictureRows:
@@ -96,7 +98,9 @@ class PictureRows:
         Raises:
             InputError: the table cannot be opened, has no pictures' bytes, or no such row.
         """
-        if (footer := self._footers.get(table)) is None:
+        footer = self._footers.get(table)
+        if footer is None or footer.changed_at != _changed_at(table):
+            self._forget(table)
             footer = self._footers[table] = self._footer(table)
         if number >= footer.ends[-1]:
             raise InputError(f"`{table}` has {footer.ends[-1]} rows; the last one is #{footer.ends[-1] - 1}.")
@@ -149,7 +153,12 @@ class PictureRows:
         groups = [file.metadata.row_group(at) for at in range(file.num_row_groups)]
         ends = [*accumulate((group.num_rows for group in groups), initial=0)]
         largest = max((group.total_byte_size for group in groups), default=1)
-        return _Footer(column, ends, largest, _version(table) if self._disk else "")
+        return _Footer(column, ends, largest, _changed_at(table), _version(table) if self._disk else "")
+
+    def _forget(self, table: str) -> None:
+        self._files.pop(table, None)
+        for key in [key for key in self._kept if key[0] == table]:
+            del self._kept[key]
 
     def _file(self, table: str) -> Any:
         if table in self._files:
@@ -159,6 +168,14 @@ class PictureRows:
             while len(self._files) > _OPEN_FILES:
                 self._files.popitem(last=False)[1].close()
         return self._files[table]
+
+
+def _changed_at(address: str) -> int:
+    """Return when a file here was changed last, in nanoseconds; 0 for one elsewhere, or that is gone."""
+    try:
+        return Path(address).stat().st_mtime_ns
+    except OSError:
+        return 0
 
 
 def _version(address: str) -> str:
@@ -230,8 +247,7 @@ def read_bytes(file: Path) -> tuple[bytes, int]:
         OSError: it cannot be read.
     """
     if (row := row_of(file)) is not None:
-        table = Path(row.table)
-        return row.read(), table.stat().st_mtime_ns if table.exists() else 0
+        return row.read(), _changed_at(row.table)
     return file.read_bytes(), file.stat().st_mtime_ns
 
 
