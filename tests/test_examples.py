@@ -17,6 +17,7 @@ def kinds(cell):
     return sorted(streams), [(one.output_type, sorted(one.get("data", {}))) for one in shown]
 
 
+@pytest.mark.kernel
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
 def test_a_notebook_runs_without_a_complaint(path, tmp_path_factory, monkeypatch):
     monkeypatch.setenv("FOVEAL_HOME", str(tmp_path_factory.getbasetemp() / "home"))
