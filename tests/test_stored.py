@@ -182,6 +182,8 @@ def test_a_shard_that_is_written_anew_is_read_anew(shards):
 def test_a_name_of_a_row_that_is_not_there(shards):
     with pytest.raises(PictureError, match="has 20 rows; the last one is #19"):
         decode(shards / "0.parquet#20")
+    with pytest.raises(PictureError, match="a parquet table; a picture in it is named by its row"):
+        decode(shards / "0.parquet")
     with pytest.raises(PictureError, match="cannot be opened"):
         decode(shards / "9.parquet#0")
 

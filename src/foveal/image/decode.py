@@ -356,6 +356,10 @@ def _not_a_picture(data: bytes) -> str:
     start = data[:512].lstrip().lower()
     if start.startswith((b"<!doctype html", b"<html")):
         return "an HTML page, not a picture (a download that failed?)."
+    if start.startswith(b"par1"):
+        return (
+            "a parquet table; a picture in it is named by its row (`...#0`); `foveal predict --out FOLDER` takes all."
+        )
     try:
         start.decode("utf-8")
     except UnicodeDecodeError:
