@@ -22,9 +22,9 @@ import pyarrow.parquet as pq
 from foveal.bundle.predictor import Predictor
 from foveal.image.prepare import IMAGENET, Preparation
 from foveal.models.vision import ModelSpec, build_model
+from foveal.processors import usable
 from foveal.tasks.multi_label import MultiLabel
 from foveal.tasks.vocab import Vocab
-from foveal.threads import usable_cores
 
 _GROUP = 512
 
@@ -60,7 +60,7 @@ def predict(photographs, counts, folder):
             out = folder / f"{engine}-{n}"
             words = [folder / "model.safetensors", folder / f"{n}.parquet", "--out", out, "--engine", engine]
             seconds, mib = run("predict", *words, "--shard-size", 500)
-            rate, cores = n / seconds, usable_cores()
+            rate, cores = n / seconds, usable()
             print(f"| {engine} | {n:,} | {seconds:.1f} | {rate:.0f} | {rate / cores:.0f} | {mib:,} |", flush=True)
 
 

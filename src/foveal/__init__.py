@@ -1,12 +1,15 @@
 """foveal: from a folder or a table of pictures to a trained, explained and served model.
 
-The names below are found when they are first asked for (PEP 562), so that `import foveal` costs next to nothing.
+The names below are found when they are first asked for (PEP 562), so that `import foveal` costs next to nothing. Before
+torch is loaded, it says how OpenMP's threads wait (see `processors`).
 """
 
 from __future__ import annotations
 
 import importlib
 from typing import Any
+
+from foveal import processors
 
 __version__ = "0.1.0"
 
@@ -40,6 +43,8 @@ _HOME = {
 }
 
 __all__ = ["__version__", *_HOME]
+
+processors.shorten_waits()
 
 
 def __getattr__(name: str) -> Any:

@@ -2,27 +2,20 @@
 
 from __future__ import annotations
 
-import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
-from foveal import processes
+from foveal import processors
 
 In = TypeVar("In")
 Out = TypeVar("Out")
 
 
 def default_workers() -> int:
-    """Return how many threads load pictures unless told otherwise: one a usable core, at most 16."""
-    return min(16, usable_cores())
-
-
-def usable_cores() -> int:
-    """Return how many cores this process may use: its share, where several work together on this machine."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, cores // processes.on_this_machine()[1])
+    """Return how many threads load pictures unless told otherwise: one per usable processor, at most 16."""
+    return min(16, processors.usable())
 
 
 def ordered_map(

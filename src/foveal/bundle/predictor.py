@@ -128,7 +128,7 @@ class Predictor:
     ) -> Iterator[Prediction | Refused]:
         """Answer for any number of pictures, in order and in constant memory; bad ones come back as `Refused`."""
         prepared = threads.ordered_map(self._prepare, pictures, num_workers=num_workers, ahead=2 * batch_size)
-        with runtime.keeping_memory():
+        with runtime.computing():
             while group := list(islice(prepared, batch_size)):
                 good = [one for one in group if isinstance(one, Prepared)]
                 answers = iter(self.answers(good) if good else [])

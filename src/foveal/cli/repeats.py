@@ -12,7 +12,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from foveal import storage
+from foveal import storage, timing
 from foveal.cli import folder as run
 from foveal.cli.settings import RunSettings, number
 from foveal.cli.training import decision_of, judged, read, train_on
@@ -46,7 +46,8 @@ def train_repeatedly(settings: RunSettings, folder: Path) -> dict[str, Any]:
         console.print(f"[bold]{name}[/]")
         if not (folder / name / run.SUMMARY).is_file():
             resume = (folder / name / CHECKPOINT).is_file()
-            train_on(part, source, found, folder / name, resume=resume, whole=folder)
+            with timing.spent():
+                train_on(part, source, found, folder / name, resume=resume, whole=folder)
         summaries[name] = run.summary_of(folder / name)
         console.print()
     first = next(iter(summaries.values()))

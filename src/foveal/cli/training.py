@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import textwrap
 import time
 import warnings
 from collections.abc import Iterator, Mapping
@@ -14,7 +15,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from foveal import canvas, processes, progress, storage
+from foveal import canvas, processes, progress, storage, timing
 from foveal.audit.checks import SKIPPED, Audit, audit, names_of, without_bad
 from foveal.bundle.manifest import FigurePart
 from foveal.callbacks.extras import KeepBest
@@ -76,7 +77,8 @@ def train_run(settings: RunSettings, folder: Path, *, resume: bool = False) -> d
         FovealError: the input is wrong; nothing was written then.
     """
     began = time.perf_counter()
-    source, found = judged(settings, read(settings))
+    with timing.timed("images"):
+        source, found = judged(settings, read(settings))
     return train_on(settings, source, found, folder, resume=resume, began=began)
 
 
@@ -96,14 +98,16 @@ def train_on(
     """
     console = _console()
     began = time.perf_counter() if began is None else began
-    dls = loaders(settings, source)
-    torch.manual_seed(settings.seed)
-    recipe = recipe_of(settings, dls)
-    learn = vision_learner(dls, settings.arch, head=recipe.head, weights=settings.weights, seed=settings.seed)
+    with timing.timed("model and loaders"):
+        dls = loaders(settings, source)
+        torch.manual_seed(settings.seed)
+        recipe = recipe_of(settings, dls)
+        learn = vision_learner(dls, settings.arch, head=recipe.head, weights=settings.weights, seed=settings.seed)
     learn.to_precision(settings.precision).measured.update(settings.measured)
     if settings.batch_size == "auto":
-        settings = settings.model_copy(update={"batch_size": learn.largest_batch()})
-        learn.dls = loaders(settings, source)
+        with timing.timed("batch size"):
+            settings = settings.model_copy(update={"batch_size": learn.largest_batch()})
+            learn.dls = loaders(settings, source)
     _introduce(console, settings, source, learn)
     folder.mkdir(parents=True, exist_ok=True)
     settings.save(folder / run.SETTINGS)
@@ -113,16 +117,17 @@ def train_on(
     hooks = [*([kept] if recipe.probe else []), HistoryFile(folder / run.HISTORY), Checkpoints(folder)]
     minutes = None if settings.time is None else settings.time - (time.perf_counter() - began) / 60
     try:
-        learn.fine_tune(
-            None if minutes is not None else settings.epochs or recipe.epochs,
-            settings.lr or recipe.lr,
-            freeze_epochs=recipe.freeze_epochs if settings.freeze_epochs is None else settings.freeze_epochs,
-            lr_mult=recipe.lr_mult,
-            probe=recipe.probe,
-            minutes=minutes,
-            cbs=hooks,
-            resume=folder if resume else None,
-        )
+        with timing.timed("epochs"):
+            learn.fine_tune(
+                None if minutes is not None else settings.epochs or recipe.epochs,
+                settings.lr or recipe.lr,
+                freeze_epochs=recipe.freeze_epochs if settings.freeze_epochs is None else settings.freeze_epochs,
+                lr_mult=recipe.lr_mult,
+                probe=recipe.probe,
+                minutes=minutes,
+                cbs=hooks,
+                resume=folder if resume else None,
+            )
     except (KeyboardInterrupt, SystemExit):
         console.print(f"\nStopped; all that was done is kept. Go on with: foveal train --resume {whole or folder}")
         raise
@@ -152,9 +157,12 @@ def _written(
     summary = _finish(learn, settings, source, folder)
     if kept.best is not None:
         summary["valid_loss"] = kept.best
+    storage.write_json(folder / run.SUMMARY, summary)
+    with timing.timed("report"):
+        run.write_report(folder, source, by=settings.by)
+    summary["timings"] = {name: round(seconds, 2) for name, seconds in timing.so_far().items()}
     summary["seconds"] = round(time.perf_counter() - began, 2)
     storage.write_json(folder / run.SUMMARY, summary)
-    run.write_report(folder, source, by=settings.by)
     (folder / CHECKPOINT).unlink(missing_ok=True)
     if whole is None:
         _report(console, summary, folder)
@@ -264,11 +272,14 @@ def _finish(learn: Learner, settings: RunSettings, source: Source, folder: Path)
     """Write model, predictions and sheet from one fp32 pass; return the summary."""
     dls = learn.dls
     counts = {"n_train": dls.train.n, "n_valid": dls.valid.n}
-    decided = _decide(learn)
+    with timing.timed("thresholds"):
+        decided = _decide(learn)
     predictor = learn.predictor()
-    predictions = predict_dataset(predictor, dls.valid.dataset)
-    scores = predictions.scores()
-    intervals = {name: [found.low, found.high] for name, found in predictions.intervals().items()}
+    with timing.timed("predictions"):
+        predictions = predict_dataset(predictor, dls.valid.dataset)
+    with timing.timed("metrics and intervals"):
+        scores = predictions.scores()
+        intervals = {name: [found.low, found.high] for name, found in predictions.intervals().items()}
     if dls.task.kind == Points.kind:
         baseline = constant_answer(predictor, dls.train.dataset, dls.valid.dataset).scores()
         scores[f"{run.BASELINE}median_error_pixels"] = baseline["median_error_pixels"]
@@ -322,6 +333,12 @@ def decision_of(best: Tuned) -> dict[str, Any]:
     return {"thresholds": each, **scores, "uncertain": list(best.few)}
 
 
+def _shares(timings: Mapping[str, float]) -> str:
+    """Return what the seconds were spent on, in lines of 80 columns."""
+    entries = [f"{name} {seconds:.1f}" for name, seconds in timings.items()]
+    return textwrap.fill(f"seconds: {', '.join(entries)}", 80, initial_indent="  ", subsequent_indent="    ")
+
+
 def _introduce(console: Console, settings: RunSettings, source: Source, learn: Learner) -> None:
     dls, (height, width) = learn.dls, settings.size
     split = "" if source.has_split else f", split by foveal with seed {settings.seed}"
@@ -367,6 +384,8 @@ def _report(console: Console, summary: Mapping[str, Any], folder: Path) -> None:
         console.print(table)
     console.print()
     console.print(f"[bold]Written to {folder}[/] in {summary['seconds']:.0f} s")
+    if summary["timings"]:
+        console.print(_shares(summary["timings"]))
     for name, what in run.ABOUT.items():
         console.print(f"  {name:<26}{what}")
     console.print(f"Ask it: foveal predict {folder / run.MODEL} PICTURE")

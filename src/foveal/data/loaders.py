@@ -258,6 +258,11 @@ class DataLoaders:
         return self.train.feed.device
 
     @property
+    def n_threads(self) -> int | None:
+        """How many of torch's threads help a training step; None is all."""
+        return None
+
+    @property
     def loaders(self) -> Sequence[DataLoader]:
         """Training, then validation."""
         return self.train, self._valid

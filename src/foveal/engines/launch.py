@@ -10,7 +10,7 @@ import tempfile
 import uuid
 from pathlib import Path
 
-from foveal import processes, threads
+from foveal import processes, processors
 
 _RESTARTS = 3
 
@@ -31,7 +31,7 @@ def launch(n: int, more: list[str]) -> None:
     at = next(at for at, word in enumerate(words) if word.startswith("--processes"))
     del words[at : at + (1 if "=" in words[at] else 2)]
     logging.disable()  # this process only waits; what the others say is what counts
-    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, threads.usable_cores() // n)))
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, processors.usable() // n)))
     config = LaunchConfig(
         min_nodes=1,
         max_nodes=1,

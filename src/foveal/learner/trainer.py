@@ -9,7 +9,7 @@ from typing import Any, Self
 
 from torch import nn
 
-from foveal import runtime
+from foveal import runtime, timing
 from foveal.data.loaders import DataLoader, DataLoaders
 from foveal.listing import L
 from foveal.losses import Loss, guarded
@@ -198,7 +198,8 @@ class Trainer:
         in_order = DataLoader(self.dls.train.feed, self.dls.bs)
         precision = self._training.plain_precision
         train_loss = fit_head(self.model, in_order, self._loss(), precision=precision, device=self.dls.device)
-        valid_loss, metrics = self._scores(self.dls.valid)
+        with timing.timed("probe validation"):
+            valid_loss, metrics = self._scores(self.dls.valid)
         self.recorder.note(EpochResult(0, train_loss, valid_loss, metrics, time.perf_counter() - began))
 
     def lr_find(

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from foveal import processes, runtime
+from foveal import processes, runtime, timing
 from foveal.errors import TrainingError
 from foveal.losses import heatmap_around, soft_argmax
 from foveal.train.loop import Batched, Loss
@@ -119,7 +119,8 @@ def fit_heatmaps(
     mean, variance = everything.standard()
     strength, sharpness = _STRENGTHS[0], _SHARPNESS[0]
     if everything.count > left_out.count:
-        strength, sharpness = _chosen(everything.plus(left_out, -1.0), held, mean, variance)
+        with timing.timed("probe cross-validation"):
+            strength, sharpness = _chosen(everything.plus(left_out, -1.0), held, mean, variance)
     weight = everything.solved(strength, mean, variance) * sharpness
     norm.running_mean.copy_(mean)
     norm.running_var.copy_(variance)
@@ -137,7 +138,7 @@ def _summed(
     body.eval()
     sums = left_out = nothing
     held: Held = []
-    with runtime.keeping_memory():
+    with runtime.computing():
         for batch in batches:
             with runtime.autocast(precision, nothing.total.device):
                 maps = body(batch.inputs)

@@ -102,7 +102,7 @@ class Engine:
 
     def _work(self) -> None:
         while group := self._group(None):
-            with runtime.keeping_memory():  # while there is work; what is left idle goes back to the system
+            with runtime.computing():  # while there is work; what is left idle goes back to the system
                 while group:
                     self._answer(group)
                     group = self._group(_IDLE_SECONDS)

@@ -15,7 +15,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse, Response
 
-from foveal import __version__, page, threads
+from foveal import __version__, page, processors
 from foveal.bundle.card import card_of
 from foveal.bundle.predictor import load_learner
 from foveal.bundle.ratings import RatingPredictor
@@ -43,7 +43,7 @@ def app_of(settings: ServeSettings) -> FastAPI:
     Raises:
         ModelFileError: the bundle cannot be loaded.
     """
-    measures, cores = Measures(), max(1, threads.usable_cores() // settings.workers)
+    measures, cores = Measures(), max(1, processors.usable() // settings.workers)
     predictor = load_learner(settings.model, device=settings.device)
     engine = Engine(predictor, max_queue=settings.max_queue, num_workers=cores, note_batch=measures.batch)
     service = Service(settings, predictor, read_manifest(settings.model), engine, measures)

@@ -79,7 +79,7 @@ class Plan:
 
 def fit(state: FitState, plan: Plan, hooks: Hooks) -> None:
     """Train for all epochs, until a hook sets `state.stop` or the process is asked to end."""
-    with runtime.keeping_memory():
+    with runtime.computing():
         hooks("before_fit", state)
         while state.epoch < state.n_epochs and not state.heed():
             epoch(state, plan, hooks)
@@ -187,7 +187,7 @@ def evaluate(
         TrainingError: there was no batch at all.
     """
     outputs, targets = [], []
-    with runtime.evaluating(model), runtime.keeping_memory():
+    with runtime.evaluating(model), runtime.computing():
         for batch in batches:
             with runtime.autocast(precision, device):
                 output = model(batch.inputs)

@@ -48,7 +48,7 @@ class Trial:
         gradients = [(p, p.grad) for p in self.model.parameters()]
         set_training(self.model, self.freeze)
         try:
-            with torch.random.fork_rng(), runtime.keeping_memory():
+            with torch.random.fork_rng(), runtime.computing():
                 yield
         finally:
             for parameter, gradient in gradients:

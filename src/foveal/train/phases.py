@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from foveal import processes, runtime, storage
+from foveal import processes, runtime, storage, timing
 from foveal.data.batches import Batch
 from foveal.data.loaders import DataLoader, DataLoaders
 from foveal.errors import InputError, ModelFileError, TrainingError
@@ -108,11 +108,12 @@ class Training:
         hooks = [] if cbs is None else list(cbs) if isinstance(cbs, Iterable) else [cbs]
         if stored is not None and not any(isinstance(hook, Checkpoints) for hook in hooks):
             hooks.append(Checkpoints(stored.path.parent))
-        for number, phase in enumerate(phases):
-            if stored is None or number >= stored.phase:
-                at_work = stored if stored is not None and number == stored.phase else None
-                if not self._fit(phase, number, hooks, at_work):
-                    return
+        with runtime.on_threads(self.dls.n_threads):
+            for number, phase in enumerate(phases):
+                if stored is None or number >= stored.phase:
+                    at_work = stored if stored is not None and number == stored.phase else None
+                    if not self._fit(phase, number, hooks, at_work):
+                        return
 
     def evaluate(
         self, loader: DataLoader | Iterable[tuple[Tensor, Tensor]], *, only_first: bool = False
@@ -127,7 +128,8 @@ class Training:
         else:
             batches = (Batch(tuple(part.to(device) for part in parts), ()) for parts in loader)
         how = {"dealt": dealt, "only_first": only_first}
-        return loop.evaluate(self.model, batches, precision=self.plain_precision, device=device, **how)
+        with runtime.on_threads(self.dls.n_threads):
+            return loop.evaluate(self.model, batches, precision=self.plain_precision, device=device, **how)
 
     @property
     def plain_precision(self) -> runtime.Precision:
@@ -216,7 +218,7 @@ class Training:
         state = self.state(phase, 0, history=[], steps=num_it)
         weights = {name: tensor.clone() for name, tensor in self.model.state_dict().items()}
         try:
-            with torch.random.fork_rng(), runtime.keeping_memory():
+            with torch.random.fork_rng(), runtime.on_threads(self.dls.n_threads), runtime.computing():
                 return find.run(state, self.plan(), stop_div=stop_div)
         finally:
             self.model.load_state_dict(weights)
@@ -281,7 +283,8 @@ class Training:
         if stored is not None:
             return int(stored.position["plan"]["epochs"])
         precision, n_steps = self._resolved(phase.freeze), len(self.dls.train)
-        each = seconds_of_epoch(self._trial(phase.freeze), self.plan(), self.data_epoch, precision, n_steps)
+        with timing.timed("length of an epoch"):
+            each = seconds_of_epoch(self._trial(phase.freeze), self.plan(), self.data_epoch, precision, n_steps)
         left = phase.deadline - time.monotonic()
         n_epochs = int(processes.as_first_says(max(phase.least, int(left / each))))
         self.recorder.say(f"{n_epochs} epochs of about {each:.0f} s in the {max(0.0, left):.0f} s that are left")
@@ -305,7 +308,8 @@ class Training:
         if self.precision != "auto":
             return self.precision
         if freeze.n_frozen not in self.measured:
-            choice = quickest(self._trial(freeze), self._batch())
+            with timing.timed("precision"):
+                choice = quickest(self._trial(freeze), self._batch())
             known = runtime.precisions(self.dls.device)
             self.measured[freeze.n_frozen] = known[int(processes.as_first_says(known.index(choice.precision)))]
             if choice.seconds:

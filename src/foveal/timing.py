@@ -1,0 +1,45 @@
+"""What the seconds of a run are spent on, by name.
+
+`spent` opens an account, and `timed` books a block of code on the account that is open; a block within another is
+booked on its own name alone, so that all entries add up to the time that passed in such blocks.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterator
+from contextvars import ContextVar
+
+_account: ContextVar[dict[str, float] | None] = ContextVar("account", default=None)
+
+
+@contextlib.contextmanager
+def spent() -> Iterator[dict[str, float]]:
+    """Open an account for the block, within another one too; yield its seconds by name, which `timed` fills."""
+    account: dict[str, float] = {}
+    before = _account.set(account)
+    try:
+        yield account
+    finally:
+        _account.reset(before)
+
+
+def so_far() -> dict[str, float]:
+    """Return the seconds by name of the account that is open, none without one."""
+    return dict(_account.get() or {})
+
+
+@contextlib.contextmanager
+def timed(name: str) -> Iterator[None]:
+    """Book the seconds of the block under `name`, less those that blocks within it book."""
+    account = _account.get()
+    if account is None:
+        yield
+        return
+    began, booked = time.perf_counter(), sum(account.values())
+    try:
+        yield
+    finally:
+        within = sum(account.values()) - booked
+        account[name] = account.get(name, 0.0) + time.perf_counter() - began - within
