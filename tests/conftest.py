@@ -1,7 +1,18 @@
-"""What all tests share. With CI=true a skip is a failure: what is missing there would hide a broken promise."""
+"""What all tests share. With CI=true a skip is a failure: what is missing there would hide a broken promise.
+
+Tests run in as many processes as there are processors, a file at a time and in its order; each has one thread, so that
+what they compute does not depend on the machine. `pytest -n0` runs them in one process.
+"""
 
 import json
 import os
+
+from foveal import processors
+
+PROCESSES = min(8, processors.usable())  # each holds torch and a model or two: about 1 GB
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is loaded
+os.environ.setdefault("PYTHON_CPU_COUNT", "1")
+
 import shutil
 import sys
 import warnings
@@ -23,6 +34,10 @@ settings.register_profile("foveal", deadline=None)
 settings.load_profile("foveal")
 
 DATA = Path(os.environ.get("FOVEAL_TEST_DATA", Path(__file__).parents[2] / "shared" / "data"))
+
+
+def pytest_xdist_auto_num_workers():
+    return PROCESSES
 
 
 @pytest.hookimpl(wrapper=True)

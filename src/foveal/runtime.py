@@ -202,6 +202,12 @@ def on_threads(n: int | None = None) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
+def keep_to_threads(n: int) -> None:
+    """Compute on at most `n` of torch's threads from now on."""
+    if torch.get_num_threads() > n:
+        torch.set_num_threads(n)
+
+
 def has_long_waits() -> bool:
     """Return whether torch's threads wait for each other so long that other work slows them by a multiple."""
     return torch.get_num_threads() > 1 and not _prepare_threads()
@@ -210,8 +216,7 @@ def has_long_waits() -> bool:
 @functools.cache
 def _prepare_threads() -> bool:
     """Keep torch, once, to the processors that this process may use; return whether its threads wait briefly."""
-    if torch.get_num_threads() > (n := processors.usable()):
-        torch.set_num_threads(n)
+    keep_to_threads(processors.usable())
     return processors.chosen_waits_are_short() if processors.waits_are_chosen() else _shorten_waits()
 
 

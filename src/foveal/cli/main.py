@@ -9,7 +9,7 @@ from pathlib import Path
 
 import typer
 
-from foveal import __version__, processes
+from foveal import __version__, processes, timing
 from foveal.cli import check, compare, demo, evaluate, export, info, predict, recommend, report, serve, train
 from foveal.errors import FovealError, ProcessEndedError
 
@@ -50,7 +50,8 @@ def run() -> None:
     if not processes.is_first():
         sys.stdout = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 -- to the end of the process
     try:
-        app()
+        with timing.spent():
+            app()
     except ProcessEndedError:
         sys.exit(1)
     except FovealError as error:

@@ -7,6 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
+from foveal import timing
+
 Option = typer.Option
 
 Model = Annotated[Path, typer.Argument(metavar="MODEL", help="A model.safetensors.")]
@@ -34,7 +36,8 @@ TaskName = Annotated[str | None, Option(help="auto, multi-label, single-label, p
 
 def said(options: dict[str, Any]) -> dict[str, Any]:
     """Return the options that were given, lists and pairs taken apart, as settings."""
-    from foveal.cli.settings import parse_names, parse_pairs, parse_size, parse_time
+    with timing.timed("imports"):
+        from foveal.cli.settings import parse_names, parse_pairs, parse_size, parse_time
 
     parse = {
         "size": parse_size,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from foveal import processes
+from foveal import processes, timing
 from foveal.cli import options as o
 
 if TYPE_CHECKING:
@@ -118,21 +118,16 @@ def _start(table: Path | None, out: Path | None, given: dict[str, Any]) -> None:
 
 def _run(settings: RunSettings, folder: Path, *, resume: bool) -> None:
     """Start or resume what the settings ask for; several runs find out by themselves what is there."""
-    from foveal import timing
+    with timing.timed("imports"):
+        from foveal.cli import ratings, repeats, training
+        from foveal.errors import InputError
+        from foveal.tasks.rating import Rating
 
-    with timing.spent():
-        with timing.timed("imports"):
-            from foveal.cli import ratings, repeats, training
-            from foveal.errors import InputError
-            from foveal.tasks.rating import Rating
-
-        if processes.count() > 1 and (settings.repeats or settings.task == Rating.kind):
-            raise InputError(
-                "Several processes train one model of pictures: leave out --seeds, --folds and --task rating."
-            )
-        if settings.task == Rating.kind:
-            ratings.train_ratings(settings, folder, resume=resume)
-        elif settings.repeats:
-            repeats.train_repeatedly(settings, folder)
-        else:
-            training.train_run(settings, folder, resume=resume)
+    if processes.count() > 1 and (settings.repeats or settings.task == Rating.kind):
+        raise InputError("Several processes train one model of pictures: leave out --seeds, --folds and --task rating.")
+    if settings.task == Rating.kind:
+        ratings.train_ratings(settings, folder, resume=resume)
+    elif settings.repeats:
+        repeats.train_repeatedly(settings, folder)
+    else:
+        training.train_run(settings, folder, resume=resume)

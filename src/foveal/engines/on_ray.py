@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
-from foveal import lazy
+from foveal import lazy, processors
 from foveal.bundle.predictor import load_pictures
 from foveal.engines.shards import Shards
 from foveal.sources.addresses import Part
@@ -20,9 +20,9 @@ class Answering:
     """An actor: it loads the bundle, then answers for the parts that it is given."""
 
     def __init__(self, shards: Shards, device: str | None) -> None:
-        import torch
+        from foveal import runtime
 
-        torch.set_num_threads(1)
+        runtime.keep_to_threads(1)  # Ray gives an actor one processor
         self.shards, self.predictor = shards, load_pictures(shards.model, device=device)
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
@@ -56,7 +56,10 @@ def answered_on_ray(shards: Shards, *, device: str | None = None) -> Iterator[in
         context.enable_progress_bars, context.print_on_execution_start = False, False
         there = ray.cluster_resources()
         gpus = int(there.get("GPU", 0))
-        n = min(gpus or int(there["CPU"]), len(waiting))
+        n_cpus = int(there["CPU"])
+        if len(ray.nodes()) == 1:  # Ray does not look at the affinity
+            n_cpus = min(n_cpus, processors.usable())
+        n = min(gpus or n_cpus, len(waiting))
         rows = [{"number": number, "part": shards.parts[number].text} for number in waiting]
         answered = data.from_items(rows, override_num_blocks=min(len(rows), _BLOCKS_EACH * n)).map_batches(
             Answering,

@@ -9,13 +9,12 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
-import torch
 from fastapi import FastAPI, Request
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse, Response
 
-from foveal import __version__, page, processors
+from foveal import __version__, page, processors, runtime
 from foveal.bundle.card import card_of
 from foveal.bundle.predictor import load_learner
 from foveal.bundle.ratings import RatingPredictor
@@ -50,10 +49,10 @@ def app_of(settings: ServeSettings) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        torch.set_num_threads(cores)
-        await asyncio.to_thread(engine.start)
-        yield
-        await asyncio.to_thread(engine.stop)
+        with runtime.on_threads(cores):
+            await asyncio.to_thread(engine.start)
+            yield
+            await asyncio.to_thread(engine.stop)
 
     app = FastAPI(title="foveal", version=__version__, docs_url=None, redoc_url=None, lifespan=lifespan)
     app.add_middleware(Guard, measures=measures, engine=engine, host=settings.host)

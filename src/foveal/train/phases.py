@@ -23,6 +23,7 @@ from foveal.losses import Loss
 from foveal.metrics.common import Metric
 from foveal.train import checkpoint, find, loop
 from foveal.train.checkpoint import Checkpoints, Stored, below
+from foveal.train.crowding import Crowding
 from foveal.train.groups import Freeze, apply_freeze, parameter_groups
 from foveal.train.hooks import Hooks
 from foveal.train.measure import Trial, largest_batch, quickest, seconds_of_epoch
@@ -148,6 +149,7 @@ class Training:
         state = self.state(phase, number, history=self.recorder.history, stored=stored)
         saving = [hook for hook in cbs if isinstance(hook, Checkpoints)]
         others = [self.recorder, *(hook for hook in cbs if hook not in saving)]
+        watching = Crowding(self.recorder.say)
         for hook in saving:
             hook.others = others
         if saving:
@@ -156,7 +158,7 @@ class Training:
             checkpoint.restore(stored, state, others)
         try:
             with processes.broken_off(), runtime.signals_noted(state) if saving else nullcontext():
-                loop.fit(state, self.plan(), Hooks([*others, *saving]))
+                loop.fit(state, self.plan(), Hooks([watching, *others, *saving]))
         except RuntimeError as error:
             if runtime.is_out_of_memory(error):
                 raise TrainingError(self._too_large(state)) from error
