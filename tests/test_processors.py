@@ -230,9 +230,9 @@ def test_seconds_are_booked_once(monkeypatch):
                 pass
         with timing.spent() as other, timing.timed("elsewhere"):  # from 40 to 41
             pass
-        assert timing.so_far() == account
+        assert timing.rounded() == account
     assert account == {"inner": 6, "outer": 24}
     assert other == {"elsewhere": 1}
     with timing.timed("unheard"):
         pass
-    assert timing.so_far() == {}
+    assert timing.rounded() == {}

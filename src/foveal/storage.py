@@ -159,7 +159,8 @@ def tensor_hash(tensor: Tensor) -> str:
     """Return the SHA-256 of a tensor's type, shape and bytes."""
     plain = tensor.detach().cpu().contiguous()
     digest = hashlib.sha256(f"{plain.dtype}{list(plain.shape)}".encode())
-    digest.update(plain.reshape(-1).view(torch.uint8).numpy().data)
+    # A tensor of one number is contiguous whatever its stride, but only a stride of 1 can be read as bytes.
+    digest.update(plain.as_strided((plain.numel(),), (1,)).view(torch.uint8).numpy().data)
     return digest.hexdigest()
 
 

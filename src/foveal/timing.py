@@ -25,9 +25,9 @@ def spent() -> Iterator[dict[str, float]]:
         _account.reset(before)
 
 
-def so_far() -> dict[str, float]:
-    """Return the seconds by name of the account that is open, none without one."""
-    return dict(_account.get() or {})
+def rounded() -> dict[str, float]:
+    """Return the seconds by name of the account that is open so far, to hundredths; none without one."""
+    return {name: round(seconds, 2) for name, seconds in (_account.get() or {}).items()}
 
 
 @contextlib.contextmanager

@@ -69,6 +69,8 @@ class Audit:
         """The whole in one line."""
         counts = {level: sum(f.level == level for f in self.findings) for level in LEVELS}
         said = ", ".join(f"{n} {level}{'s' if n != 1 else ''}" for level, n in counts.items())
+        if "usable" not in self.figures:
+            return f"{self.figures['kind'].capitalize()}: {said}."
         return f"{self.figures['items']:,} items, {self.figures['usable']:,} usable pictures: {said}."
 
     def require_usable(self, name: str = "The source", *, skipping: AbstractSet[str] = frozenset()) -> None:

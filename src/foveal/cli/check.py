@@ -26,23 +26,25 @@ def check(
     points: o.Points = None,
     targets: o.Targets = None,
     task: o.TaskName = None,
+    user: o.User = None,
+    item: o.Item = None,
+    rating: o.Rating = None,
+    implicit: o.Implicit = None,
+    folds: o.Folds = None,
+    on_bad: o.OnBad = None,
     as_json: Annotated[bool, Option("--json", help="Print JSON.")] = False,
     html: Annotated[Path | None, Option(help="Write a page with the pictures concerned.")] = None,
 ) -> None:
-    """Judge labels, split and every picture; exit code 1 if there are errors."""
+    """Judge labels, split, every picture, and whatever training would refuse; exit code 1 if there are errors."""
     given = o.said({name: value for name, value in locals().items() if name not in {"as_json", "html"}})
     import json
     from dataclasses import asdict
 
-    from foveal import progress
-    from foveal.audit.checks import audit
+    from foveal.cli.checking import check_source
     from foveal.cli.settings import RunSettings
-    from foveal.cli.training import read
     from foveal.results.audit_page import print_audit, write_audit_page
 
-    source = read(RunSettings.checked(**given))
-    with progress.Bar("reading pictures", len(source.items)) as bar:
-        judged = audit(source, advance=bar.advance)
+    judged = check_source(RunSettings.checked(**given))
     if as_json:
         whole = {"findings": [asdict(finding) for finding in judged.findings], "figures": judged.figures}
         typer.echo(json.dumps(whole, default=str, indent=2))

@@ -17,7 +17,8 @@ def demo(
     """Draw a sample set, train a several-label model on it and ask it about five new pictures."""
     from foveal import canvas
     from foveal.bundle.predictor import load_pictures
-    from foveal.cli.settings import RunSettings, free_folder
+    from foveal.cli.folder import free_folder
+    from foveal.cli.settings import RunSettings
     from foveal.cli.training import train_run
     from foveal.image.decode import decode
     from foveal.sources.scenes import draw_scene, write_scenes

@@ -49,6 +49,29 @@ def settings_of(folder: Path) -> RunSettings:
     return RunSettings.load(folder / SETTINGS)
 
 
+def is_unbegun(folder: Path) -> bool:
+    """Return whether a run was stopped before its first checkpoint: its folder holds nothing of worth."""
+    names = {file.name for file in folder.iterdir() if not file.name.startswith(".")}
+    return SETTINGS in names and names <= {SETTINGS, SPLIT, AUDIT, HISTORY}
+
+
+def free_folder(wanted: Path | None, stem: str) -> Path:
+    """Return the folder of a run: `wanted` if nothing would be lost, by default the first free runs/STEM[-N].
+
+    Raises:
+        InputError: `wanted` holds something already.
+    """
+    if wanted is not None:
+        if wanted.exists() and not (wanted.is_dir() and (not any(wanted.iterdir()) or is_unbegun(wanted))):
+            raise InputError(f"`{wanted}` exists already and is not an empty folder. Name another one with --out.")
+        return wanted
+    for number in range(1, 1 + 10**6):
+        folder = Path("runs") / (stem if number == 1 else f"{stem}-{number}")
+        if not folder.exists():
+            return folder
+    raise InputError("`runs` is full. Name a folder with --out.")
+
+
 def summary_of(folder: Path) -> dict[str, Any]:
     """Read the summary of a run, NaN where a figure is not defined.
 
@@ -119,6 +142,7 @@ def write_report(
         intervals={name: Interval(summary["metrics"][name], *both) for name, both in summary["intervals"].items()},
         slices=slices_of(source, predictions.pictures, by) if source is not None else {},
         runs=summary.get("runs", {}),
+        left_out=summary.get("left_out", {}),
         baselines={name: value for name, value in summary["metrics"].items() if name.startswith(BASELINE)},
     )
     return report.write(out or folder / REPORT)

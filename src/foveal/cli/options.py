@@ -30,6 +30,11 @@ Time = Annotated[str | None, Option(help="Minutes for all of it, instead of --ep
 BatchSize = Annotated[str | None, Option(help="Pictures a step; auto: up to 64, as memory allows. (default: 64)")]
 By = Annotated[str | None, Option(help="Columns that the report gives figures by: person,camera.")]
 Device = Annotated[str | None, Option(help="Where to answer: cpu, cuda, cuda:1, mps. (default: the best at hand)")]
+User = Annotated[str | None, Option(help="Ratings: the column of users. (default: the first)")]
+Item = Annotated[str | None, Option(help="Ratings: the column of items. (default: the second)")]
+Rating = Annotated[str | None, Option(help="Ratings: the column of ratings. (default: the third)")]
+Implicit = Annotated[bool | None, Option(help="There are no ratings: a row says what a user had.")]
+Folds = Annotated[int | None, Option(help="Train this often, each part of the data in turn for validation.")]
 Run = Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a run.")]
 TaskName = Annotated[str | None, Option(help="auto, multi-label, single-label, points, regression or rating.")]
 

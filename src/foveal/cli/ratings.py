@@ -10,12 +10,12 @@ from typing import Any
 import torch
 from rich.console import Console
 
-from foveal import storage
+from foveal import storage, timing
 from foveal.bundle.manifest import FigurePart
 from foveal.callbacks.extras import KeepBest
 from foveal.callbacks.logs import HistoryFile
 from foveal.cli import folder as run
-from foveal.cli.settings import RunSettings, number
+from foveal.cli.settings import RunSettings, number, timing_lines
 from foveal.collab.learner import collab_learner
 from foveal.collab.loaders import CollabDataLoaders
 from foveal.errors import InputError
@@ -38,20 +38,8 @@ def train_ratings(settings: RunSettings, folder: Path, *, resume: bool = False) 
     """
     console = Console(highlight=False, soft_wrap=True)
     began = time.perf_counter()
-    if settings.batch_size == "auto":
-        raise InputError("--batch-size auto is for pictures; ratings take any number, 64 by default.")
-    frame, _ = load_frame(settings.table)
-    column = settings.valid_column or next((name for name in VALID_COLUMNS if name in frame.columns), None)
-    dls = CollabDataLoaders.from_df(
-        frame,
-        user_name=settings.user,
-        item_name=settings.item,
-        rating_name=settings.rating,
-        seed=settings.seed,
-        splitter=RandomSplitter(0.2, settings.seed) if column is None else ColSplitter(column),
-        implicit=settings.implicit,
-        bs=settings.batch_size,
-    )
+    with timing.timed("ratings"):
+        dls = rating_loaders(settings)
     task = dls.task
     margin = _MARGIN * (task.high - task.low)
     y_range = None if settings.implicit else (task.low - margin, task.high + margin)
@@ -67,12 +55,38 @@ def train_ratings(settings: RunSettings, folder: Path, *, resume: bool = False) 
     hooks = [KeepBest(), HistoryFile(folder / run.HISTORY), Checkpoints(folder)]
     torch.manual_seed(settings.seed)
     epochs, resumed = settings.epochs or _EPOCHS, folder if resume else None
-    learn.fit_one_cycle(epochs, settings.lr or _LR, wd=_DECAY, cbs=hooks, resume=resumed)
-    summary = _finish(learn, settings, folder) | {"seconds": round(time.perf_counter() - began, 2)}
+    with timing.timed("epochs"):
+        learn.fit_one_cycle(epochs, settings.lr or _LR, wd=_DECAY, cbs=hooks, resume=resumed)
+    with timing.timed("predictions and report"):
+        summary = _finish(learn, settings, folder)
+    summary["timings"] = timing.rounded()
+    summary["seconds"] = round(time.perf_counter() - began, 2)
     storage.write_json(folder / run.SUMMARY, summary)
     (folder / CHECKPOINT).unlink(missing_ok=True)
     _report(console, summary, folder)
     return summary
+
+
+def rating_loaders(settings: RunSettings) -> CollabDataLoaders:
+    """Read the table that the settings name, split it as its column says or at random, and build its loaders.
+
+    Raises:
+        FovealError: the table or the settings are wrong.
+    """
+    if settings.batch_size == "auto":
+        raise InputError("--batch-size auto is for pictures; ratings take any number, 64 by default.")
+    frame, _ = load_frame(settings.table)
+    column = settings.valid_column or next((name for name in VALID_COLUMNS if name in frame.columns), None)
+    return CollabDataLoaders.from_df(
+        frame,
+        user_name=settings.user,
+        item_name=settings.item,
+        rating_name=settings.rating,
+        seed=settings.seed,
+        splitter=RandomSplitter(0.2, settings.seed) if column is None else ColSplitter(column),
+        implicit=settings.implicit,
+        bs=settings.batch_size,
+    )
 
 
 def _finish(learn: Learner, settings: RunSettings, folder: Path) -> dict[str, Any]:
@@ -108,6 +122,7 @@ def _report(console: Console, summary: dict[str, Any], folder: Path) -> None:
     for which, row in summary["rankings"].items():
         console.print(f"  {which:<24}" + "   ".join(f"{name} {value:.3f}" for name, value in row.items()))
     console.print(f"\n[bold]Written to {folder}[/] in {summary['seconds']:.0f} s")
+    console.print(timing_lines(summary["timings"]))
     for name in (run.REPORT, run.MODEL, "predictions.csv", run.SUMMARY, run.HISTORY, run.SETTINGS):
         console.print(f"  {name:<26}{run.ABOUT[name].replace('picture', 'row')}")
     console.print(f"Ask it: foveal recommend {folder / run.MODEL} USER")

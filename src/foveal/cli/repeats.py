@@ -16,6 +16,7 @@ from foveal import storage, timing
 from foveal.cli import folder as run
 from foveal.cli.settings import RunSettings, number
 from foveal.cli.training import decision_of, judged, read, train_on
+from foveal.results.left_out import leaving_out
 from foveal.results.predictions import Predictions
 from foveal.results.report import table_of_runs
 from foveal.results.thresholds import tuned_best
@@ -77,15 +78,17 @@ def parts_of(settings: RunSettings) -> dict[str, RunSettings]:
 
 def _out_of_fold(joined: Predictions, source: Source, folder: Path) -> dict[str, Any]:
     """Write the answers for every picture by the model that had not seen it; return what they are worth."""
-    found: dict[str, Any] = {}
+    left_out: dict[str, str] = {}
+    found: dict[str, Any] = {"left_out": left_out}
     if joined.task.kind in CLASSES:
         joined = joined.decided(Decision())
     if joined.task.kind == MultiLabel.kind:
-        tuned = tuned_best(joined.values, joined.targets, joined.task.names)
-        found["decision"] = decision_of(tuned)
-        if tuned.helps:
-            joined = joined.decided(Decision(tuned.thresholds))
-            found["tuned"] = asdict(tuned)
+        with leaving_out("tuned thresholds", left_out):
+            tuned = tuned_best(joined.values, joined.targets, joined.task.names)
+            found["decision"] = decision_of(tuned)
+            if tuned.helps:
+                joined = joined.decided(Decision(tuned.thresholds))
+                found["tuned"] = asdict(tuned)
     joined.save(folder / run.PREDICTIONS)
     write_rows(folder / "predictions.csv", joined.rows(source.items[0].picture.parent.absolute()))
     intervals = {name: [one.low, one.high] for name, one in joined.intervals().items()}

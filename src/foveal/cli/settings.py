@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 import re
+import textwrap
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -14,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from foveal import storage
 from foveal.errors import InputError, UnknownNameError
+from foveal.rng import SEEDS, check_seed
 
 RECIPES = ("probe", "book")
 TASKS = ("auto", "multi-label", "single-label", "points", "regression", "rating")
@@ -49,11 +52,11 @@ class RunSettings(BaseModel):
     lr: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     time: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     batch_size: Annotated[int, Field(ge=1)] | Literal["auto"] = 64
-    seed: int = 0
+    seed: int = Field(default=0, ge=SEEDS.start, lt=SEEDS.stop)
     seeds: int | None = Field(default=None, ge=2)
     folds: int | None = Field(default=None, ge=2)
     fold: int | None = Field(default=None, ge=0)
-    split_seed: int | None = None
+    split_seed: int | None = Field(default=None, ge=SEEDS.start, lt=SEEDS.stop)
     by: tuple[str, ...] = ()
     user: str | None = None
     item: str | None = None
@@ -87,6 +90,7 @@ class RunSettings(BaseModel):
             raise InputError("; ".join(found)) from error
         if settings.time is not None and settings.epochs is not None:
             raise InputError("--time and --epochs both say how long to train: give one of them.")
+        check_seed(settings.seed + (settings.seeds or 1) - 1)
         if settings.seeds is not None and settings.folds is not None:
             raise InputError("--seeds repeats one split and --folds one seed: give one of them.")
         if settings.task == "rating" and settings.repeats:
@@ -177,25 +181,14 @@ def parse_pairs(text: str | None) -> tuple[tuple[str, str], ...]:
     return tuple((first.strip(), second.strip()) for first, _, second in pairs)
 
 
-def free_folder(wanted: Path | None, stem: str) -> Path:
-    """Return the folder of a run: `wanted` if it is empty or absent, by default the first free runs/STEM[-N].
-
-    Raises:
-        InputError: `wanted` holds something already.
-    """
-    if wanted is not None:
-        if wanted.exists() and (not wanted.is_dir() or any(wanted.iterdir())):
-            raise InputError(f"`{wanted}` exists already and is not an empty folder. Name another one with --out.")
-        return wanted
-    for number in range(1, 1 + 10**6):
-        folder = Path("runs") / (stem if number == 1 else f"{stem}-{number}")
-        if not folder.exists():
-            return folder
-    raise InputError("`runs` is full. Name a folder with --out.")
-
-
 def number(value: float) -> str:
     """Return a number as a person reads it."""
     if isinstance(value, int):
         return str(value)
     return "not defined" if math.isnan(value) else f"{value:.4f}" if abs(value) < 10 else f"{value:.1f}"
+
+
+def timing_lines(timings: Mapping[str, float]) -> str:
+    """Return what seconds were spent on, in lines of 80 columns."""
+    entries = ", ".join(f"{name} {seconds:.1f}" for name, seconds in timings.items())
+    return textwrap.fill(f"seconds: {entries or 'not counted'}", 80, initial_indent="  ", subsequent_indent="    ")

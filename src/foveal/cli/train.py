@@ -52,12 +52,12 @@ def train(
     batch_size: o.BatchSize = None,
     seed: Annotated[int | None, Option(help="Decides every random draw. (default: 0)")] = None,
     seeds: Annotated[int | None, Option(help="Train this often, from --seed on; mean and spread.")] = None,
-    folds: Annotated[int | None, Option(help="Train this often, each part of the data once for validation.")] = None,
+    folds: o.Folds = None,
     precision: Annotated[str | None, Option(help="auto, fp32, bf16 or fp16.")] = None,
-    user: Annotated[str | None, Option(help="Column of users, with --task rating. (default: the first)")] = None,
-    item: Annotated[str | None, Option(help="Column of items. (default: the second)")] = None,
-    rating: Annotated[str | None, Option(help="Column of ratings. (default: the third)")] = None,
-    implicit: Annotated[bool | None, Option(help="There are no ratings: a row says what a user had.")] = None,
+    user: o.User = None,
+    item: o.Item = None,
+    rating: o.Rating = None,
+    implicit: o.Implicit = None,
     factors: Annotated[int | None, Option(help="Size of the vectors of users and items. (default: 50)")] = None,
     pictures: Annotated[bool | None, Option(help="Whether pictures may stand in the report. (default: yes)")] = None,
     together: Annotated[
@@ -69,7 +69,7 @@ def train(
     """Train on pictures; fill a run folder with model, predictions, figures and settings."""
     given = o.said({name: value for name, value in locals().items() if name not in {"out", "resume", "together"}})
     if together is not None and together > 1:
-        from foveal.cli.settings import free_folder
+        from foveal.cli.folder import free_folder
         from foveal.engines.launch import launch
 
         launch(together, [] if resume or table is None else ["--out", str(free_folder(out, table.stem))])
@@ -80,20 +80,24 @@ def train(
 
 
 def _go_on(folder: Path, out: Path | None, given: dict[str, Any]) -> None:
-    from foveal.cli.folder import settings_of
+    from foveal.cli.folder import is_unbegun, settings_of
     from foveal.errors import InputError
     from foveal.train.checkpoint import read
 
     if given or out is not None:
         raise InputError("--resume goes on with what is written in the run's folder: give no other option with it.")
     settings = settings_of(folder)
-    if not settings.repeats:
+    begun = settings.repeats or not is_unbegun(folder)
+    if not begun:
+        typer.echo("The run was stopped before its first checkpoint: it begins again.")
+    elif not settings.repeats:
         read(folder)
-    _run(settings, folder, resume=True)
+    _run(settings, folder, resume=begun)
 
 
 def _start(table: Path | None, out: Path | None, given: dict[str, Any]) -> None:
-    from foveal.cli.settings import RunSettings, free_folder
+    from foveal.cli.folder import free_folder
+    from foveal.cli.settings import RunSettings
     from foveal.errors import InputError
     from foveal.train.checkpoint import FILE
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import textwrap
 import time
 import warnings
 from collections.abc import Iterator, Mapping
@@ -21,7 +20,7 @@ from foveal.bundle.manifest import FigurePart
 from foveal.callbacks.extras import KeepBest
 from foveal.callbacks.logs import HistoryFile, write_history
 from foveal.cli import folder as run
-from foveal.cli.settings import RunSettings, number
+from foveal.cli.settings import RunSettings, number, timing_lines
 from foveal.data.block import block_for
 from foveal.data.loaders import DataLoaders
 from foveal.errors import InputError, TableError
@@ -30,6 +29,7 @@ from foveal.geometry.moves import Flip
 from foveal.image.augment import aug_transforms
 from foveal.image.decode import name_of
 from foveal.learner.learner import Learner
+from foveal.results.left_out import leaving_out
 from foveal.results.predictions import constant_answer, predict_dataset
 from foveal.results.report import facts_of
 from foveal.results.show import results_sheet
@@ -160,7 +160,7 @@ def _written(
     storage.write_json(folder / run.SUMMARY, summary)
     with timing.timed("report"):
         run.write_report(folder, source, by=settings.by)
-    summary["timings"] = {name: round(seconds, 2) for name, seconds in timing.so_far().items()}
+    summary["timings"] = timing.rounded()
     summary["seconds"] = round(time.perf_counter() - began, 2)
     storage.write_json(folder / run.SUMMARY, summary)
     (folder / CHECKPOINT).unlink(missing_ok=True)
@@ -270,19 +270,21 @@ def _split_rows(dls: DataLoaders) -> Iterator[dict[str, Any]]:
 
 def _finish(learn: Learner, settings: RunSettings, source: Source, folder: Path) -> dict[str, Any]:
     """Write model, predictions and sheet from one fp32 pass; return the summary."""
-    dls = learn.dls
+    dls, left_out = learn.dls, dict[str, str]()
     counts = {"n_train": dls.train.n, "n_valid": dls.valid.n}
     with timing.timed("thresholds"):
-        decided = _decide(learn)
+        decided = _decide(learn, left_out)
     predictor = learn.predictor()
     with timing.timed("predictions"):
         predictions = predict_dataset(predictor, dls.valid.dataset)
     with timing.timed("metrics and intervals"):
-        scores = predictions.scores()
-        intervals = {name: [found.low, found.high] for name, found in predictions.intervals().items()}
+        scores, intervals = predictions.scores(), dict[str, list[float]]()
+        with leaving_out("intervals", left_out):
+            intervals = {name: [found.low, found.high] for name, found in predictions.intervals().items()}
     if dls.task.kind == Points.kind:
-        baseline = constant_answer(predictor, dls.train.dataset, dls.valid.dataset).scores()
-        scores[f"{run.BASELINE}median_error_pixels"] = baseline["median_error_pixels"]
+        with leaving_out("error of the mean point", left_out):
+            baseline = constant_answer(predictor, dls.train.dataset, dls.valid.dataset).scores()
+            scores[f"{run.BASELINE}median_error_pixels"] = baseline["median_error_pixels"]
     last = learn.recorder.history[-1]
     trained = learn.trained().model_copy(
         update={
@@ -297,29 +299,34 @@ def _finish(learn: Learner, settings: RunSettings, source: Source, folder: Path)
     replace(predictor, training=trained).save(folder / run.MODEL)
     predictions.save(folder / run.PREDICTIONS)
     write_rows(folder / "predictions.csv", predictions.rows(source.items[0].picture.parent))
-    canvas.save(results_sheet(predictions), folder / run.SAMPLES)
+    with leaving_out("sheet of validation pictures", left_out):
+        canvas.save(results_sheet(predictions), folder / run.SAMPLES)
     return {"task": dls.task.kind, **counts, "n_outputs": dls.task.n_outputs, "valid_loss": last.valid_loss} | {
         "metrics": scores,
         "intervals": intervals,
         "decision": decided,
+        "left_out": left_out,
         "facts": dict(facts_of(learn)),
         **({} if learn.tuned is None else {"tuned": asdict(learn.tuned)}),
     }
 
 
-def _decide(learn: Learner) -> dict[str, Any]:
+def _decide(learn: Learner, left_out: dict[str, str]) -> dict[str, Any]:
     """Choose temperature and thresholds on the validation side, for labels; return what is to be known of them."""
     kind = learn.dls.task.kind
     if kind not in CLASSES:
         return {}
-    temperature = learn.calibrate()
-    if kind != MultiLabel.kind:
-        return {"temperature": temperature}
-    preds, targets = learn.get_preds()
-    best = tuned_best(preds, targets, learn.dls.vocab)
-    if best.helps:
-        learn.use_thresholds(best)
-    return {"temperature": temperature} | decision_of(best)
+    decided: dict[str, Any] = {}
+    with leaving_out("temperature", left_out):
+        decided["temperature"] = learn.calibrate()
+    if kind == MultiLabel.kind:
+        with leaving_out("tuned thresholds", left_out):
+            preds, targets = learn.get_preds()
+            best = tuned_best(preds, targets, learn.dls.vocab)
+            if best.helps:
+                learn.use_thresholds(best)
+            decided |= decision_of(best)
+    return decided
 
 
 def decision_of(best: Tuned) -> dict[str, Any]:
@@ -331,12 +338,6 @@ def decision_of(best: Tuned) -> dict[str, Any]:
     shared = n_distinct < len(best.thresholds) - 1
     each = "one for all" if n_distinct == 1 else "one a class, few positives share one" if shared else "one a class"
     return {"thresholds": each, **scores, "uncertain": list(best.few)}
-
-
-def _shares(timings: Mapping[str, float]) -> str:
-    """Return what the seconds were spent on, in lines of 80 columns."""
-    entries = [f"{name} {seconds:.1f}" for name, seconds in timings.items()]
-    return textwrap.fill(f"seconds: {', '.join(entries)}", 80, initial_indent="  ", subsequent_indent="    ")
 
 
 def _introduce(console: Console, settings: RunSettings, source: Source, learn: Learner) -> None:
@@ -384,8 +385,7 @@ def _report(console: Console, summary: Mapping[str, Any], folder: Path) -> None:
         console.print(table)
     console.print()
     console.print(f"[bold]Written to {folder}[/] in {summary['seconds']:.0f} s")
-    if summary["timings"]:
-        console.print(_shares(summary["timings"]))
+    console.print(timing_lines(summary["timings"]))
     for name, what in run.ABOUT.items():
         console.print(f"  {name:<26}{what}")
     console.print(f"Ask it: foveal predict {folder / run.MODEL} PICTURE")

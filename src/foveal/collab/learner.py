@@ -12,6 +12,7 @@ from foveal.errors import InputError
 from foveal.learner.learner import Learner
 from foveal.metrics.common import Metric
 from foveal.models.embedding import CollabSpec, collab_model, embedding_size
+from foveal.rng import check_seed
 
 
 def get_emb_sz(dls: CollabDataLoaders) -> list[tuple[int, int]]:
@@ -59,6 +60,6 @@ def collab_learner(
     spec = CollabSpec(n_users, n_items, sizes, y_range, hidden)
     with torch.random.fork_rng(enabled=seed is not None):
         if seed is not None:
-            torch.manual_seed(seed)
+            torch.manual_seed(check_seed(seed))
         model = collab_model(spec, task.users, task.items)
     return Learner(dls, model, loss_func=loss_func, metrics=metrics, origin="random weights")

@@ -24,7 +24,7 @@ from foveal.image.prepare import Preparation, Statistics
 from foveal.image.rows import windows_of
 from foveal.listing import L, Path
 from foveal.losses import FlattenedLoss
-from foveal.rng import order_for, seed_for, windowed_order
+from foveal.rng import check_seed, order_for, seed_for, windowed_order
 from foveal.sources.items import Item, Source
 from foveal.tasks.base import Task
 from foveal.tasks.points import Points
@@ -58,7 +58,7 @@ class DataLoader:
         self.batch_size = batch_size if bs is None else bs
         if self.batch_size < 1:
             raise InputError(f"A batch holds at least one item; got a batch size of {self.batch_size}.")
-        self.shuffle, self.drop_last, self.seed = shuffle, drop_last, seed
+        self.shuffle, self.drop_last, self.seed = shuffle, drop_last, check_seed(seed)
         self._passes = count()
         self._windows: tuple[Sequence[int], int] | None = None
 

@@ -1,9 +1,9 @@
 """The probe for points: a ridge regression of heatmaps, cell by cell, over a feature map.
 
-It is solved from sums over all cells of all pictures, so that memory does not grow with the set. A quarter of the
-pictures (256 at most) is left out of a first solution, on which the penalty and how sharply the heatmap is read are
-chosen by the distance of the soft-argmax. Source of the head: Nibali et al. 2018, "Numerical Coordinate Regression with
-Convolutional Neural Networks".
+It is solved from sums over all cells of all pictures, so that memory does not grow with the set. Every fourth picture,
+of a large set fewer (256 at most, spread over all of it), is left out of a first solution, on which the penalty and how
+sharply the heatmap is read are chosen by the distance of the soft-argmax. Source of the head: Nibali et al. 2018,
+"Numerical Coordinate Regression with Convolutional Neural Networks".
 
 Shapes: F features, K points, h x w cells.
 """
@@ -24,7 +24,7 @@ from foveal.train.loop import Batched, Loss
 Held = list[tuple[Tensor, Tensor]]
 _STRENGTHS = (0.3, 0.1, 0.03, 0.01)
 _SHARPNESS = (12.0, 25.0, 50.0, 100.0, 200.0, 400.0, 800.0)
-_HELD = range(0, 4 * 256, 4)
+_EVERY, _MOST_HELD = 4, 256  # pictures left out; their maps are kept in memory, at 224 px 170 KB each
 
 
 @dataclass(slots=True)
@@ -52,7 +52,7 @@ class Sums:
         """Sum over the cells of some pictures."""
         height, width = maps_BFhw.shape[2:]
         cells = maps_BFhw.permute(0, 2, 3, 1).reshape(-1, maps_BFhw.shape[1])
-        heat = heatmap_around(points_BK2, height, width).permute(0, 2, 3, 1).reshape(len(cells), -1)
+        heat = heatmap_around(points_BK2, height, width).permute(0, 2, 3, 1).reshape(len(cells), points_BK2.shape[1])
         known = (~heat.isnan()).sum(dim=0).double()
         heat = heat.nan_to_num(0.0)
         return cls(
@@ -101,12 +101,23 @@ def fit_heatmaps(
     batches: Iterable[Batched],
     loss: Loss,
     *,
+    n: int,
     precision: runtime.Precision,
     device: torch.device,
 ) -> float:
     """Give a spatial head the best heatmaps on the body's features; return the loss on the pictures held out.
 
-    The batches are this process's hand of those of `DataLoader.dealt`, in data order.
+    Args:
+        body: gives maps float32 [B, F, h, w].
+        head: batch normalisation and a convolution of one cell, F to K.
+        batches: this process's hand of those of `DataLoader.dealt`, in data order; targets [B, K, 2] from -1 to 1.
+        loss: of (heatmaps, targets).
+        n: how many pictures there are in all.
+        precision: of the body.
+        device: where the model is.
+
+    Raises:
+        TrainingError: there is no batch.
     """
     norm, layer = head.children()
     assert isinstance(norm, nn.BatchNorm2d)
@@ -115,7 +126,7 @@ def fit_heatmaps(
     assert isinstance(layer, nn.Conv2d)
     assert layer.bias is not None
     nothing = Sums.nothing(norm.num_features, layer.out_channels, device)
-    everything, left_out, held = _summed(body, batches, nothing, precision)
+    everything, left_out, held = _summed(body, batches, nothing, precision, held_out(n))
     mean, variance = everything.standard()
     strength, sharpness = _STRENGTHS[0], _SHARPNESS[0]
     if everything.count > left_out.count:
@@ -131,8 +142,17 @@ def fit_heatmaps(
     return float(loss(outputs, torch.cat([points for _, points in held])))
 
 
+def held_out(n: int) -> range:
+    """Return which of `n` pictures are left out of the first solution.
+
+    >>> held_out(10), held_out(2000)
+    (range(0, 10, 4), range(0, 2000, 8))
+    """
+    return range(0, n, max(_EVERY, -(-n // _MOST_HELD)))
+
+
 def _summed(
-    body: nn.Module, batches: Iterable[Batched], nothing: Sums, precision: runtime.Precision
+    body: nn.Module, batches: Iterable[Batched], nothing: Sums, precision: runtime.Precision, kept: range
 ) -> tuple[Sums, Sums, Held]:
     """Return the sums over all pictures, those over the pictures held out, and the maps and points of the latter."""
     body.eval()
@@ -144,13 +164,14 @@ def _summed(
                 maps = body(batch.inputs)
             maps, points = maps.float(), batch.targets
             sums = sums.plus(Sums.of(maps, points))
-            chosen = [row for row, at in enumerate(batch.indices) if at in _HELD]
+            chosen = [row for row, at in enumerate(batch.indices) if at in kept]
             left_out = left_out.plus(Sums.of(maps[chosen], points[chosen]))
             held.append((maps[chosen].bfloat16().cpu(), points[chosen].cpu()))
     maps_of_all, points_of_all = (processes.in_turn([one[at] for one in held]) for at in (0, 1))
     if not maps_of_all:
         raise TrainingError("There is nothing to fit the head to: the loader gave no batch.")
-    return sums.over_all, left_out.over_all, list(zip(maps_of_all, points_of_all, strict=True))
+    pairs = [pair for pair in zip(maps_of_all, points_of_all, strict=True) if len(pair[0])]
+    return sums.over_all, left_out.over_all, pairs
 
 
 def _chosen(rest: Sums, held: Held, mean: Tensor, variance: Tensor) -> tuple[float, float]:

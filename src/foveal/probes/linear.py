@@ -31,6 +31,8 @@ _ITERATIONS = 60
 # The loss on rows left out falls and then rises along the strengths; on labels, one label and numbers of 20 to 1,096
 # photographs nothing after the first rise by a hundredth was ever the lowest. Most of the time goes into the weakest.
 _CLEARLY_WORSE = 1.01
+# Losses at 0 that the solver takes as they are; its tolerances are absolute, and its steps leave 32 bits at 1e24.
+_PLAIN_UNITS = (1e-2, 1e2)
 # Numbers in the features from which the folds are solved in threads side by side (20 rows of 1,280 take 0.53 s so, and
 # 0.44 s one after the other; 1,096 rows 1.1 and 1.7 s), and from which each problem gets all threads instead (13,152
 # rows: 1.75 times as quick with two).
@@ -54,7 +56,8 @@ def fit_head(
     """
     if model.spec.head == "spatial":
         with timing.timed("probe features"):
-            return fit_heatmaps(model.body, model[1], loader.dealt(), loss, precision=precision, device=device)
+            how: Any = {"n": loader.n, "precision": precision, "device": device}
+            return fit_heatmaps(model.body, model[1], loader.dealt(), loss, **how)
     if model.spec.head != "linear":
         raise InputError(
             "A probe fits a linear head (labels, numbers) or a spatial one (points): vision_learner(dls, arch, "
@@ -100,6 +103,8 @@ def linear_fit(features: Tensor, targets: Tensor, loss: Loss, n_outputs: int) ->
     mean, scale = features.mean(dim=0), features.std(dim=0, unbiased=False).clamp(min=1e-6)
     standard = (features - mean) / scale
     unit = float(loss(torch.zeros(len(features), n_outputs), targets))
+    if unit > 0 and not _PLAIN_UNITS[0] <= unit <= _PLAIN_UNITS[1]:
+        return linear_fit(features, targets, lambda output, target: loss(output, target) / unit, n_outputs)
     strengths = [strength * unit for strength in STRENGTHS]
     solutions, totals = [], []
     for weight, bias, total in _solutions(standard, targets, loss, n_outputs, strengths):

@@ -10,8 +10,9 @@ from __future__ import annotations
 import math
 import os
 import statistics
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -28,6 +29,7 @@ from foveal.models.vision import VisionModel
 from foveal.results import plots
 from foveal.results.explain import explained_sheet
 from foveal.results.interpret import Interpretation, Learned
+from foveal.results.left_out import leaving_out
 from foveal.results.predictions import predict_dataset
 from foveal.results.thresholds import Tuned
 from foveal.sources.items import by_rule
@@ -62,6 +64,7 @@ class Report:
         intervals: of the headline figures, where they are known already.
         slices: something known of every picture, by name: a value a picture of the interpretation.
         runs: the headline figures of each run, by its name, where there were several.
+        left_out: results that could not be had, with the reason.
         baselines: figures to beat, such as the error of answering with the mean point.
     """
 
@@ -78,6 +81,7 @@ class Report:
     slices: Slices = field(default_factory=dict)
     runs: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     baselines: Mapping[str, float] = field(default_factory=dict)
+    left_out: Mapping[str, str] = field(default_factory=dict)
 
     def write(self, path: str | os.PathLike[str]) -> Path:
         """Write the page, atomically; return its path."""
@@ -85,39 +89,56 @@ class Report:
         return Path(path)
 
     def _parts(self) -> Iterator[str]:
-        found = self.interpretation.predictions
+        """Yield the sections; one that fails is left out, and says why."""
+        reasons = dict(self.left_out)
         yield f'<h1>{escape(self.title)}</h1><p class="lead">{escape(self._lead())}</p>'
         yield page.table(("", ""), self.facts)
-        yield "<h2>How well it works</h2>" + self._figures()
+        for name, section in self._sections():
+            with leaving_out(name, reasons):
+                yield "".join(section())
+        if reasons:
+            yield "<h2>Left out</h2>" + page.table(("what", "why"), list(reasons.items()))
+        if self.repeat:
+            yield f"<h2>To repeat it</h2><pre>{escape(self.repeat)}</pre>"
+
+    def _sections(self) -> Iterator[tuple[str, Callable[[], Iterable[str]]]]:
+        """Yield what the page holds by name, each made when it is its turn."""
+        labels = self.interpretation.predictions.task.kind in CLASSES
+        yield "figures", self._figures
+        yield "course of the training", self._course
+        yield "figures by class, point or number", self._parts_of_classes
+        yield "figures by column", self._by_column
+        if labels:
+            yield "what is confused", self._confusions
+        if self.pictures:
+            yield "pictures", self._pictures
+        if labels:
+            yield "labels that are probably wrong", self._doubts
+        if self.audit is not None:
+            yield "findings", partial(_findings, self.audit)
+
+    def _course(self) -> Iterator[str]:
         if self.runs:
             yield "<h2>Each of the runs</h2>" + page.table(*table_of_runs(self.runs))
         if len(self.history) > 1:
             yield page.drawing(canvas.png(loss_curves(self.history)), "loss by epoch")
-        yield from self._parts_of_classes()
+
+    def _by_column(self) -> Iterator[str]:
+        figure = next(iter(self.interpretation.predictions.task.figures())).replace("_", " ")
         for name, values in self.slices.items():
             rows = self.interpretation.slices(values)[:_SLICES]
-            figure = next(iter(found.task.figures())).replace("_", " ")
             yield f"<h2>By {escape(name)}, worst first</h2>" + page.table((name, "pictures", figure), rows)
-        if found.task.kind in CLASSES:
-            yield from self._confusions()
-        if self.pictures:
-            yield from self._pictures()
-        if found.task.kind in CLASSES:
-            yield from self._doubts()
-        if self.audit is not None:
-            yield from _findings(self.audit)
-        if self.repeat:
-            yield f"<h2>To repeat it</h2><pre>{escape(self.repeat)}</pre>"
 
     def _lead(self) -> str:
         found = self.interpretation.predictions
         return f"{found.task.kind}, judged on {len(found.labels):,} pictures that it was not trained on"
 
-    def _figures(self) -> str:
+    def _figures(self) -> Iterator[str]:
+        yield "<h2>How well it works</h2>"
         rows = page.intervals(self.intervals or self.interpretation.predictions.intervals())
         rows += [(name.replace("_", " "), value, "to beat") for name, value in self.baselines.items()]
         said = "<p>The last column holds the figure in 95 of 100 draws of other pictures of this kind (bootstrap).</p>"
-        return page.table(("figure", "value", "interval"), rows) + said
+        yield page.table(("figure", "value", "interval"), rows) + said
 
     def _parts_of_classes(self) -> Iterator[str]:
         found = self.interpretation.predictions

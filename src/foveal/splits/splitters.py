@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from foveal.errors import InputError
+from foveal.rng import check_seed
 from foveal.splits.rows import rows_of
 
 Split = tuple[list[int], list[int]]
@@ -25,9 +26,11 @@ def RandomSplitter(valid_pct: float = 0.2, seed: int | None = None) -> Splitter:
     if not 0 < valid_pct < 1:
         raise InputError(f"`valid_pct` is a share between 0 and 1; got {valid_pct!r}.")
 
+    number = None if seed is None else check_seed(seed)
+
     def split(items: Sequence[Any]) -> Split:
         generator = torch.Generator()
-        generator.manual_seed(seed) if seed is not None else generator.seed()
+        generator.manual_seed(number) if number is not None else generator.seed()
         order = torch.randperm(len(items), generator=generator).tolist()
         cut = int(valid_pct * len(items))
         return order[cut:], order[:cut]

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from foveal.errors import InputError
-from foveal.rng import generator_for
+from foveal.rng import check_seed, generator_for
 from foveal.splits.rows import rows_of
 from foveal.splits.splitters import Split, Splitter
 
@@ -56,7 +56,7 @@ def StratifiedSplitter(
         counts, groups = _grouped(items, labels, group)
         if len(counts) < 2:
             raise InputError("All items belong to one group: nothing would be left for one side of the split.")
-        in_validation = balanced(counts, valid_pct, generator_for(seed))[groups]
+        in_validation = balanced(counts, valid_pct, generator_for(check_seed(seed)))[groups]
         return np.flatnonzero(~in_validation).tolist(), np.flatnonzero(in_validation).tolist()
 
     return split
@@ -86,7 +86,7 @@ def KFoldSplitter(
         counts, groups = _grouped(items, labels, group)
         if len(counts) < n_folds:
             raise InputError(f"{n_folds} folds need as many items or groups; there are {len(counts)}.")
-        rng, left, part = generator_for(seed), np.arange(len(counts)), np.full(len(counts), n_folds - 1)
+        rng, left, part = generator_for(check_seed(seed)), np.arange(len(counts)), np.full(len(counts), n_folds - 1)
         for number in range(n_folds - 1):
             chosen = balanced(counts[left], 1 / (n_folds - number), rng)
             part[left[chosen]] = number

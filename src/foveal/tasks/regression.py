@@ -21,6 +21,10 @@ from foveal.metrics.numbers import mae, r2_score, rmse
 from foveal.tasks.base import Decision
 
 _WIDER = 0.1
+# Spreads of a single number whose squared error trains as it is. Far below, gradients drown in the optimizer's 1e-5;
+# far above, their squares leave 32 bits.
+_PLAIN = (1e-2, 1e4)
+_FEWEST_STEPS = 16  # neighbouring 32-bit numbers within one spread; with fewer, rounding is a good part of the error
 _DIGITS = 4
 
 
@@ -32,7 +36,7 @@ class Regression:
         names: what the numbers are called.
         low, high: the range of each number in training, widened by a tenth; the model's outputs stay within it.
         spread: what errors of each number are divided by in the loss, so that units do not outweigh each other; 1 for
-            a single number, whose loss is the plain squared error.
+            a single number, whose loss is the plain squared error, unless its spread is below 0.01 or above 10,000.
     """
 
     kind: ClassVar[str] = "regression"
@@ -49,16 +53,19 @@ class Regression:
         """Learn ranges and spreads from labels.
 
         Raises:
-            InputError: a label is of the wrong form, or a number is known nowhere.
+            InputError: a label is of the wrong form, a number is known nowhere, or differs too little for 32 bits.
         """
         plain = cls(tuple(names))
-        table = np.stack([plain.encode(value).double().numpy() for value in values])
+        table = np.stack([plain._numbers(value) for value in values])
         for name, column in zip(names, table.T, strict=True):
             if np.isnan(column).all():
                 raise InputError(f"`{name}` is not known for any picture of the training side.")
         low, high = np.nanmin(table, axis=0), np.nanmax(table, axis=0)
         margin = np.where(high > low, (high - low) * _WIDER / 2, np.maximum(np.abs(low), 1) * _WIDER)
-        spread = np.nanstd(table, axis=0) if len(names) > 1 else np.ones(1)
+        spread = np.nanstd(table, axis=0)
+        _check_steps(names, np.maximum(np.abs(low), np.abs(high)), spread)
+        if len(names) == 1 and _PLAIN[0] <= spread[0] <= _PLAIN[1]:
+            spread = np.ones(1)
         spread = np.where(spread > 0, spread, 1.0)
         columns = ((low - margin).tolist(), (high + margin).tolist(), spread.tolist())
         return replace(plain, low=tuple(columns[0]), high=tuple(columns[1]), spread=tuple(columns[2]))
@@ -84,6 +91,9 @@ class Regression:
 
     def encode(self, label: Any) -> Tensor:
         """Turn a number, or N of them, into a target."""
+        return torch.from_numpy(self._numbers(label)).float()
+
+    def _numbers(self, label: Any) -> NDArray[np.float64]:
         try:
             values = np.array(label if not isinstance(label, Tensor) else label.tolist(), dtype=np.float64).reshape(-1)
         except (TypeError, ValueError):
@@ -92,7 +102,9 @@ class Regression:
             raise InputError(f"{self.n_outputs} number(s) a picture are expected; got {len(values)}: {label!r}.")
         if np.isinf(values).any():
             raise InputError(f"A number must be finite, or missing (NaN); got {label!r}.")
-        return torch.from_numpy(values).float()
+        if (np.abs(values) > np.finfo(np.float32).max).any():
+            raise InputError(f"A number must be smaller than 3.4e38, for it is kept in 32 bits; got {label!r}.")
+        return values
 
     def label_of(self, target: Tensor) -> NDArray[np.float64]:
         """Return the numbers as an array."""
@@ -184,3 +196,14 @@ class Regression:
         if self.n_outputs == 1:
             return shown[0]
         return ", ".join(f"{name} {value}" for name, value in zip(self.names, shown, strict=True))
+
+
+def _check_steps(names: Sequence[str], largest: NDArray[np.float64], spread: NDArray[np.float64]) -> None:
+    """Refuse numbers that lie so close together, far from 0, that 32 bits cannot tell them apart."""
+    for name, size, width in zip(names, largest, spread, strict=True):
+        step = float(np.spacing(np.float32(size)))
+        if 0 < width < _FEWEST_STEPS * step:
+            raise InputError(
+                f"`{name}` spreads by {width:.3g} around {size:.3g}, where 32-bit numbers lie {step:.3g} apart. "
+                "Subtract its mean in the table, or take another unit."
+            )

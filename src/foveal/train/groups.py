@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol, get_args, runtime_checkable
 
@@ -86,6 +87,19 @@ def set_training(model: nn.Module, freeze: Freeze) -> None:
         for module in model.modules():
             if isinstance(module, _BATCH_NORMALISATIONS):
                 module.eval()
+
+
+@contextlib.contextmanager
+def keeping_statistics_of_one(model: nn.Module, n_items: int) -> Iterator[None]:
+    """Go forward in the block although a batch holds one item: it has no variance, so statistics stay as they are."""
+    norms = [m for m in model.modules() if isinstance(m, _BATCH_NORMALISATIONS) and m.training] if n_items == 1 else []
+    for module in norms:
+        module.eval()
+    try:
+        yield
+    finally:
+        for module in norms:
+            module.train()
 
 
 def decayed_and_not(model: nn.Module, group: Sequence[nn.Parameter]) -> tuple[list[nn.Parameter], list[nn.Parameter]]:

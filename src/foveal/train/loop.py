@@ -14,7 +14,7 @@ from foveal import processes, runtime
 from foveal.errors import TrainingError
 from foveal.losses import n_known
 from foveal.metrics.common import Metric
-from foveal.train.groups import set_training
+from foveal.train.groups import keeping_statistics_of_one, set_training
 from foveal.train.hooks import Hooks
 from foveal.train.optim import follow
 from foveal.train.state import EpochResult, FitState
@@ -118,7 +118,8 @@ def step(state: FitState, batch: Batched, plan: Plan, hooks: Hooks) -> None:
     state.inputs, state.targets, state.indices = batch.inputs, batch.targets, batch.indices
     follow(state.optimizer, state.schedule(state.position))
     hooks("before_step", state)
-    with runtime.autocast(state.precision, state.device):
+    alone = keeping_statistics_of_one(state.model, len(state.inputs))
+    with runtime.autocast(state.precision, state.device), alone:
         state.output = (state.compiled or state.model)(state.inputs)
     state.loss = plan.loss(state.output.float(), state.targets)
     hooks("after_loss", state)

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from foveal import runtime
-from foveal.train.groups import Freeze, set_training
+from foveal.train.groups import Freeze, keeping_statistics_of_one, set_training
 from foveal.train.loop import Batched, Loss, Plan, evaluate
 
 _ITEMS, _ROUNDS, _BATCHES = 16, 2, 3
@@ -35,7 +35,7 @@ class Trial:
         """Go forward and back; return the seconds that it took."""
         runtime.wait_for(self.device)
         began = time.perf_counter()
-        with runtime.autocast(precision, self.device):
+        with runtime.autocast(precision, self.device), keeping_statistics_of_one(self.model, len(inputs)):
             output = self.model(inputs)
         torch.autograd.backward(self.loss(output.float(), targets))
         runtime.wait_for(self.device)

@@ -20,6 +20,7 @@ from foveal.metrics.common import Metric
 from foveal.models import zoo
 from foveal.models.vision import ModelSpec, VisionModel, build_model, pretrained_model
 from foveal.progress import say
+from foveal.rng import check_seed
 from foveal.tasks.base import Task
 from foveal.tasks.catalog import CLASSES
 from foveal.tasks.points import Points
@@ -63,7 +64,7 @@ def vision_learner(
     if str(arch).endswith(_BUNDLE):
         model, origin, statistics = _from_bundle(dls, arch)
     else:
-        generator = None if seed is None else torch.Generator().manual_seed(seed)
+        generator = None if seed is None else torch.Generator().manual_seed(check_seed(seed))
         _check_head(head, task)
         if y_range is None and isinstance(task, Regression) and task.y_range is not None:
             low, high = (", ".join(f"{bound:.4g}" for bound in bounds) for bounds in task.y_range)
