@@ -39,6 +39,10 @@ figcaption { font-size: .78rem; color: var(--soft); overflow-wrap: anywhere; }
 """
 
 
+MOST_ROWS = 1000
+"""Rows of a table that are shown: a page of ten such tables is still under 5 MB."""
+
+
 def page(title: str, parts: Iterable[str]) -> str:
     """Return a whole page; `parts` are HTML already."""
     head = (
@@ -51,13 +55,16 @@ def page(title: str, parts: Iterable[str]) -> str:
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    """Return a table; numbers are set to the right."""
+    """Return a table; numbers are set to the right. Of very many rows the first are shown, and how many follow."""
     lines = list(rows)
+    more = len(lines) - MOST_ROWS
+    lines = lines[:MOST_ROWS]
     right = [bool(lines) and _is_number(cell) for cell in (lines[0] if lines else head)]
     kinds = (' class="number"' if number else "" for number in right)
     names = "".join(f"<th{kind}>{escape(name)}</th>" for kind, name in zip(kinds, head, strict=True))
     body = "".join(f"<tr>{''.join(_cell(cell) for cell in row)}</tr>" for row in lines)
-    return f"<table><thead><tr>{names}</tr></thead><tbody>{body}</tbody></table>"
+    rest = f"<p>… and {more:,} more.</p>" if more > 0 else ""
+    return f"<table><thead><tr>{names}</tr></thead><tbody>{body}</tbody></table>{rest}"
 
 
 def number(value: float) -> str:

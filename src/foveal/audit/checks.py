@@ -208,7 +208,11 @@ def _audit_copies(items: Sequence[Item], inspected: Mapping[Path, Inspection]) -
     """Find exact and near copies, above all across the split and with different labels."""
     item_of = {item.picture: item for item in reversed(items)}
     files = [file for file, seen in inspected.items() if not seen.fault]
-    for first, second, exact in copies_among(files, inspected):
+    copies, n_crowded = copies_among(files, inspected)
+    if n_crowded:
+        value = f"{n_crowded:,} pictures have thousands that look like them"
+        yield Finding("note", "copies not looked for among all", "", value, "Near copies among them may be missed.")
+    for first, second, exact in copies:
         here, there = item_of[first], item_of[second]
         kind = "exact copy" if exact else "near copy"
         if exact and first.exists() and second.exists() and first.samefile(second):

@@ -17,7 +17,8 @@ from torch import Tensor
 from foveal.errors import InputError
 from foveal.rng import generator_for
 
-_SAMPLES, _MOST_ITEMS = 1000, 2_000_000
+_SAMPLES, _FEWEST, _MOST_ITEMS = 1000, 50, 2_000_000
+_MOST_COLUMNS = 200  # of one row; a metric of several labels goes through them one by one, 0.2 ms each
 
 
 class Interval(NamedTuple):
@@ -37,7 +38,7 @@ def interval(
         figure: a function of the tensors, for instance a metric.
         tensors: with a row a picture each; rows are drawn together.
         level: the share of samples within the bounds.
-        n_samples: 1,000, or fewer for very many pictures (2 million rows in all).
+        n_samples: 1,000, or fewer for very many pictures (2 million rows in all) or classes (over 200), at least 50.
         seed: decides the samples.
     """
     samples = [float(figure(*part)) for part in resampled(tensors, n_samples=n_samples, seed=seed)]
@@ -54,7 +55,8 @@ def resampled(tensors: Sequence[Tensor], *, n_samples: int | None = None, seed: 
     if len(lengths) != 1 or not min(lengths):
         raise InputError(f"Intervals need tensors of one length with at least one row; got {sorted(lengths)}.")
     n = lengths.pop()
-    for number in range(n_samples or max(50, min(_SAMPLES, _MOST_ITEMS // n))):
+    columns = max(1.0, max(tensor[0].numel() for tensor in tensors) / _MOST_COLUMNS)
+    for number in range(n_samples or max(_FEWEST, int(min(_SAMPLES, _MOST_ITEMS // n) / columns))):
         rows = torch.from_numpy(generator_for(seed, 0, number).integers(0, n, n))
         yield tuple(tensor[rows] for tensor in tensors)
 

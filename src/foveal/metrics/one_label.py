@@ -39,8 +39,8 @@ def confusion_matrix(output: Tensor, target: Tensor) -> Tensor:
 
 def recall_per_class(output: Tensor, target: Tensor) -> Tensor:
     """Return the share of each class's pictures that is named rightly, [C]; NaN for a class without pictures."""
-    counts = confusion_matrix(output, target).double()
-    return counts.diagonal() / counts.sum(dim=1)
+    right, there, _ = _counts(output, target, "recall_per_class")
+    return right / there
 
 
 def balanced_accuracy(output: Tensor, target: Tensor) -> Tensor:
@@ -50,8 +50,8 @@ def balanced_accuracy(output: Tensor, target: Tensor) -> Tensor:
 
 def f1_per_class(output: Tensor, target: Tensor) -> Tensor:
     """Return the F1 score of each class, [C]; NaN for a class that neither occurs nor is answered."""
-    counts = confusion_matrix(output, target).double()
-    return 2 * counts.diagonal() / (counts.sum(dim=0) + counts.sum(dim=1))
+    right, there, answered = _counts(output, target, "f1_per_class")
+    return 2 * right / (there + answered)
 
 
 def f1_score(output: Tensor, target: Tensor) -> Tensor:
@@ -70,6 +70,18 @@ def expected_calibration_error(output: Tensor, target: Tensor, n_bins: int = 15)
     number = (confidence * n_bins).ceil().clamp(1, n_bins).long() - 1
     gaps = torch.zeros(n_bins, dtype=torch.float64).index_add(0, number, right - confidence)
     return gaps.abs().sum() / len(target)
+
+
+def _counts(output: Tensor, target: Tensor, name: str) -> tuple[Tensor, Tensor, Tensor]:
+    """Return, for each class, how often it was answered rightly, how often it is there and how often it was answered.
+
+    float64 [C] each: what a confusion matrix [C, C] says of single classes, without its memory.
+    """
+    (output, target), n = _known(output, target, name), output.shape[1]
+    answer = output.argmax(dim=1)
+    columns = (target[answer == target], target, answer)
+    right, there, answered = (torch.bincount(column, minlength=n).double() for column in columns)
+    return right, there, answered
 
 
 def _known(output: Tensor, target: Tensor, name: str) -> tuple[Tensor, Tensor]:

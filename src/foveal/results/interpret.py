@@ -20,6 +20,7 @@ from foveal.canvas import Canvas, sheet
 from foveal.data.loaders import DataLoaders
 from foveal.errors import InputError
 from foveal.image.decode import decode, name_of
+from foveal.losses import IGNORED
 from foveal.metrics.common import smaller_is_better
 from foveal.metrics.one_label import confusion_matrix
 from foveal.metrics.several_labels import counts_per_class
@@ -29,6 +30,8 @@ from foveal.results.predictions import Predictions, predict_dataset
 from foveal.tasks.catalog import CLASSES, of_kind
 from foveal.tasks.multi_label import MultiLabel
 from foveal.tasks.single_label import SingleLabel
+
+_MOST_SLICES = 10_000  # a figure of each takes about a millisecond
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -104,17 +107,16 @@ class Interpretation:
         """
         found = self._classes("What is confused")
         names = found.task.names
+        wrong: Counter[tuple[str, str]] = Counter()
         if found.task.kind == SingleLabel.kind:
-            counts = self.confusion_matrix().fill_diagonal_(0)
-            pairs = {(names[i], names[j]): int(counts[i, j]) for i, j in counts.nonzero().tolist()}
+            answers = zip(found.targets.tolist(), found.values.argmax(dim=1).tolist(), strict=True)
+            wrong.update((names[i], names[j]) for i, j in answers if i not in {j, IGNORED})
         else:
-            wrong: Counter[tuple[str, str]] = Counter()
             for labels, target in zip(found.labels, found.targets, strict=True):
                 missed = [name for name, t in zip(names, target, strict=True) if t == 1 and name not in labels]
                 extra = [name for name, t in zip(names, target, strict=True) if t == 0 and name in labels]
                 wrong.update((first, second) for first in missed for second in extra)
-            pairs = dict(wrong)
-        ranked = sorted(pairs.items(), key=lambda entry: (-entry[1], entry[0]))
+        ranked = sorted(wrong.items(), key=lambda entry: (-entry[1], entry[0]))
         return [(first, second, n) for (first, second), n in ranked if n >= min_val]
 
     def plot_confusion_matrix(self, *, figsize: tuple[float, float] | None = None, dpi: int | None = None) -> None:
@@ -177,16 +179,25 @@ class Interpretation:
         Args:
             values: one a picture of this side: a person, a camera, a day.
             figure: the name of a headline figure; the first one by default.
+
+        Raises:
+            InputError: there are not as many values as pictures, or too many different ones for figures of each.
         """
         found = self.predictions
         figures: Mapping[str, Any] = found.task.figures()
         if len(values) != len(found.labels):
             raise InputError(f"One value a picture is expected, {len(found.labels)}; got {len(values)}.")
         name = figure or next(iter(figures))
-        judged, rows = found.judged, []
-        for value in dict.fromkeys(values):
-            at = [i for i, other in enumerate(values) if other == value]
-            rows.append((value, len(at), float(figures[name](judged[at], found.targets[at]))))
+        places: dict[Hashable, list[int]] = {}
+        for at, value in enumerate(values):
+            places.setdefault(value, []).append(at)
+        if len(places) > _MOST_SLICES:
+            raise InputError(
+                f"There are {len(places):,} different values among {len(values):,} pictures; figures are given for up "
+                f"to {_MOST_SLICES:,}. Take a column that says what pictures have in common."
+            )
+        judged = found.judged
+        rows = [(value, len(at), float(figures[name](judged[at], found.targets[at]))) for value, at in places.items()]
         return sorted(rows, key=lambda row: -row[2] if smaller_is_better(name) else row[2])
 
     def _classes(self, what: str) -> Predictions:

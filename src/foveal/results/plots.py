@@ -15,6 +15,8 @@ from foveal.metrics.several_labels import average_precision, f1_multi
 from foveal.tasks.base import Task
 
 _COLUMNS = 4
+MOST_CLASSES = 60
+"""Classes that are drawn; a small plot takes 20 ms, and more of them are no longer looked at."""
 _GRID = 101
 _LONGEST = 26
 
@@ -89,6 +91,8 @@ def confusion_tables(counts: Tensor, names: Sequence[str], figure: Any, figsize:
 def threshold_curves(probability: Tensor, truth: Tensor, task: Task[Any], figure: Any = None) -> Any:
     """Draw F1 by threshold, a small plot a class, with the threshold in force; return the figure.
 
+    Of more than `MOST_CLASSES` those with the most positives are drawn.
+
     Args:
         probability: of each label, [N, C].
         truth: 0 or 1, [N, C].
@@ -131,16 +135,18 @@ def precision_recall_curves(probability: Tensor, truth: Tensor, task: Task[Any],
 def _a_class_each(
     draw: Callable[[Any, int], None], truth: Tensor, task: Task[Any], figure: Any, across: str, up: str
 ) -> Any:
-    names, down = task.names, math.ceil(len(task.names) / _COLUMNS)
+    names, down = task.names, math.ceil(min(len(task.names), MOST_CLASSES) / _COLUMNS)
+    positives = (truth == 1).sum(dim=0)
+    chosen = sorted(positives.argsort(descending=True, stable=True)[:MOST_CLASSES].tolist())
     figure = figure or new_figure()
     figure.set_size_inches(2.4 * _COLUMNS, 1.7 * down + 0.4)
     figure.set_layout_engine("constrained")
-    for at, axes in enumerate(figure.subplots(down, _COLUMNS, sharex=True, sharey=True, squeeze=False).reshape(-1)):
-        if at >= len(names):
-            axes.set_axis_off()
-            continue
+    several = figure.subplots(down, _COLUMNS, sharex=True, sharey=True, squeeze=False).reshape(-1)
+    for axes in several[len(chosen) :]:
+        axes.set_axis_off()
+    for at, axes in zip(chosen, several, strict=False):
         draw(axes, at)
-        axes.set_title(f"{names[at][:22]} ({int((truth[:, at] == 1).sum())})", fontsize=8, loc="left")
+        axes.set_title(f"{names[at][:22]} ({int(positives[at])})", fontsize=8, loc="left")
         axes.set_xlim(-0.02, 1.02)
         axes.set_ylim(-0.02, 1.02)
         axes.tick_params(labelsize=7)

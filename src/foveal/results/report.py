@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _SHOWN, _DOUBTS, _CONFUSED, _SLICES = 12, 12, 15, 30
-_WEAK = 0.5
+_WEAK, _UNSEEN = 0.5, 30
 Slices = Mapping[str, Sequence[Hashable]]
 
 
@@ -156,6 +156,8 @@ class Report:
             yield page.drawing(canvas.png(figure), "F1 by threshold")
         if found.task.kind == MultiLabel.kind:
             yield "<h2>Precision by recall</h2>"
+            if found.task.n_outputs > plots.MOST_CLASSES:
+                yield f"<p>Drawn for the {plots.MOST_CLASSES} classes with the most positives.</p>"
             figure = plots.precision_recall_curves(found.values, found.targets, found.task, _figure())
             yield page.drawing(canvas.png(figure), "precision by recall; the number is the average precision")
 
@@ -170,7 +172,9 @@ class Report:
         if found.task.kind == MultiLabel.kind:
             head = ("missed", "found in its place", "pictures")
         yield page.table(head, pairs[:_CONFUSED])
-        if found.task.kind == SingleLabel.kind:
+        if found.task.kind == SingleLabel.kind and found.task.n_outputs > plots.MOST_CLASSES:
+            yield f"<p>A square of {found.task.n_outputs:,} classes is not drawn.</p>"
+        elif found.task.kind == SingleLabel.kind:
             square = plots.confusion_square(self.interpretation.confusion_matrix(), found.task.names, _figure(), None)
             yield page.drawing(canvas.png(square, dpi=90), "truth down, answer across")
 
@@ -279,7 +283,8 @@ def _verdict(rows: Mapping[str, Mapping[str, float]]) -> str:
         ranked = sorted(weak, key=lambda name: rows[name][first])
         text += f" Weakest: {', '.join(f'{n} ({rows[n][first]:.2f})' for n in ranked[:6])}."
     if unseen:
-        text += f" Not in these pictures, so not judged: {', '.join(unseen)}."
+        more = f" and {len(unseen) - _UNSEEN:,} more" if len(unseen) > _UNSEEN else ""
+        text += f" Not in these pictures, so not judged: {', '.join(unseen[:_UNSEEN])}{more}."
     return text
 
 

@@ -28,7 +28,7 @@ from foveal.metrics.several_labels import f1_multi
 Criterion = str | tuple[float, float]
 FEW_POSITIVES = 10
 _FOLDS = 5
-_SAMPLES = 200
+_SAMPLES, _FEWEST_SAMPLES, _MOST_TUNED = 200, 20, 20_000  # samples, and thresholds tuned for them in all: 0.2 ms each
 _USEFUL = 0.2
 _GOLDEN = (5**0.5 - 1) / 2
 
@@ -103,10 +103,11 @@ def tuned(
     if not (truth == 1).any():
         raise InputError("Thresholds cannot be tuned: no validation picture has any label.")
     probability = probability.double()
+    n_samples = max(_FEWEST_SAMPLES, min(_SAMPLES, _MOST_TUNED // len(names)))
     own = (truth == 1).sum(dim=0) >= (least if per_class else len(truth) + 1)
     thresholds = _thresholds(probability, truth, score, own)
     samples = torch.stack(
-        [_thresholds(p, t, score, own) for p, t in resampled((probability, truth), n_samples=_SAMPLES)]
+        [_thresholds(p, t, score, own) for p, t in resampled((probability, truth), n_samples=n_samples)]
     )
     start = torch.full_like(thresholds, 0.5) if before is None else torch.tensor(before, dtype=torch.float64)
     found = Tuned(

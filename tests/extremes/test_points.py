@@ -1,0 +1,12 @@
+"""Extremes of points: see `grid`."""
+
+import pytest
+
+from extremes.grid import cases_of, judge_case, named
+
+pytestmark = pytest.mark.filterwarnings("default")
+
+
+@pytest.mark.parametrize("case", cases_of("points"), ids=named)
+def test_all_pairs_of_extremes(case, weights, tmp_path):
+    judge_case(case, weights, tmp_path)

@@ -1,0 +1,345 @@
+"""Sizes at the doors of the library: nothing, one, two, and both sides of every bound of rows."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+from foveal import rng, storage
+from foveal.audit import inspection
+from foveal.audit.inspection import Inspection, copies_among
+from foveal.bundle.ratings import RatingPredictor
+from foveal.data.batches import Batch
+from foveal.data.loaders import DataLoader, DataLoaders
+from foveal.errors import InputError, TrainingError
+from foveal.losses import heatmap_around
+from foveal.metrics.bootstrap import interval, resampled
+from foveal.metrics.one_label import confusion_matrix, f1_per_class, recall_per_class
+from foveal.metrics.several_labels import mean_average_precision, mean_roc_auc
+from foveal.models.head import spatial_head
+from foveal.page import MOST_ROWS, table
+from foveal.probes.heatmaps import fit_heatmaps, held_out
+from foveal.probes.linear import linear_fit
+from foveal.results.interpret import Interpretation
+from foveal.results.left_out import leaving_out
+from foveal.results.plots import MOST_CLASSES, threshold_curves
+from foveal.results.predictions import Predictions
+from foveal.results.thresholds import tuned_best
+from foveal.splits.splitters import RandomSplitter, check_split
+from foveal.splits.stratify import KFoldSplitter, StratifiedSplitter
+from foveal.tasks.base import Decision
+from foveal.tasks.multi_label import MultiLabel
+from foveal.tasks.regression import Regression
+from foveal.tasks.single_label import SingleLabel
+from foveal.tasks.vocab import Vocab
+from foveal.train.groups import Freeze, keeping_statistics_of_one, set_training
+
+CPU = torch.device("cpu")
+# Around the numbers that bound rows anywhere: batches, held-out images, cells of a table.
+ROWS = st.sampled_from(
+    [0, 1, 2, 3, 4, 5, 63, 64, 65, 255, 256, 257, 1023, 1024, 1025, 1026, 2047, 2048, 2049, 4095, 4096, 4097]
+)
+
+
+class Maps(nn.Module):
+    """A body whose maps say where a point is: one feature rises along x, one along y, one is noise."""
+
+    def forward(self, points_BK2):
+        x = torch.linspace(-1, 1, 4)[None, None].expand(len(points_BK2), 4, 4)
+        near = (
+            -((x - points_BK2[:, 0, 0, None, None]) ** 2),
+            -((x.transpose(1, 2) - points_BK2[:, 0, 1, None, None]) ** 2),
+        )
+        return torch.stack([*near, torch.cos(7 * near[0] + 3 * near[1])], dim=1)
+
+
+def fitted(points, bs=64, known=None):
+    """Fit heatmaps to points that the maps tell; return the head and the loss on the images held out."""
+    targets = points.clone()
+    if known is not None:
+        targets[~known] = torch.nan
+    head = spatial_head(3, 2)
+    starts = range(0, len(points), bs)
+    batches = [
+        Batch((points[at : at + bs], targets[at : at + bs]), range(at, min(at + bs, len(points)))) for at in starts
+    ]
+
+    def loss(output, target):
+        heat = heatmap_around(target, 4, 4)
+        return (output.flatten(2).softmax(dim=2) - heat.flatten(2)).nanmean().abs()
+
+    return head, fit_heatmaps(Maps(), head, batches, loss, n=len(points), precision="fp32", device=CPU)
+
+
+@settings(max_examples=30)
+@given(ROWS, st.sampled_from([1, 7, 64]))
+def test_heatmaps_are_fitted_to_any_number_of_images(n, bs):
+    points = torch.rand(n, 1, 2, generator=torch.Generator().manual_seed(n)) * 1.6 - 0.8
+    if n == 0:
+        with pytest.raises(TrainingError, match="nothing to fit"):
+            fitted(points, bs)
+        return
+    head, loss = fitted(points, bs)
+    assert all(parameter.isfinite().all() for parameter in head.parameters())
+    assert not math.isinf(loss)
+
+
+@given(ROWS)
+def test_images_held_out_lie_all_over_the_set(n):
+    kept = held_out(n)
+    assert len(kept) <= 256
+    if n:
+        assert kept[0] == 0
+        assert n - 1 - kept[-1] < max(4, n / 256 + 1)
+    if 0 < n <= 1024:
+        assert kept == range(0, n, 4)
+
+
+@pytest.mark.parametrize("known", [0, 1, 2])
+def test_heatmaps_where_hardly_a_point_is_known(known):
+    points = torch.rand(50, 1, 2, generator=torch.Generator().manual_seed(1)) - 0.5
+    head, _ = fitted(points, known=torch.arange(50) < known)
+    assert all(parameter.isfinite().all() for parameter in head.parameters())
+
+
+@settings(max_examples=25)
+@given(st.sampled_from([1, 2, 3, 4, 5, 63, 64, 65, 1025]), st.integers(1, 3))
+def test_a_linear_layer_is_fitted_to_any_number_of_rows(n, n_outputs):
+    random = torch.Generator().manual_seed(n)
+    features, targets = torch.randn(n, 4, generator=random), torch.randn(n, n_outputs, generator=random)
+    layer, strength = linear_fit(features, targets, nn.functional.mse_loss, n_outputs)
+    assert all(parameter.isfinite().all() for parameter in layer.parameters())
+    assert strength > 0
+
+
+@pytest.mark.parametrize("unit", [1e-12, 1e-6, 1.0, 1e6, 1e12, 1e18])
+def test_a_linear_layer_is_fitted_alike_in_every_unit(unit):
+    """Numbers in other units are the same numbers: within their range the layer answers the same share of it."""
+    random = torch.Generator().manual_seed(0)
+    features = torch.randn(200, 8, generator=random)
+    targets = torch.sigmoid(features @ torch.randn(8, 1, generator=random))
+    loss = nn.functional.mse_loss
+    plain, _ = linear_fit(features, targets, lambda o, t: loss(torch.sigmoid(o), t), 1)
+    layer, _ = linear_fit(features, targets * unit, lambda o, t: loss(torch.sigmoid(o) * unit, t), 1)
+    answers = [torch.sigmoid(one(features)) for one in (plain, layer)]
+    assert (answers[0] - answers[1]).abs().max() < 0.02
+
+
+@given(ROWS, st.sampled_from([1, 2, 64, 4096]), st.booleans(), st.booleans())
+def test_a_loader_visits_every_item_once(n, bs, shuffle, drop_last):
+    loader = DataLoader(list(range(n)), bs, shuffle, drop_last=drop_last)
+    seen = [index for batch in loader.batches(epoch=0) for index in batch.indices]
+    assert len(set(seen)) == len(seen)
+    missing = n - len(seen)
+    assert 0 <= missing < bs
+    assert missing == 0 or (drop_last and n >= bs)
+    assert len(loader) == len(list(loader.batches(epoch=0)))
+
+
+@given(ROWS, st.integers(-(2**63), 2**63 - 1))
+def test_splits_of_any_size_have_two_sides_or_are_refused(n, seed):
+    items = [{"label": f"c{at % 3}", "group": at // 2} for at in range(n)]
+    splitters = (
+        RandomSplitter(0.2, seed % 2**32),
+        StratifiedSplitter("label", seed=seed),
+        StratifiedSplitter("label", seed=seed, group="group"),
+        KFoldSplitter(2, 1, "label", seed),
+    )
+    for splitter in splitters:
+        try:
+            train, valid = check_split(splitter(items), n)
+        except InputError:
+            assert n < 5
+            continue
+        assert sorted([*train, *valid]) == list(range(n))
+        assert train
+        assert valid
+
+
+@pytest.mark.parametrize("seed", [2**63, -(2**63) - 1, 2**70, 1.5, "1"])
+def test_what_is_no_seed_is_refused_everywhere(seed):
+    doors = (
+        lambda: DataLoader([1], seed=seed),
+        lambda: RandomSplitter(0.2, seed),
+        lambda: StratifiedSplitter(None, seed=seed)([1, 2, 3]),
+        lambda: KFoldSplitter(2, 0, None, seed)([1, 2, 3]),
+        lambda: rng.check_seed(seed),
+    )
+    for door in doors:
+        with pytest.raises(InputError, match="A seed is a whole number"):
+            door()
+    assert rng.check_seed(np.int64(-5)) == -5
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.sampled_from([1, 2, 3, 64, 1025]), st.sampled_from([1, 2, 3, 201]), st.sampled_from(["none", "all", "some"]))
+def test_metrics_intervals_and_thresholds_of_any_size(n, n_classes, which):
+    random = torch.Generator().manual_seed(n * 1000 + n_classes)
+    probability = torch.rand(n, n_classes, generator=random)
+    truth = {"none": torch.zeros_like, "all": torch.ones_like}.get(which, lambda p: (p > 0.6).float())(probability)
+    for metric in (mean_average_precision, mean_roc_auc):
+        value, low, high = interval(metric, probability, truth, n_samples=3)
+        assert math.isnan(value) or 0 <= low <= value <= high <= 1
+    names = [f"c{at}" for at in range(n_classes)]
+    if not truth.any():
+        with pytest.raises(InputError, match="no validation picture has any label"):
+            tuned_best(probability, truth, names)
+    elif n <= 64:
+        assert all(0 <= threshold <= 1 for threshold in tuned_best(probability, truth, names).thresholds)
+
+
+def test_intervals_of_many_classes_take_fewer_samples():
+    def samples(n_classes):
+        return sum(1 for _ in resampled((torch.zeros(100, n_classes),)))
+
+    assert [samples(n) for n in (1, 200, 400, 100_000)] == [1000, 1000, 500, 50]
+
+
+@given(st.integers(1, 40), st.integers(1, 6))
+def test_figures_of_classes_are_those_of_the_confusion_matrix(n, n_classes):
+    random = torch.Generator().manual_seed(n * 10 + n_classes)
+    output, target = torch.rand(n, n_classes, generator=random), torch.randint(n_classes, (n,), generator=random)
+    counts = confusion_matrix(output, target).double()
+    recall = counts.diagonal() / counts.sum(dim=1)
+    f1 = 2 * counts.diagonal() / (counts.sum(dim=0) + counts.sum(dim=1))
+    assert torch.equal(recall_per_class(output, target).nan_to_num(-1), recall.nan_to_num(-1))
+    assert torch.equal(f1_per_class(output, target).nan_to_num(-1), f1.nan_to_num(-1))
+
+
+def predictions(n, n_classes):
+    """Answers for `n` images, every second one wrong where there are two classes."""
+    task = SingleLabel(Vocab(tuple(f"c{at:05}" for at in range(n_classes))))
+    targets = torch.arange(n) % n_classes
+    values = nn.functional.one_hot((targets + torch.arange(n) % 2) % n_classes, n_classes).float()
+    return Predictions([f"{at}.jpg" for at in range(n)], values, task.decode(values, None), targets, task)
+
+
+def test_what_is_confused_needs_no_square_of_classes():
+    """With 20,000 classes a square has 400 million counts; what is confused are two images."""
+    pairs = Interpretation(predictions(4, 20_000)).most_confused()
+    assert pairs == [("c00001", "c00002", 1), ("c00003", "c00004", 1)]
+    small = Interpretation(predictions(9, 3))
+    counts = small.confusion_matrix().fill_diagonal_(0)
+    assert sum(n for _, _, n in small.most_confused()) == int(counts.sum())
+
+
+def test_slices_go_through_the_images_once():
+    found = Interpretation(predictions(3000, 2))
+    rows = found.slices([at // 3 for at in range(3000)])
+    assert len(rows) == 1000
+    assert sum(n for _, n, _ in rows) == 3000
+    with pytest.raises(InputError, match="20,000 different values"):
+        Interpretation(predictions(20_000, 2)).slices(range(20_000))
+
+
+def test_of_very_many_classes_the_most_frequent_are_drawn():
+    n = MOST_CLASSES + 5
+    task = MultiLabel(Vocab(tuple(f"c{at:03}" for at in range(n)))).with_decision(Decision((0.5,) * n))
+    truth = (torch.arange(n)[None] >= torch.arange(n)[:, None]).float()  # the last class is in all rows
+    figure = threshold_curves(torch.rand(n, n, generator=torch.Generator().manual_seed(0)), truth, task)
+    titles = [axes.get_title("left") for axes in figure.axes if axes.get_title("left")]
+    assert titles == [f"c{at:03} ({at + 1})" for at in range(5, n)]
+
+
+def test_a_table_of_a_page_says_what_it_leaves_out():
+    page = table(("name",), [(f"row {at}",) for at in range(MOST_ROWS + 7)])
+    assert page.count("<tr>") == 1 + MOST_ROWS
+    assert "and 7 more" in page
+    assert "more" not in table(("name",), [("row",)] * MOST_ROWS)
+
+
+def test_copies_are_looked_for_among_the_nearest_of_very_many(monkeypatch):
+    """Blank images all have one hash; a copy is found where it is among those that are compared."""
+    monkeypatch.setattr(inspection, "_MOST_COMPARED", 10)
+    thumbs = {f"{at}": bytes([at % 256] * 144) for at in range(0, 200, 10)}
+    seen = {name: Inspection(name, "", (9, 9), 0, thumb) for name, thumb in thumbs.items()}
+    copies, n_crowded = copies_among(list(seen), seen)
+    assert (copies, n_crowded) == ([], 9)
+    seen["like 30"] = Inspection("like 30", "", (9, 9), 0, bytes([32] * 144))
+    assert copies_among(list(seen), seen)[0] == [("30", "like 30", False)]
+    monkeypatch.undo()
+    assert copies_among(list(seen), seen) == ([("30", "like 30", False)], 0)
+
+
+def test_a_batch_of_one_goes_through_batch_normalisation():
+    model = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Dropout(0.5), nn.Linear(4, 1))
+    set_training(model, Freeze())
+    before = model[1].running_mean.clone()
+    with keeping_statistics_of_one(model, 1):
+        model(torch.randn(1, 3)).sum().backward()
+        assert [model[1].training, model[2].training] == [False, True]
+    assert torch.equal(model[1].running_mean, before)
+    assert model[1].training
+    with keeping_statistics_of_one(model, 2):
+        model(torch.randn(2, 3))
+    assert not torch.equal(model[1].running_mean, before)
+
+
+@pytest.mark.parametrize(
+    "tensor", [torch.zeros(4, 1)[:, 0][:1], torch.zeros(3, 2)[:1, 1], torch.tensor(1.5), torch.zeros(0)]
+)
+def test_a_tensor_of_any_stride_has_a_hash(tensor):
+    assert storage.tensor_hash(tensor) == storage.tensor_hash(tensor.clone(memory_format=torch.contiguous_format))
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ([1e300], "smaller than 3.4e38"),
+        ([-1e39, 0], "smaller than 3.4e38"),
+        ([math.inf], "must be finite"),
+        ([1e12, 1e12 + 1, 1e12 + 2], "32-bit numbers lie 6.55e"),
+        ([math.nan], "not known for any"),
+    ],
+)
+def test_numbers_that_32_bits_cannot_hold_are_refused(values, message):
+    with pytest.raises(InputError, match=message):
+        Regression.of(["x"], values)
+
+
+@given(st.sampled_from([1e-12, 1e-3, 0.5, 1.0, 100.0, 1e5, 1e12]))
+def test_the_loss_of_a_number_is_of_a_size_to_train_with(unit):
+    task = Regression.of(["x"], [0.0, unit, 2 * unit, 3 * unit])
+    loss = float(task.loss(torch.tensor([[0.0]]), torch.tensor([[unit]])))
+    assert 1e-5 < loss < 1e9
+    if 0.1 <= unit <= 100:
+        assert loss == pytest.approx(unit**2)  # the book's
+
+
+def test_a_result_beside_the_model_is_left_out_with_its_reason():
+    reasons = {}
+    with pytest.warns(UserWarning, match=r"Left out: a drawing\. no ink"), leaving_out("a drawing", reasons):
+        raise InputError("no ink")
+    with pytest.warns(UserWarning, match="ZeroDivisionError"), leaving_out("a figure", reasons):
+        _ = 1 / 0
+    with leaving_out("what works", reasons):
+        pass
+    assert reasons == {"a drawing": "no ink", "a figure": "ZeroDivisionError: division by zero"}
+
+
+def test_ratings_beyond_a_batch_of_pairs_are_answered(monkeypatch):
+    monkeypatch.setattr("foveal.bundle.ratings._PAIRS", 4)
+    import pandas as pd
+
+    from foveal.collab.loaders import CollabDataLoaders
+    from foveal.models.embedding import CollabSpec, collab_model
+
+    frame = pd.DataFrame({"user": list("abcabc"), "item": list("xyzyzx"), "rating": [1, 2, 3, 4, 5, 3]})
+    dls = CollabDataLoaders.from_df(frame, seed=0)
+    task = dls.task
+    model = collab_model(CollabSpec(len(task.users), len(task.items), (3, 3)), task.users, task.items)
+    predictor = RatingPredictor.of(model, task, dls.train.dataset.inputs)
+    for n in (1, 3, 4, 5, 8, 9):
+        pairs = torch.stack([torch.arange(n) % len(task.users), torch.arange(n) % len(task.items)], dim=1)
+        assert torch.allclose(predictor.answers(pairs)[:, 0], model.eval()(pairs).detach(), atol=1e-6)
+
+
+def test_loaders_of_fewer_items_than_a_batch_shrink_it():
+    sides = DataLoader([1, 2], 64, True, drop_last=True), DataLoader([3], 64)
+    dls = DataLoaders(*sides)
+    assert [len(batch[0]) for batch in dls.train] == [2]
+    assert [len(batch[0]) for batch in dls.valid] == [1]
