@@ -9,6 +9,7 @@ report and predict, each a process of its own.
 
 import argparse
 import datetime as dt
+import json
 import os
 import platform
 import subprocess
@@ -97,7 +98,9 @@ def jobs_on_images(folder, task, options, small):
     source = [table, "--images", folder / "images", "--task", task, *options]
     yield "check", *run("check", *source, "--html", folder / "audit.html"), (folder / "audit.html").stat().st_size
     how = ["--arch", "test_resnet", "--weights", small, "--size", SIDE, "--epochs", 1, "--precision", "fp32"]
-    yield "train", *run("train", *source, *how, "--out", out), (out / "report.html").stat().st_size
+    figures = *run("train", *source, *how, "--out", out), (out / "report.html").stat().st_size
+    name, value = next(iter(json.loads((out / "summary.json").read_text())["metrics"].items()))
+    yield f"train ({name.replace('_', ' ')} {value:.3g})", *figures
     model = out / "model.safetensors"
     yield "evaluate", *run("evaluate", model, table, "--images", folder / "images", *options, "--split", "all"), 0
     yield "report", *run("report", out, "--out", folder / "again.html"), (folder / "again.html").stat().st_size

@@ -4,6 +4,7 @@
 FovealError
 ├── InputError (ValueError)        what was given cannot be used as it is
 │   ├── UnknownNameError           a name that is not among those known; the near match is offered
+│   ├── NothingToLearnError        the training side as a whole, though each row by itself is right
 │   ├── TableError                 a table's columns or rows
 │   ├── PictureError               one picture file: `.path`, `.reason`
 │   └── ModelFileError             a bundle or a weights file
@@ -29,6 +30,10 @@ class FovealError(Exception):
 
 class InputError(FovealError, ValueError):
     """What was given cannot be used as it is."""
+
+
+class NothingToLearnError(InputError):
+    """The training side as a whole teaches nothing, though each row by itself is right."""
 
 
 class UnknownNameError(InputError):

@@ -91,6 +91,9 @@ TARGETS = [
     *[("points", name) for name in POINT_KINDS],
     *[("regression", name) for name in NUMBERS],
 ]
+REFUSED = {
+    "no label", "blank", "infinite", "half a point", "missing", "1e300", "around 1e12",
+}  # fmt: skip
 SIDES = ("by foveal", "one to train on", "one to validate", "half")
 GROUPS = ("none", "one", "all different")
 IMAGES = ("40 x 30", "1 x 1", "4000 x 40", "of all sizes")

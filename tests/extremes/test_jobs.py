@@ -72,3 +72,66 @@ def test_on_both_sides_of_every_bound_of_rows(target, rows, weights, tmp_path):
     code, printed = foveal("train", *options, *how, "--out", tmp_path / "run")
     assert code == 0, printed
     judge_run(tmp_path / "run", rows)
+
+
+# What no training can use, with the words that name it.
+WRONG = {
+    "no label": (("multi-label", "no label"), {}, [], "no label was found"),
+    "blank numbers": (("regression", "blank"), {}, [], "not known for any"),
+    "infinite numbers": (("regression", "infinite"), {}, [], "not finite"),
+    "numbers beyond 32 bits": (("regression", "1e300"), {}, [], "smaller than 3.4e38"),
+    "numbers too close for 32 bits": (("regression", "around 1e12"), {}, [], "32-bit numbers lie"),
+    "infinite points": (("points", "infinite"), {}, [], "not finite"),
+    "half a point": (("points", "half a point"), {}, [], "only one of its coordinates"),
+    "no point": (("points", "missing"), {}, [], "is not known for any"),
+    "one row": (("multi-label", "several"), {"n_rows": 1}, [], "needs two items at least"),
+    "one group": (("multi-label", "several"), {"group": "one"}, [], "belong to one group"),
+    "one group on both sides": (("points", "usual"), {"group": "one", "side": "half"}, [], "group on both sides"),
+    "more folds than rows": (("multi-label", "several"), {"n_rows": 3}, ["--folds", 5], "5 folds need as many"),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+@pytest.mark.parametrize("recipe", ["probe", "book"])
+def test_check_and_train_refuse_in_the_same_words_before_anything_is_written(name, recipe, weights, tmp_path):
+    target, source, more, words = WRONG[name]
+    how = {"n_rows": 40, "side": "by foveal", "group": "none", "images": "40 x 30"} | source
+    options = sources.write_source(tmp_path, target, **how)
+    out = tmp_path / "run"
+    code, refused = foveal(
+        "train", *options, *more, "--arch", ARCH, "--weights", weights, "--recipe", recipe, "--out", out
+    )
+    assert code == 2
+    assert words in refused
+    assert not (out / "model.safetensors").exists()
+    assert not (out / "history.jsonl").exists()
+    checked, found = foveal("check", *options, *more)
+    assert checked == 1
+    assert words in found
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("--seed", 2**63),
+        ("--seed", 2**70),
+        ("--seed", -(2**63) - 1),
+        ("--lr", 0),
+        ("--lr", "inf"),
+        ("--batch-size", 0),
+        ("--epochs", 0),
+    ],
+)
+def test_settings_out_of_range_are_refused_by_name(option, value, tmp_path):
+    options = sources.write_source(tmp_path, ("points", "usual"), 4, side="half", group="none", images="40 x 30")
+    code, refused = foveal("train", *options, option, value, "--out", tmp_path / "run")
+    assert code == 2
+    assert option in refused
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_last_seed_of_several_is_a_seed_too(tmp_path):
+    options = sources.write_source(tmp_path, ("points", "usual"), 4, side="half", group="none", images="40 x 30")
+    code, refused = foveal("train", *options, "--seed", 2**63 - 2, "--seeds", 5, "--out", tmp_path / "run")
+    assert code == 2
+    assert "A seed is a whole number" in refused

@@ -31,6 +31,7 @@ def check(
     rating: o.Rating = None,
     implicit: o.Implicit = None,
     folds: o.Folds = None,
+    seed: o.Seed = None,
     on_bad: o.OnBad = None,
     as_json: Annotated[bool, Option("--json", help="Print JSON.")] = False,
     html: Annotated[Path | None, Option(help="Write a page with the pictures concerned.")] = None,

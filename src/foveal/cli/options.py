@@ -35,6 +35,7 @@ Item = Annotated[str | None, Option(help="Ratings: the column of items. (default
 Rating = Annotated[str | None, Option(help="Ratings: the column of ratings. (default: the third)")]
 Implicit = Annotated[bool | None, Option(help="There are no ratings: a row says what a user had.")]
 Folds = Annotated[int | None, Option(help="Train this often, each part of the data in turn for validation.")]
+Seed = Annotated[int | None, Option(help="Decides every random draw. (default: 0)")]
 Run = Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a run.")]
 TaskName = Annotated[str | None, Option(help="auto, multi-label, single-label, points, regression or rating.")]
 

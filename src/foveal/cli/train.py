@@ -50,7 +50,7 @@ def train(
     lr: Annotated[float | None, Option(help="Base learning rate. (default: 0.001, book 0.002 or 0.01)")] = None,
     time: o.Time = None,
     batch_size: o.BatchSize = None,
-    seed: Annotated[int | None, Option(help="Decides every random draw. (default: 0)")] = None,
+    seed: o.Seed = None,
     seeds: Annotated[int | None, Option(help="Train this often, from --seed on; mean and spread.")] = None,
     folds: o.Folds = None,
     precision: Annotated[str | None, Option(help="auto, fp32, bf16 or fp16.")] = None,

@@ -25,7 +25,7 @@ from foveal.data.labels import ColReader
 from foveal.data.loaders import DataLoaders, audit_datasets, without_bad_pictures
 from foveal.data.samples import Pipeline
 from foveal.data.summary import walk
-from foveal.errors import FovealError, InputError, UnknownNameError
+from foveal.errors import FovealError, InputError, NothingToLearnError, UnknownNameError
 from foveal.sources.items import Item, Source
 from foveal.splits.rows import Rows, rows_of
 from foveal.splits.splitters import MaskSplitter, RandomSplitter, Splitter, check_split
@@ -98,12 +98,13 @@ class PointBlock:
 
     def bind(self, labels: Iterable[Any]) -> Points:
         """Return the task that these training labels teach."""
-        first = np.asarray(next(iter(labels)), dtype=float)
+        labels = list(labels)
+        first = np.asarray(labels[0], dtype=float)
         if first.size % 2:
             raise InputError(f"A point is (x, y); got {first.size} numbers: {first.tolist()}.")
         n_points = self.n_points or len(self.names) or max(1, first.size // 2)
         pairs = (self._numbers(self.flip_pairs), self._numbers(self.skeleton))
-        return Points(n_points, Decision(), tuple(self.names), *pairs)
+        return Points(n_points, Decision(), tuple(self.names), *pairs).known_in(labels)
 
     def _numbers(self, pairs: Sequence[tuple[str | int, str | int]]) -> tuple[tuple[int, int], ...]:
         return tuple((self._number(first), self._number(second)) for first, second in pairs)
@@ -231,12 +232,11 @@ class DataBlock:
             raise UnknownNameError.of("way to treat bad pictures", on_bad, get_args(OnBad))
         if on_bad == "skip" and self._target:
             datasets = without_bad_pictures(datasets)
-        item_tfms, batch_tfms = self._transforms
+        transforms: dict[str, Any] = dict(zip(("item_tfms", "batch_tfms"), self._transforms, strict=True))
         return DataLoaders.from_dsets(
             datasets,
             bs=bs,
-            item_tfms=item_tfms,
-            batch_tfms=batch_tfms,
+            **transforms,
             seed=seed,
             num_workers=num_workers,
             device=device,
@@ -378,7 +378,7 @@ def _bind(block: TargetBlock, labels: list[Any], name: Callable[[int], str]) -> 
     try:
         return block.bind(labels)
     except InputError as error:
-        for at, label in enumerate(labels):
+        for at, label in enumerate([] if isinstance(error, NothingToLearnError) else labels):
             try:
                 block.bind([label])
             except InputError as first:

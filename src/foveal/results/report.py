@@ -257,7 +257,8 @@ def table_of_runs(runs: Mapping[str, Mapping[str, float]]) -> tuple[list[str], l
     rows: list[list[Any]] = []
     for name in names:
         values = [run[name] for run in runs.values()]
-        spread = statistics.stdev(values) if len(values) > 1 else math.nan
+        defined = len(values) > 1 and not any(map(math.isnan, values))
+        spread = statistics.stdev(values) if defined else math.nan
         rows.append([name.replace("_", " "), statistics.fmean(values), spread, *values])
     return ["figure", "mean", "spread", *runs], rows
 

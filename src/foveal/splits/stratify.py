@@ -55,6 +55,8 @@ def StratifiedSplitter(
     def split(items: Any) -> Split:
         counts, groups = _grouped(items, labels, group)
         if len(counts) < 2:
+            if len(groups) < 2:
+                raise InputError(f"A split into two sides needs two items at least; there are {len(groups)}.")
             raise InputError("All items belong to one group: nothing would be left for one side of the split.")
         in_validation = balanced(counts, valid_pct, generator_for(check_seed(seed)))[groups]
         return np.flatnonzero(~in_validation).tolist(), np.flatnonzero(in_validation).tolist()

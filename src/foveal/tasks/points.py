@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from foveal.canvas import INK, PREDICTED, TARGET, Canvas
-from foveal.errors import InputError
+from foveal.errors import InputError, NothingToLearnError
 from foveal.geometry.homography import Homography
 from foveal.losses import Reduction, heatmap_loss, mean_squared_error, soft_argmax
 from foveal.metrics.common import Metric
@@ -72,6 +72,21 @@ class Points:
     def with_decision(self, decision: Decision) -> Points:
         """Return the same task with another decision."""
         return replace(self, decision=decision)
+
+    def known_in(self, labels: Iterable[Any]) -> Points:
+        """Return the task itself, if the training labels tell each of its points at least once.
+
+        Raises:
+            NothingToLearnError: one is known nowhere.
+            InputError: a label is of the wrong form.
+        """
+        known = torch.zeros(self.n_points, dtype=torch.bool)
+        for label in labels:
+            known |= ~self.encode(label).isnan().any(dim=1)
+            if known.all():
+                return self
+        name = self.point_names[int((~known).nonzero()[0])]
+        raise NothingToLearnError(f"`{name}` is not known for any picture of the training side.")
 
     @property
     def unknown(self) -> Tensor:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from foveal.canvas import INK, Canvas
-from foveal.errors import InputError
+from foveal.errors import InputError, NothingToLearnError
 from foveal.geometry.homography import Homography
 from foveal.losses import Reduction, mean_squared_error
 from foveal.metrics.common import Metric
@@ -59,7 +59,7 @@ class Regression:
         table = np.stack([plain._numbers(value) for value in values])
         for name, column in zip(names, table.T, strict=True):
             if np.isnan(column).all():
-                raise InputError(f"`{name}` is not known for any picture of the training side.")
+                raise NothingToLearnError(f"`{name}` is not known for any picture of the training side.")
         low, high = np.nanmin(table, axis=0), np.nanmax(table, axis=0)
         margin = np.where(high > low, (high - low) * _WIDER / 2, np.maximum(np.abs(low), 1) * _WIDER)
         spread = np.nanstd(table, axis=0)
@@ -203,7 +203,7 @@ def _check_steps(names: Sequence[str], largest: NDArray[np.float64], spread: NDA
     for name, size, width in zip(names, largest, spread, strict=True):
         step = float(np.spacing(np.float32(size)))
         if 0 < width < _FEWEST_STEPS * step:
-            raise InputError(
+            raise NothingToLearnError(
                 f"`{name}` spreads by {width:.3g} around {size:.3g}, where 32-bit numbers lie {step:.3g} apart. "
                 "Subtract its mean in the table, or take another unit."
             )

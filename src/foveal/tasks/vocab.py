@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from foveal.errors import InputError, UnknownNameError
+from foveal.errors import InputError, NothingToLearnError, UnknownNameError
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +20,7 @@ class Vocab:
     def __post_init__(self) -> None:
         index = {name: i for i, name in enumerate(self.names)}
         if not index:
-            raise InputError("A vocabulary needs at least one class; no label was found in the training data.")
+            raise NothingToLearnError("A vocabulary needs at least one class; no label was found in the training data.")
         if len(index) < len(self.names):
             twice = sorted(str(name) for name, n in Counter(self.names).items() if n > 1)
             raise InputError(f"A class may stand in a vocabulary once; these stand twice: {', '.join(twice)}.")
