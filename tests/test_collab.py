@@ -323,7 +323,14 @@ def test_from_a_table_to_recommendations_on_the_command_line(ratings, foveal, tm
     assert "ratings train once" in foveal("train", tmp_path / "ratings.csv", *columns, "--folds", 3, code=2).err
     assert "did not occur in training" in foveal("recommend", model, "bob", code=2).err
     assert "must end in .csv, .jsonl or .parquet" in foveal("recommend", model, "--out", "x.json", code=2).err
-    assert "holds no pictures" in foveal("check", tmp_path / "ratings.csv", "--task", "rating", code=2).err
+    checked = foveal("check", tmp_path / "ratings.csv", "--task", "rating").out
+    assert "items, " in checked
+    assert " users, " in checked
+    assert "0 errors" in checked
+    assert (
+        "no column `nobody`"
+        in foveal("check", tmp_path / "ratings.csv", "--task", "rating", "--user", "nobody", code=1).out
+    )
     assert "use `foveal predict`" not in foveal("predict", model, "x.jpg", code=2).err
     assert (
         "no column `usr`. Did you mean `user`"

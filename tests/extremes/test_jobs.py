@@ -1,6 +1,9 @@
 """The jobs after training, and both sides of every bound of rows: see `grid`."""
 
 import itertools
+import subprocess
+import sys
+import time
 
 import pytest
 
@@ -135,3 +138,42 @@ def test_the_last_seed_of_several_is_a_seed_too(tmp_path):
     code, refused = foveal("train", *options, "--seed", 2**63 - 2, "--seeds", 5, "--out", tmp_path / "run")
     assert code == 2
     assert "A seed is a whole number" in refused
+
+
+@pytest.mark.parametrize("again", ["resume", "the same folder"])
+def test_a_run_killed_before_its_first_checkpoint_begins_again(again, scenes, tmp_path):
+    """A real process, killed as soon as its folder is there; nothing of worth is lost, so nothing stands in the way."""
+    out = tmp_path / "run"
+    words = [
+        scenes / "scenes.csv",
+        "--images",
+        scenes / "scenes",
+        "--size",
+        64,
+        "--epochs",
+        1,
+        "--empty",
+        "none",
+        "--out",
+        out,
+    ]
+    process = subprocess.Popen(
+        [sys.executable, "-P", "-m", "foveal", "train", *map(str, words)], stdout=subprocess.DEVNULL
+    )
+    while not (out / "split.csv").exists():
+        assert process.poll() is None
+        time.sleep(0.005)
+    process.kill()
+    process.wait()
+    assert not (out / "checkpoint.safetensors").exists()
+    refused = foveal("train", *words[:-1], tmp_path)  # a folder with something else in it is never taken
+    assert refused[0] == 2
+    assert "is not an empty folder" in refused[1]
+    code, printed = foveal("train", "--resume", out) if again == "resume" else foveal("train", *words)
+    assert code == 0, printed
+    assert "begins again" in printed or again != "resume"
+    judge_run(out)
+    code, refused = foveal("train", "--resume", out)
+    assert code == 2
+    assert "has ended" in refused
+    assert foveal("train", *words)[0] == 2

@@ -69,9 +69,9 @@ class Audit:
         """The whole in one line."""
         counts = {level: sum(f.level == level for f in self.findings) for level in LEVELS}
         said = ", ".join(f"{n} {level}{'s' if n != 1 else ''}" for level, n in counts.items())
-        if "usable" not in self.figures:
-            return f"{self.figures['kind'].capitalize()}: {said}."
-        return f"{self.figures['items']:,} items, {self.figures['usable']:,} usable pictures: {said}."
+        counted = {"items": "items", "usable": "usable pictures", "users": "users", "rated": "things rated"}
+        amounts = [f"{self.figures[name]:,} {what}" for name, what in counted.items() if name in self.figures]
+        return f"{', '.join(amounts) or self.figures['kind']}: {said}."
 
     def require_usable(self, name: str = "The source", *, skipping: AbstractSet[str] = frozenset()) -> None:
         """Refuse a source with errors, but for those of the rules `skipping`.

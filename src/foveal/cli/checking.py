@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 from foveal import progress
 from foveal.audit.checks import SKIPPED, Audit, audit, without_bad
@@ -26,7 +27,7 @@ def check_source(settings: RunSettings) -> Audit:
         FovealError: the source cannot be read at all.
     """
     if settings.task == Rating.kind:
-        return _with_refusal(Audit((), {"kind": "ratings", "task": settings.task}), lambda: rating_loaders(settings))
+        return _ratings(settings)
     source = read(settings)
     with progress.Bar("reading pictures", len(source.items)) as bar:
         judged = audit(source, advance=bar.advance)
@@ -38,6 +39,20 @@ def check_source(settings: RunSettings) -> Audit:
     return _with_refusal(judged, lambda: [loaders(each, usable) for each in runs])
 
 
+def _ratings(settings: RunSettings) -> Audit:
+    figures: dict[str, Any] = {"kind": "ratings", "task": settings.task}
+    try:
+        dls = rating_loaders(settings)
+    except FovealError as error:
+        return Audit([_refusal(error)], figures)
+    n_users, n_items = len(dls.task.users) - 1, len(dls.task.items) - 1  # number 0 is all that are not known
+    return Audit((), figures | {"items": dls.train.n + dls.valid.n, "users": n_users, "rated": n_items})
+
+
+def _refusal(error: FovealError) -> Finding:
+    return Finding("error", REFUSED, "", str(error))
+
+
 def _with_refusal(judged: Audit, attempt: Callable[[], object]) -> Audit:
     """Return the audit, with one more error if what training begins with fails."""
     try:
@@ -45,5 +60,5 @@ def _with_refusal(judged: Audit, attempt: Callable[[], object]) -> Audit:
             warnings.simplefilter("ignore")  # what training warns of is not what it refuses
             attempt()
     except FovealError as error:
-        return replace(judged, findings=[Finding("error", REFUSED, "", str(error)), *judged.findings])
+        return replace(judged, findings=[_refusal(error), *judged.findings])
     return judged
