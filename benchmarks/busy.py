@@ -19,6 +19,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
@@ -85,13 +86,16 @@ class Side:
                 streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
                 how = {"env": self.environment, "cwd": folder, "preexec_fn": prepare}
                 started.append(subprocess.Popen(words, **streams, **how))
-            found = []
-            for process in started:
+
+            def finish(process):
                 printed, wrong = process.communicate()
                 assert process.returncode == 0, wrong
                 last = printed.strip().splitlines()[-1]
                 seconds = time.perf_counter() - began
-                found.append(json.loads(last) if last.startswith("{") else {job: [seconds, float("nan")]})
+                return json.loads(last) if last.startswith("{") else {job: [seconds, float("nan")]}
+
+            with ThreadPoolExecutor(n) as pool:  # each is waited for by itself
+                found = list(pool.map(finish, started))
         return {name: [statistics.fmean(one[name][at] for one in found) for at in (0, 1)] for name in found[0]}
 
 
@@ -119,6 +123,8 @@ def quota():
         else:
             (folder / "cpu.max").write_text("100000 100000")
     except OSError:
+        with contextlib.suppress(OSError):
+            folder.rmdir()
         yield None
         return
     try:

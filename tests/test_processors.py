@@ -8,11 +8,11 @@ import time
 from types import SimpleNamespace
 
 import pytest
-import torch
 
-from foveal import processors, runtime, timing
-from foveal.probes.linear import linear_fit
+from foveal import processors, timing
 
+TWO = "import os; os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:2])\n"
+WAITS = (processors.POLICY, "GOMP_SPINCOUNT", "KMP_BLOCKTIME")
 # As systems write them; below each root the files of /proc and of the mounted hierarchies.
 MOUNT_1 = "33 24 0:29 {root} /sys/fs/cgroup/cpu,cpuacct rw,nosuid - cgroup cgroup rw,cpu,cpuacct\n"
 MOUNT_2 = "30 23 0:26 {root} /sys/fs/cgroup rw,nosuid - cgroup2 cgroup2 rw,nsdelegate\n"
@@ -56,7 +56,7 @@ def test_no_control_groups_are_no_quota(tmp_path):
 
 def python(code, **environment):
     """Run code in a fresh Python that nobody has told how many threads to take."""
-    own = {*processors.WAITS, "OMP_NUM_THREADS", "PYTHON_CPU_COUNT"}
+    own = {*WAITS, "OMP_NUM_THREADS", "PYTHON_CPU_COUNT"}
     clean = {name: value for name, value in os.environ.items() if name not in own}
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, env=clean | environment, check=False
@@ -85,30 +85,44 @@ def test_foveal_says_how_threads_wait_before_torch_comes():
     assert python(f"import foveal; {show}") == "1000 1 False"
     assert python(f"import foveal.cli.main; {show}") == "1000 1 False"
     assert python(f"import foveal; {show}", OMP_WAIT_POLICY="ACTIVE") == "None None False"
-    assert python(f"import foveal; {show}", GOMP_SPINCOUNT="7") == "7 None False"
+    assert python(f"import foveal; {show}", GOMP_SPINCOUNT="7") == "7 1 False"
+    assert python(f"import foveal; {show}", KMP_BLOCKTIME="0") == "1000 0 False"
     assert python(f"import torch, foveal; {show}") == "None None True"
 
 
 def test_which_chosen_waits_are_short(monkeypatch):
+    """The variable of a runtime's own counts for it, then the one that all read; another runtime's says nothing."""
     cases = {
-        ("PASSIVE", "", ""): True, ("active", "", ""): False, ("", "1000", "1"): True, ("", "20000", ""): False, ("", "2k", ""): True,
-        ("", "infinity", ""): False, ("", "", "0"): True, ("", "", "200"): False, ("", "", "200us"): True, ("ACTIVE", "0", ""): True,
+        ("PASSIVE", "", ""): (True, True), ("active", "", ""): (False, False), ("", "1000", "1"): (True, True),
+        ("", "20000", ""): (False, False), ("", "2k", ""): (True, False), ("", "infinity", "0"): (False, True),
+        ("", "", "200"): (False, False), ("", "", "200us"): (False, True), ("ACTIVE", "0", ""): (True, False),
     }  # fmt: skip
     for values, short in cases.items():
-        for name, value in zip(processors.WAITS, values, strict=True):
+        for name, value in zip(WAITS, values, strict=True):
             monkeypatch.setenv(name, value)
-        assert processors.chosen_waits_are_short() is short, values
+        found = tuple(processors.chosen_waits_are_short(name) for name in ("GOMP_SPINCOUNT", "KMP_BLOCKTIME"))
+        assert found == short, values
 
 
 def test_fewer_threads_for_a_block_and_never_more_than_the_user_set():
-    before = torch.get_num_threads()
-    with runtime.on_threads(1):
-        assert torch.get_num_threads() == 1
-        with runtime.on_threads():
-            assert torch.get_num_threads() == 1
-        with runtime.on_threads(64):
-            assert torch.get_num_threads() == 1
-    assert torch.get_num_threads() == before
+    code = """
+import torch
+from foveal import runtime
+found = [torch.get_num_threads()]
+with runtime.on_threads(1):
+    found.append(torch.get_num_threads())
+    with runtime.on_threads():
+        found.append(torch.get_num_threads())
+    with runtime.on_threads(64):
+        found.append(torch.get_num_threads())
+found.append(torch.get_num_threads())
+with runtime.on_threads(64):
+    found.append(torch.get_num_threads())
+print(*found)
+"""
+    assert python(TWO + code, OMP_NUM_THREADS="2") == (
+        "2 1 1 1 2 2" if len(os.sched_getaffinity(0)) > 1 else "1 1 1 1 1 1"
+    )
 
 
 needs_two = pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="one processor has nobody to wait for")
@@ -138,40 +152,38 @@ EARLY, LATE = "import foveal\nimport torch", "import torch\nimport foveal"
 )
 @pytest.mark.parametrize("imports", [EARLY, LATE], ids=["foveal first", "torch first"])
 def test_beside_other_work_training_takes_no_more_processor_time(imports):
-    """Measured: 1.0 to 1.2; with threads that wait in busy loops 1.6 to 2."""
-    code, two = WORK.format(imports=imports), "import os; os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:2]);"
-    ratios = []
-    for _ in range(3):
-        alone = float(python(two + code))
-        busy = subprocess.Popen([sys.executable, "-c", two + BUSY, "60"])
-        try:
-            ratios.append(float(python(two + code)) / alone)
-        finally:
-            busy.kill()
-            busy.wait()
-        if ratios[-1] < 1.4:
-            return
-    pytest.fail(f"processor seconds beside a busy process, over those alone: {ratios}")
+    """Over those of one thread, which waits for nobody: 1.0 to 1.2; of threads that wait in busy loops 1.5 to 2."""
+    code = TWO + WORK.format(imports=imports)
+    one = min(float(python(code, OMP_NUM_THREADS="1")) for _ in range(2))
+    busy = subprocess.Popen([sys.executable, "-c", TWO + BUSY, "60"])
+    try:
+        ratios = [float(python(code)) / one for _ in range(3)]
+    finally:
+        busy.kill()
+        busy.wait()
+    assert sorted(ratios)[1] < 1.35, ratios
 
 
 @needs_two
 def test_long_waits_beside_other_work_are_told_once():
-    code = """
-import os; os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:2])
+    code = (
+        TWO
+        + """
 import time, torch, foveal
 from types import SimpleNamespace
 from foveal.train.crowding import Crowding
 said = []
 for _ in range(2):
     hook = Crowding(said.append)
-    hook.before_fit(None)
+    hook.before_fit(SimpleNamespace(device=torch.device("cpu")))
     until = time.time() + 2.5
     while time.time() < until:
         hook.after_step(None)
         time.sleep(0.05)
 print(*said, sep="\\n")
 """
-    busy = subprocess.Popen([sys.executable, "-c", BUSY, "60"])
+    )
+    busy = subprocess.Popen([sys.executable, "-c", TWO + BUSY, "60"])
     try:
         (line,) = python(code, OMP_WAIT_POLICY="ACTIVE").splitlines()
         assert line.startswith("note: other work takes ")
@@ -203,20 +215,45 @@ def test_seconds_of_others_counts_them_and_not_this_process():
     assert others < with_busy + 1.0
 
 
-@pytest.mark.parametrize("n", [1, 2, 3, 4, 30, 400])
-def test_the_folds_side_by_side_find_what_they_find_one_after_the_other(n, monkeypatch):
+@needs_two
+def test_the_folds_side_by_side_find_what_they_find_one_after_the_other():
+    """In a process with two threads: the head does not depend on how many threads or processors there are."""
+    code = """
+import torch
+from foveal import processors, storage
+from foveal.probes.linear import linear_fit
+for n in (1, 2, 3, 4, 30, 300):
     random = torch.Generator().manual_seed(n)
     features = torch.randn(n, 600, generator=random)
     targets = (features[:, :3] + torch.randn(n, 3, generator=random) > 0).float()
-    loss = torch.nn.functional.binary_cross_entropy_with_logits
-    found = []
-    for n_processors in (1, 4):
-        monkeypatch.setattr(processors, "usable", lambda n=n_processors: n)
-        layer, strength = linear_fit(features, targets, loss, 3)
-        found.append((layer.weight, layer.bias, strength))
-    assert torch.equal(found[0][0], found[1][0])
-    assert torch.equal(found[0][1], found[1][1])
-    assert found[0][2] == found[1][2]
+    layer, strength = linear_fit(features, targets, torch.nn.functional.binary_cross_entropy_with_logits, 3)
+    print(n, storage.tensor_hash(layer.weight), storage.tensor_hash(layer.bias), strength)
+"""
+    found = {python(TWO + code), python(TWO + code, PYTHON_CPU_COUNT="1"), python(TWO + code, OMP_NUM_THREADS="1")}
+    assert len(found) == 1
+
+
+@needs_two
+def test_with_one_number_of_threads_training_is_repeated_bit_by_bit(scenes):
+    """Two threads, twice, and once with torch loaded before foveal; the probe included."""
+    code = f"""
+import pandas as pd
+from foveal import storage
+from foveal.vision.all import *
+frame = pd.read_csv({str(scenes / "scenes.csv")!r}, keep_default_na=False)
+block = DataBlock((ImageBlock, MultiCategoryBlock), get_x=ColReader("fname", pref=Path({str(scenes / "scenes")!r})),
+    get_y=ColReader("labels", label_delim=" "), splitter=ColSplitter(), item_tfms=RandomResizedCrop(64))
+torch.manual_seed(1)
+learn = vision_learner(block.dataloaders(frame, bs=16, seed=2), "test_resnet", pretrained=False, head="linear", seed=2)
+learn.recorder.silent = True
+torch.manual_seed(0)
+learn.fine_tune(1, 1e-3, probe=True)
+print(storage.text_hash("".join(map(storage.tensor_hash, learn.model.state_dict().values()))))
+"""
+    found = {
+        python(TWO + imports + code) for imports in ("import torch", "import torch, foveal", "import foveal, torch")
+    }
+    assert len(found) == 1
 
 
 def test_seconds_are_booked_once(monkeypatch):

@@ -13,11 +13,15 @@ import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Literal
 
 from foveal import processes
 
-WAITS = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME")
-"""The variables by which a user decides how OpenMP's threads wait; where one is set, foveal sets none."""
+Waits = Literal["GOMP_SPINCOUNT", "KMP_BLOCKTIME"]
+"""The variables of GNU's runtime, and of LLVM's and Intel's."""
+
+POLICY = "OMP_WAIT_POLICY"
+"""The variable that all runtimes read; where it is set, foveal sets nothing."""
 
 BLOCKTIME = 1
 """Milliseconds that threads of LLVM's and Intel's OpenMP wait busily; unset it is 200.
@@ -27,13 +31,16 @@ machine, and 2.8, 3.0 and 3.7 s beside one busy process. Not 0: threads that sle
 which has cost 1.5 times on a machine that woke them on one core.
 """
 
-_SHORT = {
+_SHORT: dict[Waits, str] = {
     # Rounds of GNU's OpenMP; unset it is 300,000. Beside one busy process the epoch above takes 2.8 s with 0 to 1,000
     # rounds, 3.3 s with 3,000, 4.1 s with 10,000 and 5.0 s unset; on a quiet machine 1.6 s with any of them.
     "GOMP_SPINCOUNT": "1000",
     "KMP_BLOCKTIME": str(BLOCKTIME),
 }
-_LONGEST = {"GOMP_SPINCOUNT": 3000, "KMP_BLOCKTIME": 10}  # rounds, milliseconds: see the times above
+_LONGEST: dict[Waits, float] = {
+    "GOMP_SPINCOUNT": 3000,
+    "KMP_BLOCKTIME": 10,
+}  # rounds, milliseconds: see the times above
 _UNITS = {"k": 1e3, "m": 1e6, "g": 1e9, "t": 1e12, "ms": 1, "us": 1e-3, "s": 1e3}
 _TICK = 0.01 if not hasattr(os, "sysconf") else 1 / os.sysconf("SC_CLK_TCK")
 _IDLE_FIELDS = (3, 4)  # of a line of /proc/stat: idle, and waiting for a disk
@@ -45,7 +52,7 @@ def usable() -> int:
     It is the least of its affinity, the quota of its control groups (rounded down) and `PYTHON_CPU_COUNT`. Where
     several processes work on one run on this machine, it is this process's share.
     """
-    n = len(_affinity())
+    n = n_in_affinity()
     if (wanted := os.environ.get("PYTHON_CPU_COUNT", "")).isdigit():
         n = min(n, int(wanted))
     if (quota := cgroup_quota()) < n:
@@ -53,27 +60,28 @@ def usable() -> int:
     return max(1, n // processes.on_this_machine()[1])
 
 
+def n_in_affinity() -> int:
+    """Return how many processors the system lets this process run on, quota or not."""
+    return len(_affinity())
+
+
 def shorten_waits() -> None:
-    """Make OpenMP's threads wait briefly, unless the user has said how they wait or torch is already loaded."""
-    if "torch" not in sys.modules and not waits_are_chosen():
-        os.environ.update(_SHORT)
+    """Make OpenMP's threads wait briefly, unless torch is already loaded; what the user has set stays as it is."""
+    if "torch" not in sys.modules and POLICY not in os.environ:
+        for name, value in _SHORT.items():
+            os.environ.setdefault(name, value)
 
 
-def waits_are_chosen() -> bool:
-    """Return whether the environment says how OpenMP's threads wait."""
-    return any(name in os.environ for name in WAITS)
+def waits_are_chosen(runtime: Waits) -> bool:
+    """Return whether the environment says how the threads of an OpenMP runtime wait, by the variable of its own."""
+    return runtime in os.environ or POLICY in os.environ
 
 
-def chosen_waits_are_short() -> bool:
-    """Return whether the waits that the environment asks for are so short that other work does little harm.
-
-    The variables of one runtime say nothing of another's, so the longest of them counts.
-    """
-    policy, rounds, milliseconds = (os.environ.get(name, "").strip().lower() for name in WAITS)
-    known = {"GOMP_SPINCOUNT": rounds, "KMP_BLOCKTIME": milliseconds}
-    if not any(known.values()):
-        return policy == "passive"
-    return all(_LONGEST[name] >= _number(value) for name, value in known.items() if value)
+def chosen_waits_are_short(runtime: Waits) -> bool:
+    """Return whether the waits that the environment asks for are so short that other work does little harm."""
+    if chosen := os.environ.get(runtime, "").strip().lower():
+        return _number(chosen) <= _LONGEST[runtime]
+    return os.environ.get(POLICY, "").strip().lower() == "passive"
 
 
 def seconds_of_others() -> float | None:

@@ -28,6 +28,7 @@ Precision = Literal["fp32", "bf16", "fp16"]
 PrecisionChoice = Literal["auto", "fp32", "bf16", "fp16"]
 _CGROUP = Path("/sys/fs/cgroup")
 _PASSED_ON = 2.0
+_GRAIN = 32_768  # numbers that torch gives a thread at least
 _CPU_BF16 = ("_is_amx_tile_supported", "_is_avx512_bf16_supported")
 
 
@@ -185,12 +186,14 @@ def computing() -> Iterator[None]:
 def on_threads(n: int | None = None) -> Iterator[None]:
     """Compute in the block on at most `n` of torch's threads; by default on all that this process may use.
 
-    The number is torch's for the whole process, so only one thread at a time may ask for fewer.
+    The number counts for the calling thread, and for threads that compute for the first time meanwhile.
 
     Args:
         n: how many measurably help. What a user has set (`OMP_NUM_THREADS`, `torch.set_num_threads`) is not exceeded.
     """
-    _prepare_threads()
+    keep_to_threads(_usable())
+    if torch.get_num_threads() > 1:
+        _waits_are_short()
     before = torch.get_num_threads()
     if n is None or n >= before:
         yield
@@ -208,43 +211,50 @@ def keep_to_threads(n: int) -> None:
         torch.set_num_threads(n)
 
 
+@functools.cache
+def _usable() -> int:
+    return processors.usable()
+
+
 def has_long_waits() -> bool:
     """Return whether torch's threads wait for each other so long that other work slows them by a multiple."""
-    return torch.get_num_threads() > 1 and not _prepare_threads()
+    return torch.get_num_threads() > 1 and not _waits_are_short()
 
 
 @functools.cache
-def _prepare_threads() -> bool:
-    """Keep torch, once, to the processors that this process may use; return whether its threads wait briefly."""
-    keep_to_threads(processors.usable())
-    return processors.chosen_waits_are_short() if processors.waits_are_chosen() else _shorten_waits()
-
-
-def _shorten_waits() -> bool:
-    """Shorten the waits of an OpenMP that was loaded before foveal was; return whether that could be done.
-
-    LLVM's and Intel's have a call for it. GNU's waits 100 rounds instead of 300,000 wherever it has more threads than
-    there are processors (libgomp's manual, `GOMP_SPINCOUNT`): so a thread is kept, asleep, that has a team of its own.
-    An unfrozen epoch beside one busy process takes 2.8 s with it and 4.4 s without (see `processors`).
-    """
-    if platform.system() not in {"Linux", "Darwin"}:
-        return False
-    library = ctypes.CDLL(None)
-    if hasattr(library, "kmp_set_blocktime"):
+def _waits_are_short() -> bool:
+    """Shorten, once, the waits of an OpenMP that was loaded before foveal; return whether threads wait briefly."""
+    library = ctypes.CDLL(None) if platform.system() in {"Linux", "Darwin"} else None
+    if library is not None and hasattr(library, "kmp_set_blocktime"):
+        if processors.waits_are_chosen("KMP_BLOCKTIME"):
+            return processors.chosen_waits_are_short("KMP_BLOCKTIME")
         library.kmp_set_blocktime(processors.BLOCKTIME)
         return True
-    if platform.system() == "Linux" and hasattr(library, "GOMP_parallel") and torch.get_num_threads() > 1:
-        asleep = threading.Event()
-        threading.Thread(target=_sleep_with_a_team, args=(asleep,), name="foveal-openmp", daemon=True).start()
-        asleep.wait()
+    if processors.waits_are_chosen("GOMP_SPINCOUNT"):
+        return processors.chosen_waits_are_short("GOMP_SPINCOUNT")
+    if library is not None and hasattr(library, "GOMP_parallel"):
+        _keep_a_sleeping_team(library)
         return True
-    return torch.get_num_threads() == 1
+    return False
 
 
-def _sleep_with_a_team(asleep: threading.Event) -> None:
-    torch.ones(1_000_000).add_(1)  # large enough for torch to share it out (its grain is 32,768)
-    asleep.set()
-    threading.Event().wait()
+def _keep_a_sleeping_team(library: ctypes.CDLL) -> None:
+    """Keep a thread, asleep, that has so large a team that GNU's OpenMP counts more threads than processors.
+
+    Then it waits 100 rounds instead of 300,000 (libgomp's manual, `GOMP_SPINCOUNT`), which nothing else can ask of it
+    once it is loaded. An unfrozen epoch beside one busy process takes 2.8 s so, and 4.4 s otherwise (see `processors`).
+    """
+    asleep, n = threading.Event(), processors.n_in_affinity() + 1
+
+    def sleep() -> None:
+        torch.get_num_threads()  # so that torch does not set this thread's number again
+        library.omp_set_num_threads(n)
+        torch.ones(n * _GRAIN).add_(1)
+        asleep.set()
+        threading.Event().wait()
+
+    threading.Thread(target=sleep, name="foveal-openmp", daemon=True).start()
+    asleep.wait()
 
 
 class Interruptible(Protocol):

@@ -7,6 +7,7 @@ the new one, never a part.
 from __future__ import annotations
 
 import hashlib
+import importlib
 import json
 import os
 import tempfile
@@ -21,9 +22,12 @@ from safetensors.torch import save
 from torch import Tensor
 
 from foveal import processes
-from foveal.errors import ModelFileError
+from foveal.errors import InputError, ModelFileError
 
+fcntl: Any = importlib.import_module("fcntl") if os.name == "posix" else None  # Windows has no such locks
 _KEPT = ".kept"
+LOCK = ".lock"
+"""The file by which a process holds a folder; see `working_in`."""
 
 
 @contextmanager
@@ -112,6 +116,55 @@ def read_tensors(path: str | os.PathLike[str]) -> tuple[dict[str, Tensor], dict[
             return {name: opened.get_tensor(name) for name in names}, dict(opened.metadata() or {})
     except (SafetensorError, OSError, ValueError, RuntimeError) as error:
         raise ModelFileError(f"`{file}` is no file of tensors by foveal, or is damaged ({error}).") from error
+
+
+@contextmanager
+def working_in(folder: str | os.PathLike[str]) -> Iterator[None]:
+    """Work in a folder as the only process of its run; one that is still empty at the end is taken away again.
+
+    A process that was killed holds a folder no longer. The lock's file stays unless the block ends well, and tells that
+    foveal made the folder.
+
+    Raises:
+        InputError: another process is at work there.
+    """
+    place = Path(folder)
+    if not processes.is_first():
+        yield
+        return
+    place.mkdir(parents=True, exist_ok=True)
+    with (place / LOCK).open("a") as file:
+        if not _locked(file):
+            raise InputError(f"Another process is at work in `{folder}`. Wait for its end, or name another folder.")
+        try:
+            yield
+            (place / LOCK).unlink(missing_ok=True)
+        finally:
+            if {one.name for one in place.iterdir()} <= {LOCK}:
+                (place / LOCK).unlink(missing_ok=True)
+                place.rmdir()
+
+
+def is_worked_in(folder: str | os.PathLike[str]) -> bool:
+    """Return whether a process is at work in a folder, as `working_in` holds it."""
+    path = Path(folder) / LOCK
+    if not path.exists():
+        return False
+    with path.open("a") as file:
+        return not _locked(file)
+
+
+def _locked(file: IO[str]) -> bool:
+    """Lock a file until it is closed; return whether that could be done. Where there are no locks it always could."""
+    if fcntl is None:
+        return True
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:  # a file system without locks
+        return True
+    return True
 
 
 class BoundedFolder:

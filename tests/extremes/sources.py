@@ -42,7 +42,7 @@ SINGLE = {
 }
 NUMBERS = {
     "usual": [0.0, 3.0, 1.5, 2.5, 0.5],
-    "constant": [4.0],
+    "constant": [36.6],
     "1e12": [1e12, 3e12, 2e12],
     "around 1e12": [1e12, 1e12 + 1, 1e12 + 2],
     "1e-12": [1e-12, 3e-12, 2e-12],
@@ -157,6 +157,7 @@ def write_ratings(folder, *, rows, users, items, values, repeated):
         "0 and 1": [0, 1],
         "negative": [-2, -1.5, 4],
         "1e12": [1e12, 2e12],
+        "1e20": [1e20, 2e20],
     }[values]
     frame = pd.DataFrame(
         {

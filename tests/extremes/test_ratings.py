@@ -12,7 +12,7 @@ RATINGS = {
     "rows": [2, 1, 3, 64, 65, 300],
     "users": [1, 2, 50],
     "items": [1, 2, 40],
-    "values": ["1 to 5", "constant", "0 and 1", "negative", "1e12"],
+    "values": ["1 to 5", "constant", "0 and 1", "negative", "1e12", "1e20"],
     "repeated": [False, True],
     "implicit": [False, True],
     "batch": [64, 1, 4096],

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 from foveal import progress
-from foveal.audit.checks import SKIPPED, Audit, audit, without_bad
+from foveal.audit.checks import Audit, audit, without_bad
 from foveal.cli.ratings import rating_loaders
-from foveal.cli.repeats import parts_of
+from foveal.cli.repeats import try_splits
 from foveal.cli.settings import RunSettings
-from foveal.cli.training import loaders, read
+from foveal.cli.training import read, skipped_by
 from foveal.errors import FovealError
 from foveal.sources.items import Finding
 from foveal.tasks.rating import Rating
@@ -31,12 +29,18 @@ def check_source(settings: RunSettings) -> Audit:
     source = read(settings)
     with progress.Bar("reading pictures", len(source.items)) as bar:
         judged = audit(source, advance=bar.advance)
-    skipping = SKIPPED if settings.on_bad == "skip" else frozenset()
-    if any(finding.rule not in skipping for finding in judged.errors):
+    usable, skipping = source, skipped_by(settings)
+    if skipping:
+        usable = without_bad(source, judged)
+        kept = [replace(one, level="warning") if one.rule in skipping else one for one in judged.findings]
+        judged = replace(judged, findings=kept)
+    if judged.errors:
         return judged
-    usable = without_bad(source, judged) if skipping else source
-    runs = parts_of(settings).values() if settings.repeats else [settings]
-    return _with_refusal(judged, lambda: [loaders(each, usable) for each in runs])
+    try:
+        try_splits(settings, usable)
+    except FovealError as error:
+        return replace(judged, findings=[_refusal(error), *judged.findings])
+    return judged
 
 
 def _ratings(settings: RunSettings) -> Audit:
@@ -51,14 +55,3 @@ def _ratings(settings: RunSettings) -> Audit:
 
 def _refusal(error: FovealError) -> Finding:
     return Finding("error", REFUSED, "", str(error))
-
-
-def _with_refusal(judged: Audit, attempt: Callable[[], object]) -> Audit:
-    """Return the audit, with one more error if what training begins with fails."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # what training warns of is not what it refuses
-            attempt()
-    except FovealError as error:
-        return replace(judged, findings=[_refusal(error), *judged.findings])
-    return judged

@@ -50,9 +50,10 @@ def settings_of(folder: Path) -> RunSettings:
 
 
 def is_unbegun(folder: Path) -> bool:
-    """Return whether a run was stopped before its first checkpoint: its folder holds nothing of worth."""
+    """Return whether a run in a folder was stopped before its first checkpoint, so that nothing of worth is there."""
     names = {file.name for file in folder.iterdir() if not file.name.startswith(".")}
-    return SETTINGS in names and names <= {SETTINGS, SPLIT, AUDIT, HISTORY}
+    ours = (folder / storage.LOCK).exists() and not storage.is_worked_in(folder)
+    return ours and SETTINGS in names and names <= {SETTINGS, SPLIT, AUDIT}
 
 
 def free_folder(wanted: Path | None, stem: str) -> Path:
@@ -62,7 +63,10 @@ def free_folder(wanted: Path | None, stem: str) -> Path:
         InputError: `wanted` holds something already.
     """
     if wanted is not None:
-        if wanted.exists() and not (wanted.is_dir() and (not any(wanted.iterdir()) or is_unbegun(wanted))):
+        if wanted.is_dir() and is_unbegun(wanted):
+            for name in (SETTINGS, SPLIT, AUDIT):
+                (wanted / name).unlink(missing_ok=True)
+        elif wanted.exists() and (not wanted.is_dir() or {file.name for file in wanted.iterdir()} - {storage.LOCK}):
             raise InputError(f"`{wanted}` exists already and is not an empty folder. Name another one with --out.")
         return wanted
     for number in range(1, 1 + 10**6):

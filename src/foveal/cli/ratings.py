@@ -20,6 +20,7 @@ from foveal.collab.learner import collab_learner
 from foveal.collab.loaders import CollabDataLoaders
 from foveal.errors import InputError
 from foveal.learner.learner import Learner
+from foveal.results.left_out import leaving_out
 from foveal.results.ratings import rating_report_on
 from foveal.sources.table import VALID_COLUMNS, load_frame
 from foveal.splits.splitters import ColSplitter, RandomSplitter
@@ -50,21 +51,21 @@ def train_ratings(settings: RunSettings, folder: Path, *, resume: bool = False) 
     )
     console.print(f"[bold]task [/]  {rating}: {len(task.users) - 1:,} of {user}, {len(task.items) - 1:,} of {item}")
     console.print(f"[bold]model[/]  dot product with biases, {settings.factors} factors, on {dls.device.type}\n")
-    folder.mkdir(parents=True, exist_ok=True)
-    settings.save(folder / run.SETTINGS)
-    hooks = [KeepBest(), HistoryFile(folder / run.HISTORY), Checkpoints(folder)]
-    torch.manual_seed(settings.seed)
-    epochs, resumed = settings.epochs or _EPOCHS, folder if resume else None
-    with timing.timed("epochs"):
-        learn.fit_one_cycle(epochs, settings.lr or _LR, wd=_DECAY, cbs=hooks, resume=resumed)
-    with timing.timed("predictions and report"):
-        summary = _finish(learn, settings, folder)
-    summary["timings"] = timing.rounded()
-    summary["seconds"] = round(time.perf_counter() - began, 2)
-    storage.write_json(folder / run.SUMMARY, summary)
-    (folder / CHECKPOINT).unlink(missing_ok=True)
-    _report(console, summary, folder)
-    return summary
+    with storage.working_in(folder):
+        settings.save(folder / run.SETTINGS)
+        hooks = [KeepBest(), HistoryFile(folder / run.HISTORY), Checkpoints(folder)]
+        torch.manual_seed(settings.seed)
+        epochs, resumed = settings.epochs or _EPOCHS, folder if resume else None
+        with timing.timed("epochs"):
+            learn.fit_one_cycle(epochs, settings.lr or _LR, wd=_DECAY, cbs=hooks, resume=resumed)
+        with timing.timed("predictions and report"):
+            summary = _finish(learn, settings, folder)
+        summary["timings"] = timing.rounded()
+        summary["seconds"] = round(time.perf_counter() - began, 2)
+        storage.write_json(folder / run.SUMMARY, summary)
+        (folder / CHECKPOINT).unlink(missing_ok=True)
+        _report(console, summary, folder)
+        return summary
 
 
 def rating_loaders(settings: RunSettings) -> CollabDataLoaders:
@@ -91,6 +92,7 @@ def rating_loaders(settings: RunSettings) -> CollabDataLoaders:
 
 def _finish(learn: Learner, settings: RunSettings, folder: Path) -> dict[str, Any]:
     """Write model, predictions and report; return the summary."""
+    learn.predictor().save(folder / run.MODEL)  # whatever comes after it, the model is kept
     report = rating_report_on(learn, title=f"foveal: {folder.name}", repeat=f"foveal train {folder / run.SETTINGS}")
     predictor = report.predictor
     columns = (*predictor.task.columns, "prediction")
@@ -103,8 +105,10 @@ def _finish(learn: Learner, settings: RunSettings, folder: Path) -> dict[str, An
         }
     )
     replace(predictor, training=trained).save(folder / run.MODEL)
-    report.write(folder / run.REPORT)
+    with leaving_out("report", report.left_out):
+        report.write(folder / run.REPORT)
     return {
+        "left_out": report.left_out,
         "task": predictor.task.kind,
         "n_train": learn.dls.train.n,
         "n_valid": learn.dls.valid.n,

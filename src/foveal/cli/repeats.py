@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+import warnings
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -15,7 +16,7 @@ from rich.table import Table
 from foveal import storage, timing
 from foveal.cli import folder as run
 from foveal.cli.settings import RunSettings, number
-from foveal.cli.training import decision_of, judged, read, train_on
+from foveal.cli.training import decision_of, intervals_of, judged, loaders, read, train_on
 from foveal.results.left_out import leaving_out
 from foveal.results.predictions import Predictions
 from foveal.results.report import table_of_runs
@@ -39,32 +40,48 @@ def train_repeatedly(settings: RunSettings, folder: Path) -> dict[str, Any]:
     console = Console(highlight=False, soft_wrap=True)
     began = time.perf_counter()
     source, found = judged(settings, read(settings))
-    folder.mkdir(parents=True, exist_ok=True)
-    settings.save(folder / run.SETTINGS)
-    storage.write_json(folder / run.AUDIT, found.to_dict())
-    summaries: dict[str, dict[str, Any]] = {}
-    for name, part in parts_of(settings).items():
-        console.print(f"[bold]{name}[/]")
-        if not (folder / name / run.SUMMARY).is_file():
-            resume = (folder / name / CHECKPOINT).is_file()
-            with timing.spent():
-                train_on(part, source, found, folder / name, resume=resume, whole=folder)
-        summaries[name] = run.summary_of(folder / name)
-        console.print()
-    first = next(iter(summaries.values()))
-    summary: dict[str, Any] = {"task": first["task"], "n_outputs": first["n_outputs"]}
-    times = f"{settings.folds} folds" if settings.folds is not None else f"{settings.seeds} seeds"
-    summary["facts"] = first["facts"] | {"pictures": f"{len(source.items):,}, trained on {times}"}
-    summary["runs"] = {name: _figures(one["metrics"]) for name, one in summaries.items()}
-    if settings.folds is not None:
-        parts = [Predictions.load(folder / name / run.PREDICTIONS) for name in summaries]
-        summary |= _out_of_fold(Predictions.joined(parts), source, folder)
-    summary["seconds"] = round(time.perf_counter() - began, 2)
-    storage.write_json(folder / run.SUMMARY, summary)
-    if settings.folds is not None:
-        run.write_report(folder, source, by=settings.by)
-    _report(console, summary, folder)
-    return summary
+    try_splits(settings, source)
+    with storage.working_in(folder):
+        settings.save(folder / run.SETTINGS)
+        storage.write_json(folder / run.AUDIT, found.to_dict())
+        summaries: dict[str, dict[str, Any]] = {}
+        for name, part in parts_of(settings).items():
+            console.print(f"[bold]{name}[/]")
+            if not (folder / name / run.SUMMARY).is_file():
+                resume = (folder / name / CHECKPOINT).is_file()
+                with timing.spent():
+                    train_on(part, source, found, folder / name, resume=resume, whole=folder)
+            summaries[name] = run.summary_of(folder / name)
+            console.print()
+        first = next(iter(summaries.values()))
+        summary: dict[str, Any] = {"task": first["task"], "n_outputs": first["n_outputs"]}
+        times = f"{settings.folds} folds" if settings.folds is not None else f"{settings.seeds} seeds"
+        summary["facts"] = first["facts"] | {"pictures": f"{len(source.items):,}, trained on {times}"}
+        summary["runs"] = {name: _figures(one["metrics"]) for name, one in summaries.items()}
+        if settings.folds is not None:
+            parts = [Predictions.load(folder / name / run.PREDICTIONS) for name in summaries]
+            summary |= _out_of_fold(Predictions.joined(parts), source, folder)
+        summary["seconds"] = round(time.perf_counter() - began, 2)
+        storage.write_json(folder / run.SUMMARY, summary)
+        if settings.folds is not None:
+            with leaving_out("report", summary["left_out"]):
+                run.write_report(folder, source, by=settings.by)
+            storage.write_json(folder / run.SUMMARY, summary)
+        _report(console, summary, folder)
+        return summary
+
+
+def try_splits(settings: RunSettings, source: Source) -> None:
+    """Build what each run begins with, so that what one of them would refuse is refused before the first.
+
+    Raises:
+        InputError: one of them cannot be trained.
+    """
+    runs = [settings] if settings.folds is None else parts_of(settings).values()  # seeds share their split
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # each run warns by itself
+        for each in runs:
+            loaders(each, source)
 
 
 def parts_of(settings: RunSettings) -> dict[str, RunSettings]:
@@ -91,7 +108,7 @@ def _out_of_fold(joined: Predictions, source: Source, folder: Path) -> dict[str,
                 found["tuned"] = asdict(tuned)
     joined.save(folder / run.PREDICTIONS)
     write_rows(folder / "predictions.csv", joined.rows(source.items[0].picture.parent.absolute()))
-    intervals = {name: [one.low, one.high] for name, one in joined.intervals().items()}
+    intervals = intervals_of(joined, left_out)
     return found | {"n_valid": len(joined.labels), "metrics": joined.scores(), "intervals": intervals}
 
 

@@ -12,7 +12,6 @@ from typing import Any
 
 import torch
 from rich.console import Console
-from rich.table import Table
 
 from foveal import canvas, processes, progress, storage, timing
 from foveal.audit.checks import SKIPPED, Audit, audit, names_of, without_bad
@@ -20,7 +19,8 @@ from foveal.bundle.manifest import FigurePart
 from foveal.callbacks.extras import KeepBest
 from foveal.callbacks.logs import HistoryFile, write_history
 from foveal.cli import folder as run
-from foveal.cli.settings import RunSettings, number, timing_lines
+from foveal.cli.printed import introduce, report_on
+from foveal.cli.settings import RunSettings
 from foveal.data.block import block_for
 from foveal.data.loaders import DataLoaders
 from foveal.errors import InputError, TableError
@@ -30,7 +30,7 @@ from foveal.image.augment import aug_transforms
 from foveal.image.decode import name_of
 from foveal.learner.learner import Learner
 from foveal.results.left_out import leaving_out
-from foveal.results.predictions import constant_answer, predict_dataset
+from foveal.results.predictions import Predictions, constant_answer, predict_dataset
 from foveal.results.report import facts_of
 from foveal.results.show import results_sheet
 from foveal.results.thresholds import Tuned, tuned_best
@@ -96,7 +96,7 @@ def train_on(
 
     The time that the settings allow counts from `began`, by the clock of `time.perf_counter`; by default from now.
     """
-    console = _console()
+    console = Console(highlight=False, soft_wrap=True)
     began = time.perf_counter() if began is None else began
     with timing.timed("model and loaders"):
         dls = loaders(settings, source)
@@ -108,33 +108,33 @@ def train_on(
         with timing.timed("batch size"):
             settings = settings.model_copy(update={"batch_size": learn.largest_batch()})
             learn.dls = loaders(settings, source)
-    _introduce(console, settings, source, learn)
-    folder.mkdir(parents=True, exist_ok=True)
-    settings.save(folder / run.SETTINGS)
-    write_rows(folder / run.SPLIT, _split_rows(dls))
-    storage.write_json(folder / run.AUDIT, found.to_dict())
-    kept = KeepBest(from_start=True)
-    hooks = [*([kept] if recipe.probe else []), HistoryFile(folder / run.HISTORY), Checkpoints(folder)]
-    minutes = None if settings.time is None else settings.time - (time.perf_counter() - began) / 60
-    try:
-        with timing.timed("epochs"):
-            learn.fine_tune(
-                None if minutes is not None else settings.epochs or recipe.epochs,
-                settings.lr or recipe.lr,
-                freeze_epochs=recipe.freeze_epochs if settings.freeze_epochs is None else settings.freeze_epochs,
-                lr_mult=recipe.lr_mult,
-                probe=recipe.probe,
-                minutes=minutes,
-                cbs=hooks,
-                resume=folder if resume else None,
-            )
-    except (KeyboardInterrupt, SystemExit):
-        console.print(f"\nStopped; all that was done is kept. Go on with: foveal train --resume {whole or folder}")
-        raise
-    if not processes.is_first():
-        return {}
-    with processes.alone():
-        return _written(learn, settings, source, kept, folder, began=began, whole=whole)
+    introduce(console, settings, source, learn)
+    with storage.working_in(folder):
+        settings.save(folder / run.SETTINGS)
+        write_rows(folder / run.SPLIT, _split_rows(dls))
+        storage.write_json(folder / run.AUDIT, found.to_dict())
+        kept = KeepBest(from_start=True)
+        hooks = [*([kept] if recipe.probe else []), HistoryFile(folder / run.HISTORY), Checkpoints(folder)]
+        minutes = None if settings.time is None else settings.time - (time.perf_counter() - began) / 60
+        try:
+            with timing.timed("epochs"):
+                learn.fine_tune(
+                    None if minutes is not None else settings.epochs or recipe.epochs,
+                    settings.lr or recipe.lr,
+                    freeze_epochs=recipe.freeze_epochs if settings.freeze_epochs is None else settings.freeze_epochs,
+                    lr_mult=recipe.lr_mult,
+                    probe=recipe.probe,
+                    minutes=minutes,
+                    cbs=hooks,
+                    resume=folder if resume else None,
+                )
+        except (KeyboardInterrupt, SystemExit):
+            console.print(f"\nStopped; all that was done is kept. Go on with: foveal train --resume {whole or folder}")
+            raise
+        if not processes.is_first():
+            return {}
+        with processes.alone():
+            return _written(learn, settings, source, kept, folder, began=began, whole=whole)
 
 
 def _written(
@@ -148,7 +148,7 @@ def _written(
     whole: Path | None,
 ) -> dict[str, Any]:
     """Write what a trained model leaves behind; print and return the summary."""
-    console = _console()
+    console = Console(highlight=False, soft_wrap=True)
     settings.model_copy(update={"measured": learn.measured}).save(folder / run.SETTINGS)
     write_history(folder / run.HISTORY, learn.recorder.history)
     if kept.best is not None:
@@ -158,19 +158,15 @@ def _written(
     if kept.best is not None:
         summary["valid_loss"] = kept.best
     storage.write_json(folder / run.SUMMARY, summary)
-    with timing.timed("report"):
+    with timing.timed("report"), leaving_out("report", summary["left_out"]):
         run.write_report(folder, source, by=settings.by)
     summary["timings"] = timing.rounded()
     summary["seconds"] = round(time.perf_counter() - began, 2)
     storage.write_json(folder / run.SUMMARY, summary)
     (folder / CHECKPOINT).unlink(missing_ok=True)
     if whole is None:
-        _report(console, summary, folder)
+        report_on(console, summary, folder)
     return summary
-
-
-def _console() -> Console:
-    return Console(highlight=False, soft_wrap=True)
 
 
 def recipe_of(settings: RunSettings, dls: DataLoaders) -> Recipe:
@@ -224,7 +220,7 @@ def judged(settings: RunSettings, source: Source) -> tuple[Source, Audit]:
     """
     with progress.Bar("reading pictures", len(source.items)) as bar:
         found = audit(source, advance=bar.advance)
-    skipping = SKIPPED if settings.on_bad == "skip" else frozenset()
+    skipping = skipped_by(settings)
     try:
         found.require_usable(f"`{settings.table}`", skipping=skipping)
     except TableError as error:
@@ -233,6 +229,11 @@ def judged(settings: RunSettings, source: Source) -> tuple[Source, Audit]:
     if skipping:
         source = without_bad(source, found)
     return source, found
+
+
+def skipped_by(settings: RunSettings) -> frozenset[str]:
+    """Return the rules whose errors leave out a picture instead of stopping the run."""
+    return SKIPPED if settings.on_bad == "skip" else frozenset()
 
 
 def loaders(settings: RunSettings, source: Source) -> DataLoaders:
@@ -278,9 +279,8 @@ def _finish(learn: Learner, settings: RunSettings, source: Source, folder: Path)
     with timing.timed("predictions"):
         predictions = predict_dataset(predictor, dls.valid.dataset)
     with timing.timed("metrics and intervals"):
-        scores, intervals = predictions.scores(), dict[str, list[float]]()
-        with leaving_out("intervals", left_out):
-            intervals = {name: [found.low, found.high] for name, found in predictions.intervals().items()}
+        scores = predictions.scores()
+        intervals = intervals_of(predictions, left_out)
     if dls.task.kind == Points.kind:
         with leaving_out("error of the mean point", left_out):
             baseline = constant_answer(predictor, dls.train.dataset, dls.valid.dataset).scores()
@@ -311,6 +311,14 @@ def _finish(learn: Learner, settings: RunSettings, source: Source, folder: Path)
     }
 
 
+def intervals_of(predictions: Predictions, left_out: dict[str, str]) -> dict[str, list[float]]:
+    """Return the bounds of each headline figure, not defined where they cannot be had."""
+    intervals = {name: [math.nan, math.nan] for name in predictions.task.figures()}
+    with leaving_out("intervals", left_out):
+        intervals |= {name: [found.low, found.high] for name, found in predictions.intervals().items()}
+    return intervals
+
+
 def _decide(learn: Learner, left_out: dict[str, str]) -> dict[str, Any]:
     """Choose temperature and thresholds on the validation side, for labels; return what is to be known of them."""
     kind = learn.dls.task.kind
@@ -338,54 +346,3 @@ def decision_of(best: Tuned) -> dict[str, Any]:
     shared = n_distinct < len(best.thresholds) - 1
     each = "one for all" if n_distinct == 1 else "one a class, few positives share one" if shared else "one a class"
     return {"thresholds": each, **scores, "uncertain": list(best.few)}
-
-
-def _introduce(console: Console, settings: RunSettings, source: Source, learn: Learner) -> None:
-    dls, (height, width) = learn.dls, settings.size
-    split = "" if source.has_split else f", split by foveal with seed {settings.seed}"
-    what = f"{dls.task.n_outputs} classes" if dls.task.kind in CLASSES else ", ".join(dls.task.names)
-    console.print(
-        f"[bold]data [/]  {settings.table.name} ({source.kind}): {dls.train.n:,} to train on, "
-        f"{dls.valid.n:,} to validate{split}"
-    )
-    for note in source.notes:
-        console.print(f"       {note}")
-    console.print(f"[bold]task [/]  {dls.task.kind}, {what}")
-    console.print(f"[bold]model[/]  {settings.arch}, {learn.model.spec.head} head, weights from {learn.origin}")
-    shared = f", shared by {processes.count()} processes" if processes.count() > 1 else ""
-    console.print(f"[bold]size [/]  {height} x {width} pixels, {dls.bs} a step{shared}, on {dls.device.type}")
-    console.print()
-
-
-def _report(console: Console, summary: Mapping[str, Any], folder: Path) -> None:
-    scores = dict(summary["metrics"])
-    parts = [name for name, value in scores.items() if isinstance(value, Mapping)]
-    each: Mapping[str, Mapping[str, float]] = scores.pop(parts[0]) if parts else {}
-    console.print()
-    console.print("[bold]On the validation pictures[/]")
-    for name, value in scores.items():
-        low, high = summary["intervals"].get(name, (math.nan, math.nan))
-        bounds = "" if math.isnan(low) else f"   {number(low)} to {number(high)}"
-        console.print(f"  {name.replace('_', ' '):<34}{number(value)}{bounds}")
-    if "f1" in (decided := summary["decision"]):
-        tuned_f1, half, unseen = (number(decided[name]) for name in ("f1", "f1_at_half", "f1_on_unseen_pictures"))
-        console.print(
-            f"  thresholds: {decided['thresholds']}; F1 {tuned_f1} with them, {half} at .5; tuned ones give {unseen} "
-            "on pictures that they were not tuned on"
-        )
-    if each:
-        measures = list(next(iter(each.values())))
-        table = Table(box=None, padding=(0, 1), header_style="bold")
-        table.add_column({"classes": "class", "numbers": "number"}.get(parts[0], parts[0]), no_wrap=True)
-        for measure in measures:
-            table.add_column(measure.replace("_", " "), justify="right", no_wrap=True)
-        for name, row in sorted(each.items(), key=lambda entry: -entry[1][measures[-1]]):
-            table.add_row(name, *(number(row[measure]) for measure in measures))
-        console.print()
-        console.print(table)
-    console.print()
-    console.print(f"[bold]Written to {folder}[/] in {summary['seconds']:.0f} s")
-    console.print(timing_lines(summary["timings"]))
-    for name, what in run.ABOUT.items():
-        console.print(f"  {name:<26}{what}")
-    console.print(f"Ask it: foveal predict {folder / run.MODEL} PICTURE")

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import warnings
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -21,7 +20,7 @@ import torch
 from foveal import runtime
 from foveal.audit.checks import Audit
 from foveal.data.datasets import Dataset, Datasets, Tuples
-from foveal.data.labels import ColReader
+from foveal.data.labels import ColReader, question_delimiter
 from foveal.data.loaders import DataLoaders, audit_datasets, without_bad_pictures
 from foveal.data.samples import Pipeline
 from foveal.data.summary import walk
@@ -76,7 +75,7 @@ class MultiCategoryBlock:
         labels = list(labels)
         found = [all_names(label) for label in {id(label): label for label in labels}.values()]
         if self.vocab is None and all(len(names) <= 1 for names in found):
-            _question_delimiter({name for names in found for name in names})
+            question_delimiter({name for names in found for name in names})
         return MultiLabel(_vocab(self.vocab, (name for names in found for name in names)))
 
 
@@ -360,27 +359,15 @@ def _vocab(given: Sequence[str] | None, found: Iterable[str]) -> Vocab:
     return Vocab(tuple(given)) if given is not None else Vocab.of(found)
 
 
-def _question_delimiter(names: set[str]) -> None:
-    """Warn where no picture has several labels, but the names look like several in one text."""
-    for mark in (" ", ",", ";", "|"):
-        parts = {part.strip() for name in names for part in name.split(mark)}
-        joint = next((name for name in sorted(names) if mark in name.strip()), None)
-        if joint is not None and len(parts) < len(names):
-            warnings.warn(
-                f"No picture has more than one label, and class names such as `{joint}` look like several. "
-                f"Is the delimiter right? Try label_delim={mark!r}.",
-                stacklevel=4,
-            )
-            return
-
-
 def _bind(block: TargetBlock, labels: list[Any], name: Callable[[int], str]) -> Task[Any]:
     try:
         return block.bind(labels)
     except InputError as error:
-        for at, label in enumerate([] if isinstance(error, NothingToLearnError) else labels):
+        for at, label in enumerate(labels):
             try:
                 block.bind([label])
+            except NothingToLearnError:
+                continue
             except InputError as first:
                 raise InputError(f"{name(at)}: {first}") from error
         raise

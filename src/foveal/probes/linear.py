@@ -104,7 +104,8 @@ def linear_fit(features: Tensor, targets: Tensor, loss: Loss, n_outputs: int) ->
     standard = (features - mean) / scale
     unit = float(loss(torch.zeros(len(features), n_outputs), targets))
     if unit > 0 and not _PLAIN_UNITS[0] <= unit <= _PLAIN_UNITS[1]:
-        return linear_fit(features, targets, lambda output, target: loss(output, target) / unit, n_outputs)
+        layer, strength = linear_fit(features, targets, lambda output, target: loss(output, target) / unit, n_outputs)
+        return layer, strength * unit
     strengths = [strength * unit for strength in STRENGTHS]
     solutions, totals = [], []
     for weight, bias, total in _solutions(standard, targets, loss, n_outputs, strengths):

@@ -19,6 +19,7 @@ from foveal.errors import InputError
 from foveal.metrics.bootstrap import Interval, interval
 from foveal.metrics.ranking import ndcg_at_k, precision_at_k, recall_at_k
 from foveal.models.embedding import EmbeddingDotBias
+from foveal.results.left_out import leaving_out
 from foveal.results.report import loss_curves, where_made
 from foveal.train.recorder import Recorder
 from foveal.train.state import EpochResult
@@ -39,6 +40,7 @@ class RatingReport:
         rankings: figures at 10 of the model and of what is most popular; empty where nobody liked anything.
         history: an entry an epoch.
         repeat: the command that repeats the run.
+        left_out: results that could not be had, with the reason.
     """
 
     title: str
@@ -49,6 +51,7 @@ class RatingReport:
     rankings: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     history: Sequence[EpochResult] = ()
     repeat: str = ""
+    left_out: dict[str, str] = field(default_factory=dict)
 
     @cached_property
     def scores(self) -> dict[str, Interval]:
@@ -91,6 +94,8 @@ class RatingReport:
                 yield f"<h2>{escape(item)}: {what} (bias)</h2>" + page.table((item, "bias"), rows)
         worst = sorted(self.pairs, key=lambda pair: -abs(pair[2] - pair[3]))[:_SHOWN]
         yield "<h2>The answers that are most wrong</h2>" + page.table((user, item, rating, "prediction"), worst)
+        if self.left_out:
+            yield "<h2>Left out</h2>" + page.table(("what", "why"), list(self.left_out.items()))
         if self.repeat:
             yield f"<h2>To repeat it</h2><pre>{escape(self.repeat)}</pre>"
 
@@ -112,6 +117,7 @@ class Rated(Protocol):
 def rating_report_on(learn: Rated, *, title: str = "", repeat: str = "") -> RatingReport:
     """Return the report on a learner's validation side."""
     predictor: RatingPredictor = learn.predictor()
+    left_out: dict[str, str] = {}
     train, valid = (loader.dataset for loader in learn.dls)
     answers = predictor.answers(valid.inputs)[:, 0].tolist()
     pairs = [
@@ -128,18 +134,19 @@ def rating_report_on(learn: Rated, *, title: str = "", repeat: str = "") -> Rati
         pairs=pairs,
         predictor=predictor,
         baseline=float(train.targets.mean()),
-        rankings=_rankings(learn),
+        rankings=_rankings(learn, left_out),
         history=learn.recorder.history,
         repeat=repeat,
+        left_out=left_out,
     )
 
 
-def _rankings(learn: Rated) -> dict[str, dict[str, float]]:
-    try:
-        table = rank_metrics(learn)
-    except InputError:  # nobody liked anything in validation
-        return {}
-    return {str(which): {str(name): float(value) for name, value in row.items()} for which, row in table.iterrows()}
+def _rankings(learn: Rated, left_out: dict[str, str]) -> dict[str, dict[str, float]]:
+    rankings: dict[str, dict[str, float]] = {}
+    with leaving_out("rankings", left_out):
+        for which, row in rank_metrics(learn).iterrows():
+            rankings[str(which)] = {str(name): float(value) for name, value in row.items()}
+    return rankings
 
 
 def rank_metrics(learn: Rated, k: int = 10, *, liked: float | None = None) -> pd.DataFrame:

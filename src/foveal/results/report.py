@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from html import escape
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import torch
 
@@ -103,16 +103,22 @@ class Report:
 
     def _sections(self) -> Iterator[tuple[str, Callable[[], Iterable[str]]]]:
         """Yield what the page holds by name, each made when it is its turn."""
-        labels = self.interpretation.predictions.task.kind in CLASSES
+        task = self.interpretation.predictions.task
         yield "figures", self._figures
         yield "course of the training", self._course
         yield "figures by class, point or number", self._parts_of_classes
-        yield "figures by column", self._by_column
-        if labels:
+        if task.kind == MultiLabel.kind:
+            yield "F1 by threshold", self._thresholds
+            yield "precision by recall", self._precision_by_recall
+        for name, values in self.slices.items():
+            yield f"figures by {name}", partial(self._slices, name, values)
+        if task.kind in CLASSES:
             yield "what is confused", self._confusions
         if self.pictures:
-            yield "pictures", self._pictures
-        if labels:
+            yield "answers that are most wrong", partial(self._answers, "wrong")
+            yield "answers that are most right", partial(self._answers, "right")
+            yield "what the model looked at", self._looked_at
+        if task.kind in CLASSES:
             yield "labels that are probably wrong", self._doubts
         if self.audit is not None:
             yield "findings", partial(_findings, self.audit)
@@ -123,11 +129,10 @@ class Report:
         if len(self.history) > 1:
             yield page.drawing(canvas.png(loss_curves(self.history)), "loss by epoch")
 
-    def _by_column(self) -> Iterator[str]:
+    def _slices(self, name: str, values: Sequence[Hashable]) -> Iterator[str]:
         figure = next(iter(self.interpretation.predictions.task.figures())).replace("_", " ")
-        for name, values in self.slices.items():
-            rows = self.interpretation.slices(values)[:_SLICES]
-            yield f"<h2>By {escape(name)}, worst first</h2>" + page.table((name, "pictures", figure), rows)
+        rows = self.interpretation.slices(values)[:_SLICES]
+        yield f"<h2>By {escape(name)}, worst first</h2>" + page.table((name, "pictures", figure), rows)
 
     def _lead(self) -> str:
         found = self.interpretation.predictions
@@ -150,16 +155,22 @@ class Report:
                 yield f"<p>{escape(_verdict(rows))}</p>"
             head = [kind, *(column.replace("_", " ") for column in columns)]
             yield page.table(head, [(name, *row.values()) for name, row in ranked])
-        if self.tuned is not None and found.task.kind == MultiLabel.kind:
-            yield "<h2>Which threshold to use</h2>" + "".join(f"<p>{escape(line)}</p>" for line in said_of(self.tuned))
-            figure = plots.threshold_curves(found.values, found.targets, found.task, _figure())
-            yield page.drawing(canvas.png(figure), "F1 by threshold")
-        if found.task.kind == MultiLabel.kind:
-            yield "<h2>Precision by recall</h2>"
-            if found.task.n_outputs > plots.MOST_CLASSES:
-                yield f"<p>Drawn for the {plots.MOST_CLASSES} classes with the most positives.</p>"
-            figure = plots.precision_recall_curves(found.values, found.targets, found.task, _figure())
-            yield page.drawing(canvas.png(figure), "precision by recall; the number is the average precision")
+
+    def _thresholds(self) -> Iterator[str]:
+        if self.tuned is None:
+            return
+        found = self.interpretation.predictions
+        yield "<h2>Which threshold to use</h2>" + "".join(f"<p>{escape(line)}</p>" for line in said_of(self.tuned))
+        figure = plots.threshold_curves(found.values, found.targets, found.task, _figure())
+        yield page.drawing(canvas.png(figure), "F1 by threshold")
+
+    def _precision_by_recall(self) -> Iterator[str]:
+        found = self.interpretation.predictions
+        yield "<h2>Precision by recall</h2>"
+        if found.task.n_outputs > plots.MOST_CLASSES:
+            yield f"<p>Drawn for the {plots.MOST_CLASSES} classes with the most positives.</p>"
+        figure = plots.precision_recall_curves(found.values, found.targets, found.task, _figure())
+        yield page.drawing(canvas.png(figure), "precision by recall; the number is the average precision")
 
     def _confusions(self) -> Iterator[str]:
         found = self.interpretation.predictions
@@ -178,16 +189,19 @@ class Report:
             square = plots.confusion_square(self.interpretation.confusion_matrix(), found.task.names, _figure(), None)
             yield page.drawing(canvas.png(square, dpi=90), "truth down, answer across")
 
-    def _pictures(self) -> Iterator[str]:
-        worst = self.interpretation.draw_top_losses(_SHOWN, _figure())
-        yield "<h2>The answers that are most wrong</h2>" + page.drawing(canvas.png(worst), "largest losses first")
-        best = self.interpretation.draw_top_losses(_SHOWN // 2, _figure(), largest=False)
-        yield "<h2>The answers that are most right</h2>" + page.drawing(canvas.png(best), "smallest losses first")
+    def _answers(self, which: Literal["wrong", "right"]) -> Iterator[str]:
+        wrong = which == "wrong"
+        n, caption = (_SHOWN, "largest losses first") if wrong else (_SHOWN // 2, "smallest losses first")
+        sheet = self.interpretation.draw_top_losses(n, _figure(), largest=wrong)
+        yield f"<h2>The answers that are most {which}</h2>" + page.drawing(canvas.png(sheet), caption)
+
+    def _looked_at(self) -> Iterator[str]:
+        if self.predictor is None or not self.predictor.explains:
+            return
         found = self.interpretation.predictions
-        if self.predictor is not None and self.predictor.explains:
-            _, chosen = self.interpretation.top_losses(_SHOWN // 2)
-            seen = explained_sheet(self.predictor, [found.pictures[i] for i in chosen], _figure())
-            yield "<h2>What the model looked at</h2>" + page.drawing(canvas.png(seen), "Grad-CAM")
+        _, chosen = self.interpretation.top_losses(_SHOWN // 2)
+        seen = explained_sheet(self.predictor, [found.pictures[i] for i in chosen], _figure())
+        yield "<h2>What the model looked at</h2>" + page.drawing(canvas.png(seen), "Grad-CAM")
 
     def _doubts(self) -> Iterator[str]:
         doubts = self.interpretation.doubts()
@@ -253,10 +267,10 @@ def where_made(device: torch.device) -> list[tuple[str, str]]:
 
 def table_of_runs(runs: Mapping[str, Mapping[str, float]]) -> tuple[list[str], list[list[Any]]]:
     """Return head and rows of a table: each figure with mean and standard deviation over runs, and in each run."""
-    names = list(next(iter(runs.values())))
+    names = list(dict.fromkeys(name for run in runs.values() for name in run))
     rows: list[list[Any]] = []
     for name in names:
-        values = [run[name] for run in runs.values()]
+        values = [run.get(name, math.nan) for run in runs.values()]
         defined = len(values) > 1 and not any(map(math.isnan, values))
         spread = statistics.stdev(values) if defined else math.nan
         rows.append([name.replace("_", " "), statistics.fmean(values), spread, *values])

@@ -19,12 +19,12 @@ from foveal.losses import Reduction, mean_squared_error
 from foveal.metrics.common import Metric
 from foveal.metrics.numbers import mae, r2_score, rmse
 from foveal.tasks.base import Decision
+from foveal.tasks.single_precision import LARGEST, check_single_precision
 
 _WIDER = 0.1
 # Spreads of a single number whose squared error trains as it is. Far below, gradients drown in the optimizer's 1e-5;
 # far above, their squares leave 32 bits.
 _PLAIN = (1e-2, 1e4)
-_FEWEST_STEPS = 16  # neighbouring 32-bit numbers within one spread; with fewer, rounding is a good part of the error
 _DIGITS = 4
 
 
@@ -62,8 +62,9 @@ class Regression:
                 raise NothingToLearnError(f"`{name}` is not known for any picture of the training side.")
         low, high = np.nanmin(table, axis=0), np.nanmax(table, axis=0)
         margin = np.where(high > low, (high - low) * _WIDER / 2, np.maximum(np.abs(low), 1) * _WIDER)
-        spread = np.nanstd(table, axis=0)
-        _check_steps(names, np.maximum(np.abs(low), np.abs(high)), spread)
+        spread = np.where(high > low, np.nanstd(table, axis=0), 0.0)  # rounding gives equal numbers a spread, too
+        for name, *extent in zip(names, low, high, spread, strict=True):
+            check_single_precision(name, *map(float, extent))
         if len(names) == 1 and _PLAIN[0] <= spread[0] <= _PLAIN[1]:
             spread = np.ones(1)
         spread = np.where(spread > 0, spread, 1.0)
@@ -102,8 +103,8 @@ class Regression:
             raise InputError(f"{self.n_outputs} number(s) a picture are expected; got {len(values)}: {label!r}.")
         if np.isinf(values).any():
             raise InputError(f"A number must be finite, or missing (NaN); got {label!r}.")
-        if (np.abs(values) > np.finfo(np.float32).max).any():
-            raise InputError(f"A number must be smaller than 3.4e38, for it is kept in 32 bits; got {label!r}.")
+        if (np.abs(values) > LARGEST).any():
+            raise InputError(f"A number is kept in 32 bits and may not exceed {LARGEST:g}; got {label!r}.")
         return values
 
     def label_of(self, target: Tensor) -> NDArray[np.float64]:
@@ -196,14 +197,3 @@ class Regression:
         if self.n_outputs == 1:
             return shown[0]
         return ", ".join(f"{name} {value}" for name, value in zip(self.names, shown, strict=True))
-
-
-def _check_steps(names: Sequence[str], largest: NDArray[np.float64], spread: NDArray[np.float64]) -> None:
-    """Refuse numbers that lie so close together, far from 0, that 32 bits cannot tell them apart."""
-    for name, size, width in zip(names, largest, spread, strict=True):
-        step = float(np.spacing(np.float32(size)))
-        if 0 < width < _FEWEST_STEPS * step:
-            raise NothingToLearnError(
-                f"`{name}` spreads by {width:.3g} around {size:.3g}, where 32-bit numbers lie {step:.3g} apart. "
-                "Subtract its mean in the table, or take another unit."
-            )

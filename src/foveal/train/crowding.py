@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from foveal import processors, runtime
+from foveal import processes, processors, runtime
 from foveal.train.state import FitState
 
 _SECONDS = 2.0  # so many ticks of the system's clock that a busy process is told from a busy moment
@@ -28,9 +28,9 @@ class Crowding:
     _others: float | None = field(init=False, default=None)
 
     def before_fit(self, state: FitState) -> None:
-        """Begin to count, where there is something to say."""
-        del state
-        if runtime.has_long_waits() and not _said:
+        """Begin to count, where there is something to say: on a GPU, or of several processes, others are no guide."""
+        alone = processes.count() == 1 and state.device.type == "cpu"
+        if alone and not _said and runtime.has_long_waits():
             self._began, self._others = time.perf_counter(), processors.seconds_of_others()
 
     def after_step(self, state: FitState) -> None:

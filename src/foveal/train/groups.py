@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol, get_args, runtime_checkable
 
-from torch import nn
+from torch import Tensor, nn
 
 from foveal.errors import InputError, UnknownNameError
 
@@ -91,15 +91,24 @@ def set_training(model: nn.Module, freeze: Freeze) -> None:
 
 @contextlib.contextmanager
 def keeping_statistics_of_one(model: nn.Module, n_items: int) -> Iterator[None]:
-    """Go forward in the block although a batch holds one item: it has no variance, so statistics stay as they are."""
-    norms = [m for m in model.modules() if isinstance(m, _BATCH_NORMALISATIONS) and m.training] if n_items == 1 else []
-    for module in norms:
-        module.eval()
+    """Go forward in the block although a batch may hold one item.
+
+    Where that leaves one value per channel there is no variance, which torch refuses: there, batch normalisation goes
+    on with the statistics that it has. One that processes share has more values than are here, and stays as it is.
+    """
+    own = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
+    norms = [m for m in model.modules() if isinstance(m, own) and m.training] if n_items == 1 else []
+    hooks = [module.register_forward_pre_hook(_keep_if_one_value) for module in norms]
     try:
         yield
     finally:
-        for module in norms:
+        for module, hook in zip(norms, hooks, strict=True):
+            hook.remove()
             module.train()
+
+
+def _keep_if_one_value(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+    module.train(inputs[0].numel() > inputs[0].shape[1])
 
 
 def decayed_and_not(model: nn.Module, group: Sequence[nn.Parameter]) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
