@@ -13,6 +13,7 @@ from foveal import rng, storage
 from foveal.audit import inspection
 from foveal.audit.inspection import Inspection, copies_among
 from foveal.bundle.ratings import RatingPredictor
+from foveal.cli.settings import number as console_number
 from foveal.data.batches import Batch
 from foveal.data.loaders import DataLoader, DataLoaders
 from foveal.errors import InputError, TrainingError
@@ -21,7 +22,7 @@ from foveal.metrics.bootstrap import interval, resampled
 from foveal.metrics.one_label import confusion_matrix, f1_per_class, recall_per_class
 from foveal.metrics.several_labels import mean_average_precision, mean_roc_auc
 from foveal.models.head import spatial_head
-from foveal.page import MOST_ROWS, table
+from foveal.page import MOST_ROWS, number, table
 from foveal.probes.heatmaps import fit_heatmaps, held_out
 from foveal.probes.linear import linear_fit
 from foveal.results.interpret import Interpretation
@@ -255,6 +256,23 @@ def test_of_very_many_classes_the_most_frequent_are_drawn():
     figure = threshold_curves(torch.rand(n, n, generator=torch.Generator().manual_seed(0)), truth, task)
     titles = [axes.get_title("left") for axes in figure.axes if axes.get_title("left")]
     assert titles == [f"c{at:03} ({at + 1})" for at in range(5, n)]
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        (0.0, "0.000"),
+        (0.5, "0.500"),
+        (12.34, "12.3"),
+        (1.6e-10, "1.6e-10"),
+        (-2.5e12, "-2.5e+12"),
+        (math.nan, "not defined"),
+        (7, "7"),
+    ],
+)
+def test_numbers_in_any_unit_are_shown(value, shown):
+    assert number(value) == shown
+    assert math.isnan(value) or float(console_number(value)) == pytest.approx(value, rel=0.01)
 
 
 def test_a_table_of_a_page_says_what_it_leaves_out():

@@ -71,7 +71,9 @@ def number(value: float) -> str:
     """Return a number as tables show it."""
     if isinstance(value, int):
         return str(value)
-    return "not defined" if math.isnan(value) else f"{value:.{3 if abs(value) < 10 else 1}f}"
+    if value != 0 and not 1e-3 <= abs(value) < 1e6:
+        return "not defined" if math.isnan(value) else f"{value:.3g}"
+    return f"{value:.{3 if abs(value) < 10 else 1}f}"
 
 
 def intervals(figures: Mapping[str, tuple[float, float, float]]) -> list[tuple[str, float, str]]:

@@ -185,7 +185,9 @@ def number(value: float) -> str:
     """Return a number as a person reads it."""
     if isinstance(value, int):
         return str(value)
-    return "not defined" if math.isnan(value) else f"{value:.4f}" if abs(value) < 10 else f"{value:.1f}"
+    if value != 0 and not 1e-3 <= abs(value) < 1e6:
+        return "not defined" if math.isnan(value) else f"{value:.4g}"
+    return f"{value:.4f}" if abs(value) < 10 else f"{value:.1f}"
 
 
 def timing_lines(timings: Mapping[str, float]) -> str:

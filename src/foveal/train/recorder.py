@@ -136,7 +136,8 @@ class Recorder:
     def _print(self, result: EpochResult) -> None:
         numbers = [result.train_loss, result.valid_loss, *result.metrics.values()]
         if not self.silent:
-            cells = [f"{number:.6f}" for number in numbers]
+            # Six decimals as in the book; numbers in units far from 1 would show nothing, or too much, so.
+            cells = [f"{n:.6f}" if n == 0 or 1e-4 <= abs(n) < 1e6 else f"{n:.4g}" for n in numbers]
             self._table.row([str(result.epoch), *cells, progress.clock(result.seconds)])
 
 
