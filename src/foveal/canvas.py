@@ -25,6 +25,7 @@ if TYPE_CHECKING:  # matplotlib takes a second to import and is needed only when
 
 INK, MUTED, RIGHT, WRONG, TARGET, PREDICTED = "#222222", "#666666", "#007a5a", "#c04a00", "#009e73", "#e69f00"
 _LINE = 26
+_CAPTION_PER_INCH = 13  # characters of 9 points
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +101,8 @@ def sheet(
     figure.set_size_inches(figsize or (2.35 * across, 2.6 * down))
     figure.set_layout_engine("constrained", w_pad=0.08, h_pad=0.1)
     if caption:
-        figure.suptitle(caption, x=0.01, ha="left", fontsize=9, color=MUTED)
+        width = max(_LINE, int(_CAPTION_PER_INCH * float(figure.get_size_inches()[0])))
+        figure.suptitle(textwrap.fill(caption, width), x=0.01, ha="left", fontsize=9, color=MUTED)
     axes = figure.subplots(down, across, squeeze=False).reshape(-1)
     for at, one in enumerate(axes):
         one.set_axis_off()

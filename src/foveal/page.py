@@ -79,7 +79,10 @@ def number(value: float) -> str:
 def intervals(figures: Mapping[str, tuple[float, float, float]]) -> list[tuple[str, float, str]]:
     """Return rows of figures, each with its low and high bound."""
     rows = ((name.replace("_", " "), *bounds) for name, bounds in figures.items())
-    return [(name, value, f"{number(low)} to {number(high)}") for name, value, low, high in rows]
+    return [
+        (name, value, "not defined" if math.isnan(low) else f"{number(low)} to {number(high)}")
+        for name, value, low, high in rows
+    ]
 
 
 def picture(pixels: NDArray[np.uint8], caption: str, *, side: int = 300) -> str:
