@@ -1,8 +1,10 @@
 """Sizes at the doors of the library: nothing, one, two, and both sides of every bound of rows."""
 
 import math
+from functools import partial
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from hypothesis import given, settings
@@ -14,6 +16,8 @@ from foveal.audit import inspection
 from foveal.audit.inspection import Inspection, copies_among
 from foveal.bundle.ratings import RatingPredictor
 from foveal.cli.settings import number as console_number
+from foveal.collab.learner import collab_learner
+from foveal.collab.loaders import CollabDataLoaders
 from foveal.data.batches import Batch
 from foveal.data.loaders import DataLoader, DataLoaders
 from foveal.errors import InputError, TrainingError
@@ -29,9 +33,11 @@ from foveal.results.interpret import Interpretation
 from foveal.results.left_out import leaving_out
 from foveal.results.plots import MOST_CLASSES, threshold_curves
 from foveal.results.predictions import Predictions
+from foveal.results.ratings import rank_metrics
 from foveal.results.thresholds import tuned_best
 from foveal.splits.splitters import RandomSplitter, check_split
 from foveal.splits.stratify import KFoldSplitter, StratifiedSplitter
+from foveal.tables import write_table
 from foveal.tasks.base import Decision
 from foveal.tasks.multi_label import MultiLabel
 from foveal.tasks.regression import Regression
@@ -384,3 +390,62 @@ def test_loaders_of_fewer_items_than_a_batch_shrink_it():
     dls = DataLoaders(*sides)
     assert [len(batch[0]) for batch in dls.train] == [2]
     assert [len(batch[0]) for batch in dls.valid] == [1]
+
+
+@pytest.mark.parametrize("n", [0, 1, 4095, 4096, 4097, 8193])
+@pytest.mark.parametrize("ending", [".csv", ".jsonl", ".parquet"])
+def test_a_table_of_any_length_holds_what_was_written(n, ending, tmp_path):
+    """Also where a column says something only after the rows that are written at once: nothing, then whole numbers, then not."""
+    rows = [{"fname": f"{at}.jpg", "x": None if at < 4096 else at if at < 8192 else at + 0.5} for at in range(n)]
+    assert write_table(tmp_path / f"t{ending}", iter(rows)) == n
+    if n == 0:
+        return
+    read = {".csv": pd.read_csv, ".parquet": pd.read_parquet, ".jsonl": partial(pd.read_json, lines=True)}[ending]
+    frame = read(tmp_path / f"t{ending}")
+    assert frame["fname"].tolist() == [row["fname"] for row in rows]
+    assert [None if math.isnan(x) else x for x in frame["x"].astype(float)] == [row["x"] for row in rows]
+
+
+def ratings(n_users, n_items=7):
+    """A learner on ratings in which every user has two items in training and one in validation."""
+    rows = [(user, (user + at) % n_items, 1 + (user * at) % 5, at == 2) for user in range(n_users) for at in range(3)]
+    frame = pd.DataFrame(rows, columns=["user", "item", "rating", "valid"])
+    split = [frame.index[frame.valid == side].tolist() for side in (False, True)]
+    dls = CollabDataLoaders.from_df(frame[["user", "item", "rating"]], splitter=lambda _: split, seed=0)
+    return collab_learner(dls, 3, y_range=(0, 6), seed=0)
+
+
+def test_rankings_do_not_depend_on_how_many_users_are_ranked_at_once(monkeypatch):
+    learn = ratings(30)
+    found = []
+    for at_once in (1, 7, 1024):
+        monkeypatch.setattr("foveal.results.ratings._USERS", at_once)
+        found.append(rank_metrics(learn, 3, liked=0.0))
+    assert np.allclose(found[0], found[2])
+    assert np.allclose(found[1], found[2])
+
+
+@pytest.mark.parametrize("n", [1023, 1024, 1025])
+def test_rankings_on_both_sides_of_the_users_ranked_at_once(n):
+    assert rank_metrics(ratings(n), 3, liked=0.0).to_numpy().max() <= 1
+
+
+@pytest.mark.parametrize("n", [0, 1, 4095, 4096, 4097])
+def test_pairs_are_answered_one_by_one_as_all_at_once(n):
+    predictor = ratings(20).predictor()
+    pairs = [(at % 25, at % 9) for at in range(n)]  # unknown ones among them
+    answers = [answer.label for answer in predictor.predict_batch(iter(pairs))]
+    expected = [predictor.predict(pair).label for pair in pairs[:: max(1, n // 5)]]
+    assert len(answers) == n
+    assert answers[:: max(1, n // 5)] == pytest.approx(expected, abs=1e-6)
+
+
+def test_a_linear_layer_does_not_depend_on_which_threads_find_it(monkeypatch):
+    random = torch.Generator().manual_seed(0)
+    features, targets = torch.randn(90, 5, generator=random), torch.randn(90, 2, generator=random)
+    found = []
+    for bounds in ((10**9, 10**9), (1, 10**9), (1, 2)):  # one after the other, side by side, all threads for each
+        for name, bound in zip(("_SIDE_BY_SIDE", "_SHARED"), bounds, strict=True):
+            monkeypatch.setattr(f"foveal.probes.linear.{name}", bound)
+        found.append(linear_fit(features, targets, nn.functional.mse_loss, 2)[0].weight)
+    assert all(torch.equal(found[0], weight) for weight in found[1:])

@@ -66,14 +66,42 @@ def _write_parquet(path: Path, rows: Rows) -> int:
 
     iterator, count = iter(rows), 0
     with storage.replacing(path) as beside:
-        writer = None
+        schema, writer = pa.schema([]), None
         while group := list(islice(iterator, _ROWS_AT_ONCE)):
             table = pa.Table.from_pylist([dict(row) for row in group])
-            writer = writer or pq.ParquetWriter(beside, table.schema)
-            writer.write_table(table)
+            wider = pa.unify_schemas([schema, table.schema], promote_options="permissive")
+            if writer is not None and wider != schema:  # whole numbers so far, or nothing, and now others
+                writer.close()
+                writer = _rewritten(beside, wider)
+            schema, writer = wider, writer or pq.ParquetWriter(beside, wider)
+            writer.write_table(_as_schema(table, schema))
             count += len(group)
         (writer or pq.ParquetWriter(beside, pa.schema([("fname", pa.string())]))).close()
     return count
+
+
+def _rewritten(path: Path, schema: Any) -> Any:
+    """Write what a file holds again with a wider schema, group by group; return the writer, to go on."""
+    import pyarrow.parquet as pq
+
+    before = path.with_name(f"{path.name}.before")
+    path.replace(before)
+    try:
+        writer = pq.ParquetWriter(path, schema)
+        with pq.ParquetFile(before) as file:
+            for number in range(file.num_row_groups):
+                writer.write_table(_as_schema(file.read_row_group(number), schema))
+    finally:
+        before.unlink()
+    return writer
+
+
+def _as_schema(table: Any, schema: Any) -> Any:
+    import pyarrow as pa
+
+    empty = {field.name: pa.nulls(len(table), field.type) for field in schema if field.name not in table.column_names}
+    columns = [empty[field.name] if field.name in empty else table[field.name].cast(field.type) for field in schema]
+    return pa.table(columns, schema=schema)
 
 
 FORMATS: dict[str, Callable[[Path, Rows], int]] = {

@@ -6,9 +6,12 @@ import sys
 import time
 
 import pytest
+from starlette.testclient import TestClient
 
 from extremes import sources
 from extremes.grid import ARCH, FULL, foveal, judge_run
+from foveal.serve.http import app_of
+from foveal.serve.service import ServeSettings
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # what is worth a note is not judged here
 
@@ -54,6 +57,19 @@ def test_the_jobs_after_training(target, rows, weights, tmp_path):
         assert code in {0, 2}, printed
         if code == 0:
             assert (tmp_path / several[0][2:] / "summary.json").exists()
+
+
+@pytest.mark.parametrize("target", [target for target, rows in FORMS if rows == 2], ids=str)
+def test_a_model_of_two_images_is_served(target, weights, tmp_path):
+    options = sources.write_source(tmp_path, target, 2, side="half", group="none", images="1 x 1")
+    how = ["--size", 8, "--arch", ARCH, "--weights", weights, "--epochs", 1, "--precision", "fp32"]
+    assert foveal("train", *options, *how, "--out", tmp_path / "run")[0] == 0
+    with TestClient(app_of(ServeSettings(model=tmp_path / "run" / "model.safetensors"))) as client:
+        kind = {"Content-Type": "image/png", "Host": "localhost"}
+        for image in sorted((tmp_path / "images").iterdir()):
+            answer = client.post("/predict", content=image.read_bytes(), headers=kind)
+            assert answer.status_code == 200, answer.text
+        assert client.get("/model", headers={"Host": "localhost"}).status_code == 200
 
 
 LARGE = [
