@@ -35,6 +35,11 @@ class InputError(FovealError, ValueError):
 class NothingToLearnError(InputError):
     """The training side as a whole teaches nothing, though each row by itself is right."""
 
+    @classmethod
+    def of(cls, name: str) -> NothingToLearnError:
+        """Build the message for a point or a number that no row tells."""
+        return cls(f"`{name}` is not known for any picture of the training side.")
+
 
 class UnknownNameError(InputError):
     """A name that is not among those known."""

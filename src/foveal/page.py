@@ -67,13 +67,13 @@ def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     return f"<table><thead><tr>{names}</tr></thead><tbody>{body}</tbody></table>{rest}"
 
 
-def number(value: float) -> str:
-    """Return a number as tables show it."""
+def number(value: float, digits: int = 3) -> str:
+    """Return a number as people read it, with so many digits where it is small."""
     if isinstance(value, int):
         return str(value)
     if value != 0 and not 1e-3 <= abs(value) < 1e6:
-        return "not defined" if math.isnan(value) else f"{value:.3g}"
-    return f"{value:.{3 if abs(value) < 10 else 1}f}"
+        return "not defined" if math.isnan(value) else f"{value:.{digits}g}"
+    return f"{value:.{digits if abs(value) < 10 else 1}f}"
 
 
 def intervals(figures: Mapping[str, tuple[float, float, float]]) -> list[tuple[str, float, str]]:

@@ -37,10 +37,8 @@ _SHORT: dict[Waits, str] = {
     "GOMP_SPINCOUNT": "1000",
     "KMP_BLOCKTIME": str(BLOCKTIME),
 }
-_LONGEST: dict[Waits, float] = {
-    "GOMP_SPINCOUNT": 3000,
-    "KMP_BLOCKTIME": 10,
-}  # rounds, milliseconds: see the times above
+# Rounds and milliseconds up to which waits are short: see the times above.
+_LONGEST: dict[Waits, float] = {"GOMP_SPINCOUNT": 3000, "KMP_BLOCKTIME": 10}
 _UNITS = {"k": 1e3, "m": 1e6, "g": 1e9, "t": 1e12, "ms": 1, "us": 1e-3, "s": 1e3}
 _TICK = 0.01 if not hasattr(os, "sysconf") else 1 / os.sysconf("SC_CLK_TCK")
 _IDLE_FIELDS = (3, 4)  # of a line of /proc/stat: idle, and waiting for a disk
@@ -52,7 +50,7 @@ def usable() -> int:
     It is the least of its affinity, the quota of its control groups (rounded down) and `PYTHON_CPU_COUNT`. Where
     several processes work on one run on this machine, it is this process's share.
     """
-    n = n_in_affinity()
+    n = len(affinity())
     if (wanted := os.environ.get("PYTHON_CPU_COUNT", "")).isdigit():
         n = min(n, int(wanted))
     if (quota := cgroup_quota()) < n:
@@ -60,9 +58,9 @@ def usable() -> int:
     return max(1, n // processes.on_this_machine()[1])
 
 
-def n_in_affinity() -> int:
-    """Return how many processors the system lets this process run on, quota or not."""
-    return len(_affinity())
+def affinity() -> set[int]:
+    """Return the processors that the system lets this process run on, quota or not."""
+    return os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set(range(os.cpu_count() or 1))
 
 
 def shorten_waits() -> None:
@@ -89,7 +87,7 @@ def seconds_of_others() -> float | None:
 
     They count from the start of the machine, less all that this process used: only differences mean something.
     """
-    names = {f"cpu{number}" for number in _affinity()}
+    names = {f"cpu{number}" for number in affinity()}
     try:
         lines = Path("/proc/stat").read_text(encoding="ascii").splitlines()
     except OSError:
@@ -135,10 +133,6 @@ def _number(text: str) -> float:
     """Return a number of OpenMP's variables: digits, perhaps with a unit, or a word for infinity."""
     digits = text.rstrip("kmgtsu")
     return float(digits) * _UNITS.get(text[len(digits) :], 1) if digits.isdigit() else math.inf
-
-
-def _affinity() -> set[int]:
-    return os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set(range(os.cpu_count() or 1))
 
 
 def _folders(top: Path, origin: str, path: str) -> Iterator[Path]:

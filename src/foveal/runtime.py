@@ -225,17 +225,17 @@ def has_long_waits() -> bool:
 def _waits_are_short() -> bool:
     """Shorten, once, the waits of an OpenMP that was loaded before foveal; return whether threads wait briefly."""
     library = ctypes.CDLL(None) if platform.system() in {"Linux", "Darwin"} else None
-    if library is not None and hasattr(library, "kmp_set_blocktime"):
-        if processors.waits_are_chosen("KMP_BLOCKTIME"):
-            return processors.chosen_waits_are_short("KMP_BLOCKTIME")
+    has_call = hasattr(library, "kmp_set_blocktime")
+    waits: processors.Waits = "KMP_BLOCKTIME" if has_call else "GOMP_SPINCOUNT"
+    if processors.waits_are_chosen(waits):
+        return processors.chosen_waits_are_short(waits)
+    if library is not None and has_call:
         library.kmp_set_blocktime(processors.BLOCKTIME)
-        return True
-    if processors.waits_are_chosen("GOMP_SPINCOUNT"):
-        return processors.chosen_waits_are_short("GOMP_SPINCOUNT")
-    if library is not None and hasattr(library, "GOMP_parallel"):
+    elif library is not None and hasattr(library, "GOMP_parallel"):
         _keep_a_sleeping_team(library)
-        return True
-    return False
+    else:
+        return False
+    return True
 
 
 def _keep_a_sleeping_team(library: ctypes.CDLL) -> None:
@@ -244,7 +244,7 @@ def _keep_a_sleeping_team(library: ctypes.CDLL) -> None:
     Then it waits 100 rounds instead of 300,000 (libgomp's manual, `GOMP_SPINCOUNT`), which nothing else can ask of it
     once it is loaded. An unfrozen epoch beside one busy process takes 2.8 s so, and 4.4 s otherwise (see `processors`).
     """
-    asleep, n = threading.Event(), processors.n_in_affinity() + 1
+    asleep, n = threading.Event(), len(processors.affinity()) + 1
 
     def sleep() -> None:
         torch.get_num_threads()  # so that torch does not set this thread's number again

@@ -17,6 +17,7 @@ import numpy as np
 
 from foveal import threads
 from foveal.audit.inspection import Change, Inspection, Ledger, copies_among
+from foveal.errors import FovealError
 from foveal.sources.items import LEVELS, NO_PICTURE, Finding, Item, Level, Source, listed, refuse_errors
 from foveal.tasks.catalog import CLASSES
 from foveal.tasks.multi_label import MultiLabel, PartialLabels
@@ -26,6 +27,7 @@ _FEW = 5
 _FEW_PICTURES = f"class with fewer than {_FEW} pictures"
 _DARK, _BLURRED, _TINY, _ODD_ASPECT = 12.0, 12.0, 32, 4.0
 _MOST = 0.5
+_REFUSED = "training would refuse this"
 _OUTSIDE = "point outside the picture"
 BAD_PICTURE = "picture that cannot be used"
 SKIPPED = frozenset({BAD_PICTURE, NO_PICTURE})
@@ -72,6 +74,10 @@ class Audit:
         counted = {"items": "items", "usable": "usable pictures", "users": "users", "rated": "things rated"}
         amounts = [f"{self.figures[name]:,} {what}" for name, what in counted.items() if name in self.figures]
         return f"{', '.join(amounts) or self.figures['kind']}: {said}."
+
+    def with_refusal(self, error: FovealError) -> Audit:
+        """Return the audit with one more error: what training would refuse, in its words."""
+        return replace(self, findings=[Finding("error", _REFUSED, "", str(error)), *self.findings])
 
     def require_usable(self, name: str = "The source", *, skipping: AbstractSet[str] = frozenset()) -> None:
         """Refuse a source with errors, but for those of the rules `skipping`.
@@ -210,7 +216,7 @@ def _audit_copies(items: Sequence[Item], inspected: Mapping[Path, Inspection]) -
     files = [file for file, seen in inspected.items() if not seen.fault]
     copies, n_crowded = copies_among(files, inspected)
     if n_crowded:
-        value = f"{n_crowded:,} pictures have thousands that look like them"
+        value = f"{n_crowded:,} images have thousands that look like them"
         yield Finding("note", "copies not looked for among all", "", value, "Near copies among them may be missed.")
     for first, second, exact in copies:
         here, there = item_of[first], item_of[second]

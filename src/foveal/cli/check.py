@@ -36,16 +36,18 @@ def check(
     as_json: Annotated[bool, Option("--json", help="Print JSON.")] = False,
     html: Annotated[Path | None, Option(help="Write a page with the pictures concerned.")] = None,
 ) -> None:
-    """Judge labels, split, every picture, and whatever training would refuse; exit code 1 if there are errors."""
+    """Judge labels, split, every image, and whatever training would refuse; exit code 1 if there are errors."""
     given = o.said({name: value for name, value in locals().items() if name not in {"as_json", "html"}})
     import json
     from dataclasses import asdict
 
-    from foveal.cli.checking import check_source
+    from foveal.cli.checking import check_images
+    from foveal.cli.ratings import check_ratings
     from foveal.cli.settings import RunSettings
     from foveal.results.audit_page import print_audit, write_audit_page
 
-    judged = check_source(RunSettings.checked(**given))
+    settings = RunSettings.checked(**given)
+    judged = (check_images if settings.has_images else check_ratings)(settings)
     if as_json:
         whole = {"findings": [asdict(finding) for finding in judged.findings], "figures": judged.figures}
         typer.echo(json.dumps(whole, default=str, indent=2))

@@ -23,6 +23,7 @@ from foveal.sources.items import Source
 SETTINGS, SUMMARY, AUDIT = "run.toml", "summary.json", "audit.json"
 MODEL, HISTORY, SPLIT = "model.safetensors", "history.jsonl", "split.csv"
 PREDICTIONS, REPORT, SAMPLES = "predictions.safetensors", "report.html", "samples.png"
+BEFORE_TRAINING = (SETTINGS, SPLIT, AUDIT)
 BASELINE = "mean_point_"
 ABOUT = {
     REPORT: "open this first: how well it works, and where not",
@@ -53,7 +54,7 @@ def is_unbegun(folder: Path) -> bool:
     """Return whether a run in a folder was stopped before its first checkpoint, so that nothing of worth is there."""
     names = {file.name for file in folder.iterdir() if not file.name.startswith(".")}
     ours = (folder / storage.LOCK).exists() and not storage.is_worked_in(folder)
-    return ours and SETTINGS in names and names <= {SETTINGS, SPLIT, AUDIT}
+    return ours and SETTINGS in names and names <= set(BEFORE_TRAINING)
 
 
 def free_folder(wanted: Path | None, stem: str) -> Path:
@@ -64,7 +65,7 @@ def free_folder(wanted: Path | None, stem: str) -> Path:
     """
     if wanted is not None:
         if wanted.is_dir() and is_unbegun(wanted):
-            for name in (SETTINGS, SPLIT, AUDIT):
+            for name in BEFORE_TRAINING:
                 (wanted / name).unlink(missing_ok=True)
         elif wanted.exists() and (not wanted.is_dir() or {file.name for file in wanted.iterdir()} - {storage.LOCK}):
             raise InputError(f"`{wanted}` exists already and is not an empty folder. Name another one with --out.")

@@ -11,14 +11,16 @@ import torch
 from rich.console import Console
 
 from foveal import storage, timing
+from foveal.audit.checks import Audit
 from foveal.bundle.manifest import FigurePart
 from foveal.callbacks.extras import KeepBest
 from foveal.callbacks.logs import HistoryFile
 from foveal.cli import folder as run
+from foveal.cli import printed
 from foveal.cli.settings import RunSettings, number, timing_lines
 from foveal.collab.learner import collab_learner
 from foveal.collab.loaders import CollabDataLoaders
-from foveal.errors import InputError
+from foveal.errors import FovealError, InputError
 from foveal.learner.learner import Learner
 from foveal.results.left_out import leaving_out
 from foveal.results.ratings import rating_report_on
@@ -37,7 +39,7 @@ def train_ratings(settings: RunSettings, folder: Path, *, resume: bool = False) 
     Raises:
         FovealError: the input is wrong; nothing was written then.
     """
-    console = Console(highlight=False, soft_wrap=True)
+    console = printed.console()
     began = time.perf_counter()
     with timing.timed("ratings"):
         dls = rating_loaders(settings)
@@ -66,6 +68,17 @@ def train_ratings(settings: RunSettings, folder: Path, *, resume: bool = False) 
         (folder / CHECKPOINT).unlink(missing_ok=True)
         _report(console, summary, folder)
         return summary
+
+
+def check_ratings(settings: RunSettings) -> Audit:
+    """Judge a table with a rating a row as training would; nothing is written."""
+    figures: dict[str, Any] = {"kind": "ratings", "task": settings.task}
+    try:
+        dls = rating_loaders(settings)
+    except FovealError as error:
+        return Audit((), figures).with_refusal(error)
+    n_users, n_items = len(dls.task.users) - 1, len(dls.task.items) - 1  # number 0 is all that are not known
+    return Audit((), figures | {"items": dls.train.n + dls.valid.n, "users": n_users, "rated": n_items})
 
 
 def rating_loaders(settings: RunSettings) -> CollabDataLoaders:

@@ -15,6 +15,7 @@ from rich.table import Table
 
 from foveal import storage, timing
 from foveal.cli import folder as run
+from foveal.cli import printed
 from foveal.cli.settings import RunSettings, number
 from foveal.cli.training import decision_of, intervals_of, judged, loaders, read, train_on
 from foveal.results.left_out import leaving_out
@@ -37,7 +38,7 @@ def train_repeatedly(settings: RunSettings, folder: Path) -> dict[str, Any]:
     Raises:
         FovealError: the input is wrong; nothing was written then.
     """
-    console = Console(highlight=False, soft_wrap=True)
+    console = printed.console()
     began = time.perf_counter()
     source, found = judged(settings, read(settings))
     try_splits(settings, source)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 import textwrap
 import tomllib
@@ -14,7 +13,7 @@ import pydantic
 import tomli_w
 from pydantic import BaseModel, ConfigDict, Field
 
-from foveal import storage
+from foveal import page, storage
 from foveal.errors import InputError, UnknownNameError
 from foveal.rng import SEEDS, check_seed
 
@@ -72,6 +71,22 @@ class RunSettings(BaseModel):
         """Whether these are settings of several runs."""
         return self.seeds is not None or (self.folds is not None and self.fold is None)
 
+    @property
+    def has_images(self) -> bool:
+        """Whether a run reads images; ratings have none."""
+        return self.task != "rating"
+
+    def require_images(self) -> None:
+        """Refuse settings of ratings.
+
+        Raises:
+            InputError: there are no images to read.
+        """
+        if not self.has_images:
+            raise InputError(
+                "A table of ratings holds no pictures: `foveal train --task rating` reads and checks it itself."
+            )
+
     @classmethod
     def checked(cls, **values: Any) -> RunSettings:
         """Build settings from the command line or a file.
@@ -93,7 +108,7 @@ class RunSettings(BaseModel):
         check_seed(settings.seed + (settings.seeds or 1) - 1)
         if settings.seeds is not None and settings.folds is not None:
             raise InputError("--seeds repeats one split and --folds one seed: give one of them.")
-        if settings.task == "rating" and settings.repeats:
+        if settings.repeats and not settings.has_images:
             raise InputError("--seeds and --folds are for pictures; ratings train once: leave them out.")
         for what, given, known in (
             ("task", settings.task, TASKS),
@@ -183,11 +198,7 @@ def parse_pairs(text: str | None) -> tuple[tuple[str, str], ...]:
 
 def number(value: float) -> str:
     """Return a number as a person reads it."""
-    if isinstance(value, int):
-        return str(value)
-    if value != 0 and not 1e-3 <= abs(value) < 1e6:
-        return "not defined" if math.isnan(value) else f"{value:.4g}"
-    return f"{value:.4f}" if abs(value) < 10 else f"{value:.1f}"
+    return page.number(value, digits=4)
 
 
 def timing_lines(timings: Mapping[str, float]) -> str:

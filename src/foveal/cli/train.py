@@ -125,11 +125,10 @@ def _run(settings: RunSettings, folder: Path, *, resume: bool) -> None:
     with timing.timed("imports"):
         from foveal.cli import ratings, repeats, training
         from foveal.errors import InputError
-        from foveal.tasks.rating import Rating
 
-    if processes.count() > 1 and (settings.repeats or settings.task == Rating.kind):
+    if processes.count() > 1 and (settings.repeats or not settings.has_images):
         raise InputError("Several processes train one model of pictures: leave out --seeds, --folds and --task rating.")
-    if settings.task == Rating.kind:
+    if not settings.has_images:
         ratings.train_ratings(settings, folder, resume=resume)
     elif settings.repeats:
         repeats.train_repeatedly(settings, folder)

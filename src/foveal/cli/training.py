@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from rich.console import Console
 
 from foveal import canvas, processes, progress, storage, timing
 from foveal.audit.checks import SKIPPED, Audit, audit, names_of, without_bad
@@ -19,7 +18,7 @@ from foveal.bundle.manifest import FigurePart
 from foveal.callbacks.extras import KeepBest
 from foveal.callbacks.logs import HistoryFile, write_history
 from foveal.cli import folder as run
-from foveal.cli.printed import introduce, report_on
+from foveal.cli import printed
 from foveal.cli.settings import RunSettings
 from foveal.data.block import block_for
 from foveal.data.loaders import DataLoaders
@@ -43,7 +42,6 @@ from foveal.tables import write_rows
 from foveal.tasks.catalog import CLASSES
 from foveal.tasks.multi_label import MultiLabel
 from foveal.tasks.points import Points
-from foveal.tasks.rating import Rating
 from foveal.train.checkpoint import FILE as CHECKPOINT
 from foveal.train.checkpoint import Checkpoints
 from foveal.vision.learner import vision_learner
@@ -96,7 +94,7 @@ def train_on(
 
     The time that the settings allow counts from `began`, by the clock of `time.perf_counter`; by default from now.
     """
-    console = Console(highlight=False, soft_wrap=True)
+    console = printed.console()
     began = time.perf_counter() if began is None else began
     with timing.timed("model and loaders"):
         dls = loaders(settings, source)
@@ -108,7 +106,7 @@ def train_on(
         with timing.timed("batch size"):
             settings = settings.model_copy(update={"batch_size": learn.largest_batch()})
             learn.dls = loaders(settings, source)
-    introduce(console, settings, source, learn)
+    printed.introduce(console, settings, source, learn)
     with storage.working_in(folder):
         settings.save(folder / run.SETTINGS)
         write_rows(folder / run.SPLIT, _split_rows(dls))
@@ -148,7 +146,7 @@ def _written(
     whole: Path | None,
 ) -> dict[str, Any]:
     """Write what a trained model leaves behind; print and return the summary."""
-    console = Console(highlight=False, soft_wrap=True)
+    console = printed.console()
     settings.model_copy(update={"measured": learn.measured}).save(folder / run.SETTINGS)
     write_history(folder / run.HISTORY, learn.recorder.history)
     if kept.best is not None:
@@ -165,7 +163,7 @@ def _written(
     storage.write_json(folder / run.SUMMARY, summary)
     (folder / CHECKPOINT).unlink(missing_ok=True)
     if whole is None:
-        report_on(console, summary, folder)
+        printed.print_outcome(console, summary, folder)
     return summary
 
 
@@ -187,12 +185,9 @@ def read(settings: RunSettings) -> Source:
     """Read the source that the settings name.
 
     Raises:
-        InputError: it is one of ratings, which have no pictures.
+        InputError: it is one that holds no images.
     """
-    if settings.task == Rating.kind:
-        raise InputError(
-            "A table of ratings holds no pictures: `foveal train --task rating` reads and checks it itself."
-        )
+    settings.require_images()
     columns = TableColumns(
         image=settings.image_column,
         label=settings.label_column,
@@ -212,14 +207,19 @@ def read(settings: RunSettings) -> Source:
     return replace(source, point_names=settings.point_names) if settings.point_names else source
 
 
+def audited(source: Source) -> Audit:
+    """Audit a source, with a bar."""
+    with progress.Bar("reading pictures", len(source.items)) as bar:
+        return audit(source, advance=bar.advance)
+
+
 def judged(settings: RunSettings, source: Source) -> tuple[Source, Audit]:
     """Audit a source; leave out bad pictures if the settings say so.
 
     Raises:
         TableError: there are errors; the message lists them.
     """
-    with progress.Bar("reading pictures", len(source.items)) as bar:
-        found = audit(source, advance=bar.advance)
+    found = audited(source)
     skipping = skipped_by(settings)
     try:
         found.require_usable(f"`{settings.table}`", skipping=skipping)
@@ -232,7 +232,7 @@ def judged(settings: RunSettings, source: Source) -> tuple[Source, Audit]:
 
 
 def skipped_by(settings: RunSettings) -> frozenset[str]:
-    """Return the rules whose errors leave out a picture instead of stopping the run."""
+    """Return the rules whose errors leave out an image instead of stopping the run."""
     return SKIPPED if settings.on_bad == "skip" else frozenset()
 
 

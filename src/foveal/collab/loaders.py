@@ -168,9 +168,9 @@ class CollabDataLoaders(DataLoaders):
         users, items = (ratings[name].to_numpy() for name in columns[:2])
         values = np.ones(len(ratings)) if implicit else _numbers(ratings, columns[2])
         low, high = float(values[train].min()), float(values[train].max())
-        check_single_precision(columns[2], low, high, float(values[train].std()) if high > low else 0.0)
-        if max(abs(float(values.min())), abs(float(values.max()))) > _LARGEST:
+        if np.abs(values).max() > _LARGEST:
             raise TableError(f"Ratings up to {_LARGEST:g} can be learned, for errors are squared in 32 bits.")
+        check_single_precision(columns[2], low, high, float(values[train].std()) if high > low else 0.0)
         kind = Seen if implicit else Rating
         task = kind(Ids.of(users[train]), Ids.of(items[train]), columns, low, high)
         pairs = task.pairs(users.tolist(), items.tolist())

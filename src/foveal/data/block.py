@@ -231,11 +231,12 @@ class DataBlock:
             raise UnknownNameError.of("way to treat bad pictures", on_bad, get_args(OnBad))
         if on_bad == "skip" and self._target:
             datasets = without_bad_pictures(datasets)
-        transforms: dict[str, Any] = dict(zip(("item_tfms", "batch_tfms"), self._transforms, strict=True))
+        item_tfms, batch_tfms = self._transforms
         return DataLoaders.from_dsets(
             datasets,
             bs=bs,
-            **transforms,
+            item_tfms=item_tfms,
+            batch_tfms=batch_tfms,
             seed=seed,
             num_workers=num_workers,
             device=device,

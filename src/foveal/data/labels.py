@@ -92,6 +92,6 @@ def question_delimiter(names: set[str]) -> None:
             warnings.warn(
                 f"No picture has more than one label, and class names such as `{joint}` look like several. "
                 f"Is the delimiter right? Try label_delim={mark!r}.",
-                stacklevel=5,
+                stacklevel=4,
             )
             return

@@ -1,6 +1,6 @@
 """The probe for points: a ridge regression of heatmaps, cell by cell, over a feature map.
 
-It is solved from sums over all cells of all pictures, so that memory does not grow with the set. Every fourth picture,
+It is solved from sums over all cells of all images, so that memory does not grow with the set. Every fourth image,
 of a large set fewer (256 at most, spread over all of it), is left out of a first solution, on which the penalty and how
 sharply the heatmap is read are chosen by the distance of the soft-argmax. Source of the head: Nibali et al. 2018,
 "Numerical Coordinate Regression with Convolutional Neural Networks".
@@ -24,7 +24,7 @@ from foveal.train.loop import Batched, Loss
 Held = list[tuple[Tensor, Tensor]]
 _STRENGTHS = (0.3, 0.1, 0.03, 0.01)
 _SHARPNESS = (12.0, 25.0, 50.0, 100.0, 200.0, 400.0, 800.0)
-_EVERY, _MOST_HELD = 4, 256  # pictures left out; their maps are kept in memory, at 224 px 170 KB each
+_EVERY, _MOST_HELD = 4, 256  # images left out; their maps are kept in memory, at 224 px 170 KB each
 
 
 @dataclass(slots=True)
@@ -112,7 +112,7 @@ def fit_heatmaps(
         head: batch normalisation and a convolution of one cell, F to K.
         batches: this process's hand of those of `DataLoader.dealt`, in data order; targets [B, K, 2] from -1 to 1.
         loss: of (heatmaps, targets).
-        n: how many pictures there are in all.
+        n: how many images there are in all.
         precision: of the body.
         device: where the model is.
 
@@ -143,7 +143,7 @@ def fit_heatmaps(
 
 
 def held_out(n: int) -> range:
-    """Return which of `n` pictures are left out of the first solution.
+    """Return which of `n` images are left out of the first solution.
 
     >>> held_out(10), held_out(2000)
     (range(0, 10, 4), range(0, 2000, 8))
@@ -152,7 +152,7 @@ def held_out(n: int) -> range:
 
 
 def _summed(
-    body: nn.Module, batches: Iterable[Batched], nothing: Sums, precision: runtime.Precision, kept: range
+    body: nn.Module, batches: Iterable[Batched], nothing: Sums, precision: runtime.Precision, held_at: range
 ) -> tuple[Sums, Sums, Held]:
     """Return the sums over all pictures, those over the pictures held out, and the maps and points of the latter."""
     body.eval()
@@ -164,7 +164,7 @@ def _summed(
                 maps = body(batch.inputs)
             maps, points = maps.float(), batch.targets
             sums = sums.plus(Sums.of(maps, points))
-            chosen = [row for row, at in enumerate(batch.indices) if at in kept]
+            chosen = [row for row, at in enumerate(batch.indices) if at in held_at]
             left_out = left_out.plus(Sums.of(maps[chosen], points[chosen]))
             held.append((maps[chosen].bfloat16().cpu(), points[chosen].cpu()))
     maps_of_all, points_of_all = (processes.in_turn([one[at] for one in held]) for at in (0, 1))

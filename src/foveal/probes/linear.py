@@ -56,8 +56,9 @@ def fit_head(
     """
     if model.spec.head == "spatial":
         with timing.timed("probe features"):
-            how: Any = {"n": loader.n, "precision": precision, "device": device}
-            return fit_heatmaps(model.body, model[1], loader.dealt(), loss, **how)
+            return fit_heatmaps(
+                model.body, model[1], loader.dealt(), loss, n=loader.n, precision=precision, device=device
+            )
     if model.spec.head != "linear":
         raise InputError(
             "A probe fits a linear head (labels, numbers) or a spatial one (points): vision_learner(dls, arch, "
@@ -103,12 +104,11 @@ def linear_fit(features: Tensor, targets: Tensor, loss: Loss, n_outputs: int) ->
     mean, scale = features.mean(dim=0), features.std(dim=0, unbiased=False).clamp(min=1e-6)
     standard = (features - mean) / scale
     unit = float(loss(torch.zeros(len(features), n_outputs), targets))
-    if unit > 0 and not _PLAIN_UNITS[0] <= unit <= _PLAIN_UNITS[1]:
-        layer, strength = linear_fit(features, targets, lambda output, target: loss(output, target) / unit, n_outputs)
-        return layer, strength * unit
-    strengths = [strength * unit for strength in STRENGTHS]
+    divisor = unit if unit > 0 and not _PLAIN_UNITS[0] <= unit <= _PLAIN_UNITS[1] else 1.0
+    scaled = loss if divisor == 1.0 else lambda output, target: loss(output, target) / divisor
+    strengths = [strength * (unit / divisor) for strength in STRENGTHS]
     solutions, totals = [], []
-    for weight, bias, total in _solutions(standard, targets, loss, n_outputs, strengths):
+    for weight, bias, total in _solutions(standard, targets, scaled, n_outputs, strengths):
         solutions.append((weight, bias))
         totals.append(total)
         if total > _CLEARLY_WORSE * min(totals):
@@ -119,7 +119,7 @@ def linear_fit(features: Tensor, targets: Tensor, loss: Loss, n_outputs: int) ->
     with torch.no_grad():
         layer.weight.copy_(weight / scale)
         layer.bias.copy_(bias - weight @ (mean / scale))
-    return layer, strengths[chosen]
+    return layer, strengths[chosen] * divisor
 
 
 def _solutions(
@@ -129,44 +129,49 @@ def _solutions(
 
     Where there are too few rows for the folds there is one solution, the strongest's.
     """
-    fold = torch.arange(len(features)) % _FOLDS
-    paths = [_Path(features, targets, loss, n_outputs, fold != part) for part in range(_FOLDS)]
-    if any(path.rows.all() or not path.rows.any() for path in paths):
-        paths, strengths = [], strengths[:1]
-    paths.append(_Path(features, targets, loss, n_outputs, torch.ones_like(fold, dtype=torch.bool)))
+    if len(features) < _FOLDS:
+        folds, strengths = [], strengths[:1]
+    else:
+        fold = torch.arange(len(features)) % _FOLDS
+        folds = [_Path(features, targets, loss, n_outputs, fold == part) for part in range(_FOLDS)]
+    whole = _Path(features, targets, loss, n_outputs)
     side_by_side = _SIDE_BY_SIDE <= features.numel() < _SHARED
-    n_workers = min(len(paths), processors.usable()) if side_by_side else 0
+    n_workers = min(1 + len(folds), processors.usable()) if side_by_side else 0
     for strength in strengths:
         with runtime.on_threads(None if features.numel() >= _SHARED else 1):
             solve = partial(_Path.solve, strength=strength)
-            losses = list(threads.ordered_map(solve, paths, num_workers=n_workers))
-        total = torch.zeros(())
-        for value in losses[:-1]:
-            total += value
-        yield paths[-1].weight.detach().clone(), paths[-1].bias.detach().clone(), total
+            losses = list(threads.ordered_map(solve, [*folds, whole], num_workers=n_workers))
+        yield whole.weight.detach().clone(), whole.bias.detach().clone(), sum(losses, torch.zeros(()))
 
 
 class _Path:
-    """Solutions on some rows for weaker and weaker penalties, each begun where the last one ended."""
+    """Solutions for weaker and weaker penalties, each begun where the last one ended.
 
-    def __init__(self, features: Tensor, targets: Tensor, loss: Loss, n_outputs: int, rows: Tensor) -> None:
-        self.features, self.targets, self.loss, self.rows = features, targets, loss, rows
+    Attributes:
+        left_out: bool [n], the rows that are judged instead of solved for; none by default.
+    """
+
+    def __init__(
+        self, features: Tensor, targets: Tensor, loss: Loss, n_outputs: int, left_out: Tensor | None = None
+    ) -> None:
+        self.features, self.targets, self.loss, self.left_out = features, targets, loss, left_out
         self.weight = torch.zeros(n_outputs, features.shape[1], requires_grad=True)
         self.bias = torch.zeros(n_outputs, requires_grad=True)
 
     def solve(self, strength: float) -> Tensor:
-        """Go on to the next strength; return the summed loss on the other rows, 0 where there are none."""
-        features, targets = self.features[self.rows], self.targets[self.rows]
+        """Go on to the next strength; return the summed loss on the rows left out, 0 without any."""
+        features, targets, left_out = self.features, self.targets, self.left_out
+        if left_out is not None:  # without any no copy is made
+            features, targets = features[~left_out], targets[~left_out]
         optimizer: Any = torch.optim.LBFGS(
             [self.weight, self.bias], max_iter=_ITERATIONS, tolerance_grad=1e-5, line_search_fn="strong_wolfe"
         )
         optimizer.step(_penalised(features, targets, self.loss, strength, self.weight, self.bias, optimizer))
-        if self.rows.all():
+        if left_out is None:
             return torch.zeros(())
-        others = ~self.rows
         with torch.no_grad():
-            output = self.features[others] @ self.weight.T + self.bias
-            return self.loss(output, self.targets[others]) * others.sum()
+            output = self.features[left_out] @ self.weight.T + self.bias
+            return self.loss(output, self.targets[left_out]) * left_out.sum()
 
 
 def _penalised(

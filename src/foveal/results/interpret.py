@@ -31,10 +31,10 @@ from foveal.tasks.catalog import CLASSES, of_kind
 from foveal.tasks.multi_label import MultiLabel
 from foveal.tasks.single_label import SingleLabel
 
-_MOST_SLICES = 10_000  # a figure of each takes about a millisecond
-
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+_MOST_SLICES = 10_000  # a figure of each takes about a millisecond
 
 
 class Learned(Protocol):
@@ -181,7 +181,7 @@ class Interpretation:
             figure: the name of a headline figure; the first one by default.
 
         Raises:
-            InputError: there are not as many values as pictures, or too many different ones for figures of each.
+            InputError: there are not as many values as images, or too many different ones for figures of each.
         """
         found = self.predictions
         figures: Mapping[str, Any] = found.task.figures()
@@ -193,8 +193,8 @@ class Interpretation:
             places.setdefault(value, []).append(at)
         if len(places) > _MOST_SLICES:
             raise InputError(
-                f"There are {len(places):,} different values among {len(values):,} pictures; figures are given for up "
-                f"to {_MOST_SLICES:,}. Take a column that says what pictures have in common."
+                f"There are {len(places):,} different values among {len(values):,} images; figures are given for up "
+                f"to {_MOST_SLICES:,}. Take a column that says what images have in common."
             )
         judged = found.judged
         rows = [(value, len(at), float(figures[name](judged[at], found.targets[at]))) for value, at in places.items()]

@@ -23,7 +23,7 @@ Out = TypeVar("Out")
 _LARGEST_BATCH, _LATENCIES, _TRIED = 16, 4, 5
 _FEWEST, _MOST = 4, 256
 _IDLE_SECONDS = 1.0
-# All threads answer for a single picture only where they are so much quicker than one: they leave none for decoding. On
+# All threads answer for a single image only where they are so much quicker than one: they leave none for decoding. On
 # two cores they take 2.8 ms instead of 2.4 (EfficientNet-Lite0, 64 px), or 8 instead of 13 (224 px); beside one busy
 # process 6.7 and 22 ms, where one thread is as quick as ever.
 _WORTH_ALL_THREADS = 1.3

@@ -85,8 +85,7 @@ class Points:
             known |= ~self.encode(label).isnan().any(dim=1)
             if known.all():
                 return self
-        name = self.point_names[int((~known).nonzero()[0])]
-        raise NothingToLearnError(f"`{name}` is not known for any picture of the training side.")
+        raise NothingToLearnError.of(self.point_names[int((~known).nonzero()[0])])
 
     @property
     def unknown(self) -> Tensor:

@@ -59,7 +59,7 @@ class Regression:
         table = np.stack([plain._numbers(value) for value in values])
         for name, column in zip(names, table.T, strict=True):
             if np.isnan(column).all():
-                raise NothingToLearnError(f"`{name}` is not known for any picture of the training side.")
+                raise NothingToLearnError.of(name)
         low, high = np.nanmin(table, axis=0), np.nanmax(table, axis=0)
         margin = np.where(high > low, (high - low) * _WIDER / 2, np.maximum(np.abs(low), 1) * _WIDER)
         spread = np.where(high > low, np.nanstd(table, axis=0), 0.0)  # rounding gives equal numbers a spread, too

@@ -17,16 +17,14 @@ def check_single_precision(name: str, low: float, high: float, spread: float) ->
 
     Args:
         name: what the numbers are called.
-        low: the smallest of them.
-        high: the largest.
+        low: the smallest of them, at least -`LARGEST`.
+        high: the largest, at most `LARGEST`.
         spread: their standard deviation, 0 where they are all the same.
 
     Raises:
-        NothingToLearnError: they lie too close together, or beyond `LARGEST`.
+        NothingToLearnError: they lie too close together.
     """
     size = max(abs(low), abs(high))
-    if size > LARGEST:
-        raise NothingToLearnError(f"`{name}` reaches {size:.3g}; numbers up to {LARGEST:g} fit into 32 bits.")
     step = float(np.spacing(np.float32(size)))
     if 0 < spread < _FEWEST_STEPS * step:
         raise NothingToLearnError(
