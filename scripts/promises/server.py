@@ -236,10 +236,18 @@ def ends(model: Path, n: int) -> int:
                 sender.sendall(request[-10:])
                 answered = b" 200 " in sender.recv(65536)[:20]
             process.wait(timeout=60)
-            session = ["pgrep", "-r", "D,R,S,T", "-s", str(process.pid)]
-            left = subprocess.run(session, capture_output=True, check=False).stdout
-            bad += not answered or bool(left) or service.ready()
+            bad += not answered or not _is_empty(process.pid) or service.ready()
     return bad
+
+
+def _is_empty(session: int) -> bool:
+    """Return whether nothing of a session is left; Python's resource tracker ends a moment after its parent."""
+    command = ["pgrep", "-r", "D,R,S,T", "-s", str(session)]
+    for _ in range(20):
+        if not subprocess.run(command, capture_output=True, check=False).stdout:
+            return True
+        time.sleep(0.1)
+    return False
 
 
 def run(full: bool) -> Report:
