@@ -10,13 +10,13 @@ import time
 
 import torch
 
-from foveal import runtime
+from foveal.core import runtime
 from foveal.models.vision import ModelSpec, build_model
-from foveal.train.groups import Freeze, apply_freeze, set_training
-from foveal.train.optim import adamw
+from foveal.training.groups import Freeze, apply_freeze, set_training
+from foveal.training.optim import adamw
 
 SIZE = 128
-SETS = {  # training and validation pictures, batch, frozen epochs, epochs, outputs
+SETS = {  # training and validation images, batch, frozen epochs, epochs, outputs
     "pets": (296, 74, 32, 1, 3, 37),
     "heads": (600, 200, 32, 1, 3, 2),
     "voc": (740, 200, 64, 4, 3, 20),

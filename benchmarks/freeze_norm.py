@@ -14,13 +14,13 @@ import torch
 
 from foveal.data.block import CategoryBlock, DataBlock, ImageBlock, MultiCategoryBlock
 from foveal.data.labels import ColReader, RegexLabeller, using_attr
+from foveal.data.splits.splitters import ColSplitter
+from foveal.data.splits.stratify import StratifiedSplitter
 from foveal.geometry.fit import RandomResizedCrop
+from foveal.learner.vision import vision_learner
 from foveal.metrics.one_label import accuracy
 from foveal.metrics.several_labels import average_precision
 from foveal.sources.folders import get_image_files
-from foveal.splits.splitters import ColSplitter
-from foveal.splits.stratify import StratifiedSplitter
-from foveal.vision.learner import vision_learner
 
 MIN_POSITIVES = 10
 BREED = using_attr(RegexLabeller(r"(.+)_\d+.jpg$"), "name")

@@ -1,4 +1,4 @@
-"""How far `foveal train` gets with more epochs and with more pictures, on the real sets, over several seeds.
+"""How far `foveal train` gets with more epochs and with more images, on the real sets, over several seeds.
 
     python benchmarks/learning_curve.py DATA --out RESULT.json --seeds 0 1 2 [--only voc-128]
 

@@ -27,7 +27,7 @@ def frame_of(n):
 
 
 def blocks():
-    common = {"get_x": ColReader("fname", pref=Path("pictures")), "splitter": RandomSplitter(seed=0)}
+    common = {"get_x": ColReader("fname", pref=Path("images")), "splitter": RandomSplitter(seed=0)}
     yield (
         "several labels",
         DataBlock((ImageBlock, MultiCategoryBlock), get_y=ColReader("labels", label_delim=" "), **common),

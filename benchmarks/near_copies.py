@@ -28,13 +28,13 @@ if __name__ == "__main__":
     copies = []
     for file in files[::4]:
         with Image.open(file) as opened:
-            picture = opened.convert("RGB")
+            image = opened.convert("RGB")
         share = rng.uniform(0.3, 1.5)
-        size = (int(picture.width * share), int(picture.height * share))
+        size = (int(image.width * share), int(image.height * share))
         copies.append(folder / f"copy_{file.name}")
-        picture.resize(size, Image.Resampling.LANCZOS).save(copies[-1], quality=int(rng.integers(30, 95)))
+        image.resize(size, Image.Resampling.LANCZOS).save(copies[-1], quality=int(rng.integers(30, 95)))
     found = findings([*files, *copies], "near copy")
-    right = sum(f.pictures[1].name == f"copy_{f.pictures[0].name}" for f in found)
+    right = sum(f.images[1].name == f"copy_{f.images[0].name}" for f in found)
     pairs = len(files) * (len(files) - 1) // 2
     print(f"{len(files):,} photographs, {pairs:,} pairs: {len(alone)} taken for copies")
     print(

@@ -2,10 +2,10 @@
 
     python benchmarks/none_of_these.py DATA --out RESULT.json [--seeds 0 1 2]
 
-37 breeds of `pets_mini` (7 pictures each to train on, 2 to validate, 1 to judge), once with one label a picture; once
-with several labels and with VOC pictures without cats and dogs that have none; and once with pictures made of two
-others besides, side by side or one above the other, that have the labels of both. Judged on pictures that none of them
-has seen: the error over the breeds, what is answered for VOC pictures without cats and dogs, and for two breeds.
+37 breeds of `pets_mini` (7 images each to train on, 2 to validate, 1 to judge), once with one label an image; once
+with several labels and with VOC images without cats and dogs that have none; and once with images made of two
+others besides, side by side or one above the other, that have the labels of both. Judged on images that none of them
+has seen: the error over the breeds, what is answered for VOC images without cats and dogs, and for two breeds.
 """
 
 import argparse
@@ -21,13 +21,13 @@ import numpy as np
 from learning_curve import rows_of
 from PIL import Image, ImageOps
 
-from foveal.bundle.predictor import load_learner
+from foveal.inference.predictor import load_learner
 
 N_TRAIN, N_TEST, N_TRAIN_PAIRS, N_PAIRS, SIDE = 200, 100, 600, 100, 448
 
 
 def without_pets(data, seed):
-    """VOC pictures without cats and dogs, to train on and to test on."""
+    """VOC images without cats and dogs, to train on and to test on."""
     table = data / "voc2012_mini" / "train.csv"
     with table.open(newline="") as file:
         rows = [row["fname"] for row in csv.DictReader(file) if not {"cat", "dog"} & set(row["labels"].split())]
@@ -49,24 +49,24 @@ def train(rows, task, seed, folder, more):
 
 
 def together(first, second, *, above):
-    """Two pictures in one, half each: the middle of both, cut to the half's shape."""
+    """Two images in one, half each: the middle of both, cut to the half's shape."""
     half_wh = (SIDE, SIDE // 2) if above else (SIDE // 2, SIDE)
     halves = [ImageOps.fit(Image.open(file).convert("RGB"), half_wh) for file in (first, second)]
     return (np.vstack if above else np.hstack)([np.asarray(half) for half in halves])
 
 
-def drawn_pairs(pictures, n, rng):
-    """`n` pictures of two labels, drawn from (file, label)."""
+def drawn_pairs(images, n, rng):
+    """`n` images of two labels, drawn from (file, label)."""
     found = []
     while len(found) < n:
-        (a, first), (b, second) = rng.sample(pictures, 2)
+        (a, first), (b, second) = rng.sample(images, 2)
         if first != second:
             found.append((together(a, b, above=rng.random() < 0.5), {first, second}))
     return found
 
 
 def written(pairs, folder, *, is_valid):
-    """Rows of a table for pictures of two, written to a folder."""
+    """Rows of a table for images of two, written to a folder."""
     folder.mkdir()
     for at, (pixels, labels) in enumerate(pairs):
         file = folder / f"{at}.jpg"
@@ -114,15 +114,17 @@ def main():
         pets = {
             side: [(images / row["fname"], row["label"]) for row in rows if row["is_valid"] == side] for side in (0, 1)
         }
-        judged = [rng.choice([one for one in pets[1] if one[1] == breed]) for breed in sorted({b for _, b in pets[1]})]
-        pets[1] = [one for one in pets[1] if one not in judged]
+        comparable = [
+            rng.choice([one for one in pets[1] if one[1] == breed]) for breed in sorted({b for _, b in pets[1]})
+        ]
+        pets[1] = [one for one in pets[1] if one not in comparable]
         one_label = [
             {"fname": str(file)[1:], "labels": breed, "is_valid": side} for side in (0, 1) for file, breed in pets[side]
         ]
         train_on, test_on = without_pets(args.data.absolute(), seed)
         held = round(0.3 * N_TRAIN)
         none = [{"fname": str(f)[1:], "labels": "", "is_valid": int(at < held)} for at, f in enumerate(train_on)]
-        judged_pairs = drawn_pairs(judged, N_PAIRS, rng)
+        judged_pairs = drawn_pairs(comparable, N_PAIRS, rng)
         with tempfile.TemporaryDirectory() as folder:
             two = [
                 row
@@ -132,11 +134,11 @@ def main():
             arms = {
                 "one label": ("single-label", one_label),
                 "several labels": ("multi-label", one_label + none),
-                "several labels, pictures of two": ("multi-label", one_label + none + two),
+                "several labels, images of two": ("multi-label", one_label + none + two),
             }
             for at, (name, (task, table)) in enumerate(arms.items()):
                 predictor = train(table, task, seed, Path(folder) / f"arm-{at}", args.more.split())
-                figures = judge(predictor, judged, test_on, judged_pairs)
+                figures = judge(predictor, comparable, test_on, judged_pairs)
                 found.append({"trained as": name, "seed": seed} | {k: round(float(v), 3) for k, v in figures.items()})
                 print(found[-1], flush=True)
                 args.out.write_text(json.dumps(found, indent=1) + "\n")

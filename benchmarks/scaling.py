@@ -1,9 +1,9 @@
-"""What several processes give: training in one and in two, and answers by either engine for more and more pictures.
+"""What several processes give: training in one and in two, and answers by either engine for more and more images.
 
     python benchmarks/scaling.py train --data DATA
-    python benchmarks/scaling.py predict --data DATA [--pictures 1000 10000 100000]
+    python benchmarks/scaling.py predict --data DATA [--images 1000 10000 100000]
 
-Pictures are the photographs of voc2012_mini over and over, as bytes in a parquet table. Prints rows of Markdown.
+Images are the photographs of voc2012_mini over and over, as bytes in a parquet table. Prints rows of Markdown.
 """
 
 import argparse
@@ -19,10 +19,10 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from foveal.bundle.predictor import Predictor
-from foveal.image.prepare import IMAGENET, Preparation
+from foveal.core.processors import usable
+from foveal.images.prepare import IMAGENET, Preparation
+from foveal.inference.predictor import Predictor
 from foveal.models.vision import ModelSpec, build_model
-from foveal.processors import usable
 from foveal.tasks.multi_label import MultiLabel
 from foveal.tasks.vocab import Vocab
 
@@ -40,7 +40,7 @@ def run(*words):
 
 
 def table_of(file, photographs, n):
-    """Write `n` pictures' bytes."""
+    """Write `n` images' bytes."""
     schema = pa.schema([("jpg", pa.binary())])
     data = cycle([photograph.read_bytes() for photograph in photographs])
     with pq.ParquetWriter(file, schema, compression="none") as writer:
@@ -52,7 +52,7 @@ def predict(photographs, counts, folder):
     model = build_model(ModelSpec("tf_efficientnet_lite0", 20, (128, 128), None, "linear"))
     task = MultiLabel(Vocab(tuple(f"class {n}" for n in range(20))))
     Predictor.of(model, task, Preparation.of((128, 128), "crop", IMAGENET)).save(folder / "model.safetensors")
-    print("| engine | pictures | seconds | pictures/s | pictures/s a core | MiB, largest process |")
+    print("| engine | images | seconds | images/s | images/s a core | MiB, largest process |")
     print("|---|---|---|---|---|---|")
     for n in counts:
         table_of(folder / f"{n}.parquet", photographs, n)
@@ -88,10 +88,10 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=("train", "predict"))
     parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--pictures", type=int, nargs="+", default=[1_000, 10_000, 100_000])
+    parser.add_argument("--images", type=int, nargs="+", default=[1_000, 10_000, 100_000])
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as place:
         if args.what == "train":
             train(args.data, Path(place))
         else:
-            predict(sorted((args.data / "voc2012_mini").rglob("*.jpg")), args.pictures, Path(place))
+            predict(sorted((args.data / "voc2012_mini").rglob("*.jpg")), args.images, Path(place))

@@ -7,7 +7,7 @@ what they compute does not depend on the machine. `pytest -n0` runs them in one 
 import json
 import os
 
-from foveal import processors
+from foveal.core import processors
 
 PROCESSES = min(8, processors.usable())  # each holds torch and a model or two: about 1 GB
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is loaded
@@ -25,9 +25,9 @@ from hypothesis import settings
 from foveal.cli import main
 from foveal.data.block import DataBlock, ImageBlock, MultiCategoryBlock, PointBlock
 from foveal.data.labels import ColReader
+from foveal.data.splits.splitters import ColSplitter
 from foveal.geometry.fit import Resize
-from foveal.sources.scenes import write_scenes
-from foveal.splits.splitters import ColSplitter
+from foveal.sources.synthetic import write_scenes
 
 # A busy machine is no reason for a law to fail.
 settings.register_profile("foveal", deadline=None)

@@ -14,7 +14,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save, save_file
 
-from foveal.storage import tensor_hash
+from foveal.core.storage import tensor_hash
 
 
 class Evil:
@@ -177,12 +177,12 @@ def _manifests(manifest: dict, tensors: dict) -> Iterator[tuple[str, object]]:
     yield "architecture-a-path", changed(lambda m: m["model"].update(arch="../../evil"))
     yield "architecture-of-another-shape", changed(lambda m: m["model"].update(arch="test_resnet"))
     yield "architecture-larger", changed(lambda m: m["model"].update(arch="vit_large_patch16_224"))
-    yield "canvas-of-another-size", changed(lambda m: m["model"].update(canvas_hw=[33, 65]))
+    yield "canvas-of-another-size", changed(lambda m: m["model"].update(input_size_hw=[33, 65]))
     yield (
         "canvas-odd-for-a-transformer",
         changed(
             lambda m: (
-                m["model"].update(arch="test_vit", canvas_hw=[33, 65]),
+                m["model"].update(arch="test_vit", input_size_hw=[33, 65]),
                 m["preparation"]["fit"].update(size_hw=[33, 65]),
             )
         ),
@@ -195,7 +195,7 @@ def _manifests(manifest: dict, tensors: dict) -> Iterator[tuple[str, object]]:
             lambda m: (m["model"].update(n_outputs=99_999), m["task"].update(vocab=[str(i) for i in range(99_999)]))
         ),
     )
-    yield "canvas-too-large", changed(lambda m: m["model"].update(canvas_hw=[large, large]))
+    yield "canvas-too-large", changed(lambda m: m["model"].update(input_size_hw=[large, large]))
     yield "canvas-zero", changed(lambda m: m["preparation"]["fit"].update(size_hw=[0, 0]))
     yield "canvas-negative", changed(lambda m: m["preparation"]["fit"].update(size_hw=[-32, 32]))
     yield "fit-unknown", changed(lambda m: m["preparation"]["fit"].update(method="eval"))

@@ -9,10 +9,10 @@ import zipfile
 
 import pytest
 
-from foveal.archives import Archive, unpack
-from foveal.errors import FetchError, InputError, UnknownNameError
-from foveal.fetch import download
-from foveal.sources.samples import URLs, untar_data
+from foveal.core.download import download
+from foveal.core.errors import FetchError, InputError, UnknownNameError
+from foveal.sources.archives import Archive, unpack
+from foveal.sources.book_sets import URLs, untar_data
 
 
 def tgz(members):

@@ -12,12 +12,12 @@ from PIL import Image, ImageFilter
 
 from foveal.audit.checks import audit, audit_labels
 from foveal.cli import main
-from foveal.errors import InputError
-from foveal.results.audit_page import print_audit, write_audit_page
-from foveal.rng import generator_for
+from foveal.core.errors import InputError
+from foveal.core.rng import generator_for
+from foveal.data.splits.stratify import GroupSplitter, StratifiedSplitter, balanced
+from foveal.reporting.audit_page import print_audit, write_audit_page
 from foveal.sources.items import Item, Source
 from foveal.sources.table import read_table
-from foveal.splits.stratify import GroupSplitter, StratifiedSplitter, balanced
 
 
 @settings(deadline=None, max_examples=40)
@@ -47,8 +47,8 @@ def test_every_label_keeps_its_rate_over_100_000_rows_in_seconds():
     chosen = balanced(counts, 0.2, generator_for(0))
     assert time.perf_counter() - began < 5
     found, overall = rates(matrix, chosen)
-    judged = matrix.sum(axis=0) >= 25
-    assert (np.abs(found - overall)[judged] <= 0.2 * overall[judged]).all()
+    comparable = matrix.sum(axis=0) >= 25
+    assert (np.abs(found - overall)[comparable] <= 0.2 * overall[comparable]).all()
     assert chosen.mean() == pytest.approx(0.2, abs=0.002)
 
 
@@ -80,7 +80,7 @@ def faults(scenes, tmp_path, monkeypatch):
     table = pd.read_csv(scenes / "scenes.csv", keep_default_na=False).iloc[:40].assign(is_valid=False)
     table.loc[30:, "is_valid"] = True
     table["labels"] = table["labels"].replace("", "tree")
-    folder = tmp_path / "pictures"
+    folder = tmp_path / "images"
     folder.mkdir()
     for name in table["fname"]:
         shutil.copy(scenes / "scenes" / name, folder)
@@ -91,8 +91,8 @@ def faults(scenes, tmp_path, monkeypatch):
 
     shutil.copy(folder / rows[0]["fname"], folder / "exact.jpg")
     add("exact.jpg", rows[0]["labels"], is_valid=True)
-    with Image.open(folder / rows[1]["fname"]) as picture:
-        picture.resize((picture.width * 2 // 3, picture.height * 2 // 3)).save(folder / "near.jpg", quality=60)
+    with Image.open(folder / rows[1]["fname"]) as image:
+        image.resize((image.width * 2 // 3, image.height * 2 // 3)).save(folder / "near.jpg", quality=60)
     add("near.jpg", "zebra")
     (folder / "cut.jpg").write_bytes((folder / rows[2]["fname"]).read_bytes()[:-300])
     add("cut.jpg", "tree")
@@ -106,31 +106,31 @@ def faults(scenes, tmp_path, monkeypatch):
 
 
 def test_every_planted_fault_is_found_and_a_second_look_is_quick(faults, capsys):
-    source = read_table(faults / "table.csv", images=faults / "pictures")
+    source = read_table(faults / "table.csv", images=faults / "images")
     found = audit(source)
     rules = {finding.rule: finding for finding in found.findings}
     assert rules["exact copy across the split"].level == "error"
     assert "exact.jpg" in rules["exact copy across the split"].value
     assert "near.jpg" in rules["near copy with another label"].value
-    assert "cut.jpg: damaged JPEG" in rules["picture that cannot be used"].value
+    assert "cut.jpg: damaged JPEG" in rules["image that cannot be used"].value
     assert rules["one file with different labels"].level == "error"
     assert rules["class seen in validation only"].where == "new"
     assert "'Tree' / 'tree'" in rules["labels that differ in case or white space only"].where
-    assert "dark.png" in rules["very dark picture"].value
-    assert {"tiny picture", "odd aspect", "class with fewer than 5 pictures"} <= set(rules)
-    assert found.figures["usable"] == found.figures["pictures"] - 1
+    assert "dark.png" in rules["very dark image"].value
+    assert {"tiny image", "odd aspect", "class with fewer than 5 images"} <= set(rules)
+    assert found.figures["usable"] == found.figures["images"] - 1
     assert [f.level for f in found.findings] == sorted(
         (f.level for f in found.findings), key=["error", "warning", "note"].index
     )
     again = audit(source)
     assert again == found
     print_audit(found)
-    assert "error: picture that cannot be used (1)" in capsys.readouterr().out
+    assert "error: image that cannot be used (1)" in capsys.readouterr().out
 
 
-def test_the_page_shows_the_pictures_and_keeps_markup_inert(faults):
-    source = read_table(faults / "table.csv", images=faults / "pictures")
-    items = [*source.items, Item(source.items[0].picture, ["<script>alert(1)</script>"], False, "<b>row</b>")]
+def test_the_page_shows_the_images_and_keeps_markup_inert(faults):
+    source = read_table(faults / "table.csv", images=faults / "images")
+    items = [*source.items, Item(source.items[0].image, ["<script>alert(1)</script>"], False, "<b>row</b>")]
     page = faults / "audit.html"
     write_audit_page(page, audit(Source("table", "multi-label", items)), title="<i>t</i>")
     text = page.read_text()
@@ -146,8 +146,8 @@ def test_near_copies_are_found_and_strangers_are_not(scenes, tmp_path, monkeypat
     items = [Item(file, "x", None, file.name) for file in originals]
     copies = []
     for number, file in enumerate(originals):
-        with Image.open(file) as picture:
-            changed = picture.resize((picture.width * (4 + number % 5) // 7, picture.height * (4 + number % 5) // 7))
+        with Image.open(file) as image:
+            changed = image.resize((image.width * (4 + number % 5) // 7, image.height * (4 + number % 5) // 7))
         copy = tmp_path / f"copy_{file.name}"
         changed.save(copy, quality=50 + number % 40)
         copies.append(Item(copy, "x", None, copy.name))
@@ -155,7 +155,7 @@ def test_near_copies_are_found_and_strangers_are_not(scenes, tmp_path, monkeypat
     n_pairs = len(items) * (len(items) - 1) / 2
     assert len(alone) <= 0.001 * n_pairs
     both = [f for f in audit(Source("x", "single-label", items + copies)).findings if "near copy" in f.rule]
-    right = [f for f in both if f.pictures[1].name == f"copy_{f.pictures[0].name}"]
+    right = [f for f in both if f.images[1].name == f"copy_{f.images[0].name}"]
     assert len(right) >= 0.95 * len(copies)
 
 
@@ -170,7 +170,7 @@ def test_swapped_and_outside_points(scenes, tmp_path, monkeypatch):
 
     assert rules([(30.0, 250.0)])["x and y seem to be swapped"] == "error"
     assert "x and y seem to be swapped" not in rules([(250.0, 30.0), (30.0, 250.0)])
-    assert rules([(250.0, 30.0), (-4.0, 30.0)])["point outside the picture"] == "warning"
+    assert rules([(250.0, 30.0), (-4.0, 30.0)])["point outside the image"] == "warning"
     assert rules([(np.nan, np.nan)])["no point given"] == "note"
 
 
@@ -191,28 +191,28 @@ def foveal(monkeypatch, capsys):
 
 
 def test_the_command_says_errors_by_its_exit_code(faults, scenes, foveal):
-    code, printed = foveal("check", faults / "table.csv", "--images", faults / "pictures", "--html", faults / "a.html")
+    code, printed = foveal("check", faults / "table.csv", "--images", faults / "images", "--html", faults / "a.html")
     assert code == 1
-    assert "error: picture that cannot be used (1)" in printed.out
+    assert "error: image that cannot be used (1)" in printed.out
     assert (faults / "a.html").is_file()
     code, printed = foveal("check", scenes / "scenes.csv", "--images", scenes / "scenes", "--empty", "none", "--json")
     assert code == 0
     table = pd.read_csv(faults / "table.csv").assign(who=1)
     table.to_csv(faults / "groups.csv", index=False)
     _, grouped = foveal(
-        "check", faults / "groups.csv", "--images", faults / "pictures", "--group-column", "who", "--json"
+        "check", faults / "groups.csv", "--images", faults / "images", "--group-column", "who", "--json"
     )
     assert "group on both sides of the split" in grouped.out
     assert '"usable": 60' in printed.out
 
 
 @pytest.mark.filterwarnings("ignore:The label `new`")
-def test_training_stops_on_errors_or_leaves_bad_pictures_out(faults, foveal):
+def test_training_stops_on_errors_or_leaves_bad_images_out(faults, foveal):
     arguments = (
         "train",
         faults / "table.csv",
         "--images",
-        faults / "pictures",
+        faults / "images",
         "--size",
         "32",
         "--out",

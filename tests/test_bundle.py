@@ -13,9 +13,9 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 import hostile
-from foveal.bundle.predictor import Prediction, Predictor, Refused, load_learner
-from foveal.errors import InputError, ModelFileError
-from foveal.image.prepare import IMAGENET, Preparation
+from foveal.core.errors import InputError, ModelFileError
+from foveal.images.prepare import IMAGENET, Preparation
+from foveal.inference.predictor import Prediction, Predictor, Refused, load_learner
 from foveal.models.vision import ModelSpec, build_model
 from foveal.tasks.multi_label import MultiLabel
 from foveal.tasks.points import Points
@@ -36,38 +36,38 @@ def bundle(tmp_path_factory):
 
 
 @pytest.fixture
-def picture():
+def image():
     return np.random.default_rng(0).integers(0, 255, (60, 80, 3), dtype=np.uint8)
 
 
-def test_a_bundle_answers_as_the_model_did(bundle, picture):
+def test_a_bundle_answers_as_the_model_did(bundle, image):
     before, after = predictor(MultiLabel(Vocab(("ant", "bee", "cat")))), load_learner(bundle)
     assert after.vocab == ("ant", "bee", "cat")
-    torch.testing.assert_close(after.predict(picture).values, before.predict(picture).values, atol=1e-6, rtol=0)
+    torch.testing.assert_close(after.predict(image).values, before.predict(image).values, atol=1e-6, rtol=0)
 
 
-def test_a_picture_gets_one_answer_however_it_comes(bundle, picture, tmp_path):
+def test_a_image_gets_one_answer_however_it_comes(bundle, image, tmp_path):
     model = load_learner(bundle)
     file = tmp_path / "x.png"
-    Image.fromarray(picture).save(file)
-    answers = [model.predict(one).values for one in (file, str(file), file.read_bytes(), picture, Image.open(file))]
+    Image.fromarray(image).save(file)
+    answers = [model.predict(one).values for one in (file, str(file), file.read_bytes(), image, Image.open(file))]
     for answer in answers[1:]:
         assert torch.equal(answer, answers[0])
-    alone, among = model.predict(picture), list(model.predict_batch([picture] * 5, batch_size=3))
+    alone, among = model.predict(image), list(model.predict_batch([image] * 5, batch_size=3))
     assert all(isinstance(one, Prediction) for one in among)
     torch.testing.assert_close(among[4].values, alone.values, atol=1e-5, rtol=0)
 
 
-def test_points_come_back_in_the_pixels_of_the_picture_given(picture):
+def test_points_come_back_in_the_pixels_of_the_image_given(image):
     model = predictor(Points(1))
-    smooth = np.asarray(Image.fromarray(picture).resize((320, 240), Image.Resampling.BICUBIC))
+    smooth = np.asarray(Image.fromarray(image).resize((320, 240), Image.Resampling.BICUBIC))
     small = np.asarray(Image.fromarray(smooth).reduce(4))
     np.testing.assert_allclose(model.predict(smooth).label, np.array(model.predict(small).label) * 4, atol=3)
 
 
-def test_bad_pictures_come_back_named_among_the_others(bundle, picture, tmp_path):
+def test_bad_images_come_back_named_among_the_others(bundle, image, tmp_path):
     (tmp_path / "bad.jpg").write_bytes(b"x")
-    answers = list(load_learner(bundle).predict_batch([picture, tmp_path / "bad.jpg", picture], num_workers=2))
+    answers = list(load_learner(bundle).predict_batch([image, tmp_path / "bad.jpg", image], num_workers=2))
     assert [type(one) for one in answers] == [Prediction, Refused, Prediction]
     assert answers[1].name == str(tmp_path / "bad.jpg")
 
@@ -77,7 +77,7 @@ def test_a_fresh_process_loads_it_without_the_training_code(bundle):
 import sys
 from foveal import load_learner
 print(load_learner({str(bundle)!r}).vocab)
-loaded = [name for name in sys.modules if name.startswith(("foveal.train", "foveal.data", "foveal.learner", "pandas"))]
+loaded = [name for name in sys.modules if name.startswith(("foveal.training", "foveal.data", "foveal.learner", "pandas"))]
 assert not loaded, loaded
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -11,18 +11,18 @@ from hypothesis import strategies as st
 from sklearn.metrics import ndcg_score
 
 import foveal.collab.all as star
-from foveal.bundle.predictor import load_learner, load_pictures
 from foveal.collab.learner import collab_learner
 from foveal.collab.loaders import CollabDataLoaders, TimeSplitter
-from foveal.errors import InputError, ModelFileError, TableError
+from foveal.collab.model import Embedding, Module, embedding_size
+from foveal.collab.ranking import ndcg_at_k, precision_at_k, recall_at_k
+from foveal.collab.report import rank_metrics
+from foveal.collab.task import Ids
+from foveal.core.errors import InputError, ModelFileError, TableError
+from foveal.inference.predictor import load_image_predictor, load_learner
 from foveal.learner.learner import Learner
 from foveal.losses import MSELossFlat
-from foveal.metrics.ranking import ndcg_at_k, precision_at_k, recall_at_k
-from foveal.models.embedding import Embedding, Module, embedding_size
 from foveal.models.head import sigmoid_range
-from foveal.results.ratings import rank_metrics
-from foveal.sources.samples import write_ratings
-from foveal.tasks.rating import Ids
+from foveal.sources.book_sets import write_ratings
 
 
 @pytest.fixture(scope="module")
@@ -135,8 +135,8 @@ def test_a_bundle_answers_as_the_learner(learn, tmp_path):
     assert [one.label for one in stored.predict_batch(pairs)] == pytest.approx(
         [stored.predict(*p).label for p in pairs]
     )
-    with pytest.raises(ModelFileError, match="user, title, not for pictures"):
-        load_pictures(file)
+    with pytest.raises(ModelFileError, match="user, title, not for images"):
+        load_image_predictor(file)
 
 
 def test_recommendations_leave_out_what_was_seen(learn, ratings):
@@ -339,7 +339,7 @@ def test_from_a_table_to_recommendations_on_the_command_line(ratings, foveal, tm
 
 
 def test_a_run_on_ratings_resumes_to_the_bit(ratings, dls, tmp_path):
-    from foveal.train.checkpoint import Checkpoints
+    from foveal.training.checkpoint import Checkpoints
 
     class Stop:
         def after_step(self, state):

@@ -8,21 +8,21 @@ import pandas as pd
 import pytest
 import torch
 
+from foveal.core.errors import ImageError, InputError, TableError, UnknownNameError
+from foveal.core.listing import L, Path
+from foveal.core.rng import order_for
+from foveal.core.threads import ordered_map
+from foveal.data.batchers import ImageBatcher
 from foveal.data.block import CategoryBlock, DataBlock, ImageBlock, MultiCategoryBlock, PointBlock
-from foveal.data.feeds import PictureFeed
 from foveal.data.labels import ColReader, RegexLabeller, parent_label, using_attr
 from foveal.data.loaders import DataLoader
 from foveal.data.samples import Pipeline
-from foveal.errors import InputError, PictureError, TableError, UnknownNameError
+from foveal.data.splits.splitters import ColSplitter, IndexSplitter, MaskSplitter, RandomSplitter, check_split
 from foveal.geometry.fit import RandomResizedCrop, Resize
-from foveal.image.augment import Normalize, aug_transforms
-from foveal.listing import L, Path
-from foveal.rng import order_for
+from foveal.images.augment import Normalize, aug_transforms
 from foveal.sources.folders import get_image_files
-from foveal.sources.scenes import KINDS, draw_scene
+from foveal.sources.synthetic import KINDS, draw_scene
 from foveal.sources.table import TableColumns, read_frame, read_table
-from foveal.splits.splitters import ColSplitter, IndexSplitter, MaskSplitter, RandomSplitter, check_split
-from foveal.threads import ordered_map
 
 
 def scene_block(scenes, **changes):
@@ -62,7 +62,7 @@ def test_a_table_is_read_with_its_own_columns(scenes):
         ({"file": ["a.jpg"], "lables": ["x"]}, TableColumns(label="labels"), "Did you mean `lables`"),
         ({"f": ["a.jpg"], "labels": ["x"]}, TableColumns(), "--image-column"),
         ({"fname": ["a.jpg", "b.jpg"], "labels": ["x", None]}, TableColumns(), r"row 3: \(empty\)"),
-        ({"fname": ["a.jpg", "gone.jpg"], "labels": ["x", "y"]}, TableColumns(), "no such picture file"),
+        ({"fname": ["a.jpg", "gone.jpg"], "labels": ["x", "y"]}, TableColumns(), "no such image file"),
         ({"fname": ["a.jpg"], "labels": ["x"], "is_valid": ["maybe"]}, TableColumns(), "row 2: 'maybe'"),
         ({"fname": ["a.jpg"], "x": [1], "y": [None]}, TableColumns(points=("x", "y")), "only one of its coordinates"),
         ({"fname": ["a.jpg"], "x": ["one"], "y": [2]}, TableColumns(points=("x", "y")), "must hold numbers"),
@@ -79,7 +79,7 @@ def test_a_table_that_cannot_be_used_says_row_column_and_way_out(tmp_path, table
 def test_all_findings_come_in_one_message(tmp_path):
     (tmp_path / "a.jpg").touch()
     frame = pd.DataFrame({"fname": ["a.jpg", "b.jpg"], "labels": [None, "y"], "is_valid": ["no", "perhaps"]})
-    with pytest.raises(TableError, match=r"(?s)no such picture.*is_valid.*no label"):
+    with pytest.raises(TableError, match=r"(?s)no such image.*is_valid.*no label"):
         read_frame(frame, images=tmp_path).require_usable()
 
 
@@ -98,11 +98,11 @@ def test_labels_are_judged_one_or_several(tmp_path):
 
 def test_scenes_are_the_same_every_time():
     first, again = draw_scene(3, 7), draw_scene(3, 7)
-    np.testing.assert_array_equal(np.asarray(first.picture), np.asarray(again.picture))
+    np.testing.assert_array_equal(np.asarray(first.image), np.asarray(again.image))
     assert first.labels == again.labels
 
 
-def test_pictures_of_a_folder_come_sorted(scenes):
+def test_images_of_a_folder_come_sorted(scenes):
     files = get_image_files(scenes)
     assert files == sorted(files)
     assert len(files) == 60
@@ -188,8 +188,8 @@ def test_the_vocabulary_comes_from_training_and_unseen_labels_are_said(scenes, f
 
 def test_dataset_items_print_their_kind_and_batches_are_plain(scenes, frame):
     datasets = scene_block(scenes).datasets(frame)
-    picture, target = datasets.train[0]
-    assert repr(picture).startswith("PILImage mode=RGB size=")
+    image, target = datasets.train[0]
+    assert repr(image).startswith("PILImage mode=RGB size=")
     assert repr(target).startswith("TensorMultiCategory([")
     assert type(target + 0) is torch.Tensor
     inputs, targets = scene_block(scenes).dataloaders(frame, bs=4).one_batch()
@@ -242,8 +242,10 @@ def test_a_batch_that_warps_shows_what_the_item_stage_shows(photographs):
         [Resize(120, "squish"), *aug_transforms(flip_vert=True, max_lighting=0.5)],
     ):
         pipeline = Pipeline.of(transforms, Normalize.from_stats((0.0,) * 3, (1.0,) * 3))
-        feeds = [PictureFeed(datasets.train, pipeline, 2, torch.device("cpu"), batched) for batched in (False, True)]
-        here, there = (DataLoader(feed, 16, shuffle=True, seed=3) for feed in feeds)
+        batchers = [
+            ImageBatcher(datasets.train, pipeline, 2, torch.device("cpu"), batched) for batched in (False, True)
+        ]
+        here, there = (DataLoader(batcher, 16, shuffle=True, seed=3) for batcher in batchers)
         for one, other in zip(here.batches(epoch=1), there.batches(epoch=1), strict=True):
             assert torch.equal(one.targets, other.targets)
             np.testing.assert_array_equal(one.frames.matrix, other.frames.matrix)
@@ -282,21 +284,21 @@ def test_partial_batches(scenes, frame):
     assert [len(b) for b in dls.train.batches(epoch=0)] == [48]
 
 
-def test_a_bad_picture_stops_with_its_name(scenes, frame, tmp_path):
-    (tmp_path / "bad.jpg").write_bytes(b"no picture")
+def test_a_bad_image_stops_with_its_name(scenes, frame, tmp_path):
+    (tmp_path / "bad.jpg").write_bytes(b"no image")
     block = scene_block(scenes, get_x=lambda _: tmp_path / "bad.jpg")
-    with pytest.raises(PictureError, match=r"bad\.jpg: text, not a picture"):
+    with pytest.raises(ImageError, match=r"bad\.jpg: text, not an image"):
         block.dataloaders(frame, bs=4).one_batch()
 
 
-def test_bad_pictures_are_left_out_on_request_and_named(scenes, frame, tmp_path, monkeypatch):
+def test_bad_images_are_left_out_on_request_and_named(scenes, frame, tmp_path, monkeypatch):
     monkeypatch.setenv("FOVEAL_HOME", str(tmp_path / "home"))
-    (tmp_path / "bad.jpg").write_bytes(b"no picture")
+    (tmp_path / "bad.jpg").write_bytes(b"no image")
     block = scene_block(
         scenes,
         get_x=lambda r: tmp_path / "bad.jpg" if r["fname"].endswith("07.jpg") else scenes / "scenes" / r["fname"],
     )
-    with pytest.warns(UserWarning, match=r"(?s)1 pictures cannot be used.*bad\.jpg: text, not a picture"):
+    with pytest.warns(UserWarning, match=r"(?s)1 images cannot be used.*bad\.jpg: text, not an image"):
         dls = block.dataloaders(frame, bs=4, on_bad="skip")
     assert dls.train.n + dls.valid.n == 59
     assert sum(len(batch) for batch in dls.train.batches(epoch=0)) > 0
@@ -308,7 +310,7 @@ def test_transforms_are_sorted_by_kind_wherever_they_stand():
     here = Pipeline.of(
         [Resize(460)], [*aug_transforms(size=(24, 32), min_scale=0.75), Normalize.from_stats((0.5,) * 3, (0.5,) * 3)]
     )
-    assert here.canvas_hw == (24, 32)
+    assert here.input_size_hw == (24, 32)
     assert (len(here.fits), len(here.moves), len(here.tones)) == (2, 4, 2)
     assert here.statistics.mean == (0.5, 0.5, 0.5)
 
@@ -317,7 +319,7 @@ def test_validation_is_what_a_predictor_prepares(scenes, frame):
     dls = scene_block(scenes).dataloaders(frame, bs=4)
     preparation = dls.preparation
     batch = next(dls.valid.batches(epoch=0))
-    prepared = preparation.picture(dls.valid.dataset.pictures[0])
+    prepared = preparation.image(dls.valid.dataset.images[0])
     found = preparation.normalise(torch.from_numpy(prepared.pixels)[None])[0]
     assert torch.equal(found, batch.inputs[0])
 

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms, ImageOps
 
-from foveal.errors import PictureError
+from foveal.core.errors import ImageError
 from foveal.geometry.homography import corners_of
-from foveal.image.decode import MAX_PIXELS, decode, open_picture
-from foveal.image.picture import PILImage
+from foveal.images.decode import MAX_PIXELS, decode, open_image
+from foveal.images.pil import PILImage
 
 
 def photo(width=75, height=50):
@@ -35,16 +35,16 @@ def test_every_format_comes_out_as_pillow_shows_it(kind):
 @pytest.mark.parametrize("kind", ["JPEG", "PNG"])
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("scale", [1.0, 0.5, 0.25])
-def test_a_picture_stands_upright_and_its_map_says_where_everything_went(kind, orientation, scale):
+def test_a_image_stands_upright_and_its_map_says_where_everything_went(kind, orientation, scale):
     exif = Image.Exif()
     exif[0x0112] = orientation
     data = encoded(photo(75, 51), kind, exif=exif)
     upright = np.asarray(ImageOps.exif_transpose(Image.open(io.BytesIO(data))).convert("RGB")).astype(float)
-    opened = open_picture(data)
+    opened = open_image(data)
     assert opened.size_hw == upright.shape[:2]
     decoded = opened.decode(scale)
     corners = decoded.placement(corners_of(opened.size_hw))
-    # Sample both pictures at the same source places: they show the same colour.
+    # Sample both images at the same source places: they show the same colour.
     places = np.random.default_rng(0).uniform(12, 38, (20, 2))
     there = decoded.placement(places)
     for (x, y), (u, v) in zip(places, there, strict=True):
@@ -58,8 +58,8 @@ def test_a_picture_stands_upright_and_its_map_says_where_everything_went(kind, o
 def test_a_truncated_jpeg_is_refused_at_every_scale(scale, progressive):
     data = encoded(photo(300, 200), "JPEG", progressive=progressive)
     for cut in (len(data) // 2, int(len(data) * 0.99), len(data) - 2):
-        with pytest.raises(PictureError, match=r"damaged|header"):
-            open_picture(data[:cut]).decode(scale)
+        with pytest.raises(ImageError, match=r"damaged|header"):
+            open_image(data[:cut]).decode(scale)
 
 
 def test_a_truncated_or_changed_png_is_refused():
@@ -67,11 +67,11 @@ def test_a_truncated_or_changed_png_is_refused():
     changed = bytearray(data)
     changed[len(data) // 2] ^= 0xFF
     for bad in (data[: len(data) // 2], bytes(changed)):
-        with pytest.raises(PictureError, match="damaged"):
+        with pytest.raises(ImageError, match="damaged"):
             decode(bad)
 
 
-def test_grey_palette_transparency_and_deep_pictures_become_rgb():
+def test_grey_palette_transparency_and_deep_images_become_rgb():
     grey = photo().convert("L")
     np.testing.assert_array_equal(decode(encoded(grey, "PNG"))[..., 0], np.asarray(grey))
     clear = Image.new("RGBA", (4, 4), (0, 0, 0, 0))
@@ -97,15 +97,15 @@ def test_colours_of_a_profile_become_srgb():
     [
         (b"", "empty"),
         (b"<!DOCTYPE html><html>", "HTML"),
-        (b"just text", "text, not a picture"),
-        (b"\x00\x01\x02\xff" * 30, "not a picture"),
+        (b"just text", "text, not an image"),
+        (b"\x00\x01\x02\xff" * 30, "not an image"),
         (b"\xff\xd8\xff\xe0", "header is damaged"),
     ],
 )
-def test_what_is_no_picture_is_named(tmp_path, content, reason):
+def test_what_is_no_image_is_named(tmp_path, content, reason):
     file = tmp_path / "x.jpg"
     file.write_bytes(content)
-    with pytest.raises(PictureError, match=reason) as caught:
+    with pytest.raises(ImageError, match=reason) as caught:
         decode(file)
     assert caught.value.path == str(file)
 
@@ -114,7 +114,7 @@ def test_paths_that_lead_nowhere_are_named(tmp_path):
     (tmp_path / "folder.jpg").mkdir()
     (tmp_path / "link.jpg").symlink_to(tmp_path / "gone")
     for name, reason in (("none.jpg", "no such file"), ("folder.jpg", "folder"), ("link.jpg", "link")):
-        with pytest.raises(PictureError, match=reason):
+        with pytest.raises(ImageError, match=reason):
             decode(tmp_path / name)
 
 
@@ -125,22 +125,22 @@ def test_a_bomb_is_refused_by_its_header():
     png = encoded(Image.new("1", (12000, 12000)), "PNG")
     assert MAX_PIXELS < 12000 * 12000
     for data in (bytes(jpeg), png):
-        with pytest.raises(PictureError, match="limit"):
-            open_picture(data)
+        with pytest.raises(ImageError, match="limit"):
+            open_image(data)
 
 
 def test_arrays_are_checked():
     assert decode(np.zeros((3, 4), np.uint8)).shape == (3, 4, 3)
-    with pytest.raises(PictureError, match="uint8"):
+    with pytest.raises(ImageError, match="uint8"):
         decode(np.zeros((3, 4), np.float32))
-    with pytest.raises(PictureError, match="shape"):
+    with pytest.raises(ImageError, match="shape"):
         decode(np.zeros((3, 4, 2), np.uint8))
-    with pytest.raises(PictureError, match="expected a path"):
+    with pytest.raises(ImageError, match="expected a path"):
         decode(3)
 
 
-def test_a_picture_prints_its_kind():
-    picture = PILImage.create(photo(40, 30))
-    assert repr(picture) == "PILImage mode=RGB size=40x30"
-    assert picture.shape == (30, 40)
-    assert picture.to_thumb(20).size == (20, 15)
+def test_a_image_prints_its_kind():
+    image = PILImage.create(photo(40, 30))
+    assert repr(image) == "PILImage mode=RGB size=40x30"
+    assert image.shape == (30, 40)
+    assert image.to_thumb(20).size == (20, 15)

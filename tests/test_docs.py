@@ -11,14 +11,14 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from foveal import storage
-from foveal.bundle.manifest import Manifest, TrainingPart
-from foveal.bundle.predictor import Predictor
 from foveal.cli import main
-from foveal.image.decode import open_picture
-from foveal.image.prepare import IMAGENET, Preparation
+from foveal.core import storage
+from foveal.images.decode import open_image
+from foveal.images.prepare import IMAGENET, Preparation
+from foveal.inference.manifest import Manifest, TrainingPart
+from foveal.inference.predictor import Predictor
 from foveal.models.vision import ModelSpec, build_model
-from foveal.results.journal import Journal
+from foveal.scale.resume_log import ResumeLog
 from foveal.sources.coco import write_coco
 from foveal.sources.label_studio import write_label_studio
 from foveal.sources.recognise import read_source
@@ -37,7 +37,7 @@ def blocks(page, language):
 def data(scenes, tmp_path_factory):
     """One folder with the drawn scenes in every layout that the page shows."""
     root = tmp_path_factory.mktemp("docs")
-    shutil.copytree(scenes / "scenes", root / "pictures")
+    shutil.copytree(scenes / "scenes", root / "images")
     shutil.copy(scenes / "scenes.csv", root / "table.csv")
     shutil.copy(scenes / "balloons.csv", root / "points.csv")
     table = pd.read_csv(root / "table.csv", keep_default_na=False)
@@ -48,11 +48,11 @@ def data(scenes, tmp_path_factory):
         (root / "voc" / part).mkdir(parents=True)
     rows = []
     for row in table.head(30).itertuples():
-        file, names = root / "pictures" / row.fname, row.labels.split()
+        file, names = root / "images" / row.fname, row.labels.split()
         objects = "".join(f"<object><name>{name}</name></object>" for name in names)
         (root / "voc" / "Annotations" / f"{file.stem}.xml").write_text(f"<annotation>{objects}</annotation>")
         shutil.copy(file, root / "voc" / "JPEGImages")
-        rows.append((row.fname, open_picture(file).size_hw, names))
+        rows.append((row.fname, open_image(file).size_hw, names))
         if len(names) == 1:
             folder = root / "folders" / ("valid" if row.Index % 2 else "train") / names[0]
             folder.mkdir(parents=True, exist_ok=True)
@@ -63,8 +63,8 @@ def data(scenes, tmp_path_factory):
     for part in ("images", "labels"):
         (root / "yolo" / part).mkdir(parents=True)
     for row in pd.read_csv(root / "points.csv").itertuples():
-        shutil.copy(root / "pictures" / row.fname, root / "yolo" / "images")
-        height, width = open_picture(root / "pictures" / row.fname).size_hw
+        shutil.copy(root / "images" / row.fname, root / "yolo" / "images")
+        height, width = open_image(root / "images" / row.fname).size_hw
         line = f"0 .5 .5 .3 .3 {row.x / width} {row.y / height} 2"
         (root / "yolo" / "labels" / row.fname).with_suffix(".txt").write_text(line)
     return root
@@ -88,7 +88,7 @@ def foveal(monkeypatch, capsys, data):
 
 @pytest.mark.parametrize("command", [line for block in blocks("your-data.md", "sh") for line in block.splitlines()])
 def test_every_source_of_the_page_is_read(command, foveal):
-    assert "usable pictures: 0 errors" in foveal(command)
+    assert "usable images: 0 errors" in foveal(command)
 
 
 @pytest.mark.filterwarnings("ignore:The label", "ignore:There are")
@@ -104,8 +104,8 @@ def test_the_python_of_the_page_runs(data, monkeypatch, capsys):
 def test_predictions_go_back_into_a_labelling_tool(layout, task, foveal, data):
     model = build_model(ModelSpec("resnet18", task.n_outputs, (32, 32), task.y_range))
     Predictor.of(model, task, Preparation.of((32, 32), "crop", IMAGENET)).save(data / "m.safetensors")
-    foveal(f"foveal predict m.safetensors pictures --out out.json --layout {layout}")
-    source = read_source(data / "out.json", images=data / "pictures", task=task.kind)
+    foveal(f"foveal predict m.safetensors images --out out.json --layout {layout}")
+    source = read_source(data / "out.json", images=data / "images", task=task.kind)
     assert (source.task, len(source.items)) == (task.kind, 60)
     assert json.loads((data / "out.json").read_text())
 
@@ -121,13 +121,13 @@ def test_the_python_of_the_chapters_runs(monkeypatch, tmp_path_factory, capsys):
 
 @pytest.fixture(scope="module")
 def handed_over(scenes, tmp_path_factory):
-    """A folder with a model and pictures, as the page has them."""
+    """A folder with a model and images, as the page has them."""
     root = tmp_path_factory.mktemp("serving")
-    shutil.copy(Path(__file__).parent / "golden" / "pictures-1.safetensors", root / "model.safetensors")
-    (root / "pictures").mkdir()
+    shutil.copy(Path(__file__).parent / "golden" / "images-1.safetensors", root / "model.safetensors")
+    (root / "images").mkdir()
     files = sorted((scenes / "scenes").glob("*.jpg"))[:6]
     for file in files:
-        shutil.copy(file, root / "pictures")
+        shutil.copy(file, root / "images")
     shutil.copy(files[0], root / "new.jpg")
     (root / "bad.jpg").write_bytes(b"x")
     return root
@@ -136,7 +136,9 @@ def handed_over(scenes, tmp_path_factory):
 @pytest.mark.parametrize("line", [line for block in blocks("serving.md", "sh") for line in block.splitlines()])
 def test_the_commands_for_handing_a_model_over_run(line, handed_over):
     if "--resume" in line:
-        begun = Journal(handed_over / "answers.csv", storage.file_hash(handed_over / "model.safetensors"), resume=False)
+        begun = ResumeLog(
+            handed_over / "answers.csv", storage.file_hash(handed_over / "model.safetensors"), resume=False
+        )
         begun.__exit__()
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     subprocess.run(["bash", "-ec", line], cwd=handed_over, check=True, env=os.environ | {"PATH": path})

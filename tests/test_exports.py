@@ -11,12 +11,12 @@ import torch
 from PIL import Image
 from torch import nn
 
-from foveal.bundle.exports import BATCHES, TOLERANCE, export_model
-from foveal.bundle.predictor import Predictor, load_learner
-from foveal.errors import InputError, UnknownNameError
-from foveal.image.prepare import IMAGENET, Preparation
+from foveal.core.errors import InputError, UnknownNameError
+from foveal.images.prepare import IMAGENET, Preparation
+from foveal.inference.exports import BATCHES, TOLERANCE, export_model
+from foveal.inference.predictor import Predictor, load_learner
 from foveal.models.vision import ModelSpec, build_model
-from foveal.sources.scenes import draw_scene
+from foveal.sources.synthetic import draw_scene
 from foveal.tasks.multi_label import MultiLabel
 from foveal.tasks.points import Points
 from foveal.tasks.vocab import Vocab
@@ -33,10 +33,10 @@ def run(runner, *arguments):
     return done.stdout.splitlines()
 
 
-def test_pictures_are_answered_alike_by_the_runner(tmp_path, photographs):
-    predictor = load_learner(GOLDEN / "pictures-1.safetensors", device="cpu")
+def test_images_are_answered_alike_by_the_runner(tmp_path, photographs):
+    predictor = load_learner(GOLDEN / "images-1.safetensors", device="cpu")
     files = sorted((photographs / "voc2012_mini" / "train").glob("*.jpg"))[:64]
-    found = export_model(predictor, tmp_path / "model.onnx", pictures=files)
+    found = export_model(predictor, tmp_path / "model.onnx", images=files)
     assert set(found.differences) == set(BATCHES) == {1, 3, 64}
     assert max(found.differences.values()) <= TOLERANCE
     assert [file.name for file in found.files] == ["model.onnx", "model.onnx.json", "model_runner.py"]
@@ -66,14 +66,14 @@ def test_points_are_found_in_the_same_pixels_by_the_runner(tmp_path, method):
             return torch.stack([across, down], dim=1)
 
     predictor = Predictor.of(Bright(), Points(1), Preparation.of((32, 64), method, IMAGENET))
-    picture = np.zeros((120, 160, 3), dtype=np.uint8)
-    picture[50:66, 90:110] = 255
-    Image.fromarray(picture).save(tmp_path / "spot.png")
-    found = export_model(predictor, tmp_path / "points.onnx", pictures=[picture])
+    image = np.zeros((120, 160, 3), dtype=np.uint8)
+    image[50:66, 90:110] = 255
+    Image.fromarray(image).save(tmp_path / "spot.png")
+    found = export_model(predictor, tmp_path / "points.onnx", images=[image])
     (line,) = run(found.files[2], tmp_path / "spot.png")
     answer = json.loads(line)
     assert (answer["x"], answer["y"]) == pytest.approx((100, 58), abs=1.5)
-    assert predictor.predict(picture).label[0] == pytest.approx((100, 58), abs=1.5)
+    assert predictor.predict(image).label[0] == pytest.approx((100, 58), abs=1.5)
 
 
 def test_heatmaps_and_torch_export(tmp_path):
@@ -83,9 +83,9 @@ def test_heatmaps_and_torch_export(tmp_path):
     found = export_model(predictor, tmp_path / "points.pt2", to="torch-export")
     assert [file.name for file in found.files] == ["points.pt2", "points.pt2.json"]
     program = torch.export.load(found.files[0]).module()
-    picture = draw_scene(3, 1).picture
-    pixels = torch.from_numpy(predictor.preparation.picture(picture).pixels)[None]
-    torch.testing.assert_close(program(pixels)[0], predictor.predict(picture).values, atol=1e-5, rtol=0)
+    image = draw_scene(3, 1).image
+    pixels = torch.from_numpy(predictor.preparation.image(image).pixels)[None]
+    torch.testing.assert_close(program(pixels)[0], predictor.predict(image).values, atol=1e-5, rtol=0)
 
 
 def test_ratings_are_answered_alike_by_the_runner(tmp_path, foveal):

@@ -7,10 +7,10 @@ import threading
 import pytest
 import torch
 
-from foveal import fetch, runtime, storage
-from foveal.errors import FetchError, MissingDependencyError
-from foveal.lazy import require
-from foveal.threads import ordered_map
+from foveal.core import download, runtime, storage
+from foveal.core.errors import FetchError, MissingDependencyError
+from foveal.core.lazy import require
+from foveal.core.threads import ordered_map
 
 CONTENT = bytes(range(256)) * 4096
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
@@ -44,10 +44,10 @@ def server():
 def test_a_file_comes_whole_and_only_once(server, tmp_path):
     seen = []
     target = tmp_path / "deep" / "w.pth"
-    fetch.fetch(f"{server}/good", target, sha256=SHA256[:8], advance=lambda done, of: seen.append((done, of)))
+    download.fetch(f"{server}/good", target, sha256=SHA256[:8], advance=lambda done, of: seen.append((done, of)))
     assert target.read_bytes() == CONTENT
     assert seen[-1] == (len(CONTENT), len(CONTENT))
-    assert fetch.fetch("http://127.0.0.1:9/never", target, sha256="00") == target
+    assert download.fetch("http://127.0.0.1:9/never", target, sha256="00") == target
 
 
 @pytest.mark.parametrize(
@@ -56,15 +56,15 @@ def test_a_file_comes_whole_and_only_once(server, tmp_path):
 )
 def test_what_is_not_right_is_not_kept(server, tmp_path, path, message):
     with pytest.raises(FetchError, match=message):
-        fetch.fetch(server + path, tmp_path / "w.pth", sha256=SHA256)
+        download.fetch(server + path, tmp_path / "w.pth", sha256=SHA256)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_only_web_addresses_are_fetched(tmp_path):
     with pytest.raises(FetchError, match="http and https"):
-        fetch.fetch("file:///etc/hostname", tmp_path / "x", sha256="00")
+        download.fetch("file:///etc/hostname", tmp_path / "x", sha256="00")
     with pytest.raises(FetchError, match="http and https"):
-        fetch.download("file:///etc/hostname", tmp_path / "x", n_bytes=1)
+        download.download("file:///etc/hostname", tmp_path / "x", n_bytes=1)
 
 
 def test_a_file_that_fails_half_way_leaves_the_old_one(tmp_path):

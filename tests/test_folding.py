@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from foveal.models.folding import folded
+from foveal.models.fusing import folded
 from foveal.models.vision import ModelSpec, build_model
 
 

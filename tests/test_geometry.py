@@ -9,12 +9,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from foveal.errors import InputError, UnknownNameError
+from foveal.core.errors import InputError, UnknownNameError
+from foveal.core.rng import generator_for
 from foveal.geometry.fit import RandomResizedCrop, Resize
 from foveal.geometry.homography import IDENTITY, Homography, corners_of
 from foveal.geometry.moves import Dihedral, Flip, Move, Rotate, Shift, Warp, Zoom
 from foveal.geometry.warp import stack_windows, warp, warp_batch, window
-from foveal.rng import generator_for
 
 AFFINE = [Flip(p=1), Flip(p=1, vertical=True), Dihedral(), Rotate(30, p=1), Zoom(0.8, 1.3, p=1), Shift(0.1, p=1)]
 SIZE = st.tuples(st.integers(40, 400), st.integers(40, 400))
@@ -54,9 +54,9 @@ def test_missing_points_stay_missing_and_leave_others_alone():
 
 def test_only_mirrors_mirror():
     rng = generator_for(0)
-    assert Flip(p=1)((10, 20), rng).mirrors
-    assert not Rotate(180, p=1)((10, 20), rng).mirrors
-    assert {bool(Dihedral()((10, 10), generator_for(i)).mirrors) for i in range(30)} == {True, False}
+    assert Flip(p=1)((10, 20), rng).is_mirrored
+    assert not Rotate(180, p=1)((10, 20), rng).is_mirrored
+    assert {bool(Dihedral()((10, 10), generator_for(i)).is_mirrored) for i in range(30)} == {True, False}
 
 
 def test_dihedral_draws_all_eight():
@@ -122,12 +122,12 @@ def centroid(pixels):
     return np.array([(values * x).sum(), (values * y).sum()]) / values.sum()
 
 
-def warped_in_a_batch(picture, placement, canvas_hw):
+def warped_in_a_batch(image, placement, input_size_hw):
     """The path of an accelerator: a window for the batch, and one warp for all of it."""
-    part, rest = window(picture, placement, canvas_hw)
+    part, rest = window(image, placement, input_size_hw)
     other = np.zeros((part.shape[0] + 7, part.shape[1] + 4, 3), np.uint8)  # batches hold windows of any size
     stacked = stack_windows([part, other])
-    return warp_batch(stacked, Homography.stack([rest, IDENTITY]), canvas_hw)[0].numpy()
+    return warp_batch(stacked, Homography.stack([rest, IDENTITY]), input_size_hw)[0].numpy()
 
 
 PATHS = [warp, warped_in_a_batch]
@@ -138,15 +138,15 @@ PATHS = [warp, warped_in_a_batch]
 @given(SEED, st.lists(st.sampled_from(AFFINE), max_size=3), st.floats(0.35, 1.6))
 def test_a_drawn_blob_and_its_point_agree_after_any_affine_chain(path, seed, moves, scale):
     rng = generator_for(seed)
-    size_hw, canvas_hw = (200, 240), (round(200 * scale), round(240 * scale))
+    size_hw, input_size_hw = (200, 240), (round(200 * scale), round(240 * scale))
     centre = rng.uniform(90, 110, 2)
-    placement = Resize(canvas_hw, "squish")(size_hw).then(*(move(canvas_hw, rng) for move in moves))
+    placement = Resize(input_size_hw, "squish")(size_hw).then(*(move(input_size_hw, rng) for move in moves))
     expected = placement([centre])[0]
-    if not (0.2 < expected[0] / canvas_hw[1] < 0.8 and 0.2 < expected[1] / canvas_hw[0] < 0.8):
+    if not (0.2 < expected[0] / input_size_hw[1] < 0.8 and 0.2 < expected[1] / input_size_hw[0] < 0.8):
         return
-    picture = blob(size_hw, centre)
-    offset = centroid(picture) - centre
-    found = centroid(path(picture, placement, canvas_hw))
+    image = blob(size_hw, centre)
+    offset = centroid(image) - centre
+    found = centroid(path(image, placement, input_size_hw))
     np.testing.assert_allclose(found, expected + offset * scale, atol=0.05)
 
 
@@ -156,36 +156,36 @@ def test_a_drawn_blob_and_its_point_agree_after_any_affine_chain(path, seed, mov
 def test_in_perspective_a_blob_lies_where_it_is_rendered_through_the_same_matrix(path, seed, moves, scale):
     """Perspective moves a centroid by itself, so the blob is also rendered by asking every canvas pixel's source."""
     rng = generator_for(seed)
-    size_hw, canvas_hw = (200, 240), (round(200 * scale), round(240 * scale))
+    size_hw, input_size_hw = (200, 240), (round(200 * scale), round(240 * scale))
     centre = rng.uniform(90, 110, 2)
     chain = [*moves, Warp(0.3, p=1)]
-    placement = Resize(canvas_hw, "squish")(size_hw).then(*(move(canvas_hw, rng) for move in chain))
+    placement = Resize(input_size_hw, "squish")(size_hw).then(*(move(input_size_hw, rng) for move in chain))
     expected = placement([centre])[0]
-    seen = placement.inverse(corners_of(canvas_hw))
+    seen = placement.inverse(corners_of(input_size_hw))
     mirrored = (seen < -70).any() or (seen > (310, 270)).any()  # far beyond the border the blob is seen once more
-    if mirrored or not (0.25 < expected[0] / canvas_hw[1] < 0.75 and 0.25 < expected[1] / canvas_hw[0] < 0.75):
+    if mirrored or not (0.25 < expected[0] / input_size_hw[1] < 0.75 and 0.25 < expected[1] / input_size_hw[0] < 0.75):
         return
-    height, width = canvas_hw
+    height, width = input_size_hw
     fine = 4
     y, x = (np.mgrid[: height * fine, : width * fine] + 0.5) / fine
     source = placement.inverse(np.stack([x.ravel(), y.ravel()], axis=1)).reshape(height * fine, width * fine, 2)
     values = np.exp(-((source - centre) ** 2).sum(axis=2) / (2 * 5.0**2))
     analytic = np.array([(values * x).sum(), (values * y).sum()]) / values.sum()
-    picture = blob(size_hw, centre)
-    np.testing.assert_allclose(centroid(path(picture, placement, canvas_hw)), analytic, atol=0.05)
+    image = blob(size_hw, centre)
+    np.testing.assert_allclose(centroid(path(image, placement, input_size_hw)), analytic, atol=0.05)
 
 
 @settings(max_examples=40)
 @given(SEED, SIZE, st.sampled_from([Resize((90, 120)), Resize((70, 60), "pad"), RandomResizedCrop(80, 0.2)]))
 def test_both_paths_show_the_same_interior_pixels(seed, size_hw, fit):
-    """Both see the same reduced pixels through the same matrix, also where the canvas looks beyond the picture."""
+    """Both see the same reduced pixels through the same matrix, also where the canvas looks beyond the image."""
     rng = generator_for(seed)
     noise = rng.integers(0, 256, (*size_hw, 3), dtype=np.uint8)
-    picture = cv2.GaussianBlur(noise, (0, 0), 2)
-    picture = ((picture.astype(float) - 100) * 4).clip(0, 255).astype(np.uint8)
+    image = cv2.GaussianBlur(noise, (0, 0), 2)
+    image = ((image.astype(float) - 100) * 4).clip(0, 255).astype(np.uint8)
     chain = [Flip(), Warp(0.3), Rotate(20), Zoom(0.9, 1.3)]
-    placement = fit(size_hw, rng).then(*(move(fit.canvas_hw, rng) for move in chain))
-    here, there = (path(picture, placement, fit.canvas_hw)[2:-2, 2:-2].astype(int) for path in PATHS)
+    placement = fit(size_hw, rng).then(*(move(fit.input_size_hw, rng) for move in chain))
+    here, there = (path(image, placement, fit.input_size_hw)[2:-2, 2:-2].astype(int) for path in PATHS)
     assert np.abs(here - there).mean() < 0.5
 
 
@@ -221,15 +221,15 @@ def test_shrinking_a_zone_plate_is_as_free_of_false_rings_as_pillows_area(path, 
 
 
 def test_an_identity_and_a_whole_pixel_shift_copy_pixels():
-    picture = np.random.default_rng(0).integers(0, 255, (30, 40, 3), dtype=np.uint8)
-    np.testing.assert_array_equal(warp(picture, Homography(), (30, 40)), picture)
-    np.testing.assert_array_equal(warp(picture, Homography.translation(-3, -5), (10, 12)), picture[5:15, 3:15])
+    image = np.random.default_rng(0).integers(0, 255, (30, 40, 3), dtype=np.uint8)
+    np.testing.assert_array_equal(warp(image, Homography(), (30, 40)), image)
+    np.testing.assert_array_equal(warp(image, Homography.translation(-3, -5), (10, 12)), image[5:15, 3:15])
 
 
 def test_what_lies_beyond_the_border_is_reflected():
-    picture = np.arange(5 * 6 * 3, dtype=np.uint8).reshape(5, 6, 3)
-    shown = warp(picture, Homography.translation(2, 1), (7, 10))
-    np.testing.assert_array_equal(shown, cv2.copyMakeBorder(picture, 1, 1, 2, 2, cv2.BORDER_REFLECT))
+    image = np.arange(5 * 6 * 3, dtype=np.uint8).reshape(5, 6, 3)
+    shown = warp(image, Homography.translation(2, 1), (7, 10))
+    np.testing.assert_array_equal(shown, cv2.copyMakeBorder(image, 1, 1, 2, 2, cv2.BORDER_REFLECT))
 
 
 def test_wrong_arguments_are_named():

@@ -11,30 +11,30 @@ import pytest
 import torch
 
 import hostile
-from foveal.bundle.predictor import load_learner
-from foveal.bundle.store import read_manifest
-from foveal.errors import ModelFileError
-from golden.make import picture
+from foveal.core.errors import ModelFileError
+from foveal.inference.predictor import load_learner
+from foveal.inference.store import read_manifest
+from golden.make import image
 
 GOLDEN = Path(__file__).parent / "golden"
-PICTURES, RATINGS = GOLDEN / "pictures-1.safetensors", GOLDEN / "ratings-1.safetensors"
+IMAGES, RATINGS = GOLDEN / "images-1.safetensors", GOLDEN / "ratings-1.safetensors"
 
 
 @pytest.mark.parametrize("version", [1])
 def test_bundles_of_every_format_answer_as_they_did(version):
     answers = json.loads((GOLDEN / f"answers-{version}.json").read_text())
-    pictures = load_learner(GOLDEN / f"pictures-{version}.safetensors")
-    found = pictures.predict(picture()).values
-    torch.testing.assert_close(found, torch.tensor(answers["pictures"]), atol=1e-5, rtol=0)
+    images = load_learner(GOLDEN / f"images-{version}.safetensors")
+    found = images.predict(image()).values
+    torch.testing.assert_close(found, torch.tensor(answers["images"]), atol=1e-5, rtol=0)
     ratings = load_learner(GOLDEN / f"ratings-{version}.safetensors")
     found = torch.tensor([ratings.predict(user, "b").label for user in (1, 2, 99)])
     torch.testing.assert_close(found, torch.tensor(answers["ratings"]), atol=1e-5, rtol=0)
-    assert pictures.training.figures["f1"].low == 0.25
+    assert images.training.figures["f1"].low == 0.25
 
 
 def test_hostile_files_are_refused_without_exception(tmp_path):
     proof, seen = tmp_path / "proof", []
-    for name, content in hostile.files(PICTURES, RATINGS, str(proof)):
+    for name, content in hostile.files(IMAGES, RATINGS, str(proof)):
         file = tmp_path / name
         file.write_bytes(content)
         try:
@@ -51,7 +51,7 @@ def test_hostile_files_are_refused_without_exception(tmp_path):
 def test_a_size_that_is_only_claimed_takes_no_memory(tmp_path):
     claims = {
         name: text
-        for name, text in hostile.files(PICTURES, RATINGS, str(tmp_path / "proof"))
+        for name, text in hostile.files(IMAGES, RATINGS, str(tmp_path / "proof"))
         if "too-" in name or "larger" in name
     }
     for name, content in claims.items():
@@ -59,8 +59,8 @@ def test_a_size_that_is_only_claimed_takes_no_memory(tmp_path):
     assert len(claims) >= 5
     code = """
 import resource, sys
-from foveal.bundle.predictor import load_learner
-from foveal.errors import ModelFileError
+from foveal.inference.predictor import load_learner
+from foveal.core.errors import ModelFileError
 load_learner(sys.argv[1])
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 for name in sys.argv[2:]:
@@ -70,7 +70,7 @@ for name in sys.argv[2:]:
         pass
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
 """
-    command = [sys.executable, "-c", code, str(PICTURES), *(str(tmp_path / name) for name in claims)]
+    command = [sys.executable, "-c", code, str(IMAGES), *(str(tmp_path / name) for name in claims)]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert int(done.stdout) < 200_000  # kB
 
@@ -84,7 +84,7 @@ def test_what_is_no_file_is_refused(tmp_path):
             load_learner(tmp_path / f"{name}.safetensors")
 
 
-@pytest.mark.parametrize("kind", ["pictures", "ratings"])
+@pytest.mark.parametrize("kind", ["images", "ratings"])
 def test_no_mutated_bundle_is_loaded_with_changed_weights(kind, tmp_path):
     good = GOLDEN / f"{kind}-1.safetensors"
     data, rng = good.read_bytes(), np.random.default_rng(0)

@@ -11,15 +11,15 @@ import pytest
 import torch
 from PIL import Image
 
-from foveal import lazy
-from foveal.bundle.predictor import Prediction, Predictor, Refused
+from foveal.core import lazy
+from foveal.core.errors import ImageError, MissingDependencyError
+from foveal.core.rng import generator_for
 from foveal.data.samples import Pipeline
-from foveal.errors import MissingDependencyError, PictureError
 from foveal.geometry.fit import RandomResizedCrop
-from foveal.image.decode import decode, open_picture
-from foveal.image.prepare import IMAGENET, Preparation
+from foveal.images.decode import decode, open_image
+from foveal.images.prepare import IMAGENET, Preparation
+from foveal.inference.predictor import Prediction, Predictor, Refused
 from foveal.models.vision import ModelSpec, build_model
-from foveal.rng import generator_for
 from foveal.tasks.multi_label import MultiLabel
 from foveal.tasks.vocab import Vocab
 
@@ -161,7 +161,7 @@ def verdicts(file, predictor):
     def reason(function):
         try:
             function()
-        except PictureError as error:
+        except ImageError as error:
             return error.reason
         return None
 
@@ -196,8 +196,8 @@ def test_what_is_refused_is_refused_everywhere(name, predictor, tmp_path):
 def test_bombs_cost_neither_time_nor_memory(name):
     tracemalloc.start()
     began = time.perf_counter()
-    with pytest.raises(PictureError, match="limit"):
-        open_picture(REFUSED[name][0])
+    with pytest.raises(ImageError, match="limit"):
+        open_image(REFUSED[name][0])
     seconds, (_, peak) = time.perf_counter() - began, tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert seconds < 0.1
@@ -215,10 +215,10 @@ def test_the_colours_of_a_wide_profile_become_srgb(kind):
     """The oracle is the arithmetic of the two colour spaces."""
     options = {"quality": 100, "subsampling": 0} if kind == "JPEG" else {"lossless": True} if kind == "WEBP" else {}
     for colour in ((200, 100, 50), (30, 140, 160), (128, 128, 128), (90, 200, 120)):
-        picture = Image.new("RGB", (32, 32), colour)
-        found = decode(encoded(picture, kind, icc_profile=wide_profile(), **options))[16, 16]
+        image = Image.new("RGB", (32, 32), colour)
+        found = decode(encoded(image, kind, icc_profile=wide_profile(), **options))[16, 16]
         np.testing.assert_allclose(found, adobe_to_srgb(colour), atol=3)
-        np.testing.assert_allclose(decode(encoded(picture, kind, **options))[16, 16].astype(int), colour, atol=2)
+        np.testing.assert_allclose(decode(encoded(image, kind, **options))[16, 16].astype(int), colour, atol=2)
 
 
 def test_a_file_without_permission_is_refused_by_name(predictor, tmp_path):
@@ -246,8 +246,8 @@ def test_heic_needs_its_extra_and_says_so(monkeypatch):
         raise MissingDependencyError('install it with: pip install "foveal[heif]"')
 
     monkeypatch.setattr(lazy, "require", absent)
-    with pytest.raises(PictureError, match=r"foveal\[heif\]"):
-        open_picture(data)
+    with pytest.raises(ImageError, match=r"foveal\[heif\]"):
+        open_image(data)
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG"])
@@ -269,7 +269,7 @@ def test_random_damage_never_crashes_and_is_never_worse_than_the_strict_decoder(
         try:
             found = decode(bytes(data))
             wrong += not np.array_equal(found, expected)
-        except PictureError:
+        except ImageError:
             pass
         assert time.perf_counter() - began < 2
         if kind == "JPEG":

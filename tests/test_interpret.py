@@ -8,19 +8,19 @@ import numpy as np
 import pytest
 import torch
 
-from foveal.canvas import Canvas
+from foveal.core.errors import InputError, UnknownNameError
 from foveal.data.block import CategoryBlock
-from foveal.errors import InputError, UnknownNameError
+from foveal.evaluation.interpret import ClassificationInterpretation, Interpretation
+from foveal.evaluation.label_issues import LabelIssue
+from foveal.evaluation.predictions import Predictions
+from foveal.images.canvas import Canvas
+from foveal.learner.vision import vision_learner
 from foveal.models.explain import grad_cam
-from foveal.results.doubts import Doubt
-from foveal.results.interpret import ClassificationInterpretation, Interpretation
-from foveal.results.predictions import Predictions
 from foveal.tasks.base import Decision
 from foveal.tasks.multi_label import MultiLabel
 from foveal.tasks.points import Points
 from foveal.tasks.single_label import SingleLabel
 from foveal.tasks.vocab import Vocab
-from foveal.vision.learner import vision_learner
 
 VOCAB = Vocab(("ant", "bee", "cat"))
 
@@ -98,15 +98,15 @@ def test_a_planted_label_error_is_found_first():
     rng = torch.Generator().manual_seed(0)
     truths = torch.randint(0, 3, (60,), generator=rng).tolist()
     interp = one_label(truths, truths)
-    assert interp.doubts() == []
+    assert interp.label_issues() == []
     wrong = [*truths]
     wrong[7] = (truths[7] + 1) % 3
-    (doubt,) = one_label(truths, wrong).doubts()
-    assert doubt[:3] == Doubt("7.jpg", VOCAB.names[wrong[7]], VOCAB.names[truths[7]], 0)[:3]
+    (doubt,) = one_label(truths, wrong).label_issues()
+    assert doubt[:3] == LabelIssue("7.jpg", VOCAB.names[wrong[7]], VOCAB.names[truths[7]], 0)[:3]
     truth = torch.randint(0, 2, (60, 3), generator=rng).float()
     values = (truth * 0.8 + 0.1 + 0.05 * torch.rand(60, 3, generator=rng)).tolist()
     truth[3, 0], truth[4, 1] = 1 - truth[3, 0], 1 - truth[4, 1]
-    found = {(one.picture, one.given or one.suggested) for one in several(values, truth.tolist()).doubts()}
+    found = {(one.image, one.given or one.suggested) for one in several(values, truth.tolist()).label_issues()}
     assert {("3.jpg", "ant"), ("4.jpg", "bee")} <= found
 
 
@@ -114,12 +114,12 @@ def test_slices_are_worst_first():
     interp = one_label([0, 1, 2, 0], [0, 0, 2, 0])
     assert interp.slices(["a", "a", "b", "b"]) == [("a", 2, 0.5), ("b", 2, 1.0)]
     assert interp.slices(["a", "a", "b", "b"], "error_rate")[0] == ("a", 2, 0.5)
-    with pytest.raises(InputError, match="One value a picture is expected, 4; got 2"):
+    with pytest.raises(InputError, match="One value an image is expected, 4; got 2"):
         interp.slices(["a", "b"])
 
 
 def test_grad_cam_looks_where_the_class_is():
-    """A body that passes the picture on and a linear head that reads one channel: the map is that channel."""
+    """A body that passes the image on and a linear head that reads one channel: the map is that channel."""
     from foveal.models.head import linear_head
     from foveal.models.vision import Body, ModelSpec, VisionModel
 
@@ -171,16 +171,16 @@ def test_the_report_stands_alone_and_names_are_inert(scene_loaders, tmp_path):
         assert part in text
     value = re.search(r"<td>accuracy</td><td class=\"number\">([\d.]+)</td>", text)
     assert float(value[1]) == pytest.approx(learn.validate()[1], abs=6e-4)
-    plain = learn.report(tmp_path / "p.html", pictures=False).read_text()
+    plain = learn.report(tmp_path / "p.html", images=False).read_text()
     assert "image/jpeg" not in plain
     assert "The answers that are most wrong" not in plain
     interp = ClassificationInterpretation.from_learner(learn)
     interp.plot_top_losses(4)
     assert len([axes for axes in plt.gcf().axes if axes.images]) == 4
-    learn.explain(dls.valid.dataset.pictures[0], hostile)
+    learn.explain(dls.valid.dataset.images[0], hostile)
     assert plt.gcf().axes[0].texts[0].get_text() == hostile
     with pytest.raises(UnknownNameError, match="no sun"):
-        learn.explain(dls.valid.dataset.pictures[0], "no sun & nothin")
+        learn.explain(dls.valid.dataset.images[0], "no sun & nothin")
     assert any("accuracy" in line for line in interp.report_lines())
 
 
@@ -188,7 +188,7 @@ def test_points_are_explained_by_their_heatmap(scene_loaders, tmp_path):
     learn = vision_learner(scene_loaders(points=True, bs=4, size=96), "test_resnet", pretrained=False, head="spatial")
     learn.recorder.silent = True
     learn.probe()
-    learn.explain(learn.dls.valid.dataset.pictures[0])
+    learn.explain(learn.dls.valid.dataset.images[0])
     text = learn.report(tmp_path / "r.html").read_text()
     assert "median error pixels" in text
     assert "What is confused" not in text
@@ -204,6 +204,6 @@ def test_precision_by_recall_ends_at_what_the_definition_says():
     assert ant.lines[0].get_ydata().tolist() == pytest.approx([1, 1, 0.5, 2 / 3])
     assert [float(ant.lines[1].get_xdata()[0]), float(ant.lines[1].get_ydata()[0])] == pytest.approx([0.5, 0.5])
     assert len(bee.lines) == 2
-    assert not cat.lines  # no picture has it
+    assert not cat.lines  # no image has it
     with pytest.raises(InputError, match="several labels"):
         one_label([0], [0]).plot_precision_recall()

@@ -14,15 +14,15 @@ import pytest
 import torch
 from torch import nn
 
-from foveal import runtime
-from foveal.callbacks.logs import CSVLogger, HistoryFile, TensorBoardLogger
+from foveal.core import runtime
+from foveal.core.errors import InputError, MissingDependencyError, ModelFileError, TrainingError
 from foveal.data.block import RegressionBlock
-from foveal.errors import InputError, MissingDependencyError, ModelFileError, TrainingError
 from foveal.learner.learner import Learner
+from foveal.learner.vision import vision_learner
 from foveal.metrics.several_labels import accuracy_multi
-from foveal.train import measure, phases
-from foveal.train.groups import Freeze
-from foveal.vision.learner import vision_learner
+from foveal.training import measure, phases
+from foveal.training.callbacks.logs import CSVLogger, HistoryFile, TensorBoardLogger
+from foveal.training.groups import Freeze
 
 
 @pytest.fixture
@@ -139,7 +139,7 @@ def test_saved_and_loaded_again_it_trains_on_as_if_nothing_had_been(learn, scene
     other = vision_learner(scene_loaders(), "test_resnet", pretrained=False, seed=3)
     other.path, other.recorder.silent = tmp_path, True
     assert other.load("one") is other
-    other._training.data_epoch = 1  # the same pictures
+    other._training.data_epoch = 1  # the same images
     torch.manual_seed(1)
     other.fit(1)
     for name, tensor in other.model.state_dict().items():
@@ -213,7 +213,7 @@ def test_predictions_with_losses_and_answers(learn):
     assert len(preds) == len(targs) == len(losses) == learn.dls.valid.n
     train_preds, train_targs = learn.get_preds(0)
     assert torch.equal(train_targs, learn.dls.train.dataset.targets)
-    answer = learn.predict(learn.dls.train.dataset.pictures[0])
+    answer = learn.predict(learn.dls.train.dataset.images[0])
     torch.testing.assert_close(answer.values, train_preds[0], atol=1e-5, rtol=0)
     label, tensor, probabilities = answer
     assert torch.equal(tensor, learn.dls.task.encode(label))
@@ -239,7 +239,7 @@ def test_loaders_are_exchanged_for_others_of_the_same_task(learn, scene_loaders)
     learn.dls = scene_loaders(size=96)
     assert learn.dls.one_batch()[0].shape[-2:] == (96, 96)
     learn.fit(1)
-    assert learn.predictor().preparation.canvas_hw == (96, 96)
+    assert learn.predictor().preparation.input_size_hw == (96, 96)
     with pytest.raises(InputError, match="another task: points of x, y"):
         learn.dls = scene_loaders(points=True, bs=4)
 
@@ -258,7 +258,7 @@ def test_a_compiled_model_trains_alike(scene_loaders):
 
 
 def brightness(row, scenes):
-    from foveal.image.decode import decode
+    from foveal.images.decode import decode
 
     return float(decode(scenes / "scenes" / row["fname"]).mean())
 
@@ -277,7 +277,7 @@ def test_numbers_are_learned_in_their_own_units(scenes, scene_loaders):
     assert error == pytest.approx(math.sqrt(loss), rel=1e-5)
     assert off <= error
     assert share == pytest.approx(1 - loss / float(dls.valid.dataset.targets.var(unbiased=False)), rel=1e-4)
-    label, tensor, values = learn.predict(dls.valid.dataset.pictures[0])
+    label, tensor, values = learn.predict(dls.valid.dataset.images[0])
     assert label.shape == (1,)
     assert float(tensor) == pytest.approx(float(values), rel=1e-6)
     assert repr(dls.valid.dataset[0][1]).startswith("TensorRegression(")

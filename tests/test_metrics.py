@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import metrics as sk
 
-from foveal.errors import InputError, UnknownNameError
+from foveal.core.errors import InputError, UnknownNameError
 from foveal.losses import IGNORED
 from foveal.metrics import bootstrap, numbers, one_label, pixels, several_labels
 from foveal.tasks.multi_label import MultiLabel
@@ -155,7 +155,7 @@ def test_unknown_targets_are_left_out_of_every_metric():
         "mean_average_precision",
     ):
         metric = getattr(several_labels, name)
-        if name != "exact_match":  # a picture of which nothing is known has no wrong answer
+        if name != "exact_match":  # an image of which nothing is known has no wrong answer
             assert float(metric(output, masked)) == pytest.approx(float(metric(output[:30], target[:30])), **CLOSE)
     classes = torch.randint(0, 4, (40,), generator=generator)
     hidden = classes.clone()
@@ -226,18 +226,18 @@ def test_metrics_refuse_what_they_are_not_made_for():
 
 @CASES
 @given(labelled(), st.integers(0, 2**32 - 1))
-def test_figures_do_not_depend_on_the_order_of_pictures(case, seed):
+def test_figures_do_not_depend_on_the_order_of_images(case, seed):
     scores, truth = case
     order = np.random.default_rng(seed).permutation(len(truth))
     vocab = Vocab(tuple(f"c{at}" for at in range(truth.shape[1])))
     points, values = Points(truth.shape[1]), torch.from_numpy(scores)
     answers = torch.stack([values, values.flip(0)], dim=2)
     where = torch.stack([values.flip(0), values], dim=2)
-    for figures, judged, target in (
+    for figures, comparable, target in (
         (MultiLabel(vocab).figures(), *tensors(scores, truth)),
         (SingleLabel(vocab).figures(), torch.softmax(values, dim=1), torch.from_numpy(truth.argmax(axis=1))),
         (points.figures(), answers, where),
     ):
         for name, figure in figures.items():
-            before, after = float(figure(judged, target)), float(figure(judged[order], target[order]))
+            before, after = float(figure(comparable, target)), float(figure(comparable[order], target[order]))
             assert after == pytest.approx(before, **CLOSE, nan_ok=True), name

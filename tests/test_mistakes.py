@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from foveal.errors import FovealError
+from foveal.core.errors import FovealError
 from foveal.vision.all import *
 
 
@@ -99,7 +99,7 @@ MISTAKES = {
         lambda m: m.block(get_y=lambda r: r["labels"].splitt()).datasets(m.labels),
         r"`get_y` failed on this item with AttributeError: .*splitt.*The item was",
     ),
-    "a picture that is not there": (
+    "an image that is not there": (
         lambda m: m.block(get_x=ColReader("fname", pref=m.empty)).dataloaders(m.labels, bs=8).one_batch(),
         r"scene_\d+.jpg: no such file",
     ),
@@ -129,11 +129,11 @@ MISTAKES = {
     ),
     "accuracy_multi on one label": (
         lambda m: m.learner(*m.one_label(), metrics=accuracy_multi).fine_tune(1),
-        r"For one label a picture use `accuracy`",
+        r"For one label an image use `accuracy`",
     ),
     "cross-entropy on one-hot targets": (
         lambda m: m.learner(loss_func=nn.CrossEntropyLoss()).fit(1),
-        r"one label a picture.*Use `nn.BCEWithLogitsLoss\(\)`",
+        r"one label an image.*Use `nn.BCEWithLogitsLoss\(\)`",
     ),
     "BCELoss on raw outputs": (
         lambda m: m.learner(loss_func=nn.BCELoss()).fit(1),
@@ -156,7 +156,7 @@ MISTAKES = {
         r"failed on outputs \[8, 8\] float32 and targets \[8, 8\] float32",
     ),
     "no epochs": (lambda m: m.learner().fit(0), r"At least one epoch is trained; got 0"),
-    "a picture to predict that is not there": (
+    "an image to predict that is not there": (
         lambda m: m.learner().predict("scene_9999.jpg"),
         r"scene_9999.jpg: no such file",
     ),

@@ -7,11 +7,11 @@ from safetensors.torch import save_file
 from skimage import data as skimage_data
 from sklearn.datasets import load_sample_image
 
-from foveal.errors import ModelFileError, UnknownNameError
-from foveal.image.prepare import IMAGENET, Preparation, collate
+from foveal.core.errors import ModelFileError, UnknownNameError
+from foveal.images.prepare import IMAGENET, Preparation, collate
 from foveal.models import zoo
 from foveal.models.vision import ModelSpec, build_model, pretrained_model
-from foveal.train.groups import Freeze, apply_freeze, decayed_and_not, parameter_groups, set_training
+from foveal.training.groups import Freeze, apply_freeze, decayed_and_not, parameter_groups, set_training
 
 # ImageNet's classes (from 0) of which a photograph shows one.
 PHOTOGRAPHS = {
@@ -34,7 +34,7 @@ def classifier():
 def shares(model, statistics):
     """The probability that each photograph's own classes get."""
     preparation = Preparation.of((224, 224), "crop", statistics)
-    pixels = collate([preparation.picture(picture()).pixels for _, picture in PHOTOGRAPHS.values()])
+    pixels = collate([preparation.image(image()).pixels for _, image in PHOTOGRAPHS.values()])
     with torch.no_grad():
         probability = model(preparation.normalise(pixels)).softmax(dim=1)
     right = [row[sorted(classes)].sum() for row, (classes, _) in zip(probability, PHOTOGRAPHS.values(), strict=True)]

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torchvision.transforms import v2
 
-from foveal.errors import InputError, UnknownNameError
+from foveal.core.errors import InputError, UnknownNameError
 from foveal.vision.all import *
 
 
@@ -156,7 +156,7 @@ def test_batches_are_shown_with_their_labels(block, frame):
     plt.close("all")
 
 
-def test_loaders_audit_their_pictures(block, frame, tmp_path, monkeypatch):
+def test_loaders_audit_their_images(block, frame, tmp_path, monkeypatch):
     monkeypatch.setenv("FOVEAL_HOME", str(tmp_path))
     assert block.dataloaders(frame, bs=8).check().figures["usable"] == 60
 
@@ -223,7 +223,7 @@ OPERATIONS = [brighten, v2.ColorJitter(brightness=0.5, saturation=0.5), v2.Gauss
 
 
 @pytest.mark.parametrize("operation", OPERATIONS)
-def test_an_operation_changes_training_pictures_only_and_the_same_each_time(operation, block, frame, scenes):
+def test_an_operation_changes_training_images_only_and_the_same_each_time(operation, block, frame, scenes):
     def batches(**changes):
         plan = {"splitter": RandomSplitter(seed=1), "item_tfms": Resize(48), "get_x": block._get_x}
         made = DataBlock((ImageBlock, MultiCategoryBlock), get_y=block._get_y, **(plan | changes))

@@ -7,7 +7,7 @@ from nbclient import NotebookClient
 pytestmark = pytest.mark.kernel
 SETUP = """
 from foveal.vision.all import *
-from foveal.sources.scenes import write_scenes
+from foveal.sources.synthetic import write_scenes
 import tempfile
 path = Path(tempfile.mkdtemp())
 write_scenes(path, n=40)
@@ -51,7 +51,7 @@ def test_each_fit_shows_one_table_that_was_updated_in_place(outputs):
 
 
 @pytest.mark.parametrize("cell", ["learn.recorder.plot_loss()", "dls.show_batch(max_n=4)", "learn.lr_find()"])
-def test_pictures_appear(outputs, cell):
+def test_images_appear(outputs, cell):
     assert sum("image/png" in one.get("data", {}) for one in outputs[cell]) == 1
 
 

@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from foveal.results.interpret import Interpretation
-from foveal.results.predictions import predict_dataset
-from foveal.results.report import Report
+from foveal.evaluation.interpret import Interpretation
+from foveal.evaluation.predictions import predict_dataset
+from foveal.learner.vision import vision_learner
+from foveal.reporting.report import Report
 from foveal.tasks.multi_label import MultiLabel
 from foveal.tasks.vocab import Vocab
-from foveal.vision.learner import vision_learner
 
 OWNED = "<script>document.title='owned'</script><b id=x>bold</b>"
 
@@ -37,7 +37,7 @@ def page(scene_loaders, tmp_path_factory):
     found = predict_dataset(predictor, learn.dls.valid.dataset)
     names = (OWNED, *found.task.names[1:])
     task = MultiLabel(Vocab(names), found.task.decision)
-    renamed = type(found)(found.pictures, found.values, found.labels, found.targets, task)
+    renamed = type(found)(found.images, found.values, found.labels, found.targets, task)
     report = Report(OWNED, [("model", OWNED)], Interpretation(renamed), slices={OWNED: [OWNED] * len(found.labels)})
     return report.write(tmp_path_factory.mktemp("page") / "report.html")
 

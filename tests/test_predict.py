@@ -1,4 +1,4 @@
-"""`foveal predict`: any number of pictures, interrupted and resumed, none lost and none twice."""
+"""`foveal predict`: any number of images, interrupted and resumed, none lost and none twice."""
 
 import csv
 import io
@@ -12,21 +12,21 @@ import pandas as pd
 import pytest
 import torch
 
-from foveal import storage
-from foveal.bundle.predictor import Predictor, load_learner
-from foveal.errors import InputError
-from foveal.image.prepare import IMAGENET, Preparation
+from foveal.core import storage
+from foveal.core.errors import InputError
+from foveal.images.prepare import IMAGENET, Preparation
+from foveal.inference.predictor import Predictor, load_learner
 from foveal.models.vision import ModelSpec, build_model
-from foveal.results.journal import Journal
+from foveal.scale.resume_log import ResumeLog
 from foveal.tasks.multi_label import MultiLabel
 from foveal.tasks.vocab import Vocab
 
-MODEL = Path(__file__).parent / "golden" / "pictures-1.safetensors"
+MODEL = Path(__file__).parent / "golden" / "images-1.safetensors"
 
 
 @pytest.fixture
 def files(scenes, tmp_path):
-    """Good pictures, and a bad one in the middle."""
+    """Good images, and a bad one in the middle."""
     bad = tmp_path / "bad.jpg"
     bad.write_bytes(b"x")
     good = sorted((scenes / "scenes").glob("*.jpg"))[:20]
@@ -72,19 +72,19 @@ def test_an_interrupted_prediction_goes_on_where_it_was(files, tmp_path, foveal,
             for name in ("ant", "bee", "cat"):
                 assert float(first[name]) == pytest.approx(float(again[name]), abs=1e-6)
     (refused,) = read(tmp_path / "broken.refused.csv")
-    assert refused == {"fname": str(tmp_path / "bad.jpg"), "refused": "text, not a picture."}
+    assert refused == {"fname": str(tmp_path / "bad.jpg"), "refused": "text, not an image."}
 
 
-def test_what_was_begun_with_other_pictures_or_another_model_does_not_go_on(files, tmp_path, foveal):
+def test_what_was_begun_with_other_images_or_another_model_does_not_go_on(files, tmp_path, foveal):
     out = tmp_path / "out.csv"
     assert "nothing to go on with" in foveal("predict", MODEL, files[0], "--out", out, "--resume", code=2).err
-    with Journal(out, "another model", resume=False) as journal:
-        journal.add({"fname": "a.jpg"})
+    with ResumeLog(out, "another model", resume=False) as resume_log:
+        resume_log.add({"fname": "a.jpg"})
     assert "another model" in foveal("predict", MODEL, files[0], "--out", out, "--resume", code=2).err
-    with Journal(out, storage.file_hash(MODEL), resume=False) as journal:
-        journal.add({"fname": "a.jpg"})
+    with ResumeLog(out, storage.file_hash(MODEL), resume=False) as resume_log:
+        resume_log.add({"fname": "a.jpg"})
     said = foveal("predict", MODEL, files[0], "--out", out, "--resume", code=2).err
-    assert "begun with other pictures" in said
+    assert "begun with other images" in said
     assert "--resume goes on with" in foveal("predict", MODEL, files[0], "--resume", code=2).err
 
 
@@ -95,7 +95,7 @@ def test_a_list_may_come_on_stdin(files, tmp_path, foveal, monkeypatch):
         str(file) for file in files if "bad" not in file.name
     ]
     monkeypatch.setattr("sys.stdin", io.StringIO(""))
-    assert "no picture in the list" in foveal("predict", MODEL, "-", code=2).err
+    assert "no image in the list" in foveal("predict", MODEL, "-", code=2).err
 
 
 def test_answers_come_in_constant_memory(scenes):
@@ -115,7 +115,7 @@ def test_answers_come_in_constant_memory(scenes):
 def test_nothing_is_answered_before_all_that_was_named_is_found(files, tmp_path, foveal):
     (tmp_path / "empty").mkdir()
     said = foveal("predict", MODEL, files[0], tmp_path / "empty", "--out", tmp_path / "o.csv", code=2)
-    assert "no picture in" in said.err
+    assert "no image in" in said.err
     assert not list(tmp_path.glob("o.csv*"))
 
 
@@ -128,7 +128,7 @@ def test_names_and_classes_may_be_anything(files, tmp_path, foveal):
     Predictor.of(network, task, Preparation.of((32, 32), "crop", IMAGENET)).save(tmp_path / "m.safetensors")
     for suffix in (".csv", ".jsonl", ".parquet"):
         said = foveal("predict", tmp_path / "m.safetensors", odd, files[0], "--out", tmp_path / f"o{suffix}").out
-        assert "2 of 2 pictures answered" in said
+        assert "2 of 2 images answered" in said
     assert [row["fname"] for row in read(tmp_path / "o.csv")] == [f"{tmp_path}/caf\\xe9.jpg", str(files[0])]
     foveal("predict", MODEL, tmp_path / "bad.jpg", "--out", tmp_path / "none.parquet", code=1)
     assert len(pd.read_parquet(tmp_path / "none.parquet")) == 0
@@ -139,13 +139,13 @@ def test_a_device_that_is_not_there_is_said(files, foveal):
 
 
 def test_a_journal_is_json_lines(tmp_path):
-    with Journal(tmp_path / "a.jsonl", "m", resume=False) as journal:
-        journal.add({"fname": "å.jpg", "x": 0.1})
-        journal.refuse("b.jpg", "it is damaged")
-    lines = [json.loads(line) for line in journal.path.read_text().splitlines()]
+    with ResumeLog(tmp_path / "a.jsonl", "m", resume=False) as resume_log:
+        resume_log.add({"fname": "å.jpg", "x": 0.1})
+        resume_log.refuse("b.jpg", "it is damaged")
+    lines = [json.loads(line) for line in resume_log.path.read_text().splitlines()]
     assert lines == [{"by": "m"}, {"row": {"fname": "å.jpg", "x": 0.1}}, {"refused": ["b.jpg", "it is damaged"]}]
     with pytest.raises(InputError, match="another model"):
-        Journal(tmp_path / "a.jsonl", "n", resume=True)
-    with Journal(tmp_path / "a.jsonl", "m", resume=True) as journal:
-        assert journal.done == 2
-        assert journal.finish() == (1, 1)
+        ResumeLog(tmp_path / "a.jsonl", "n", resume=True)
+    with ResumeLog(tmp_path / "a.jsonl", "m", resume=True) as resume_log:
+        assert resume_log.done == 2
+        assert resume_log.finish() == (1, 1)

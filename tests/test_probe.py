@@ -8,21 +8,21 @@ import pytest
 import torch
 from sklearn.linear_model import LogisticRegression, Ridge
 
+from foveal.core.errors import InputError, UnknownNameError
 from foveal.data.block import CategoryBlock, DataBlock, ImageBlock, PointBlock
 from foveal.data.labels import ColReader, RegexLabeller, using_attr
-from foveal.errors import InputError, UnknownNameError
+from foveal.data.splits.splitters import ColSplitter
+from foveal.data.splits.stratify import StratifiedSplitter
+from foveal.evaluation.predictions import predict_dataset
 from foveal.geometry.fit import Resize
+from foveal.learner.vision import vision_learner
 from foveal.losses import binary_cross_entropy, cross_entropy, heatmap_around, mean_squared_error
 from foveal.metrics.one_label import accuracy
 from foveal.metrics.several_labels import mean_average_precision
 from foveal.models.head import sigmoid_range
-from foveal.probes import linear as probe
-from foveal.probes.heatmaps import Sums
-from foveal.results.predictions import predict_dataset
 from foveal.sources.folders import get_image_files
-from foveal.splits.splitters import ColSplitter
-from foveal.splits.stratify import StratifiedSplitter
-from foveal.vision.learner import vision_learner
+from foveal.training.probes import linear as probe
+from foveal.training.probes.heatmaps import Sums
 
 
 @pytest.fixture
@@ -62,14 +62,14 @@ def test_several_labels_agree_with_one_regression_a_label_and_unknowns_are_left_
 
 
 @pytest.mark.parametrize("n", [1, 2, 5])
-def test_a_handful_of_pictures_is_enough_to_answer(n):
+def test_a_handful_of_images_is_enough_to_answer(n):
     features = torch.randn(n, 4)
     layer, _ = probe.linear_fit(features, torch.ones(n, 2), binary_cross_entropy, 2)
     assert layer(features).isfinite().all()
 
 
 def test_a_probe_on_real_photographs_is_far_ahead_of_chance(photographs):
-    """37 breeds, seven pictures of each to train on: the book's recipe ends at an error of .44."""
+    """37 breeds, seven images of each to train on: the book's recipe ends at an error of .44."""
     files = get_image_files(photographs / "pets_mini" / "images")
     label = using_attr(RegexLabeller(r"(.+)_\d+.jpg$"), "name")
     block = DataBlock(
@@ -83,7 +83,7 @@ def test_a_probe_on_real_photographs_is_far_ahead_of_chance(photographs):
     learn.probe()
     assert learn.recorder.history[0].metrics["accuracy"] > 0.75
     assert learn.validate()[1] == pytest.approx(learn.recorder.history[0].metrics["accuracy"])
-    seen = learn.dls.train.dataset.pictures[:6]
+    seen = learn.dls.train.dataset.images[:6]
     assert sum(learn.predict(file).label == label(file) for file in seen) >= 5
 
 

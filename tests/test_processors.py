@@ -9,7 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from foveal import processors, timing
+from foveal.core import processors, timing
 
 TWO = "import os; os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:2])\n"
 WAITS = (processors.POLICY, "GOMP_SPINCOUNT", "KMP_BLOCKTIME")
@@ -107,7 +107,7 @@ def test_which_chosen_waits_are_short(monkeypatch):
 def test_fewer_threads_for_a_block_and_never_more_than_the_user_set():
     code = """
 import torch
-from foveal import runtime
+from foveal.core import runtime
 found = [torch.get_num_threads()]
 with runtime.on_threads(1):
     found.append(torch.get_num_threads())
@@ -133,7 +133,7 @@ WORK = """
 import sys, time
 from torch import nn
 from foveal.data.batches import Batch
-from foveal.train.loop import evaluate
+from foveal.training.loop import evaluate
 torch.manual_seed(0)
 model = nn.Sequential(*[nn.Sequential(nn.Conv2d(32, 32, 3, padding=1), nn.ReLU()) for _ in range(12)], nn.Flatten(1), nn.LazyLinear(1))
 x = torch.randn(16, 32, 24, 24)
@@ -171,7 +171,7 @@ def test_long_waits_beside_other_work_are_told_once():
         + """
 import time, torch, foveal
 from types import SimpleNamespace
-from foveal.train.crowding import Crowding
+from foveal.training.crowding import Crowding
 said = []
 for _ in range(2):
     hook = Crowding(said.append)
@@ -220,8 +220,8 @@ def test_the_folds_side_by_side_find_what_they_find_one_after_the_other():
     """In a process with two threads: the head does not depend on how many threads or processors there are."""
     code = """
 import torch
-from foveal import processors, storage
-from foveal.probes.linear import linear_fit
+from foveal.core import processors, storage
+from foveal.training.probes.linear import linear_fit
 for n in (1, 2, 3, 4, 30, 300):
     random = torch.Generator().manual_seed(n)
     features = torch.randn(n, 600, generator=random)
@@ -238,7 +238,7 @@ def test_with_one_number_of_threads_training_is_repeated_bit_by_bit(scenes):
     """Two threads, twice, and once with torch loaded before foveal; the probe included."""
     code = f"""
 import pandas as pd
-from foveal import storage
+from foveal.core import storage
 from foveal.vision.all import *
 frame = pd.read_csv({str(scenes / "scenes.csv")!r}, keep_default_na=False)
 block = DataBlock((ImageBlock, MultiCategoryBlock), get_x=ColReader("fname", pref=Path({str(scenes / "scenes")!r})),

@@ -9,15 +9,15 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from foveal.callbacks.extras import EMA, GradientClip, MixUp
+from foveal.core.errors import InputError, ModelFileError, TrainingError
 from foveal.data.block import DataBlock, ImageBlock, MultiCategoryBlock
 from foveal.data.labels import ColReader
-from foveal.errors import InputError, ModelFileError, TrainingError
+from foveal.data.splits.splitters import ColSplitter
 from foveal.geometry.fit import RandomResizedCrop
-from foveal.image.augment import aug_transforms
-from foveal.splits.splitters import ColSplitter
-from foveal.train.checkpoint import FILE, Checkpoints, read
-from foveal.vision.learner import vision_learner
+from foveal.images.augment import aug_transforms
+from foveal.learner.vision import vision_learner
+from foveal.training.callbacks.extras import EMA, GradientClip, MixUp
+from foveal.training.checkpoint import FILE, Checkpoints, read
 
 
 class CrashError(Exception):
@@ -173,7 +173,7 @@ def test_a_checkpoint_that_cannot_be_written_says_so_and_leaves_the_old_one(buil
     def full(*_, **__):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("foveal.storage._sync", full)
+    monkeypatch.setattr("foveal.core.storage._sync", full)
     with pytest.raises(TrainingError, match=r"No space left on device.*is as it was"):
         build().fit(1, cbs=[Checkpoints(tmp_path)])
     assert (tmp_path / FILE).read_bytes() == before

@@ -12,13 +12,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from foveal.errors import InputError, ModelFileError
-from foveal.image.decode import name_of
-from foveal.results.compare import compare
-from foveal.results.interpret import Interpretation
-from foveal.results.predictions import Predictions
+from foveal.core.errors import InputError, ModelFileError
+from foveal.data.splits.stratify import KFoldSplitter
+from foveal.evaluation.compare import compare
+from foveal.evaluation.interpret import Interpretation
+from foveal.evaluation.predictions import Predictions
+from foveal.images.decode import name_of
 from foveal.sources.recognise import read_source
-from foveal.splits.stratify import KFoldSplitter
 from foveal.tasks.base import Decision
 from foveal.tasks.multi_label import MultiLabel
 from foveal.tasks.points import Points
@@ -53,7 +53,7 @@ def folds(scenes, tmp_path_factory):
     return out
 
 
-def test_each_picture_is_answered_by_the_model_that_had_not_seen_it(folds, scenes):
+def test_each_image_is_answered_by_the_model_that_had_not_seen_it(folds, scenes):
     seen = {}
     for name in ("fold-1", "fold-2", "fold-3"):
         sides = rows_of(folds / name / "split.csv")
@@ -61,14 +61,14 @@ def test_each_picture_is_answered_by_the_model_that_had_not_seen_it(folds, scene
         assert len(sides) == 60
         assert 18 <= len(held) <= 22
         answers = Predictions.load(folds / name / "predictions.safetensors")
-        for picture, values in zip(answers.pictures, answers.values, strict=True):
-            assert str(picture) in held
-            seen[str(picture)] = values
+        for image, values in zip(answers.images, answers.values, strict=True):
+            assert str(image) in held
+            seen[str(image)] = values
     joined = Predictions.load(folds / "predictions.safetensors")
     assert len(seen) == 60
-    assert {str(picture) for picture in joined.pictures} == set(seen)
-    for picture, values in zip(joined.pictures, joined.values, strict=True):
-        assert torch.equal(values, seen[str(picture)])
+    assert {str(image) for image in joined.images} == set(seen)
+    for image, values in zip(joined.images, joined.values, strict=True):
+        assert torch.equal(values, seen[str(image)])
     assert len(rows_of(folds / "predictions.csv")) == 60
 
 
@@ -98,7 +98,7 @@ def test_a_stopped_series_goes_on_with_what_is_missing(folds, foveal):
 def test_the_report_gives_figures_by_columns_of_the_table(folds, foveal, tmp_path):
     first = (folds / "fold-1" / "report.html").read_text()
     assert "By camera, worst first" in first
-    foveal("report", folds, "--by", "camera,labels", "--no-pictures", "--out", tmp_path / "r.html")
+    foveal("report", folds, "--by", "camera,labels", "--no-embed-images", "--out", tmp_path / "r.html")
     page = (tmp_path / "r.html").read_text()
     assert "By labels, worst first" in page
     assert "image/jpeg" not in page
@@ -109,21 +109,21 @@ def test_the_report_gives_figures_by_columns_of_the_table(folds, foveal, tmp_pat
 
 def test_doubts_are_read_back_by_the_tools_formats(folds, foveal, scenes, tmp_path):
     joined = Predictions.load(folds / "predictions.safetensors")
-    joined.values[:] = joined.targets * 0.8 + 0.1  # sure, and wrong of the first picture alone
-    had = joined.task.label_of(joined.targets[0])
+    joined.values[:] = joined.targets * 0.8 + 0.1  # sure, and wrong of the first image alone
+    had = joined.task.decode_target(joined.targets[0])
     joined.values[0] = 0.9 - joined.targets[0] * 0.8
     interp = Interpretation(joined)
-    doubted = {name_of(doubt.picture) for doubt in interp.doubts()}
-    assert doubted == {name_of(joined.pictures[0])}
+    doubted = {name_of(doubt.image) for doubt in interp.label_issues()}
+    assert doubted == {name_of(joined.images[0])}
     for layout in ("coco", "label-studio"):
         file = tmp_path / f"{layout}.json"
-        assert interp.export_doubts(file, layout=layout) == 1
+        assert interp.export_label_issues(file, layout=layout) == 1
         (item,) = read_source(file, images=scenes / "scenes", task="multi-label").items
-        assert item.picture.name == joined.pictures[0].name
-        suggested = {name for doubt in interp.doubts() if (name := doubt.suggested)}
-        removed = {name for doubt in interp.doubts() if (name := doubt.given)}
+        assert item.image.name == joined.images[0].name
+        suggested = {name for doubt in interp.label_issues() if (name := doubt.suggested)}
+        removed = {name for doubt in interp.label_issues() if (name := doubt.given)}
         assert set(item.label) == (set(had) - removed) | suggested
-    assert interp.export_doubts(tmp_path / "d.csv") == len(interp.doubts())
+    assert interp.export_label_issues(tmp_path / "d.csv") == len(interp.label_issues())
     assert set(rows_of(tmp_path / "d.csv")[0]) == {"fname", "given", "suggested", "confidence"}
 
 
@@ -136,7 +136,7 @@ def test_seeds_share_a_split_and_are_compared(scenes, foveal, tmp_path):
     first, second = (rows_of(out / name / "split.csv") for name in ("seed-0", "seed-1"))
     assert first == second
     said = json.loads(foveal("compare", out / "seed-0", out / "seed-1", "--json").out)
-    assert said["pictures"] == 12
+    assert said["images"] == 12
     found = said["figures"]["mean_average_precision"]
     assert found["value"] == pytest.approx(found["second"] - found["first"])
     assert found["value"] != 0
@@ -198,9 +198,9 @@ def test_predictions_come_back_from_their_file(task, labels, values, tmp_path):
     before.save(tmp_path / "p.safetensors")
     after = Predictions.load(tmp_path / "p.safetensors")
     assert after.task == task
-    assert [name_of(picture) for picture in after.pictures] == before.pictures
+    assert [name_of(image) for image in after.images] == before.images
     assert after.targets.allclose(before.targets, equal_nan=True)
-    assert after.judged.double().allclose(before.judged.double())
+    assert after.comparable.double().allclose(before.comparable.double())
     assert str(after.scores()) == str(before.scores())  # as text, for NaN is not equal to itself
     (tmp_path / "other.safetensors").write_bytes((tmp_path / "p.safetensors").read_bytes()[:-1])
     with pytest.raises(ModelFileError):
@@ -228,16 +228,16 @@ def test_the_better_of_two_models_is_told_from_luck():
     assert {one.verdict for one in compare(good, good).differences} == {""}
 
 
-def test_only_pictures_of_both_are_compared():
+def test_only_images_of_both_are_compared():
     whole = several(2.0)
-    part = Predictions(whole.pictures[20:], whole.values[20:], whole.labels[20:], whole.targets[20:], whole.task)
+    part = Predictions(whole.images[20:], whole.values[20:], whole.labels[20:], whole.targets[20:], whole.task)
     found = compare(whole, part)
     assert (found.n, found.left_out) == (60, 20)
     assert all(one.difference.value == 0 for one in found.differences)
-    with pytest.raises(InputError, match="labels of the same pictures differ"):
+    with pytest.raises(InputError, match="labels of the same images differ"):
         compare(whole, several(2.0, seed=5))
-    elsewhere = replace(whole, pictures=[f"x{name}" for name in whole.pictures])
-    with pytest.raises(InputError, match="share no validation picture"):
+    elsewhere = replace(whole, images=[f"x{name}" for name in whole.images])
+    with pytest.raises(InputError, match="share no validation image"):
         compare(whole, elsewhere)
     with pytest.raises(InputError, match="different questions"):
         compare(whole, some(SingleLabel(VOCAB), ["bee"], torch.tensor([[0.5, 0.3, 0.2]])))

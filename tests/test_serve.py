@@ -13,17 +13,17 @@ import pytest
 import torch
 from PIL import Image
 
-from foveal.bundle.predictor import load_learner
+from foveal.inference.predictor import load_learner
 from serving import serving
 
 GOLDEN = Path(__file__).parent / "golden"
-PICTURES, RATINGS = GOLDEN / "pictures-1.safetensors", GOLDEN / "ratings-1.safetensors"
+IMAGES, RATINGS = GOLDEN / "images-1.safetensors", GOLDEN / "ratings-1.safetensors"
 HOSTILE_NAME = '<img src=x onerror=alert(1)>"; rm -rf /.jpg'
 
 
 @pytest.fixture(scope="module")
 def service():
-    with serving(PICTURES, "--max-body", "300kB") as running:
+    with serving(IMAGES, "--max-body", "300kB") as running:
         yield running
 
 
@@ -44,7 +44,7 @@ def form(*files):
 
 
 def test_http_gives_the_answers_of_the_library(service, jpegs):
-    predictor = load_learner(PICTURES, device="cpu")
+    predictor = load_learner(IMAGES, device="cpu")
     ours = [predictor.predict(jpeg) for jpeg in jpegs]
     body, kind = form(*((f"{at}.jpg", jpeg) for at, jpeg in enumerate(jpegs)))
     status, together = service.json("POST", "/predict", body, kind)
@@ -65,14 +65,14 @@ def test_what_cannot_be_answered_is_refused_with_a_reason(service, jpegs):
     for body, kind, expected, said in (
         (b"x", "text/plain", 415, "got text/plain"),
         (b"{}", "application/json", 415, "multipart/form-data"),
-        (b"", "image/jpeg", 422, "no picture"),
+        (b"", "image/jpeg", 422, "no image"),
         (jpegs[0][: len(jpegs[0]) // 2], "image/jpeg", 422, "damaged JPEG"),
-        (b"/etc/passwd", "image/jpeg", 422, "not a picture"),
-        (*form(), 422, "no picture"),
+        (b"/etc/passwd", "image/jpeg", 422, "not an image"),
+        (*form(), 422, "no image"),
         (b"--edge\r\nnonsense", "multipart/form-data; boundary=edge", 422, "damaged"),
         (form(("a.jpg", b"x"))[0][:-9], "multipart/form-data; boundary=edge", 422, "does not come to its end"),
         (b"abc", "multipart/form-data", 422, "damaged"),
-        (*form(*[("a.jpg", b"x")] * 65), 413, "up to 64 pictures"),
+        (*form(*[("a.jpg", b"x")] * 65), 413, "up to 64 images"),
     ):
         status, answer = service.json("POST", "/predict", body, kind)
         reason = answer["error"]
@@ -84,9 +84,9 @@ def test_what_cannot_be_answered_is_refused_with_a_reason(service, jpegs):
     good, bad = answer["answers"]
     assert (good["name"], good["labels"]) == (
         HOSTILE_NAME.replace('"', "%22"),
-        load_learner(PICTURES).predict(jpegs[0]).label,
+        load_learner(IMAGES).predict(jpegs[0]).label,
     )
-    assert (bad["name"], "picture" in bad["error"]) == ("../../etc/passwd", True)
+    assert (bad["name"], "image" in bad["error"]) == ("../../etc/passwd", True)
     assert service.json("GET", "/nothing")[0] == 404
     assert service.json("GET", "/../../etc/passwd")[0] == 404
     assert service.json("GET", "/predict")[0] == 405
@@ -117,7 +117,7 @@ def test_a_body_that_is_too_large_is_refused_before_it_is_read(service):
 
 
 def test_slow_senders_hold_no_place_and_are_sent_away(jpegs):
-    with serving(PICTURES, "--max-queue", 1) as service:
+    with serving(IMAGES, "--max-queue", 1) as service:
         head = b"POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Type: image/jpeg\r\nContent-Length: 5000\r\n\r\n"
         slow = [service.raw() for _ in range(5)]
         began = time.monotonic()
@@ -137,7 +137,7 @@ def test_more_than_there_are_places_for_are_told_to_come_again(jpegs):
     rng = np.random.default_rng(0)
     file = io.BytesIO()
     Image.fromarray(rng.integers(0, 255, (3000, 3000, 3), dtype=np.uint8)).save(file, "PNG", compress_level=1)
-    with serving(PICTURES, "--max-queue", 2, "--max-body", "60MB") as service:
+    with serving(IMAGES, "--max-queue", 2, "--max-body", "60MB") as service:
         found = []
 
         def ask():
@@ -172,7 +172,7 @@ def test_every_answer_carries_the_headers_that_keep_a_page_safe(service):
     assert {"/predict", "/explain", "/model", "/healthz", "/readyz", "/metrics"} <= set(schema["paths"])
 
 
-def test_what_the_model_looked_at_is_a_picture(service, jpegs):
+def test_what_the_model_looked_at_is_a_image(service, jpegs):
     status, headers, content = service.ask("POST", "/explain?label=bee", jpegs[0], {"Content-Type": "image/jpeg"})
     assert (status, headers["content-type"]) == (200, "image/png")
     with Image.open(io.BytesIO(content)) as image:
@@ -211,7 +211,7 @@ def test_ratings_are_asked_in_json():
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_who_is_being_answered_is_answered_before_the_end(workers, jpegs):
-    with serving(PICTURES, "--workers", workers) as service:
+    with serving(IMAGES, "--workers", workers) as service:
         sender = service.raw()
         head = b"POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Type: image/jpeg\r\nContent-Length: %d\r\n\r\n"
         sender.sendall(head % len(jpegs[0]) + jpegs[0][:-10])
@@ -228,10 +228,10 @@ def test_who_is_being_answered_is_answered_before_the_end(workers, jpegs):
 
 
 def test_a_port_that_is_taken_or_a_file_that_is_no_bundle_is_said(service, foveal, tmp_path):
-    assert "Choose another --port" in foveal("serve", PICTURES, "--port", service.port, code=2).err
+    assert "Choose another --port" in foveal("serve", IMAGES, "--port", service.port, code=2).err
     (tmp_path / "m.safetensors").write_bytes(b"x")
     assert "no safetensors file" in foveal("serve", tmp_path / "m.safetensors", code=2).err
-    assert "20MB or 512kB" in foveal("serve", PICTURES, "--max-body", "big", code=2).err
+    assert "20MB or 512kB" in foveal("serve", IMAGES, "--max-body", "big", code=2).err
 
 
 def test_ratings_wait_for_places_too():
@@ -250,6 +250,6 @@ def test_ratings_wait_for_places_too():
 
 def test_a_service_that_cannot_start_ends_with_one_message(tmp_path, foveal):
     for workers in (1, 2):
-        said = foveal("serve", PICTURES, "--workers", workers, "--device", "tpu", code=2)
+        said = foveal("serve", IMAGES, "--workers", workers, "--device", "tpu", code=2)
         assert "no device `tpu`" in said.err
         assert "Serving" not in said.out

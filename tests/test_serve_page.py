@@ -1,4 +1,4 @@
-"""The page in a real Chromium: pictures in, answers out, whatever the files and the classes are called."""
+"""The page in a real Chromium: images in, answers out, whatever the files and the classes are called."""
 
 import csv
 from pathlib import Path
@@ -9,9 +9,9 @@ import torch
 from PIL import Image
 from playwright.sync_api import expect, sync_playwright
 
-from foveal.bundle.manifest import TrainingPart
-from foveal.bundle.predictor import Predictor, load_learner
-from foveal.image.prepare import IMAGENET, Preparation
+from foveal.images.prepare import IMAGENET, Preparation
+from foveal.inference.manifest import TrainingPart
+from foveal.inference.predictor import Predictor, load_learner
 from foveal.models.vision import ModelSpec, build_model
 from foveal.tasks.base import Decision
 from foveal.tasks.multi_label import MultiLabel
@@ -53,9 +53,9 @@ def opened(browser):
 
 
 @pytest.fixture(scope="module")
-def pictures(tmp_path_factory):
-    """Two pictures, the second with markup for a name."""
-    folder = tmp_path_factory.mktemp("pictures")
+def images(tmp_path_factory):
+    """Two images, the second with markup for a name."""
+    folder = tmp_path_factory.mktemp("images")
     rng = np.random.default_rng(0)
     files = [folder / "plain.png", folder / OWNED_FILE]
     for file in files:
@@ -82,13 +82,13 @@ def service(model):
         yield running
 
 
-def test_pictures_are_answered_and_sliders_change_the_answers_at_once(opened, service, model, pictures):
+def test_images_are_answered_and_sliders_change_the_answers_at_once(opened, service, model, images):
     page = opened(service)
-    page.set_input_files("#files", [str(file) for file in pictures])
+    page.set_input_files("#files", [str(file) for file in images])
     expect(page.locator("#status")).to_contain_text("2 answered")
     predictor = load_learner(model)
     first = page.locator("article", has_text="plain.png")
-    mine = predictor.predict(pictures[0])
+    mine = predictor.predict(images[0])
     assert first.locator(".found").inner_text() == (", ".join(mine.label) or "nothing found")
     shown = {
         row.locator("span").first.inner_text().lstrip("✓\u00a0"): row.locator(".share").inner_text()
@@ -110,9 +110,9 @@ def test_pictures_are_answered_and_sliders_change_the_answers_at_once(opened, se
     assert not page.complaints
 
 
-def test_markup_in_names_stays_text(opened, service, pictures):
+def test_markup_in_names_stays_text(opened, service, images):
     page = opened(service)
-    page.set_input_files("#files", str(pictures[1]))
+    page.set_input_files("#files", str(images[1]))
     expect(page.locator("#status")).to_contain_text("1 answered")
     assert page.locator("article h2").inner_text() == OWNED_FILE
     page.click("#deciding summary")
@@ -124,30 +124,30 @@ def test_markup_in_names_stays_text(opened, service, pictures):
     assert not page.complaints
 
 
-def test_the_gallery_is_downloaded_as_csv(opened, service, pictures, tmp_path):
+def test_the_gallery_is_downloaded_as_csv(opened, service, images, tmp_path):
     page = opened(service)
-    page.set_input_files("#files", [str(file) for file in pictures])
+    page.set_input_files("#files", [str(file) for file in images])
     expect(page.locator("#status")).to_contain_text("2 answered")
     with page.expect_download() as download:
         page.click("#csv")
     download.value.save_as(tmp_path / "answers.csv")
     with (tmp_path / "answers.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
-    assert [row["fname"] for row in rows] == [file.name for file in pictures]
+    assert [row["fname"] for row in rows] == [file.name for file in images]
     assert list(rows[0]) == ["fname", "predicted", OWNED, "bee", "cat"]
     page.click("#clear")
     assert page.locator("article").count() == 0
 
 
-def test_bad_files_are_said_and_others_answered(opened, service, pictures, tmp_path):
+def test_bad_files_are_said_and_others_answered(opened, service, images, tmp_path):
     (tmp_path / "bad.jpg").write_text("<script>alert(1)</script>")
     page = opened(service)
-    page.set_input_files("#files", [str(tmp_path / "bad.jpg"), str(pictures[0])])
+    page.set_input_files("#files", [str(tmp_path / "bad.jpg"), str(images[0])])
     expect(page.locator("#status")).to_contain_text("1 answered, 1 not")
-    expect(page.locator("article", has_text="bad.jpg").locator(".error")).to_contain_text("not a picture")
+    expect(page.locator("article", has_text="bad.jpg").locator(".error")).to_contain_text("not an image")
 
 
-def test_pictures_are_dropped_and_pasted(opened, service, pictures):
+def test_images_are_dropped_and_pasted(opened, service, images):
     page = opened(service)
     for kind, name in (("drop", "dataTransfer"), ("paste", "clipboardData")):
         page.evaluate(
@@ -158,15 +158,15 @@ def test_pictures_are_dropped_and_pasted(opened, service, pictures):
                     : new ClipboardEvent(kind, { [name]: data, bubbles: true });
                 document.body.dispatchEvent(event);
             }""",
-            [kind, name, list(pictures[0].read_bytes())],
+            [kind, name, list(images[0].read_bytes())],
         )
     expect(page.locator("#status")).to_contain_text("2 answered")
     assert page.locator("article h2").all_inner_texts() == ["paste.png", "drop.png"]
 
 
-def test_what_the_model_looked_at_is_shown_and_put_back(opened, service, pictures):
+def test_what_the_model_looked_at_is_shown_and_put_back(opened, service, images):
     page = opened(service)
-    page.set_input_files("#files", str(pictures[0]))
+    page.set_input_files("#files", str(images[0]))
     expect(page.locator("#status")).to_contain_text("1 answered")
     before = page.locator("article img").get_attribute("src")
     page.locator("button", has_text="why?").first.click()
@@ -177,7 +177,7 @@ def test_what_the_model_looked_at_is_shown_and_put_back(opened, service, picture
     assert not page.complaints
 
 
-def test_a_point_is_drawn_where_it_was_found(opened, pictures, tmp_path):
+def test_a_point_is_drawn_where_it_was_found(opened, images, tmp_path):
     torch.manual_seed(1)
     network = build_model(ModelSpec("test_efficientnet", 4, (64, 64), None, "spatial"))
     torch.nn.init.normal_(network[1][1].weight)
@@ -185,15 +185,15 @@ def test_a_point_is_drawn_where_it_was_found(opened, pictures, tmp_path):
     predictor.save(tmp_path / "points.safetensors")
     with serving(tmp_path / "points.safetensors") as service:
         page = opened(service)
-        page.set_input_files("#files", str(pictures[0]))
+        page.set_input_files("#files", str(images[0]))
         expect(page.locator("#status")).to_contain_text("1 answered")
-        for number, (x, y) in enumerate(predictor.predict(pictures[0]).label, start=1):
+        for number, (x, y) in enumerate(predictor.predict(images[0]).label, start=1):
             assert f"point {number}: x {x:.1f}, y {y:.1f} px" in page.inner_text("article")
         drawn = [
             line.evaluate("e => ['x1','y1','x2','y2'].map((n) => Number(e.getAttribute(n)))")
             for line in page.locator("line.over").all()
         ]
-        points = predictor.predict(pictures[0]).label
+        points = predictor.predict(images[0]).label
         np.testing.assert_allclose(drawn[0], points.reshape(-1), atol=1e-3)
         for cross, point in zip((drawn[1], drawn[3]), points, strict=True):
             np.testing.assert_allclose(np.reshape(cross, (2, 2)).mean(axis=0), point, atol=1e-3)
@@ -219,16 +219,16 @@ def test_ratings_are_asked_in_a_form(opened):
         expect(page.locator("#answer .error")).to_contain_text("did not occur in training")
 
 
-def test_a_service_that_is_gone_is_said(opened, pictures):
-    with serving(GOLDEN / "pictures-1.safetensors") as service:
+def test_a_service_that_is_gone_is_said(opened, images):
+    with serving(GOLDEN / "images-1.safetensors") as service:
         page = opened(service)
-    page.set_input_files("#files", str(pictures[0]))
+    page.set_input_files("#files", str(images[0]))
     expect(page.locator("article .error")).to_contain_text("cannot be reached")
 
 
-def test_it_fits_a_phone_in_the_dark_and_has_names_for_what_can_be_used(opened, service, pictures):
+def test_it_fits_a_phone_in_the_dark_and_has_names_for_what_can_be_used(opened, service, images):
     page = opened(service, viewport={"width": 360, "height": 700}, color_scheme="dark")
-    page.set_input_files("#files", [str(file) for file in pictures])
+    page.set_input_files("#files", [str(file) for file in images])
     expect(page.locator("#status")).to_contain_text("2 answered")
     page.click("#deciding summary")
     page.click("#about summary")

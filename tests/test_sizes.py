@@ -11,39 +11,39 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from foveal import rng, storage
 from foveal.audit import inspection
 from foveal.audit.inspection import Inspection, copies_among
-from foveal.bundle.ratings import RatingPredictor
-from foveal.cli.settings import number as console_number
 from foveal.collab.learner import collab_learner
 from foveal.collab.loaders import CollabDataLoaders
+from foveal.collab.predictor import RatingPredictor
+from foveal.collab.report import rank_metrics
+from foveal.core import rng, storage
+from foveal.core.errors import InputError, TrainingError
+from foveal.core.left_out import leaving_out
+from foveal.core.tables import write_table
 from foveal.data.batches import Batch
 from foveal.data.loaders import DataLoader, DataLoaders
-from foveal.errors import InputError, TrainingError
+from foveal.data.splits.splitters import RandomSplitter, check_split
+from foveal.data.splits.stratify import KFoldSplitter, StratifiedSplitter
+from foveal.evaluation.interpret import Interpretation
+from foveal.evaluation.plots import MOST_CLASSES, threshold_curves
+from foveal.evaluation.predictions import Predictions
+from foveal.evaluation.thresholds import tune_best_thresholds
 from foveal.losses import heatmap_around, soft_argmax
 from foveal.metrics.bootstrap import interval, resampled
 from foveal.metrics.one_label import confusion_matrix, f1_per_class, recall_per_class
 from foveal.metrics.several_labels import mean_average_precision, mean_roc_auc
 from foveal.models.head import spatial_head
-from foveal.page import MOST_ROWS, number, table
-from foveal.probes.heatmaps import fit_heatmaps, held_out
-from foveal.probes.linear import linear_fit
-from foveal.results.interpret import Interpretation
-from foveal.results.left_out import leaving_out
-from foveal.results.plots import MOST_CLASSES, threshold_curves
-from foveal.results.predictions import Predictions
-from foveal.results.ratings import rank_metrics
-from foveal.results.thresholds import tuned_best
-from foveal.splits.splitters import RandomSplitter, check_split
-from foveal.splits.stratify import KFoldSplitter, StratifiedSplitter
-from foveal.tables import write_table
+from foveal.reporting.page import MOST_ROWS, number, table
+from foveal.runs.settings import number as console_number
 from foveal.tasks.base import Decision
 from foveal.tasks.multi_label import MultiLabel
 from foveal.tasks.regression import Regression
 from foveal.tasks.single_label import SingleLabel
 from foveal.tasks.vocab import Vocab
-from foveal.train.groups import Freeze, keeping_statistics_of_one, set_training
+from foveal.training.groups import Freeze, keeping_statistics_of_one, set_training
+from foveal.training.probes.heatmaps import fit_heatmaps, held_out
+from foveal.training.probes.linear import linear_fit
 
 CPU = torch.device("cpu")
 # Around the numbers that bound rows anywhere: batches, held-out images, cells of a table.
@@ -205,10 +205,10 @@ def test_metrics_intervals_and_thresholds_of_any_size(n, n_classes, which):
         assert math.isnan(low) or -1e-9 <= low <= value <= high <= 1 + 1e-9
     names = [f"c{at}" for at in range(n_classes)]
     if not truth.any():
-        with pytest.raises(InputError, match="no validation picture has any label"):
-            tuned_best(probability, truth, names)
+        with pytest.raises(InputError, match="no validation image has any label"):
+            tune_best_thresholds(probability, truth, names)
     elif n <= 64:
-        assert all(0 <= threshold <= 1 for threshold in tuned_best(probability, truth, names).thresholds)
+        assert all(0 <= threshold <= 1 for threshold in tune_best_thresholds(probability, truth, names).thresholds)
 
 
 def test_intervals_of_many_classes_take_fewer_samples():
@@ -369,11 +369,11 @@ def test_a_result_beside_the_model_is_left_out_with_its_reason():
 
 
 def test_ratings_beyond_a_batch_of_pairs_are_answered(monkeypatch):
-    monkeypatch.setattr("foveal.bundle.ratings._PAIRS", 4)
+    monkeypatch.setattr("foveal.collab.predictor._PAIRS", 4)
     import pandas as pd
 
     from foveal.collab.loaders import CollabDataLoaders
-    from foveal.models.embedding import CollabSpec, collab_model
+    from foveal.collab.model import CollabSpec, collab_model
 
     frame = pd.DataFrame({"user": list("abcabc"), "item": list("xyzyzx"), "rating": [1, 2, 3, 4, 5, 3]})
     dls = CollabDataLoaders.from_df(frame, seed=0)
@@ -419,7 +419,7 @@ def test_rankings_do_not_depend_on_how_many_users_are_ranked_at_once(monkeypatch
     learn = ratings(30)
     found = []
     for at_once in (1, 7, 1024):
-        monkeypatch.setattr("foveal.results.ratings._USERS", at_once)
+        monkeypatch.setattr("foveal.collab.report._USERS", at_once)
         found.append(rank_metrics(learn, 3, liked=0.0))
     assert np.allclose(found[0], found[2])
     assert np.allclose(found[1], found[2])
@@ -446,6 +446,6 @@ def test_a_linear_layer_does_not_depend_on_which_threads_find_it(monkeypatch):
     found = []
     for bounds in ((10**9, 10**9), (1, 10**9), (1, 2)):  # one after the other, side by side, all threads for each
         for name, bound in zip(("_SIDE_BY_SIDE", "_SHARED"), bounds, strict=True):
-            monkeypatch.setattr(f"foveal.probes.linear.{name}", bound)
+            monkeypatch.setattr(f"foveal.training.probes.linear.{name}", bound)
         found.append(linear_fit(features, targets, nn.functional.mse_loss, 2)[0].weight)
     assert all(torch.equal(found[0], weight) for weight in found[1:])

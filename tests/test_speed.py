@@ -20,7 +20,7 @@ from foveal.vision.all import (
 )
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks" / "sides"))
-from common import per_picture
+from common import per_image
 from limits import decode_seconds
 
 N, ROUNDS = 192, 3
@@ -30,9 +30,9 @@ MOST_OF_DECODING, MOST_OF_IMPORTS = 4.0, 1.5
 def test_loading_is_not_far_from_bare_decoding(photographs, tmp_path):
     """Measured: 1.7 to 2.7 times bare decoding with as many threads (benchmarks/results)."""
     files = []
-    for picture in sorted((photographs / "voc2012_mini" / "train").glob("*.jpg"))[:N]:
-        files.append(str(tmp_path / picture.name))
-        ImageOps.fit(Image.open(picture).convert("RGB"), (500, 375)).save(files[-1], quality=90)
+    for image in sorted((photographs / "voc2012_mini" / "train").glob("*.jpg"))[:N]:
+        files.append(str(tmp_path / image.name))
+        ImageOps.fit(Image.open(image).convert("RGB"), (500, 375)).save(files[-1], quality=90)
     crop = RandomResizedCrop(128, min_scale=0.35)
     block = DataBlock(
         (ImageBlock, CategoryBlock),
@@ -44,7 +44,7 @@ def test_loading_is_not_far_from_bare_decoding(photographs, tmp_path):
     )
     frame = pd.DataFrame({"fname": files, "label": ["a", "b"] * (N // 2), "is_valid": [False] * (N - 2) + [True] * 2})
     train = block.dataloaders(frame, bs=32, num_workers=2).train
-    ratios = [per_picture(lambda: (batch[0] for batch in train)) / decode_seconds(files, crop) for _ in range(ROUNDS)]
+    ratios = [per_image(lambda: (batch[0] for batch in train)) / decode_seconds(files, crop) for _ in range(ROUNDS)]
     assert min(ratios) < MOST_OF_DECODING, ratios
 
 

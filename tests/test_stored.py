@@ -1,4 +1,4 @@
-"""Pictures in parquet files to train on: what files give, each row group read once an epoch, few of them at a time."""
+"""Images in parquet files to train on: what files give, each row group read once an epoch, few of them at a time."""
 
 import tempfile
 from pathlib import Path
@@ -11,17 +11,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from foveal.audit.checks import audit
+from foveal.core.errors import ImageError, InputError
+from foveal.core.rng import windowed_order
+from foveal.core.storage import BoundedFolder
 from foveal.data.block import DataBlock, ImageBlock, MultiCategoryBlock
 from foveal.data.labels import ColReader
-from foveal.errors import InputError, PictureError
+from foveal.data.splits.splitters import ColSplitter
 from foveal.geometry.fit import RandomResizedCrop
-from foveal.image.decode import decode
-from foveal.rng import windowed_order
+from foveal.images.decode import decode
 from foveal.sources.recognise import read_source
-from foveal.sources.stored import ParquetPictures
+from foveal.sources.stored import ParquetImages
 from foveal.sources.table import TableColumns
-from foveal.splits.splitters import ColSplitter
-from foveal.storage import BoundedFolder
 
 
 @given(st.lists(st.integers(0, 30), min_size=1, max_size=200), st.integers(1, 40), st.integers(0, 3), st.integers(0, 3))
@@ -68,9 +68,9 @@ def loaders(frame, get_x, **options):
 
 
 def test_rows_are_what_files_are(scenes, frame, shards):
-    pictures = ParquetPictures(str(shards))
-    assert pictures.frame.fname.tolist() == frame.fname.tolist()
-    stored = loaders(pictures.frame, ColReader("picture"))
+    images = ParquetImages(str(shards))
+    assert images.frame.fname.tolist() == frame.fname.tolist()
+    stored = loaders(images.frame, ColReader("stored_image"))
     files = loaders(frame, ColReader("fname", pref=scenes / "scenes"))
     for one, other in zip(stored.valid, files.valid, strict=True):
         torch.testing.assert_close(one, other, rtol=0, atol=0)
@@ -83,10 +83,10 @@ def test_rows_are_what_files_are(scenes, frame, shards):
 
 
 def test_each_group_is_read_once_an_epoch_and_few_are_kept(shards, monkeypatch):
-    pictures = ParquetPictures(f"{shards}/*.parquet", cache_mib=0)
-    assert pictures.rows.at_once == 2
-    dls = loaders(pictures.frame, ColReader("picture"), num_workers=2)
-    read, opened = [], pictures.rows._file
+    images = ParquetImages(f"{shards}/*.parquet", cache_mib=0)
+    assert images.rows.at_once == 2
+    dls = loaders(images.frame, ColReader("stored_image"), num_workers=2)
+    read, opened = [], images.rows._file
 
     class Counting:
         def __init__(self, file):
@@ -94,32 +94,32 @@ def test_each_group_is_read_once_an_epoch_and_few_are_kept(shards, monkeypatch):
 
         def read_row_group(self, at, columns):
             read.append((id(self.file), at))
-            assert len(pictures.rows._kept) <= 4
+            assert len(images.rows._kept) <= 4
             return self.file.read_row_group(at, columns=columns)
 
-    monkeypatch.setattr(pictures.rows, "_file", lambda address: Counting(opened(address)))
+    monkeypatch.setattr(images.rows, "_file", lambda address: Counting(opened(address)))
     for epoch in range(3):
         read.clear()
-        pictures.rows._kept.clear()
-        n_groups = len({picture.group for picture in dls.train.dataset.pictures})
+        images.rows._kept.clear()
+        n_groups = len({image.group for image in dls.train.dataset.images})
         assert sum(len(batch.indices) for batch in dls.train.batches(epoch=epoch)) == 48
         assert len(read) == len(set(read)) == n_groups
 
 
 def test_what_is_on_the_disk_is_not_fetched_again_unless_it_changed(shards, tmp_path, monkeypatch):
-    def pictures():
-        return ParquetPictures(f"{shards}/*.parquet", cache_mib=0, cache_folder=tmp_path / "kept")
+    def images():
+        return ParquetImages(f"{shards}/*.parquet", cache_mib=0, cache_folder=tmp_path / "kept")
 
     def all_bytes(found):
-        return [picture.read() for picture in found.frame.picture]
+        return [image.read() for image in found.frame.stored_image]
 
-    first = all_bytes(pictures())
-    offline = pictures()
+    first = all_bytes(images())
+    offline = images()
     monkeypatch.setattr(offline.rows, "_file", lambda address: pytest.fail(f"fetched {address} again"))
     assert all_bytes(offline) == first
     table = pd.read_parquet(shards / "0.parquet")
     table.iloc[::-1].to_parquet(shards / "0.parquet", row_group_size=7)
-    assert all_bytes(pictures()) == first[:20][::-1] + first[20:]
+    assert all_bytes(images()) == first[:20][::-1] + first[20:]
 
 
 @given(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 60)), max_size=40))
@@ -141,13 +141,13 @@ def test_a_folder_of_shards_is_the_source_that_the_table_is(scenes, shards):
     table = read_source(scenes / "scenes.csv", images=scenes / "scenes", columns=columns)
     source = read_source(shards, columns=columns)
     assert [(one.label, one.is_valid) for one in source.items] == [(one.label, one.is_valid) for one in table.items]
-    names = [one.picture.name for one in source.items]
+    names = [one.image.name for one in source.items]
     assert names == [f"{at // 20}.parquet#{at % 20}" for at in range(60)]
     found, files = audit(source), audit(table)
     assert found.figures == files.figures
     assert [one.rule for one in found.findings] == [one.rule for one in files.findings]
     for one, other in zip(source.items, table.items, strict=True):
-        assert (decode(one.picture) == decode(other.picture)).all()
+        assert (decode(one.image) == decode(other.image)).all()
 
 
 def test_rows_are_audited_wherever_they_lie(shards):
@@ -156,7 +156,7 @@ def test_rows_are_audited_wherever_they_lie(shards):
     for file in shards.glob("*.parquet"):
         fsspec.filesystem("memory").pipe(f"/shards/{file.name}", file.read_bytes())
     fsspec.filesystem("memory").pipe("/shards/3.parquet", (shards / "0.parquet").read_bytes())
-    dls = loaders(ParquetPictures("memory://shards").frame, ColReader("picture"))
+    dls = loaders(ParquetImages("memory://shards").frame, ColReader("stored_image"))
     found = dls.check()
     assert found.figures["usable"] == 80
     assert sum(finding.rule.startswith("exact copy") for finding in found.findings) == 20
@@ -180,17 +180,17 @@ def test_a_shard_that_is_written_anew_is_read_anew(shards):
 
 
 def test_a_name_of_a_row_that_is_not_there(shards):
-    with pytest.raises(PictureError, match="has 20 rows; the last one is #19"):
+    with pytest.raises(ImageError, match="has 20 rows; the last one is #19"):
         decode(shards / "0.parquet#20")
-    with pytest.raises(PictureError, match="a parquet table; a picture in it is named by its row"):
+    with pytest.raises(ImageError, match="a parquet table; an image in it is named by its row"):
         decode(shards / "0.parquet")
-    with pytest.raises(PictureError, match="cannot be opened"):
+    with pytest.raises(ImageError, match="cannot be opened"):
         decode(shards / "9.parquet#0")
 
 
 def test_mistakes_are_named(scenes, frame, tmp_path):
     frame.to_parquet(tmp_path / "names.parquet")
-    with pytest.raises(InputError, match="no column of pictures' bytes among fname, labels"):
-        ParquetPictures(str(tmp_path / "names.parquet"))
-    with pytest.raises(InputError, match="There is no picture"):
-        ParquetPictures(str(tmp_path / "*.pq"))
+    with pytest.raises(InputError, match="no column of images' bytes among fname, labels"):
+        ParquetImages(str(tmp_path / "names.parquet"))
+    with pytest.raises(InputError, match="There is no image"):
+        ParquetImages(str(tmp_path / "*.pq"))

@@ -11,13 +11,13 @@ from torch import nn
 
 import foveal.collab.all as ratings_star
 import foveal.vision.all as star
+from foveal.core.errors import InputError
 from foveal.data.block import CategoryBlock
-from foveal.errors import InputError
 from foveal.geometry.fit import Resize
 from foveal.geometry.moves import Flip
 from foveal.learner.learner import Learner
+from foveal.learner.vision import vision_learner
 from foveal.models.vision import VisionModel
-from foveal.vision.learner import vision_learner
 
 
 @pytest.fixture(autouse=True)
@@ -132,7 +132,7 @@ def test_precisions_chain(learn):
     assert learn.to_bf16().to_fp32().to_fp16() is learn
 
 
-def test_copies_under_moves_are_averaged_with_the_plain_picture(learn):
+def test_copies_under_moves_are_averaged_with_the_plain_image(learn):
     plain, targets = learn.get_preds()
     only, again = learn.tta(n=0)
     assert torch.allclose(only, plain, atol=1e-6)
@@ -156,13 +156,13 @@ def test_points_of_copies_are_moved_back_before_they_are_averaged(scene_loaders)
             down = (weight.sum(dim=2) * lines).sum(dim=1) / total
             return torch.stack([across, down], dim=1)
 
-    pictures = []
+    images = []
     rng = np.random.default_rng(0)
     for _ in range(8):
-        picture = np.zeros((64, 64, 3), dtype=np.uint8)
+        image = np.zeros((64, 64, 3), dtype=np.uint8)
         row, column = rng.integers(12, 52, 2)
-        picture[row - 4 : row + 4, column - 4 : column + 4] = 255
-        pictures.append((picture, [float(column), float(row)]))
+        image[row - 4 : row + 4, column - 4 : column + 4] = 255
+        images.append((image, [float(column), float(row)]))
     block = DataBlock(
         (ImageBlock, PointBlock),
         get_x=lambda pair: pair[0],
@@ -170,7 +170,7 @@ def test_points_of_copies_are_moved_back_before_they_are_averaged(scene_loaders)
         splitter=lambda items: (list(range(4)), list(range(4, 8))),
         item_tfms=[Resize(64), Flip(1.0)],
     )
-    learn = Learner(block.dataloaders(pictures, bs=4), Bright())
+    learn = Learner(block.dataloaders(images, bs=4), Bright())
     plain, targets = learn.get_preds()
     copies, _ = learn.tta(n=2, beta=0.0)
     assert (plain - targets).abs().max() < 0.05

@@ -10,14 +10,14 @@ import pytest
 from PIL import Image
 
 from foveal.audit.checks import audit
-from foveal.errors import TableError
+from foveal.core.errors import TableError
 from foveal.sources.recognise import read_source
 from foveal.sources.table import TableColumns, read_table
 
 
 @pytest.fixture
 def place(scenes, tmp_path, monkeypatch):
-    """A folder with twelve pictures, and a function that writes a table beside them and reads it."""
+    """A folder with twelve images, and a function that writes a table beside them and reads it."""
     monkeypatch.setenv("FOVEAL_HOME", str(tmp_path / "home"))
     for at, file in enumerate(sorted((scenes / "scenes").glob("*.jpg"))[:12]):
         shutil.copy(file, tmp_path / f"{at}.jpg")
@@ -37,12 +37,12 @@ def rows(**changes):
 def found_in(place, table, *, encoding="utf-8", end="\n", **columns):
     text = pd.DataFrame(table).to_csv(index=False, lineterminator=end)
     (place / "t.csv").write_bytes(text.encode(encoding))
-    judged = audit(read_table(place / "t.csv", columns=TableColumns(**columns)))
-    return {finding.rule: finding for finding in judged.findings}, judged
+    comparable = audit(read_table(place / "t.csv", columns=TableColumns(**columns)))
+    return {finding.rule: finding for finding in comparable.findings}, comparable
 
 
 CASES = {
-    "missing file, near match": (rows(fname=[(4, "44.jpg")]), {}, "no such picture file", "error", "44.jpg", "t.csv, row 6"),
+    "missing file, near match": (rows(fname=[(4, "44.jpg")]), {}, "no such image file", "error", "44.jpg", "t.csv, row 6"),
     "empty file name": (rows(fname=[(4, "")]), {}, "no file name in column `fname`", "error", "(empty)", "row 6"),
     "empty label": (rows(labels=[(0, "")]), {}, "no label in column `labels`", "error", "(empty)", "t.csv, row 2"),
     "white label": (rows(labels=[(0, "  ")]), {}, "no label in column `labels`", "error", "(empty)", "row 2"),
@@ -53,8 +53,8 @@ CASES = {
     "conflicting labels": (
         rows(fname=[(2, "3.jpg")]), {}, "one file with different labels", "error", "also t.csv, row 4", "row 5",
     ),
-    "seen in validation only": (rows(labels=[(3, "c")]), {}, "class seen in validation only", "warning", "1 picture", "c"),
-    "few pictures": (rows(labels=[(0, "rare a")]), {}, "class with fewer than 5 pictures", "warning", "1", "rare"),
+    "seen in validation only": (rows(labels=[(3, "c")]), {}, "class seen in validation only", "warning", "1 image", "c"),
+    "few images": (rows(labels=[(0, "rare a")]), {}, "class with fewer than 5 images", "warning", "1", "rare"),
     "case": (
         rows(labels=[(0, "A b")]), {}, "labels that differ in case or white space only", "warning", "", "'A' / 'a'",
     ),
@@ -79,7 +79,7 @@ CASES = {
     ),
     "a negative point": (
         rows(x=[(i, 5) for i in range(12)], y=[(i, -3 if i == 3 else 5) for i in range(12)]),
-        {"points": ("x", "y")}, "point outside the picture", "warning", "-3", "row 5",
+        {"points": ("x", "y")}, "point outside the image", "warning", "-3", "row 5",
     ),
     "words for numbers": (
         rows(x=[(i, "five") for i in range(12)], y=[(i, 5) for i in range(12)]),
@@ -91,32 +91,32 @@ CASES = {
 @pytest.mark.parametrize("case", CASES)
 def test_a_finding_names_rule_row_and_value(case, place):
     table, columns, rule, level, value, where = CASES[case]
-    rules, judged = found_in(place, table, **columns)
+    rules, comparable = found_in(place, table, **columns)
     assert rule in rules, list(rules)
     assert rules[rule].level == level
     assert value in rules[rule].value
     assert where in rules[rule].where
-    assert [f.level for f in judged.findings] == sorted(
-        (f.level for f in judged.findings), key=["error", "warning", "note"].index
+    assert [f.level for f in comparable.findings] == sorted(
+        (f.level for f in comparable.findings), key=["error", "warning", "note"].index
     )
 
 
 def test_a_good_table_has_no_finding(place):
-    _, judged = found_in(place, rows(labels=[(i, "a b") for i in range(12)]))
-    assert not [f for f in judged.findings if f.level != "note"]
-    judged.require_usable()
+    _, comparable = found_in(place, rows(labels=[(i, "a b") for i in range(12)]))
+    assert not [f for f in comparable.findings if f.level != "note"]
+    comparable.require_usable()
 
 
 def test_double_spaces_and_stray_delimiters_make_no_class(place):
-    _, judged = found_in(place, rows(labels=[(0, "  a   b "), (1, "b  b")]))
-    assert set(judged.figures["classes"]) == {"a", "b"}
-    assert judged.figures["classes"]["b"] == 12
+    _, comparable = found_in(place, rows(labels=[(0, "  a   b "), (1, "b  b")]))
+    assert set(comparable.figures["classes"]) == {"a", "b"}
+    assert comparable.figures["classes"]["b"] == 12
 
 
-def test_an_empty_cell_may_mean_nothing_in_the_picture(place):
-    _, judged = found_in(place, rows(labels=[(0, "")]), empty="none")
-    assert not judged.errors
-    assert judged.figures["nothing in the picture"] == 1
+def test_an_empty_cell_may_mean_nothing_in_the_image(place):
+    _, comparable = found_in(place, rows(labels=[(0, "")]), empty="none")
+    assert not comparable.errors
+    assert comparable.figures["nothing in the image"] == 1
 
 
 @pytest.mark.parametrize(
@@ -130,9 +130,9 @@ def test_an_empty_cell_may_mean_nothing_in_the_picture(place):
 )
 def test_how_a_table_is_written_is_noted_and_read_all_the_same(encoding, end, rule, level, place):
     table = rows(labels=[(i, "ä b") for i in range(12)])
-    rules, judged = found_in(place, table, encoding=encoding, end=end)
+    rules, comparable = found_in(place, table, encoding=encoding, end=end)
     assert rules[rule].level == level
-    assert judged.figures["classes"] == {"ä": 12, "b": 12}
+    assert comparable.figures["classes"] == {"ä": 12, "b": 12}
     if level == "warning":
         assert rules[rule].where == "t.csv, line 2"
 
@@ -141,7 +141,7 @@ def test_paths_that_work_here_only_are_warned_of(place):
     (place / "sub").mkdir()
     shutil.copy(place / "1.jpg", place / "sub" / "x.jpg")
     rules, _ = found_in(place, rows(fname=[(0, str(place / "0.jpg")), (1, "sub/../1.jpg")]))
-    assert rules["absolute path"].level == rules["path that leaves the folder of the pictures"].level == "warning"
+    assert rules["absolute path"].level == rules["path that leaves the folder of the images"].level == "warning"
 
 
 def test_two_paths_to_one_file_are_named(place):
@@ -156,7 +156,7 @@ def test_good_rows_stay_and_bad_ones_are_left_out(place):
     source = read_table(place / "t.csv")
     assert len(source.items) == 10
     assert [finding.where for finding in source.findings] == ["t.csv, row 6", "t.csv, row 4"]
-    with pytest.raises(TableError, match=r"(?s)no such picture file \(1\).*44.jpg.*Did you mean.*is_valid"):
+    with pytest.raises(TableError, match=r"(?s)no such image file \(1\).*44.jpg.*Did you mean.*is_valid"):
         source.require_usable()
 
 
@@ -170,7 +170,7 @@ def test_what_is_no_table_is_said_to_be_none(data, message, tmp_path):
         read_table(tmp_path / "t.csv")
 
 
-def test_missing_pictures_of_any_format_are_findings(tmp_path, scenes):
+def test_missing_images_of_any_format_are_findings(tmp_path, scenes):
     shutil.copy(next((scenes / "scenes").glob("*.jpg")), tmp_path / "a.jpg")
     images = [{"id": 1, "file_name": "a.jpg"}, {"id": 2, "file_name": "gone.jpg"}]
     annotations = [{"image_id": 1, "category_id": 1}, {"image_id": 2, "category_id": 1}]
@@ -180,7 +180,7 @@ def test_missing_pictures_of_any_format_are_findings(tmp_path, scenes):
     (tmp_path / "tasks.json").write_text(json.dumps(tasks))
     for name in ("coco.json", "tasks.json"):
         source = read_source(tmp_path / name)
-        assert [item.picture.name for item in source.items] == ["a.jpg"]
+        assert [item.image.name for item in source.items] == ["a.jpg"]
         with pytest.raises(TableError, match=r"gone\.jpg"):
             source.require_usable()
 
@@ -211,7 +211,7 @@ def test_a_byte_that_changed_since_the_first_check_is_noticed(place):
 
 def test_a_second_audit_decodes_nothing(place, monkeypatch):
     _, first = found_in(place, rows())
-    monkeypatch.setattr("foveal.audit.inspection.open_picture", lambda _: pytest.fail("a picture was opened again"))
+    monkeypatch.setattr("foveal.audit.inspection.open_image", lambda _: pytest.fail("an image was opened again"))
     _, second = found_in(place, rows())
     assert first == second
 
@@ -221,7 +221,7 @@ def test_points_outside_are_found_in_a_table_of_several(place):
     for name, value in (("x1", 10), ("y1", 20), ("x2", 4000), ("y2", 5)):
         table[name] = [value] * 12
     rules, _ = found_in(place, table, points=("x1", "y1", "x2", "y2"))
-    assert rules["point outside the picture"].level == "warning"
+    assert rules["point outside the image"].level == "warning"
     with pytest.raises(Exception, match="pairs of columns"):
         found_in(place, table, points=("x1", "y1", "x2"))
     assert np.asarray(read_table(place / "t.csv", columns=TableColumns(points=("x1", "y1"))).items[0].label).shape == (

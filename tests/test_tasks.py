@@ -8,7 +8,7 @@ import torch
 from torchvision.ops import sigmoid_focal_loss
 
 from foveal import losses
-from foveal.errors import InputError, UnknownNameError
+from foveal.core.errors import InputError, UnknownNameError
 from foveal.geometry.homography import Homography
 from foveal.tasks.multi_label import MultiLabel
 from foveal.tasks.points import Points
@@ -46,11 +46,11 @@ def test_wrong_labels_are_named():
         Points(2).encode([1.0, 2.0])
     with pytest.raises(InputError, match="missing in both"):
         Points(1).encode([1.0, math.nan])
-    with pytest.raises(InputError, match=r"2 number\(s\) a picture are expected; got 1"):
+    with pytest.raises(InputError, match=r"2 number\(s\) an image are expected; got 1"):
         Regression(("a", "b")).encode(3.0)
     with pytest.raises(InputError, match="A number is expected for each of age; got 'old'"):
         Regression(("age",)).encode("old")
-    with pytest.raises(InputError, match="`b` is not known for any picture"):
+    with pytest.raises(InputError, match="`b` is not known for any image"):
         Regression.of(("a", "b"), [[1, math.nan], [2, math.nan]])
     with pytest.raises(InputError, match="finite"):
         Points(1).encode([1.0, math.inf])

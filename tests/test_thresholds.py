@@ -10,13 +10,13 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from foveal.bundle.predictor import load_learner
-from foveal.errors import InputError
+from foveal.core.errors import InputError
+from foveal.evaluation.thresholds import best_temperature, best_threshold, scorer, tune_best_thresholds, tuned
+from foveal.inference.predictor import load_learner
+from foveal.learner.vision import vision_learner
 from foveal.losses import binary_cross_entropy, cross_entropy
 from foveal.metrics.several_labels import f1_multi
-from foveal.results.thresholds import best_temperature, best_threshold, scorer, tuned, tuned_best
 from foveal.tasks.base import Decision
-from foveal.vision.learner import vision_learner
 
 CRITERIA = ["f1", "precision>=0.9", "recall>=.5", (1.0, 3.0)]
 
@@ -74,7 +74,7 @@ def test_other_metrics_are_refused(wrong):
 
 @pytest.fixture
 def overfitted():
-    """Few pictures, many classes, scores without any meaning: whatever is tuned is luck."""
+    """Few images, many classes, scores without any meaning: whatever is tuned is luck."""
     generator = torch.Generator().manual_seed(0)
     truth = (torch.rand(60, 10, generator=generator) < 0.15).double()
     return torch.rand(60, 10, generator=generator).double(), truth, [f"class {i}" for i in range(10)]
@@ -96,7 +96,7 @@ def test_the_score_to_expect_is_not_that_of_the_tuning(overfitted):
 
 
 @pytest.mark.filterwarnings("ignore:.* have fewer than")
-def test_classes_with_few_pictures_share_a_threshold_where_that_promises_more(overfitted):
+def test_classes_with_few_images_share_a_threshold_where_that_promises_more(overfitted):
     probability, truth, _ = overfitted
     positives = truth.sum(dim=0)
     found = tuned(*overfitted, least=10)
@@ -106,7 +106,7 @@ def test_classes_with_few_pictures_share_a_threshold_where_that_promises_more(ov
     for at, n in enumerate(positives.tolist()):
         best = best_threshold(probability[:, at], truth[:, at], scorer("f1"))
         assert found.thresholds[at] == (best if n >= 10 else alike.thresholds[0])
-    chosen = tuned_best(*overfitted)
+    chosen = tune_best_thresholds(*overfitted)
     ways = ({}, {"least": 10}, {"per_class": False})
     assert chosen.unseen == max(tuned(*overfitted, least_precision=0.2, **way).unseen for way in ways)
 
@@ -148,13 +148,13 @@ def test_thresholds_and_temperature_travel_with_the_model(scene_loaders, tmp_pat
         warnings.simplefilter("ignore")
         temperature = learn.calibrate()
         found = learn.tune_thresholds("f1")
-    pictures = learn.dls.valid.dataset.pictures
+    images = learn.dls.valid.dataset.images
     loaded = load_learner(learn.export(tmp_path / "m.safetensors"))
     assert loaded.task.decision.thresholds == found.thresholds
     assert loaded.task.decision.temperature == temperature
     preds, _ = learn.get_preds()
-    for picture, row in itertools.islice(zip(pictures, preds, strict=True), 5):
-        answer = loaded.predict(picture)
+    for image, row in itertools.islice(zip(images, preds, strict=True), 5):
+        answer = loaded.predict(image)
         torch.testing.assert_close(answer.values, row, atol=1e-5, rtol=0)
         passed = {name for name, p, t in zip(loaded.vocab, row, found.thresholds, strict=True) if p > t}
         assert set(answer.label) == passed

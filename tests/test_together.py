@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from foveal import storage
+from foveal.core import storage
 
 SCRIPT = Path(__file__).with_name("together.py")
 

@@ -12,23 +12,23 @@ import pytest
 import torch
 from torch import nn
 
-from foveal import runtime
-from foveal.callbacks.extras import EMA, CutMix, EarlyStopping, GradientClip, KeepBest, MixUp
+from foveal.core import runtime
+from foveal.core.errors import InputError, TrainingError, UnknownNameError
 from foveal.data.block import DataBlock, ImageBlock, MultiCategoryBlock
 from foveal.data.labels import ColReader
-from foveal.errors import InputError, TrainingError, UnknownNameError
+from foveal.data.splits.splitters import ColSplitter
 from foveal.geometry.fit import Resize
-from foveal.splits.splitters import ColSplitter
+from foveal.learner.vision import vision_learner
 from foveal.tasks.points import Points
 from foveal.tasks.single_label import SingleLabel
 from foveal.tasks.vocab import Vocab
-from foveal.train import find, loop
-from foveal.train.groups import Freeze
-from foveal.train.hooks import EVENTS, Hooks
-from foveal.train.optim import adamw, follow
-from foveal.train.schedule import constant, flat_cosine, one_cycle, rates_of
-from foveal.train.state import EpochResult, FitState, SmoothLoss
-from foveal.vision.learner import vision_learner
+from foveal.training import loop, lr_finder
+from foveal.training.callbacks.extras import EMA, CutMix, EarlyStopping, GradientClip, KeepBest, MixUp
+from foveal.training.groups import Freeze
+from foveal.training.hooks import EVENTS, Hooks
+from foveal.training.optim import adamw, follow
+from foveal.training.schedule import constant, flat_cosine, one_cycle, rates_of
+from foveal.training.state import EpochResult, FitState, SmoothLoss
 
 
 def sequence(schedule, n=12):
@@ -189,9 +189,9 @@ def test_precision_is_checked():
 def test_suggestions_on_the_golden_curve(golden):
     curve = golden["lr_suggest_curve"]
     rates, losses = np.array(curve["lrs"]), np.array(curve["losses"])
-    for function in (find.valley, find.slide, find.minimum, find.steep):
+    for function in (lr_finder.valley, lr_finder.slide, lr_finder.minimum, lr_finder.steep):
         assert function(rates, losses) == pytest.approx(curve[function.__name__], rel=1e-6)
-    grid = find.growing(1e-7, 10.0)
+    grid = lr_finder.growing(1e-7, 10.0)
     assert grid(0.01).lr_factor == pytest.approx(golden["lr_find_grid"]["i=1"])
     assert grid(0.99).lr_factor == pytest.approx(golden["lr_find_grid"]["i=99"])
 
@@ -209,7 +209,7 @@ def test_the_finder_leaves_everything_as_it_was(scenes, tmp_path, monkeypatch):
     learn = vision_learner(block.dataloaders(frame, bs=16), "test_resnet", pretrained=False)
     before = {name: tensor.clone() for name, tensor in learn.model.state_dict().items()}
     random_state = torch.get_rng_state()
-    rates = learn.lr_find(suggest_funcs=(find.minimum, find.steep, find.valley, find.slide))
+    rates = learn.lr_find(suggest_funcs=(lr_finder.minimum, lr_finder.steep, lr_finder.valley, lr_finder.slide))
     assert rates._fields == ("minimum", "steep", "valley", "slide")
     assert all(1e-7 <= rate <= 10 for rate in rates)
     assert len(plt.gcf().axes[0].lines) == 5
@@ -295,7 +295,7 @@ def test_gradients_are_clipped_once_a_step_of_the_optimizer():
 
 @pytest.mark.parametrize("mixer", [MixUp(seed=1), CutMix(seed=1)])
 def test_mixed_batches_mix_targets_by_the_same_shares(mixer):
-    """A picture that is all its target: what is mixed must still be."""
+    """An image that is all its target: what is mixed must still be."""
     task = SingleLabel(Vocab(("a", "b", "c")))
     state, _ = tiny()
     state.mix = task.mix
@@ -329,7 +329,7 @@ def test_the_optimizer_steps_as_torchs_does_and_needs_no_compiler(tmp_path):
 import sys
 import torch
 from torch import nn
-from foveal.train.optim import BETAS, EPS, adamw
+from foveal.training.optim import BETAS, EPS, adamw
 
 torch.manual_seed(0)
 ours, theirs = (nn.Sequential(nn.Linear(5, 7), nn.BatchNorm1d(7), nn.Linear(7, 1)) for _ in range(2))

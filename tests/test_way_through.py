@@ -100,7 +100,7 @@ def test_a_run_repeats_from_its_settings(run, tmp_path, foveal, monkeypatch):
         assert float(after["tree"]) == pytest.approx(float(before["tree"]), abs=1e-5)
 
 
-def test_bad_pictures_are_named_and_the_rest_is_answered(run, scenes, tmp_path, foveal):
+def test_bad_images_are_named_and_the_rest_is_answered(run, scenes, tmp_path, foveal):
     folder, _ = run
     (tmp_path / "bad.jpg").write_bytes(b"")
     good = scenes / "scenes" / "scene_0001.jpg"
@@ -228,4 +228,4 @@ def test_one_label_on_real_photographs(photographs):
     learn = vision_learner(dls, metrics=error_rate, seed=0)
     learn.fine_tune(2, 5e-3, freeze_epochs=2)
     assert learn.validate()[1] < 0.75  # guessing errs in 36 of 37
-    assert learn.predict(dls.valid.dataset.pictures[0]).label in dls.vocab
+    assert learn.predict(dls.valid.dataset.images[0]).label in dls.vocab

@@ -10,16 +10,16 @@ import pandas as pd
 import torch
 from torch import nn
 
-from foveal import processes, storage
-from foveal.callbacks.extras import EMA, EarlyStopping, GradientClip
+from foveal.core import distributed, storage
 from foveal.data.block import DataBlock, ImageBlock, MultiCategoryBlock, PointBlock
 from foveal.data.labels import ColReader
+from foveal.data.splits.splitters import ColSplitter
 from foveal.geometry.fit import RandomResizedCrop
 from foveal.learner.learner import Learner
+from foveal.learner.vision import vision_learner
 from foveal.metrics.several_labels import accuracy_multi
-from foveal.splits.splitters import ColSplitter
-from foveal.train.checkpoint import FILE, Checkpoints
-from foveal.vision.learner import vision_learner
+from foveal.training.callbacks.extras import EMA, EarlyStopping, GradientClip
+from foveal.training.checkpoint import FILE, Checkpoints
 
 _GIVEN = sys.argv[1:] if __name__ == "__main__" else ["", "", "{}"]
 OUT, SCENES, OPTIONS = Path(_GIVEN[0]), Path(_GIVEN[1]), json.loads(_GIVEN[2])
@@ -31,7 +31,7 @@ class Die:
     def after_step(self, state):
         mark = OUT / "killed"
         rank, step = OPTIONS["kill"]
-        if processes.rank() == rank and state.step == step and not mark.exists():
+        if distributed.rank() == rank and state.step == step and not mark.exists():
             mark.touch()
             os.kill(os.getpid(), signal.SIGKILL)
 
@@ -40,7 +40,7 @@ class Fail:
     """Raise in one process."""
 
     def after_step(self, state):
-        if processes.rank() == OPTIONS["fail"] and state.step == 2:
+        if distributed.rank() == OPTIONS["fail"] and state.step == 2:
             raise ValueError("this one failed")
 
 
@@ -48,7 +48,7 @@ class Ask:
     """Ask one process to end, and keep the others in step."""
 
     def after_step(self, state):
-        if processes.rank() == OPTIONS["ask"] and state.step == 3:
+        if distributed.rank() == OPTIONS["ask"] and state.step == 3:
             signal.raise_signal(signal.SIGTERM)
 
 
@@ -77,25 +77,25 @@ def probed(*, points):
 def check_what_is_gathered(learn, preds):
     """What all processes find together is what each finds alone."""
     (mine, _) = learn.get_preds(only_first=True)
-    assert torch.equal(mine, preds if processes.is_first() else torch.empty(0))
+    assert torch.equal(mine, preds if distributed.is_first() else torch.empty(0))
     for n in range(9):  # fewer than there are processes included
         numbers = [torch.arange(at * at, dtype=torch.float64) / 7 for at in range(n)]
-        gathered = processes.in_turn(processes.dealt(numbers))
+        gathered = distributed.all_gather_ordered(distributed.shard(numbers))
         assert len(gathered) == n
         assert all(torch.equal(one, other) for one, other in zip(numbers, gathered, strict=True))
     for points in (False, True):
         together = probed(points=points)
-        with processes.alone():
+        with distributed.single_process():
             for name, tensor in probed(points=points).items():
                 torch.testing.assert_close(together[name], tensor, rtol=1e-4, atol=1e-5)
 
 
 def build():
     dls = loaders()
-    torch.manual_seed(3 + processes.rank())  # the first one's weights count
+    torch.manual_seed(3 + distributed.rank())  # the first one's weights count
     if OPTIONS.get("arch"):
         return vision_learner(dls, OPTIONS["arch"], pretrained=False, seed=3, metrics=accuracy_multi)
-    if processes.rank() == 0:
+    if distributed.rank() == 0:
         torch.manual_seed(3)
     plain = nn.Sequential(
         nn.Conv2d(3, 8, 3, 2), nn.ReLU(), nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(32, len(dls.vocab))
@@ -135,7 +135,7 @@ def main():
         check_what_is_gathered(learn, preds)
     history = [[one.train_loss, one.valid_loss, *one.metrics.values()] for one in learn.recorder.history]
     said = {"history": history, "measured": learn.measured, "resumed": going_on} | found
-    with processes.alone():  # each writes its own, to be compared
+    with distributed.single_process():  # each writes its own, to be compared
         number = os.environ.get("RANK", "0")
         storage.write_tensors(OUT / f"{number}.safetensors", tensors, {"said": json.dumps(said)})
 

@@ -20,9 +20,9 @@ from common import (  # noqa: E402
     WORKERS,
     main,
     mean_ap,
-    median_of_pictures,
+    median_of_images,
     median_seconds,
-    per_picture,
+    per_image,
     seconds_of,
     step_seconds,
 )
@@ -37,7 +37,7 @@ DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 TENSOR = [v2.ToImage(), v2.ToDtype(torch.float32, scale=True), v2.Normalize([0.5] * 3, [0.5] * 3)]
 
 
-class Pictures(Dataset):
+class Images(Dataset):
     def __init__(self, frame, targets, transform):
         self.files, self.targets, self.transform = frame.fname.tolist(), targets, transform
 
@@ -48,11 +48,11 @@ class Pictures(Dataset):
         return self.transform(Image.open(self.files[at]).convert("RGB")), self.targets[at]
 
 
-class Scenes(Pictures):
+class Scenes(Images):
     def __getitem__(self, at):
-        picture = v2.functional.to_image(Image.open(self.files[at]).convert("RGB"))
-        point = tv_tensors.KeyPoints(self.targets[at].reshape(1, 2), canvas_size=picture.shape[1:])
-        return self.transform(picture, point)
+        image = v2.functional.to_image(Image.open(self.files[at]).convert("RGB"))
+        point = tv_tensors.KeyPoints(self.targets[at].reshape(1, 2), canvas_size=image.shape[1:])
+        return self.transform(image, point)
 
 
 def batches(dataset, *, train):
@@ -68,7 +68,7 @@ def voc(data, size, table="voc.csv"):
     sides = []
     for held, transform in ((False, train), (True, valid)):
         at = np.flatnonzero(frame.is_valid.to_numpy() == held)
-        sides.append(batches(Pictures(frame.iloc[at], targets[at], transform), train=not held))
+        sides.append(batches(Images(frame.iloc[at], targets[at], transform), train=not held))
     return sides
 
 
@@ -151,7 +151,7 @@ def built(data, arch, size=128):
 
 def loader(data):
     train, _ = voc(data, 128, "large.csv")
-    return per_picture(lambda: (inputs for inputs, _ in train))
+    return per_image(lambda: (inputs for inputs, _ in train))
 
 
 def points(data):
@@ -164,7 +164,7 @@ def points(data):
     targets = torch.tensor(frame[["x", "y"]].to_numpy(), dtype=torch.float32)
     kept = np.flatnonzero(~frame.is_valid)
     train = batches(Scenes(frame.iloc[kept], targets[kept], moves), train=True)
-    return per_picture(lambda: (inputs for inputs, _ in train))
+    return per_image(lambda: (inputs for inputs, _ in train))
 
 
 def epoch(data, arch, state, size=128, precision=""):
@@ -214,7 +214,7 @@ def one(data):
         with torch.inference_mode():
             return module(prepare(Image.open(file).convert("RGB"))[None]).sigmoid()
 
-    return median_of_pictures(answer, data)
+    return median_of_images(answer, data)
 
 
 if __name__ == "__main__":

@@ -32,8 +32,8 @@ def resident_bytes():
     return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
 
 
-def per_picture(batches, epochs=2):
-    """Seconds a picture of a loader, after an epoch that is not counted."""
+def per_image(batches, epochs=2):
+    """Seconds an image of a loader, after an epoch that is not counted."""
 
     def epoch():
         return sum(len(inputs) for inputs in batches())
@@ -46,8 +46,8 @@ def per_picture(batches, epochs=2):
     return (time.perf_counter() - began) / n
 
 
-def median_of_pictures(answer, data):
-    """The median seconds of an answer for one picture, after ten that are not counted."""
+def median_of_images(answer, data):
+    """The median seconds of an answer for one image, after ten that are not counted."""
     with (data / "voc.csv").open(newline="") as table:
         files = [row["fname"] for row in csv.DictReader(table)][:60]
     for file in files[:10]:

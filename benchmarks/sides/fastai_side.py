@@ -12,9 +12,9 @@ from common import (  # noqa: E402
     WORKERS,
     main,
     mean_ap,
-    median_of_pictures,
+    median_of_images,
     median_seconds,
-    per_picture,
+    per_image,
     read_seconds,
     seconds_of,
     step_seconds,
@@ -75,7 +75,7 @@ def quiet(learn, action):
 
 def loader(data):
     dls = voc(data, RandomResizedCrop(128, min_scale=0.35), "large.csv")
-    return per_picture(lambda: (batch[0] for batch in dls.train))
+    return per_image(lambda: (batch[0] for batch in dls.train))
 
 
 def points(data):
@@ -87,7 +87,7 @@ def points(data):
         batch_tfms=[*aug_transforms(size=(240, 320)), Normalize.from_stats(*HALF)],
     )
     dls = block.dataloaders(pd.read_csv(data / "points.csv"), bs=BS, num_workers=WORKERS)
-    return per_picture(lambda: (batch[0] for batch in dls.train))
+    return per_image(lambda: (batch[0] for batch in dls.train))
 
 
 def epoch(data, arch, state, size=128, precision=""):
@@ -130,7 +130,7 @@ def one(data):
         learn.export(file)
     learn = load_learner(file)
     with learn.no_bar():
-        return median_of_pictures(learn.predict, data)
+        return median_of_images(learn.predict, data)
 
 
 def table(data, n, what="rows"):

@@ -9,21 +9,21 @@ import simplejpeg
 import torch
 from common import BS, WORKERS, main, median_seconds, seconds_of, step_seconds
 
-from foveal import runtime
+from foveal.core import runtime
+from foveal.core.rng import generator_for
 from foveal.data.samples import Pipeline
 from foveal.geometry.fit import RandomResizedCrop, Resize
-from foveal.image.decode import jpeg_factor, open_picture
-from foveal.image.prepare import scale_of
+from foveal.images.decode import jpeg_factor, open_image
+from foveal.images.prepare import scale_of
 from foveal.models.vision import ModelSpec, build_model
-from foveal.rng import generator_for
 from foveal.vision.all import aug_transforms
 
 DEVICE = runtime.default_device()
 
 
 def decode_seconds(files, place, threads=WORKERS):
-    """Seconds a picture of reading and decoding alone, with so many threads, after one pass."""
-    sizes = [open_picture(file).size_hw for file in files]
+    """Seconds an image of reading and decoding alone, with so many threads, after one pass."""
+    sizes = [open_image(file).size_hw for file in files]
     factors = [jpeg_factor(scale_of(place(hw, generator_for(0, 0, at)), hw)) for at, hw in enumerate(sizes)]
 
     def one(at):
@@ -133,7 +133,7 @@ def collab(_):
 
 
 def one(data):
-    """Decoding one picture and computing one, each alone."""
+    """Decoding one image and computing one, each alone."""
     files = files_of(data)[:60]
     decoding = decode_seconds(files, lambda hw, _: Resize(128)(hw), threads=1)
     model = build_model(ModelSpec("tf_efficientnet_lite0", 20, (128, 128))).eval()

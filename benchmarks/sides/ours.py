@@ -9,9 +9,9 @@ from common import (
     WORKERS,
     main,
     mean_ap,
-    median_of_pictures,
+    median_of_images,
     median_seconds,
-    per_picture,
+    per_image,
     read_seconds,
     resident_bytes,
     seconds_of,
@@ -43,7 +43,7 @@ def learner(data, arch, size=128, **options):
 
 def loader(data):
     dls = voc(data, RandomResizedCrop(128, min_scale=0.35), [Normalize.from_stats([0.5] * 3, [0.5] * 3)], "large.csv")
-    return per_picture(lambda: (batch[0] for batch in dls.train))
+    return per_image(lambda: (batch[0] for batch in dls.train))
 
 
 def points(data):
@@ -55,7 +55,7 @@ def points(data):
         batch_tfms=[*aug_transforms(size=(240, 320)), Normalize.from_stats([0.5] * 3, [0.5] * 3)],
     )
     dls = block.dataloaders(pd.read_csv(data / "points.csv"), bs=BS, num_workers=WORKERS)
-    return per_picture(lambda: (batch[0] for batch in dls.train))
+    return per_image(lambda: (batch[0] for batch in dls.train))
 
 
 def epoch(data, arch, state, size=128):
@@ -83,7 +83,7 @@ def get_preds(data):
 
 
 def optimizer(data):
-    from foveal.train.optim import adamw
+    from foveal.training.optim import adamw
 
     model = learner(data, "resnet50").model
     model.requires_grad_(True)
@@ -91,7 +91,7 @@ def optimizer(data):
 
 
 def one(data):
-    return median_of_pictures(load_learner(data / "model.safetensors").predict, data)
+    return median_of_images(load_learner(data / "model.safetensors").predict, data)
 
 
 def table(data, n, what="rows"):

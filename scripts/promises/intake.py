@@ -1,4 +1,4 @@
-"""Damaged pictures: no crash, no hang, no wrong pixels where that can be known."""
+"""Damaged images: no crash, no hang, no wrong pixels where that can be known."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ import numpy as np
 import simplejpeg
 from PIL import Image
 
-from foveal.errors import PictureError
-from foveal.image.decode import decode
-from foveal.sources.scenes import draw_scene
+from foveal.core.errors import ImageError
+from foveal.images.decode import decode
+from foveal.sources.synthetic import draw_scene
 from promises import Report
 
 PHOTOGRAPHS = Path(os.environ.get("FOVEAL_TEST_DATA", Path(__file__).parents[3] / "shared" / "data"))
-N_PICTURES, SIDE = 24, 192
+N_IMAGES, SIDE = 24, 192
 SECONDS = 2.0
 FORMATS = {
     "JPEG": ("JPEG", {"quality": 88}),
@@ -39,11 +39,9 @@ DAMAGES = ("one bit", "one byte", "eight bytes", "header", "zeroed block", "lost
 
 
 def run(full: bool) -> Report:
-    """Damage pictures of every format in every way."""
+    """Damage images of every format in every way."""
     count = 100_000 if full else 2_000
-    report = Report(
-        f"intake: {count:,} mutated pictures, no crash, no hang over {SECONDS:.0f} s, no wrong pixels unseen"
-    )
+    report = Report(f"intake: {count:,} mutated images, no crash, no hang over {SECONDS:.0f} s, no wrong pixels unseen")
     outcomes, slowest = _outcomes(count, report)
     report.table.append(
         ("format", "damage", "files", "refused", "same pixels", "wrong pixels", "simplejpeg strict wrong")
@@ -91,13 +89,13 @@ _originals: dict[str, list[tuple[bytes, np.ndarray]]] = {}
 def _prepare() -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # the C libraries speak of every damage
     warnings.simplefilter("ignore")
-    files = sorted(PHOTOGRAPHS.rglob("*.jpg"))[:: max(1, len(list(PHOTOGRAPHS.rglob("*.jpg"))) // N_PICTURES)]
-    pictures = [Image.fromarray(decode(file)) for file in files[:N_PICTURES]]
-    for picture in pictures or [draw_scene(0, at).picture for at in range(N_PICTURES)]:
-        picture.thumbnail((SIDE, SIDE))
+    files = sorted(PHOTOGRAPHS.rglob("*.jpg"))[:: max(1, len(list(PHOTOGRAPHS.rglob("*.jpg"))) // N_IMAGES)]
+    images = [Image.fromarray(decode(file)) for file in files[:N_IMAGES]]
+    for image in images or [draw_scene(0, at).image for at in range(N_IMAGES)]:
+        image.thumbnail((SIDE, SIDE))
         for name, (kind, options) in FORMATS.items():
             out = io.BytesIO()
-            picture.save(out, kind, **options)
+            image.save(out, kind, **options)
             _originals.setdefault(name, []).append((out.getvalue(), decode(out.getvalue())))
 
 
@@ -113,7 +111,7 @@ def _damaged(kind: str, damage: str, start: int, count: int) -> tuple[tuple[str,
         began = time.perf_counter()
         try:
             counts["same" if np.array_equal(decode(bytes(data)), expected) else "wrong"] += 1
-        except PictureError:
+        except ImageError:
             counts["refused"] += 1
         slowest = max(slowest, time.perf_counter() - began)
         if kind.startswith("JPEG"):

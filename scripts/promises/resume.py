@@ -14,15 +14,15 @@ import pandas as pd
 import torch
 from safetensors.torch import load_file, save_file
 
+from foveal.core.errors import ModelFileError
 from foveal.data.block import DataBlock, ImageBlock, MultiCategoryBlock
 from foveal.data.labels import ColReader
-from foveal.errors import ModelFileError
+from foveal.data.splits.splitters import ColSplitter
 from foveal.geometry.fit import RandomResizedCrop
-from foveal.image.augment import aug_transforms
-from foveal.sources.scenes import write_scenes
-from foveal.splits.splitters import ColSplitter
-from foveal.train.checkpoint import FILE, Checkpoints, read
-from foveal.vision.learner import vision_learner
+from foveal.images.augment import aug_transforms
+from foveal.learner.vision import vision_learner
+from foveal.sources.synthetic import write_scenes
+from foveal.training.checkpoint import FILE, Checkpoints, read
 from promises import Report
 
 EPOCHS, FREEZE_EPOCHS, ACCUMULATE = 3, 1, 2

@@ -67,12 +67,12 @@ def pinned(model: Path) -> Iterator[Service]:
 
 def photograph(seed: int = 0) -> bytes:
     """Return a JPEG of about 100 KB."""
-    from foveal.sources.scenes import draw_scene
+    from foveal.sources.synthetic import draw_scene
 
-    picture = draw_scene(seed, 0, size_wh=(640, 480)).picture
+    image = draw_scene(seed, 0, size_wh=(640, 480)).image
     for quality in range(98, 40, -2):
         file = io.BytesIO()
-        picture.save(file, "JPEG", quality=quality)
+        image.save(file, "JPEG", quality=quality)
         if file.tell() <= _JPEG_BYTES:
             break
     return file.getvalue()
@@ -285,8 +285,8 @@ def _judge(model: Path, report: Report, *, full: bool) -> None:
 
 def write_model(path: Path) -> None:
     """Write a bundle with the default backbone; its head is random, which costs as much as a trained one."""
-    from foveal.bundle.predictor import Predictor
-    from foveal.image.prepare import IMAGENET, Preparation
+    from foveal.images.prepare import IMAGENET, Preparation
+    from foveal.inference.predictor import Predictor
     from foveal.models.vision import ModelSpec, build_model
     from foveal.tasks.multi_label import MultiLabel
     from foveal.tasks.vocab import Vocab

@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file
 
-from foveal.sources.scenes import write_scenes
+from foveal.sources.synthetic import write_scenes
 from promises import Report
 
 SCRIPT = Path(__file__).parents[2] / "tests" / "together.py"
@@ -69,6 +69,6 @@ def _children(pid: int) -> list[int]:
 
 
 def _resumed(file: Path) -> bool:
-    from foveal import storage
+    from foveal.core import storage
 
     return bool(json.loads(storage.read_tensors(file)[1]["said"])["resumed"])

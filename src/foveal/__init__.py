@@ -1,4 +1,4 @@
-"""foveal: from a folder or a table of pictures to a trained, explained and served model.
+"""foveal: from a folder or a table of images to a trained, explained and served model.
 
 The names below are found when they are first asked for (PEP 562), so that `import foveal` costs next to nothing. Before
 torch is loaded, it says how OpenMP's threads wait (see `processors`).
@@ -9,7 +9,8 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
-from foveal import processors
+from foveal import _moved
+from foveal.core import processors
 
 __version__ = "0.1.0"
 
@@ -17,37 +18,39 @@ _HOME = {
     "CategoryBlock": "foveal.data.block",
     "DataBlock": "foveal.data.block",
     "DataLoaders": "foveal.data.loaders",
-    "FetchError": "foveal.errors",
-    "FovealError": "foveal.errors",
+    "FetchError": "foveal.core.errors",
+    "FovealError": "foveal.core.errors",
     "ImageBlock": "foveal.data.block",
-    "InputError": "foveal.errors",
+    "ImageError": "foveal.core.errors",
+    "InputError": "foveal.core.errors",
     "Learner": "foveal.learner.learner",
-    "MissingDependencyError": "foveal.errors",
-    "ModelFileError": "foveal.errors",
+    "MissingDependencyError": "foveal.core.errors",
+    "ModelFileError": "foveal.core.errors",
     "MultiCategoryBlock": "foveal.data.block",
-    "PictureError": "foveal.errors",
     "PointBlock": "foveal.data.block",
-    "Prediction": "foveal.bundle.predictor",
-    "Predictor": "foveal.bundle.predictor",
+    "Prediction": "foveal.inference.predictor",
+    "Predictor": "foveal.inference.predictor",
     "RandomResizedCrop": "foveal.geometry.fit",
-    "Refused": "foveal.bundle.predictor",
+    "Refused": "foveal.inference.predictor",
     "RegressionBlock": "foveal.data.block",
     "Resize": "foveal.geometry.fit",
-    "TableError": "foveal.errors",
-    "TrainingError": "foveal.errors",
-    "UnknownNameError": "foveal.errors",
-    "aug_transforms": "foveal.image.augment",
+    "TableError": "foveal.core.errors",
+    "TrainingError": "foveal.core.errors",
+    "UnknownNameError": "foveal.core.errors",
+    "aug_transforms": "foveal.images.augment",
     "get_image_files": "foveal.sources.folders",
-    "load_learner": "foveal.bundle.predictor",
-    "vision_learner": "foveal.vision.learner",
+    "load_learner": "foveal.inference.predictor",
+    "vision_learner": "foveal.learner.vision",
 }
 
 __all__ = ["__version__", *_HOME]
 
 processors.shorten_waits()
+_moved.install()
 
 
 def __getattr__(name: str) -> Any:
+    name = _moved.renamed(name)
     if name not in _HOME:
         raise AttributeError(f"module `foveal` has no attribute `{name}`")
     return getattr(importlib.import_module(_HOME[name]), name)

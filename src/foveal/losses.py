@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from foveal.errors import FovealError, InputError, UnknownNameError
+from foveal.core.errors import FovealError, InputError, UnknownNameError
 
 Reduction = Literal["mean", "sum", "none"]
 Loss = Callable[[Tensor, Tensor], Tensor]
@@ -259,7 +259,7 @@ _ELEMENTWISE_FUNCTIONS = (F.mse_loss, F.l1_loss, F.smooth_l1_loss, F.huber_loss)
 _ONE_LABEL = (nn.CrossEntropyLoss, nn.NLLLoss)
 
 
-def guarded(loss: Loss, *, several_labels: bool) -> Loss:
+def checked_loss(loss: Loss, *, several_labels: bool) -> Loss:
     """Return a loss of the user's that refuses what would be wrong without a word, or fail far from its cause.
 
     Args:
@@ -271,7 +271,7 @@ def guarded(loss: Loss, *, several_labels: bool) -> Loss:
     """
     if several_labels and (isinstance(loss, _ONE_LABEL) or loss in {F.cross_entropy, F.nll_loss}):
         raise InputError(
-            "Cross-entropy is for one label a picture: targets with several labels are 0 or 1 for each class. "
+            "Cross-entropy is for one label an image: targets with several labels are 0 or 1 for each class. "
             "Use `nn.BCEWithLogitsLoss()`, or leave `loss_func` out."
         )
     elementwise = isinstance(loss, _ELEMENTWISE) or loss in _ELEMENTWISE_FUNCTIONS

@@ -13,7 +13,7 @@ import torch
 
 from foveal.geometry.homography import Homography
 from foveal.tasks.base import Task
-from foveal.tasks.catalog import task_from_dict
+from foveal.tasks.registry import task_from_dict
 
 
 def check_task(task: Task[Any], labels: Sequence[Any]) -> None:
@@ -23,7 +23,7 @@ def check_task(task: Task[Any], labels: Sequence[Any]) -> None:
     moved = torch.stack([task.move(target, frame) for target in targets])
     assert len(task.names) == task.n_outputs, "one name an output"
     for label, target in zip(labels, targets, strict=True):
-        again = task.encode(task.label_of(target))
+        again = task.encode(task.decode_target(target))
         assert torch.equal(again.nan_to_num(-1e9), target.nan_to_num(-1e9)), f"encode undoes label_of for {label!r}"
 
     generator = torch.Generator().manual_seed(0)
@@ -38,18 +38,18 @@ def check_task(task: Task[Any], labels: Sequence[Any]) -> None:
     prediction = task.activate(output.detach())
     back = Homography.stack([frame.inverse] * len(labels))
     answers = task.decode(prediction, back)
-    assert len(answers) == len(labels), "one answer a picture"
+    assert len(answers) == len(labels), "one answer an image"
     for name, metric in task.metrics().items():
         assert np.isscalar(float(metric(output.detach(), moved))), f"{name} is a number"
     for row, answer in zip(prediction, answers, strict=True):
         assert set(task.names) <= set(task.to_row(row, answer)), "a row holds every output by name"
-    judged = task.judged(prediction, answers)
-    wrongness = task.wrongness(judged, targets)
-    assert wrongness.shape == (len(labels),), "how wrong each answer is, one number each"
-    assert bool((wrongness >= 0).all()), "which is never negative, and 0 where nothing is known"
+    comparable = task.comparable(prediction, answers)
+    per_sample_error = task.per_sample_error(comparable, targets)
+    assert per_sample_error.shape == (len(labels),), "how wrong each answer is, one number each"
+    assert bool((per_sample_error >= 0).all()), "which is never negative, and 0 where nothing is known"
     assert task.figures(), "there are headline figures"
-    assert all(np.isscalar(float(of(judged, targets))) for of in task.figures().values()), "each a number"
-    assert all(set(kind) for kind in task.parts(judged, targets).values()), "parts have names"
+    assert all(np.isscalar(float(of(comparable, targets))) for of in task.figures().values()), "each a number"
+    assert all(set(kind) for kind in task.parts(comparable, targets).values()), "parts have names"
 
     rebuilt = task_from_dict(task.to_dict())
     assert rebuilt.to_dict() == task.to_dict(), "a task survives to_dict and from_dict"

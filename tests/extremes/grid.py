@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 
 from extremes import sources
 from foveal.cli.main import app
-from foveal.errors import FovealError
+from foveal.core.errors import FovealError
 
 FULL = os.environ.get("FOVEAL_EXTREMES") == "full"
 ARCH = "tiny_for_extremes"

@@ -40,7 +40,7 @@ def test_the_jobs_after_training(target, rows, weights, tmp_path):
         8,
         "--precision",
         "fp32",
-        "--no-pictures",
+        "--no-embed-images",
     ]
     out = tmp_path / "run"
     assert foveal("train", *options, *how, "--out", out)[0] == 0

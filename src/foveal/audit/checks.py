@@ -1,6 +1,6 @@
-"""The audit: what is wrong, or looks wrong, with labels, split and pictures, before anything is trained.
+"""The audit: what is wrong, or looks wrong, with labels, split and images, before anything is trained.
 
-Every picture is read and decoded once, in threads. What was found is kept under `FOVEAL_HOME` by the hash of the file,
+Every image is read and decoded once, in threads. What was found is kept under `FOVEAL_HOME` by the hash of the file,
 so that a second audit only reads and hashes, and a file that has changed since is noticed.
 """
 
@@ -15,22 +15,22 @@ from typing import Any
 
 import numpy as np
 
-from foveal import threads
 from foveal.audit.inspection import Change, Inspection, Ledger, copies_among
-from foveal.errors import FovealError
-from foveal.sources.items import LEVELS, NO_PICTURE, Finding, Item, Level, Source, listed, refuse_errors
-from foveal.tasks.catalog import CLASSES
+from foveal.core import threads
+from foveal.core.errors import FovealError
+from foveal.sources.items import LEVELS, NO_IMAGE, Finding, Item, Level, Source, listed, refuse_errors
 from foveal.tasks.multi_label import MultiLabel, PartialLabels
 from foveal.tasks.points import Points
+from foveal.tasks.registry import CLASSES
 
 _FEW = 5
-_FEW_PICTURES = f"class with fewer than {_FEW} pictures"
+_FEW_IMAGES = f"class with fewer than {_FEW} images"
 _DARK, _BLURRED, _TINY, _ODD_ASPECT = 12.0, 12.0, 32, 4.0
 _MOST = 0.5
 _REFUSED = "training would refuse this"
-_OUTSIDE = "point outside the picture"
-BAD_PICTURE = "picture that cannot be used"
-SKIPPED = frozenset({BAD_PICTURE, NO_PICTURE})
+_OUTSIDE = "point outside the image"
+BAD_IMAGE = "image that cannot be used"
+SKIPPED = frozenset({BAD_IMAGE, NO_IMAGE})
 """What `on_bad="skip"` leaves out."""
 
 
@@ -48,7 +48,10 @@ class Audit:
     @classmethod
     def from_dict(cls, stored: Mapping[str, Any]) -> Audit:
         """Rebuild it from `to_dict`, by way of JSON."""
-        findings = [Finding(**{**one, "pictures": tuple(map(Path, one["pictures"]))}) for one in stored["findings"]]
+        findings = []
+        for one in map(dict, stored["findings"]):
+            images = one.pop("pictures", None) or one.get("images", ())  # version 0.1 called them pictures
+            findings.append(Finding(**{**one, "images": tuple(map(Path, images))}))
         return cls(findings, {name: value for name, value in stored.items() if name != "findings"})
 
     @property
@@ -58,20 +61,20 @@ class Audit:
 
     @property
     def unusable(self) -> list[Finding]:
-        """The errors of pictures that cannot be used."""
+        """The errors of images that cannot be used."""
         return [finding for finding in self.errors if finding.rule in SKIPPED]
 
     @property
-    def bad_pictures(self) -> set[Path]:
+    def bad_images(self) -> set[Path]:
         """The files of `unusable`."""
-        return {file for finding in self.unusable for file in finding.pictures}
+        return {file for finding in self.unusable for file in finding.images}
 
     @property
     def summary(self) -> str:
         """The whole in one line."""
         counts = {level: sum(f.level == level for f in self.findings) for level in LEVELS}
         said = ", ".join(f"{n} {level}{'s' if n != 1 else ''}" for level, n in counts.items())
-        counted = {"items": "items", "usable": "usable pictures", "users": "users", "rated": "things rated"}
+        counted = {"items": "items", "usable": "usable images", "users": "users", "rated": "things rated"}
         amounts = [f"{self.figures[name]:,} {what}" for name, what in counted.items() if name in self.figures]
         return f"{', '.join(amounts) or self.figures['kind']}: {said}."
 
@@ -92,23 +95,23 @@ class Audit:
 
 
 def audit(source: Source, *, num_workers: int | None = None, advance: Callable[[], None] = lambda: None) -> Audit:
-    """Judge a source: its labels and split, then every picture.
+    """Judge a source: its labels and split, then every image.
 
     Args:
         source: what a reader found.
-        num_workers: threads that read pictures; one a core by default.
-        advance: called after each picture.
+        num_workers: threads that read images; one a core by default.
+        advance: called after each image.
     """
     findings = [*source.findings, *audit_labels(source)]
     ledger = Ledger.load()
     items = list(source.items)
-    files = list(dict.fromkeys(item.picture for item in items))
+    files = list(dict.fromkeys(item.image for item in items))
     inspected: dict[Path, Inspection] = {}
     for file, found in zip(files, threads.ordered_map(ledger.inspect, files, num_workers=num_workers), strict=True):
         inspected[file] = found
         advance()
     ledger.save()
-    findings += _audit_pictures(items, inspected)
+    findings += _audit_images(items, inspected)
     findings += [_changed(file, how) for file, how in ledger.changes.items()]
     findings += _audit_copies(items, inspected)
     if source.task == Points.kind:
@@ -118,18 +121,18 @@ def audit(source: Source, *, num_workers: int | None = None, advance: Callable[[
 
 
 def without_bad(source: Source, found: Audit) -> Source:
-    """Return a source without the pictures that cannot be used, and without the findings of those."""
-    bad = found.bad_pictures
+    """Return a source without the images that cannot be used, and without the findings of those."""
+    bad = found.bad_images
     findings = tuple(finding for finding in source.findings if finding.rule not in SKIPPED)
-    return replace(source, items=[item for item in source.items if item.picture not in bad], findings=findings)
+    return replace(source, items=[item for item in source.items if item.image not in bad], findings=findings)
 
 
 def audit_labels(source: Source) -> Iterator[Finding]:
-    """Judge labels and split without opening a picture."""
+    """Judge labels and split without opening an image."""
     items = source.items
     by_file: dict[Path, list[Item]] = defaultdict(list)
     for item in items:
-        by_file[item.picture].append(item)
+        by_file[item.image].append(item)
     for file, same in by_file.items():
         if len(same) > 1:
             differ = len({str(item.label) for item in same}) > 1
@@ -181,27 +184,27 @@ def _audit_classes(items: Sequence[Item]) -> Iterator[Finding]:
     for name, count in sorted(counts.items()):
         folded[" ".join(name.lower().split())].append(name)
         if name not in in_training:
-            value = f"{count} picture{'s' if count > 1 else ''}"
+            value = f"{count} image{'s' if count > 1 else ''}"
             yield Finding("warning", "class seen in validation only", name, value, "It cannot be learned.")
         elif count < _FEW:
-            yield Finding("warning", _FEW_PICTURES, name, str(count), "Add some, or drop it.")
+            yield Finding("warning", _FEW_IMAGES, name, str(count), "Add some, or drop it.")
     for names in folded.values():
         if len(names) > 1:
             alike = " / ".join(map(repr, names))
             yield Finding("warning", "labels that differ in case or white space only", alike, hint="Merge them.")
 
 
-def _audit_pictures(items: Sequence[Item], inspected: Mapping[Path, Inspection]) -> Iterator[Finding]:
-    origin = {item.picture: item.origin for item in reversed(items)}
+def _audit_images(items: Sequence[Item], inspected: Mapping[Path, Inspection]) -> Iterator[Finding]:
+    origin = {item.image: item.origin for item in reversed(items)}
     for file, seen in inspected.items():
         if seen.fault:
-            yield Finding("error", BAD_PICTURE, origin[file], f"{file}: {seen.fault}", "", (file,))
+            yield Finding("error", BAD_IMAGE, origin[file], f"{file}: {seen.fault}", "", (file,))
             continue
         size = f"{seen.size_hw[1]} x {seen.size_hw[0]}"
         looks = {
-            "very dark picture": (seen.brightness < _DARK, f"mean {seen.brightness:.0f} of 255"),
-            "very blurred picture": (seen.sharpness < _BLURRED, f"sharpness {seen.sharpness:.0f}"),
-            "tiny picture": (min(seen.size_hw) < _TINY, size),
+            "very dark image": (seen.brightness < _DARK, f"mean {seen.brightness:.0f} of 255"),
+            "very blurred image": (seen.sharpness < _BLURRED, f"sharpness {seen.sharpness:.0f}"),
+            "tiny image": (min(seen.size_hw) < _TINY, size),
             "several frames, of which the first is used": (seen.has_more_frames, size),
             "odd aspect": (max(seen.size_hw) > _ODD_ASPECT * min(seen.size_hw), size),
         }
@@ -212,7 +215,7 @@ def _audit_pictures(items: Sequence[Item], inspected: Mapping[Path, Inspection])
 
 def _audit_copies(items: Sequence[Item], inspected: Mapping[Path, Inspection]) -> Iterator[Finding]:
     """Find exact and near copies, above all across the split and with different labels."""
-    item_of = {item.picture: item for item in reversed(items)}
+    item_of = {item.image: item for item in reversed(items)}
     files = [file for file, seen in inspected.items() if not seen.fault]
     copies, n_crowded = copies_among(files, inspected)
     if n_crowded:
@@ -236,19 +239,19 @@ def _audit_copies(items: Sequence[Item], inspected: Mapping[Path, Inspection]) -
 def _audit_points(items: Sequence[Item], inspected: Mapping[Path, Inspection]) -> Iterator[Finding]:
     outside, inside_if_swapped, n = [], 0, 0
     for item in items:
-        seen = inspected[item.picture]
+        seen = inspected[item.image]
         points = np.asarray(item.label, dtype=float)
         if seen.fault or np.isnan(points).all():
             if not seen.fault:
-                yield Finding("note", "no point given", item.origin, item.picture.name)
+                yield Finding("note", "no point given", item.origin, item.image.name)
             continue
         n += 1
         size_wh = np.array(seen.size_hw[::-1])
         out = _any_outside(points, size_wh)
         inside_if_swapped += out and not _any_outside(points[:, ::-1], size_wh)
         if out:
-            where = (item.picture,)
-            outside.append(Finding("warning", _OUTSIDE, item.origin, f"{points.tolist()}", pictures=where))
+            where = (item.image,)
+            outside.append(Finding("warning", _OUTSIDE, item.origin, f"{points.tolist()}", images=where))
     if n and inside_if_swapped > _MOST * n:
         value = f"{len(outside)} of {n} lie outside, {inside_if_swapped} of them inside if swapped"
         yield Finding("error", "x and y seem to be swapped", "", value, "Give the columns as x,y.")
@@ -271,17 +274,17 @@ def names_of(label: Any) -> list[str]:
 def _figures(source: Source, inspected: Mapping[Path, Inspection]) -> dict[str, Any]:
     sizes = Counter(f"{seen.size_hw[1]}x{seen.size_hw[0]}" for seen in inspected.values() if not seen.fault)
     figures: dict[str, Any] = {"kind": source.kind, "task": source.task, "items": len(source.items)}
-    figures |= {"pictures": len(inspected), "usable": sum(sizes.values()), "sizes": dict(sizes.most_common(10))}
+    figures |= {"images": len(inspected), "usable": sum(sizes.values()), "sizes": dict(sizes.most_common(10))}
     if source.task in CLASSES:
         names = [names_of(item.label) for item in source.items]
         figures["classes"] = dict(Counter(name for one in names for name in one).most_common())
         if source.task == MultiLabel.kind:
-            figures["nothing in the picture"] = sum(not one for one in names)
+            figures["nothing in the image"] = sum(not one for one in names)
             figures["together"] = _together(names)
     return figures
 
 
 def _together(names: Iterable[Sequence[str]]) -> dict[str, int]:
-    """Return the pairs of labels met most often in one picture."""
+    """Return the pairs of labels met most often in one image."""
     pairs = Counter(f"{a} + {b}" for one in names for i, a in enumerate(sorted(one)) for b in sorted(one)[i + 1 :])
     return dict(pairs.most_common(15))

@@ -1,4 +1,4 @@
-"""What one look at a picture file tells, kept from one audit to the next, and copies found among many."""
+"""What one look at an image file tells, kept from one audit to the next, and copies found among many."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from typing import Literal
 import cv2
 import numpy as np
 
-from foveal import fetch, storage
-from foveal.errors import PictureError
-from foveal.image.decode import Pixels, open_picture
-from foveal.image.rows import read_bytes
+from foveal.core import download, storage
+from foveal.core.errors import ImageError
+from foveal.images.decode import Pixels, open_image
+from foveal.images.parquet_rows import read_bytes
 
 _MAX_DISTANCE, _MAX_DIFFERENCE = 7, 6.0
 _MOST_COMPARED = 2000  # miniatures, 0.3 ms; more look alike only where files are nearly empty
@@ -26,7 +26,7 @@ _KEPT = 2_000_000
 
 @dataclass(frozen=True, slots=True)
 class Inspection:
-    """One picture file.
+    """One image file.
 
     Attributes:
         sha256: of the file's bytes.
@@ -71,7 +71,7 @@ class Ledger:
     @classmethod
     def load(cls) -> Ledger:
         """Read the ledger under `FOVEAL_HOME`; one that cannot be read is begun anew."""
-        ledger = cls(fetch.cache_folder() / "inspections.jsonl")
+        ledger = cls(download.cache_folder() / "inspections.jsonl")
         try:
             for line in ledger.path.read_text(encoding="utf-8").splitlines():
                 key, stored = json.loads(line)
@@ -118,11 +118,11 @@ class Ledger:
 
 
 def inspect(file: Path, data: bytes, sha256: str) -> Inspection:
-    """Decode and measure one picture file whose bytes were read and hashed (none if they could not be)."""
+    """Decode and measure one image file whose bytes were read and hashed (none if they could not be)."""
     try:
-        opened = open_picture(data or file)
+        opened = open_image(data or file)
         pixels = opened.decode().pixels
-    except PictureError as error:
+    except ImageError as error:
         return Inspection(sha256, fault=error.reason)
     grey = np.asarray(cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY), dtype=np.uint8)
     cells = np.asarray(cv2.resize(grey, (9, 8), interpolation=cv2.INTER_AREA))

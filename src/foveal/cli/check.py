@@ -34,17 +34,17 @@ def check(
     seed: o.Seed = None,
     on_bad: o.OnBad = None,
     as_json: Annotated[bool, Option("--json", help="Print JSON.")] = False,
-    html: Annotated[Path | None, Option(help="Write a page with the pictures concerned.")] = None,
+    html: Annotated[Path | None, Option(help="Write a page with the images concerned.")] = None,
 ) -> None:
     """Judge labels, split, every image, and whatever training would refuse; exit code 1 if there are errors."""
     given = o.said({name: value for name, value in locals().items() if name not in {"as_json", "html"}})
     import json
     from dataclasses import asdict
 
-    from foveal.cli.checking import check_images
-    from foveal.cli.ratings import check_ratings
-    from foveal.cli.settings import RunSettings
-    from foveal.results.audit_page import print_audit, write_audit_page
+    from foveal.collab.run import check_ratings
+    from foveal.reporting.audit_page import print_audit, write_audit_page
+    from foveal.runs.checking import check_images
+    from foveal.runs.settings import RunSettings
 
     settings = RunSettings.checked(**given)
     judged = (check_images if settings.has_images else check_ratings)(settings)

@@ -1,4 +1,4 @@
-"""`foveal compare`: two runs on the same validation pictures."""
+"""`foveal compare`: two runs on the same validation images."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ def compare(
     from rich.console import Console
     from rich.table import Table
 
-    from foveal import storage
-    from foveal.cli.folder import predictions_of
-    from foveal.cli.settings import number
-    from foveal.results import compare as comparing
+    from foveal.core import storage
+    from foveal.evaluation import compare as comparing
+    from foveal.runs.folder import predictions_of
+    from foveal.runs.settings import number
 
     found = comparing.compare(predictions_of(first), predictions_of(second))
     if as_json:
@@ -34,12 +34,12 @@ def compare(
             one.figure: {"first": one.first, "second": one.second, "better": one.verdict, **one.difference._asdict()}
             for one in found.differences
         }
-        summary = {"pictures": found.n, "left_out": found.left_out, "figures": rows}
+        summary = {"images": found.n, "left_out": found.left_out, "figures": rows}
         typer.echo(json.dumps(storage.finite(summary), indent=2))
         return
     console = Console(highlight=False, soft_wrap=True)
     left_out = f"; {found.left_out:,} that only one of them answered for are left out" if found.left_out else ""
-    console.print(f"A is {first}, B is {second}; on {found.n:,} validation pictures of both{left_out}.\n")
+    console.print(f"A is {first}, B is {second}; on {found.n:,} validation images of both{left_out}.\n")
     table = Table(box=None, padding=(0, 2), header_style="bold")
     table.add_column("figure", no_wrap=True)
     for name in ("A", "B", "B - A", "95% interval", "better"):
@@ -51,4 +51,4 @@ def compare(
         table.add_row(one.figure.replace("_", " "), *values, value, f"{low} to {high}", better)
     console.print(table)
     if all(not one.verdict for one in found.differences):
-        console.print("\nNo difference is clear: each interval holds 0. More validation pictures would narrow them.")
+        console.print("\nNo difference is clear: each interval holds 0. More validation images would narrow them.")

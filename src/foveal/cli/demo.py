@@ -1,4 +1,4 @@
-"""`foveal demo`: the whole way on pictures that foveal draws itself, without network and data."""
+"""`foveal demo`: the whole way on images that foveal draws itself, without network and data."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ def demo(
     *,
     out: Annotated[Path, typer.Option(help="Where to write data, run and answers.")] = Path("foveal-demo"),
 ) -> None:
-    """Draw a sample set, train a several-label model on it and ask it about five new pictures."""
-    from foveal import canvas
-    from foveal.bundle.predictor import load_pictures
-    from foveal.cli.folder import free_folder
-    from foveal.cli.settings import RunSettings
-    from foveal.cli.training import train_run
-    from foveal.image.decode import decode
-    from foveal.sources.scenes import draw_scene, write_scenes
+    """Draw a sample set, train a several-label model on it and ask it about five new images."""
+    from foveal.images import canvas
+    from foveal.images.decode import decode
+    from foveal.inference.predictor import load_image_predictor
+    from foveal.runs.folder import free_folder
+    from foveal.runs.images import train_run
+    from foveal.runs.settings import RunSettings
+    from foveal.sources.synthetic import draw_scene, write_scenes
 
     free_folder(out, "")
     typer.echo(f"Drawing {_N_SCENES} scenes …")
@@ -38,20 +38,20 @@ def demo(
     )
     train_run(settings, out / "run")
 
-    predictor = load_pictures(out / "run" / "model.safetensors")
+    predictor = load_image_predictor(out / "run" / "model.safetensors")
     scenes = [draw_scene(0, _N_SCENES + number) for number in range(_N_NEW)]
-    typer.echo(f"\n{_N_NEW} new pictures")
+    typer.echo(f"\n{_N_NEW} new images")
     (out / "new").mkdir()
     labels = []
     for number, scene in enumerate(scenes):
         file = out / "new" / f"new_{number}.png"
-        scene.picture.save(file)
+        scene.image.save(file)
         answer = predictor.predict(file)
         labels.append(answer.label)
         right = "right" if set(answer.label) == set(scene.labels) else f"really: {', '.join(scene.labels) or 'nothing'}"
         typer.echo(f"  {file.name}: {', '.join(answer.label) or 'nothing found'}  ({right})")
     sheet = canvas.sheet(
-        [decode(scene.picture) for scene in scenes],
+        [decode(scene.image) for scene in scenes],
         lambda one, at: predictor.task.draw(one, labels[at], list(scenes[at].labels)),
         rows=1,
         caption=predictor.task.legend,

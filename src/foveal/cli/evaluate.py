@@ -31,18 +31,18 @@ def evaluate(
     given = o.said({name: value for name, value in locals().items() if name not in {"model", "split"}})
     import json
 
-    from foveal import storage
-    from foveal.bundle.predictor import load_pictures
-    from foveal.cli.settings import RunSettings
-    from foveal.cli.training import read
+    from foveal.core import storage
+    from foveal.core.errors import InputError, UnknownNameError
     from foveal.data.datasets import Dataset
-    from foveal.errors import InputError, UnknownNameError
-    from foveal.results.predictions import predict_dataset
+    from foveal.evaluation.predictions import predict_dataset
+    from foveal.inference.predictor import load_image_predictor
+    from foveal.runs.images import read
+    from foveal.runs.settings import RunSettings
     from foveal.tasks.encoding import encode_known
 
     if split not in _SPLITS:
         raise UnknownNameError.of("split", split, _SPLITS)
-    predictor = load_pictures(model)
+    predictor = load_image_predictor(model)
     source = read(RunSettings.checked(**given, task=predictor.task.kind))
     source.require_usable()
     chosen = ("valid" if source.has_split else "all") if split == "auto" else split
@@ -50,7 +50,7 @@ def evaluate(
     if not items:
         raise InputError(f"`{table}` has no rows for --split {chosen}.")
     truth = encode_known([item.label for item in items], lambda at: items[at].origin, predictor.task)
-    dataset = Dataset([item.picture for item in items], truth, predictor.task)
+    dataset = Dataset([item.image for item in items], truth, predictor.task)
     scores = predict_dataset(predictor, dataset).scores()
     summary = {"task": predictor.task.kind, "split": chosen, "n": len(items), "metrics": scores}
     typer.echo(json.dumps(storage.finite(summary), indent=2, ensure_ascii=False))

@@ -15,21 +15,21 @@ def export(
     *,
     to: Annotated[str, typer.Option(help="'onnx' or 'torch-export'.")] = "onnx",
     out: Annotated[Path | None, typer.Option(help="The file. (default: beside the model)")] = None,
-    pictures: Annotated[
-        Path | None, typer.Option(help="Folder of pictures to compare answers on. (default: drawn ones)")
+    images: Annotated[
+        Path | None, typer.Option(help="Folder of images to compare answers on. (default: drawn ones)")
     ] = None,
 ) -> None:
     """Write a model as ONNX or torch.export; it is compared with the model itself, and fails if answers differ."""
-    from foveal.bundle.exports import SUFFIXES, TOLERANCE, export_model
-    from foveal.bundle.predictor import load_learner
-    from foveal.errors import UnknownNameError
-    from foveal.sources.folders import pictures_in
+    from foveal.core.errors import UnknownNameError
+    from foveal.inference.exports import SUFFIXES, TOLERANCE, export_model
+    from foveal.inference.predictor import load_learner
+    from foveal.sources.folders import images_in
 
     if to not in SUFFIXES:
         raise UnknownNameError.of("format", to, SUFFIXES)
     predictor = load_learner(model, device="cpu")
     target = out or model.with_suffix(SUFFIXES[to])
-    found = export_model(predictor, target, to=to, pictures=pictures_in(pictures) if pictures else ())
+    found = export_model(predictor, target, to=to, images=images_in(images) if images else ())
     for n, difference in found.differences.items():
         typer.echo(f"batch of {n:>2}: answers differ by at most {difference:.1e} (allowed: {TOLERANCE:g})")
     for file in found.files:

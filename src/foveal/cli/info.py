@@ -21,9 +21,9 @@ def info(
     from rich.markup import escape
     from rich.table import Table
 
-    from foveal import storage
-    from foveal.bundle.card import card_of, said
-    from foveal.bundle.store import read_bundle
+    from foveal.core import storage
+    from foveal.inference.store import read_bundle
+    from foveal.reporting.card import card_of, said
 
     manifest, _, tensors = read_bundle(model)
     if json:

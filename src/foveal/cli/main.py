@@ -9,13 +9,14 @@ from pathlib import Path
 
 import typer
 
-from foveal import __version__, processes, timing
+from foveal import __version__
 from foveal.cli import check, compare, demo, evaluate, export, info, predict, recommend, report, serve, train
-from foveal.errors import FovealError, ProcessEndedError
+from foveal.core import distributed, timing
+from foveal.core.errors import FovealError, ProcessEndedError
 
 app = typer.Typer(
     name="foveal",
-    help="From a folder or a table of pictures to a trained, explained and served model.",
+    help="From a folder or a table of images to a trained, explained and served model.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -36,7 +37,7 @@ app.command("demo")(demo.demo)
 
 @app.callback(invoke_without_command=True)
 def root(*, version: bool = typer.Option(False, "--version", help="Print the version and stop.")) -> None:
-    """From a folder or a table of pictures to a trained, explained and served model."""
+    """From a folder or a table of images to a trained, explained and served model."""
     if version:
         typer.echo(f"foveal {__version__}")
         raise typer.Exit
@@ -45,9 +46,9 @@ def root(*, version: bool = typer.Option(False, "--version", help="Print the ver
 def run() -> None:
     """Run the command; what the user can mend ends with one message and exit code 2."""
     warnings.showwarning = _note
-    if processes.given_up():
+    if distributed.given_up():
         sys.exit(2)
-    if not processes.is_first():
+    if not distributed.is_first():
         sys.stdout = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 -- to the end of the process
     try:
         with timing.spent():
@@ -55,11 +56,11 @@ def run() -> None:
     except ProcessEndedError:
         sys.exit(1)
     except FovealError as error:
-        if processes.give_up():
+        if distributed.give_up():
             typer.echo(f"foveal: {error}", err=True)
         sys.exit(2)
     except Exception:
-        processes.give_up()
+        distributed.give_up()
         raise
     except KeyboardInterrupt:
         typer.echo("foveal: interrupted.", err=True)
@@ -67,5 +68,5 @@ def run() -> None:
 
 
 def _note(message: Warning | str, *_: object, **__: object) -> None:
-    if processes.is_first():
+    if distributed.is_first():
         typer.echo(f"note: {message}", err=True)

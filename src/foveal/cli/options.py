@@ -7,13 +7,13 @@ from typing import Annotated, Any
 
 import typer
 
-from foveal import timing
+from foveal.core import timing
 
 Option = typer.Option
 
 Model = Annotated[Path, typer.Argument(metavar="MODEL", help="A model.safetensors.")]
-SourceArgument = Annotated[Path, typer.Argument(metavar="SOURCE", help="A table, a .json or a folder of pictures.")]
-Images = Annotated[Path | None, Option(help="Folder of the pictures. (default: the source's)")]
+SourceArgument = Annotated[Path, typer.Argument(metavar="SOURCE", help="A table, a .json or a folder of images.")]
+Images = Annotated[Path | None, Option(help="Folder of the images. (default: the source's)")]
 ImageColumn = Annotated[str | None, Option(help="Column of file names. (default: fname)")]
 LabelColumn = Annotated[str | None, Option(help="Column of labels. (default: labels)")]
 LabelColumns = Annotated[str | None, Option(help="One 0/1 column a class: a,b,c; blank or -1 is unknown.")]
@@ -25,9 +25,9 @@ Points = Annotated[str | None, Option(help="Columns of points: x,y[,x2,y2,...], 
 Targets = Annotated[str | None, Option(help="Columns of numbers to predict: age[,weight,...].")]
 PointNames = Annotated[str | None, Option(help="What the points are called: nose,left eye,...")]
 FlipPairs = Annotated[str | None, Option(help="Points that change places in a mirror: A:B,C:D.")]
-OnBad = Annotated[str | None, Option(help="Pictures that cannot be used: 'stop' or 'skip'.")]
+OnBad = Annotated[str | None, Option(help="Images that cannot be used: 'stop' or 'skip'.")]
 Time = Annotated[str | None, Option(help="Minutes for all of it, instead of --epochs; auto: as the recipe says.")]
-BatchSize = Annotated[str | None, Option(help="Pictures a step; auto: up to 64, as memory allows. (default: 64)")]
+BatchSize = Annotated[str | None, Option(help="Images a step; auto: up to 64, as memory allows. (default: 64)")]
 By = Annotated[str | None, Option(help="Columns that the report gives figures by: person,camera.")]
 Device = Annotated[str | None, Option(help="Where to answer: cpu, cuda, cuda:1, mps. (default: the best at hand)")]
 User = Annotated[str | None, Option(help="Ratings: the column of users. (default: the first)")]
@@ -43,7 +43,7 @@ TaskName = Annotated[str | None, Option(help="auto, multi-label, single-label, p
 def said(options: dict[str, Any]) -> dict[str, Any]:
     """Return the options that were given, lists and pairs taken apart, as settings."""
     with timing.timed("imports"):
-        from foveal.cli.settings import parse_names, parse_pairs, parse_size, parse_time
+        from foveal.runs.settings import parse_names, parse_pairs, parse_size, parse_time
 
     parse = {
         "size": parse_size,

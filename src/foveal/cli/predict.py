@@ -1,4 +1,4 @@
-"""`foveal predict`: answers for pictures, folders, patterns and lists, as many as there are."""
+"""`foveal predict`: answers for images, folders, patterns and lists, as many as there are."""
 
 from __future__ import annotations
 
@@ -13,34 +13,34 @@ import typer
 from foveal.cli.options import Device, Model
 
 if TYPE_CHECKING:
-    from foveal.bundle.predictor import Predictor
-    from foveal.engines.answered import Answered
-    from foveal.results.journal import Journal
+    from foveal.inference.predictor import Predictor
+    from foveal.scale.answered import Answered
+    from foveal.scale.resume_log import ResumeLog
 
 
 def predict(
     model: Model,
-    pictures: Annotated[
+    images: Annotated[
         list[str],
-        typer.Argument(metavar="PICTURE|FOLDER|GLOB...", help="What to answer for; - reads a list from stdin."),
+        typer.Argument(metavar="IMAGE|FOLDER|GLOB...", help="What to answer for; - reads a list from stdin."),
     ],
     *,
     out: Annotated[Path | None, typer.Option(help="Write a .csv, .jsonl, .parquet or (see --layout) .json.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with an --out that was interrupted.")] = False,
     layout: Annotated[str, typer.Option(help="What a .json holds: 'coco' or 'label-studio'.")] = "coco",
-    batch_size: Annotated[int, typer.Option(min=1, help="Pictures at a time.")] = 32,
+    batch_size: Annotated[int, typer.Option(min=1, help="Images at a time.")] = 32,
     engine: Annotated[str, typer.Option(help="For an --out that is a folder: 'local' or 'ray'.")] = "local",
-    shard_size: Annotated[int, typer.Option(min=1, help="Pictures a file of such a folder.")] = 4096,
+    shard_size: Annotated[int, typer.Option(min=1, help="Images a file of such a folder.")] = 4096,
     device: Device = None,
 ) -> None:
-    """Answer for pictures; a picture that cannot be used is named, the others are answered."""
-    from foveal.bundle.predictor import load_pictures
-    from foveal.engines.answered import Answered
-    from foveal.errors import InputError
-    from foveal.results.writers import check_target
+    """Answer for images; an image that cannot be used is named, the others are answered."""
+    from foveal.core.errors import InputError
+    from foveal.evaluation.writers import check_target
+    from foveal.inference.predictor import load_image_predictor
+    from foveal.scale.answered import Answered
 
     if out is not None and not out.suffix:
-        _write_shards(model, pictures, out, engine, shard_size, batch_size, device, resume=resume)
+        _write_shards(model, images, out, engine, shard_size, batch_size, device, resume=resume)
         return
     if engine != "local":
         raise InputError(f"--engine {engine} writes into a folder: give --out DIR.")
@@ -48,8 +48,8 @@ def predict(
         check_target(out, layout)
     if resume and (out is None or out.suffix == ".json"):
         raise InputError("--resume goes on with an --out in .csv, .jsonl or .parquet.")
-    files = _expand(pictures)
-    predictor = load_pictures(model, device=device)
+    files = _expand(images)
+    predictor = load_image_predictor(model, device=device)
     answered = Answered(predictor, files, batch_size)
     if out is None:
         _show(answered)
@@ -62,49 +62,49 @@ def predict(
 
 
 def _show(answered: Answered) -> None:
-    from foveal.results.writers import row_of
+    from foveal.evaluation.writers import row_of
 
     for file, answer in answered:
         typer.echo(_line(row_of(file, answer, answered.predictor.task)))
 
 
 def _write_layout(answered: Answered, out: Path, layout: str) -> None:
-    from foveal.results.writers import write_answers
+    from foveal.evaluation.writers import write_answers
 
     n = write_answers(out, layout, answered, answered.predictor.task)
-    typer.echo(f"{n:,} of {n + answered.n_refused:,} pictures answered, written to {out}.")
+    typer.echo(f"{n:,} of {n + answered.n_refused:,} images answered, written to {out}.")
 
 
 def _write_table(
     predictor: Predictor, files: Iterator[Path], batch_size: int, out: Path, model: Path, *, resume: bool
 ) -> int:
-    from foveal import storage
-    from foveal.engines.answered import Answered
-    from foveal.results.journal import Journal
-    from foveal.results.writers import row_of
+    from foveal.core import storage
+    from foveal.evaluation.writers import row_of
+    from foveal.scale.answered import Answered
+    from foveal.scale.resume_log import ResumeLog
 
-    with Journal(out, storage.file_hash(model), resume=resume) as journal:
-        if journal.done:
-            _skip(journal, files)
-            typer.echo(f"Going on after {journal.done:,} pictures.", err=True)
+    with ResumeLog(out, storage.file_hash(model), resume=resume) as resume_log:
+        if resume_log.done:
+            _skip(resume_log, files)
+            typer.echo(f"Going on after {resume_log.done:,} images.", err=True)
         try:
-            for file, answer in Answered(predictor, files, batch_size, journal):
-                journal.add(row_of(file, answer, predictor.task))
+            for file, answer in Answered(predictor, files, batch_size, resume_log):
+                resume_log.add(row_of(file, answer, predictor.task))
         except KeyboardInterrupt:
             typer.echo(
                 "Interrupted; what was answered is kept. Give the same command with --resume to go on.", err=True
             )
             raise
-        n_answered, n_refused = journal.finish()
-    typer.echo(f"{n_answered:,} of {n_answered + n_refused:,} pictures answered, written to {out}.")
+        n_answered, n_refused = resume_log.finish()
+    typer.echo(f"{n_answered:,} of {n_answered + n_refused:,} images answered, written to {out}.")
     if n_refused:
-        typer.echo(f"{n_refused:,} could not be used; they are listed in {journal.refused_path}.", err=True)
+        typer.echo(f"{n_refused:,} could not be used; they are listed in {resume_log.refused_path}.", err=True)
     return n_refused
 
 
 def _write_shards(
     model: Path,
-    pictures: list[str],
+    images: list[str],
     out: Path,
     engine: str,
     size: int,
@@ -113,36 +113,36 @@ def _write_shards(
     *,
     resume: bool,
 ) -> None:
-    from foveal import progress
-    from foveal.engines.on_ray import answered_on_ray
-    from foveal.engines.shards import REFUSED, Shards, answered_here
-    from foveal.errors import UnknownNameError
+    from foveal.core import progress
+    from foveal.core.errors import UnknownNameError
+    from foveal.scale.on_ray import answered_on_ray
+    from foveal.scale.shards import REFUSED, Shards, answered_here
 
     engines = {"local": answered_here, "ray": answered_on_ray}
     if engine not in engines:
         raise UnknownNameError.of("engine", engine, engines)
-    addresses = [name for one in pictures for name in (map(str, _stdin()) if one == "-" else [one])]
+    addresses = [name for one in images for name in (map(str, _stdin()) if one == "-" else [one])]
     shards = Shards.begin(out, model, addresses, size=size, batch_size=batch_size, resume=resume)
     n_waiting = sum(len(shards.parts[number]) for number in shards.waiting())
     with progress.Bar("answering", n_waiting) as bar:
         for n in engines[engine](shards, device=device):
             bar.advance(n)
     n_answered, refused = shards.finish()
-    typer.echo(f"{n_answered:,} of {n_answered + len(refused):,} pictures answered, written to {out}.")
+    typer.echo(f"{n_answered:,} of {n_answered + len(refused):,} images answered, written to {out}.")
     if refused:
         typer.echo(f"{len(refused):,} could not be used; they are listed in {out / REFUSED}.", err=True)
         raise typer.Exit(1)
 
 
-def _skip(journal: Journal, files: Iterator[Path]) -> None:
-    from foveal.errors import InputError
-    from foveal.tables import printable
+def _skip(resume_log: ResumeLog, files: Iterator[Path]) -> None:
+    from foveal.core.errors import InputError
+    from foveal.core.tables import printable
 
-    for name in journal.names():
+    for name in resume_log.names():
         if (file := next(files, None)) is None or printable(file) != name:
             raise InputError(
-                f"`{journal.path}` was begun with other pictures: there came {file}, where it has {name}. Give the "
-                "same pictures, or leave out --resume to begin anew."
+                f"`{resume_log.path}` was begun with other images: there came {file}, where it has {name}. Give the "
+                "same images, or leave out --resume to begin anew."
             )
 
 
@@ -155,7 +155,7 @@ def _expand(patterns: list[str]) -> Iterator[Path]:
 
 
 def _stdin() -> Iterator[Path]:
-    from foveal.errors import InputError
+    from foveal.core.errors import InputError
 
     none = True
     for name in sys.stdin:
@@ -163,7 +163,7 @@ def _stdin() -> Iterator[Path]:
             none = False
             yield Path(line)
     if none:
-        raise InputError("There is no picture in the list on stdin.")
+        raise InputError("There is no image in the list on stdin.")
 
 
 def _line(row: dict[str, Any]) -> str:

@@ -22,16 +22,16 @@ def recommend(
     out: Annotated[Path | None, Option(help="A .csv, .jsonl or .parquet; printed by default.")] = None,
 ) -> None:
     """Recommend to users what they would rate highest."""
-    from foveal.bundle.predictor import load_learner
-    from foveal.bundle.ratings import RatingPredictor
-    from foveal.errors import InputError
-    from foveal.tables import check_table, write_table
+    from foveal.collab.predictor import RatingPredictor
+    from foveal.core.errors import InputError
+    from foveal.core.tables import check_table, write_table
+    from foveal.inference.predictor import load_learner
 
     if out is not None:
         check_table(out)
     predictor = load_learner(model)
     if not isinstance(predictor, RatingPredictor):
-        raise InputError(f"`{model}` answers for pictures: use `foveal predict`.")
+        raise InputError(f"`{model}` answers for images: use `foveal predict`.")
     user, item, rating = predictor.task.columns
     known = {str(value): value for value in predictor.task.users.known}
 

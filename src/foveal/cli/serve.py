@@ -18,17 +18,17 @@ def serve(
     port: Annotated[int, Option(min=1, max=65535, help="The port.")] = 8000,
     workers: Annotated[int, Option(min=1, help="Processes that answer, each with the model.")] = 1,
     max_queue: Annotated[
-        int | None, Option(min=1, help="Pictures at work at once; others are told to come again. (default: measured)")
+        int | None, Option(min=1, help="Images at work at once; others are told to come again. (default: measured)")
     ] = None,
     max_body: Annotated[str, Option(help="The largest request, such as 20MB.")] = "20MB",
     device: Device = None,
 ) -> None:
     """Serve a model: a page at /, POST /predict, GET /model, /healthz, /readyz, /metrics, /openapi.json."""
-    from foveal import lazy
+    from foveal.core import lazy
 
     for package in ("uvicorn", "fastapi", "python_multipart", "prometheus_client"):
         lazy.require(package, extra="serve", purpose="Serving")
-    from foveal.cli.settings import parse_bytes
+    from foveal.runs.settings import parse_bytes
     from foveal.serve.run import serve as run
     from foveal.serve.service import ServeSettings
 

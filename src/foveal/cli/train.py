@@ -1,4 +1,4 @@
-"""`foveal train`: a source of pictures to a trained model in a run folder."""
+"""`foveal train`: a source of images to a trained model in a run folder."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from foveal import processes, timing
 from foveal.cli import options as o
+from foveal.core import distributed, timing
 
 if TYPE_CHECKING:
-    from foveal.cli.settings import RunSettings
+    from foveal.runs.settings import RunSettings
 
 Option = typer.Option
 
@@ -42,7 +42,7 @@ def train(
     arch: Annotated[str | None, Option(help="Any timm model. (default: tf_efficientnet_lite0)")] = None,
     weights: Annotated[Path | None, Option(help="A file with the backbone's weights.")] = None,
     size: Annotated[str | None, Option(help="Pixels: 128, or HEIGHTxWIDTH like 240x320. (default: 224)")] = None,
-    min_scale: Annotated[float | None, Option(help="Least share of a picture in a crop. (default: 0.5)")] = None,
+    min_scale: Annotated[float | None, Option(help="Least share of an image in a crop. (default: 0.5)")] = None,
     epochs: Annotated[int | None, Option(help="Epochs that train everything. (default: 4, book 5 or 20)")] = None,
     freeze_epochs: Annotated[
         int | None, Option(help="Epochs before, for the head; the book's recipe only. (default: 1)")
@@ -59,18 +59,18 @@ def train(
     rating: o.Rating = None,
     implicit: o.Implicit = None,
     factors: Annotated[int | None, Option(help="Size of the vectors of users and items. (default: 50)")] = None,
-    pictures: Annotated[bool | None, Option(help="Whether pictures may stand in the report. (default: yes)")] = None,
+    embed_images: Annotated[bool | None, Option(help="Whether images may stand in the report. (default: yes)")] = None,
     together: Annotated[
         int | None, Option("--processes", min=1, help="Processes that train together, usually one a GPU.")
     ] = None,
     out: Annotated[Path | None, Option(help="Run folder. (default: runs/SOURCE)")] = None,
     resume: Annotated[Path | None, Option(help="Go on with the run in this folder, to the bit.")] = None,
 ) -> None:
-    """Train on pictures; fill a run folder with model, predictions, figures and settings."""
+    """Train on images; fill a run folder with model, predictions, figures and settings."""
     given = o.said({name: value for name, value in locals().items() if name not in {"out", "resume", "together"}})
     if together is not None and together > 1:
-        from foveal.cli.folder import free_folder
-        from foveal.engines.launch import launch
+        from foveal.runs.folder import free_folder
+        from foveal.scale.launch import launch
 
         launch(together, [] if resume or table is None else ["--out", str(free_folder(out, table.stem))])
     elif resume is not None:
@@ -80,9 +80,9 @@ def train(
 
 
 def _go_on(folder: Path, out: Path | None, given: dict[str, Any]) -> None:
-    from foveal.cli.folder import is_unbegun, settings_of
-    from foveal.errors import InputError
-    from foveal.train.checkpoint import read
+    from foveal.core.errors import InputError
+    from foveal.runs.folder import is_unbegun, settings_of
+    from foveal.training.checkpoint import read
 
     if given or out is not None:
         raise InputError("--resume goes on with what is written in the run's folder: give no other option with it.")
@@ -96,10 +96,10 @@ def _go_on(folder: Path, out: Path | None, given: dict[str, Any]) -> None:
 
 
 def _start(table: Path | None, out: Path | None, given: dict[str, Any]) -> None:
-    from foveal.cli.folder import free_folder
-    from foveal.cli.settings import RunSettings
-    from foveal.errors import InputError
-    from foveal.train.checkpoint import FILE
+    from foveal.core.errors import InputError
+    from foveal.runs.folder import free_folder
+    from foveal.runs.settings import RunSettings
+    from foveal.training.checkpoint import FILE
 
     if table is None:
         raise InputError("What to train on? Give a table, a .json, a folder or a run.toml, or --resume RUN.")
@@ -107,13 +107,13 @@ def _start(table: Path | None, out: Path | None, given: dict[str, Any]) -> None:
     if table.suffix == ".toml":
         del given["table"]
         settings = RunSettings.checked(**(RunSettings.load(table).model_dump() | given))
-    if processes.count() == 1:
+    if distributed.world_size() == 1:
         _run(settings, free_folder(out, settings.table.stem), resume=False)
     elif out is None:
         raise InputError("Processes that work together need to know where: give --out.")
     else:
-        going_on = processes.restarted() and (out / FILE).exists()
-        if processes.restarted():
+        going_on = distributed.restarted() and (out / FILE).exists()
+        if distributed.restarted():
             typer.echo(
                 "A process was killed; all begin again" + (" where the last checkpoint is." if going_on else ".")
             )
@@ -123,11 +123,13 @@ def _start(table: Path | None, out: Path | None, given: dict[str, Any]) -> None:
 def _run(settings: RunSettings, folder: Path, *, resume: bool) -> None:
     """Start or resume what the settings ask for; several runs find out by themselves what is there."""
     with timing.timed("imports"):
-        from foveal.cli import ratings, repeats, training
-        from foveal.errors import InputError
+        from foveal.collab import run as ratings
+        from foveal.core.errors import InputError
+        from foveal.runs import folds as repeats
+        from foveal.runs import images as training
 
-    if processes.count() > 1 and (settings.repeats or not settings.has_images):
-        raise InputError("Several processes train one model of pictures: leave out --seeds, --folds and --task rating.")
+    if distributed.world_size() > 1 and (settings.repeats or not settings.has_images):
+        raise InputError("Several processes train one model of images: leave out --seeds, --folds and --task rating.")
     if not settings.has_images:
         ratings.train_ratings(settings, folder, resume=resume)
     elif settings.repeats:

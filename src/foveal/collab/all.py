@@ -14,26 +14,26 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from foveal.bundle.predictor import load_learner
-from foveal.callbacks.extras import EMA, EarlyStopping, GradientClip, KeepBest
 from foveal.collab.learner import collab_learner, get_emb_sz
 from foveal.collab.loaders import CollabDataLoaders, TimeSplitter
+from foveal.collab.model import Embedding, EmbeddingDotBias, Module, embedding_size, one_hot
+from foveal.collab.ranking import ndcg_at_k, precision_at_k, recall_at_k
+from foveal.collab.report import rank_metrics
+from foveal.core.lazy import module_on_use
+from foveal.core.listing import L, Path, first
 from foveal.data.batches import tensor, to_cpu
 from foveal.data.loaders import DataLoader, DataLoaders
-from foveal.lazy import module_on_use
+from foveal.data.splits.splitters import ColSplitter, IndexSplitter, RandomSplitter
+from foveal.data.splits.stratify import GroupSplitter
+from foveal.inference.predictor import load_learner
 from foveal.learner.learner import Learner
-from foveal.listing import L, Path, first
 from foveal.losses import BCEWithLogitsLossFlat, MSELossFlat
 from foveal.metrics.numbers import mae, rmse
-from foveal.metrics.ranking import ndcg_at_k, precision_at_k, recall_at_k
-from foveal.models.embedding import Embedding, EmbeddingDotBias, Module, embedding_size, one_hot
 from foveal.models.head import sigmoid_range
-from foveal.results.ratings import rank_metrics
-from foveal.sources.samples import URLs, untar_data
-from foveal.splits.splitters import ColSplitter, IndexSplitter, RandomSplitter
-from foveal.splits.stratify import GroupSplitter
-from foveal.train.checkpoint import Checkpoints
-from foveal.train.find import minimum, slide, steep, valley
+from foveal.sources.book_sets import URLs, untar_data
+from foveal.training.callbacks.extras import EMA, EarlyStopping, GradientClip, KeepBest
+from foveal.training.checkpoint import Checkpoints
+from foveal.training.lr_finder import minimum, slide, steep, valley
 
 plt = module_on_use("matplotlib.pyplot")
 

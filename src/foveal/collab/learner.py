@@ -8,11 +8,11 @@ import torch
 from torch import Tensor
 
 from foveal.collab.loaders import CollabDataLoaders
-from foveal.errors import InputError
+from foveal.collab.model import CollabSpec, collab_model, embedding_size
+from foveal.core.errors import InputError
+from foveal.core.rng import check_seed
 from foveal.learner.learner import Learner
 from foveal.metrics.common import Metric
-from foveal.models.embedding import CollabSpec, collab_model, embedding_size
-from foveal.rng import check_seed
 
 
 def get_emb_sz(dls: CollabDataLoaders) -> list[tuple[int, int]]:

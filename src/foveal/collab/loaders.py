@@ -12,15 +12,15 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from foveal import runtime, storage
+from foveal.collab.task import Ids, ImplicitFeedback, Rating
+from foveal.core import runtime, storage
+from foveal.core.errors import InputError, TableError, near_match
+from foveal.core.listing import L
+from foveal.core.progress import display
+from foveal.core.rng import generator_for
 from foveal.data.batches import Batch
 from foveal.data.loaders import DataLoader, DataLoaders
-from foveal.errors import InputError, TableError, near_match
-from foveal.listing import L
-from foveal.progress import display
-from foveal.rng import generator_for
-from foveal.splits.splitters import RandomSplitter, Splitter, check_split
-from foveal.tasks.rating import Ids, Rating, Seen
+from foveal.data.splits.splitters import RandomSplitter, Splitter, check_split
 from foveal.tasks.single_precision import check_single_precision
 
 _TRIES = 10
@@ -69,7 +69,7 @@ class RatingDataset:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class RatingFeed:
+class RatingBatcher:
     """Makes batches of pairs: inputs int64 [B, 2], targets float32 [B, 1].
 
     Attributes:
@@ -171,18 +171,18 @@ class CollabDataLoaders(DataLoaders):
         if np.abs(values).max() > _LARGEST:
             raise TableError(f"Ratings up to {_LARGEST:g} can be learned, for errors are squared in 32 bits.")
         check_single_precision(columns[2], low, high, float(values[train].std()) if high > low else 0.0)
-        kind = Seen if implicit else Rating
+        kind = ImplicitFeedback if implicit else Rating
         task = kind(Ids.of(users[train]), Ids.of(items[train]), columns, low, high)
         pairs = task.pairs(users.tolist(), items.tolist())
         targets = torch.tensor(values, dtype=torch.float32)[:, None]
         sides = [RatingDataset(pairs[side], targets[side], task) for side in (train, valid)]
         where = torch.device(device) if device is not None else runtime.default_device()
         known = torch.unique(pairs[:, 0] * len(task.items) + pairs[:, 1]).to(where) if implicit else None
-        feeds = [RatingFeed(side, where, negatives if implicit else 0, known) for side in sides]
+        batchers = [RatingBatcher(side, where, negatives if implicit else 0, known) for side in sides]
         order = 0 if seed is None else seed
         return cls(
-            DataLoader(feeds[0], min(bs, len(train)), shuffle=True, drop_last=True, seed=order),
-            DataLoader(feeds[1], max(bs, 4096), seed=order),
+            DataLoader(batchers[0], min(bs, len(train)), shuffle=True, drop_last=True, seed=order),
+            DataLoader(batchers[1], max(bs, 4096), seed=order),
         )
 
     @classmethod
@@ -223,7 +223,7 @@ class CollabDataLoaders(DataLoaders):
         pairs = self.task.pairs(items[user].tolist(), items[item].tolist())
         values = _numbers(items, rating) if with_labels else np.full(len(items), np.nan)
         dataset = RatingDataset(pairs, torch.tensor(values, dtype=torch.float32)[:, None], self.task)
-        return DataLoader(RatingFeed(dataset, self.device), self._valid.batch_size)
+        return DataLoader(RatingBatcher(dataset, self.device), self._valid.batch_size)
 
 
 def TimeSplitter(column: str, valid_pct: float = 0.2, *, group: str | None = None) -> Splitter:

@@ -20,7 +20,7 @@ class Batch:
     Attributes:
         parts: what the book calls the tuple of a batch: inputs first, targets last.
         indices: where in the dataset each item came from.
-        frames: for pictures, from source pixels to the unit frame of the canvas, [B, 3, 3].
+        frames: for images, from source pixels to the unit frame of the canvas, [B, 3, 3].
     """
 
     parts: tuple[Any, ...]
@@ -29,7 +29,7 @@ class Batch:
 
     @property
     def inputs(self) -> Any:
-        """What the model takes; of pictures float32 [B, 3, h, w], normalised."""
+        """What the model takes; of images float32 [B, 3, h, w], normalised."""
         return self.parts[0]
 
     @property

@@ -17,17 +17,17 @@ from typing import Any, Literal, Protocol, get_args, runtime_checkable
 import numpy as np
 import torch
 
-from foveal import runtime
 from foveal.audit.checks import Audit
+from foveal.core import runtime
+from foveal.core.errors import FovealError, InputError, NothingToLearnError, UnknownNameError
 from foveal.data.datasets import Dataset, Datasets, Tuples
 from foveal.data.labels import ColReader, question_delimiter
-from foveal.data.loaders import DataLoaders, audit_datasets, without_bad_pictures
+from foveal.data.loaders import DataLoaders, audit_datasets, without_bad_images
 from foveal.data.samples import Pipeline
+from foveal.data.splits.rows import Rows, rows_of
+from foveal.data.splits.splitters import MaskSplitter, RandomSplitter, Splitter, check_split
 from foveal.data.summary import walk
-from foveal.errors import FovealError, InputError, NothingToLearnError, UnknownNameError
 from foveal.sources.items import Item, Source
-from foveal.splits.rows import Rows, rows_of
-from foveal.splits.splitters import MaskSplitter, RandomSplitter, Splitter, check_split
 from foveal.tasks.base import Decision, Task
 from foveal.tasks.encoding import encode_all, encode_known, no_labels
 from foveal.tasks.multi_label import MultiLabel, all_names
@@ -42,7 +42,7 @@ OnBad = Literal["stop", "skip"]
 
 @dataclass(frozen=True, slots=True)
 class ImageBlock:
-    """The input is a picture: a path, bytes, an array or a PIL picture."""
+    """The input is an image: a path, bytes, an array or a PIL image."""
 
 
 @runtime_checkable
@@ -81,11 +81,11 @@ class MultiCategoryBlock:
 
 @dataclass(frozen=True, slots=True)
 class PointBlock:
-    """The target is one point (x, y), or N of them [N, 2], in the picture's pixels.
+    """The target is one point (x, y), or N of them [N, 2], in the image's pixels.
 
     Attributes:
         names: what the points are called, in order.
-        flip_pairs: names, or numbers, of points that change places in a mirrored picture: (("left eye", "right eye"),).
+        flip_pairs: names, or numbers, of points that change places in a mirrored image: (("left eye", "right eye"),).
         skeleton: pairs that are joined by a line where points are drawn.
         n_points: how many there are; counted on the first label by default.
     """
@@ -142,7 +142,7 @@ BLOCKS: dict[str, Callable[[], TargetBlock]] = {
 
 
 class DataBlock:
-    """A plan: what the parts of an item are, how they are found, how items are split and pictures are transformed."""
+    """A plan: what the parts of an item are, how they are found, how items are split and images are transformed."""
 
     def __init__(
         self,
@@ -161,7 +161,7 @@ class DataBlock:
         Args:
             blocks: (ImageBlock, a target block), as classes or instances; without, items stay what the getters find.
             get_items: turns the source into items, for instance `get_image_files`.
-            get_x: finds the picture of an item (a row, a path, ...); the item itself by default.
+            get_x: finds the image of an item (a row, a path, ...); the item itself by default.
             get_y: finds the label of an item; the item itself by default.
             splitter: a function of all items that returns (training, validation); a random fifth by default.
             item_tfms: a fit such as `Resize(224)`, and other transforms.
@@ -194,9 +194,7 @@ class DataBlock:
         task = _bind(self._target, sides[0].labels, sides[0].name)
         train_targets = encode_all(sides[0].labels, sides[0].name, task)
         valid_targets = encode_known(sides[1].labels, sides[1].name, task)
-        return Datasets.of(
-            Dataset(sides[0].pictures, train_targets, task), Dataset(sides[1].pictures, valid_targets, task)
-        )
+        return Datasets.of(Dataset(sides[0].images, train_targets, task), Dataset(sides[1].images, valid_targets, task))
 
     def summary(self, source: Any) -> None:
         """Walk one item through every step and print what each step makes of it.
@@ -208,7 +206,7 @@ class DataBlock:
             print(line)  # noqa: T201 -- printing is what it is for
 
     def check(self, source: Any) -> Audit:
-        """Audit labels, split and every picture of a source; see `foveal.audit.checks`."""
+        """Audit labels, split and every image of a source; see `foveal.audit.checks`."""
         return audit_datasets(self.datasets(source))
 
     def dataloaders(
@@ -223,14 +221,14 @@ class DataBlock:
     ) -> DataLoaders:
         """Read a source and build its loaders; see `DataLoaders.from_dsets` for the arguments.
 
-        A picture that cannot be used stops training when its turn comes; with `on_bad="skip"` all are looked at
+        An image that cannot be used stops training when its turn comes; with `on_bad="skip"` all are looked at
         first, and those are left out with a warning that names them.
         """
         datasets = self.datasets(source)
         if on_bad not in get_args(OnBad):
-            raise UnknownNameError.of("way to treat bad pictures", on_bad, get_args(OnBad))
+            raise UnknownNameError.of("way to treat bad images", on_bad, get_args(OnBad))
         if on_bad == "skip" and self._target:
-            datasets = without_bad_pictures(datasets)
+            datasets = without_bad_images(datasets)
         item_tfms, batch_tfms = self._transforms
         return DataLoaders.from_dsets(
             datasets,
@@ -263,7 +261,7 @@ class DataBlock:
         getters = self._getters if with_labels else (self._getters[0], (lambda _: None, "get_y"))
         side = _Side.read(items, range(len(items)), *getters)
         targets = encode_known(side.labels, side.name, task) if with_labels else no_labels(len(items), task)
-        return Dataset(side.pictures, targets, task)
+        return Dataset(side.images, targets, task)
 
 
 @dataclass(frozen=True, slots=True)
@@ -295,21 +293,21 @@ class _Getting:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Side:
-    """Pictures and labels of one side, and the items that they came from."""
+    """Images and labels of one side, and the items that they came from."""
 
     items: Sequence[Any]
     at: Sequence[int]
-    pictures: list[Any]
+    images: list[Any]
     labels: list[Any]
 
     @classmethod
     def read(cls, items: Sequence[Any], at: Sequence[int], *getters: tuple[Getter | None, str]) -> _Side:
-        pictures, labels = (_Getting(*getter).all_of(items, at) for getter in getters)
-        return cls(items, at, pictures, labels)
+        images, labels = (_Getting(*getter).all_of(items, at) for getter in getters)
+        return cls(items, at, images, labels)
 
     def name(self, index: int) -> str:
         """Return what a message calls an item."""
-        return _name(self.items[self.at[index]], self.at[index], self.pictures[index])
+        return _name(self.items[self.at[index]], self.at[index], self.images[index])
 
 
 def block_for(
@@ -338,7 +336,7 @@ def block_for(
         splitter = MaskSplitter(item.is_valid for item in source.items)
     return DataBlock(
         blocks=(ImageBlock, target),
-        get_x=lambda item: item.picture,
+        get_x=lambda item: item.image,
         get_y=lambda item: item.label,
         splitter=splitter,
         item_tfms=item_tfms,
@@ -374,12 +372,12 @@ def _bind(block: TargetBlock, labels: list[Any], name: Callable[[int], str]) -> 
         raise
 
 
-def _name(item: Any, at: int | None, picture: Any = None) -> str:
-    """Return what a message calls an item: where it was said, or its picture, or its number."""
+def _name(item: Any, at: int | None, image: Any = None) -> str:
+    """Return what a message calls an item: where it was said, or its image, or its number."""
     if isinstance(item, Item) and item.origin:
         return item.origin
-    if picture is not None and not isinstance(picture, np.ndarray | bytes | float) and len(str(picture)) < 500:
-        return str(picture)
+    if image is not None and not isinstance(image, np.ndarray | bytes | float) and len(str(image)) < 500:
+        return str(image)
     return "an item" if at is None else f"item {at}"
 
 

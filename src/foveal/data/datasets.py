@@ -1,6 +1,6 @@
 """Datasets: what a block makes of a source, item by item.
 
-`Dataset` holds pictures with every target encoded once. `Tuples` is the general form: items, and for each slot of
+`Dataset` holds images with every target encoded once. `Tuples` is the general form: items, and for each slot of
 the tuple the functions that make it, called when an item is asked for.
 """
 
@@ -12,28 +12,30 @@ from typing import Any
 
 from torch import Tensor
 
-from foveal import storage
-from foveal.data.printed import ShownTensor, shown
-from foveal.errors import InputError
-from foveal.image.decode import name_of
-from foveal.image.picture import PILImage
-from foveal.listing import L
+from foveal._moved import attribute
+from foveal.core import storage
+from foveal.core.errors import InputError
+from foveal.core.listing import L
+from foveal.data.display import ShownTensor, shown
+from foveal.images.decode import name_of
+from foveal.images.pil import PILImage
 from foveal.tasks.base import Task
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Dataset:
-    """Pictures (paths, bytes, arrays) and their encoded targets [n, ...]."""
+    """Images (paths, bytes, arrays) and their encoded targets [n, ...]."""
 
-    pictures: Sequence[Any]
+    images: Sequence[Any]
     targets: Tensor
     task: Task[Any]
+    pictures = attribute("pictures", "images")
 
     def __len__(self) -> int:
-        return len(self.pictures)
+        return len(self.images)
 
     def __getitem__(self, index: int) -> tuple[PILImage, ShownTensor]:
-        return PILImage.create(self.pictures[index]), self.shown(index)
+        return PILImage.create(self.images[index]), self.shown(index)
 
     @property
     def vocab(self) -> L[str]:
@@ -42,17 +44,17 @@ class Dataset:
 
     @property
     def fingerprint(self) -> str:
-        """A hash of the names of all pictures, in order, and of all targets."""
-        names = "\n".join(name_of(picture) for picture in self.pictures)
+        """A hash of the names of all images, in order, and of all targets."""
+        names = "\n".join(name_of(image) for image in self.images)
         return storage.text_hash(names + storage.tensor_hash(self.targets))
 
     def subset(self, indices: Sequence[int]) -> Dataset:
         """Return the items at these positions."""
-        return Dataset([self.pictures[index] for index in indices], self.targets[list(indices)], self.task)
+        return Dataset([self.images[index] for index in indices], self.targets[list(indices)], self.task)
 
     def name(self, index: int) -> str:
         """Return what a message calls an item."""
-        return name_of(self.pictures[index])
+        return name_of(self.images[index])
 
     def shown(self, index: int) -> ShownTensor:
         """Return one target, printing its kind."""
@@ -60,7 +62,7 @@ class Dataset:
 
     def label(self, index: int) -> Any:
         """Return what a person would write down for one item."""
-        return self.task.label_of(self.targets[index])
+        return self.task.decode_target(self.targets[index])
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -10,19 +10,19 @@ from typing import Any
 import pandas as pd
 import torch
 
+from foveal.core.errors import UnknownNameError
 from foveal.data.block import CategoryBlock, DataBlock, ImageBlock, MultiCategoryBlock, PointBlock
 from foveal.data.labels import ColReader, RegexLabeller, parent_label, using_attr
 from foveal.data.loaders import DataLoaders
-from foveal.errors import UnknownNameError
+from foveal.data.splits.splitters import ColSplitter, GrandparentSplitter, RandomSplitter, Splitter
 from foveal.sources.folders import get_image_files
-from foveal.splits.splitters import ColSplitter, GrandparentSplitter, RandomSplitter, Splitter
 
 Place = str | os.PathLike[str]
 _OPTIONS = ("valid_pct", "seed", "item_tfms", "batch_tfms", "bs", "y_block", "num_workers", "device")
 
 
 class ImageDataLoaders:
-    """Ways to build loaders of pictures.
+    """Ways to build loaders of images.
 
     All take, as keywords, `item_tfms`, `batch_tfms`, `bs` (64), `num_workers`, `device`, and for a random split
     `valid_pct` (0.2) and `seed`; `y_block` says what the labels are where that cannot be told from them.
@@ -42,7 +42,7 @@ class ImageDataLoaders:
         valid_col: int | str | None = None,
         **options: Any,
     ) -> DataLoaders:
-        """Take a picture a row.
+        """Take an image a row.
 
         Args:
             df: the table.

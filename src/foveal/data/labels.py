@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from foveal.errors import InputError
+from foveal.core.errors import InputError
+from foveal.data.splits.rows import Rows
 from foveal.sources.table import split_labels
-from foveal.splits.rows import Rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,13 +84,13 @@ def parent_label(path: str | os.PathLike[str]) -> str:
 
 
 def question_delimiter(names: set[str]) -> None:
-    """Warn where no picture has several labels, but the names look like several in one text."""
+    """Warn where no image has several labels, but the names look like several in one text."""
     for mark in (" ", ",", ";", "|"):
         parts = {part.strip() for name in names for part in name.split(mark)}
         joint = next((name for name in sorted(names) if mark in name.strip()), None)
         if joint is not None and len(parts) < len(names):
             warnings.warn(
-                f"No picture has more than one label, and class names such as `{joint}` look like several. "
+                f"No image has more than one label, and class names such as `{joint}` look like several. "
                 f"Is the delimiter right? Try label_delim={mark!r}.",
                 stacklevel=4,
             )

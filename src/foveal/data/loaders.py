@@ -9,22 +9,22 @@ from typing import Any
 
 import torch
 
-from foveal import processes, runtime
 from foveal.audit.checks import Audit, audit
-from foveal.canvas import grid
+from foveal.core import distributed, runtime
+from foveal.core.errors import InputError
+from foveal.core.listing import L, Path
+from foveal.core.rng import check_seed, order_for, seed_for, windowed_order
+from foveal.data.batchers import Batcher, ImageBatcher, TupleBatcher
 from foveal.data.batches import Batch
 from foveal.data.datasets import Dataset, Datasets
-from foveal.data.feeds import Feed, PictureFeed, TupleFeed
-from foveal.data.operations import refuse_moving
+from foveal.data.pixel_ops import refuse_moving
 from foveal.data.samples import Pipeline
 from foveal.data.summary import require_size
-from foveal.errors import InputError
-from foveal.image.decode import name_of
-from foveal.image.prepare import Preparation, Statistics
-from foveal.image.rows import windows_of
-from foveal.listing import L, Path
+from foveal.images.canvas import grid
+from foveal.images.decode import name_of
+from foveal.images.parquet_rows import windows_of
+from foveal.images.prepare import Preparation, Statistics
 from foveal.losses import FlattenedLoss
-from foveal.rng import check_seed, order_for, seed_for, windowed_order
 from foveal.sources.items import Item, Source
 from foveal.tasks.base import Task
 from foveal.tasks.points import Points
@@ -54,7 +54,7 @@ class DataLoader:
         seed: int = 0,
     ) -> None:
         """Load any sequence of items (or what a `Feed` makes of one); `bs` is another name for `batch_size`."""
-        self.feed: Feed = dataset if hasattr(dataset, "batches") else TupleFeed(dataset)
+        self.batcher: Batcher = dataset if hasattr(dataset, "batches") else TupleBatcher(dataset)
         self.batch_size = batch_size if bs is None else bs
         if self.batch_size < 1:
             raise InputError(f"A batch holds at least one item; got a batch size of {self.batch_size}.")
@@ -65,7 +65,7 @@ class DataLoader:
     @property
     def dataset(self) -> Any:
         """What the items come from."""
-        return self.feed.dataset
+        return self.batcher.dataset
 
     @property
     def n(self) -> int:
@@ -90,7 +90,7 @@ class DataLoader:
         """Yield the batches of one epoch, from the one of number `first` on.
 
         Raises:
-            PictureError: a picture is refused.
+            ImageError: an image is refused.
         """
         return self._batches(self.groups(epoch)[first:], epoch)
 
@@ -101,20 +101,22 @@ class DataLoader:
             InputError: there are fewer items in a batch than processes.
         """
         groups = self.groups(epoch)
-        n = processes.count()
+        n = distributed.world_size()
         if n > min(map(len, groups), default=n):
             raise InputError(f"A batch of {len(groups[0])} cannot be shared by {n} processes: take a larger `bs`.")
-        for step, batch in enumerate(self._batches([processes.part(group) for group in groups[first:]], epoch), first):
+        for step, batch in enumerate(
+            self._batches([distributed.slice_for_rank(group) for group in groups[first:]], epoch), first
+        ):
             if n > 1:
-                torch.manual_seed(seed_for(self.seed, epoch, step * n + processes.rank()))
+                torch.manual_seed(seed_for(self.seed, epoch, step * n + distributed.rank()))
             yield batch
 
     def dealt(self) -> Iterator[Batch]:
         """Yield the batches of one pass that this process is dealt: the first, then every as many as there are."""
-        return self._batches(processes.dealt(self.groups(0)), 0)
+        return self._batches(distributed.shard(self.groups(0)), 0)
 
     def _batches(self, groups: Sequence[Sequence[int]], epoch: int) -> Iterator[Batch]:
-        return self.feed.batches(groups, (self.seed, epoch) if self.shuffle else None)
+        return self.batcher.batches(groups, (self.seed, epoch) if self.shuffle else None)
 
     def groups(self, epoch: int) -> list[list[int]]:
         """Return the items of each batch of an epoch."""
@@ -128,15 +130,15 @@ class DataLoader:
 
     def _shuffled(self, epoch: int) -> list[int]:
         if self._windows is None:
-            self._windows = windows_of(getattr(self.dataset, "pictures", ())) or ((), 0)
+            self._windows = windows_of(getattr(self.dataset, "images", ())) or ((), 0)
         groups, at_once = self._windows
         found = windowed_order(self.seed, epoch, groups, at_once) if groups else order_for(self.seed, epoch, self.n)
         order: list[int] = found.tolist()
         return order
 
-    def over(self, feed: Feed) -> DataLoader:
+    def over(self, batcher: Batcher) -> DataLoader:
         """Return the same loader over another feed."""
-        return DataLoader(feed, self.batch_size, self.shuffle, drop_last=self.drop_last, seed=self.seed)
+        return DataLoader(batcher, self.batch_size, self.shuffle, drop_last=self.drop_last, seed=self.seed)
 
     def show_batch(
         self,
@@ -146,10 +148,10 @@ class DataLoader:
         ncols: int | None = None,
         figsize: tuple[float, float] | None = None,
     ) -> None:
-        """Show items of a batch with their labels: pictures as the model sees them."""
+        """Show items of a batch with their labels: images as the model sees them."""
         n, rows = grid(max_n, nrows, ncols)
         batch = next(self.batches(epoch=next(self._passes)))
-        self.feed.show(batch, max_n=n, rows=rows, figsize=figsize)
+        self.batcher.show(batch, max_n=n, rows=rows, figsize=figsize)
 
 
 class DataLoaders:
@@ -181,29 +183,29 @@ class DataLoaders:
             bs: batch size; `batch_size` is another name for it.
             batch_size: see `bs`.
             shuffle: whether training visits its items in a fresh order each epoch.
-            item_tfms: for pictures: a fit such as `Resize(224)`, and other transforms.
+            item_tfms: for images: a fit such as `Resize(224)`, and other transforms.
             batch_tfms: more of them.
             seed: decides the order of the items and every random draw.
-            num_workers: threads that load pictures (0: none); one a core by default.
+            num_workers: threads that load images (0: none); one a core by default.
             device: where batches go; the best at hand by default.
             reader: see `DataLoaders`.
         """
         n_train, wanted = len(datasets.train), batch_size or bs
-        feeds: list[Feed] = [TupleFeed(datasets.train), TupleFeed(datasets.valid)]
+        batchers: list[Batcher] = [TupleBatcher(datasets.train), TupleBatcher(datasets.valid)]
         if isinstance(datasets.train, Dataset):
             pipeline = Pipeline.of(item_tfms, batch_tfms)
             require_size(pipeline, datasets.train)
             if datasets.train.task.kind == Points.kind:
                 refuse_moving(pipeline.operations)
             where = torch.device(device) if device is not None else runtime.default_device()
-            feeds = [PictureFeed(side, pipeline, num_workers, where) for side in (datasets.train, datasets.valid)]
+            batchers = [ImageBatcher(side, pipeline, num_workers, where) for side in (datasets.train, datasets.valid)]
         if n_train < wanted:
             warnings.warn(
                 f"There are {n_train} items to train on, fewer than a batch of {wanted}: batches shrink to {n_train}.",
                 stacklevel=3,
             )
-        train = DataLoader(feeds[0], min(wanted, n_train) or wanted, shuffle, drop_last=True, seed=seed)
-        return cls(train, DataLoader(feeds[1], wanted, seed=seed), reader=reader)
+        train = DataLoader(batchers[0], min(wanted, n_train) or wanted, shuffle, drop_last=True, seed=seed)
+        return cls(train, DataLoader(batchers[1], wanted, seed=seed), reader=reader)
 
     @property
     def valid(self) -> DataLoader:
@@ -244,18 +246,18 @@ class DataLoaders:
 
     @property
     def pipeline(self) -> Pipeline:
-        """What happens to a picture."""
-        return _pictures(self.train).pipeline
+        """What happens to an image."""
+        return _images(self.train).pipeline
 
     @property
     def preparation(self) -> Preparation:
-        """How pictures are prepared in validation and in service."""
+        """How images are prepared in validation and in service."""
         return self.pipeline.preparation
 
     @property
     def device(self) -> torch.device:
         """Where batches go."""
-        return self.train.feed.device
+        return self.train.batcher.device
 
     @property
     def n_threads(self) -> int | None:
@@ -268,8 +270,8 @@ class DataLoaders:
         return self.train, self._valid
 
     def normalised(self, statistics: Statistics) -> DataLoaders:
-        """Return the same loaders with statistics for their pictures, unless they have their own."""
-        train, valid = (loader.over(_pictures(loader).normalised(statistics)) for loader in self)
+        """Return the same loaders with statistics for their images, unless they have their own."""
+        train, valid = (loader.over(_images(loader).normalised(statistics)) for loader in self)
         return DataLoaders(train, valid, reader=self._reader)
 
     def in_place_of(self, other: DataLoaders) -> DataLoaders:
@@ -310,11 +312,11 @@ class DataLoaders:
         """
         if self._reader is None:
             raise InputError("These loaders were not made by a DataBlock: they cannot read new items.")
-        feed = _pictures(self.train).over(self._reader(items, with_labels))
-        return DataLoader(feed, self._valid.batch_size)
+        batcher = _images(self.train).over(self._reader(items, with_labels))
+        return DataLoader(batcher, self._valid.batch_size)
 
     def check(self) -> Audit:
-        """Audit labels, split and every picture; see `foveal.audit.checks`."""
+        """Audit labels, split and every image; see `foveal.audit.checks`."""
         return audit_datasets(Datasets.of(self.train.dataset, self._valid.dataset))
 
     def __iter__(self) -> Iterator[DataLoader]:
@@ -324,38 +326,38 @@ class DataLoaders:
         return self.loaders[index]
 
 
-def _pictures(loader: DataLoader) -> PictureFeed:
-    if not isinstance(loader.feed, PictureFeed):
-        raise InputError("These loaders carry no pictures: build them with a DataBlock and its blocks.")
-    return loader.feed
+def _images(loader: DataLoader) -> ImageBatcher:
+    if not isinstance(loader.batcher, ImageBatcher):
+        raise InputError("These loaders carry no images: build them with a DataBlock and its blocks.")
+    return loader.batcher
 
 
 def audit_datasets(datasets: Datasets) -> Audit:
-    """Audit both sides of a split of pictures."""
+    """Audit both sides of a split of images."""
     items = [
-        Item(Path(name_of(picture)), dataset.label(at), side, name_of(picture))
+        Item(Path(name_of(image)), dataset.label(at), side, name_of(image))
         for dataset, side in ((datasets.train, False), (datasets.valid, True))
-        for at, picture in enumerate(dataset.pictures)
+        for at, image in enumerate(dataset.images)
     ]
     return audit(Source("data block", datasets.train.task.kind, items))
 
 
-def without_bad_pictures(datasets: Datasets) -> Datasets:
-    """Leave out pictures that cannot be used, and warn of each of them by name, with their number.
+def without_bad_images(datasets: Datasets) -> Datasets:
+    """Leave out images that cannot be used, and warn of each of them by name, with their number.
 
     Raises:
         InputError: nothing is left of a side.
     """
     found = audit_datasets(datasets)
-    bad, names = found.unusable, found.bad_pictures
+    bad, names = found.unusable, found.bad_images
     if not bad:
         return datasets
     lines = "\n".join(f"  {finding.value}" for finding in bad[:_LISTED]) + ("\n  …" if len(bad) > _LISTED else "")
-    warnings.warn(f"{len(bad)} pictures cannot be used and are left out:\n{lines}", stacklevel=3)
+    warnings.warn(f"{len(bad)} images cannot be used and are left out:\n{lines}", stacklevel=3)
     sides = []
     for side in (datasets.train, datasets.valid):
-        kept = [at for at, picture in enumerate(side.pictures) if Path(name_of(picture)) not in names]
+        kept = [at for at, image in enumerate(side.images) if Path(name_of(image)) not in names]
         if not kept:
-            raise InputError("No picture of one side of the split can be used.")
+            raise InputError("No image of one side of the split can be used.")
         sides.append(side.subset(kept))
     return Datasets.of(*sides)

@@ -1,4 +1,4 @@
-"""Samples: a picture and its target on the canvas, drawn from a generator.
+"""Samples: an image and its target on the canvas, drawn from a generator.
 
 All fits and moves of a sample multiply into one homography, its placement; pixels are resampled once through it and
 the target is taken along by the same matrix. Where the warp is left to the batch, a sample carries the window that it
@@ -17,15 +17,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from foveal.errors import InputError
+from foveal.core.errors import InputError
 from foveal.geometry.fit import Fit, RandomResizedCrop, Resize
 from foveal.geometry.homography import IDENTITY, Homography
 from foveal.geometry.moves import Move
 from foveal.geometry.warp import stack_windows, warp_batch
-from foveal.image.augment import Normalize
-from foveal.image.decode import OpenedPicture, PictureSource, Pixels, open_picture
-from foveal.image.pixels import Tone, apply_table, apply_tables, draw_table
-from foveal.image.prepare import UNCHANGED, Preparation, Statistics, collate, render, render_window
+from foveal.images.augment import Normalize
+from foveal.images.decode import ImageSource, OpenedImage, Pixels, open_image
+from foveal.images.prepare import UNCHANGED, Preparation, Statistics, collate, render, render_window
+from foveal.images.tones import Tone, apply_table, apply_tables, draw_table
 from foveal.tasks.base import Task
 
 PixelOperation = Callable[[Tensor], Tensor]
@@ -33,7 +33,7 @@ PixelOperation = Callable[[Tensor], Tensor]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Sample:
-    """One picture and its target.
+    """One image and its target.
 
     Attributes:
         pixels: the canvas, uint8 [h, w, 3], or the window that the batch warps onto it.
@@ -52,7 +52,7 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class Pipeline:
-    """What happens to a picture in training, sorted by kind; validation uses the last canvas without chance."""
+    """What happens to an image in training, sorted by kind; validation uses the last canvas without chance."""
 
     fits: tuple[Fit, ...]
     moves: tuple[Move, ...] = ()
@@ -89,19 +89,19 @@ class Pipeline:
         return cls(tuple(fits), tuple(moves), tuple(tones), tuple(operations), given[0] if given else None)
 
     @property
-    def canvas_hw(self) -> tuple[int, int]:
+    def input_size_hw(self) -> tuple[int, int]:
         """The last canvas, (height, width); there is one once a loader has been built."""
-        return self.fits[-1].canvas_hw
+        return self.fits[-1].input_size_hw
 
     @property
     def fit(self) -> Resize:
-        """How a picture comes onto the last canvas without chance: cropped, unless the first `Resize` says more."""
+        """How an image comes onto the last canvas without chance: cropped, unless the first `Resize` says more."""
         first = self.fits[0]
-        return Resize(self.canvas_hw, first.method if isinstance(first, Resize) else "crop")
+        return Resize(self.input_size_hw, first.method if isinstance(first, Resize) else "crop")
 
     @property
     def preparation(self) -> Preparation:
-        """How pictures are prepared in validation and in service."""
+        """How images are prepared in validation and in service."""
         return Preparation(self.fit, self.statistics or UNCHANGED)
 
     def normalised(self, statistics: Statistics) -> Pipeline:
@@ -115,12 +115,12 @@ class Pipeline:
         placement = IDENTITY
         for fit in self.fits:
             placement = placement.then(fit(size_hw, rng))
-            size_hw = fit.canvas_hw
+            size_hw = fit.input_size_hw
         return placement.then(*(move(size_hw, rng) for move in self.moves))
 
     def sample(
         self,
-        picture: PictureSource,
+        image: ImageSource,
         target: Tensor,
         task: Task[Any],
         rng: np.random.Generator | None,
@@ -130,16 +130,16 @@ class Pipeline:
         """Draw one sample; without a generator, as in validation. With `windowed` the batch will warp it.
 
         Raises:
-            PictureError: the picture is refused.
+            ImageError: the image is refused.
         """
-        opened: OpenedPicture = open_picture(picture)
+        opened: OpenedImage = open_image(image)
         placement = self.place(opened.size_hw, rng)
-        frame = placement.then(Homography.unit_frame(self.canvas_hw))
+        frame = placement.then(Homography.unit_frame(self.input_size_hw))
         target = task.move(target, frame)
         if windowed:
-            pixels, rest = render_window(opened, placement, self.canvas_hw)
+            pixels, rest = render_window(opened, placement, self.input_size_hw)
             return Sample(pixels, target, frame, rest, None if rng is None else draw_table(self.tones, rng))
-        pixels = render(opened, placement, self.canvas_hw)
+        pixels = render(opened, placement, self.input_size_hw)
         if rng is not None:
             pixels = apply_table(pixels, draw_table(self.tones, rng))
         return Sample(pixels, target, frame)
@@ -150,7 +150,7 @@ class Pipeline:
             stacked = collate([sample.pixels for sample in samples]).to(device, non_blocking=True)
         else:
             windows = stack_windows([sample.pixels for sample in samples]).to(device, non_blocking=True)
-            stacked = warp_batch(windows, Homography.stack([sample.rest for sample in samples]), self.canvas_hw)
+            stacked = warp_batch(windows, Homography.stack([sample.rest for sample in samples]), self.input_size_hw)
         return apply_tables(stacked, [sample.table for sample in samples])
 
 

@@ -1,6 +1,6 @@
-"""Fits: how a picture of any size comes onto a canvas of one size.
+"""Fits: how an image of any size comes onto a canvas of one size.
 
-A fit is called with the picture's (height, width) and a generator, and returns the homography from picture to
+A fit is called with the image's (height, width) and a generator, and returns the homography from image to
 canvas. Without a generator it answers for validation: no randomness, the centre.
 """
 
@@ -12,7 +12,7 @@ from typing import Any, Literal, Protocol, get_args
 
 import numpy as np
 
-from foveal.errors import InputError, UnknownNameError
+from foveal.core.errors import InputError, UnknownNameError
 from foveal.geometry.homography import Homography
 
 Size = int | tuple[int, int]
@@ -21,14 +21,14 @@ _TRIES = 10
 
 
 class Fit(Protocol):
-    """Brings a picture of any size onto a canvas of one size."""
+    """Brings an image of any size onto a canvas of one size."""
 
     @property
-    def canvas_hw(self) -> tuple[int, int]:
+    def input_size_hw(self) -> tuple[int, int]:
         """The canvas, (height, width)."""
 
     def __call__(self, size_hw: tuple[int, int], rng: np.random.Generator | None = None) -> Homography:
-        """Return the map from a picture of `size_hw` to the canvas."""
+        """Return the map from an image of `size_hw` to the canvas."""
 
 
 def as_size_hw(size: Size) -> tuple[int, int]:
@@ -41,10 +41,10 @@ def as_size_hw(size: Size) -> tuple[int, int]:
 
 @dataclass(frozen=True, slots=True)
 class Resize:
-    """Bring a picture to `size`, a number or (height, width).
+    """Bring an image to `size`, a number or (height, width).
 
     `crop` fills the canvas and cuts what is over (a random part along the long side in training, the centre in
-    validation); `pad` shows the whole picture and fills the rest by reflection; `squish` changes the aspect.
+    validation); `pad` shows the whole image and fills the rest by reflection; `squish` changes the aspect.
     """
 
     size: Size
@@ -56,13 +56,13 @@ class Resize:
             raise UnknownNameError.of("resize method", self.method, get_args(ResizeMethod))
 
     @property
-    def canvas_hw(self) -> tuple[int, int]:
+    def input_size_hw(self) -> tuple[int, int]:
         """The canvas, (height, width)."""
         return as_size_hw(self.size)
 
     def __call__(self, size_hw: tuple[int, int], rng: np.random.Generator | None = None) -> Homography:
-        """Return the map from a picture of `size_hw` to the canvas."""
-        (height, width), (canvas_h, canvas_w) = size_hw, self.canvas_hw
+        """Return the map from an image of `size_hw` to the canvas."""
+        (height, width), (canvas_h, canvas_w) = size_hw, self.input_size_hw
         across, down = canvas_w / width, canvas_h / height
         if self.method == "squish":
             return Homography.scaling(across, down)
@@ -73,14 +73,14 @@ class Resize:
 
     def to_dict(self) -> dict[str, Any]:
         """Return what validation and serving need to know."""
-        return {"size_hw": list(self.canvas_hw), "method": self.method}
+        return {"size_hw": list(self.input_size_hw), "method": self.method}
 
 
 @dataclass(frozen=True, slots=True)
 class RandomResizedCrop:
-    """Cut a random part of the picture and bring it to `size`, a number or (height, width).
+    """Cut a random part of the image and bring it to `size`, a number or (height, width).
 
-    The part's area is uniform in [`min_scale`, `max_scale`] of the picture's, its aspect log-uniform in `ratio`
+    The part's area is uniform in [`min_scale`, `max_scale`] of the image's, its aspect log-uniform in `ratio`
     (relative to the canvas'); after ten tries that do not fit, the largest centred part. In validation the short
     side is fitted and the centre cut, so that the aspect stays true.
     """
@@ -94,20 +94,20 @@ class RandomResizedCrop:
         as_size_hw(self.size)
         if not 0 < self.min_scale <= self.max_scale <= 1:
             raise InputError(
-                f"`min_scale` and `max_scale` are shares of the picture's area with 0 < min_scale <= max_scale <= 1; "
+                f"`min_scale` and `max_scale` are shares of the image's area with 0 < min_scale <= max_scale <= 1; "
                 f"got {self.min_scale!r} and {self.max_scale!r}."
             )
 
     @property
-    def canvas_hw(self) -> tuple[int, int]:
+    def input_size_hw(self) -> tuple[int, int]:
         """The canvas, (height, width)."""
         return as_size_hw(self.size)
 
     def __call__(self, size_hw: tuple[int, int], rng: np.random.Generator | None = None) -> Homography:
-        """Return the map from a picture of `size_hw` to the canvas."""
+        """Return the map from an image of `size_hw` to the canvas."""
         if rng is None:
             return Resize(self.size)(size_hw)
-        (height, width), (canvas_h, canvas_w) = size_hw, self.canvas_hw
+        (height, width), (canvas_h, canvas_w) = size_hw, self.input_size_hw
         low, high = math.log(self.ratio[0]), math.log(self.ratio[1])
         for _ in range(_TRIES):
             area = rng.uniform(self.min_scale, self.max_scale) * height * width

@@ -1,6 +1,6 @@
 """Homographies: the one value that moves pixels and points alike.
 
-Coordinates are (x, y) in continuous pixels: a picture of width w spans [0, w] and pixel centres lie at +0.5. A
+Coordinates are (x, y) in continuous pixels: an image of width w spans [0, w] and pixel centres lie at +0.5. A
 resize is then exactly `w_to / w_from` and a flip is `w - x`. Matrices map source to destination.
 
 Shapes: `matrix` is float64 [..., 3, 3]; points are [..., N, 2] with x before y. NaN stands for a missing point and
@@ -92,7 +92,7 @@ class Homography:
         return Homography(self.matrix[index])
 
     @property
-    def mirrors(self) -> bool | NDArray[np.bool_]:
+    def is_mirrored(self) -> bool | NDArray[np.bool_]:
         """Whether left and right change places (a bool, or one a map of a stack)."""
         return np.asarray(np.linalg.det(self.matrix[..., :2, :2]) < 0)[()]
 
@@ -106,7 +106,7 @@ class Homography:
 
 
 def corners_of(size_hw: tuple[int, int]) -> Array:
-    """Return a picture's four corners, float64 [4, 2], clockwise from the top left."""
+    """Return an image's four corners, float64 [4, 2], clockwise from the top left."""
     height, width = size_hw
     return np.array([[0, 0], [width, 0], [width, height], [0, height]], dtype=float)
 

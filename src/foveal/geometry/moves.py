@@ -1,4 +1,4 @@
-"""Moves: random homographies of the canvas. A move never sees a picture.
+"""Moves: random homographies of the canvas. A move never sees an image.
 
 A move is called with the canvas' (height, width) and a generator, and returns a homography. Any function of that
 form can stand beside these. Each draws the same number of random values whatever it decides.
@@ -11,7 +11,7 @@ from typing import Protocol, runtime_checkable
 
 import numpy as np
 
-from foveal.errors import InputError
+from foveal.core.errors import InputError
 from foveal.geometry.homography import IDENTITY, Homography, corners_of
 
 
@@ -20,7 +20,7 @@ class Move(Protocol):
     """Draws a homography of the canvas onto itself."""
 
     def __call__(self, size_hw: tuple[int, int], rng: np.random.Generator) -> Homography:
-        """Return the map drawn for one picture."""
+        """Return the map drawn for one image."""
 
 
 def _check_probability(p: float) -> None:
@@ -39,7 +39,7 @@ class Flip:
         _check_probability(self.p)
 
     def __call__(self, size_hw: tuple[int, int], rng: np.random.Generator) -> Homography:
-        """Return the map drawn for one picture."""
+        """Return the map drawn for one image."""
         if rng.random() >= self.p:
             return IDENTITY
         height, width = size_hw
@@ -57,7 +57,7 @@ class Dihedral:
         _check_probability(self.p)
 
     def __call__(self, size_hw: tuple[int, int], rng: np.random.Generator) -> Homography:
-        """Return the map drawn for one picture."""
+        """Return the map drawn for one image."""
         chosen, which = rng.random(), int(rng.integers(8))
         if chosen >= self.p:
             return IDENTITY
@@ -77,7 +77,7 @@ class Rotate:
         _check_probability(self.p)
 
     def __call__(self, size_hw: tuple[int, int], rng: np.random.Generator) -> Homography:
-        """Return the map drawn for one picture."""
+        """Return the map drawn for one image."""
         chosen, degrees = rng.random(), rng.uniform(-self.max_degrees, self.max_degrees)
         height, width = size_hw
         return Homography.rotation(degrees).around((width / 2, height / 2)) if chosen < self.p else IDENTITY
@@ -97,7 +97,7 @@ class Zoom:
             raise InputError(f"0 < min_zoom <= max_zoom is needed; got {self.min_zoom!r} and {self.max_zoom!r}.")
 
     def __call__(self, size_hw: tuple[int, int], rng: np.random.Generator) -> Homography:
-        """Return the map drawn for one picture."""
+        """Return the map drawn for one image."""
         chosen, zoom = rng.random(), rng.uniform(self.min_zoom, self.max_zoom)
         at_x, at_y = rng.random(2)
         height, width = size_hw
@@ -115,7 +115,7 @@ class Shift:
         _check_probability(self.p)
 
     def __call__(self, size_hw: tuple[int, int], rng: np.random.Generator) -> Homography:
-        """Return the map drawn for one picture."""
+        """Return the map drawn for one image."""
         chosen, (by_x, by_y) = rng.random(), rng.uniform(-self.max_share, self.max_share, 2)
         height, width = size_hw
         return Homography.translation(by_x * width, by_y * height) if chosen < self.p else IDENTITY
@@ -137,7 +137,7 @@ class Warp:
             raise InputError(f"`magnitude` must be at least 0 and below 1; got {self.magnitude!r}.")
 
     def __call__(self, size_hw: tuple[int, int], rng: np.random.Generator) -> Homography:
-        """Return the map drawn for one picture."""
+        """Return the map drawn for one image."""
         chosen, (tilt_x, tilt_y) = rng.random(), rng.uniform(-self.magnitude, self.magnitude, 2) / 2
         if chosen >= self.p:
             return IDENTITY

@@ -12,28 +12,28 @@ import torch
 from pandas import DataFrame
 from torch import Tensor
 
-from foveal import processes
-from foveal.bundle.manifest import TrainingPart
-from foveal.bundle.predictor import Embeddings, Predictor
-from foveal.bundle.ratings import RatingPredictor
-from foveal.canvas import grid
+from foveal.collab.predictor import RatingPredictor
+from foveal.collab.report import rating_report_on
+from foveal.collab.task import Rating
+from foveal.core import distributed
+from foveal.core.progress import display
+from foveal.core.rng import order_for
 from foveal.data.loaders import DataLoader
-from foveal.image.decode import PictureSource
+from foveal.evaluation import plots, show
+from foveal.evaluation.explain import show_overlay
+from foveal.evaluation.predictions import predict_dataset
+from foveal.evaluation.thresholds import Criterion, ThresholdFit, best_temperature, tuned
+from foveal.evaluation.tta import augmented_predictions
+from foveal.images.canvas import grid
+from foveal.images.decode import ImageSource
+from foveal.inference.manifest import TrainingPart
+from foveal.inference.predictor import Embeddings, Predictor
 from foveal.learner.trainer import Trainer
-from foveal.progress import display
-from foveal.results import plots, show
-from foveal.results.explain import show_overlay
-from foveal.results.predictions import predict_dataset
-from foveal.results.ratings import rating_report_on
-from foveal.results.report import Slices, report_on
-from foveal.results.thresholds import Criterion, Tuned, best_temperature, tuned
-from foveal.results.tta import augmented_predictions
-from foveal.rng import order_for
+from foveal.reporting.report import Slices, report_on
 from foveal.tasks.base import Decision, Task, decoded
-from foveal.tasks.catalog import CLASSES, class_counts, of_kind
 from foveal.tasks.multi_label import MultiLabel
-from foveal.tasks.rating import Rating
-from foveal.train.phases import Place
+from foveal.tasks.registry import CLASSES, class_counts, of_kind
+from foveal.training.phases import Place
 
 Loader = DataLoader | Iterable[tuple[Tensor, Tensor]]
 
@@ -45,7 +45,7 @@ class Learner(Trainer):
         tuned: how thresholds were chosen, once they were.
     """
 
-    tuned: Tuned | None = None
+    tuned: ThresholdFit | None = None
     _decision: Decision | None = None
 
     @property
@@ -53,7 +53,7 @@ class Learner(Trainer):
         """What is learned, with the thresholds and the temperature in force."""
         return self.dls.task if self._decision is None else self.dls.task.with_decision(self._decision)
 
-    def tune_thresholds(self, metric: Criterion = "f1", *, per_class: bool = True) -> Tuned:
+    def tune_thresholds(self, metric: Criterion = "f1", *, per_class: bool = True) -> ThresholdFit:
         """Choose thresholds on the validation side; they are used from now on, and travel with the model.
 
         Args:
@@ -61,7 +61,7 @@ class Learner(Trainer):
             per_class: a threshold a class, or one for all.
 
         Returns:
-            The thresholds with intervals, F1 before and after, and F1 to expect on pictures not seen.
+            The thresholds with intervals, F1 before and after, and F1 to expect on images not seen.
 
         Raises:
             InputError: the task has no thresholds, or there is no such metric.
@@ -72,7 +72,7 @@ class Learner(Trainer):
         self.use_thresholds(found)
         return found
 
-    def use_thresholds(self, found: Tuned) -> None:
+    def use_thresholds(self, found: ThresholdFit) -> None:
         """Answer with thresholds that were tuned elsewhere, by `tuned` for instance."""
         self._decision, self.tuned = replace(self.task.decision, thresholds=found.thresholds), found
 
@@ -88,15 +88,15 @@ class Learner(Trainer):
         self._decision = task.decision.at_temperature(temperature)
         return temperature
 
-    def report(self, path: Place = "report.html", *, pictures: bool = True, by: Slices | None = None) -> Path:
-        """Write one self-contained page on the validation side; `by` has e.g. the camera of each of its pictures."""
+    def report(self, path: Place = "report.html", *, images: bool = True, by: Slices | None = None) -> Path:
+        """Write one self-contained page on the validation side; `by` has e.g. the camera of each of its images."""
         if isinstance(self.task, Rating):
             return rating_report_on(self).write(path)
-        return report_on(self, self.tuned, pictures=pictures, slices=by or {}).write(path)
+        return report_on(self, self.tuned, images=images, slices=by or {}).write(path)
 
-    def explain(self, picture: PictureSource, label: str | None = None) -> None:
+    def explain(self, image: ImageSource, label: str | None = None) -> None:
         """Show what the model looked at for a label, by default its most probable answer (Grad-CAM)."""
-        show_overlay(self.predictor(), picture, label)
+        show_overlay(self.predictor(), image, label)
 
     def plot_thresholds(self) -> None:
         """Draw F1 by threshold on the validation side, a curve a class, with the thresholds in force."""
@@ -122,9 +122,9 @@ class Learner(Trainer):
             only_first: of several processes only the first has them; all tensors of the others are empty.
         """
         chosen = self.dls[ds_idx] if dl is None else dl
-        plain = DataLoader(chosen.feed, chosen.batch_size) if isinstance(chosen, DataLoader) else chosen
+        plain = DataLoader(chosen.batcher, chosen.batch_size) if isinstance(chosen, DataLoader) else chosen
         found = self._training.evaluate(plain, only_first=only_first)
-        if only_first and not processes.is_first():
+        if only_first and not distributed.is_first():
             return (torch.empty(0),) * (2 + with_decoded + with_loss)
         preds = self.task.activate(found.outputs)
         answers = [decoded(self.task, preds)] if with_decoded else []
@@ -134,21 +134,21 @@ class Learner(Trainer):
     def tta(
         self, ds_idx: int = 1, *, dl: DataLoader | None = None, n: int = 4, beta: float = 0.25
     ) -> tuple[Tensor, Tensor]:
-        """Return predictions averaged over each picture and `n` copies under the moves of training, and targets.
+        """Return predictions averaged over each image and `n` copies under the moves of training, and targets.
 
-        Points are moved back first. `beta` is the weight of the plain picture; `ds_idx` and `dl` as in `get_preds`.
+        Points are moved back first. `beta` is the weight of the plain image; `ds_idx` and `dl` as in `get_preds`.
         """
         chosen, precision = self.dls[ds_idx] if dl is None else dl, self._training.plain_precision
         return augmented_predictions(self.model, chosen, self.task, n=n, beta=beta, precision=precision)
 
     def embed(self, source: Any) -> Embeddings:
-        """Return the activations before the last layer for pictures, or for rows that the data block reads."""
-        pictures = self.dls.test_dl(source).dataset.pictures if isinstance(source, DataFrame) else source
-        found: Embeddings = self.predictor().embed(pictures)
+        """Return the activations before the last layer for images, or for rows that the data block reads."""
+        images = self.dls.test_dl(source).dataset.images if isinstance(source, DataFrame) else source
+        found: Embeddings = self.predictor().embed(images)
         return found
 
     def predict(self, *item: Any) -> Any:
-        """Answer for a path, bytes, an array or a PIL picture, points in its pixels; or for a user and an item."""
+        """Answer for a path, bytes, an array or a PIL image, points in its pixels; or for a user and an item."""
         return self.predictor().predict(*item)
 
     def predictor(self, training: TrainingPart | None = None) -> Any:

@@ -9,21 +9,21 @@ from typing import Any, Self
 
 from torch import nn
 
-from foveal import runtime, timing
+from foveal.core import runtime, timing
+from foveal.core.listing import L
 from foveal.data.loaders import DataLoader, DataLoaders
-from foveal.listing import L
-from foveal.losses import Loss, guarded
+from foveal.losses import Loss, checked_loss
 from foveal.metrics.common import Metric, metric_name, refuse_unsuitable
 from foveal.models.summary import layers_table
-from foveal.probes.linear import fit_head
 from foveal.tasks.multi_label import MultiLabel
-from foveal.train import find
-from foveal.train.groups import Freeze, Norm, apply_freeze, parameter_groups
-from foveal.train.optim import WEIGHT_DECAY
-from foveal.train.phases import Phase, Place, Training
-from foveal.train.recorder import Recorder
-from foveal.train.schedule import Rate, Schedule, flat_cosine, one_cycle
-from foveal.train.state import EpochResult
+from foveal.training import lr_finder
+from foveal.training.groups import Freeze, Norm, apply_freeze, parameter_groups
+from foveal.training.optim import WEIGHT_DECAY
+from foveal.training.phases import Phase, Place, Training
+from foveal.training.probes.linear import fit_head
+from foveal.training.recorder import Recorder
+from foveal.training.schedule import Rate, Schedule, flat_cosine, one_cycle
+from foveal.training.state import EpochResult
 
 _MOMENTS = (0.95, 0.85, 0.95)
 
@@ -68,7 +68,7 @@ class Trainer:
 
     @property
     def dls(self) -> DataLoaders:
-        """The loaders; others of the same task may take their place, of another size of picture for instance."""
+        """The loaders; others of the same task may take their place, of another size of image for instance."""
         return self._training.dls
 
     @dls.setter
@@ -186,7 +186,7 @@ class Trainer:
         self._run([*phases, second], cbs, resume, minutes, began)
 
     def probe(self) -> None:
-        """Fit the head, `linear` or `spatial`, to frozen features of the training pictures, each looked at once.
+        """Fit the head, `linear` or `spatial`, to frozen features of the training images, each looked at once.
 
         The best linear head is found by convex optimisation; its L2 penalty is chosen inside the training side. On
         small sets it is far ahead of the first epochs of training, and a good place to go on from.
@@ -195,7 +195,7 @@ class Trainer:
             InputError: the head is another one.
         """
         began = time.perf_counter()
-        in_order = DataLoader(self.dls.train.feed, self.dls.bs)
+        in_order = DataLoader(self.dls.train.batcher, self.dls.bs)
         precision = self._training.plain_precision
         train_loss = fit_head(self.model, in_order, self._loss(), precision=precision, device=self.dls.device)
         with timing.timed("probe validation"):
@@ -210,16 +210,16 @@ class Trainer:
         *,
         stop_div: bool = True,
         show_plot: bool = True,
-        suggest_funcs: Iterable[find.Suggestion] | find.Suggestion = find.valley,
+        suggest_funcs: Iterable[lr_finder.Suggestion] | lr_finder.Suggestion = lr_finder.valley,
     ) -> Any:
         """Try growing rates for up to `num_it` steps, draw the losses and return what `suggest_funcs` suggest.
 
         Weights, optimizer and random state are afterwards as they were; no file is written.
         """
         curve = self._training.curve(start_lr, end_lr, num_it, stop_div=stop_div)
-        rates = find.suggested(curve, suggest_funcs)
+        rates = lr_finder.suggested(curve, suggest_funcs)
         if show_plot:
-            find.draw(curve, list(rates._asdict().items()))
+            lr_finder.draw(curve, list(rates._asdict().items()))
         return rates
 
     def largest_batch(self) -> int:
@@ -294,7 +294,7 @@ class Trainer:
         return float(self._loss()(found.outputs, found.targets)), found.metrics(self._named_metrics())
 
     def _loss(self) -> Loss:
-        return guarded(self.loss_func, several_labels=self.dls.task.kind == MultiLabel.kind)
+        return checked_loss(self.loss_func, several_labels=self.dls.task.kind == MultiLabel.kind)
 
     def _metrics(self) -> Sequence[Metric]:
         return [self.metrics] if callable(self.metrics) else list(self.metrics or ())

@@ -1,4 +1,4 @@
-"""How sure a figure is: bootstrap intervals over pictures.
+"""How sure a figure is: bootstrap intervals over images.
 
 Source: Efron 1981, "Nonparametric Standard Errors and Confidence Intervals": percentiles, corrected for the bias of
 figures that samples overstate or understate, such as the calibration error.
@@ -14,15 +14,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from foveal.errors import InputError
-from foveal.rng import generator_for
+from foveal.core.errors import InputError
+from foveal.core.rng import generator_for
 
 _SAMPLES, _FEWEST, _MOST_ITEMS = 1000, 50, 2_000_000
 _MOST_COLUMNS = 200  # of one row; a metric of several labels goes through them one by one, 0.2 ms each
 
 
 class Interval(NamedTuple):
-    """A figure, and the bounds between which it would lie had other pictures been drawn; NaN where not defined."""
+    """A figure, and the bounds between which it would lie had other images been drawn; NaN where not defined."""
 
     value: float
     low: float
@@ -36,9 +36,9 @@ def interval(
 
     Args:
         figure: a function of the tensors, for instance a metric.
-        tensors: with a row a picture each; rows are drawn together.
+        tensors: with a row an image each; rows are drawn together.
         level: the share of samples within the bounds.
-        n_samples: 1,000, or fewer for very many pictures (2 million rows in all) or classes (over 200), at least 50.
+        n_samples: 1,000, or fewer for very many images (2 million rows in all) or classes (over 200), at least 50.
         seed: decides the samples.
     """
     samples = [float(figure(*part)) for part in resampled(tensors, n_samples=n_samples, seed=seed)]

@@ -5,7 +5,7 @@ docstring: *raw* outputs (logits) or *activated* ones. Unknown targets (NaN, or 
 out. A value that is not defined, as the average precision of a class without positives, is NaN where a value a class is
 returned and is left out of means; outputs that are NaN are refused.
 
-Shapes: N pictures, C classes.
+Shapes: N images, C classes.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from foveal.errors import InputError, UnknownNameError
+from foveal.core.errors import InputError, UnknownNameError
 
 Metric = Callable[[Tensor, Tensor], Any]
 Average = Literal["macro", "micro", "weighted"] | None
@@ -73,7 +73,7 @@ def averaged(each: Tensor, weight: Tensor, average: Average) -> Tensor:
 def sweep(score: Tensor, truth: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Return each distinct score [N], largest first, with the hits and the answers at it and above, float64.
 
-    Truth [N] is 0 or 1; pictures where it is NaN are left out.
+    Truth [N] is 0 or 1; images where it is NaN are left out.
     """
     known = ~truth.isnan()
     score, order = score[known].sort(descending=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from foveal.errors import InputError
+from foveal.core.errors import InputError
 from foveal.metrics.common import refuse_nan
 
 

@@ -1,17 +1,17 @@
-"""Metrics of one label a picture: outputs [N, C], raw or activated unless it is said, and class indices [N]."""
+"""Metrics of one label an image: outputs [N, C], raw or activated unless it is said, and class indices [N]."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
-from foveal.errors import InputError
+from foveal.core.errors import InputError
 from foveal.losses import IGNORED
 from foveal.metrics.common import refuse_nan
 
 
 def accuracy(output: Tensor, target: Tensor) -> Tensor:
-    """Return the share of pictures whose largest output is the target class."""
+    """Return the share of images whose largest output is the target class."""
     output, target = _known(output, target, "accuracy")
     return (output.argmax(dim=1) == target).double().mean()
 
@@ -22,7 +22,7 @@ def error_rate(output: Tensor, target: Tensor) -> Tensor:
 
 
 def top_k_accuracy(output: Tensor, target: Tensor, k: int = 5) -> Tensor:
-    """Return the share of pictures whose target class is among the `k` largest outputs; of equals the later class."""
+    """Return the share of images whose target class is among the `k` largest outputs; of equals the later class."""
     output, target = _known(output, target, "top_k_accuracy")
     if not 1 <= k <= output.shape[1]:
         raise InputError(f"`k` must be between 1 and the number of classes, {output.shape[1]}; got {k!r}.")
@@ -38,7 +38,7 @@ def confusion_matrix(output: Tensor, target: Tensor) -> Tensor:
 
 
 def recall_per_class(output: Tensor, target: Tensor) -> Tensor:
-    """Return the share of each class's pictures that is named rightly, [C]; NaN for a class without pictures."""
+    """Return the share of each class's images that is named rightly, [C]; NaN for a class without images."""
     right, there, _ = _counts(output, target, "recall_per_class")
     return right / there
 
@@ -60,7 +60,7 @@ def f1_score(output: Tensor, target: Tensor) -> Tensor:
 
 
 def expected_calibration_error(output: Tensor, target: Tensor, n_bins: int = 15) -> Tensor:
-    """Return how far confidence and accuracy are apart, the mean over bins of confidence weighted by their pictures.
+    """Return how far confidence and accuracy are apart, the mean over bins of confidence weighted by their images.
 
     Takes *activated* outputs. Source: Guo et al. 2017, "On Calibration of Modern Neural Networks".
     """
@@ -85,10 +85,10 @@ def _counts(output: Tensor, target: Tensor, name: str) -> tuple[Tensor, Tensor, 
 
 
 def _known(output: Tensor, target: Tensor, name: str) -> tuple[Tensor, Tensor]:
-    """Return outputs and targets of the pictures whose class is known."""
+    """Return outputs and targets of the images whose class is known."""
     if target.ndim != 1 or output.ndim != 2:
         raise InputError(
-            f"`{name}` takes one class index a picture, targets [N] beside outputs [N, C]; got {list(target.shape)} "
+            f"`{name}` takes one class index an image, targets [N] beside outputs [N, C]; got {list(target.shape)} "
             f"and {list(output.shape)}. For several labels use `accuracy_multi` and its like."
         )
     refuse_nan(output)

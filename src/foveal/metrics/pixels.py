@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from foveal.errors import InputError
+from foveal.core.errors import InputError
 
 
 def distances(found: Tensor, true: Tensor) -> Tensor:
@@ -38,18 +38,18 @@ def median_error(found: Tensor, true: Tensor) -> Tensor:
 
 
 def normalised_error(found: Tensor, true: Tensor, scale: Tensor) -> Tensor:
-    """Return the mean distance as a share of `scale` [N]: the pictures' size, or `pair_distance`."""
+    """Return the mean distance as a share of `scale` [N]: the images' size, or `pair_distance`."""
     return (distances(found, true) / scale.double()[:, None]).nanmean()
 
 
 def pair_distance(true: Tensor, first: int, second: int) -> Tensor:
-    """Return how far two points of each picture are apart, [N]: the eyes, for instance; NaN where one is not known."""
+    """Return how far two points of each image are apart, [N]: the eyes, for instance; NaN where one is not known."""
     apart = torch.linalg.vector_norm(true[:, first].double() - true[:, second].double(), dim=-1)
     return torch.where(apart > 0, apart, torch.nan)
 
 
 def pck(found: Tensor, true: Tensor, radius: float | Tensor) -> Tensor:
-    """Return the share of points within `radius` pixels, or within a radius a picture [N]: correct keypoints."""
+    """Return the share of points within `radius` pixels, or within a radius an image [N]: correct keypoints."""
     off = distances(found, true)
     limit = radius.double()[:, None].expand_as(off) if isinstance(radius, Tensor) else torch.full_like(off, radius)
     known = ~(off.isnan() | limit.isnan())

@@ -1,4 +1,4 @@
-"""Metrics of several labels a picture: outputs and targets [N, C], targets 0 or 1, NaN where it is not known.
+"""Metrics of several labels an image: outputs and targets [N, C], targets 0 or 1, NaN where it is not known.
 
 Those with a threshold take *raw* outputs, or activated ones with `sigmoid=False`; those that only compare outputs take
 either. `average` is macro, micro, weighted, or None for a value a class. Names and definitions are scikit-learn's.
@@ -11,12 +11,12 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from foveal.errors import InputError
+from foveal.core.errors import InputError
 from foveal.metrics.common import Average, averaged, not_defined, refuse_nan, sweep
 
 
 def accuracy_multi(output: Tensor, target: Tensor, thresh: float | Tensor = 0.5, *, sigmoid: bool = True) -> Tensor:
-    """Return the share of (picture, label) pairs answered rightly at a threshold.
+    """Return the share of (image, label) pairs answered rightly at a threshold.
 
     Args:
         output: *raw* outputs [N, C]; activated ones with `sigmoid=False`.
@@ -34,7 +34,7 @@ def hamming_loss(output: Tensor, target: Tensor, thresh: float | Tensor = 0.5, *
 
 
 def exact_match(output: Tensor, target: Tensor, thresh: float | Tensor = 0.5, *, sigmoid: bool = True) -> Tensor:
-    """Return the share of pictures whose known labels are all answered rightly at a threshold."""
+    """Return the share of images whose known labels are all answered rightly at a threshold."""
     found, truth, known = _answers(output, target, thresh, sigmoid, "exact_match")
     return ((found == truth) | ~known).all(dim=1).double().mean()
 
@@ -98,7 +98,7 @@ def average_precision(output: Tensor, target: Tensor) -> Tensor:
 def mean_average_precision(output: Tensor, target: Tensor, average: Average = "macro") -> Tensor:
     """Return the mean of `average_precision` over the classes where it is defined.
 
-    `micro` is that of all pairs of picture and label in one ranking, `weighted` counts classes by their positives.
+    `micro` is that of all pairs of image and label in one ranking, `weighted` counts classes by their positives.
     """
     if average == "micro":
         refuse_nan(output)
@@ -124,19 +124,19 @@ def mean_roc_auc(output: Tensor, target: Tensor, average: Average = "macro") -> 
 
 
 def label_ranking_loss(output: Tensor, target: Tensor) -> Tensor:
-    """Return the share of pairs of a label there and one not there that are ranked wrongly or equal, mean of pictures.
+    """Return the share of pairs of a label there and one not there that are ranked wrongly or equal, mean of images.
 
-    A picture with all or none of the labels has no such pair and counts 0.
+    An image with all or none of the labels has no such pair and counts 0.
     """
-    return _mean_of_pictures(_ranking_loss, output, target)
+    return _mean_of_images(_ranking_loss, output, target)
 
 
 def coverage_error(output: Tensor, target: Tensor) -> Tensor:
-    """Return how far down the ranking one has to go to meet every label of a picture, mean of pictures; ties count.
+    """Return how far down the ranking one has to go to meet every label of an image, mean of images; ties count.
 
-    A picture without labels counts 0.
+    An image without labels counts 0.
     """
-    return _mean_of_pictures(_coverage, output, target)
+    return _mean_of_images(_coverage, output, target)
 
 
 def _answers(
@@ -146,7 +146,7 @@ def _answers(
     if output.shape != target.shape:
         raise InputError(
             f"`{name}` takes outputs and targets of one shape, got {list(output.shape)} and "
-            f"{list(target.shape)}. For one label a picture use `accuracy`."
+            f"{list(target.shape)}. For one label an image use `accuracy`."
         )
     refuse_nan(output)
     probability = output.sigmoid() if sigmoid else output
@@ -183,7 +183,7 @@ def _auc(score: Tensor, truth: Tensor) -> Tensor:
     return ((below + not_above) / 2).mean() / len(negative)
 
 
-def _mean_of_pictures(one: Callable[[Tensor, Tensor], Tensor], output: Tensor, target: Tensor) -> Tensor:
+def _mean_of_images(one: Callable[[Tensor, Tensor], Tensor], output: Tensor, target: Tensor) -> Tensor:
     refuse_nan(output)
     return torch.stack([one(o[t == 1], o[t == 0]) for o, t in zip(output.double(), target, strict=True)]).mean()
 

@@ -18,7 +18,7 @@ def grad_cam(model: VisionModel, image_B3HW: Tensor, output: int) -> NDArray[np.
 
     Args:
         model: in evaluation mode.
-        image_B3HW: prepared pictures.
+        image_B3HW: prepared images.
         output: the number of the output; of heatmaps, the point.
     """
     with torch.enable_grad():

@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from foveal import runtime
+from foveal.core import runtime
 from foveal.models.vision import VisionModel
 
 _MIB = 1 << 20
@@ -48,7 +48,7 @@ def layers_table(model: nn.Module, example: Tensor) -> str:
 def _title(model: nn.Module, example: Tensor) -> str:
     if not isinstance(model, VisionModel):
         return type(model).__name__
-    return f"{model.spec.arch}, {model.spec.head} head, pictures of {example.shape[2]} x {example.shape[3]}"
+    return f"{model.spec.arch}, {model.spec.head} head, images of {example.shape[2]} x {example.shape[3]}"
 
 
 def _parts(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:

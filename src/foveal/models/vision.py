@@ -12,8 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from foveal import runtime
-from foveal.errors import InputError, UnknownNameError
+from foveal.core import runtime
+from foveal.core.errors import InputError, UnknownNameError
 from foveal.models import zoo
 from foveal.models.head import HEADS, Bound, Range
 
@@ -24,7 +24,7 @@ class ModelSpec:
 
     arch: str
     n_outputs: int
-    canvas_hw: tuple[int, int]
+    input_size_hw: tuple[int, int]
     y_range: Range | None = None
     head: str = "pooled"
 
@@ -35,7 +35,7 @@ class ModelSpec:
     @classmethod
     def from_dict(cls, stored: Mapping[str, Any]) -> ModelSpec:
         """Rebuild it from `to_dict`."""
-        height, width = stored["canvas_hw"]
+        height, width = stored["input_size_hw"]
         low_high = stored["y_range"]
         y_range = (_bound(low_high[0]), _bound(low_high[1])) if low_high is not None else None
         return cls(str(stored["arch"]), int(stored["n_outputs"]), (height, width), y_range, str(stored["head"]))
@@ -117,8 +117,8 @@ def build_model(spec: ModelSpec, *, generator: torch.Generator | None = None) ->
     """Return a model with random weights, the head's drawn from `generator`."""
     if spec.head not in HEADS:
         raise UnknownNameError.of("head", spec.head, HEADS)
-    body = Body(zoo.build(spec.arch, image_size=spec.canvas_hw), fine=spec.head == "spatial")
-    n_map = _map_channels(body, spec.canvas_hw)
+    body = Body(zoo.build(spec.arch, image_size=spec.input_size_hw), fine=spec.head == "spatial")
+    n_map = _map_channels(body, spec.input_size_hw)
     head = HEADS[spec.head](n_map, spec.n_outputs, y_range=spec.y_range, generator=generator)
     return VisionModel(body, head, spec)
 
@@ -165,16 +165,16 @@ def pretrained_model(
     return model, found.origin
 
 
-def _map_channels(body: Body, canvas_hw: tuple[int, int]) -> int:
+def _map_channels(body: Body, input_size_hw: tuple[int, int]) -> int:
     """Return how many channels a body's map has, by a try: timm's `num_features` is not right for every family."""
     with runtime.evaluating(body), torch.no_grad():
-        picture = torch.zeros(1, 3, *canvas_hw)
-        features = body.raw_features(picture)
+        image = torch.zeros(1, 3, *input_size_hw)
+        features = body.raw_features(image)
         if features.ndim == 4 and body.n_features not in {features.shape[1], features.shape[3]}:
             body.n_features = features.shape[1]
         if body.fine and not hasattr(body.network, "forward_intermediates"):
             raise InputError("This backbone gives no map but its last one, which is too coarse for a spatial head.")
-        return int(body(picture).shape[1])
+        return int(body(image).shape[1])
 
 
 def _halves(network: nn.Module) -> tuple[list[nn.Module], list[nn.Module]]:

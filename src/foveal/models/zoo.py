@@ -17,9 +17,9 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from foveal import fetch, storage
-from foveal.errors import FetchError, InputError, ModelFileError, UnknownNameError
-from foveal.image.prepare import Statistics
+from foveal.core import download, storage
+from foveal.core.errors import FetchError, InputError, ModelFileError, UnknownNameError
+from foveal.images.prepare import Statistics
 
 DEFAULT_ARCH = "tf_efficientnet_lite0"
 RESNETS = resnet18, resnet34, resnet50, resnet101, resnet152 = (
@@ -179,10 +179,10 @@ def _torchvision(arch: str) -> Weights:
     address = str(get_weight(f"ResNet{arch.removeprefix('resnet')}_Weights.IMAGENET1K_V1").url)
     name = address.rsplit("/", 1)[1]
     sha256 = name.removesuffix(".pth").rsplit("-", 1)[1]
-    places = [Path(torch.hub.get_dir()) / "checkpoints" / name, fetch.cache_folder() / "weights" / name]
+    places = [Path(torch.hub.get_dir()) / "checkpoints" / name, download.cache_folder() / "weights" / name]
     file = next((place for place in places if place.is_file()), None)
     try:
-        file = file or fetch.fetch(address, places[-1], sha256=sha256)
+        file = file or download.fetch(address, places[-1], sha256=sha256)
     except FetchError as error:
         looked = " and ".join(str(place) for place in places)
         raise ModelFileError(

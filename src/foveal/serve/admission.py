@@ -1,4 +1,4 @@
-"""Admission: how many pictures may be at work at once, and how bodies are read from those who were let in.
+"""Admission: how many images may be at work at once, and how bodies are read from those who were let in.
 
 A request takes a place before a byte of its body is read. Whoever sends slowly gives the place back and takes one again
 at the end, so that a few slow senders cannot hold the service; what slow senders have sent so far is limited, too. All
@@ -33,13 +33,13 @@ class RequestRefusedError(Exception):
         self.status, self.reason, self.retry_after = status, reason, retry_after
 
 
-class Places:
+class ConcurrencyLimiter:
     """The places of those who are at work.
 
     Attributes:
         n: how many there are.
-        taken: how many are taken; a request with several pictures may take more than are left.
-        seconds_each: how long a picture takes, for `Retry-After`.
+        taken: how many are taken; a request with several images may take more than are left.
+        seconds_each: how long an image takes, for `Retry-After`.
         slow_bytes: what senders without a place have sent so far.
     """
 
@@ -61,7 +61,7 @@ class Places:
 class Place:
     """A place, as a context: taken on entry, given back on exit; meanwhile it may be given back or grow."""
 
-    def __init__(self, places: Places) -> None:
+    def __init__(self, places: ConcurrencyLimiter) -> None:
         self.places, self._own = places, 0
 
     def __enter__(self) -> Self:
@@ -83,7 +83,7 @@ class Place:
             self.grow(1)
 
     def grow(self, n: int) -> None:
-        """Hold `n` places more, for further pictures of one request."""
+        """Hold `n` places more, for further images of one request."""
         self._own += n
         self.places.taken += n
 

@@ -1,4 +1,4 @@
-"""The engine: pictures are decoded by threads, and whatever waits when the model is free is answered as one batch."""
+"""The engine: images are decoded by threads, and whatever waits when the model is free is answered as one batch."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from typing import NamedTuple, TypeVar
 
 import numpy as np
 
-from foveal import runtime
-from foveal.bundle.predictor import Prediction, Predictor
-from foveal.bundle.ratings import RatingPredictor
-from foveal.image.prepare import Prepared
-from foveal.serve.admission import Places
+from foveal.collab.predictor import RatingPredictor
+from foveal.core import runtime
+from foveal.images.prepare import Prepared
+from foveal.inference.predictor import Prediction, Predictor
+from foveal.serve.admission import ConcurrencyLimiter
 
 Out = TypeVar("Out")
 _LARGEST_BATCH, _LATENCIES, _TRIED = 16, 4, 5
@@ -30,7 +30,7 @@ _WORTH_ALL_THREADS = 1.3
 
 
 class Answer(NamedTuple):
-    """What was answered for a picture, and the picture's (height, width)."""
+    """What was answered for an image, and the image's (height, width)."""
 
     prediction: Prediction
     size_hw: tuple[int, int]
@@ -42,7 +42,7 @@ class _Waiting(NamedTuple):
 
 
 class Engine:
-    """Answers for pictures, or for pairs, on behalf of an event loop.
+    """Answers for images, or for pairs, on behalf of an event loop.
 
     Attributes:
         places: how many may be at work; measured at the start unless given, so that whoever is let in waits about four
@@ -59,7 +59,7 @@ class Engine:
     ) -> None:
         """Prepare; nothing runs before `start`."""
         self.predictor, self._note_batch, self._max_queue = predictor, note_batch, max_queue
-        self.places = Places(0)
+        self.places = ConcurrencyLimiter(0)
         self._threads_alone: int | None = 1
         self._queue: queue.SimpleQueue[_Waiting | None] = queue.SimpleQueue()
         self._pool = ThreadPoolExecutor(num_workers, thread_name_prefix="foveal-decode")
@@ -69,7 +69,7 @@ class Engine:
         """Warm the model up, measure it, and begin to answer."""
         alone, each = self._measured()
         fitting = round(_LATENCIES * alone / each) if each else _MOST
-        self.places = Places(self._max_queue or min(_MOST, max(_FEWEST, fitting)), each)
+        self.places = ConcurrencyLimiter(self._max_queue or min(_MOST, max(_FEWEST, fitting)), each)
         self._thread.start()
 
     @property
@@ -84,14 +84,14 @@ class Engine:
             self._thread.join()
         self._pool.shutdown()
 
-    async def answer(self, picture: bytes) -> Answer:
-        """Answer for the bytes of a picture.
+    async def answer(self, image: bytes) -> Answer:
+        """Answer for the bytes of an image.
 
         Raises:
-            PictureError: the picture is refused.
+            ImageError: the image is refused.
         """
         loop = asyncio.get_running_loop()
-        prepared = await self.run(lambda: self._pictures.preparation.picture(picture))
+        prepared = await self.run(lambda: self._images.preparation.image(image))
         answered: asyncio.Future[Prediction] = loop.create_future()
         self._queue.put(_Waiting(prepared, answered))
         return Answer(await answered, prepared.size_hw)
@@ -101,7 +101,7 @@ class Engine:
         return await asyncio.get_running_loop().run_in_executor(self._pool, work)
 
     @property
-    def _pictures(self) -> Predictor:
+    def _images(self) -> Predictor:
         assert isinstance(self.predictor, Predictor)
         return self.predictor
 
@@ -130,7 +130,7 @@ class Engine:
         try:
             self._note_batch(len(group))
             with runtime.on_threads(self._threads_alone if len(group) == 1 else None):
-                answers = self._pictures.answers([one.prepared for one in group])
+                answers = self._images.answers([one.prepared for one in group])
             for one, answer in zip(group, answers, strict=True):
                 _tell(one.answered, answer)
         except Exception as error:  # noqa: BLE001 -- whatever it is, whoever waits must hear of it
@@ -141,11 +141,11 @@ class Engine:
                 self._answer([one])
 
     def _measured(self) -> tuple[float, float]:
-        """Choose the threads for a picture alone; return its seconds, and those of one among eight."""
+        """Choose the threads for an image alone; return its seconds, and those of one among eight."""
         if isinstance(self.predictor, RatingPredictor):
             return 1.0, 0.0
-        pixels = np.full((*self.predictor.preparation.canvas_hw, 3), 127, dtype=np.uint8)
-        one = self.predictor.preparation.picture(pixels)
+        pixels = np.full((*self.predictor.preparation.input_size_hw, 3), 127, dtype=np.uint8)
+        one = self.predictor.preparation.image(pixels)
         with runtime.on_threads(1):
             alone = _seconds(self.predictor, [one])
         with_all = _seconds(self.predictor, [one])

@@ -1,4 +1,4 @@
-"""The forms that pictures come in over HTTP: one as the body itself, or files of a form."""
+"""The forms that images come in over HTTP: one as the body itself, or files of a form."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def media_type(content_type: str) -> str:
 
 
 def check_kind(content_type: str) -> None:
-    """Refuse what cannot hold pictures before it is read.
+    """Refuse what cannot hold images before it is read.
 
     Raises:
         RequestRefusedError: 415.
@@ -37,13 +37,13 @@ def check_kind(content_type: str) -> None:
     if not (kind in ("multipart/form-data", _WHOLE) or kind.startswith("image/")):
         raise RequestRefusedError(
             415,
-            f"Send a picture as the body (Content-Type image/jpeg, image/png, ... or {_WHOLE}) or files as "
+            f"Send an image as the body (Content-Type image/jpeg, image/png, ... or {_WHOLE}) or files as "
             f"multipart/form-data; got {kind or 'no Content-Type'}.",
         )
 
 
 def uploads_of(body: bytes, content_type: str) -> list[Upload]:
-    """Return the pictures of a body.
+    """Return the images of a body.
 
     Raises:
         RequestRefusedError: 422, there are none, or the form is damaged; 413, there are too many.
@@ -51,9 +51,9 @@ def uploads_of(body: bytes, content_type: str) -> list[Upload]:
     if media_type(content_type) == "multipart/form-data":
         found = _files(body, content_type)
     else:
-        found = [Upload("picture", body)] if body else []
+        found = [Upload("image", body)] if body else []
     if not found:
-        raise RequestRefusedError(422, "There is no picture in the request.")
+        raise RequestRefusedError(422, "There is no image in the request.")
     return found
 
 
@@ -63,9 +63,9 @@ def _files(body: bytes, content_type: str) -> list[Upload]:
 
     def keep(file: Any) -> None:
         if len(found) == MOST_FILES:
-            raise RequestRefusedError(413, f"A request may hold up to {MOST_FILES} pictures.")
+            raise RequestRefusedError(413, f"A request may hold up to {MOST_FILES} images.")
         file.file_object.seek(0)
-        name = (file.file_name or b"picture").decode("utf-8", "replace")
+        name = (file.file_name or b"image").decode("utf-8", "replace")
         found.append(Upload(name, file.file_object.read()))
         file.close()
 
@@ -73,7 +73,7 @@ def _files(body: bytes, content_type: str) -> list[Upload]:
         nonlocal n_fields
         n_fields += 1
         if n_fields > MOST_FILES:
-            raise RequestRefusedError(413, f"A form may hold up to {MOST_FILES} fields beside its pictures.")
+            raise RequestRefusedError(413, f"A form may hold up to {MOST_FILES} fields beside its images.")
 
     def end() -> None:
         nonlocal ended

@@ -14,18 +14,20 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse, Response
 
-from foveal import __version__, page, processors, runtime
-from foveal.bundle.card import card_of
-from foveal.bundle.predictor import load_learner
-from foveal.bundle.ratings import RatingPredictor
-from foveal.bundle.store import read_manifest
-from foveal.errors import InputError, PictureError
+from foveal import __version__
+from foveal.collab.predictor import RatingPredictor
+from foveal.collab.service import add_ratings
+from foveal.core import processors, runtime
+from foveal.core.errors import ImageError, InputError
+from foveal.inference.predictor import load_learner
+from foveal.inference.store import read_manifest
+from foveal.reporting import page
+from foveal.reporting.card import card_of
 from foveal.serve.admission import RequestRefusedError
 from foveal.serve.engine import Engine
 from foveal.serve.guard import Guard, said
+from foveal.serve.images import add_images
 from foveal.serve.measures import Measures
-from foveal.serve.pictures import add_pictures
-from foveal.serve.ratings import add_ratings
 from foveal.serve.service import ServeSettings, Service
 
 SETTINGS = "FOVEAL_SERVE"
@@ -56,13 +58,13 @@ def app_of(settings: ServeSettings) -> FastAPI:
 
     app = FastAPI(title="foveal", version=__version__, docs_url=None, redoc_url=None, lifespan=lifespan)
     app.add_middleware(Guard, measures=measures, engine=engine, host=settings.host)
-    for error in (RequestRefusedError, PictureError, InputError, HTTPException, ClientDisconnect):
+    for error in (RequestRefusedError, ImageError, InputError, HTTPException, ClientDisconnect):
         app.add_exception_handler(error, _said)
     _add_common(app, service)
     if isinstance(predictor, RatingPredictor):
         add_ratings(app, service, predictor)
     else:
-        add_pictures(app, service, predictor)
+        add_images(app, service, predictor)
     return app
 
 
@@ -110,7 +112,7 @@ def _about(service: Service) -> dict[str, Any]:
     return about | {
         "names": list(task.names),
         "thresholds": thresholds,
-        "explains": service.predictor.explains,
+        "explains": service.predictor.supports_explain,
         "skeleton": [list(pair) for pair in getattr(task, "skeleton", ())],
         "max_body": service.settings.max_body,
     }
@@ -128,7 +130,7 @@ async def _said(_: Request, error: Exception) -> Response:
     match error:
         case RequestRefusedError():
             return said(error)
-        case PictureError():
+        case ImageError():
             return said(RequestRefusedError(422, error.reason))
         case HTTPException():
             return said(RequestRefusedError(error.status_code, str(error.detail)))

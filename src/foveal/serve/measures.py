@@ -27,8 +27,8 @@ class Measures:
             buckets=_SECONDS,
             registry=registry,
         )
-        self._pictures = Counter("foveal_pictures", "Pictures answered and refused.", ["outcome"], registry=registry)
-        self._batches = Histogram("foveal_batch_size", "Pictures a batch.", buckets=_BATCHES, registry=registry)
+        self._images = Counter("foveal_images", "Images answered and refused.", ["outcome"], registry=registry)
+        self._batches = Histogram("foveal_batch_size", "Images a batch.", buckets=_BATCHES, registry=registry)
         self.places = Gauge("foveal_places", "How many may be at work.", registry=registry)
         self.taken = Gauge("foveal_places_taken", "How many are at work.", registry=registry)
 
@@ -37,9 +37,9 @@ class Measures:
         self._requests.labels(path, str(status)).inc()
         self._seconds.labels(path).observe(time.perf_counter() - began)
 
-    def picture(self, outcome: str) -> None:
-        """Count a picture, "answered" or "refused"."""
-        self._pictures.labels(outcome).inc()
+    def image(self, outcome: str) -> None:
+        """Count an image, "answered" or "refused"."""
+        self._images.labels(outcome).inc()
 
     def batch(self, n: int) -> None:
         """Count a batch."""

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import uvicorn
 
-from foveal.errors import InputError
+from foveal.core.errors import InputError
 from foveal.serve.http import SETTINGS, app_of
 from foveal.serve.service import ServeSettings
 

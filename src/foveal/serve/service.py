@@ -8,9 +8,9 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict
 from starlette.requests import Request
 
-from foveal.bundle.manifest import Manifest
-from foveal.bundle.predictor import Predictor
-from foveal.bundle.ratings import RatingPredictor
+from foveal.collab.predictor import RatingPredictor
+from foveal.inference.manifest import Manifest
+from foveal.inference.predictor import Predictor
 from foveal.serve.admission import Place, read_body
 from foveal.serve.engine import Engine
 from foveal.serve.measures import Measures

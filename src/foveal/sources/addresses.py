@@ -1,4 +1,4 @@
-"""Pictures by address: files here, files wherever fsspec reaches, and rows of parquet tables, in parts of a size."""
+"""Images by address: files here, files wherever fsspec reaches, and rows of parquet tables, in parts of a size."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from foveal.errors import InputError
-from foveal.image.decode import EXTENSIONS, StoredPicture
-from foveal.image.rows import BYTES_COLUMNS, PATH_COLUMNS, bytes_column, opened_table
-from foveal.sources.folders import pictures_in
+from foveal.core.errors import InputError
+from foveal.images.decode import EXTENSIONS, StoredImage
+from foveal.images.parquet_rows import BYTES_COLUMNS, PATH_COLUMNS, bytes_column, opened_table
+from foveal.sources.folders import images_in
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -45,7 +45,7 @@ class RemoteFile:
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """A picture's bytes in a row of a table."""
+    """An image's bytes in a row of a table."""
 
     name: str
     data: bytes
@@ -57,7 +57,7 @@ class Cell:
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """Pictures that are answered together: files, or the rows from `start` to `stop` of a parquet table."""
+    """Images that are answered together: files, or the rows from `start` to `stop` of a parquet table."""
 
     files: tuple[str, ...] = ()
     table: str = ""
@@ -78,17 +78,17 @@ class Part:
         values = json.loads(text)
         return cls(**(values | {"files": tuple(values["files"])}))
 
-    def pictures(self) -> Iterator[Path | StoredPicture]:
+    def images(self) -> Iterator[Path | StoredImage]:
         """Yield what there is to answer for, tables read a piece at a time."""
-        return _rows(self) if self.table else map(_picture, self.files)
+        return _rows(self) if self.table else map(_image, self.files)
 
 
 def parts_of(addresses: Iterable[str], size: int) -> Iterator[Part]:
-    """Yield parts of `size` pictures or fewer, always the same ones for the same addresses and files.
+    """Yield parts of `size` images or fewer, always the same ones for the same addresses and files.
 
     Args:
-        addresses: pictures, folders, patterns, and parquet tables (or folders of them) with a column of paths or of
-            pictures' bytes; here, or anywhere else with its protocol before it (`s3://`).
+        addresses: images, folders, patterns, and parquet tables (or folders of them) with a column of paths or of
+            images' bytes; here, or anywhere else with its protocol before it (`s3://`).
         size: how many together.
 
     Raises:
@@ -107,19 +107,19 @@ def parts_of(addresses: Iterable[str], size: int) -> Iterator[Part]:
 
 
 def files_at(pattern: str) -> Sequence[Path]:
-    """Return the pictures here that a path, folder or pattern means.
+    """Return the images here that a path, folder or pattern means.
 
     Raises:
         InputError: there is none.
     """
     path = Path(pattern)
     if path.is_dir():
-        return [Path(file) for file in pictures_in(path)]
+        return [Path(file) for file in images_in(path)]
     if path.exists() or not glob.has_magic(pattern):
         return [path]
     found = sorted(glob.glob(pattern, recursive=True))  # noqa: PTH207 -- absolute patterns too
     if not found:
-        raise InputError(f"There is no picture in `{pattern}`.")
+        raise InputError(f"There is no image in `{pattern}`.")
     return [Path(file) for file in found]
 
 
@@ -132,8 +132,8 @@ def tables_at(address: str) -> list[str]:
     return _at(address)[1]
 
 
-def picture_column(schema: pa.Schema, table: str) -> str:
-    """Return the name of the column of pictures: of their bytes, or else of their paths.
+def image_column(schema: pa.Schema, table: str) -> str:
+    """Return the name of the column of images: of their bytes, or else of their paths.
 
     Raises:
         InputError: there is none.
@@ -145,8 +145,8 @@ def picture_column(schema: pa.Schema, table: str) -> str:
     if found := bytes_column(schema) or (paths[0] if paths else None):
         return found
     raise InputError(
-        f"`{table}` has no column of pictures among {', '.join(schema.names)}. "
-        f"Call it {BYTES_COLUMNS[0]} for pictures' bytes, {PATH_COLUMNS[0]} for paths."
+        f"`{table}` has no column of images among {', '.join(schema.names)}. "
+        f"Call it {BYTES_COLUMNS[0]} for images' bytes, {PATH_COLUMNS[0]} for paths."
     )
 
 
@@ -167,27 +167,27 @@ def _at(address: str) -> tuple[Iterable[str], list[str]]:
         raise InputError(f"`{address}` cannot be listed: {error}") from error
     found = [str(system.unstrip_protocol(name)) for name in names]
     tables = [name for name in found if name.endswith(_TABLE)]
-    pictures = [name for name in found if Path(name).suffix.lower() in EXTENSIONS]
-    if not tables and not pictures:
-        raise InputError(f"There is no picture in `{address}`.")
-    return ((), tables) if tables else (pictures, [])
+    images = [name for name in found if Path(name).suffix.lower() in EXTENSIONS]
+    if not tables and not images:
+        raise InputError(f"There is no image in `{address}`.")
+    return ((), tables) if tables else (images, [])
 
 
-def _picture(address: str) -> Path | RemoteFile:
+def _image(address: str) -> Path | RemoteFile:
     return RemoteFile(address) if "://" in address else Path(address)
 
 
 def _n_rows(address: str) -> int:
     with opened_table(address) as table:
-        picture_column(table.schema_arrow, address)
+        image_column(table.schema_arrow, address)
         n: int = table.metadata.num_rows
     return n
 
 
-def _rows(part: Part) -> Iterator[Path | StoredPicture]:
+def _rows(part: Part) -> Iterator[Path | StoredImage]:
     """Yield the rows of a part, going through the row groups that hold them."""
     with opened_table(part.table) as table:
-        column = picture_column(table.schema_arrow, part.table)
+        column = image_column(table.schema_arrow, part.table)
         at = 0
         for number in range(table.num_row_groups):
             n = table.metadata.row_group(number).num_rows
@@ -199,7 +199,7 @@ def _rows(part: Part) -> Iterator[Path | StoredPicture]:
             at += n
 
 
-def _of_cell(value: Any, table: str, row: int) -> Path | StoredPicture:
+def _of_cell(value: Any, table: str, row: int) -> Path | StoredImage:
     name = f"{table}#{row}"
     if isinstance(value, dict):  # as data sets of Hugging Face keep them
         name, value = str(value.get("path") or name), value.get("bytes")
@@ -208,5 +208,5 @@ def _of_cell(value: Any, table: str, row: int) -> Path | StoredPicture:
     if not value:
         return Cell(name, b"")
     if "://" in value or Path(value).is_absolute():
-        return _picture(value)
-    return _picture(f"{table.rpartition('/')[0] or '.'}/{value}")
+        return _image(value)
+    return _image(f"{table.rpartition('/')[0] or '.'}/{value}")

@@ -11,18 +11,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from foveal import storage
-from foveal.errors import TableError
-from foveal.sources.items import Item, Source, missing_picture
+from foveal.core import storage
+from foveal.core.errors import TableError
+from foveal.sources.items import Item, Source, missing_image
 from foveal.tasks.multi_label import MultiLabel
 from foveal.tasks.points import Points
 
 
 def read_coco(path: Path, data: Mapping[str, Any], images: Path, task: str = "auto") -> Source:
-    """Read the annotations of every picture.
+    """Read the annotations of every image.
 
-    Labels are the categories that a picture has annotations of (those marked `iscrowd` count too). For points, a
-    picture has the keypoints of its largest annotated object; visibility 0 is a missing point.
+    Labels are the categories that an image has annotations of (those marked `iscrowd` count too). For points, a
+    image has the keypoints of its largest annotated object; visibility 0 is a missing point.
 
     Raises:
         TableError: the file is not as COCO describes it.
@@ -43,16 +43,16 @@ def read_coco(path: Path, data: Mapping[str, Any], images: Path, task: str = "au
             items.append(Item(images / str(image["file_name"]), label, None, f"{path.name}, image {image['id']}"))
     except (KeyError, TypeError, ValueError) as error:
         raise TableError(f"`{path}` is not as COCO describes it ({type(error).__name__}: {error}).") from error
-    missing = [missing_picture(item.origin, item.picture) for item in items if not item.picture.is_file()]
-    there = [item for item in items if item.picture.is_file()]
+    missing = [missing_image(item.origin, item.image) for item in items if not item.image.is_file()]
+    there = [item for item in items if item.image.is_file()]
     kind = Points.kind if points else MultiLabel.kind
     return Source("COCO", kind, there, point_names=names, findings=tuple(missing))
 
 
 def write_coco(path: Path, rows: Iterable[tuple[str, tuple[int, int], Any]], task: Any) -> int:
-    """Write predictions (file name, (height, width), label) as COCO annotations; return how many pictures.
+    """Write predictions (file name, (height, width), label) as COCO annotations; return how many images.
 
-    Labels become annotations of the whole picture, points the keypoints of one category.
+    Labels become annotations of the whole image, points the keypoints of one category.
     """
     points = isinstance(task, Points)
     names = ["object"] if points else list(task.names)

@@ -1,4 +1,4 @@
-"""Folders of pictures: plain ones, and one folder a class."""
+"""Folders of images: plain ones, and one folder a class."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import os
 from collections import defaultdict
 from collections.abc import Iterable
 
-from foveal import storage
-from foveal.errors import InputError
-from foveal.image.decode import EXTENSIONS
-from foveal.listing import L, Path
+from foveal.core import storage
+from foveal.core.errors import InputError
+from foveal.core.listing import L, Path
+from foveal.images.decode import EXTENSIONS
 from foveal.sources.items import Item, Source
 from foveal.tasks.multi_label import MultiLabel
 from foveal.tasks.single_label import SingleLabel
@@ -21,7 +21,7 @@ _LEFT_OUT = ("test", "testing")
 def get_image_files(
     path: str | os.PathLike[str], *, recurse: bool = True, folders: Iterable[str] | None = None
 ) -> L[Path]:
-    """Return all pictures below `path`, sorted, so that a seeded split is the same on every machine.
+    """Return all images below `path`, sorted, so that a seeded split is the same on every machine.
 
     Args:
         path: the folder.
@@ -33,56 +33,56 @@ def get_image_files(
     """
     root = Path(path)
     if not root.is_dir():
-        raise InputError(f"There is no folder `{root}` to look for pictures in.")
+        raise InputError(f"There is no folder `{root}` to look for images in.")
     starts = [root / folder for folder in folders] if folders else [root]
     found = [file for start in starts for file in _files(start, recurse=recurse)]
     return L(sorted(found))
 
 
-def pictures_in(folder: str | os.PathLike[str]) -> L[Path]:
-    """Return all pictures below a folder, sorted.
+def images_in(folder: str | os.PathLike[str]) -> L[Path]:
+    """Return all images below a folder, sorted.
 
     Raises:
         InputError: there is none.
     """
     if not (found := get_image_files(folder)):
-        raise InputError(f"There is no picture in `{folder}`.")
+        raise InputError(f"There is no image in `{folder}`.")
     return found
 
 
 def read_folders(folder: Path) -> Source:
     """Read a folder a class, below train/ and valid/ (or val/) where there are such folders.
 
-    A picture that lies in several class folders, with the same name and content, has several labels.
+    An image that lies in several class folders, with the same name and content, has several labels.
 
     Raises:
-        InputError: no folder holds pictures, or one picture is on both sides of the split.
+        InputError: no folder holds images, or one image is on both sides of the split.
     """
     sides = {child: _SIDES[child.name.lower()] for child in _folders(folder) if child.name.lower() in _SIDES}
     places = list(sides.items()) if sides else [(folder, None)]
     items, notes = [], []
     for place, side in places:
-        for label, pictures in ((child.name, get_image_files(child)) for child in _folders(place)):
-            items += [Item(picture, label, side, str(picture.relative_to(folder))) for picture in pictures]
+        for label, images in ((child.name, get_image_files(child)) for child in _folders(place)):
+            items += [Item(image, label, side, str(image.relative_to(folder))) for image in images]
     if not items:
-        raise InputError(f"`{folder}` has no folders with pictures in them, one a class.")
+        raise InputError(f"`{folder}` has no folders with images in them, one a class.")
     left_out = [child.name for child in _folders(folder) if sides and child.name.lower() in _LEFT_OUT]
     if left_out:
         notes.append(f"{left_out[0]}/ is left out: it is for `foveal evaluate`.")
     merged = _merged(items)
     if len(merged) == len(items):
         return Source("folders", SingleLabel.kind, items, notes=tuple(notes))
-    notes.append(f"{len(items) - len(merged)} pictures lie in several class folders: they have several labels.")
+    notes.append(f"{len(items) - len(merged)} images lie in several class folders: they have several labels.")
     return Source("folders", MultiLabel.kind, merged, notes=tuple(notes))
 
 
 def read_plain(folder: Path) -> Source:
-    """Read all pictures of a folder; nothing is said of their labels."""
-    return Source("pictures", "none", [Item(picture, None, None, str(picture)) for picture in get_image_files(folder)])
+    """Read all images of a folder; nothing is said of their labels."""
+    return Source("images", "none", [Item(image, None, None, str(image)) for image in get_image_files(folder)])
 
 
 def has_class_folders(folder: Path) -> bool:
-    """Whether the folders below `folder`, or below its train/, hold pictures."""
+    """Whether the folders below `folder`, or below its train/, hold images."""
     children = _folders(folder)
     places = [child for child in children if child.name.lower() in _SIDES] or [folder]
     return any(next(iter(_files(child, recurse=True)), None) for place in places for child in _folders(place))
@@ -92,19 +92,19 @@ def _merged(items: list[Item]) -> list[Item]:
     """Join items of one name and content into one with several labels."""
     by_name: dict[str, list[Item]] = defaultdict(list)
     for item in items:
-        by_name[item.picture.name].append(item)
+        by_name[item.image.name].append(item)
     merged = []
     for same_name in by_name.values():
         by_content: dict[str, list[Item]] = defaultdict(list)
         for item in same_name:
-            by_content[storage.file_hash(item.picture) if len(same_name) > 1 else ""].append(item)
+            by_content[storage.file_hash(item.image) if len(same_name) > 1 else ""].append(item)
         for copies in by_content.values():
             first = copies[0]
             if len({item.is_valid for item in copies}) > 1:
                 other = next(item for item in copies if item.is_valid != first.is_valid)
-                raise InputError(f"{first.origin} and {other.origin} are one picture on both sides of the split.")
+                raise InputError(f"{first.origin} and {other.origin} are one image on both sides of the split.")
             names = sorted({str(item.label) for item in copies})
-            merged.append(Item(first.picture, names, first.is_valid, first.origin))
+            merged.append(Item(first.image, names, first.is_valid, first.origin))
     return merged
 
 

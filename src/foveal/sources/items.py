@@ -1,4 +1,4 @@
-"""Items: one picture, its label and where both were said; findings: what is wrong with what was said.
+"""Items: one image, its label and where both were said; findings: what is wrong with what was said.
 
 Both are the same for every format. A finding has a level: `error` stops training, `warning` should be looked at, `note`
 is for the record.
@@ -11,20 +11,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from foveal.errors import TableError
+from foveal._moved import attribute
+from foveal.core.errors import TableError
 
 Level = Literal["error", "warning", "note"]
 LEVELS: tuple[Level, ...] = ("error", "warning", "note")
 _LISTED = 5
-NO_PICTURE = "no such picture file"
+NO_IMAGE = "no such image file"
 
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """One picture and what is known of it.
+    """One image and what is known of it.
 
     Attributes:
-        picture: the file.
+        image: the file.
         label: what a person would write down: a name, names, points [N, 2] in source pixels; None if unknown.
         is_valid: the side of the split that the source asks for, None where it does not say.
         group: what must stay on one side of a split (a person, a camera), where the source says so.
@@ -32,12 +33,13 @@ class Item:
         origin: where the item was said, for messages: "train.csv, row 12".
     """
 
-    picture: Path
+    image: Path
     label: Any = None
     is_valid: bool | None = None
     origin: str = ""
     group: Hashable = None
     about: tuple[tuple[str, Hashable], ...] = ()
+    picture = attribute("picture", "image")
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +51,7 @@ class Finding:
         where: the row or file.
         value: what was found there.
         hint: what to do.
-        pictures: the files concerned, to be shown.
+        images: the files concerned, to be shown.
     """
 
     level: Level
@@ -57,7 +59,7 @@ class Finding:
     where: str
     value: str = ""
     hint: str = ""
-    pictures: tuple[Path, ...] = ()
+    images: tuple[Path, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +69,7 @@ class Source:
     Attributes:
         kind: the format, in words.
         task: what its labels ask for; "none" if it has none.
-        items: one a picture; rows that cannot be used are left out and stand in the findings.
+        items: one an image; rows that cannot be used are left out and stand in the findings.
         point_names: what its points are called.
         target_names: what its numbers are called.
         notes: what should be said once.
@@ -96,9 +98,9 @@ class Source:
         refuse_errors(f"The {self.kind}", self.findings)
 
 
-def missing_picture(where: str, file: object, hint: str = "") -> Finding:
-    """Return the finding of a picture that is not there."""
-    return Finding("error", NO_PICTURE, where, str(file), hint)
+def missing_image(where: str, file: object, hint: str = "") -> Finding:
+    """Return the finding of an image that is not there."""
+    return Finding("error", NO_IMAGE, where, str(file), hint)
 
 
 def by_rule(findings: Sequence[Finding]) -> dict[tuple[Level, str], list[Finding]]:

@@ -10,16 +10,16 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 import numpy as np
 
-from foveal import storage
-from foveal.errors import TableError
-from foveal.sources.items import Item, Source, missing_picture
+from foveal.core import storage
+from foveal.core.errors import TableError
+from foveal.sources.items import Item, Source, missing_image
 from foveal.tasks.multi_label import MultiLabel
 from foveal.tasks.points import Points
 from foveal.tasks.single_label import SingleLabel
 
 
 def read_label_studio(path: Path, tasks: Sequence[Any], images: Path, task: str = "auto") -> Source:
-    """Read an export in the JSON format; pictures are looked for by name under `images`.
+    """Read an export in the JSON format; images are looked for by name under `images`.
 
     Raises:
         TableError: the file is not as Label Studio writes it.
@@ -37,12 +37,12 @@ def read_label_studio(path: Path, tasks: Sequence[Any], images: Path, task: str 
         labels = [label[0] if label else None for label in labels]
     items, findings = [], []
     for number, ((name, _), label) in enumerate(zip(found, labels, strict=True), start=1):
-        picture = _find(images, name)
+        image = _find(images, name)
         origin = f"{path.name}, task {number}"
-        if picture is None:
-            findings.append(missing_picture(origin, name, f"Pictures are looked for under `{images}`."))
+        if image is None:
+            findings.append(missing_image(origin, name, f"Images are looked for under `{images}`."))
         else:
-            items.append(Item(picture, label, None, origin))
+            items.append(Item(image, label, None, origin))
     kind, point_names = (Points.kind, tuple(names)) if points else (task, ())
     return Source("Label Studio", kind, items, point_names=point_names, findings=tuple(findings))
 
@@ -84,7 +84,7 @@ def _file_of(data: Mapping[str, Any]) -> str:
 
 
 def _find(images: Path, name: str) -> Path | None:
-    """Find a picture by its path under `images`, its name, or its name without the prefix of an upload."""
+    """Find an image by its path under `images`, its name, or its name without the prefix of an upload."""
     base = PurePosixPath(name).name
     for candidate in (name.lstrip("/"), base, base.split("-", 1)[-1]):
         if ".." not in PurePosixPath(candidate).parts and (images / candidate).is_file():

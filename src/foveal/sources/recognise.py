@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import os
 
-from foveal.errors import InputError, TableError, near_match
-from foveal.listing import Path
+from foveal.core.errors import InputError, TableError, near_match
+from foveal.core.listing import Path
 from foveal.sources.coco import read_coco
 from foveal.sources.folders import get_image_files, has_class_folders, read_folders, read_plain
 from foveal.sources.items import Source
@@ -27,11 +27,11 @@ def read_source(
 ) -> Source:
     """Read a table, a .json of COCO or Label Studio, or a folder.
 
-    A folder may be Pascal VOC, YOLO pose, one folder a class, of pictures, or of parquet files with pictures' bytes.
+    A folder may be Pascal VOC, YOLO pose, one folder a class, of images, or of parquet files with images' bytes.
 
     Args:
         path: the file or folder.
-        images: the folder of the pictures; by default the one that `path` lies in.
+        images: the folder of the images; by default the one that `path` lies in.
         columns: for tables, which columns hold what.
         task: `auto`, or what the labels should be read as.
 
@@ -55,7 +55,7 @@ def read_source(
         return read_folders(file)
     if get_image_files(file):
         return read_plain(file)
-    raise InputError(f"The folder `{file}` holds no pictures.")
+    raise InputError(f"The folder `{file}` holds no images.")
 
 
 def _read_json(file: Path, images: Path, task: str) -> Source:

@@ -1,4 +1,4 @@
-"""Pictures in parquet files to train on, here or at any address of fsspec."""
+"""Images in parquet files to train on, here or at any address of fsspec."""
 
 from __future__ import annotations
 
@@ -6,19 +6,19 @@ import os
 
 import pandas as pd
 
-from foveal.errors import InputError
-from foveal.image.rows import PictureRows, StoredRow, bytes_column, opened_table
+from foveal.core.errors import InputError
+from foveal.core.storage import BoundedFolder
+from foveal.images.parquet_rows import ImageRows, StoredRow, bytes_column, opened_table
 from foveal.sources.addresses import tables_at
-from foveal.storage import BoundedFolder
 
 
-class ParquetPictures:
-    """Parquet files with a column of pictures' bytes; the footers are read once, the bytes when they are needed.
+class ParquetImages:
+    """Parquet files with a column of images' bytes; the footers are read once, the bytes when they are needed.
 
     ```python
-    pictures = ParquetPictures("s3://bucket/train/*.parquet")
-    block = DataBlock((ImageBlock, MultiCategoryBlock), get_x=ColReader("picture"), get_y=ColReader("labels"), ...)
-    dls = block.dataloaders(pictures.frame)
+    images = ParquetImages("s3://bucket/train/*.parquet")
+    block = DataBlock((ImageBlock, MultiCategoryBlock), get_x=ColReader("stored_image"), get_y=ColReader("labels"), ...)
+    dls = block.dataloaders(images.frame)
     ```
 
     Bytes are read a row group at a time and kept in memory up to `cache_mib`. A loader that shuffles goes through
@@ -26,7 +26,7 @@ class ParquetPictures:
     fits there is fetched once for all epochs, runs and processes of a machine.
 
     Attributes:
-        frame: all other columns, and `picture`: what `get_x` finds.
+        frame: all other columns, and `image`: what `get_x` finds.
         rows: what reads them.
     """
 
@@ -37,19 +37,19 @@ class ParquetPictures:
         cache_folder: str | os.PathLike[str] | None = None,
         cache_folder_mib: int = 1 << 16,
     ) -> None:
-        """Read the footers and all columns but the pictures'.
+        """Read the footers and all columns but the images'.
 
         Args:
             addresses: parquet files, patterns or folders; here, or with the protocol of fsspec before it.
-            cache_mib: memory for pictures' bytes; at least four row groups are kept.
+            cache_mib: memory for images' bytes; at least four row groups are kept.
             cache_folder: a folder on this machine's disk where row groups are kept besides.
             cache_folder_mib: the most that they take there; those not used for longest go first.
 
         Raises:
-            InputError: there is no such file, or one without a column of pictures' bytes.
+            InputError: there is no such file, or one without a column of images' bytes.
         """
         disk = None if cache_folder is None else BoundedFolder(cache_folder, cache_folder_mib << 20)
-        self.rows = PictureRows(cache_mib, disk)
+        self.rows = ImageRows(cache_mib, disk)
         frames = [self._frame(table) for one in addresses for table in tables_at(one)]
         if not frames:
             raise InputError(f"There is no parquet file at {', '.join(addresses) or 'no address'}.")
@@ -63,5 +63,5 @@ class ParquetPictures:
         rows = [StoredRow(address, number, self.rows) for number in range(len(frame))]
         if rows:
             self.rows.place(address, 0)  # its footer is read, or it is refused, now
-        frame["picture"] = pd.Series(rows, frame.index, object)
+        frame["stored_image"] = pd.Series(rows, frame.index, object)
         return frame

@@ -1,4 +1,4 @@
-"""Tables: CSV, TSV and parquet files, and data frames, with a picture a row."""
+"""Tables: CSV, TSV and parquet files, and data frames, with an image a row."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
-from foveal.errors import InputError, TableError, near_match
-from foveal.image.rows import StoredRow, bytes_column, opened_table, row_of
-from foveal.sources.items import NO_PICTURE, Finding, Item, Source
+from foveal.core.errors import InputError, TableError, near_match
+from foveal.images.parquet_rows import StoredRow, bytes_column, opened_table, row_of
+from foveal.sources.items import NO_IMAGE, Finding, Item, Source
 from foveal.tasks.multi_label import PartialLabels
 
 IMAGE_COLUMNS = ("fname", "filename", "file_name", "file", "image", "image_id", "path", "picture")
 LABEL_COLUMNS = ("labels", "label", "tags", "classes", "class", "category")
 VALID_COLUMNS = ("is_valid", "valid", "is_validation")
-_STORED, _PARTS = "picture", "*.parquet"
+_STORED, _PARTS = "stored_image", "*.parquet"
 _SEVERAL = frozenset({"labels", "tags", "classes"})
 _HEAD = 1 << 16
 _TRUE, _FALSE = frozenset({"true", "1", "1.0", "yes"}), frozenset({"false", "0", "0.0", "no"})
@@ -39,7 +39,7 @@ class TableColumns:
         points: the columns x, y[, x2, y2, ...] of a point task.
         targets: the columns of numbers of a regression; blank is unknown.
         label_delimiter: what separates several labels in one cell.
-        empty: whether an empty label cell is an `error` or means `none` in the picture.
+        empty: whether an empty label cell is an `error` or means `none` in the image.
     """
 
     image: str | None = None
@@ -63,7 +63,7 @@ def is_parquet(folder: Path) -> bool:
 def load_frame(path: str | os.PathLike[str]) -> tuple[pd.DataFrame, list[Finding]]:
     """Read a .csv, .tsv or .parquet file, or a folder of the latter; text stays text and only an empty cell is missing.
 
-    Of a parquet file with pictures' bytes the bytes stay where they are: column `picture` has the paths of its rows.
+    Of a parquet file with images' bytes the bytes stay where they are: column `image` has the paths of its rows.
 
     Raises:
         TableError: there is no such file, or it cannot be read as a table.
@@ -120,7 +120,7 @@ def read_table(
     columns: TableColumns | None = None,
     task: str = "auto",
 ) -> Source:
-    """Read a table whose rows name pictures under `images` (by default the table's own folder).
+    """Read a table whose rows name images under `images` (by default the table's own folder).
 
     Raises:
         TableError: the file cannot be read, or a column is missing. What is wrong with rows stands in the findings.
@@ -142,7 +142,7 @@ def read_frame(
     """Read a data frame as `read_table` reads a file."""
     columns = columns or TableColumns()
     if not images.is_dir():
-        raise InputError(f"There is no folder `{images}` with the pictures. Say where they are with --images.")
+        raise InputError(f"There is no folder `{images}` with the images. Say where they are with --images.")
     if not len(frame):
         raise TableError(f"`{name}` has no rows.")
     found = _Findings(name)
@@ -213,11 +213,11 @@ def _files(frame: pd.DataFrame, column: str, images: Path, found: _Findings) -> 
         if Path(str(value)).is_absolute():
             found.warning("absolute path", row, value, "The table works on this machine only; say --images instead.")
         elif ".." in Path(str(value)).parts:
-            found.warning("path that leaves the folder of the pictures", row, value, "Name a folder above both.")
+            found.warning("path that leaves the folder of the images", row, value, "Name a folder above both.")
         if file.parent not in present:
             present[file.parent] = {one.name for one in file.parent.iterdir()} if file.parent.is_dir() else set()
         if file.name not in present[file.parent]:
-            found.error(NO_PICTURE, row, file, near_match(file.name, present[file.parent]).strip())
+            found.error(NO_IMAGE, row, file, near_match(file.name, present[file.parent]).strip())
     return files
 
 
@@ -254,7 +254,7 @@ def _labels(
     if task == "auto":
         task = "multi-label" if _looks_several(column, cells, columns) else "single-label"
     several = task == "multi-label"
-    hint = "If it means that nothing is in the picture, say --empty none." if several else ""
+    hint = "If it means that nothing is in the image, say --empty none." if several else ""
     for row, cell in enumerate(cells):
         if (cell is None or not cell.strip()) and not (several and columns.empty == "none"):
             found.error(f"no label in column `{column}`", row, "(empty)", hint)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
-from foveal.errors import TableError
-from foveal.sources.items import Item, Source, missing_picture
+from foveal.core.errors import TableError
+from foveal.sources.items import Item, Source, missing_image
 from foveal.tasks.multi_label import MultiLabel, PartialLabels
 
 _MAX_BYTES = 1 << 22
@@ -18,10 +18,10 @@ def is_voc(folder: Path) -> bool:
 
 
 def read_voc(folder: Path) -> Source:
-    """Read the object names of every picture as its labels.
+    """Read the object names of every image as its labels.
 
-    A class of which a picture has only `difficult` objects is unknown for it. Where ImageSets/Main holds train.txt and
-    val.txt, they say which pictures belong to the set, and the split.
+    A class of which an image has only `difficult` objects is unknown for it. Where ImageSets/Main holds train.txt and
+    val.txt, they say which images belong to the set, and the split.
 
     Raises:
         TableError: an annotation cannot be read.
@@ -31,12 +31,12 @@ def read_voc(folder: Path) -> Source:
     items, findings = [], []
     for name in names:
         annotation = folder / "Annotations" / f"{name}.xml"
-        picture = folder / "JPEGImages" / f"{name}.jpg"
+        image = folder / "JPEGImages" / f"{name}.jpg"
         origin = str(annotation.relative_to(folder))
-        if picture.is_file():
-            items.append(Item(picture, _labels(annotation), sides.get(name), origin))
+        if image.is_file():
+            items.append(Item(image, _labels(annotation), sides.get(name), origin))
         else:
-            findings.append(missing_picture(origin, picture))
+            findings.append(missing_image(origin, image))
     return Source("Pascal VOC", MultiLabel.kind, items, findings=tuple(findings))
 
 

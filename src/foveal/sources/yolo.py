@@ -1,4 +1,4 @@
-"""YOLO's pose layout: images/ and labels/ side by side, a text file a picture, coordinates as shares of its size."""
+"""YOLO's pose layout: images/ and labels/ side by side, a text file an image, coordinates as shares of its size."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from foveal.errors import TableError
-from foveal.image.decode import open_picture
+from foveal.core.errors import TableError
+from foveal.images.decode import open_image
 from foveal.sources.folders import get_image_files
 from foveal.sources.items import Item, Source
 from foveal.tasks.points import Points
@@ -24,7 +24,7 @@ def is_yolo_pose(folder: Path) -> bool:
 
 
 def read_yolo_pose(folder: Path) -> Source:
-    """Read the keypoints of the largest object of every picture, in its pixels; visibility 0 is a missing point.
+    """Read the keypoints of the largest object of every image, in its pixels; visibility 0 is a missing point.
 
     `kpt_shape: [points, 2 or 3]` is read from the data's .yaml where there is one.
 
@@ -33,14 +33,14 @@ def read_yolo_pose(folder: Path) -> Source:
     """
     shape = _shape(folder)
     items = []
-    for picture in get_image_files(folder / "images"):
-        inside = picture.relative_to(folder / "images")
+    for image in get_image_files(folder / "images"):
+        inside = image.relative_to(folder / "images")
         side = _SIDES.get(inside.parts[0]) if len(inside.parts) > 1 else None
         annotation = (folder / "labels" / inside).with_suffix(".txt")
         lines = annotation.read_text(encoding="utf-8").split("\n") if annotation.is_file() else []
         rows = [np.array(line.split(), dtype=float) for line in lines if line.strip()]
         shape = shape or (_guess(rows[0], annotation) if rows else None)
-        items.append((picture, side, annotation, rows))
+        items.append((image, side, annotation, rows))
     if shape is None:
         raise TableError(f"No keypoints were found in `{folder / 'labels'}`.")
     return Source(
@@ -50,7 +50,7 @@ def read_yolo_pose(folder: Path) -> Source:
     )
 
 
-def _points(picture: Path, rows: list[NDArray[np.float64]], shape: tuple[int, int], annotation: Path) -> object:
+def _points(image: Path, rows: list[NDArray[np.float64]], shape: tuple[int, int], annotation: Path) -> object:
     n_points, n_values = shape
     if not rows:
         return np.full((n_points, 2), np.nan)
@@ -58,7 +58,7 @@ def _points(picture: Path, rows: list[NDArray[np.float64]], shape: tuple[int, in
     if len(row) != _BOX + n_points * n_values:
         raise TableError(f"{annotation}: expected {_BOX + n_points * n_values} values a line, got {len(row)}.")
     points = row[_BOX:].reshape(n_points, n_values)
-    height, width = open_picture(picture).size_hw
+    height, width = open_image(image).size_hw
     missing = points[:, 2] == 0 if n_values == 3 else (points == 0).all(axis=1)
     return np.where(missing[:, None], np.nan, points[:, :2] * (width, height))
 

@@ -15,9 +15,9 @@ from typing import Any, ClassVar, Protocol, Self, TypeVar
 import torch
 from torch import Tensor
 
-from foveal.canvas import Canvas
-from foveal.errors import InputError
+from foveal.core.errors import InputError
 from foveal.geometry.homography import Homography
+from foveal.images.canvas import Canvas
 from foveal.losses import Reduction
 from foveal.metrics.common import Metric
 
@@ -66,7 +66,7 @@ class Task(Protocol[Label]):
 
     @property
     def n_outputs(self) -> int:
-        """How many numbers the model returns for a picture."""
+        """How many numbers the model returns for an image."""
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -94,11 +94,11 @@ class Task(Protocol[Label]):
             InputError: the label is of the wrong form or not known.
         """
 
-    def label_of(self, target: Tensor) -> Label:
+    def decode_target(self, target: Tensor) -> Label:
         """Turn an encoded label back into what a person would write down."""
 
     def move(self, target: Tensor, frame: Homography) -> Tensor:
-        """Take one target along with its picture (labels stay as they are)."""
+        """Take one target along with its image (labels stay as they are)."""
 
     def loss(self, output: Tensor, target: Tensor, reduction: Reduction = "mean") -> Tensor:
         """Return the loss of a batch."""
@@ -112,17 +112,17 @@ class Task(Protocol[Label]):
     def metrics(self) -> Mapping[str, Metric]:
         """Return the metrics that suit this task by default; they take raw outputs."""
 
-    def judged(self, prediction: Tensor, labels: Sequence[Label]) -> Tensor:
+    def comparable(self, prediction: Tensor, labels: Sequence[Label]) -> Tensor:
         """Return what is compared with encoded labels [n, ...]: the predictions, or points in source pixels."""
 
     def figures(self) -> Mapping[str, Metric]:
         """Return the headline figures by name, functions of (what is judged, encoded labels)."""
 
-    def wrongness(self, judged: Tensor, target: Tensor) -> Tensor:
+    def per_sample_error(self, comparable: Tensor, target: Tensor) -> Tensor:
         """Return how wrong each answer is, float64 [n]: a loss, or pixels for points; 0 where nothing is known."""
 
-    def parts(self, judged: Tensor, target: Tensor) -> Mapping[str, Mapping[str, Mapping[str, float]]]:
-        """Return figures of each class or number: {"classes": {name: {figure: value}}}; the last counts pictures."""
+    def parts(self, comparable: Tensor, target: Tensor) -> Mapping[str, Mapping[str, Mapping[str, float]]]:
+        """Return figures of each class or number: {"classes": {name: {figure: value}}}; the last counts images."""
 
     def draw(self, canvas: Canvas, label: Label, truth: Label | None = None) -> None:
         """Draw a label, and whether it agrees with the truth where that is given."""
@@ -134,7 +134,7 @@ class Task(Protocol[Label]):
         """Return one prediction and its label as the service gives them."""
 
     def mix(self, first: Tensor, second: Tensor, weight: Tensor) -> Tensor | None:
-        """Return the targets of pictures mixed at `weight` [B] to 1 - weight; None where that makes no sense."""
+        """Return the targets of images mixed at `weight` [B] to 1 - weight; None where that makes no sense."""
 
     def to_dict(self) -> dict[str, Any]:
         """Return all that is needed to rebuild it, as JSON values."""

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from torch import Tensor
 
-from foveal.errors import InputError, UnknownNameError
+from foveal.core.errors import InputError, UnknownNameError
 from foveal.tasks.base import Task
 from foveal.tasks.multi_label import PartialLabels, check_labels
 
@@ -84,5 +84,5 @@ def _without_unknown(label: Any, task: Task[Any]) -> tuple[PartialLabels | None,
 
 
 def no_labels(n: int, task: Task[Any]) -> Tensor:
-    """Return targets that say nothing, for pictures to be answered only."""
+    """Return targets that say nothing, for images to be answered only."""
     return task.unknown.expand(n, *task.unknown.shape)

@@ -1,4 +1,4 @@
-"""Several labels a picture, none included: a sigmoid and a threshold a class."""
+"""Several labels an image, none included: a sigmoid and a threshold a class."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from foveal.canvas import INK, RIGHT, WRONG, Canvas
-from foveal.errors import InputError
+from foveal.core.errors import InputError
 from foveal.geometry.homography import Homography
+from foveal.images.canvas import INK, RIGHT, WRONG, Canvas
 from foveal.losses import Reduction, binary_cross_entropy
 from foveal.metrics.common import Metric
 from foveal.metrics.several_labels import (
@@ -94,7 +94,7 @@ class MultiLabel:
             values[self.vocab.index(name)] = 1.0
         return torch.from_numpy(values)
 
-    def label_of(self, target: Tensor) -> list[str] | PartialLabels:
+    def decode_target(self, target: Tensor) -> list[str] | PartialLabels:
         """Return the names where the target is 1, and those that are unknown where there are any."""
         present = [self.vocab.names[i] for i in (target == 1).nonzero()[:, 0].tolist()]
         unknown = [self.vocab.names[i] for i in target.isnan().nonzero()[:, 0].tolist()]
@@ -121,7 +121,7 @@ class MultiLabel:
         """Return mean average precision and accuracy_multi."""
         return {"mean_average_precision": mean_average_precision, "accuracy_multi": accuracy_multi}
 
-    def judged(self, prediction: Tensor, labels: Sequence[list[str]]) -> Tensor:
+    def comparable(self, prediction: Tensor, labels: Sequence[list[str]]) -> Tensor:
         """Return the probabilities."""
         return prediction
 
@@ -142,19 +142,19 @@ class MultiLabel:
     def _at_thresholds(self) -> dict[str, Any]:
         return {"thresh": torch.tensor(self.decision.thresholds), "sigmoid": False}
 
-    def wrongness(self, judged: Tensor, target: Tensor) -> Tensor:
+    def per_sample_error(self, comparable: Tensor, target: Tensor) -> Tensor:
         """Return the mean cross-entropy over the labels that are known."""
-        known, likely = ~target.isnan(), judged.double().clamp(_TINY, 1 - _TINY)
+        known, likely = ~target.isnan(), comparable.double().clamp(_TINY, 1 - _TINY)
         losses = -torch.where(target == 1, likely, 1 - likely).log()
         return (losses * known).sum(dim=1) / known.sum(dim=1).clamp(min=1)
 
-    def parts(self, judged: Tensor, target: Tensor) -> Mapping[str, Mapping[str, Mapping[str, float]]]:
+    def parts(self, comparable: Tensor, target: Tensor) -> Mapping[str, Mapping[str, Mapping[str, float]]]:
         """Return average precision, precision and recall of each class, its threshold and its positives."""
         at: dict[str, Any] = self._at_thresholds | {"average": None}
         columns = {
-            "average_precision": average_precision(judged, target).tolist(),
-            "precision": precision_multi(judged, target, **at).tolist(),
-            "recall": recall_multi(judged, target, **at).tolist(),
+            "average_precision": average_precision(comparable, target).tolist(),
+            "precision": precision_multi(comparable, target, **at).tolist(),
+            "recall": recall_multi(comparable, target, **at).tolist(),
             "threshold": list(self.decision.thresholds),
             "positives": (target == 1).sum(dim=0).tolist(),
         }
@@ -162,7 +162,7 @@ class MultiLabel:
         return {"classes": {n: dict(zip(columns, row, strict=True)) for n, row in zip(self.names, rows, strict=True)}}
 
     def draw(self, canvas: Canvas, label: list[str], truth: list[str] | None = None) -> None:
-        """Write the names above the picture."""
+        """Write the names above the image."""
         said = "; ".join(label) or NOTHING
         if truth is None:
             canvas.title((said, INK))
@@ -194,7 +194,7 @@ class MultiLabel:
 
 
 def all_names(label: Any) -> list[str]:
-    """Return every class name in a label, those that are unknown for the picture included."""
+    """Return every class name in a label, those that are unknown for the image included."""
     return [*check_labels(label), *(label.unknown if isinstance(label, PartialLabels) else ())]
 
 

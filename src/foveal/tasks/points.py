@@ -1,4 +1,4 @@
-"""One or more points a picture, answered in source pixels."""
+"""One or more points an image, answered in source pixels."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from foveal.canvas import INK, PREDICTED, TARGET, Canvas
-from foveal.errors import InputError, NothingToLearnError
+from foveal.core.errors import InputError, NothingToLearnError
 from foveal.geometry.homography import Homography
+from foveal.images.canvas import INK, PREDICTED, TARGET, Canvas
 from foveal.losses import Reduction, heatmap_loss, mean_squared_error, soft_argmax
 from foveal.metrics.common import Metric
 from foveal.metrics.pixels import distances, mean_error, median_error
@@ -31,7 +31,7 @@ class Points:
     """
 
     kind: ClassVar[str] = "points"
-    legend: ClassVar[str] = "circle: the truth; cross: the prediction; triangle: outside the picture"
+    legend: ClassVar[str] = "circle: the truth; cross: the prediction; triangle: outside the image"
     loss_name: ClassVar[str] = "MSELoss"
     n_points: int = 1
     decision: Decision = field(default=Decision())
@@ -97,7 +97,7 @@ class Points:
         points = np.array(label if not isinstance(label, Tensor) else label.tolist(), dtype=np.float64)
         if points.size != self.n_outputs:
             raise InputError(
-                f"{self.n_points} point(s), {self.n_outputs} numbers, are expected for each picture; got "
+                f"{self.n_points} point(s), {self.n_outputs} numbers, are expected for each image; got "
                 f"{points.size} numbers: {label!r}."
             )
         points = points.reshape(-1, 2)
@@ -108,14 +108,14 @@ class Points:
                 raise InputError(f"A missing point is missing in both coordinates; got {label!r}.")
         return torch.from_numpy(points)
 
-    def label_of(self, target: Tensor) -> NDArray[np.float64]:
+    def decode_target(self, target: Tensor) -> NDArray[np.float64]:
         """Return the points as an array."""
         return np.asarray(target.numpy())
 
     def move(self, target: Tensor, frame: Homography) -> Tensor:
-        """Take points along with their picture; where it is mirrored, the points of a flip pair change places."""
+        """Take points along with their image; where it is mirrored, the points of a flip pair change places."""
         points = frame(target.numpy())
-        if frame.mirrors:
+        if frame.is_mirrored:
             points = points[self._mirrored_order()]
         return torch.from_numpy(points).to(torch.float32)
 
@@ -144,7 +144,7 @@ class Points:
         if not prediction.isfinite().all():
             raise InputError("The model answered with a point that is not finite; it cannot be used.")
         points = back(prediction.double().cpu().numpy())
-        mirrored = np.broadcast_to(back.mirrors, len(points))
+        mirrored = np.broadcast_to(back.is_mirrored, len(points))
         points[mirrored] = points[mirrored][:, self._mirrored_order()]
         return list(points)
 
@@ -152,7 +152,7 @@ class Points:
         """Return none: the loss is the error on the canvas, and errors in pixels come from the predictions."""
         return {}
 
-    def judged(self, prediction: Tensor, labels: Sequence[NDArray[np.float64]]) -> Tensor:
+    def comparable(self, prediction: Tensor, labels: Sequence[NDArray[np.float64]]) -> Tensor:
         """Return the points in source pixels."""
         return torch.from_numpy(np.stack(labels))
 
@@ -160,19 +160,19 @@ class Points:
         """Return mean and median distance in source pixels, over all points that are not missing."""
         return {"mean_error_pixels": mean_error, "median_error_pixels": median_error}
 
-    def wrongness(self, judged: Tensor, target: Tensor) -> Tensor:
+    def per_sample_error(self, comparable: Tensor, target: Tensor) -> Tensor:
         """Return the mean distance in source pixels over the points that are known."""
-        return distances(judged, target).nanmean(dim=1).nan_to_num(0.0)
+        return distances(comparable, target).nanmean(dim=1).nan_to_num(0.0)
 
-    def parts(self, judged: Tensor, target: Tensor) -> Mapping[str, Mapping[str, Mapping[str, float]]]:
+    def parts(self, comparable: Tensor, target: Tensor) -> Mapping[str, Mapping[str, Mapping[str, float]]]:
         """Return the same of each point, where there are several."""
         if self.n_points == 1:
             return {}
-        columns = ((name, judged[:, [at]], target[:, [at]]) for at, name in enumerate(self.point_names))
+        columns = ((name, comparable[:, [at]], target[:, [at]]) for at, name in enumerate(self.point_names))
         return {
             "points": {
                 name: {figure: float(of(*pair)) for figure, of in self.figures().items()}
-                | {"pictures": int((~pair[1].isnan()).all(dim=2).sum())}
+                | {"images": int((~pair[1].isnan()).all(dim=2).sum())}
                 for name, *pair in columns
             }
         }
@@ -200,7 +200,7 @@ class Points:
         }
 
     def mix(self, first: Tensor, second: Tensor, weight: Tensor) -> None:
-        """Points of two pictures cannot be mixed."""
+        """Points of two images cannot be mixed."""
 
     def to_dict(self) -> dict[str, Any]:
         """Return what the points are, and the decision."""

@@ -1,4 +1,4 @@
-"""One or several numbers a picture."""
+"""One or several numbers an image."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from foveal.canvas import INK, Canvas
-from foveal.errors import InputError, NothingToLearnError
+from foveal.core.errors import InputError, NothingToLearnError
 from foveal.geometry.homography import Homography
+from foveal.images.canvas import INK, Canvas
 from foveal.losses import Reduction, mean_squared_error
 from foveal.metrics.common import Metric
 from foveal.metrics.numbers import mae, r2_score, rmse
@@ -100,14 +100,14 @@ class Regression:
         except (TypeError, ValueError):
             raise InputError(f"A number is expected for each of {', '.join(self.names)}; got {label!r}.") from None
         if len(values) != self.n_outputs:
-            raise InputError(f"{self.n_outputs} number(s) a picture are expected; got {len(values)}: {label!r}.")
+            raise InputError(f"{self.n_outputs} number(s) an image are expected; got {len(values)}: {label!r}.")
         if np.isinf(values).any():
             raise InputError(f"A number must be finite, or missing (NaN); got {label!r}.")
         if (np.abs(values) > LARGEST).any():
             raise InputError(f"A number is kept in 32 bits and may not exceed {LARGEST:g}; got {label!r}.")
         return values
 
-    def label_of(self, target: Tensor) -> NDArray[np.float64]:
+    def decode_target(self, target: Tensor) -> NDArray[np.float64]:
         """Return the numbers as an array."""
         return np.asarray(target.double().numpy())
 
@@ -139,7 +139,7 @@ class Regression:
         """Return R2, and for a single number, which has a unit, RMSE and MAE."""
         return {"r2_score": r2_score} if self.n_outputs > 1 else {"rmse": rmse, "mae": mae, "r2_score": r2_score}
 
-    def judged(self, prediction: Tensor, labels: Sequence[NDArray[np.float64]]) -> Tensor:
+    def comparable(self, prediction: Tensor, labels: Sequence[NDArray[np.float64]]) -> Tensor:
         """Return the numbers."""
         return prediction
 
@@ -147,26 +147,26 @@ class Regression:
         """Return RMSE, MAE and R2 of a number; of several, which may differ in unit, the mean R2."""
         return {"mean_r2": r2_score} if self.n_outputs > 1 else {"rmse": rmse, "mae": mae, "r2": r2_score}
 
-    def wrongness(self, judged: Tensor, target: Tensor) -> Tensor:
+    def per_sample_error(self, comparable: Tensor, target: Tensor) -> Tensor:
         """Return the mean absolute error, of several numbers in units of their spread."""
-        off = (judged.double() - target.double()).abs() / torch.tensor(self.spread or (1.0,), dtype=torch.float64)
+        off = (comparable.double() - target.double()).abs() / torch.tensor(self.spread or (1.0,), dtype=torch.float64)
         return off.nanmean(dim=1).nan_to_num(0.0)
 
-    def parts(self, judged: Tensor, target: Tensor) -> Mapping[str, Mapping[str, Mapping[str, float]]]:
+    def parts(self, comparable: Tensor, target: Tensor) -> Mapping[str, Mapping[str, Mapping[str, float]]]:
         """Return RMSE, MAE and R2 of each of several numbers."""
         if self.n_outputs == 1:
             return {}
-        columns = zip(self.names, judged.T, target.T, strict=True)
+        columns = zip(self.names, comparable.T, target.T, strict=True)
         return {
             "numbers": {
                 name: {"rmse": float(rmse(*pair)), "mae": float(mae(*pair)), "r2": float(r2_score(*pair))}
-                | {"pictures": int((~pair[1].isnan()).sum())}
+                | {"images": int((~pair[1].isnan()).sum())}
                 for name, *pair in columns
             }
         }
 
     def draw(self, canvas: Canvas, label: NDArray[np.float64], truth: NDArray[np.float64] | None = None) -> None:
-        """Write the numbers above the picture."""
+        """Write the numbers above the image."""
         lines = [self._written(label)] if truth is None else [self._written(truth), self._written(label)]
         canvas.title(*((line, INK) for line in lines))
 
@@ -179,7 +179,7 @@ class Regression:
         return {"numbers": self.to_row(prediction, label)}
 
     def mix(self, first: Tensor, second: Tensor, weight: Tensor) -> None:
-        """Numbers of two pictures are not mixed."""
+        """Numbers of two images are not mixed."""
 
     def to_dict(self) -> dict[str, Any]:
         """Return names, ranges, spreads and the decision."""

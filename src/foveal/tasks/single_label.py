@@ -1,4 +1,4 @@
-"""One label a picture: a softmax over the classes."""
+"""One label an image: a softmax over the classes."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from foveal.canvas import INK, RIGHT, WRONG, Canvas
-from foveal.errors import InputError
+from foveal.core.errors import InputError
 from foveal.geometry.homography import Homography
+from foveal.images.canvas import INK, RIGHT, WRONG, Canvas
 from foveal.losses import IGNORED, Reduction, cross_entropy
 from foveal.metrics.common import Metric
 from foveal.metrics.one_label import (
@@ -71,7 +71,7 @@ class SingleLabel:
         """Turn a class name into its index."""
         return torch.tensor(self.vocab.index(check_label(label)))
 
-    def label_of(self, target: Tensor) -> str:
+    def decode_target(self, target: Tensor) -> str:
         """Return the name of an index; an unknown one has an empty name."""
         return self.vocab.names[int(target)] if target >= 0 else ""
 
@@ -95,7 +95,7 @@ class SingleLabel:
         """Return accuracy and error rate."""
         return {"accuracy": accuracy, "error_rate": error_rate}
 
-    def judged(self, prediction: Tensor, labels: Sequence[str]) -> Tensor:
+    def comparable(self, prediction: Tensor, labels: Sequence[str]) -> Tensor:
         """Return the probabilities."""
         return prediction
 
@@ -113,24 +113,24 @@ class SingleLabel:
             }
         )
 
-    def wrongness(self, judged: Tensor, target: Tensor) -> Tensor:
+    def per_sample_error(self, comparable: Tensor, target: Tensor) -> Tensor:
         """Return the cross-entropy."""
         known = target != IGNORED
-        likely = judged.double().gather(1, torch.where(known, target, 0)[:, None])[:, 0]
+        likely = comparable.double().gather(1, torch.where(known, target, 0)[:, None])[:, 0]
         return torch.where(known, -likely.clamp(min=1e-7).log(), 0.0)
 
-    def parts(self, judged: Tensor, target: Tensor) -> Mapping[str, Mapping[str, Mapping[str, float]]]:
+    def parts(self, comparable: Tensor, target: Tensor) -> Mapping[str, Mapping[str, Mapping[str, float]]]:
         """Return recall, F1 and positives of each class."""
         columns = {
-            "recall": recall_per_class(judged, target).tolist(),
-            "f1": f1_per_class(judged, target).tolist(),
+            "recall": recall_per_class(comparable, target).tolist(),
+            "f1": f1_per_class(comparable, target).tolist(),
             "positives": [int((target == i).sum()) for i in range(self.n_outputs)],
         }
         rows = zip(*columns.values(), strict=True)
         return {"classes": {n: dict(zip(columns, row, strict=True)) for n, row in zip(self.names, rows, strict=True)}}
 
     def draw(self, canvas: Canvas, label: str, truth: str | None = None) -> None:
-        """Write the name above the picture."""
+        """Write the name above the image."""
         if truth is None:
             canvas.title((label, INK))
         else:
@@ -165,7 +165,7 @@ def check_label(label: Any) -> str:
         InputError: it is a list (of several labels?) or missing.
     """
     if label is None or (isinstance(label, float) and math.isnan(label)):
-        raise InputError("One label is expected for each picture, got none (an empty cell?).")
+        raise InputError("One label is expected for each image, got none (an empty cell?).")
     if isinstance(label, list | tuple | set | dict):
         raise InputError(f"One label is expected, got {label!r}. For several labels use MultiCategoryBlock.")
     return str(label)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from foveal.errors import NothingToLearnError
+from foveal.core.errors import NothingToLearnError
 
 LARGEST = 1e37
 """Numbers up to here leave room in 32 bits (3.4e38) for ranges that are wider than the numbers."""

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from foveal.errors import InputError, NothingToLearnError, UnknownNameError
+from foveal.core.errors import InputError, NothingToLearnError, UnknownNameError
 
 
 @dataclass(frozen=True, slots=True)

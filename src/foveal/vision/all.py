@@ -1,4 +1,4 @@
-"""All names that a notebook on pictures needs: `from foveal.vision.all import *`."""
+"""All names that a notebook on images needs: `from foveal.vision.all import *`."""
 
 from __future__ import annotations
 
@@ -14,23 +14,34 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from foveal.bundle.predictor import Predictor, load_learner
-from foveal.callbacks.extras import EMA, CutMix, EarlyStopping, GradientClip, KeepBest, MixUp
-from foveal.callbacks.logs import CSVLogger, HistoryFile, TensorBoardLogger
+from foveal.core.lazy import module_on_use
+from foveal.core.listing import L, Path, first
 from foveal.data.batches import tensor, to_cpu
 from foveal.data.block import CategoryBlock, DataBlock, ImageBlock, MultiCategoryBlock, PointBlock, RegressionBlock
 from foveal.data.datasets import Datasets
 from foveal.data.image_loaders import ImageDataLoaders
 from foveal.data.labels import ColReader, RegexLabeller, parent_label, using_attr
 from foveal.data.loaders import DataLoader, DataLoaders
+from foveal.data.splits.splitters import (
+    ColSplitter,
+    FileSplitter,
+    FuncSplitter,
+    GrandparentSplitter,
+    IndexSplitter,
+    MaskSplitter,
+    RandomSplitter,
+)
+from foveal.data.splits.stratify import GroupSplitter, StratifiedSplitter
+from foveal.evaluation.interpret import ClassificationInterpretation, Interpretation
+from foveal.evaluation.plots import plot_function
 from foveal.geometry.fit import RandomResizedCrop, Resize
 from foveal.geometry.moves import Dihedral, Flip, Rotate, Shift, Warp, Zoom
-from foveal.image.augment import Normalize, aug_transforms, imagenet_stats
-from foveal.image.picture import PILImage
-from foveal.image.pixels import Brightness, Contrast
-from foveal.lazy import module_on_use
+from foveal.images.augment import Normalize, aug_transforms, imagenet_stats
+from foveal.images.pil import PILImage
+from foveal.images.tones import Brightness, Contrast
+from foveal.inference.predictor import Predictor, load_learner
 from foveal.learner.learner import Learner
-from foveal.listing import L, Path, first
+from foveal.learner.vision import cnn_learner, vision_learner
 from foveal.losses import (
     BCEWithLogitsLossFlat,
     CrossEntropyLossFlat,
@@ -46,23 +57,12 @@ from foveal.metrics.one_label import accuracy, error_rate
 from foveal.metrics.several_labels import accuracy_multi, average_precision, mean_average_precision
 from foveal.models.head import sigmoid_range
 from foveal.models.zoo import resnet18, resnet34, resnet50, resnet101, resnet152
-from foveal.results.interpret import ClassificationInterpretation, Interpretation
-from foveal.results.plots import plot_function
+from foveal.sources.book_sets import URLs, untar_data
 from foveal.sources.folders import get_image_files
-from foveal.sources.samples import URLs, untar_data
-from foveal.splits.splitters import (
-    ColSplitter,
-    FileSplitter,
-    FuncSplitter,
-    GrandparentSplitter,
-    IndexSplitter,
-    MaskSplitter,
-    RandomSplitter,
-)
-from foveal.splits.stratify import GroupSplitter, StratifiedSplitter
-from foveal.train.checkpoint import Checkpoints
-from foveal.train.find import minimum, slide, steep, valley
-from foveal.vision.learner import cnn_learner, vision_learner
+from foveal.training.callbacks.extras import EMA, CutMix, EarlyStopping, GradientClip, KeepBest, MixUp
+from foveal.training.callbacks.logs import CSVLogger, HistoryFile, TensorBoardLogger
+from foveal.training.checkpoint import Checkpoints
+from foveal.training.lr_finder import minimum, slide, steep, valley
 
 plt = module_on_use("matplotlib.pyplot")
 

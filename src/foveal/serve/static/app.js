@@ -48,7 +48,7 @@ const fault = (error) => (error instanceof TypeError ? "The service cannot be re
 
 function add(files) {
   for (const file of files) {
-    const one = { file, name: file.name || "pasted picture", answer: null, error: null };
+    const one = { file, name: file.name || "pasted image", answer: null, error: null };
     tried.push(one);
     one.element = make("article", {}, make("p", {}, `${one.name}: waiting`));
     byId("gallery").prepend(one.element);
@@ -177,7 +177,7 @@ function bars(one) {
 function whyButton(one, label, text) {
   const pressed = one.why === label;
   const button = make("button", { type: "button", class: "small", "aria-pressed": String(pressed),
-    "aria-label": pressed ? `show the picture again` : `what the model looked at for ${label}` }, pressed ? "back" : text);
+    "aria-label": pressed ? `show the image again` : `what the model looked at for ${label}` }, pressed ? "back" : text);
   button.onclick = async () => {
     if (one.seen) URL.revokeObjectURL(one.seen);
     one.seen = one.why = null;
@@ -282,9 +282,9 @@ function snippets() {
     texts = { curl: `curl -H 'Content-Type: application/json' -d '${body.replaceAll("'", "'\\''")}' ${address}`,
       Python: `import json, urllib.request\n\nrequest = urllib.request.Request(\n    "${address}",\n    data=json.dumps(${JSON.stringify(JSON.parse(body))}).encode(),\n    headers={"Content-Type": "application/json"},\n)\nprint(json.load(urllib.request.urlopen(request)))` };
   } else {
-    texts = { curl: `curl --data-binary @picture.jpg -H 'Content-Type: image/jpeg' ${address}`,
+    texts = { curl: `curl --data-binary @image.jpg -H 'Content-Type: image/jpeg' ${address}`,
       "curl, several": `curl -F file=@one.jpg -F file=@two.jpg ${address}`,
-      Python: `import json, urllib.request\n\nrequest = urllib.request.Request(\n    "${address}",\n    data=open("picture.jpg", "rb").read(),\n    headers={"Content-Type": "image/jpeg"},\n)\nprint(json.load(urllib.request.urlopen(request)))` };
+      Python: `import json, urllib.request\n\nrequest = urllib.request.Request(\n    "${address}",\n    data=open("image.jpg", "rb").read(),\n    headers={"Content-Type": "image/jpeg"},\n)\nprint(json.load(urllib.request.urlopen(request)))` };
   }
   byId("snippets").replaceChildren(...Object.entries(texts).map(([name, text]) => {
     const copy = make("button", { type: "button", class: "small" }, "Copy");
@@ -329,7 +329,7 @@ async function start() {
     byId("item-name").textContent = model.columns[1];
     byId("ask").onsubmit = rate;
   } else {
-    byId("pictures").hidden = false;
+    byId("images").hidden = false;
     sliders();
     listen();
   }

@@ -1,0 +1,178 @@
+"""Models of who likes what: a vector a user and one an item, and what is made of the two.
+
+A model takes pairs int64 [B, 2], the numbers of user and item, and returns [B] or [B, 1].
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from itertools import pairwise
+from typing import Any, Self
+
+import torch
+from torch import Tensor, nn
+
+from foveal.collab.task import Id, Ids
+from foveal.models.head import sigmoid_range
+
+_STD, _MOST = 0.01, 600
+NOBODY = Ids(())
+
+
+class Module(nn.Module):
+    """A `torch.nn.Module` whose `__init__` need not call its parent's first."""
+
+    def __new__(cls, *_: Any, **__: Any) -> Any:
+        """Prepare the module before its `__init__` runs."""
+        made = super().__new__(cls)
+        nn.Module.__init__(made)
+        return made
+
+
+class Embedding(nn.Embedding):
+    """A vector [`n_factors`] for each of `n` numbers, drawn from a normal of 0.01 cut off at two deviations."""
+
+    def __init__(self, n: int, n_factors: int) -> None:
+        super().__init__(n, n_factors)
+        nn.init.trunc_normal_(self.weight, std=_STD, a=-2 * _STD, b=2 * _STD)
+
+
+def embedding_size(n: int) -> int:
+    """Return the usual size of a vector for `n` categories: 1.6 n^0.56, at most 600.
+
+    >>> embedding_size(944), embedding_size(1665)
+    (74, 102)
+    """
+    return int(min(_MOST, round(1.6 * float(n) ** 0.56)))
+
+
+def one_hot(x: int | Tensor, c: int) -> Tensor:
+    """Return `c` zeros with a one at `x`, uint8 [c].
+
+    >>> one_hot(1, 3).tolist()
+    [0, 1, 0]
+    """
+    made = torch.zeros(c, dtype=torch.uint8)
+    made[x] = 1
+    return made
+
+
+@dataclass(frozen=True, slots=True)
+class CollabSpec:
+    """All that is needed to build a model again.
+
+    Attributes:
+        n_users, n_items: numbers that there are, the unknown included.
+        n_factors: the size of both vectors, or of the user's and the item's.
+        y_range: squeeze outputs into (low, high).
+        layers: the hidden layers of a network over both vectors; without any, their product and two biases.
+    """
+
+    n_users: int
+    n_items: int
+    n_factors: tuple[int, int]
+    y_range: tuple[float, float] | None = None
+    layers: tuple[int, ...] = ()
+
+    @property
+    def n_weights(self) -> int:
+        """How many numbers its vectors and layers have at least."""
+        sizes = (sum(self.n_factors), *self.layers)
+        return self.n_users * self.n_factors[0] + self.n_items * self.n_factors[1] + sum(
+            before * after for before, after in pairwise(sizes)
+        )  # fmt: skip
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return it as JSON values."""
+        return asdict(self)
+
+
+class _Embeddings(nn.Module):
+    """Vectors whose number 0, the unknown, is in evaluation the mean of all others: training never meets it."""
+
+    def train(self, mode: bool = True) -> Self:
+        """Go into training or evaluation mode."""
+        if not mode:
+            with torch.no_grad():
+                for table in self.children():
+                    if isinstance(table, nn.Embedding) and len(table.weight) > 1:
+                        table.weight[0] = table.weight[1:].mean(dim=0)
+        return super().train(mode)
+
+
+class EmbeddingDotBias(_Embeddings):
+    """The product of both vectors, and a bias each; `users` and `items` are who the numbers stand for."""
+
+    def __init__(self, spec: CollabSpec, users: Ids = NOBODY, items: Ids = NOBODY) -> None:
+        super().__init__()
+        self.spec, self.users, self.items = spec, users, items
+        size = spec.n_factors[0]
+        self.u_weight, self.i_weight = Embedding(spec.n_users, size), Embedding(spec.n_items, size)
+        self.u_bias, self.i_bias = Embedding(spec.n_users, 1), Embedding(spec.n_items, 1)
+
+    def forward(self, pairs_B2: Tensor) -> Tensor:
+        """Return a rating a pair, [B]."""
+        users, items = pairs_B2.unbind(dim=1)
+        rating = (self.u_weight(users) * self.i_weight(items)).sum(dim=1)
+        return self._squeeze(rating + self.u_bias(users).squeeze(1) + self.i_bias(items).squeeze(1))
+
+    def all_items(self, users_B: Tensor) -> Tensor:
+        """Return the ratings of all items for some users, [B, I]."""
+        product = self.u_weight(users_B) @ self.i_weight.weight.T
+        return self._squeeze(product + self.u_bias(users_B) + self.i_bias.weight.T)
+
+    def for_vector(self, user: Tensor) -> Tensor:
+        """Return the ratings of all items, [I], for a user's vector and, last, bias."""
+        return self._squeeze(self.i_weight.weight @ user[:-1] + user[-1] + self.i_bias.weight.squeeze(1))
+
+    def bias(self, names: Sequence[Id], *, is_item: bool = True) -> Tensor:
+        """Return the biases of items, or of users, by name, [n]."""
+        return self._by_name(self.i_bias if is_item else self.u_bias, names, is_item).squeeze(1)
+
+    def weight(self, names: Sequence[Id], *, is_item: bool = True) -> Tensor:
+        """Return the vectors of items, or of users, by name, [n, n_factors]."""
+        return self._by_name(self.i_weight if is_item else self.u_weight, names, is_item)
+
+    def _by_name(self, table: nn.Embedding, names: Sequence[Id], is_item: bool) -> Tensor:
+        ids = self.items if is_item else self.users
+        return table.weight.detach()[ids.numbers(names).to(table.weight.device)]
+
+    def _squeeze(self, rating: Tensor) -> Tensor:
+        return rating if self.spec.y_range is None else sigmoid_range(rating, *self.spec.y_range)
+
+
+class EmbeddingNN(_Embeddings):
+    """Layers over both vectors side by side."""
+
+    def __init__(self, spec: CollabSpec) -> None:
+        super().__init__()
+        self.spec = spec
+        self.u_weight = Embedding(spec.n_users, spec.n_factors[0])
+        self.i_weight = Embedding(spec.n_items, spec.n_factors[1])
+        sizes = [sum(spec.n_factors), *spec.layers]
+        hidden: list[nn.Module] = []
+        for before, after in pairwise(sizes):
+            hidden += [nn.Linear(before, after), nn.ReLU(inplace=True), nn.BatchNorm1d(after)]
+        self.layers = nn.Sequential(*hidden, nn.Linear(sizes[-1], 1))
+
+    def forward(self, pairs_B2: Tensor) -> Tensor:
+        """Return a rating a pair, [B]."""
+        users, items = pairs_B2.unbind(dim=1)
+        rating: Tensor = self.layers(torch.cat([self.u_weight(users), self.i_weight(items)], dim=1)).squeeze(1)
+        return rating if self.spec.y_range is None else sigmoid_range(rating, *self.spec.y_range)
+
+
+CollabModel = EmbeddingDotBias | EmbeddingNN
+
+
+def collab_model(spec: CollabSpec, users: Ids = NOBODY, items: Ids = NOBODY) -> CollabModel:
+    """Return the model that a spec describes, with fresh weights."""
+    return EmbeddingNN(spec) if spec.layers else EmbeddingDotBias(spec, users, items)
+
+
+def collab_spec(stored: dict[str, Any]) -> CollabSpec:
+    """Rebuild a spec from `to_dict`, by way of JSON."""
+    pairs: dict[str, Sequence[Any]] = {name: tuple(stored[name]) for name in ("n_factors", "layers")}
+    y_range = None if stored["y_range"] is None else tuple(stored["y_range"])
+    return CollabSpec(**{**stored, **pairs, "y_range": y_range})

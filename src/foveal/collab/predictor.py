@@ -1,0 +1,255 @@
+"""The predictor of ratings: pairs of a user and an item in, ratings and recommendations out."""
+
+from __future__ import annotations
+
+import copy
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from foveal.collab.model import EmbeddingDotBias, EmbeddingNN, collab_model, collab_spec
+from foveal.collab.task import Id, Ids, Rating
+from foveal.core import runtime
+from foveal.core.errors import InputError, near_match
+from foveal.inference.manifest import CollabPart, Manifest, OwnPart, TrainingPart, current_versions
+from foveal.inference.store import hashes_of, write_bundle
+from foveal.models.vision import check_fit
+
+_BATCH, _PAIRS = 4096, 1 << 20
+_STEPS = 100
+
+
+class RatingPrediction(NamedTuple):
+    """A rating as a number, the same as an encoded target, and what the model answered."""
+
+    label: float
+    decoded: Tensor
+    values: Tensor
+
+
+class Recommended(NamedTuple):
+    """An item, and the rating that it would get."""
+
+    item: Id
+    rating: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RatingPredictor:
+    """A trained model that answers for pairs of users and items.
+
+    Attributes:
+        seen: the pairs of training, as numbers, int64 [n, 2].
+    """
+
+    model: nn.Module
+    task: Rating
+    seen: Tensor
+    device: torch.device
+    training: TrainingPart
+
+    @classmethod
+    def of(cls, model: nn.Module, task: Rating, seen: Tensor, training: TrainingPart | None = None) -> RatingPredictor:
+        """Wrap a copy of a model, in fp32 and evaluation mode, on the device that it is on."""
+        device = next(model.parameters()).device
+        own = copy.deepcopy(model).float().eval().requires_grad_(requires_grad=False)
+        return cls(own, task, seen.cpu(), device, training or TrainingPart())
+
+    def predict(self, user: Any, item: Any = None) -> RatingPrediction:
+        """Answer for one pair, given as two ids or as a tuple of both.
+
+        A user or an item that training did not know is answered for as such: what is left is the other's share.
+        """
+        pair = (user, item) if item is not None else tuple(user)
+        return next(self.predict_batch([pair]))
+
+    def predict_batch(self, pairs: Iterable[tuple[Any, Any]]) -> Iterator[RatingPrediction]:
+        """Answer for any number of pairs, in order and in constant memory."""
+        rest = iter(pairs)
+        while group := list(islice(rest, _BATCH)):
+            values = self.answers(self.task.pairs([user for user, _ in group], [item for _, item in group]))
+            for value in values:
+                yield RatingPrediction(float(value), value, value)
+
+    @torch.inference_mode()
+    def answers(self, pairs_N2: Tensor) -> Tensor:
+        """Return the ratings [N, 1] of pairs given as numbers."""
+        starts = range(0, max(1, len(pairs_N2)), _PAIRS)
+        parts = (self.model(pairs_N2[at : at + _PAIRS].to(self.device)) for at in starts)
+        return torch.cat([self.task.activate(part).cpu() for part in parts])
+
+    @torch.inference_mode()
+    def scores(self, users: Tensor, *, seen: bool = False) -> Tensor:
+        """Return the ratings of all items for users given as numbers, [U, I]; -inf for the unknown item.
+
+        With `seen` False, items that a user had in training are -inf too.
+        """
+        n_items = len(self.task.items)
+        if isinstance(self.model, EmbeddingDotBias):
+            found = self.task.activate(self.model.all_items(users.to(self.device)).reshape(-1))
+        else:
+            pairs = torch.cartesian_prod(users, torch.arange(n_items))
+            found = self.answers(pairs)
+        table = found.cpu().reshape(len(users), n_items).clone()
+        table[:, 0] = -torch.inf
+        if not seen:
+            mark(table, users, self.seen, -torch.inf)
+        return table
+
+    def recommend(self, user: Any, n: int = 10, *, seen: bool = False) -> list[Recommended]:
+        """Return the `n` items that a user would rate highest; with `seen`, those of training among them.
+
+        Raises:
+            InputError: training did not know the user.
+        """
+        number = self._known(self.task.users, user, "user")
+        return self._first(self.scores(torch.tensor([number]), seen=seen)[0], n)
+
+    def recommend_all(self, n: int = 10, *, seen: bool = False) -> Iterator[tuple[Id, list[Recommended]]]:
+        """Yield every user of training with the `n` items that they would rate highest."""
+        n_users, at_once = len(self.task.users), max(1, _PAIRS // len(self.task.items))
+        for start in range(1, n_users, at_once):
+            numbers = torch.arange(start, min(start + at_once, n_users))
+            for number, row in zip(numbers.tolist(), self.scores(numbers, seen=seen), strict=True):
+                yield self.task.users.names[number], self._first(row, n)
+
+    def recommend_to_new(self, ratings: Mapping[Any, float], n: int = 10) -> list[Recommended]:
+        """Return the `n` items that somebody would rate highest of whom only a few ratings are known.
+
+        The user's vector and bias are those that fit the ratings best while staying near the users of training (the
+        mode of a Gaussian around their mean, with their spread); the items stay as they are.
+
+        Raises:
+            InputError: training did not know an item, or the model is not the dot product with biases.
+        """
+        model = self._dot("Folding in a new user")
+        numbers = torch.tensor([self._known(self.task.items, item, "item") for item in ratings])
+        if not len(numbers):
+            raise InputError("At least one rating is needed of a new user.")
+        wanted = torch.tensor(list(ratings.values()), dtype=torch.float32).to(self.device)
+        users = torch.cat([model.u_weight.weight, model.u_bias.weight], dim=1)[1:]
+        mean, spread = users.mean(dim=0), users.std(dim=0).clamp(min=1e-3)
+        noise = self.training.valid_loss or 1.0
+        offset = torch.zeros_like(mean, requires_grad=True)
+        optimizer: Any = torch.optim.LBFGS([offset], max_iter=_STEPS, line_search_fn="strong_wolfe")
+
+        def closure() -> Tensor:
+            optimizer.zero_grad()
+            found = model.for_vector(mean + offset * spread)[numbers.to(self.device)]
+            loss = self.task.loss(found, wanted, reduction="sum") / noise + (offset**2).sum()
+            torch.autograd.backward(loss)
+            return loss.detach()
+
+        with torch.enable_grad():
+            optimizer.step(closure)
+        table = self.task.activate(model.for_vector(mean + offset.detach() * spread)).reshape(-1).cpu()
+        table[0] = -torch.inf
+        table[numbers] = -torch.inf
+        return self._first(table, n)
+
+    def similar(self, item: Any, n: int = 10) -> list[Recommended]:
+        """Return the `n` items whose vectors point most nearly the same way, with the cosine of the angle.
+
+        Raises:
+            InputError: training did not know the item, or the model has no vectors of its own kind.
+        """
+        number = self._known(self.task.items, item, "item")
+        vectors = self._vectors("Similar items")
+        table = nn.functional.cosine_similarity(vectors[number][None], vectors).cpu().clone()
+        table[[0, number]] = -torch.inf
+        return self._first(table, n)
+
+    def components(self, n: int = 3) -> tuple[tuple[Id, ...], Tensor]:
+        """Return the items, and their coordinates along the first principal components of their vectors, [I, n]."""
+        vectors = self._vectors("Principal components")[1:].cpu()
+        centred = vectors - vectors.mean(dim=0)
+        _, _, directions = torch.linalg.svd(centred, full_matrices=False)
+        return self.task.items.known, centred @ directions[:n].T
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the bundle: one .safetensors file; of a module written by hand, its weights."""
+        own = not isinstance(self.model, EmbeddingDotBias | EmbeddingNN)
+        part = OwnPart(module=type(self.model).__name__) if own else CollabPart(**self.model.spec.to_dict())  # type: ignore[union-attr,operator]
+        tensors = {f"model.{name}": tensor for name, tensor in self.model.state_dict().items()} | {"seen": self.seen}
+        manifest = Manifest(
+            task=self.task.to_dict(),
+            model=part,
+            training=self.training,
+            versions=current_versions(),
+            tensors=hashes_of(tensors),
+        )
+        write_bundle(path, tensors, manifest)
+
+    def _first(self, scores: Tensor, n: int) -> list[Recommended]:
+        found = scores.topk(min(n, len(scores)))
+        names = self.task.items.names
+        pairs = zip(found.values.tolist(), found.indices.tolist(), strict=True)
+        return [Recommended(names[at], value) for value, at in pairs if value != float("-inf")]
+
+    def _known(self, ids: Ids, value: Any, what: str) -> int:
+        if (number := ids.number(value)) == 0:
+            hint = near_match(str(value), map(str, ids.known))
+            raise InputError(f"The {what} {value!r} did not occur in training.{hint}")
+        return number
+
+    def _dot(self, what: str) -> EmbeddingDotBias:
+        if not isinstance(self.model, EmbeddingDotBias):
+            raise InputError(f"{what} needs the model of `collab_learner`; this one is {type(self.model).__name__}.")
+        return self.model
+
+    def _vectors(self, what: str) -> Tensor:
+        if not isinstance(self.model, EmbeddingDotBias | EmbeddingNN):
+            raise InputError(f"{what} need the model of `collab_learner`; this one is {type(self.model).__name__}.")
+        return self.model.i_weight.weight
+
+
+def rating_predictor(
+    manifest: Manifest, task: Rating, tensors: Mapping[str, Tensor], device: torch.device, model: nn.Module | None
+) -> RatingPredictor:
+    """Return the predictor that a bundle holds; of a module written by hand, `model` is filled.
+
+    Raises:
+        InputError: its parts do not fit together.
+    """
+    part, sizes = manifest.model, (len(task.users), len(task.items))
+    weights = {name.removeprefix("model."): tensor for name, tensor in tensors.items() if name.startswith("model.")}
+    seen = tensors.get("seen")
+    if isinstance(part, CollabPart):
+        spec = collab_spec(part.model_dump())
+        if (spec.n_users, spec.n_items) != sizes:
+            raise InputError(
+                f"its model knows {spec.n_users} x {spec.n_items} ids and its task {sizes[0]} x {sizes[1]}."
+            )
+        if spec.n_weights > sum(tensor.numel() for tensor in weights.values()):
+            raise InputError("its vectors are larger than what the file holds of them.")
+        model = collab_model(spec, task.users, task.items)
+    if model is None:
+        raise InputError("its model is one of images.")
+    if seen is None or seen.dtype != torch.int64 or seen.ndim != 2 or seen.shape[1] != 2:
+        raise InputError("it does not hold the pairs of training.")
+    if len(seen) and (int(seen.min()) < 0 or bool((seen.amax(dim=0) >= torch.tensor(sizes)).any())):
+        raise InputError("its pairs of training name ids that it does not know.")
+    check_fit(model, weights)
+    model.load_state_dict(weights)
+    runtime.to_device(model.eval().requires_grad_(requires_grad=False), device)
+    return RatingPredictor(model, task, seen, device, manifest.training)
+
+
+def mark(table: Tensor, users: Tensor, pairs_N2: Tensor, value: float) -> None:
+    """Set a value in a table [U, I] of some users where they have a pair of user and item."""
+    if not len(pairs_N2):
+        return
+    row = torch.full((1 + int(max(users.max(), pairs_N2[:, 0].max())),), -1)
+    row[users] = torch.arange(len(users))
+    at = row[pairs_N2[:, 0]]
+    table[at[at >= 0], pairs_N2[at >= 0, 1]] = value
+
+
+def popular(seen: Tensor, n_items: int) -> Tensor:
+    """Return how often each item occurs in training, float32 [I]: the ranking that a model has to beat."""
+    return torch.bincount(seen[:, 1], minlength=n_items).float()

@@ -1,0 +1,145 @@
+"""A training run on ratings, from settings to a filled run folder."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+
+from foveal.audit.checks import Audit
+from foveal.collab.learner import collab_learner
+from foveal.collab.loaders import CollabDataLoaders
+from foveal.collab.report import rating_report_on
+from foveal.core import storage, timing
+from foveal.core.errors import FovealError, InputError
+from foveal.core.left_out import leaving_out
+from foveal.core.tables import write_rows
+from foveal.data.splits.splitters import ColSplitter, RandomSplitter
+from foveal.inference.manifest import MetricPart
+from foveal.learner.learner import Learner
+from foveal.runs import folder as run
+from foveal.runs.console import new_console
+from foveal.runs.settings import RunSettings, number, timing_lines
+from foveal.sources.table import VALID_COLUMNS, load_frame
+from foveal.training.callbacks.extras import KeepBest
+from foveal.training.callbacks.logs import HistoryFile
+from foveal.training.checkpoint import FILE as CHECKPOINT
+from foveal.training.checkpoint import Checkpoints
+
+_EPOCHS, _LR, _DECAY, _MARGIN = 5, 5e-3, 0.1, 0.1
+
+
+def train_ratings(settings: RunSettings, folder: Path, *, resume: bool = False) -> dict[str, Any]:
+    """Train on a table with a rating a row, write the run folder, print what came out, and return the summary.
+
+    Raises:
+        FovealError: the input is wrong; nothing was written then.
+    """
+    console = new_console()
+    began = time.perf_counter()
+    with timing.timed("ratings"):
+        dls = rating_loaders(settings)
+    task = dls.task
+    margin = _MARGIN * (task.high - task.low)
+    y_range = None if settings.implicit else (task.low - margin, task.high + margin)
+    learn = collab_learner(dls, settings.factors, y_range=y_range, seed=settings.seed)
+    user, item, rating = task.columns
+    console.print(
+        f"[bold]data [/]  {settings.table.name}: {dls.train.n:,} rows to train on, {dls.valid.n:,} to validate"
+    )
+    console.print(f"[bold]task [/]  {rating}: {len(task.users) - 1:,} of {user}, {len(task.items) - 1:,} of {item}")
+    console.print(f"[bold]model[/]  dot product with biases, {settings.factors} factors, on {dls.device.type}\n")
+    with storage.working_in(folder):
+        settings.save(folder / run.SETTINGS)
+        hooks = [KeepBest(), HistoryFile(folder / run.HISTORY), Checkpoints(folder)]
+        torch.manual_seed(settings.seed)
+        epochs, resumed = settings.epochs or _EPOCHS, folder if resume else None
+        with timing.timed("epochs"):
+            learn.fit_one_cycle(epochs, settings.lr or _LR, wd=_DECAY, cbs=hooks, resume=resumed)
+        with timing.timed("predictions and report"):
+            summary = _finish(learn, settings, folder)
+        summary["timings"] = timing.rounded()
+        summary["seconds"] = round(time.perf_counter() - began, 2)
+        storage.write_json(folder / run.SUMMARY, summary)
+        (folder / CHECKPOINT).unlink(missing_ok=True)
+        _report(console, summary, folder)
+        return summary
+
+
+def check_ratings(settings: RunSettings) -> Audit:
+    """Judge a table with a rating a row as training would; nothing is written."""
+    figures: dict[str, Any] = {"kind": "ratings", "task": settings.task}
+    try:
+        dls = rating_loaders(settings)
+    except FovealError as error:
+        return Audit((), figures).with_refusal(error)
+    n_users, n_items = len(dls.task.users) - 1, len(dls.task.items) - 1  # number 0 is all that are not known
+    return Audit((), figures | {"items": dls.train.n + dls.valid.n, "users": n_users, "rated": n_items})
+
+
+def rating_loaders(settings: RunSettings) -> CollabDataLoaders:
+    """Read the table that the settings name, split it as its column says or at random, and build its loaders.
+
+    Raises:
+        FovealError: the table or the settings are wrong.
+    """
+    if settings.batch_size == "auto":
+        raise InputError("--batch-size auto is for images; ratings take any number, 64 by default.")
+    frame, _ = load_frame(settings.table)
+    column = settings.valid_column or next((name for name in VALID_COLUMNS if name in frame.columns), None)
+    return CollabDataLoaders.from_df(
+        frame,
+        user_name=settings.user,
+        item_name=settings.item,
+        rating_name=settings.rating,
+        seed=settings.seed,
+        splitter=RandomSplitter(0.2, settings.seed) if column is None else ColSplitter(column),
+        implicit=settings.implicit,
+        bs=settings.batch_size,
+    )
+
+
+def _finish(learn: Learner, settings: RunSettings, folder: Path) -> dict[str, Any]:
+    """Write model, predictions and report; return the summary."""
+    learn.predictor().save(folder / run.MODEL)  # whatever comes after it, the model is kept
+    report = rating_report_on(learn, title=f"foveal: {folder.name}", repeat=f"foveal train {folder / run.SETTINGS}")
+    predictor = report.predictor
+    columns = (*predictor.task.columns, "prediction")
+    write_rows(folder / "predictions.csv", (dict(zip(columns, pair, strict=True)) for pair in report.pairs))
+    trained = learn.trained().model_copy(
+        update={
+            "source": settings.table.name,
+            "valid_loss": learn.validate()[0],
+            "figures": {name: MetricPart(**one._asdict()) for name, one in report.scores.items()},
+        }
+    )
+    replace(predictor, training=trained).save(folder / run.MODEL)
+    with leaving_out("report", report.left_out):
+        report.write(folder / run.REPORT)
+    return {
+        "left_out": report.left_out,
+        "task": predictor.task.kind,
+        "n_train": learn.dls.train.n,
+        "n_valid": learn.dls.valid.n,
+        "metrics": {name: one.value for name, one in report.scores.items()},
+        "intervals": {name: [one.low, one.high] for name, one in report.scores.items()},
+        "rankings": report.rankings,
+    }
+
+
+def _report(console: Console, summary: dict[str, Any], folder: Path) -> None:
+    console.print("\n[bold]On the validation rows[/]")
+    for name, value in summary["metrics"].items():
+        low, high = summary["intervals"][name]
+        console.print(f"  {name.replace('_', ' '):<24}{number(value)}   {number(low)} to {number(high)}")
+    for which, row in summary["rankings"].items():
+        console.print(f"  {which:<24}" + "   ".join(f"{name} {value:.3f}" for name, value in row.items()))
+    console.print(f"\n[bold]Written to {folder}[/] in {summary['seconds']:.0f} s")
+    console.print(timing_lines(summary["timings"]))
+    for name in (run.REPORT, run.MODEL, "predictions.csv", run.SUMMARY, run.HISTORY, run.SETTINGS):
+        console.print(f"  {name:<26}{run.ABOUT[name].replace('image', 'row')}")
+    console.print(f"Ask it: foveal recommend {folder / run.MODEL} USER")

@@ -1,0 +1,96 @@
+"""The addresses of a model of ratings: a pair's rating, and a user's recommendations."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from fastapi import FastAPI, Request
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from foveal.collab.predictor import RatingPredictor
+from foveal.collab.task import Id, Ids
+from foveal.serve.admission import Place, RequestRefusedError
+from foveal.serve.forms import media_type
+from foveal.serve.service import Service
+
+
+class _Asked(BaseModel):
+    """A pair, or a user and how many items; the other names are the table's columns, or `user` and `item`."""
+
+    model_config = ConfigDict(extra="allow")
+
+    k: int = Field(default=10, ge=1)
+
+
+@dataclass(frozen=True, slots=True)
+class _Ratings:
+    service: Service
+    predictor: RatingPredictor
+
+    async def answer(self, request: Request, work: Callable[[dict[str, Any]], dict[str, Any]]) -> dict[str, Any]:
+        with Place(self.service.engine.places) as place:
+            given = await self.asked(request, place)
+            return await self.service.engine.run(lambda: work(given))
+
+    async def asked(self, request: Request, place: Place) -> dict[str, Any]:
+        kind = media_type(request.headers.get("content-type", ""))
+        if kind != "application/json":
+            raise RequestRefusedError(415, f"Send JSON (Content-Type application/json); got {kind or 'none'}.")
+        body = await self.service.body(request, place)
+        try:
+            return _Asked.model_validate_json(body).model_dump()
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(map(str, first["loc"]))
+            raise RequestRefusedError(422, f"Send a JSON object. {where} {first['msg']}".strip()) from None
+
+    def user(self, given: dict[str, Any]) -> Id:
+        return _id(given, self.predictor.task.columns[0], "user", self.predictor.task.users)
+
+    def item(self, given: dict[str, Any]) -> Id:
+        return _id(given, self.predictor.task.columns[1], "item", self.predictor.task.items)
+
+    def rating(self, given: dict[str, Any]) -> dict[str, Any]:
+        task, user, item = self.predictor.task, self.user(given), self.item(given)
+        answer = self.predictor.predict(user, item)
+        known = zip(task.columns, (task.users.number(user), task.items.number(item)), strict=False)
+        unknown = [name for name, number in known if number == 0]
+        return {
+            task.columns[0]: user,
+            task.columns[1]: item,
+            **task.to_json(answer.values, answer.label),
+            "unknown": unknown,
+        }
+
+    def recommendations(self, given: dict[str, Any]) -> dict[str, Any]:
+        task, user = self.predictor.task, self.user(given)
+        found = self.predictor.recommend(user, min(given["k"], len(task.items)))
+        rows = [{task.columns[1]: one.item, task.columns[2]: one.rating} for one in found]
+        return {task.columns[0]: user, "recommended": rows}
+
+
+def add_ratings(app: FastAPI, service: Service, predictor: RatingPredictor) -> None:
+    """Add the addresses."""
+    ratings = _Ratings(service, predictor)
+    user, item, rating = predictor.task.columns
+
+    @app.post("/predict", summary=f"The {rating} that a `{user}` would give a `{item}`.")
+    async def predict(request: Request) -> Any:
+        return {"answers": [await ratings.answer(request, ratings.rating)]}
+
+    @app.post("/recommend", summary=f"The `k` best of {item} for a `{user}`, without what they had.")
+    async def recommend(request: Request) -> Any:
+        return await ratings.answer(request, ratings.recommendations)
+
+
+def _id(given: dict[str, Any], name: str, also: str, ids: Ids) -> Id:
+    """Return an id as training had it: a form sends 7 as text."""
+    value = given.get(name, given.get(also))
+    if not isinstance(value, str | int) or isinstance(value, bool):
+        raise RequestRefusedError(422, f"`{name}` must be given, as text or a whole number.")
+    if ids.number(value):
+        return value
+    other = str(value) if isinstance(value, int) else int(value) if value.isdecimal() and len(value) < 19 else value
+    return other if ids.number(other) else value

@@ -1,0 +1,1 @@
+"""Foundations: errors, randomness, storage, threads, devices and processes; nothing here knows what is trained."""

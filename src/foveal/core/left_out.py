@@ -1,0 +1,25 @@
+"""Going on without a result that only stands beside the model: it is left out, and why is known."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from foveal.core.errors import FovealError
+
+
+@contextmanager
+def leaving_out(name: str, reasons: dict[str, str]) -> Iterator[None]:
+    """Go on if the block fails, with a warning.
+
+    Args:
+        name: of the result that the block makes.
+        reasons: gets the reason under this name.
+    """
+    try:
+        yield
+    except Exception as error:  # noqa: BLE001 -- whatever it is, a trained model is worth more
+        reason = str(error) if isinstance(error, FovealError) else f"{type(error).__name__}: {error}"
+        reasons[name] = reason
+        warnings.warn(f"Left out: {name}. {reason}", stacklevel=3)

@@ -1,0 +1,242 @@
+"""Files that are either whole or absent, and tensors with a hash each.
+
+A file is written beside its place, synced, renamed, and its folder synced: whoever reads it finds the old one or
+the new one, never a part.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import json
+import os
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import IO, Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from foveal.core import distributed
+from foveal.core.errors import InputError, ModelFileError
+
+fcntl: Any = importlib.import_module("fcntl") if os.name == "posix" else None  # Windows has no such locks
+_KEPT = ".kept"
+LOCK = ".lock"
+"""The file by which a process holds a folder; see `working_in`."""
+
+
+@contextmanager
+def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Yield a path beside `path` to write to; it takes the place of `path` if the block ends well.
+
+    Of several processes that work together the first one's does.
+    """
+    target = Path(path)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=target.suffix, dir=target.parent)
+    os.close(handle)
+    beside = Path(name)
+    try:
+        yield beside
+        if not distributed.is_first():
+            return
+        _sync(beside)
+        beside.chmod(0o666 & ~_umask())
+        beside.replace(target)
+        _sync(target.parent)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+@contextmanager
+def open_replacing(path: str | os.PathLike[str], *, newline: str | None = None) -> Iterator[IO[str]]:
+    """Open a UTF-8 text file for writing that takes the place of `path` if the block ends well."""
+    with replacing(path) as beside, beside.open("w", encoding="utf-8", newline=newline) as file:
+        yield file
+
+
+def write_text(path: str | os.PathLike[str], text: str) -> None:
+    """Write `text` as UTF-8, atomically."""
+    with open_replacing(path) as file:
+        file.write(text)
+
+
+def write_json(path: str | os.PathLike[str], value: Any) -> None:
+    """Write `value` as indented JSON, atomically; NaN is written as null."""
+    write_text(path, json.dumps(finite(value), indent=2, ensure_ascii=False) + "\n")
+
+
+def finite(value: Any) -> Any:
+    """Return `value` as JSON can say it: a NaN or infinite float as None, a path as text."""
+    if isinstance(value, Mapping):
+        return {key: finite(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(entry) for entry in value]
+    if isinstance(value, Path):
+        return str(value)
+    if isinstance(value, float) and not abs(value) < float("inf"):
+        return None
+    return value
+
+
+def with_nan(value: Any) -> Any:
+    """Return JSON values that `finite` made with NaN in place of None."""
+    if isinstance(value, dict):
+        return {key: with_nan(entry) for key, entry in value.items()}
+    if isinstance(value, list):
+        return [with_nan(entry) for entry in value]
+    return float("nan") if value is None else value
+
+
+def write_tensors(path: str | os.PathLike[str], tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
+    """Write one .safetensors file, atomically."""
+    plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    data = save(plain, dict(metadata))
+    with replacing(path) as beside:
+        beside.write_bytes(data)
+
+
+def read_tensors(path: str | os.PathLike[str]) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Read a .safetensors file; return its tensors and its metadata.
+
+    Raises:
+        ModelFileError: there is no such file, or it is none of that kind.
+    """
+    file = Path(path)
+    if not file.is_file():
+        raise ModelFileError(f"There is no file `{file}`.")
+    try:
+        with safe_open(file, "pt") as opened:
+            names = opened.keys()
+            return {name: opened.get_tensor(name) for name in names}, dict(opened.metadata() or {})
+    except (SafetensorError, OSError, ValueError, RuntimeError) as error:
+        raise ModelFileError(f"`{file}` is no file of tensors by foveal, or is damaged ({error}).") from error
+
+
+@contextmanager
+def working_in(folder: str | os.PathLike[str]) -> Iterator[None]:
+    """Work in a folder as the only process of its run; one that is still empty at the end is taken away again.
+
+    A process that was killed holds a folder no longer. The lock's file stays unless the block ends well, and tells that
+    foveal made the folder.
+
+    Raises:
+        InputError: another process is at work there.
+    """
+    place = Path(folder)
+    if not distributed.is_first():
+        yield
+        return
+    place.mkdir(parents=True, exist_ok=True)
+    with (place / LOCK).open("a") as file:
+        if not _locked(file):
+            raise InputError(f"Another process is at work in `{folder}`. Wait for its end, or name another folder.")
+        try:
+            yield
+            (place / LOCK).unlink(missing_ok=True)
+        finally:
+            if {one.name for one in place.iterdir()} <= {LOCK}:
+                (place / LOCK).unlink(missing_ok=True)
+                place.rmdir()
+
+
+def is_worked_in(folder: str | os.PathLike[str]) -> bool:
+    """Return whether a process is at work in a folder, as `working_in` holds it."""
+    path = Path(folder) / LOCK
+    if not path.exists():
+        return False
+    with path.open("a") as file:
+        return not _locked(file)
+
+
+def _locked(file: IO[str]) -> bool:
+    """Lock a file until it is closed; return whether that could be done. Where there are no locks it always could."""
+    if fcntl is None:
+        return True
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:  # a file system without locks
+        return True
+    return True
+
+
+class BoundedFolder:
+    """Bytes by key in files of a folder, up to a size in all: what was not used for longest goes.
+
+    Processes may share it.
+    """
+
+    def __init__(self, folder: str | os.PathLike[str], n_bytes: int) -> None:
+        """Keep up to `n_bytes` in `folder`, with what is there already."""
+        self._folder, self._n_bytes = Path(folder), n_bytes
+
+    def get(self, key: str) -> bytes | None:
+        """Return what was kept; None if it is not there (any more)."""
+        file = self._file(key)
+        try:
+            data = file.read_bytes()
+            os.utime(file)
+        except OSError:
+            return None
+        return data
+
+    def put(self, key: str, data: bytes) -> None:
+        """Keep bytes, unless they are more than all that may be kept."""
+        if len(data) > self._n_bytes:
+            return
+        with distributed.single_process(), replacing(self._file(key)) as beside:
+            beside.write_bytes(data)
+        found = []
+        for file in self._folder.glob(f"*{_KEPT}"):
+            with suppress(OSError):  # another process took it away
+                found.append((file.stat().st_mtime_ns, file.stat().st_size, file))
+        total = sum(size for _, size, _ in found)
+        for _, size, file in sorted(found):
+            if total <= self._n_bytes:
+                break
+            file.unlink(missing_ok=True)
+            total -= size
+
+    def _file(self, key: str) -> Path:
+        return self._folder / f"{hashlib.sha256(key.encode()).hexdigest()}{_KEPT}"
+
+
+def tensor_hash(tensor: Tensor) -> str:
+    """Return the SHA-256 of a tensor's type, shape and bytes."""
+    plain = tensor.detach().cpu().contiguous()
+    digest = hashlib.sha256(f"{plain.dtype}{list(plain.shape)}".encode())
+    # A tensor of one number is contiguous whatever its stride, but only a stride of 1 can be read as bytes.
+    digest.update(plain.as_strided((plain.numel(),), (1,)).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def text_hash(text: str) -> str:
+    """Return the first 16 digits of the SHA-256 of a text."""
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def file_hash(path: str | os.PathLike[str]) -> str:
+    """Return the SHA-256 of a file's bytes."""
+    with Path(path).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _umask() -> int:
+    mask = os.umask(0o022)
+    os.umask(mask)
+    return mask
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,111 @@
+"""Tables of rows: CSV, JSON lines and parquet, each written atomically and in constant memory."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+from collections.abc import Callable, Iterable, Mapping
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from foveal.core import storage
+from foveal.core.errors import InputError
+
+Rows = Iterable[Mapping[str, Any]]
+_ROWS_AT_ONCE = 4096
+
+
+def check_table(path: Path) -> None:
+    """Refuse a file that rows cannot be written to.
+
+    Raises:
+        InputError: the file's ending names no format of tables.
+    """
+    if path.suffix not in FORMATS:
+        raise InputError(f"`{path}` must end in .csv, .jsonl or .parquet.")
+
+
+def write_table(path: Path, rows: Rows) -> int:
+    """Write rows to a .csv, .jsonl or .parquet; return how many."""
+    return FORMATS[path.suffix](path, rows)
+
+
+def write_rows(path: Path, rows: Iterable[Mapping[str, Any]]) -> int:
+    """Write rows as CSV, numbers with all their digits, atomically; return how many."""
+    count = 0
+    with storage.open_replacing(path, newline="") as file:
+        writer: csv.DictWriter[str] | None = None
+        for row in rows:
+            if writer is None:
+                writer = csv.DictWriter(file, list(row), lineterminator="\n", extrasaction="raise")
+                writer.writeheader()
+            writer.writerow(row)
+            count += 1
+    return count
+
+
+def printable(file: Path) -> str:
+    """Return a path as text that every file can hold: bytes that are no UTF-8 as their codes."""
+    return os.fsencode(file).decode("utf-8", "backslashreplace")
+
+
+def _write_jsonl(path: Path, rows: Rows) -> int:
+    count = 0
+    with storage.open_replacing(path) as file:
+        for row in rows:
+            file.write(json.dumps(storage.finite(dict(row)), ensure_ascii=False) + "\n")
+            count += 1
+    return count
+
+
+def _write_parquet(path: Path, rows: Rows) -> int:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    iterator, count = iter(rows), 0
+    with storage.replacing(path) as beside:
+        schema, writer = pa.schema([]), None
+        while group := list(islice(iterator, _ROWS_AT_ONCE)):
+            table = pa.Table.from_pylist([dict(row) for row in group])
+            wider = pa.unify_schemas([schema, table.schema], promote_options="permissive")
+            if writer is not None and wider != schema:  # whole numbers so far, or nothing, and now others
+                writer.close()
+                writer = _rewritten(beside, wider)
+            schema, writer = wider, writer or pq.ParquetWriter(beside, wider)
+            writer.write_table(_as_schema(table, schema))
+            count += len(group)
+        (writer or pq.ParquetWriter(beside, pa.schema([("fname", pa.string())]))).close()
+    return count
+
+
+def _rewritten(path: Path, schema: Any) -> Any:
+    """Write what a file holds again with a wider schema, group by group; return the writer, to go on."""
+    import pyarrow.parquet as pq
+
+    before = path.with_name(f"{path.name}.before")
+    path.replace(before)
+    try:
+        writer = pq.ParquetWriter(path, schema)
+        with pq.ParquetFile(before) as file:
+            for number in range(file.num_row_groups):
+                writer.write_table(_as_schema(file.read_row_group(number), schema))
+    finally:
+        before.unlink()
+    return writer
+
+
+def _as_schema(table: Any, schema: Any) -> Any:
+    import pyarrow as pa
+
+    empty = {field.name: pa.nulls(len(table), field.type) for field in schema if field.name not in table.column_names}
+    columns = [empty[field.name] if field.name in empty else table[field.name].cast(field.type) for field in schema]
+    return pa.table(columns, schema=schema)
+
+
+FORMATS: dict[str, Callable[[Path, Rows], int]] = {
+    ".csv": write_rows,
+    ".jsonl": _write_jsonl,
+    ".parquet": _write_parquet,
+}

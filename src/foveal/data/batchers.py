@@ -1,0 +1,131 @@
+"""Feeds: how the items of a dataset become batches, in a given order.
+
+What is drawn for an item depends on the seed, the epoch and the item alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import chain, islice
+from typing import Any, Protocol
+
+import torch
+
+from foveal.core import threads
+from foveal.core.rng import generator_for
+from foveal.data.batches import Batch, collate
+from foveal.data.datasets import Dataset
+from foveal.data.pixel_ops import apply_pixel_ops
+from foveal.data.samples import Pipeline, Sample
+from foveal.geometry.homography import Homography
+from foveal.images.canvas import Canvas, sheet
+from foveal.images.prepare import Statistics, denormalise, normalise
+
+Draw = tuple[int, int]
+"""A seed and an epoch."""
+
+
+class Batcher(Protocol):
+    """Turns groups of positions into batches."""
+
+    @property
+    def dataset(self) -> Any:
+        """What the items come from."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where batches are."""
+
+    def batches(self, groups: Sequence[Sequence[int]], draw: Draw | None) -> Iterator[Batch]:
+        """Yield a batch for each group; without a `draw` nothing is left to chance."""
+
+    def show(self, batch: Batch, *, max_n: int, rows: int | None, figsize: tuple[float, float] | None) -> None:
+        """Show the first items of a batch."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TupleBatcher:
+    """Any sequence of items: a batch is the tuple of its parts laid side by side."""
+
+    dataset: Sequence[Any]
+
+    @property
+    def device(self) -> torch.device:
+        """The CPU."""
+        return torch.device("cpu")
+
+    def batches(self, groups: Sequence[Sequence[int]], draw: Draw | None) -> Iterator[Batch]:
+        """Yield a batch for each group."""
+        for group in groups:
+            collated = collate([self.dataset[index] for index in group])
+            yield Batch(collated if isinstance(collated, tuple) else (collated,), group)
+
+    def show(self, batch: Batch, *, max_n: int, rows: int | None, figsize: tuple[float, float] | None) -> None:
+        """Print the first items."""
+        for index in batch.indices[:max_n]:
+            print(self.dataset[index])  # noqa: T201 -- printing is what it is for
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ImageBatcher:
+    """Images: threads load them; where there is an accelerator, the batch is warped there.
+
+    Attributes:
+        warps_batches: leave the warp to the batch; by default where `device` is not the CPU.
+    """
+
+    dataset: Dataset
+    pipeline: Pipeline
+    num_workers: int | None
+    device: torch.device
+    warps_batches: bool | None = None
+
+    def batches(self, groups: Sequence[Sequence[int]], draw: Draw | None) -> Iterator[Batch]:
+        """Yield a batch for each group.
+
+        Raises:
+            ImageError: an image is refused.
+        """
+        make = partial(self._sample, draw)
+        ahead = 2 * max(map(len, groups), default=0)
+        samples = threads.ordered_map(make, chain.from_iterable(groups), num_workers=self.num_workers, ahead=ahead)
+        for group in groups:
+            yield self._batch(list(islice(samples, len(group))), group, draw)
+
+    def over(self, dataset: Dataset) -> ImageBatcher:
+        """Return the same feed over another dataset."""
+        return replace(self, dataset=dataset)
+
+    def normalised(self, statistics: Statistics) -> ImageBatcher:
+        """Return the same feed with statistics for its images, unless it has its own."""
+        return replace(self, pipeline=self.pipeline.normalised(statistics))
+
+    def show(self, batch: Batch, *, max_n: int, rows: int | None, figsize: tuple[float, float] | None) -> None:
+        """Draw the first images, as the model sees them, with their labels."""
+        from matplotlib import pyplot as plt
+
+        n, task = min(max_n, len(batch)), self.dataset.task
+        images = denormalise(batch.inputs[:n], self.pipeline.preparation.statistics).cpu().numpy()
+        to_canvas = Homography.unit_frame(self.pipeline.input_size_hw).inverse
+
+        def draw(canvas: Canvas, at: int) -> None:
+            task.draw(canvas, task.decode_target(task.move(batch.targets[at].cpu(), to_canvas)))
+
+        sheet(list(images), draw, rows=rows, figsize=figsize, figure=plt.figure())
+
+    def _sample(self, draw: Draw | None, index: int) -> Sample:
+        rng = None if draw is None else generator_for(*draw, index)
+        windowed = self.device.type != "cpu" if self.warps_batches is None else self.warps_batches
+        image, target = self.dataset.images[index], self.dataset.targets[index]
+        return self.pipeline.sample(image, target, self.dataset.task, rng, windowed=windowed and rng is not None)
+
+    def _batch(self, samples: Sequence[Sample], indices: Sequence[int], draw: Draw | None) -> Batch:
+        pipeline = self.pipeline
+        pixels = pipeline.pixels(samples, self.device)
+        targets = torch.stack([sample.target for sample in samples]).to(self.device, non_blocking=True)
+        frames = Homography.stack([sample.frame for sample in samples])
+        if draw is not None and pipeline.operations:
+            pixels = apply_pixel_ops(pixels, pipeline.operations, generator_for(*draw, indices[0]))
+        return Batch((normalise(pixels, pipeline.preparation.statistics), targets), indices, frames)

@@ -1,0 +1,121 @@
+"""Splitters: functions of all items that return (training indices, validation indices).
+
+A split is a value: it comes from the items and a seed alone and touches no global random state.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from foveal.core.errors import InputError
+from foveal.core.rng import check_seed
+from foveal.data.splits.rows import rows_of
+
+Split = tuple[list[int], list[int]]
+Splitter = Callable[[Any], Any]
+
+
+def RandomSplitter(valid_pct: float = 0.2, seed: int | None = None) -> Splitter:
+    """Put a random share `valid_pct` of the items into validation; the same ones for the same `seed`."""
+    if not 0 < valid_pct < 1:
+        raise InputError(f"`valid_pct` is a share between 0 and 1; got {valid_pct!r}.")
+
+    number = None if seed is None else check_seed(seed)
+
+    def split(items: Sequence[Any]) -> Split:
+        generator = torch.Generator()
+        generator.manual_seed(number) if number is not None else generator.seed()
+        order = torch.randperm(len(items), generator=generator).tolist()
+        cut = int(valid_pct * len(items))
+        return order[cut:], order[:cut]
+
+    return split
+
+
+def MaskSplitter(mask: Iterable[Any]) -> Splitter:
+    """Put the items where `mask` is true into validation."""
+    sides = list(mask)
+
+    def split(items: Sequence[Any]) -> Split:
+        if len(sides) != len(items):
+            raise InputError(f"The mask has {len(sides)} entries for {len(items)} items.")
+        return _by_side([bool(side) for side in sides])
+
+    return split
+
+
+def FuncSplitter(function: Callable[[Any], Any]) -> Splitter:
+    """Put the items for which `function` is true into validation."""
+    return lambda items: _by_side([bool(function(item)) for item in rows_of(items)])
+
+
+def IndexSplitter(valid_idx: Iterable[int]) -> Splitter:
+    """Put the items at these positions into validation."""
+    chosen = {int(index) for index in valid_idx}
+    return lambda items: _by_side([index in chosen for index in range(len(items))])
+
+
+def ColSplitter(col: str = "is_valid") -> Splitter:
+    """Put the rows where column `col` is true into validation."""
+    return FuncSplitter(lambda row: row[col])
+
+
+def GrandparentSplitter(train_name: str = "train", valid_name: str = "valid") -> Splitter:
+    """Split by the folder above the folder that a file lies in; files under neither name are left out."""
+
+    def split(items: Sequence[Any]) -> Split:
+        above = [Path(item).parent.parent.name for item in items]
+        return (
+            [i for i, name in enumerate(above) if name == train_name],
+            [i for i, name in enumerate(above) if name == valid_name],
+        )
+
+    return split
+
+
+def FileSplitter(path: str | os.PathLike[str]) -> Splitter:
+    """Put the files whose names stand in the text file `path`, one a line, into validation."""
+    names = {line.strip() for line in Path(path).read_text(encoding="utf-8").splitlines()}
+    return FuncSplitter(lambda item: Path(item).name in names)
+
+
+def check_split(split: Any, n_items: int) -> Split:
+    """Return what a splitter gave as two lists of indices.
+
+    Raises:
+        InputError: it is no pair of index lists, a side is empty, they overlap or point outside the items.
+    """
+    expected = "A splitter returns two lists of positions, (training, validation)"
+    if not isinstance(split, tuple | list) or len(split) != 2:
+        raise InputError(f"{expected}; got {type(split).__name__}.")
+    train, valid = (_indices(side, expected) for side in split)
+    for name, side in (("training", train), ("validation", valid)):
+        if not side.size:
+            raise InputError(f"The split leaves nothing for {name} ({n_items} items in all).")
+        if side.min() < 0 or side.max() >= n_items:
+            raise InputError(f"{expected} from 0 to {n_items - 1}; one for {name} is {side.max()}.")
+    is_train, is_valid = (np.bincount(side, minlength=n_items) > 0 for side in (train, valid))
+    if (both := np.flatnonzero(is_train & is_valid)).size:
+        raise InputError(f"{both.size} items are on both sides of the split, for instance number {both[0]}.")
+    return train.tolist(), valid.tolist()
+
+
+def _indices(side: Any, expected: str) -> np.ndarray:
+    values = np.asarray(list(side))
+    if values.dtype == bool:
+        raise InputError(
+            f"{expected}; got booleans. Use `MaskSplitter`, or `FuncSplitter` for a function that answers for one item."
+        )
+    if len(values) and not np.issubdtype(values.dtype, np.integer):
+        raise InputError(f"{expected}; got values such as {values[0]!r}.")
+    return values
+
+
+def _by_side(sides: Sequence[bool]) -> Split:
+    return [i for i, side in enumerate(sides) if not side], [i for i, side in enumerate(sides) if side]

@@ -1,0 +1,188 @@
+"""Splits that keep groups together and every label's rate the same on both sides.
+
+Rare labels are dealt first, as in Sechidis et al. 2011, "On the Stratification of Multi-Label Data"; then single
+groups change sides while that brings the label counts nearer to their share. An item that belongs to no group is a
+group by itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from foveal.core.errors import InputError
+from foveal.core.rng import check_seed, generator_for
+from foveal.data.splits.rows import rows_of
+from foveal.data.splits.splitters import Split, Splitter
+
+_MAX_CHANGES = 600
+
+
+def GroupSplitter(  # the book's way to name splitters
+    group: str | Callable[[Any], Hashable], valid_pct: float = 0.2, seed: int = 0
+) -> Splitter:
+    """Put about `valid_pct` of the items into validation so that no group is on both sides.
+
+    Args:
+        group: a column, or a function that returns an item's group (a person, a camera, a day).
+        valid_pct: the share of the items.
+        seed: the same one gives the same split on any machine.
+    """
+    return StratifiedSplitter(None, valid_pct, seed, group=group)
+
+
+def StratifiedSplitter(
+    labels: str | Callable[[Any], Any] | None,
+    valid_pct: float = 0.2,
+    seed: int = 0,
+    *,
+    group: str | Callable[[Any], Hashable] | None = None,
+) -> Splitter:
+    """Put about `valid_pct` of the items into validation with every label at its share; groups stay together.
+
+    Args:
+        labels: a column, or a function that returns an item's label or list of labels; None for groups alone.
+        valid_pct: the share of the items.
+        seed: the same one gives the same split on any machine.
+        group: as in `GroupSplitter`; by default every item stands alone.
+    """
+    if not 0 < valid_pct < 1:
+        raise InputError(f"`valid_pct` is a share between 0 and 1; got {valid_pct!r}.")
+
+    def split(items: Any) -> Split:
+        counts, groups = _grouped(items, labels, group)
+        if len(counts) < 2:
+            if len(groups) < 2:
+                raise InputError(f"A split into two sides needs two items at least; there are {len(groups)}.")
+            raise InputError("All items belong to one group: nothing would be left for one side of the split.")
+        in_validation = balanced(counts, valid_pct, generator_for(check_seed(seed)))[groups]
+        return np.flatnonzero(~in_validation).tolist(), np.flatnonzero(in_validation).tolist()
+
+    return split
+
+
+def KFoldSplitter(
+    n_folds: int,
+    fold: int,
+    labels: str | Callable[[Any], Any] | None = None,
+    seed: int = 0,
+    *,
+    group: str | Callable[[Any], Hashable] | None = None,
+) -> Splitter:
+    """Put one of `n_folds` equal parts into validation, with every label at its share; groups stay together.
+
+    Args:
+        n_folds: into how many parts the items are dealt; each item is in one of them.
+        fold: which part, from 0.
+        labels: as in `StratifiedSplitter`.
+        seed: the same one gives the same folds on any machine.
+        group: as in `GroupSplitter`; by default every item stands alone.
+    """
+    if n_folds < 2 or not 0 <= fold < n_folds:
+        raise InputError(f"There are 2 folds or more, counted from 0; got fold {fold!r} of {n_folds!r}.")
+
+    def split(items: Any) -> Split:
+        counts, groups = _grouped(items, labels, group)
+        if len(counts) < n_folds:
+            raise InputError(f"{n_folds} folds need as many items or groups; there are {len(counts)}.")
+        rng, left, part = generator_for(check_seed(seed)), np.arange(len(counts)), np.full(len(counts), n_folds - 1)
+        for number in range(n_folds - 1):
+            chosen = balanced(counts[left], 1 / (n_folds - number), rng)
+            part[left[chosen]] = number
+            left = left[~chosen]
+        return np.flatnonzero(part[groups] != fold).tolist(), np.flatnonzero(part[groups] == fold).tolist()
+
+    return split
+
+
+def balanced(counts: NDArray[np.float32], share: float, rng: np.random.Generator) -> NDArray[np.bool_]:
+    """Choose groups for validation.
+
+    Args:
+        counts: how many items, and how many of each label, each group holds: [groups, 1 + labels].
+        share: the wanted share of every column's sum.
+        rng: breaks ties.
+
+    Returns:
+        Which groups are for validation, [groups].
+    """
+    wanted = counts.sum(axis=0) * share
+    chosen = _deal(counts, wanted, rng)
+    return _with_both_sides(counts, _improve(counts, wanted, chosen))
+
+
+def _deal(counts: NDArray[np.float32], wanted: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.bool_]:
+    """Deal each column's groups, rarest column first, in random order."""
+    chosen = np.zeros(len(counts), dtype=bool)
+    free = np.ones(len(counts), dtype=bool)
+    missing = wanted.astype(np.float64)
+    for column in np.argsort(counts.sum(axis=0), kind="stable"):
+        holders = rng.permutation(np.flatnonzero(free & (counts[:, column] > 0)))
+        running = np.cumsum(counts[holders, column])
+        taken = holders[running <= missing[column] + 0.5]
+        chosen[taken] = True
+        free[holders] = False
+        missing -= counts[taken].sum(axis=0)
+    return chosen
+
+
+def _improve(counts: NDArray[np.float32], wanted: NDArray[np.float32], chosen: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Let the group whose change of sides helps most change sides, until none helps."""
+    weight = 1 / np.maximum(wanted, 1) ** 2
+    squares = (counts**2) @ weight
+    excess = counts[chosen].sum(axis=0) - wanted
+    for _ in range(_MAX_CHANGES):
+        direction = np.where(chosen, -1.0, 1.0)
+        change = 2 * direction * (counts @ (weight * excess)) + squares
+        best = int(change.argmin())
+        if change[best] >= 0:
+            break
+        excess += direction[best] * counts[best]
+        chosen[best] = not chosen[best]
+    return chosen
+
+
+def _with_both_sides(counts: NDArray[np.float32], chosen: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Let the smallest group change sides where one side would be empty."""
+    if chosen.all() or not chosen.any():
+        chosen[counts[:, 0].argmin()] ^= True
+    return chosen
+
+
+def _grouped(
+    items: Any, labels: str | Callable[[Any], Any] | None, group: str | Callable[[Any], Hashable] | None
+) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """Return what each group holds, as `balanced` takes it, and the group of each item."""
+    rows = rows_of(items)
+    groups = np.arange(len(rows)) if group is None else _numbered([_getter(group)(row) for row in rows])
+    found = [] if labels is None else [_getter(labels)(row) for row in rows]
+    one_hot = _label_matrix(found) if found else np.zeros((len(rows), 0), np.float32)
+    return _counts(one_hot, groups), groups
+
+
+def _counts(one_hot: NDArray[np.float32], groups: NDArray[np.int64]) -> NDArray[np.float32]:
+    counts = np.zeros((int(groups.max(initial=-1)) + 1, 1 + one_hot.shape[1]), dtype=np.float32)
+    np.add.at(counts, groups, np.concatenate([np.ones((len(groups), 1), np.float32), one_hot], axis=1))
+    return counts
+
+
+def _label_matrix(labels: Sequence[Any]) -> NDArray[np.float32]:
+    lists = [[label] if isinstance(label, str) or not isinstance(label, Iterable) else list(label) for label in labels]
+    index = {name: at for at, name in enumerate(sorted({str(name) for names in lists for name in names}))}
+    matrix = np.zeros((len(lists), len(index)), dtype=np.float32)
+    for row, names in enumerate(lists):
+        for name in names:
+            matrix[row, index[str(name)]] = 1
+    return matrix
+
+
+def _numbered(keys: Sequence[Hashable]) -> NDArray[np.int64]:
+    index: dict[Hashable, int] = {}
+    return np.array([index.setdefault(key, len(index)) for key in keys], dtype=np.int64)
+
+
+def _getter(column: str | Callable[[Any], Any]) -> Callable[[Any], Any]:
+    return (lambda row: row[column]) if isinstance(column, str) else column

@@ -1,1 +1,0 @@
-"""Engines: answers for more pictures than one process should be asked for."""

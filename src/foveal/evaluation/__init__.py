@@ -1,0 +1,1 @@
+"""Results: predictions, their scores, and the images that show them."""

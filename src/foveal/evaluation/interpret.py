@@ -1,0 +1,211 @@
+"""Interpretation: what is confused with what, which answers are worst, which labels are probably wrong, and where.
+
+Everything is computed from the predictions of one fp32 pass.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol, Self
+
+import torch
+from torch import Tensor
+
+from foveal.core.errors import InputError
+from foveal.data.loaders import DataLoaders
+from foveal.evaluation import plots
+from foveal.evaluation.label_issues import LabelIssue, label_issues_of, write_label_issues
+from foveal.evaluation.predictions import Predictions, predict_dataset
+from foveal.images.canvas import Canvas, sheet
+from foveal.images.decode import decode, name_of
+from foveal.inference.predictor import Predictor
+from foveal.losses import IGNORED
+from foveal.metrics.common import smaller_is_better
+from foveal.metrics.one_label import confusion_matrix
+from foveal.metrics.several_labels import counts_per_class
+from foveal.tasks.multi_label import MultiLabel
+from foveal.tasks.registry import CLASSES, of_kind
+from foveal.tasks.single_label import SingleLabel
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+_MOST_SLICES = 10_000  # a figure of each takes about a millisecond
+
+
+class Learned(Protocol):
+    """What can be interpreted: a learner."""
+
+    @property
+    def dls(self) -> DataLoaders:
+        """Its loaders."""
+
+    def predictor(self) -> Predictor:
+        """What answers with the model as it is now."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Interpretation:
+    """Predictions, looked at from several sides."""
+
+    predictions: Predictions
+
+    @classmethod
+    def from_learner(cls, learn: Learned, ds_idx: int = 1) -> Self:
+        """Answer for one side of the split."""
+        return cls(predict_dataset(learn.predictor(), learn.dls[ds_idx].dataset))
+
+    @property
+    def losses(self) -> Tensor:
+        """How wrong each answer is, [n]: cross-entropy for labels, pixels for points."""
+        found = self.predictions
+        return found.task.per_sample_error(found.comparable, found.targets)
+
+    def top_losses(self, k: int | None = None, *, largest: bool = True) -> tuple[Tensor, list[int]]:
+        """Return the largest (or smallest) losses and where in the dataset they are."""
+        values, order = self.losses.sort(descending=largest, stable=True)
+        return values[:k], order[:k].tolist()
+
+    def plot_top_losses(self, k: int = 9, *, largest: bool = True) -> None:
+        """Show the images that are answered worst, with truth, answer and how wrong it is."""
+        self.draw_top_losses(k, plots.new_figure(), largest=largest)
+
+    def draw_top_losses(self, k: int, figure: Figure, *, largest: bool = True) -> Figure:
+        """Draw the same on a figure, and return it."""
+        values, chosen = self.top_losses(k, largest=largest)
+        found, task = self.predictions, self.predictions.task
+
+        def draw(canvas: Canvas, at: int) -> None:
+            index = chosen[at]
+            task.draw(canvas, found.labels[index], task.decode_target(found.targets[index]))
+            canvas.below(f"{Path(name_of(found.images[index])).name[-28:]}  {float(values[at]):.3g}")
+
+        images = [decode(found.images[index]) for index in chosen]
+        return sheet(images, draw, figure=figure, caption=task.legend)
+
+    def confusion_matrix(self) -> Tensor:
+        """Return the counts: [C, C] for one label, the truth down; for several a 2x2 table a class, [C, 2, 2].
+
+        Raises:
+            InputError: the task has no classes.
+        """
+        found = self._classes("A confusion matrix")
+        if found.task.kind == SingleLabel.kind:
+            return confusion_matrix(found.values, found.targets)
+        thresholds = torch.tensor(found.task.decision.thresholds)
+        hits, alarms, misses, silences = counts_per_class(found.values, found.targets, thresholds, sigmoid=False)
+        return torch.stack([torch.stack([silences, alarms], dim=1), torch.stack([misses, hits], dim=1)], dim=1)
+
+    def most_confused(self, min_val: int = 1) -> list[tuple[str, str, int]]:
+        """Return (truth, answer, how often), most first, from `min_val` times on.
+
+        For several labels: (label missed, label found though it is not there, in how many images both).
+        """
+        found = self._classes("What is confused")
+        names = found.task.names
+        wrong: Counter[tuple[str, str]] = Counter()
+        if found.task.kind == SingleLabel.kind:
+            answers = zip(found.targets.tolist(), found.values.argmax(dim=1).tolist(), strict=True)
+            wrong.update((names[i], names[j]) for i, j in answers if i not in {j, IGNORED})
+        else:
+            for labels, target in zip(found.labels, found.targets, strict=True):
+                missed = [name for name, t in zip(names, target, strict=True) if t == 1 and name not in labels]
+                extra = [name for name, t in zip(names, target, strict=True) if t == 0 and name in labels]
+                wrong.update((first, second) for first in missed for second in extra)
+        ranked = sorted(wrong.items(), key=lambda entry: (-entry[1], entry[0]))
+        return [(first, second, n) for (first, second), n in ranked if n >= min_val]
+
+    def plot_confusion_matrix(self, *, figsize: tuple[float, float] | None = None, dpi: int | None = None) -> None:
+        """Show the confusion matrix; for several labels the 2x2 table of each class."""
+        found = self._classes("A confusion matrix")
+        draw = plots.confusion_square if found.task.kind == SingleLabel.kind else plots.confusion_tables
+        draw(self.confusion_matrix(), found.task.names, plots.new_figure(dpi=dpi), figsize)
+
+    def print_classification_report(self) -> None:
+        """Print the figures of each class, and the headline figures with their intervals."""
+        for line in self.report_lines():
+            print(line)  # noqa: T201 -- printing is what it is for
+
+    def report_lines(self) -> list[str]:
+        """Return the lines of `print_classification_report`."""
+        lines = []
+        for kind, rows in self.predictions.task.parts(self.predictions.comparable, self.predictions.targets).items():
+            columns = list(next(iter(rows.values())))
+            width = max(len(name) for name in (kind, *rows))
+            lines.append("  ".join([kind.ljust(width), *(f"{c.replace('_', ' '):>17}" for c in columns)]))
+            for name, row in rows.items():
+                cells = (f"{v:>17d}" if isinstance(v, int) else f"{v:>17.3f}" for v in row.values())
+                lines.append("  ".join([name.ljust(width), *cells]))
+            lines.append("")
+        for name, found in self.predictions.intervals().items():
+            lines.append(f"{name.replace('_', ' '):<28}{found.value:.4f}   {found.low:.4f} to {found.high:.4f}")
+        return lines
+
+    def label_issues(self, k: int | None = None) -> list[LabelIssue]:
+        """Return labels that are probably wrong, the most certain first.
+
+        `foveal.evaluation.label_issues` says when a label is doubted.
+
+        Raises:
+            InputError: the task has no classes.
+        """
+        return label_issues_of(self._classes("A doubt about labels"))[:k]
+
+    def export_label_issues(self, path: str | os.PathLike[str], *, layout: str = "label-studio") -> int:
+        """Write the doubts as a table, or what they suggest as a .json for a labelling tool; return how many.
+
+        Raises:
+            InputError: the file's ending names no format, or there is no such layout.
+        """
+        return write_label_issues(path, self.label_issues(), self.predictions, layout=layout)
+
+    def plot_precision_recall(self) -> None:
+        """Show precision by recall, a curve a class, with the point of the threshold in force.
+
+        Raises:
+            InputError: the task has not several labels.
+        """
+        found = self.predictions
+        of_kind(found.task, "Precision by recall is for several labels", MultiLabel.kind)
+        plots.precision_recall_curves(found.values, found.targets, found.task)
+
+    def slices(self, values: Sequence[Hashable], figure: str | None = None) -> list[tuple[Hashable, int, float]]:
+        """Return (value, images, figure) for each value of something known of every image, worst first.
+
+        Args:
+            values: one an image of this side: a person, a camera, a day.
+            figure: the name of a headline figure; the first one by default.
+
+        Raises:
+            InputError: there are not as many values as images, or too many different ones for figures of each.
+        """
+        found = self.predictions
+        figures: Mapping[str, Any] = found.task.figures()
+        if len(values) != len(found.labels):
+            raise InputError(f"One value an image is expected, {len(found.labels)}; got {len(values)}.")
+        name = figure or next(iter(figures))
+        places: dict[Hashable, list[int]] = {}
+        for at, value in enumerate(values):
+            places.setdefault(value, []).append(at)
+        if len(places) > _MOST_SLICES:
+            raise InputError(
+                f"There are {len(places):,} different values among {len(values):,} images; figures are given for up "
+                f"to {_MOST_SLICES:,}. Take a column that says what images have in common."
+            )
+        comparable = found.comparable
+        rows = [
+            (value, len(at), float(figures[name](comparable[at], found.targets[at]))) for value, at in places.items()
+        ]
+        return sorted(rows, key=lambda row: -row[2] if smaller_is_better(name) else row[2])
+
+    def _classes(self, what: str) -> Predictions:
+        if self.predictions.task.kind not in CLASSES:
+            raise InputError(f"{what} needs classes; this task is {self.predictions.task.kind}.")
+        return self.predictions
+
+
+ClassificationInterpretation = Interpretation

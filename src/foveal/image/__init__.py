@@ -1,1 +1,0 @@
-"""Pictures: the strict decoder, pixel operations, preparation for a model, augmentation."""

@@ -1,0 +1,1 @@
+"""Images: the strict decoder, pixel operations, preparation for a model, augmentation."""

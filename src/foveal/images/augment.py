@@ -1,0 +1,77 @@
+"""The augmentation recipe: a list of moves and tones, and where it stands among the steps of a sample."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from foveal.core.errors import InputError
+from foveal.geometry.fit import Fit, RandomResizedCrop, Resize, Size
+from foveal.geometry.moves import Dihedral, Flip, Move, Rotate, Warp, Zoom
+from foveal.images.prepare import IMAGENET, Statistics
+from foveal.images.tones import Brightness, Contrast, Tone
+
+Step = Fit | Move | Tone
+imagenet_stats = (IMAGENET.mean, IMAGENET.std)
+"""Mean and standard deviation of red, green and blue over ImageNet, for `Normalize.from_stats(*imagenet_stats)`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Normalize:
+    """Normalise a batch with given statistics instead of the backbone's own."""
+
+    statistics: Statistics
+
+    @classmethod
+    def from_stats(cls, mean: tuple[float, ...], std: tuple[float, ...]) -> Normalize:
+        """Take mean and standard deviation of red, green and blue, on the scale where white is 1."""
+        return cls(Statistics(tuple(mean), tuple(std)))
+
+
+def aug_transforms(
+    *,
+    mult: float = 1.0,
+    do_flip: bool = True,
+    flip_vert: bool = False,
+    max_rotate: float = 10.0,
+    min_zoom: float = 1.0,
+    max_zoom: float = 1.1,
+    max_lighting: float = 0.2,
+    max_warp: float = 0.2,
+    p_affine: float = 0.75,
+    p_lighting: float = 0.75,
+    size: Size | None = None,
+    min_scale: float = 1.0,
+) -> list[Step]:
+    """Return the book's augmentations: flip, perspective, rotation, zoom, brightness and contrast, drawn per image.
+
+    Args:
+        mult: multiplies `max_rotate`, `max_warp` and `max_lighting`.
+        do_flip: mirror left and right half of the time; with `flip_vert`, all eight symmetries.
+        flip_vert: see `do_flip`.
+        max_rotate: degrees either way.
+        min_zoom: the least enlargement.
+        max_zoom: the greatest enlargement.
+        max_lighting: how far brightness and contrast go; at most 0.9 after `mult`.
+        max_warp: how far perspective goes.
+        p_affine: the probability of each of perspective, rotation and zoom.
+        p_lighting: the probability of each of brightness and contrast.
+        size: the final canvas, a number or (height, width).
+        min_scale: below 1, the final canvas shows a random part of at least this share of the image.
+    """
+    if size is None and min_scale < 1:
+        raise InputError("`min_scale` needs a `size`: aug_transforms(size=224, min_scale=0.75).")
+    steps: list[Step] = []
+    if size is not None:
+        steps.append(RandomResizedCrop(size, min_scale=min_scale) if min_scale < 1 else Resize(size))
+    if do_flip:
+        steps.append(Dihedral() if flip_vert else Flip())
+    if max_warp and p_affine:
+        steps.append(Warp(min(max_warp * mult, 0.9), p_affine))
+    if max_rotate and p_affine:
+        steps.append(Rotate(max_rotate * mult, p_affine))
+    if max_zoom > min_zoom and p_affine:
+        steps.append(Zoom(min_zoom, max_zoom, p_affine))
+    if max_lighting and p_lighting:
+        lighting = min(max_lighting * mult, 0.9)
+        steps += [Brightness(lighting, p_lighting), Contrast(lighting, p_lighting)]
+    return steps

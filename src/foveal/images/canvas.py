@@ -1,0 +1,129 @@
+"""The drawing surface on which tasks draw their labels, and the sheet of several of them.
+
+Colours are the colour-blind safe ones of Okabe and Ito; right and wrong also differ by a sign, so that they can be
+told apart on a grey print.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+import textwrap
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from foveal.core import storage
+
+if TYPE_CHECKING:  # matplotlib takes a second to import and is needed only when something is drawn
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+INK, MUTED, RIGHT, WRONG, TARGET, PREDICTED = "#222222", "#666666", "#007a5a", "#c04a00", "#009e73", "#e69f00"
+_LINE = 26
+_CAPTION_PER_INCH = 13  # characters of 9 points
+
+
+@dataclass(frozen=True, slots=True)
+class Canvas:
+    """One image with what is written over it and drawn on it."""
+
+    axes: Axes
+
+    def image(self, pixels: NDArray[np.uint8]) -> None:
+        """Show an image, uint8 [H, W, 3]; its frame is [0, W] x [0, H]."""
+        height, width = pixels.shape[:2]
+        self.axes.imshow(pixels, extent=(0, width, height, 0), interpolation="antialiased")
+        self.axes.set_axis_off()
+
+    def title(self, *lines: tuple[str, str]) -> None:
+        """Write lines of (text, colour) above the image, the first one on top."""
+        height = 0.03
+        for text, colour in reversed(lines):
+            wrapped = textwrap.wrap(text, _LINE, max_lines=2, placeholder=" …") or [""]
+            self.axes.text(
+                0.0, 1 + height, "\n".join(wrapped), color=colour, fontsize=8, va="bottom", ha="left",
+                transform=self.axes.transAxes, linespacing=1.1,
+            )  # fmt: skip
+            height += 0.085 * len(wrapped)
+
+    def below(self, text: str) -> None:
+        """Write a line under the image."""
+        style: dict[str, Any] = {"fontsize": 7, "color": MUTED, "va": "top", "ha": "left"}
+        self.axes.text(0.0, -0.03, text, transform=self.axes.transAxes, **style)
+
+    def lines(self, points_N2: NDArray[np.float64], pairs: Sequence[tuple[int, int]], colour: str) -> None:
+        """Join pairs of points, where neither is missing."""
+        for pair in pairs:
+            x, y = points_N2[list(pair)].T
+            self.axes.plot(x, y, color=colour, linewidth=1.5, alpha=0.8, scalex=False, scaley=False)
+
+    def points(self, points_N2: NDArray[np.float64], colour: str, marker: str) -> None:
+        """Draw points (x, y) in the image's pixels; those outside the frame at its border, as triangles."""
+        (left, right), (bottom, top) = self.axes.get_xlim(), self.axes.get_ylim()
+        for x, y in points_N2[~np.isnan(points_N2).any(axis=1)]:
+            inside = left <= x <= right and top <= y <= bottom
+            at_x, at_y = min(max(x, left), right), min(max(y, top), bottom)
+            style: dict[str, Any] = {"marker": marker if inside else "^", "clip_on": False, "linestyle": "none"}
+            style["markerfacecolor"] = "none"
+            self.axes.plot([at_x], [at_y], markersize=11, color="white", markeredgewidth=3.5, **style)
+            self.axes.plot([at_x], [at_y], markersize=10, color=colour, markeredgewidth=2, **style)
+
+
+def grid(max_n: int, nrows: int | None, ncols: int | None) -> tuple[int, int | None]:
+    """Return how many images a notebook asks to be shown, and in how many rows; None is as many as suit."""
+    if nrows is None and ncols is None:
+        return max_n, None
+    n = (nrows or 1) * (ncols or -(-max_n // (nrows or 1)))
+    return n, nrows or -(-n // (ncols or n))
+
+
+def sheet(
+    images: Sequence[NDArray[np.uint8]],
+    draw: Callable[[Canvas, int], None],
+    *,
+    rows: int | None = None,
+    figsize: tuple[float, float] | None = None,
+    figure: Figure | None = None,
+    caption: str = "",
+) -> Figure:
+    """Lay images out in a grid; `draw(canvas, i)` adds what belongs to the i-th, `caption` stands above all."""
+    from matplotlib.figure import Figure
+
+    across = -(-len(images) // rows) if rows else math.ceil(math.sqrt(len(images) * 4 / 3))
+    across = max(1, min(across, len(images)))
+    down = max(1, math.ceil(len(images) / across))
+    figure = figure or Figure()
+    figure.set_size_inches(figsize or (2.35 * across, 2.6 * down))
+    figure.set_layout_engine("constrained", w_pad=0.08, h_pad=0.1)
+    if caption:
+        width = max(_LINE, int(_CAPTION_PER_INCH * float(figure.get_size_inches()[0])))
+        figure.suptitle(textwrap.fill(caption, width), x=0.01, ha="left", fontsize=9, color=MUTED)
+    axes = figure.subplots(down, across, squeeze=False).reshape(-1)
+    for at, one in enumerate(axes):
+        one.set_axis_off()
+        if at < len(images):
+            canvas = Canvas(one)
+            canvas.image(images[at])
+            draw(canvas, at)
+    return figure
+
+
+def save(figure: Figure, path: Path, dpi: int = 110) -> None:
+    """Write a figure as PNG, atomically."""
+    with storage.replacing(path) as beside:
+        beside.write_bytes(png(figure, dpi=dpi))
+
+
+def png(figure: Figure, *, dpi: int = 110) -> bytes:
+    """Return a figure as the bytes of a PNG."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    FigureCanvasAgg(figure)
+    file = io.BytesIO()
+    figure.savefig(file, dpi=dpi, format="png", facecolor="white")
+    return file.getvalue()

@@ -1,0 +1,107 @@
+"""Pixel operations: what changes colours and leaves every pixel in its place.
+
+An operation that treats all pixels alike is a curve: a function of the pixel value on [0, 1]. Curves compose, so
+however many are drawn for an image, they become one table of 256 entries.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from foveal.core.errors import InputError
+from foveal.images.decode import Pixels
+
+Curve = Callable[[NDArray[np.float64]], NDArray[np.float64]]
+Table = NDArray[np.uint8]
+_VALUES = np.arange(256) / 255
+_EDGE = 1e-3
+
+
+@runtime_checkable
+class Tone(Protocol):
+    """Draws a curve for one image, or None for no change."""
+
+    def draw(self, rng: np.random.Generator) -> Curve | None:
+        """Return the curve drawn."""
+
+
+@dataclass(frozen=True, slots=True)
+class Brightness:
+    """Add the logit of U(.5 - max_lighting / 2, .5 + max_lighting / 2) in logit space, with probability `p`."""
+
+    max_lighting: float = 0.2
+    p: float = 0.75
+
+    def __post_init__(self) -> None:
+        _check_lighting(self.max_lighting)
+
+    def draw(self, rng: np.random.Generator) -> Curve | None:
+        """Return the curve drawn."""
+        chosen, level = rng.random(), 0.5 + self.max_lighting * (rng.random() - 0.5)
+        shift = math.log(level / (1 - level))
+        return (lambda value: _sigmoid(_logit(value) + shift)) if chosen < self.p else None
+
+
+@dataclass(frozen=True, slots=True)
+class Contrast:
+    """Multiply logits by exp(U(ln(1 - max_lighting), -ln(1 - max_lighting))), with probability `p`."""
+
+    max_lighting: float = 0.2
+    p: float = 0.75
+
+    def __post_init__(self) -> None:
+        _check_lighting(self.max_lighting)
+
+    def draw(self, rng: np.random.Generator) -> Curve | None:
+        """Return the curve drawn."""
+        chosen, exponent = rng.random(), -math.log(1 - self.max_lighting) * (2 * rng.random() - 1)
+        factor = math.exp(exponent)
+        return (lambda value: _sigmoid(_logit(value) * factor)) if chosen < self.p else None
+
+
+def draw_table(tones: Sequence[Tone], rng: np.random.Generator) -> Table | None:
+    """Draw all curves and return, as one table, the new values of the 256 values; None for no change."""
+    curves = [curve for tone in tones if (curve := tone.draw(rng)) is not None]
+    if not curves:
+        return None
+    values = _VALUES
+    for curve in curves:
+        values = curve(values)
+    return np.clip(values * 255 + 0.5, 0, 255).astype(np.uint8)
+
+
+def apply_table(pixels: Pixels, table: Table | None) -> Pixels:
+    """Return an image, uint8 [h, w, 3], with its values looked up in a table."""
+    return pixels if table is None else np.asarray(cv2.LUT(pixels, table), dtype=np.uint8)
+
+
+def apply_tables(pixels: Tensor, tables: Sequence[Table | None]) -> Tensor:
+    """Return a batch, uint8 [B, h, w, 3], with each image's values looked up in its own table."""
+    if all(table is None for table in tables):
+        return pixels
+    same = np.arange(256, dtype=np.uint8)
+    stacked = torch.from_numpy(np.stack([same if table is None else table for table in tables])).to(pixels.device)
+    return stacked.gather(1, pixels.flatten(1).long()).reshape(pixels.shape)
+
+
+def _logit(value: NDArray[np.float64]) -> NDArray[np.float64]:
+    inside = np.clip(value, _EDGE, 1 - _EDGE)
+    return np.asarray(np.log(inside / (1 - inside)))
+
+
+def _sigmoid(value: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.asarray(1 / (1 + np.exp(-value)))
+
+
+def _check_lighting(max_lighting: float) -> None:
+    if not 0 <= max_lighting < 1:
+        raise InputError(f"`max_lighting` must be at least 0 and below 1; got {max_lighting!r}.")

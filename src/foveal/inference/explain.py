@@ -1,0 +1,44 @@
+"""Where a model looked, as an image: for reports, notebooks and the service alike."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from foveal.core.errors import InputError, UnknownNameError
+from foveal.images.decode import ImageSource
+from foveal.images.prepare import collate
+from foveal.inference.predictor import Predictor
+from foveal.models.explain import grad_cam
+from foveal.tasks.registry import CLASSES
+
+_STRENGTH = 0.6
+
+
+def overlay(predictor: Predictor, image: ImageSource, label: str | None = None) -> tuple[NDArray[np.uint8], str]:
+    """Return the image as the model saw it, uint8 [h, w, 3], dark where it did not look, and what it looked for.
+
+    Args:
+        predictor: answers for labels or points.
+        image: path, bytes, array or PIL image.
+        label: the class, number or point; by default the most probable class, or the first.
+
+    Raises:
+        UnknownNameError: there is no such class.
+        InputError: the model is written by hand, or has several numbers and `label` names none of them.
+    """
+    task = predictor.task
+    names = getattr(task, "point_names", task.names)
+    if label is not None and label not in names:
+        raise UnknownNameError.of("label", label, names)
+    if predictor.vision.spec.head != "spatial" and task.kind not in CLASSES and label is None and len(names) > 1:
+        raise InputError(f"Say what to explain: one of {', '.join(names)}.")
+    prepared = predictor.preparation.image(image)
+    image_BCHW = predictor.preparation.normalise(collate([prepared.pixels]).to(predictor.device))
+    if label is None:
+        label = names[int(predictor.model(image_BCHW).argmax())] if task.kind in CLASSES else names[0]
+    cam = grad_cam(predictor.vision, image_BCHW, list(names).index(label))[0]
+    height, width = prepared.pixels.shape[:2]
+    light = cv2.resize(cam, (width, height), interpolation=cv2.INTER_CUBIC).clip(0, 1)[..., None]
+    return (prepared.pixels * (1 - _STRENGTH + _STRENGTH * light)).astype(np.uint8), label

@@ -1,0 +1,103 @@
+"""The manifest: what a bundle says of itself, validated on the way in and out."""
+
+from __future__ import annotations
+
+import importlib.metadata
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from foveal.models.head import Range
+
+FORMAT = 1
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_by_name=True, serialize_by_alias=True)
+
+
+Positive = Annotated[int, Field(ge=1)]
+Side = Annotated[int, Field(ge=1, le=4096)]
+
+
+class FitPart(_Strict):
+    """How an image comes onto the canvas."""
+
+    size_hw: tuple[Side, Side]
+    method: Literal["crop", "pad", "squish"]
+
+
+class PreparationPart(_Strict):
+    """Size, fit and statistics."""
+
+    fit: FitPart
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+
+
+class ModelPart(_Strict):
+    """The architecture."""
+
+    arch: str
+    n_outputs: Positive
+    input_size_hw: tuple[Side, Side] = Field(alias="canvas_hw")  # format 1 calls it so
+    y_range: Range | None
+    head: str
+
+
+class CollabPart(_Strict):
+    """A model of users and items."""
+
+    n_users: Positive
+    n_items: Positive
+    n_factors: tuple[Positive, Positive]
+    y_range: tuple[float, float] | None
+    layers: tuple[Positive, ...]
+
+
+class OwnPart(_Strict):
+    """A module written by hand: its code is not in the bundle."""
+
+    module: str
+
+
+class MetricPart(_Strict):
+    """A figure with the bounds of its 95% interval; none where it is not defined."""
+
+    value: float | None
+    low: float | None = None
+    high: float | None = None
+
+
+class TrainingPart(_Strict):
+    """What a model was trained on, and how well it did on what it was not trained on."""
+
+    source: str = Field(default="", description="The table or folder, and its kind.")
+    weights: str = Field(default="", description="Where the backbone's weights came from.")
+    made: str = Field(default="", description="The day, ISO 8601.")
+    n_train: int | None = None
+    n_valid: int | None = None
+    counts: dict[str, int] = Field(default_factory=dict, description="Training images of each class.")
+    valid_loss: float | None = None
+    figures: dict[str, MetricPart] = Field(default_factory=dict, description="On the validation images.")
+    parts: dict[str, dict[str, float | None]] = Field(
+        default_factory=dict, description="Figures of each class, point or number on the validation images."
+    )
+
+
+class Manifest(_Strict):
+    """Everything about a model but its tensors."""
+
+    format: Literal[1] = 1
+    task: dict[str, Any]
+    preparation: PreparationPart | None = None
+    model: ModelPart | CollabPart | OwnPart
+    training: TrainingPart = Field(default_factory=TrainingPart)
+    versions: dict[str, str] = Field(default_factory=dict)
+    tensors: dict[str, str] = Field(description="The SHA-256 of each tensor's type, shape and bytes.")
+
+
+def current_versions() -> dict[str, str]:
+    """Return the versions of foveal and of what decides its numbers."""
+    names = ("foveal", "torch", "timm", "numpy", "simplejpeg", "opencv-python-headless", "pillow")
+    return {name: importlib.metadata.version(name) for name in names}

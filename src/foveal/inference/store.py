@@ -1,0 +1,153 @@
+"""One .safetensors file holds a bundle: the tensors, and the manifest in its metadata. Reading it runs no code."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pydantic
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from foveal.core import storage
+from foveal.core.errors import InputError, ModelFileError
+from foveal.inference.manifest import FORMAT, Manifest
+from foveal.tasks.base import Task
+from foveal.tasks.registry import task_from_dict
+
+_KEY, _HASH_KEY = "foveal", "foveal_sha256"
+_MOST_HEADER = 64 << 20
+_MAGIC = {b"PK\x03\x04": "a zip archive (torch's own format?)", b"\x80": "a pickle", b"\x1f\x8b": "a gzip archive"}
+
+
+def write_bundle(path: str | os.PathLike[str], tensors: Mapping[str, Tensor], manifest: Manifest) -> None:
+    """Write a bundle, atomically."""
+    text = manifest.model_dump_json()
+    storage.write_tensors(path, tensors, {_KEY: text, _HASH_KEY: _hash(text)})
+
+
+def hashes_of(tensors: Mapping[str, Tensor]) -> dict[str, str]:
+    """Return the hash of each tensor, as the manifest holds it."""
+    return {name: storage.tensor_hash(tensor) for name, tensor in tensors.items()}
+
+
+class Bundle(NamedTuple):
+    """What a bundle holds."""
+
+    manifest: Manifest
+    task: Task[Any]
+    tensors: dict[str, Tensor]
+
+
+def read_bundle(path: str | os.PathLike[str]) -> Bundle:
+    """Read and check a bundle.
+
+    Raises:
+        ModelFileError: it is no bundle, was changed or damaged, or comes from a newer foveal.
+    """
+    file = Path(path)
+    manifest, task = _described(file)
+    try:
+        with safe_open(file, framework="pt") as stored:
+            names = stored.keys()
+            tensors = {name: stored.get_tensor(name).clone() for name in names}  # the file may change under a view
+    except (SafetensorError, OSError, ValueError, RuntimeError) as error:
+        raise _damaged(file, error) from error
+    _check_tensors(file, manifest, tensors)
+    return Bundle(manifest, task, tensors)
+
+
+def read_manifest(path: str | os.PathLike[str]) -> Manifest:
+    """Read and check what a bundle says of itself; its tensors are not read.
+
+    Raises:
+        ModelFileError: as `read_bundle`, but for the tensors.
+    """
+    return _described(Path(path))[0]
+
+
+def _described(file: Path) -> tuple[Manifest, Task[Any]]:
+    if not file.is_file():
+        raise ModelFileError(f"There is no model file `{file}`.")
+    try:
+        header = json.loads(_header(file), object_pairs_hook=_each_once)
+        stored = dict(header.get("__metadata__") or {})
+        text = stored.get(_KEY)
+        if text is not None and stored.get(_HASH_KEY) != _hash(text):
+            raise ModelFileError(f"`{file}` was changed or damaged: its manifest is not the one exported.")
+    except (OSError, ValueError, RecursionError, TypeError, AttributeError) as error:
+        raise error if isinstance(error, ModelFileError) else _damaged(file, error) from error
+    manifest = _manifest(file, text)
+    try:
+        return manifest, task_from_dict(manifest.task)
+    except (InputError, ValueError, TypeError, KeyError) as error:
+        raise ModelFileError(f"The manifest of `{file}` does not describe a task: {error}") from error
+
+
+def _header(file: Path) -> bytes:
+    """Return the JSON that a .safetensors file begins with; its length is judged before it is read."""
+    size = file.stat().st_size
+    with file.open("rb") as opened:
+        start = opened.read(8)
+        n_bytes = int.from_bytes(start, "little")
+        if n_bytes <= size - 8 and n_bytes <= _MOST_HEADER:
+            return opened.read(n_bytes)
+    for magic, what in _MAGIC.items():
+        if start.startswith(magic):
+            raise ModelFileError(
+                f"`{file}` is {what}, which could run code when loaded. foveal loads only its own .safetensors: "
+                "load the model where it was made and write it with `learn.export('model.safetensors')`."
+            )
+    raise ValueError(f"its header would have {n_bytes:,} bytes")
+
+
+def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Refuse JSON that says two things under one name."""
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("a name occurs twice")
+    return found
+
+
+def _hash(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _damaged(file: Path, error: Exception) -> ModelFileError:
+    return ModelFileError(f"`{file}` is no safetensors file, or is damaged ({error}).")
+
+
+def _manifest(file: Path, text: str | None) -> Manifest:
+    if text is None:
+        raise ModelFileError(
+            f"`{file}` holds tensors but no foveal manifest: it is no bundle. Weights of a backbone go "
+            "in with weights=."
+        )
+    try:
+        stored = json.loads(text, object_pairs_hook=_each_once)
+        newer = isinstance(stored, dict) and isinstance(stored.get("format"), int) and stored["format"] > FORMAT
+        if newer:
+            raise ModelFileError(
+                f"`{file}` has bundle format {stored['format']}; this foveal reads up to {FORMAT}. "
+                "Install a newer one: pip install --upgrade foveal"
+            )
+        return Manifest.model_validate(stored)
+    except pydantic.ValidationError as error:
+        first = "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors()[:3])
+        raise ModelFileError(f"The manifest of `{file}` is not valid: {first}") from error
+    except (ValueError, RecursionError) as error:
+        if isinstance(error, ModelFileError):
+            raise
+        raise ModelFileError(f"The manifest of `{file}` is not valid: {error}") from error
+
+
+def _check_tensors(file: Path, manifest: Manifest, tensors: Mapping[str, Tensor]) -> None:
+    if odd := set(manifest.tensors) ^ set(tensors):
+        raise ModelFileError(f"`{file}` was changed: manifest and content disagree about the tensor `{min(odd)}`.")
+    for name, tensor in tensors.items():
+        if storage.tensor_hash(tensor) != manifest.tensors[name]:
+            raise ModelFileError(f"`{file}` was changed or damaged: the tensor `{name}` is not the one exported.")

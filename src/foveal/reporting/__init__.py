@@ -1,0 +1,1 @@
+"""Pages for people: report, audit page and model card."""

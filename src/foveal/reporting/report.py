@@ -1,0 +1,338 @@
+"""The report of a run: one self-contained page that can be sent to a colleague.
+
+It says what was trained on what, what the data's audit found, how well it works and how sure that is, which classes
+work and which do not, what is confused, which labels are probably wrong, and how to repeat it. Names from the data are
+escaped; the page needs no network.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import statistics
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from html import escape
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+import torch
+
+from foveal.audit.checks import Audit
+from foveal.core import runtime, storage
+from foveal.core.left_out import leaving_out
+from foveal.evaluation import plots
+from foveal.evaluation.explain import explained_sheet
+from foveal.evaluation.interpret import Interpretation, Learned
+from foveal.evaluation.predictions import predict_dataset
+from foveal.evaluation.thresholds import ThresholdFit
+from foveal.images import canvas
+from foveal.images.decode import decode, name_of
+from foveal.inference.manifest import current_versions
+from foveal.inference.predictor import Predictor
+from foveal.metrics.bootstrap import Interval
+from foveal.models.vision import VisionModel
+from foveal.reporting import page
+from foveal.sources.items import by_rule
+from foveal.tasks.multi_label import MultiLabel
+from foveal.tasks.registry import CLASSES
+from foveal.tasks.single_label import SingleLabel
+from foveal.training.recorder import Recorder
+from foveal.training.state import EpochResult
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+_SHOWN, _DOUBTS, _CONFUSED, _SLICES = 12, 12, 15, 30
+_WEAK, _UNSEEN = 0.5, 30
+Slices = Mapping[str, Sequence[Hashable]]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Report:
+    """What a report is made of.
+
+    Attributes:
+        title: of the page.
+        facts: (what, value), such as the backbone and the number of images.
+        interpretation: of the validation side.
+        predictor: explains answers; None where they come from several models.
+        history: an entry an epoch.
+        audit: of the data, where it was judged.
+        tuned: how thresholds were chosen, where they were.
+        repeat: the command that repeats the run.
+        images: whether images may stand in the page.
+        intervals: of the headline figures, where they are known already.
+        slices: something known of every image, by name: a value an image of the interpretation.
+        runs: the headline figures of each run, by its name, where there were several.
+        left_out: results that could not be had, with the reason.
+        baselines: figures to beat, such as the error of answering with the mean point.
+    """
+
+    title: str
+    facts: Sequence[tuple[str, str]]
+    interpretation: Interpretation
+    predictor: Predictor | None = None
+    history: Sequence[EpochResult] = ()
+    audit: Audit | None = None
+    tuned: ThresholdFit | None = None
+    repeat: str = ""
+    images: bool = True
+    intervals: Mapping[str, Interval] = field(default_factory=dict)
+    slices: Slices = field(default_factory=dict)
+    runs: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    baselines: Mapping[str, float] = field(default_factory=dict)
+    left_out: Mapping[str, str] = field(default_factory=dict)
+
+    def write(self, path: str | os.PathLike[str]) -> Path:
+        """Write the page, atomically; return its path."""
+        storage.write_text(path, page.page(self.title, self._parts()))
+        return Path(path)
+
+    def _parts(self) -> Iterator[str]:
+        """Yield the sections; one that fails is left out, and says why."""
+        reasons = dict(self.left_out)
+        yield f'<h1>{escape(self.title)}</h1><p class="lead">{escape(self._lead())}</p>'
+        yield page.table(("", ""), self.facts)
+        for name, section in self._sections():
+            with leaving_out(name, reasons):
+                yield "".join(section())
+        if reasons:
+            yield "<h2>Left out</h2>" + page.table(("what", "why"), list(reasons.items()))
+        if self.repeat:
+            yield f"<h2>To repeat it</h2><pre>{escape(self.repeat)}</pre>"
+
+    def _sections(self) -> Iterator[tuple[str, Callable[[], Iterable[str]]]]:
+        """Yield what the page holds by name, each made when it is its turn."""
+        task = self.interpretation.predictions.task
+        yield "figures", self._figures
+        yield "course of the training", self._course
+        yield "figures by class, point or number", self._parts_of_classes
+        if task.kind == MultiLabel.kind:
+            yield "F1 by threshold", self._thresholds
+            yield "precision by recall", self._precision_by_recall
+        for name, values in self.slices.items():
+            yield f"figures by {name}", partial(self._slices, name, values)
+        if task.kind in CLASSES:
+            yield "what is confused", self._confusions
+        if self.images:
+            yield "answers that are most wrong", partial(self._answers, "wrong")
+            yield "answers that are most right", partial(self._answers, "right")
+            yield "what the model looked at", self._looked_at
+        if task.kind in CLASSES:
+            yield "labels that are probably wrong", self._label_issues
+        if self.audit is not None:
+            yield "findings", partial(_findings, self.audit)
+
+    def _course(self) -> Iterator[str]:
+        if self.runs:
+            yield "<h2>Each of the runs</h2>" + page.table(*table_of_runs(self.runs))
+        if len(self.history) > 1:
+            yield page.drawing(canvas.png(loss_curves(self.history)), "loss by epoch")
+
+    def _slices(self, name: str, values: Sequence[Hashable]) -> Iterator[str]:
+        figure = next(iter(self.interpretation.predictions.task.figures())).replace("_", " ")
+        rows = self.interpretation.slices(values)[:_SLICES]
+        yield f"<h2>By {escape(name)}, worst first</h2>" + page.table((name, "images", figure), rows)
+
+    def _lead(self) -> str:
+        found = self.interpretation.predictions
+        return f"{found.task.kind}, judged on {len(found.labels):,} images that it was not trained on"
+
+    def _figures(self) -> Iterator[str]:
+        yield "<h2>How well it works</h2>"
+        rows = page.intervals(self.intervals or self.interpretation.predictions.intervals())
+        rows += [(name.replace("_", " "), value, "to beat") for name, value in self.baselines.items()]
+        said = "<p>The last column holds the figure in 95 of 100 draws of other images of this kind (bootstrap).</p>"
+        yield page.table(("figure", "value", "interval"), rows) + said
+
+    def _parts_of_classes(self) -> Iterator[str]:
+        found = self.interpretation.predictions
+        for kind, rows in found.task.parts(found.comparable, found.targets).items():
+            columns = list(next(iter(rows.values())))
+            ranked = sorted(rows.items(), key=lambda entry: -entry[1][columns[-1]])
+            yield f"<h2>Each of the {kind}</h2>"
+            if kind == "classes":
+                yield f"<p>{escape(_verdict(rows))}</p>"
+            head = [kind, *(column.replace("_", " ") for column in columns)]
+            yield page.table(head, [(name, *row.values()) for name, row in ranked])
+
+    def _thresholds(self) -> Iterator[str]:
+        if self.tuned is None:
+            return
+        found = self.interpretation.predictions
+        yield "<h2>Which threshold to use</h2>" + "".join(f"<p>{escape(line)}</p>" for line in said_of(self.tuned))
+        figure = plots.threshold_curves(found.values, found.targets, found.task, _figure())
+        yield page.drawing(canvas.png(figure), "F1 by threshold")
+
+    def _precision_by_recall(self) -> Iterator[str]:
+        found = self.interpretation.predictions
+        yield "<h2>Precision by recall</h2>"
+        if found.task.n_outputs > plots.MOST_CLASSES:
+            yield f"<p>Drawn for the {plots.MOST_CLASSES} classes with the most positives.</p>"
+        figure = plots.precision_recall_curves(found.values, found.targets, found.task, _figure())
+        yield page.drawing(canvas.png(figure), "precision by recall; the number is the average precision")
+
+    def _confusions(self) -> Iterator[str]:
+        found = self.interpretation.predictions
+        pairs = self.interpretation.most_confused()
+        yield "<h2>What is confused</h2>"
+        if not pairs:
+            yield "<p>Nothing.</p>"
+            return
+        head = ("truth", "answer", "images")
+        if found.task.kind == MultiLabel.kind:
+            head = ("missed", "found in its place", "images")
+        yield page.table(head, pairs[:_CONFUSED])
+        if found.task.kind == SingleLabel.kind and found.task.n_outputs > plots.MOST_CLASSES:
+            yield f"<p>A square of {found.task.n_outputs:,} classes is not drawn.</p>"
+        elif found.task.kind == SingleLabel.kind:
+            square = plots.confusion_square(self.interpretation.confusion_matrix(), found.task.names, _figure(), None)
+            yield page.drawing(canvas.png(square, dpi=90), "truth down, answer across")
+
+    def _answers(self, which: Literal["wrong", "right"]) -> Iterator[str]:
+        wrong = which == "wrong"
+        n, caption = (_SHOWN, "largest losses first") if wrong else (_SHOWN // 2, "smallest losses first")
+        sheet = self.interpretation.draw_top_losses(n, _figure(), largest=wrong)
+        yield f"<h2>The answers that are most {which}</h2>" + page.drawing(canvas.png(sheet), caption)
+
+    def _looked_at(self) -> Iterator[str]:
+        if self.predictor is None or not self.predictor.supports_explain:
+            return
+        found = self.interpretation.predictions
+        _, chosen = self.interpretation.top_losses(_SHOWN // 2)
+        seen = explained_sheet(self.predictor, [found.images[i] for i in chosen], _figure())
+        yield "<h2>What the model looked at</h2>" + page.drawing(canvas.png(seen), "Grad-CAM")
+
+    def _label_issues(self) -> Iterator[str]:
+        label_issues = self.interpretation.label_issues()
+        yield f"<h2>Labels that are probably wrong ({len(label_issues)})</h2>"
+        if not label_issues:
+            yield "<p>None stands out.</p>"
+            return
+        yield "<p>The model is sure of something else than what is written down. Look at these first.</p>"
+        said = [(str(one), one) for one in label_issues[:_DOUBTS]]
+        if self.images:
+            figures = (page.image(decode(one.image), f"{_short(one.image)}: {text}") for text, one in said)
+            yield f'<div class="images">{"".join(figures)}</div>'
+        else:
+            yield page.table(("image", "doubt"), [(_short(one.image), text) for text, one in said])
+
+
+class Trained(Learned, Protocol):
+    """What a report is made from: a learner."""
+
+    model: Any
+    origin: str
+    recorder: Recorder
+
+
+def report_on(learn: Trained, tuned: ThresholdFit | None, *, images: bool, slices: Slices) -> Report:
+    """Return the report on a learner's validation side."""
+    predictor = learn.predictor()
+    return Report(
+        f"{_named(learn)}, {learn.dls.task.kind}",
+        facts_of(learn),
+        Interpretation(predict_dataset(predictor, learn.dls.valid.dataset)),
+        predictor,
+        learn.recorder.history,
+        tuned=tuned,
+        images=images,
+        slices=slices,
+    )
+
+
+def facts_of(learn: Trained) -> list[tuple[str, str]]:
+    """Return what was trained on what, in words."""
+    dls, history = learn.dls, learn.recorder.history
+    height, width = dls.preparation.input_size_hw
+    return [
+        ("images", f"{dls.train.n:,} to train on, {dls.valid.n:,} to validate"),
+        ("model", f"{_named(learn)}, weights from {learn.origin}"),
+        ("canvas", f"{height} x {width} pixels, {dls.bs} a step"),
+        ("training", f"{sum(result.seconds for result in history):.0f} s, {len(history)} results"),
+        *where_made(dls.device),
+    ]
+
+
+def _named(learn: Trained) -> str:
+    model = learn.model
+    return f"{model.spec.arch}, {model.spec.head} head" if isinstance(model, VisionModel) else type(model).__name__
+
+
+def where_made(device: torch.device) -> list[tuple[str, str]]:
+    """Return on which machine, with which versions."""
+    versions = ", ".join(f"{name} {version}" for name, version in current_versions().items())
+    return [("machine", runtime.hardware(device)), ("versions", versions)]
+
+
+def table_of_runs(runs: Mapping[str, Mapping[str, float]]) -> tuple[list[str], list[list[Any]]]:
+    """Return head and rows of a table: each figure with mean and standard deviation over runs, and in each run."""
+    names = list(dict.fromkeys(name for run in runs.values() for name in run))
+    rows: list[list[Any]] = []
+    for name in names:
+        values = [run.get(name, math.nan) for run in runs.values()]
+        defined = len(values) > 1 and not any(map(math.isnan, values))
+        spread = statistics.stdev(values) if defined else math.nan
+        rows.append([name.replace("_", " "), statistics.fmean(values), spread, *values])
+    return ["figure", "mean", "spread", *runs], rows
+
+
+def said_of(tuned: ThresholdFit) -> Iterator[str]:
+    """Yield what is to be known of tuned thresholds, in words."""
+    yield (
+        f"Macro F1 is {tuned.before:.3f} at the thresholds before, {tuned.after:.3f} at the tuned ones, on the "
+        f"images that they were tuned on. On other images expect {tuned.unseen:.3f}: that is what thresholds give "
+        "that were tuned on four fifths of the images and judged on the last fifth."
+    )
+    if tuned.few:
+        yield f"Too few images to be sure of the threshold (fewer than 10): {', '.join(tuned.few)}."
+
+
+def _verdict(rows: Mapping[str, Mapping[str, float]]) -> str:
+    first = next(iter(next(iter(rows.values()))))
+    good = [name for name, row in rows.items() if row[first] >= _WEAK]
+    weak = [name for name, row in rows.items() if row[first] < _WEAK]
+    unseen = [name for name in rows if name not in good and name not in weak]
+    text = f"{len(good)} of {len(rows)} classes reach {_WEAK:g} in {first.replace('_', ' ')}."
+    if weak:
+        ranked = sorted(weak, key=lambda name: rows[name][first])
+        text += f" Weakest: {', '.join(f'{n} ({rows[n][first]:.2f})' for n in ranked[:6])}."
+    if unseen:
+        more = f" and {len(unseen) - _UNSEEN:,} more" if len(unseen) > _UNSEEN else ""
+        text += f" Not in these images, so not judged: {', '.join(unseen[:_UNSEEN])}{more}."
+    return text
+
+
+def _short(image: Any) -> str:
+    return Path(name_of(image)).name
+
+
+def _findings(audit: Audit) -> Iterator[str]:
+    yield f"<h2>What the audit of the data found</h2><p>{escape(audit.summary)}</p>"
+    rows = [(level, rule, len(same), same[0].hint) for (level, rule), same in by_rule(audit.findings).items()]
+    if rows:
+        yield page.table(("", "finding", "times", "what to do"), rows)
+
+
+def _figure() -> Figure:
+    from matplotlib.figure import Figure
+
+    return Figure()
+
+
+def loss_curves(history: Sequence[EpochResult]) -> Figure:
+    """Return training and validation loss by epoch."""
+    figure = _figure()
+    figure.set_size_inches(6, 2.6)
+    figure.set_layout_engine("constrained")
+    axes = figure.subplots()
+    at = range(1, 1 + len(history))
+    axes.plot(at, [result.train_loss for result in history], "-", color=canvas.INK, label="training")
+    axes.plot(at, [result.valid_loss for result in history], "o--", color=canvas.PREDICTED, label="validation")
+    axes.set_xticks(at if len(at) <= 20 else at[:: len(at) // 10])
+    axes.set_xlabel("epoch")
+    axes.set_ylabel("loss")
+    axes.legend(frameon=False)
+    return figure

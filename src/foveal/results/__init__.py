@@ -1,1 +1,0 @@
-"""Results: predictions, their scores, and the pictures that show them."""

@@ -1,0 +1,77 @@
+"""Where runs print, and what a training run prints before it begins and after it has ended."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from foveal.core import distributed
+from foveal.learner.learner import Learner
+from foveal.runs import folder as run
+from foveal.runs.settings import RunSettings, number, timing_lines
+from foveal.sources.items import Source
+from foveal.tasks.registry import CLASSES
+
+
+def new_console() -> Console:
+    """Return where a run prints: lines are not broken, numbers not coloured."""
+    return Console(highlight=False, soft_wrap=True)
+
+
+def introduce(out: Console, settings: RunSettings, source: Source, learn: Learner) -> None:
+    """Print what is trained on what."""
+    dls, (height, width) = learn.dls, settings.size
+    split = "" if source.has_split else f", split by foveal with seed {settings.seed}"
+    what = f"{dls.task.n_outputs} classes" if dls.task.kind in CLASSES else ", ".join(dls.task.names)
+    out.print(
+        f"[bold]data [/]  {settings.table.name} ({source.kind}): {dls.train.n:,} to train on, "
+        f"{dls.valid.n:,} to validate{split}"
+    )
+    for note in source.notes:
+        out.print(f"       {note}")
+    out.print(f"[bold]task [/]  {dls.task.kind}, {what}")
+    out.print(f"[bold]model[/]  {settings.arch}, {learn.model.spec.head} head, weights from {learn.origin}")
+    shared = f", shared by {distributed.world_size()} processes" if distributed.world_size() > 1 else ""
+    out.print(f"[bold]size [/]  {height} x {width} pixels, {dls.bs} a step{shared}, on {dls.device.type}")
+    out.print()
+
+
+def print_outcome(out: Console, summary: Mapping[str, Any], folder: Path) -> None:
+    """Print the figures, what the seconds were spent on, and what the folder holds."""
+    scores = dict(summary["metrics"])
+    parts = [name for name, value in scores.items() if isinstance(value, Mapping)]
+    each: Mapping[str, Mapping[str, float]] = scores.pop(parts[0]) if parts else {}
+    out.print()
+    out.print("[bold]On the validation images[/]")
+    for name, value in scores.items():
+        low, high = summary["intervals"].get(name, (math.nan, math.nan))
+        bounds = "" if math.isnan(low) else f"   {number(low)} to {number(high)}"
+        out.print(f"  {name.replace('_', ' '):<34}{number(value)}{bounds}")
+    if "f1" in (decided := summary["decision"]):
+        tuned_f1, half, unseen = (number(decided[name]) for name in ("f1", "f1_at_half", "f1_on_unseen_images"))
+        out.print(
+            f"  thresholds: {decided['thresholds']}; F1 {tuned_f1} with them, {half} at .5; tuned ones give {unseen} "
+            "on images that they were not tuned on"
+        )
+    if each:
+        measures = list(next(iter(each.values())))
+        table = Table(box=None, padding=(0, 1), header_style="bold")
+        table.add_column({"classes": "class", "numbers": "number"}.get(parts[0], parts[0]), no_wrap=True)
+        for measure in measures:
+            table.add_column(measure.replace("_", " "), justify="right", no_wrap=True)
+        for name, row in sorted(each.items(), key=lambda entry: -entry[1][measures[-1]]):
+            table.add_row(name, *(number(row[measure]) for measure in measures))
+        out.print()
+        out.print(table)
+    out.print()
+    out.print(f"[bold]Written to {folder}[/] in {summary['seconds']:.0f} s")
+    out.print(timing_lines(summary["timings"]))
+    for name, what in run.ABOUT.items():
+        if (folder / name).exists():
+            out.print(f"  {name:<26}{what}")
+    out.print(f"Ask it: foveal predict {folder / run.MODEL} IMAGE")

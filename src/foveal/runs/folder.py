@@ -1,0 +1,153 @@
+"""A run's folder: what is in it, and how it is read back."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Hashable, Sequence
+from pathlib import Path
+from typing import Any
+
+from foveal.audit.checks import Audit
+from foveal.core import storage
+from foveal.core.errors import InputError
+from foveal.evaluation.interpret import Interpretation
+from foveal.evaluation.predictions import Predictions
+from foveal.evaluation.thresholds import ThresholdFit
+from foveal.inference.predictor import load_image_predictor
+from foveal.metrics.bootstrap import Interval
+from foveal.reporting.report import Report
+from foveal.runs.settings import RunSettings
+from foveal.sources.items import Source
+from foveal.training.callbacks.logs import read_history
+
+SETTINGS, SUMMARY, AUDIT = "run.toml", "summary.json", "audit.json"
+MODEL, HISTORY, SPLIT = "model.safetensors", "history.jsonl", "split.csv"
+PREDICTIONS, REPORT, SAMPLES = "predictions.safetensors", "report.html", "samples.png"
+BEFORE_TRAINING = (SETTINGS, SPLIT, AUDIT)
+BASELINE = "mean_point_"
+ABOUT = {
+    REPORT: "open this first: how well it works, and where not",
+    MODEL: "the model, one safe file",
+    SAMPLES: "validation images with what was predicted",
+    "predictions.csv": "every validation image",
+    PREDICTIONS: "the same with the truth, for foveal compare and report",
+    SUMMARY: "the figures above",
+    HISTORY: "one line an epoch",
+    SPLIT: "which image was on which side",
+    AUDIT: "what was found in the data before",
+    SETTINGS: "the settings; repeat with: foveal train run.toml",
+}
+
+
+def settings_of(folder: Path) -> RunSettings:
+    """Read the settings of a run.
+
+    Raises:
+        InputError: the folder is not that of a run.
+    """
+    if not (folder / SETTINGS).is_file():
+        raise InputError(f"`{folder}` is not the folder of a run: it holds no {SETTINGS}.")
+    return RunSettings.load(folder / SETTINGS)
+
+
+def is_unbegun(folder: Path) -> bool:
+    """Return whether a run in a folder was stopped before its first checkpoint, so that nothing of worth is there."""
+    names = {file.name for file in folder.iterdir() if not file.name.startswith(".")}
+    ours = (folder / storage.LOCK).exists() and not storage.is_worked_in(folder)
+    return ours and SETTINGS in names and names <= set(BEFORE_TRAINING)
+
+
+def free_folder(wanted: Path | None, stem: str) -> Path:
+    """Return the folder of a run: `wanted` if nothing would be lost, by default the first free runs/STEM[-N].
+
+    Raises:
+        InputError: `wanted` holds something already.
+    """
+    if wanted is not None:
+        if wanted.is_dir() and is_unbegun(wanted):
+            for name in BEFORE_TRAINING:
+                (wanted / name).unlink(missing_ok=True)
+        elif wanted.exists() and (not wanted.is_dir() or {file.name for file in wanted.iterdir()} - {storage.LOCK}):
+            raise InputError(f"`{wanted}` exists already and is not an empty folder. Name another one with --out.")
+        return wanted
+    for number in range(1, 1 + 10**6):
+        folder = Path("runs") / (stem if number == 1 else f"{stem}-{number}")
+        if not folder.exists():
+            return folder
+    raise InputError("`runs` is full. Name a folder with --out.")
+
+
+def summary_of(folder: Path) -> dict[str, Any]:
+    """Read the summary of a run, NaN where a figure is not defined.
+
+    Raises:
+        InputError: the run did not come to its end.
+    """
+    if not (folder / SUMMARY).is_file():
+        raise InputError(f"The run in `{folder}` did not come to its end. Go on with: foveal train --resume {folder}")
+    summary: dict[str, Any] = storage.with_nan(json.loads((folder / SUMMARY).read_text(encoding="utf-8")))
+    return summary
+
+
+def predictions_of(folder: Path) -> Predictions:
+    """Read what a run answered for its validation images.
+
+    Raises:
+        InputError: the folder is not that of a run, or holds several.
+    """
+    settings_of(folder)
+    summary = summary_of(folder)
+    if not (folder / PREDICTIONS).is_file() and "runs" in summary:
+        names = ", ".join(str(folder / name) for name in summary["runs"])
+        raise InputError(f"`{folder}` holds several runs on the same images. Name one of them: {names}.")
+    return Predictions.load(folder / PREDICTIONS)
+
+
+def slices_of(source: Source, images: Sequence[Any], columns: Sequence[str]) -> dict[str, list[Hashable]]:
+    """Return what the source says in some columns, a value an image.
+
+    Raises:
+        InputError: an image is not in the source.
+    """
+    about = {item.image.absolute(): dict(item.about) for item in source.items}
+    if missing := [image for image in images if Path(image).absolute() not in about]:
+        raise InputError(f"`{missing[0]}` of this run is not in the table any more: its columns are not known.")
+    return {column: [about[Path(image).absolute()].get(column) for image in images] for column in columns}
+
+
+def write_report(
+    folder: Path,
+    source: Source | None = None,
+    *,
+    by: Sequence[str] = (),
+    out: Path | None = None,
+    embed_images: bool | None = None,
+) -> Path:
+    """Write the report of a run from what its folder holds; return its path.
+
+    Args:
+        folder: of a run.
+        source: where the columns `by` are found.
+        by: columns that figures are given by.
+        out: the page; report.html in the folder by default.
+        embed_images: whether images may stand in the page; as the settings say by default.
+    """
+    settings, summary, predictions = settings_of(folder), summary_of(folder), predictions_of(folder)
+    audit = json.loads((folder / AUDIT).read_text(encoding="utf-8"))
+    report = Report(
+        title=f"foveal: {folder.name}",
+        facts=list(summary["facts"].items()),
+        interpretation=Interpretation(predictions),
+        predictor=load_image_predictor(folder / MODEL) if (folder / MODEL).is_file() else None,
+        history=read_history(folder / HISTORY) if (folder / HISTORY).is_file() else (),
+        audit=Audit.from_dict(audit),
+        tuned=ThresholdFit.from_dict(summary["tuned"]) if "tuned" in summary else None,
+        repeat=f"foveal train {folder / SETTINGS}",
+        images=settings.embed_images if embed_images is None else embed_images,
+        intervals={name: Interval(summary["metrics"][name], *both) for name, both in summary["intervals"].items()},
+        slices=slices_of(source, predictions.images, by) if source is not None else {},
+        runs=summary.get("runs", {}),
+        left_out=summary.get("left_out", {}),
+        baselines={name: value for name, value in summary["metrics"].items() if name.startswith(BASELINE)},
+    )
+    return report.write(out or folder / REPORT)

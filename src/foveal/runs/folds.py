@@ -1,0 +1,134 @@
+"""A run that is several: with other seeds, or with each fold of the data in turn for validation."""
+
+from __future__ import annotations
+
+import math
+import time
+import warnings
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from foveal.core import storage, timing
+from foveal.core.left_out import leaving_out
+from foveal.core.tables import write_rows
+from foveal.evaluation.predictions import Predictions
+from foveal.evaluation.thresholds import tune_best_thresholds
+from foveal.reporting.report import table_of_runs
+from foveal.runs import folder as run
+from foveal.runs.console import new_console
+from foveal.runs.images import decision_of, intervals_of, judged, loaders, read, train_on
+from foveal.runs.settings import RunSettings, number
+from foveal.sources.items import Source
+from foveal.tasks.base import Decision
+from foveal.tasks.multi_label import MultiLabel
+from foveal.tasks.registry import CLASSES
+from foveal.training.checkpoint import FILE as CHECKPOINT
+
+
+def train_repeatedly(settings: RunSettings, folder: Path) -> dict[str, Any]:
+    """Train once a seed or fold, each in a folder of its own; print and return mean and spread.
+
+    Runs that are already there are not repeated, and one that was stopped goes on, so that the same call resumes.
+
+    Raises:
+        FovealError: the input is wrong; nothing was written then.
+    """
+    console = new_console()
+    began = time.perf_counter()
+    source, found = judged(settings, read(settings))
+    try_splits(settings, source)
+    with storage.working_in(folder):
+        settings.save(folder / run.SETTINGS)
+        storage.write_json(folder / run.AUDIT, found.to_dict())
+        summaries: dict[str, dict[str, Any]] = {}
+        for name, part in parts_of(settings).items():
+            console.print(f"[bold]{name}[/]")
+            if not (folder / name / run.SUMMARY).is_file():
+                resume = (folder / name / CHECKPOINT).is_file()
+                with timing.spent():
+                    train_on(part, source, found, folder / name, resume=resume, whole=folder)
+            summaries[name] = run.summary_of(folder / name)
+            console.print()
+        first = next(iter(summaries.values()))
+        summary: dict[str, Any] = {"task": first["task"], "n_outputs": first["n_outputs"]}
+        times = f"{settings.folds} folds" if settings.folds is not None else f"{settings.seeds} seeds"
+        summary["facts"] = first["facts"] | {"images": f"{len(source.items):,}, trained on {times}"}
+        summary["runs"] = {name: _figures(one["metrics"]) for name, one in summaries.items()}
+        if settings.folds is not None:
+            parts = [Predictions.load(folder / name / run.PREDICTIONS) for name in summaries]
+            summary |= _out_of_fold(Predictions.joined(parts), source, folder)
+        summary["seconds"] = round(time.perf_counter() - began, 2)
+        storage.write_json(folder / run.SUMMARY, summary)
+        if settings.folds is not None:
+            with leaving_out("report", summary["left_out"]):
+                run.write_report(folder, source, by=settings.by)
+            storage.write_json(folder / run.SUMMARY, summary)
+        _report(console, summary, folder)
+        return summary
+
+
+def try_splits(settings: RunSettings, source: Source) -> None:
+    """Build what each run begins with, so that what one of them would refuse is refused before the first.
+
+    Raises:
+        InputError: one of them cannot be trained.
+    """
+    runs = [settings] if settings.folds is None else parts_of(settings).values()  # seeds share their split
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # each run warns by itself
+        for each in runs:
+            loaders(each, source)
+
+
+def parts_of(settings: RunSettings) -> dict[str, RunSettings]:
+    """Return the settings of each run by the name of its folder; each repeats by itself."""
+    alone = settings.model_copy(update={"seeds": None, "split_seed": settings.seed})
+    if settings.folds is not None:
+        return {f"fold-{at + 1}": alone.model_copy(update={"fold": at}) for at in range(settings.folds)}
+    seeds = range(settings.seed, settings.seed + (settings.seeds or 1))
+    return {f"seed-{seed}": alone.model_copy(update={"seed": seed}) for seed in seeds}
+
+
+def _out_of_fold(joined: Predictions, source: Source, folder: Path) -> dict[str, Any]:
+    """Write the answers for every image by the model that had not seen it; return what they are worth."""
+    left_out: dict[str, str] = {}
+    found: dict[str, Any] = {"left_out": left_out}
+    if joined.task.kind in CLASSES:
+        joined = joined.decided(Decision())
+    if joined.task.kind == MultiLabel.kind:
+        with leaving_out("tuned thresholds", left_out):
+            tuned = tune_best_thresholds(joined.values, joined.targets, joined.task.names)
+            found["decision"] = decision_of(tuned)
+            if tuned.is_improvement:
+                joined = joined.decided(Decision(tuned.thresholds))
+                found["tuned"] = asdict(tuned)
+    joined.save(folder / run.PREDICTIONS)
+    write_rows(folder / "predictions.csv", joined.rows(source.items[0].image.parent.absolute()))
+    intervals = intervals_of(joined, left_out)
+    return found | {"n_valid": len(joined.labels), "metrics": joined.scores(), "intervals": intervals}
+
+
+def _figures(metrics: Mapping[str, Any]) -> dict[str, float]:
+    return {name: value for name, value in metrics.items() if not isinstance(value, Mapping)}
+
+
+def _report(console: Console, summary: Mapping[str, Any], folder: Path) -> None:
+    head, rows = table_of_runs(summary["runs"])
+    table = Table(box=None, padding=(0, 2), header_style="bold")
+    for at, name in enumerate(head):
+        table.add_column(name, justify="right" if at else "left")
+    for name, *values in rows:
+        table.add_row(name, *(number(value) for value in values))
+    console.print("[bold]Mean and spread (standard deviation) over the runs[/]")
+    console.print(table)
+    if "metrics" in summary:
+        console.print("\n[bold]Every image answered by the model that had not seen it[/]")
+        for name, value in _figures(summary["metrics"]).items():
+            low, high = summary["intervals"].get(name, (math.nan, math.nan))
+            console.print(f"  {name.replace('_', ' '):<34}{number(value)}   {number(low)} to {number(high)}")
+    console.print(f"\n[bold]Written to {folder}[/] in {summary['seconds']:.0f} s; each run has its own report.")

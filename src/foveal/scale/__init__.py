@@ -1,0 +1,1 @@
+"""Engines: answers for more images than one process should be asked for."""

@@ -1,0 +1,53 @@
+"""Start a command in several processes on this machine, as `torchrun` does."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import sys
+import tempfile
+import uuid
+from pathlib import Path
+
+from foveal.core import distributed, processors
+
+_RESTARTS = 3
+
+
+def launch(n: int, more: list[str]) -> None:
+    """Run this command without `--processes`, and with `more`, in `n` processes that work together.
+
+    When one is killed all are started again, three times.
+
+    Raises:
+        SystemExit: they ended otherwise than well, with the code of the first that did.
+    """
+    from torch.distributed.elastic.multiprocessing.api import SignalException
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+    from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+
+    words = sys.argv[1:]
+    at = next(at for at, word in enumerate(words) if word.startswith("--processes"))
+    del words[at : at + (1 if "=" in words[at] else 2)]
+    logging.disable()  # this process only waits; what the others say is what counts
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, processors.usable() // n)))
+    config = LaunchConfig(
+        min_nodes=1,
+        max_nodes=1,
+        nproc_per_node=n,
+        run_id=str(uuid.uuid4()),
+        rdzv_backend="c10d",
+        rdzv_endpoint="localhost:0",
+        max_restarts=_RESTARTS,
+        monitor_interval=0.2,
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ[distributed.GIVEN_UP] = str(Path(folder) / "given-up")
+        try:
+            elastic_launch(config, sys.executable)("-P", "-m", "foveal", *words, *more)
+        except ChildFailedError as error:
+            code = error.get_first_failure()[1].exitcode
+            sys.exit(code if code > 0 else 128 - code)
+        except SignalException as stopped:
+            sys.exit(128 + signal.Signals(stopped.sigval).value)

@@ -1,0 +1,164 @@
+"""The built-in sample set, laid out on disk as the fast.ai book's data sets are: its cells run without a network.
+
+    path = untar_data(URLs.SAMPLE_PASCAL)
+
+Everything is drawn, small, and the same on every machine: scenes in a table with several labels, frames with pose
+files, images named by what they show, and ratings of invented films.
+"""
+
+from __future__ import annotations
+
+import csv
+import shutil
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from foveal.core.download import cache_folder
+from foveal.core.errors import UnknownNameError
+from foveal.core.listing import Path as ListingPath
+from foveal.core.rng import generator_for
+from foveal.sources import archives
+from foveal.sources.synthetic import KINDS, Scene, draw_scene
+
+_SEED = 2
+_CALIBRATION = ((517.679, 0.0, 160.0), (0.0, 517.679, 120.0), (0.0, 0.0, 1.0))
+_FIRST_WORDS = ("Silent", "Crimson", "Broken", "Golden", "Hidden", "Last", "Paper", "Winter", "Electric", "Lonely")
+_SECOND_WORDS = (
+    "River",
+    "Crown",
+    "Garden",
+    "Engine",
+    "Letter",
+    "Harbour",
+    "Mirror",
+    "Station",
+    "Fox",
+    "Promise",
+    "Sky",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """A data set that is drawn where it is asked for: `write` fills a folder with it."""
+
+    folder: str
+    write: Callable[[Path], None]
+
+
+def untar_data(what: archives.Archive | Sample | object) -> ListingPath:
+    """Return the folder of a data set: as it is on disk, or fetched, checked and unpacked; a sample is drawn.
+
+    It is looked for under `FOVEAL_HOME`/data (by default ~/.foveal/data), then in ~/.fastai/data. A download that broke
+    off goes on where it stopped.
+
+    Raises:
+        FetchError: it is not on disk and could not be fetched; the message says where to put it by hand.
+        UnknownNameError: it is none of `URLs`.
+    """
+    if isinstance(what, archives.Archive):
+        return archives.untar_data(what)
+    if not isinstance(what, Sample):
+        known = [name for name in dir(URLs) if not name.startswith("_")]
+        raise UnknownNameError.of("data set", what, known, "For instance: untar_data(URLs.PETS).")
+    place = cache_folder() / "data" / what.folder
+    if not place.is_dir():
+        place.parent.mkdir(parents=True, exist_ok=True)
+        beside = Path(tempfile.mkdtemp(prefix=f".{what.folder}.", dir=place.parent))
+        try:
+            what.write(beside)
+            beside.chmod(0o755)
+            beside.rename(place)
+        finally:
+            shutil.rmtree(beside, ignore_errors=True)
+    return ListingPath(place)
+
+
+def write_pascal(folder: Path) -> None:
+    """Write `train/` with train.csv (fname, labels, is_valid), and `test/` with test.csv (fname)."""
+    for side, seeds in (("train", range(240)), ("test", range(240, 270))):
+        rows = []
+        for index in seeds:
+            scene = draw_scene(_SEED, index)
+            if scene.labels or side == "test":
+                rows.append((f"{index:06d}.jpg", " ".join(scene.labels), index % 5 == 0))
+                _save(scene, folder / side / rows[-1][0])
+        names = ("fname", "labels", "is_valid")[: 3 if side == "train" else 1]
+        _table(folder / f"{side}.csv", names, (row[: len(names)] for row in rows))
+
+
+def write_biwi(folder: Path) -> None:
+    """Write a folder of frames a person, each with the place of a balloon in its pose file; `rgb.cal` is the camera."""
+    for at, person in enumerate(("01", "05", "13", "20")):
+        for frame in range(3, 48):
+            scene = draw_scene(_SEED + 1, 100 * at + frame, kinds=("balloon",), size_wh=(320, 240))
+            stem = folder / person / f"frame_{frame:05d}"
+            _save(scene, Path(f"{stem}_rgb.jpg"))
+            assert scene.balloon_xy is not None
+            (fx, _, cx), (_, fy, cy), _ = _CALIBRATION
+            depth = 900.0 + frame
+            x, y = (scene.balloon_xy[0] - cx) * depth / fx, (scene.balloon_xy[1] - cy) * depth / fy
+            pose = "1 0 0 \n0 1 0 \n0 0 1 \n\n" + f"{x:.6f} {y:.6f} {depth:.6f} \n"
+            Path(f"{stem}_pose.txt").write_text(pose, encoding="ascii")
+        matrix = "\n".join(" ".join(f"{value:g}" for value in row) + " " for row in _CALIBRATION)
+        rest = "0 0 0 0 \n\n1 0 0 \n0 1 0 \n0 0 1 \n\n0 0 0 \n\n320 240\n"
+        (folder / person / "rgb.cal").write_text(f"{matrix}\n\n{rest}", encoding="ascii")
+
+
+def write_pets(folder: Path) -> None:
+    """Write `images/KIND_number.jpg`, one thing an image; as with the pets, half of the kinds have a capital."""
+    for at, kind in enumerate(KINDS):
+        name = kind.capitalize() if at % 2 else kind
+        for number in range(1, 31):
+            _save(draw_scene(_SEED + 2 + at, number, kinds=(kind,)), folder / "images" / f"{name}_{number}.jpg")
+
+
+def write_ratings(folder: Path) -> None:
+    """Write u.data (user, film, rating, time, by tabs) and u.item (film, title, ..., by |, latin-1)."""
+    rng = generator_for(_SEED)
+    titles = [f"{first} {second}, The ({1950 + at % 70})" for at, (first, second) in enumerate(_titles())]
+    n_users, n_films, n_factors = 240, len(titles), 3
+    liking, kind = rng.normal(size=(n_users, n_factors)), rng.normal(size=(n_films, n_factors))
+    mood, quality = 0.4 * rng.normal(size=n_users), 0.6 * rng.normal(size=n_films)
+    popular = np.sort(rng.dirichlet(np.full(n_films, 0.6)) + 1e-4)[::-1]
+    rows = []
+    for user in range(n_users):
+        for film in rng.choice(n_films, size=int(rng.integers(15, 60)), replace=False, p=popular / popular.sum()):
+            exact = 3.5 + mood[user] + quality[film] + 0.5 * float(liking[user] @ kind[film]) + 0.7 * rng.normal()
+            when = 875_000_000 + int(rng.integers(20_000_000))
+            rows.append((user + 1, int(film) + 1, int(np.clip(round(exact), 1, 5)), when))
+    order = rng.permutation(len(rows))
+    (folder / "u.data").write_text("".join("\t".join(map(str, rows[at])) + "\n" for at in order), encoding="ascii")
+    genres = "|".join("0" for _ in range(19))
+    lines = (f"{at}|{title}|01-Jan-{1950 + (at - 1) % 70}|||{genres}\n" for at, title in enumerate(titles, start=1))
+    (folder / "u.item").write_text("".join(lines), encoding="latin-1")
+
+
+class URLs(archives.URLs):
+    """The data sets of the fast.ai book that foveal's chapters use, and drawn ones laid out alike."""
+
+    SAMPLE_PASCAL = Sample("sample_pascal", write_pascal)
+    SAMPLE_BIWI = Sample("sample_biwi", write_biwi)
+    SAMPLE_PETS = Sample("sample_pets", write_pets)
+    SAMPLE_ML = Sample("sample_ml", write_ratings)
+
+
+def _titles() -> Iterator[tuple[str, str]]:
+    pairs = list(product(_FIRST_WORDS, _SECOND_WORDS))
+    return (pairs[at] for at in generator_for(_SEED, 0, 1).permutation(len(pairs)))
+
+
+def _save(scene: Scene, file: Path) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    scene.image.save(file, quality=90)
+
+
+def _table(path: Path, names: Iterable[str], rows: Iterable[tuple[Any, ...]]) -> None:
+    with path.open("w", encoding="utf-8", newline="") as file:
+        csv.writer(file, lineterminator="\n").writerows([tuple(names), *rows])

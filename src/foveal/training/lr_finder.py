@@ -1,0 +1,159 @@
+"""The learning-rate finder: a short run at rates that grow, and what its curve suggests.
+
+Source: Smith 2017, "Cyclical Learning Rates for Training Neural Networks".
+"""
+
+from __future__ import annotations
+
+import math
+from collections import namedtuple
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from foveal.core.errors import InputError, TrainingError
+from foveal.training import loop
+from foveal.training.groups import set_training
+from foveal.training.hooks import Hooks
+from foveal.training.schedule import Point, Schedule
+from foveal.training.state import FitState
+
+Values = NDArray[np.float64]
+Suggestion = Callable[[Values, Values], float]
+_DIVERGED = 4.0
+_named_tuple: Any = namedtuple  # noqa: PYI024 -- its fields are known at run time only
+_HEAD, _TAIL = 10, 5
+_INTERVAL, _THRESHOLD = 15, 0.005
+
+
+class Curve(NamedTuple):
+    """Smoothed losses at growing rates."""
+
+    rates: Values
+    losses: Values
+
+    def trimmed(self) -> Curve:
+        """Return the part that suggestions look at: without the first ten and the last five."""
+        return Curve(self.rates[_HEAD:-_TAIL], self.losses[_HEAD:-_TAIL])
+
+
+def growing(lowest: float, highest: float) -> Schedule:
+    """Return the schedule of a rate of 1 that grows geometrically."""
+    if not 0 < lowest < highest:
+        raise InputError(f"The rates grow from `start_lr` to `end_lr`, both positive; got {lowest!r} and {highest!r}.")
+    return lambda position: Point(lowest * (highest / lowest) ** position)
+
+
+@dataclass(slots=True)
+class Watch:
+    """A hook that keeps the curve and stops when the loss has diverged."""
+
+    rates: list[float]
+    losses: list[float]
+    stops: bool = True
+
+    def after_step(self, state: FitState) -> None:
+        """Keep the rate and the smoothed loss of the step."""
+        self.rates.append(state.optimizer.param_groups[-1]["lr"])
+        self.losses.append(state.smooth.value)
+        if self.stops and self.losses[-1] > _DIVERGED * min(self.losses):
+            state.stop = "the loss has diverged"
+
+
+def run(state: FitState, plan: loop.Plan, *, stop_div: bool) -> Curve:
+    """Take up to `state.steps_per_epoch` steps and return the curve; the state's model and optimizer are changed."""
+    watch = Watch([], [], stop_div)
+    hooks = Hooks([watch])
+    set_training(state.model, state.freeze)
+    try:
+        for batch in _endless(plan, state.data_epoch, state.steps_per_epoch):
+            loop.step(state, batch, plan, hooks)
+            if state.stop is not None:
+                break
+    except TrainingError:
+        if not watch.losses:
+            raise
+    return Curve(np.array(watch.rates), np.array(watch.losses))
+
+
+def minimum(rates: Values, losses: Values) -> float:
+    """Return a tenth of the rate where the loss is least."""
+    return float(rates[losses.argmin()] / 10)
+
+
+def steep(rates: Values, losses: Values) -> float:
+    """Return the rate where the loss falls fastest over the logarithm of the rate."""
+    return float(rates[(np.diff(losses) / np.diff(np.log(rates))).argmin()])
+
+
+def valley(rates: Values, losses: Values) -> float:
+    """Return a rate half way through the longest fall, the longest subsequence of ever smaller losses."""
+    length = np.ones(len(losses), dtype=int)
+    for at in range(1, len(losses)):
+        higher = length[:at][losses[:at] > losses[at]]
+        if len(higher):
+            length[at] = higher.max() + 1
+    end = int(length.argmax())
+    span = int(length[end])
+    return float(rates[end - span + span // 3 + span // 6])
+
+
+def slide(rates: Values, losses: Values) -> float:
+    """Return the rate where, seen from the right, slopes an interval apart first agree: where the curve flattens."""
+    slopes = np.gradient(losses)
+    found = float(rates[-1])
+    for right in range(len(losses) - 1, _INTERVAL - 1, -1):
+        if abs(slopes[right] - slopes[right - _INTERVAL]) <= _THRESHOLD:
+            break
+        found = float(rates[right - _INTERVAL])
+    return found
+
+
+def suggested(curve: Curve, functions: Iterable[Suggestion] | Suggestion) -> Any:
+    """Return what each function suggests, as a named tuple with the functions' names.
+
+    Raises:
+        TrainingError: the curve is too short to say anything.
+    """
+    chosen = [functions] if callable(functions) else list(functions)
+    part = curve.trimmed()
+    if len(part.rates) < 3 or not np.isfinite(part.losses).all():
+        raise TrainingError(
+            f"The loss diverged after {len(curve.rates)} steps: there is no curve to read a rate from. Begin lower "
+            "(start_lr), or look for what makes the loss so large."
+        )
+    return _named_tuple("SuggestedLRs", [function.__name__ for function in chosen])(
+        *(function(part.rates, part.losses) for function in chosen)
+    )
+
+
+def draw(curve: Curve, suggestions: Sequence[tuple[str, float]]) -> None:
+    """Plot the curve with the suggestions on it."""
+    from matplotlib import pyplot as plt
+
+    _, axes = plt.subplots()
+    axes.semilogx(curve.rates, curve.losses, color="#222222")
+    for number, (name, rate) in enumerate(suggestions):
+        at = int(np.abs(np.log(curve.rates) - math.log(rate)).argmin())
+        axes.plot(rate, curve.losses[at], "osD^"[number % 4], markersize=8, label=f"{name} {rate:.2g}")
+    axes.set_xlabel("learning rate")
+    axes.set_ylabel("loss, smoothed")
+    axes.legend(frameon=False)
+
+
+def _endless(plan: loop.Plan, epoch: int, n: int) -> Iterator[loop.Batched]:
+    """Yield `n` batches, through as many epochs as that takes."""
+    taken = 0
+    while taken < n:
+        before = taken
+        for batch in plan.train(epoch, 0):
+            yield batch
+            taken += 1
+            if taken == n:
+                return
+        if taken == before:
+            raise TrainingError("There is nothing to train on: the loader gave no batch.")
+        epoch += 1

@@ -1,0 +1,65 @@
+"""The optimizer: torch's AdamW, with the book's values."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from foveal.training.groups import decayed_and_not, parameter_groups
+from foveal.training.schedule import Point
+
+BETAS, EPS, WEIGHT_DECAY = (0.9, 0.99), 1e-5, 0.01
+
+
+class _AdamW(torch.optim.AdamW):
+    """torch's AdamW without the wrappers that keep torch.compile out of it.
+
+    They import `torch._dynamo`, which takes longer (2 to 6 s) than many a small fit; the sums are the same.
+    """
+
+    add_param_group = inspect.unwrap(torch.optim.Optimizer.add_param_group)
+    zero_grad = inspect.unwrap(torch.optim.Optimizer.zero_grad)
+    state_dict = inspect.unwrap(torch.optim.Optimizer.state_dict)
+    load_state_dict = inspect.unwrap(torch.optim.Optimizer.load_state_dict)
+
+    def step(self, closure: Any = None) -> Any:
+        """Take a step."""
+        if any(p.device.type != "cpu" for group in self.param_groups for p in group["params"]):
+            return super().step(closure)
+        with torch.no_grad():
+            for group in self.param_groups:
+                lists: list[list[Tensor]] = [[], [], [], [], [], []]
+                self._init_group(group, *lists)  # type: ignore[no-untyped-call]
+                (beta1, beta2), names = group["betas"], ("lr", "weight_decay", "eps", "amsgrad", "maximize")
+                values = {name: group[name] for name in names}
+                torch._foreach_add_(lists[-1], 1)
+                torch._fused_adamw_(*lists, beta1=beta1, beta2=beta2, **values)
+        return None
+
+
+def adamw(model: nn.Module, rates: Sequence[float], *, wd: float = WEIGHT_DECAY) -> torch.optim.AdamW:
+    """Return AdamW over the parameters that train: a rate a group, no decay on normalisation and biases."""
+    groups: list[dict[str, Any]] = []
+    for rate, parameters in zip(rates, parameter_groups(model), strict=True):
+        decayed, exempt = decayed_and_not(model, parameters)
+        for chosen, decay in ((decayed, wd), (exempt, 0.0)):
+            if chosen:
+                groups.append({"params": chosen, "lr": rate, "weight_decay": decay, "full_lr": rate})
+    return _AdamW(groups, lr=rates[-1], betas=BETAS, eps=EPS, fused=_fused(groups))
+
+
+def follow(optimizer: torch.optim.Optimizer, point: Point) -> None:
+    """Set rates and momentum to what a schedule says."""
+    for group in optimizer.param_groups:
+        group["lr"] = group["full_lr"] * point.lr_factor
+        if point.momentum is not None:
+            group["betas"] = (point.momentum, group["betas"][1])
+
+
+def _fused(groups: list[dict[str, Any]]) -> bool:
+    devices = {p.device.type for group in groups for p in group["params"]}
+    return devices <= {"cpu", "cuda", "mps"}

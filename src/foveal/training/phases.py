@@ -1,0 +1,340 @@
+"""A run: a list of phases, each one fit, over one model and one pair of loaders; begun afresh or resumed."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from foveal.core import distributed, runtime, storage, timing
+from foveal.core.errors import InputError, ModelFileError, TrainingError
+from foveal.data.batches import Batch
+from foveal.data.loaders import DataLoader, DataLoaders
+from foveal.losses import Loss
+from foveal.metrics.common import Metric
+from foveal.training import checkpoint, loop, lr_finder
+from foveal.training.checkpoint import Checkpoints, Stored, below
+from foveal.training.crowding import Crowding
+from foveal.training.groups import Freeze, apply_freeze, parameter_groups
+from foveal.training.hooks import Hooks
+from foveal.training.measure import Trial, fastest_precision, largest_batch, seconds_of_epoch
+from foveal.training.optim import WEIGHT_DECAY, adamw
+from foveal.training.recorder import Recorder
+from foveal.training.schedule import Rate, Schedule, constant, rates_of
+from foveal.training.state import EpochResult, FitState
+
+Place = str | os.PathLike[str]
+_DRAWN = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Phase:
+    """One fit of a run.
+
+    Attributes:
+        n_epochs: None is as many as fit before `deadline`, by the clock of `time.monotonic`; at least `least`.
+        reset_opt: begin with a fresh optimizer also where the fit before trained the same groups.
+    """
+
+    n_epochs: int | None
+    lr: Rate
+    schedule: Schedule | None
+    freeze: Freeze
+    wd: float = WEIGHT_DECAY
+    accumulate: int = 1
+    deadline: float = math.inf
+    least: int = 1
+    reset_opt: bool = False
+
+
+@dataclass(slots=True)
+class Training:
+    """What all runs of a learner share.
+
+    Attributes:
+        loss, metrics: asked for at the beginning of each fit, so that both may be changed between fits.
+        precision: what was asked for; `auto` is measured once for each way to freeze.
+        freeze: how the model is frozen now.
+        data_epoch: epochs of training so far, in the life of the learner.
+        averages: what the optimizer of the last fit knew, for the next one that trains the same groups.
+        measured: what `auto` found quickest, by the number of frozen groups.
+        compile: whether training steps go through torch.compile.
+    """
+
+    model: nn.Module
+    dls: DataLoaders
+    recorder: Recorder
+    loss: Callable[[], Loss]
+    metrics: Callable[[], Mapping[str, Metric]]
+    precision: runtime.PrecisionChoice = "fp32"
+    freeze: Freeze = field(default=Freeze())
+    data_epoch: int = 0
+    averages: tuple[Freeze, dict[int, dict[str, Any]]] | None = None
+    compile: bool = False
+    measured: dict[int, runtime.Precision] = field(default_factory=dict)
+
+    def run(
+        self,
+        phases: Sequence[Phase],
+        cbs: object,
+        resume: Place | None,
+        minutes: float | None = None,
+        began: float | None = None,
+    ) -> None:
+        """Fit one phase after the other; with `resume`, from where the checkpoint of a run stands.
+
+        Args:
+            phases: the last one may leave its length to `minutes`.
+            cbs: a hook, several, or None.
+            resume: the folder of a run, or its checkpoint.
+            minutes: for all of it, counted from `began`, by default now.
+            began: by the clock of `time.monotonic`.
+        """
+        last = phases[-1]
+        if (last.n_epochs is None) == (minutes is None) and resume is None:
+            raise InputError("Say how long to train: a number of epochs, or minutes=; one of the two.")
+        if minutes is not None:
+            deadline = (time.monotonic() if began is None else began) + 60 * minutes
+            phases = [*phases[:-1], replace(last, deadline=deadline)]
+        stored = checkpoint.read(resume) if resume is not None else None
+        hooks = [] if cbs is None else list(cbs) if isinstance(cbs, Iterable) else [cbs]
+        if stored is not None and not any(isinstance(hook, Checkpoints) for hook in hooks):
+            hooks.append(Checkpoints(stored.path.parent))
+        with runtime.on_threads(self.dls.n_threads):
+            for number, phase in enumerate(phases):
+                if stored is None or number >= stored.phase:
+                    at_work = stored if stored is not None and number == stored.phase else None
+                    if not self._fit(phase, number, hooks, at_work):
+                        return
+
+    def evaluate(
+        self, loader: DataLoader | Iterable[tuple[Tensor, Tensor]], *, only_first: bool = False
+    ) -> loop.Evaluation:
+        """Return the raw outputs for all items of a loader, or of batches of inputs and targets.
+
+        Of several processes each has all of them, or, with `only_first`, the first has them and the others have none.
+        """
+        dealt, device = isinstance(loader, DataLoader), self.dls.device
+        if isinstance(loader, DataLoader):
+            batches = loader.dealt()
+        else:
+            batches = (Batch(tuple(part.to(device) for part in parts), ()) for parts in loader)
+        how = {"dealt": dealt, "only_first": only_first}
+        with runtime.on_threads(self.dls.n_threads):
+            return loop.evaluate(self.model, batches, precision=self.plain_precision, device=device, **how)
+
+    @property
+    def plain_precision(self) -> runtime.Precision:
+        """The precision that was asked for; fp32 where that is to be measured."""
+        return "fp32" if self.precision == "auto" else self.precision
+
+    def _fit(self, phase: Phase, number: int, cbs: Sequence[object], stored: Stored | None) -> bool:
+        """Fit one phase; return whether it was gone through."""
+        if phase.n_epochs is not None and phase.n_epochs < 1:
+            raise InputError(f"At least one epoch is trained; got {phase.n_epochs}.")
+        self.freeze = phase.freeze
+        apply_freeze(self.model, self.freeze)
+        phase = replace(phase, n_epochs=self._length(phase, stored))
+        if phase.n_epochs == 0:
+            return True
+        state = self.state(phase, number, history=self.recorder.history, stored=stored)
+        saving = [hook for hook in cbs if isinstance(hook, Checkpoints)]
+        others = [self.recorder, *(hook for hook in cbs if hook not in saving)]
+        watching = Crowding(self.recorder.say)
+        for hook in saving:
+            hook.others = others
+        if saving:
+            state.plan = self._description(phase, state.precision)
+        if stored is not None:
+            checkpoint.restore(stored, state, others)
+        try:
+            with distributed.peer_failure(), runtime.signals_noted(state) if saving else nullcontext():
+                loop.fit(state, self.plan(), Hooks([watching, *others, *saving]))
+        except RuntimeError as error:
+            if runtime.is_out_of_memory(error):
+                raise TrainingError(self._too_large(state)) from error
+            raise
+        finally:
+            self.recorder.close()
+            self.data_epoch = state.data_epoch
+        self.averages = phase.freeze, state.optimizer.state_dict()["state"]
+        return state.stop is None
+
+    def state(
+        self,
+        phase: Phase,
+        number: int,
+        *,
+        history: list[EpochResult],
+        steps: int | None = None,
+        stored: Stored | None = None,
+    ) -> FitState:
+        """Return the state at the beginning of a fit, in the precision of `stored` where a run is resumed."""
+        device, rates = self.dls.device, self._rates(phase.lr)
+        precision = stored.position["plan"]["precision"] if stored else self._resolved(phase.freeze)
+        optimizer = adamw(self.model, rates, wd=phase.wd)
+        if self.averages is not None and self.averages[0] == phase.freeze and not phase.reset_opt:
+            optimizer.load_state_dict(optimizer.state_dict() | {"state": self.averages[1]})
+        return FitState(
+            model=self.model,
+            optimizer=optimizer,
+            schedule=phase.schedule or constant(),
+            freeze=phase.freeze,
+            device=device,
+            precision=precision,
+            scaler=runtime.gradient_scaler(precision, device),
+            n_epochs=phase.n_epochs or 1,
+            steps_per_epoch=steps or len(self.dls.train),
+            data_epoch=self.data_epoch,
+            history=history,
+            phase=number,
+            accumulate=phase.accumulate,
+            mix=self.dls.task.mix,
+            compiled=self._compiled(),
+        )
+
+    def plan(self) -> loop.Plan:
+        """Return what a fit needs besides its state."""
+        train, valid = self.dls.loaders
+        return loop.Plan(
+            train=lambda epoch, first: train.parts(epoch=epoch, first=first),
+            valid=valid.dealt,
+            loss=self.loss(),
+            metrics=self.metrics,
+            name=train.dataset.name,
+            n_valid=len(valid),
+        )
+
+    def curve(self, start_lr: float, end_lr: float, num_it: int, *, stop_div: bool) -> lr_finder.Curve:
+        """Return the losses at growing rates; the model is afterwards as it was."""
+        phase = Phase(1, 1.0, lr_finder.growing(start_lr, end_lr), self.freeze, reset_opt=True)
+        state = self.state(phase, 0, history=[], steps=num_it)
+        weights = {name: tensor.clone() for name, tensor in self.model.state_dict().items()}
+        try:
+            with torch.random.fork_rng(), runtime.on_threads(self.dls.n_threads), runtime.computing():
+                return lr_finder.run(state, self.plan(), stop_div=stop_div)
+        finally:
+            self.model.load_state_dict(weights)
+            self.model.zero_grad()
+
+    def largest_batch(self) -> int:
+        """Return how large a batch, up to the loaders', fits into memory when everything trains."""
+        freeze = Freeze()
+        apply_freeze(self.model, freeze)
+        batch = self._batch()
+        found = largest_batch(self._trial(freeze), batch.inputs, batch.targets, self.plain_precision)
+        apply_freeze(self.model, self.freeze)
+        return int(distributed.broadcast_value(found))
+
+    def save(self, path: Path) -> Path:
+        """Write weights, and the optimizer's averages of the last fit."""
+        freeze, averages = self.averages or (self.freeze, {})
+        tensors = {f"model/{name}": tensor for name, tensor in self.model.state_dict().items()}
+        storage.write_tensors(
+            path, tensors | checkpoint.averages_as_tensors(averages), {"freeze": json.dumps(asdict(freeze))}
+        )
+        return path
+
+    def load(self, path: Path) -> None:
+        """Read what `save` wrote.
+
+        Raises:
+            ModelFileError: there is no such file, or it does not fit this model.
+        """
+        tensors, metadata = storage.read_tensors(path)
+        try:
+            self.model.load_state_dict(below(tensors, "model"))
+            freeze = Freeze(**json.loads(metadata["freeze"]))
+        except (RuntimeError, KeyError, ValueError, TypeError) as error:
+            raise ModelFileError(f"`{path}` does not fit this model: {str(error).splitlines()[0]}") from error
+        self.freeze = freeze
+        apply_freeze(self.model, freeze)
+        averages = checkpoint.averages_of(below(tensors, "optimizer"), adamw(self.model, self._rates(1.0)))
+        self.averages = (freeze, averages) if averages else None
+
+    def _compiled(self) -> Callable[[Tensor], Tensor] | None:
+        """Return what training steps go through where that is not the model itself."""
+        if self.dls.device.type == "cuda":
+            self.model = distributed.sync_batchnorm(self.model)
+        model = distributed.data_parallel(self.model)
+        compiled: Callable[[Tensor], Tensor] = torch.compile(model) if self.compile else model
+        return None if compiled is self.model else compiled
+
+    def _rates(self, lr: Rate) -> list[float]:
+        return rates_of(lr, len(parameter_groups(self.model)))
+
+    def _trial(self, freeze: Freeze) -> Trial:
+        return Trial(self.model, freeze, self.loss(), self.dls.device)
+
+    def _batch(self) -> loop.Batched:
+        return next(self.dls.train.batches(epoch=self.data_epoch))
+
+    def _length(self, phase: Phase, stored: Stored | None) -> int:
+        """Return the epochs of a phase: as said, as stored, or as many as fit into the time that is left."""
+        if phase.n_epochs is not None:
+            return phase.n_epochs
+        if stored is not None:
+            return int(stored.position["plan"]["epochs"])
+        precision, n_steps = self._resolved(phase.freeze), len(self.dls.train)
+        with timing.timed("length of an epoch"):
+            each = seconds_of_epoch(self._trial(phase.freeze), self.plan(), self.data_epoch, precision, n_steps)
+        left = phase.deadline - time.monotonic()
+        n_epochs = int(distributed.broadcast_value(max(phase.least, int(left / each))))
+        self.recorder.say(f"{n_epochs} epochs of about {each:.0f} s in the {max(0.0, left):.0f} s that are left")
+        return n_epochs
+
+    def _too_large(self, state: FitState) -> str:
+        """Return what to do about a batch that does not fit into memory."""
+        n = len(state.inputs)
+        state.output = state.loss = torch.empty(0)
+        state.optimizer.zero_grad()
+        inputs, targets = (part[: max(1, n // 2)] for part in (state.inputs, state.targets))
+        fitting = largest_batch(self._trial(state.freeze), inputs, targets, state.precision)
+        return (
+            f"There is not enough memory for a batch of {n}. A batch of {fitting} fits: build the loaders with "
+            f"bs={fitting} (`--batch-size {fitting}`, or `--batch-size auto`); `accumulate={-(-n // fitting)}` keeps "
+            "the size of a step. Checkpoints written before are untouched."
+        )
+
+    def _resolved(self, freeze: Freeze) -> runtime.Precision:
+        """Return the precision that was asked for, or with `auto` the one that measures quickest for what trains."""
+        if self.precision != "auto":
+            return self.precision
+        if freeze.n_frozen not in self.measured:
+            with timing.timed("precision"):
+                choice = fastest_precision(self._trial(freeze), self._batch())
+            known = runtime.precisions(self.dls.device)
+            self.measured[freeze.n_frozen] = known[int(distributed.broadcast_value(known.index(choice.precision)))]
+            if choice.seconds:
+                self.recorder.say(str(choice))
+        return self.measured[freeze.n_frozen]
+
+    def _description(self, phase: Phase, precision: str) -> dict[str, Any]:
+        """Return what decides a fit, by name; it goes through the names of all images."""
+        rates = self._rates(phase.lr)
+        schedule = phase.schedule or constant()
+        shape = [schedule(step / _DRAWN) for step in range(_DRAWN)]
+        return {
+            "epochs": phase.n_epochs,
+            "rates": [round(rate, 12) for rate in rates],
+            "schedule": storage.text_hash(repr(shape)),
+            "weight decay": phase.wd,
+            "accumulate": phase.accumulate,
+            "frozen groups": phase.freeze.n_frozen,
+            "norm": phase.freeze.norm,
+            "keeps statistics": phase.freeze.keep_statistics,
+            "precision": precision,
+            "batch size": self.dls.bs,
+            "seed": self.dls.train.seed,
+            "model": storage.text_hash(repr([(n, tuple(p.shape)) for n, p in self.model.named_parameters()])),
+            "data": self.dls.train.dataset.fingerprint,
+        }

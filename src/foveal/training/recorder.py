@@ -1,0 +1,150 @@
+"""The recorder: prints the epoch table and keeps the history of all fits of a learner."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from foveal.core import progress
+from foveal.core.errors import InputError
+from foveal.images.canvas import INK, PREDICTED
+from foveal.training.state import EpochResult, FitState
+
+_STEPS = ("loss", "rate", "momentum", "smooth")
+
+
+class Recorder:
+    """A hook that every fit has.
+
+    Attributes:
+        history: one result an epoch, over all fits; the fit state adds to it.
+        epochs: the step after which each of them ended, counted over all fits.
+        silent: print nothing.
+    """
+
+    def __init__(self, metric_names: Callable[[], Sequence[str]]) -> None:
+        self.history: list[EpochResult] = []
+        self.epochs: list[int] = []
+        self.silent = False
+        self._metric_names = metric_names
+        self._steps: dict[str, list[Tensor]] = {name: [] for name in _STEPS}
+        self._table = progress.Table(())
+
+    def before_fit(self, state: FitState) -> None:
+        """Print the head of the table."""
+        del state
+        self._begin()
+
+    def before_epoch(self, state: FitState) -> None:
+        """Begin a bar."""
+        if not self.silent:
+            self._table.begin(f"epoch {state.epoch}", state.steps_per_epoch)
+
+    def after_step(self, state: FitState) -> None:
+        """Keep loss, rate and momentum; move the bar on."""
+        group = state.optimizer.param_groups[-1]
+        self._steps["loss"].append(state.loss.detach())
+        self._steps["rate"].append(torch.tensor(float(group["lr"])))
+        self._steps["momentum"].append(torch.tensor(float(group["betas"][0])))
+        assert state.smooth.total is not None
+        self._steps["smooth"].append(state.smooth.total / state.smooth.weight)
+        self._table.advance()
+
+    def after_epoch(self, state: FitState) -> None:
+        """Print a line."""
+        self.close()
+        self.epochs.append(len(self._steps["loss"]))
+        self._print(state.results[-1])
+
+    def say(self, line: str) -> None:
+        """Print a line above the table."""
+        if not self.silent:
+            progress.say(line)
+
+    def note(self, result: EpochResult) -> None:
+        """Keep and print the result of something that is no fit, as a table of its own."""
+        self.history.append(result)
+        self.epochs.append(len(self._steps["loss"]))
+        self._begin()
+        self._print(result)
+
+    def close(self) -> None:
+        """Clear the bar, also when a fit ends in an error."""
+        self._table.end()
+
+    def tensors(self) -> Mapping[str, Tensor]:
+        """Return what was kept of every step."""
+        return {name: torch.stack([one.cpu() for one in kept]) for name, kept in self._steps.items() if kept}
+
+    def values(self) -> Mapping[str, Any]:
+        """Return where epochs ended."""
+        return {"epochs": self.epochs}
+
+    def restore(self, tensors: Mapping[str, Tensor], values: Mapping[str, Any]) -> None:
+        """Take both back."""
+        self._steps = {name: list(tensors.get(name, torch.empty(0))) for name in _STEPS}
+        self.epochs = list(values["epochs"])
+
+    def plot_loss(self, *, skip_start: int = 5, with_valid: bool = True) -> None:
+        """Draw the smoothed training loss step by step, and the validation loss at the end of each epoch."""
+        smooth = self._kept("smooth")
+        axes = _axes("step", "loss")
+        axes.plot(range(skip_start, len(smooth)), smooth[skip_start:], color=INK, label="training, smoothed")
+        if with_valid:
+            losses = [result.valid_loss for result in self.history]
+            axes.plot(self.epochs, losses, "o--", color=PREDICTED, label="validation")
+        axes.legend(frameon=False)
+
+    def plot_sched(self) -> None:
+        """Draw the learning rate of the last group, and the momentum, step by step."""
+        from matplotlib import pyplot as plt
+
+        _, both = plt.subplots(1, 2, figsize=(9, 3.2), layout="constrained")
+        for axes, name, label in zip(both, ("rate", "momentum"), ("learning rate", "momentum"), strict=True):
+            axes.plot(self._kept(name), color=INK)
+            axes.set_xlabel("step")
+            axes.set_ylabel(label)
+
+    def plot_metrics(self) -> None:
+        """Draw every metric over all epochs."""
+        from matplotlib import pyplot as plt
+
+        names = list(dict.fromkeys(name for result in self.history for name in result.metrics))
+        if not names:
+            raise InputError("There are no metrics to plot: no epoch was trained with one.")
+        _, figures = plt.subplots(1, len(names), figsize=(4.2 * len(names), 3.2), layout="constrained", squeeze=False)
+        for axes, name in zip(figures[0], names, strict=True):
+            values = [result.metrics.get(name, float("nan")) for result in self.history]
+            axes.plot(range(1, 1 + len(values)), values, "o-", color=INK)
+            axes.xaxis.get_major_locator().set_params(integer=True)
+            axes.set_xlabel("epoch")
+            axes.set_ylabel(name)
+
+    def _kept(self, name: str) -> list[float]:
+        if not self._steps[name]:
+            raise InputError("There is nothing to plot yet: train first.")
+        return [float(value) for value in self._steps[name]]
+
+    def _begin(self) -> None:
+        self._table = progress.table(("epoch", "train_loss", "valid_loss", *self._metric_names(), "time"))
+        if not self.silent:
+            self._table.header()
+
+    def _print(self, result: EpochResult) -> None:
+        numbers = [result.train_loss, result.valid_loss, *result.metrics.values()]
+        if not self.silent:
+            # Six decimals as in the book; numbers in units far from 1 would show nothing, or too much, so.
+            cells = [f"{n:.6f}" if n == 0 or 1e-4 <= abs(n) < 1e6 else f"{n:.4g}" for n in numbers]
+            self._table.row([str(result.epoch), *cells, progress.clock(result.seconds)])
+
+
+def _axes(x: str, y: str) -> Any:
+    from matplotlib import pyplot as plt
+
+    _, axes = plt.subplots(layout="constrained")
+    axes.set_xlabel(x)
+    axes.set_ylabel(y)
+    return axes
