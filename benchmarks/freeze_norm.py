@@ -12,7 +12,7 @@ from pathlib import Path
 import pandas as pd
 import torch
 
-from foveal.data.block import CategoryBlock, DataBlock, ImageBlock, MultiCategoryBlock
+from foveal.data.block import DataBlock, ImageBlock
 from foveal.data.labels import ColReader, RegexLabeller, using_attr
 from foveal.data.splits.splitters import ColSplitter
 from foveal.data.splits.stratify import StratifiedSplitter
@@ -21,6 +21,8 @@ from foveal.learner.vision import vision_learner
 from foveal.metrics.one_label import accuracy
 from foveal.metrics.several_labels import average_precision
 from foveal.sources.folders import get_image_files
+from foveal.tasks.multi_label import MultiCategoryBlock
+from foveal.tasks.single_label import CategoryBlock
 
 MIN_POSITIVES = 10
 BREED = using_attr(RegexLabeller(r"(.+)_\d+.jpg$"), "name")

@@ -23,11 +23,13 @@ import pytest
 from hypothesis import settings
 
 from foveal.cli import main
-from foveal.data.block import DataBlock, ImageBlock, MultiCategoryBlock, PointBlock
+from foveal.data.block import DataBlock, ImageBlock
 from foveal.data.labels import ColReader
 from foveal.data.splits.splitters import ColSplitter
 from foveal.geometry.fit import Resize
 from foveal.sources.synthetic import write_scenes
+from foveal.tasks.multi_label import MultiCategoryBlock
+from foveal.tasks.points import PointBlock
 
 # A busy machine is no reason for a law to fail.
 settings.register_profile("foveal", deadline=None)

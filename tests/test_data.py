@@ -13,7 +13,7 @@ from foveal.core.listing import L, Path
 from foveal.core.rng import order_for
 from foveal.core.threads import ordered_map
 from foveal.data.batchers import ImageBatcher
-from foveal.data.block import CategoryBlock, DataBlock, ImageBlock, MultiCategoryBlock, PointBlock
+from foveal.data.block import DataBlock, ImageBlock
 from foveal.data.labels import ColReader, RegexLabeller, parent_label, using_attr
 from foveal.data.loaders import DataLoader
 from foveal.data.samples import Pipeline
@@ -21,8 +21,12 @@ from foveal.data.splits.splitters import ColSplitter, IndexSplitter, MaskSplitte
 from foveal.geometry.fit import RandomResizedCrop, Resize
 from foveal.images.augment import Normalize, aug_transforms
 from foveal.sources.folders import get_image_files
+from foveal.sources.formats import TableColumns
 from foveal.sources.synthetic import KINDS, draw_scene
-from foveal.sources.table import TableColumns, read_frame, read_table
+from foveal.sources.table import read_frame, read_table
+from foveal.tasks.multi_label import MultiCategoryBlock
+from foveal.tasks.points import PointBlock
+from foveal.tasks.single_label import CategoryBlock
 
 
 def scene_block(scenes, **changes):

@@ -9,7 +9,6 @@ import pytest
 import torch
 
 from foveal.core.errors import InputError, UnknownNameError
-from foveal.data.block import CategoryBlock
 from foveal.evaluation.interpret import ClassificationInterpretation, Interpretation
 from foveal.evaluation.label_issues import LabelIssue
 from foveal.evaluation.predictions import Predictions
@@ -19,7 +18,7 @@ from foveal.models.explain import grad_cam
 from foveal.tasks.base import Decision
 from foveal.tasks.multi_label import MultiLabel
 from foveal.tasks.points import Points
-from foveal.tasks.single_label import SingleLabel
+from foveal.tasks.single_label import CategoryBlock, SingleLabel
 from foveal.tasks.vocab import Vocab
 
 VOCAB = Vocab(("ant", "bee", "cat"))

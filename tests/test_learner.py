@@ -16,10 +16,10 @@ from torch import nn
 
 from foveal.core import runtime
 from foveal.core.errors import InputError, MissingDependencyError, ModelFileError, TrainingError
-from foveal.data.block import RegressionBlock
 from foveal.learner.learner import Learner
 from foveal.learner.vision import vision_learner
 from foveal.metrics.several_labels import accuracy_multi
+from foveal.tasks.regression import RegressionBlock
 from foveal.training import measure, phases
 from foveal.training.callbacks.logs import CSVLogger, HistoryFile, TensorBoardLogger
 from foveal.training.groups import Freeze

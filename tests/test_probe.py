@@ -9,7 +9,7 @@ import torch
 from sklearn.linear_model import LogisticRegression, Ridge
 
 from foveal.core.errors import InputError, UnknownNameError
-from foveal.data.block import CategoryBlock, DataBlock, ImageBlock, PointBlock
+from foveal.data.block import DataBlock, ImageBlock
 from foveal.data.labels import ColReader, RegexLabeller, using_attr
 from foveal.data.splits.splitters import ColSplitter
 from foveal.data.splits.stratify import StratifiedSplitter
@@ -21,6 +21,8 @@ from foveal.metrics.one_label import accuracy
 from foveal.metrics.several_labels import mean_average_precision
 from foveal.models.head import sigmoid_range
 from foveal.sources.folders import get_image_files
+from foveal.tasks.points import PointBlock
+from foveal.tasks.single_label import CategoryBlock
 from foveal.training.probes import linear as probe
 from foveal.training.probes.heatmaps import Sums
 

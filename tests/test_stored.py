@@ -14,14 +14,15 @@ from foveal.audit.checks import audit
 from foveal.core.errors import ImageError, InputError
 from foveal.core.rng import windowed_order
 from foveal.core.storage import BoundedFolder
-from foveal.data.block import DataBlock, ImageBlock, MultiCategoryBlock
+from foveal.data.block import DataBlock, ImageBlock
 from foveal.data.labels import ColReader
 from foveal.data.splits.splitters import ColSplitter
 from foveal.geometry.fit import RandomResizedCrop
 from foveal.images.decode import decode
+from foveal.sources.formats import TableColumns
 from foveal.sources.recognise import read_source
 from foveal.sources.stored import ParquetImages
-from foveal.sources.table import TableColumns
+from foveal.tasks.multi_label import MultiCategoryBlock
 
 
 @given(st.lists(st.integers(0, 30), min_size=1, max_size=200), st.integers(1, 40), st.integers(0, 3), st.integers(0, 3))

@@ -12,12 +12,12 @@ from torch import nn
 import foveal.collab.all as ratings_star
 import foveal.vision.all as star
 from foveal.core.errors import InputError
-from foveal.data.block import CategoryBlock
 from foveal.geometry.fit import Resize
 from foveal.geometry.moves import Flip
 from foveal.learner.learner import Learner
 from foveal.learner.vision import vision_learner
 from foveal.models.vision import VisionModel
+from foveal.tasks.single_label import CategoryBlock
 
 
 @pytest.fixture(autouse=True)

@@ -11,8 +11,9 @@ from PIL import Image
 
 from foveal.audit.checks import audit
 from foveal.core.errors import TableError
+from foveal.sources.formats import TableColumns
 from foveal.sources.recognise import read_source
-from foveal.sources.table import TableColumns, read_table
+from foveal.sources.table import read_table
 
 
 @pytest.fixture

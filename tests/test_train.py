@@ -14,11 +14,12 @@ from torch import nn
 
 from foveal.core import runtime
 from foveal.core.errors import InputError, TrainingError, UnknownNameError
-from foveal.data.block import DataBlock, ImageBlock, MultiCategoryBlock
+from foveal.data.block import DataBlock, ImageBlock
 from foveal.data.labels import ColReader
 from foveal.data.splits.splitters import ColSplitter
 from foveal.geometry.fit import Resize
 from foveal.learner.vision import vision_learner
+from foveal.tasks.multi_label import MultiCategoryBlock
 from foveal.tasks.points import Points
 from foveal.tasks.single_label import SingleLabel
 from foveal.tasks.vocab import Vocab

@@ -11,13 +11,15 @@ import torch
 from torch import nn
 
 from foveal.core import distributed, storage
-from foveal.data.block import DataBlock, ImageBlock, MultiCategoryBlock, PointBlock
+from foveal.data.block import DataBlock, ImageBlock
 from foveal.data.labels import ColReader
 from foveal.data.splits.splitters import ColSplitter
 from foveal.geometry.fit import RandomResizedCrop
 from foveal.learner.learner import Learner
 from foveal.learner.vision import vision_learner
 from foveal.metrics.several_labels import accuracy_multi
+from foveal.tasks.multi_label import MultiCategoryBlock
+from foveal.tasks.points import PointBlock
 from foveal.training.callbacks.extras import EMA, EarlyStopping, GradientClip
 from foveal.training.checkpoint import FILE, Checkpoints
 

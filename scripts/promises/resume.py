@@ -15,13 +15,14 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from foveal.core.errors import ModelFileError
-from foveal.data.block import DataBlock, ImageBlock, MultiCategoryBlock
+from foveal.data.block import DataBlock, ImageBlock
 from foveal.data.labels import ColReader
 from foveal.data.splits.splitters import ColSplitter
 from foveal.geometry.fit import RandomResizedCrop
 from foveal.images.augment import aug_transforms
 from foveal.learner.vision import vision_learner
 from foveal.sources.synthetic import write_scenes
+from foveal.tasks.multi_label import MultiCategoryBlock
 from foveal.training.checkpoint import FILE, Checkpoints, read
 from promises import Report
 

@@ -15,7 +15,7 @@ from foveal.core import processors
 __version__ = "0.1.0"
 
 _HOME = {
-    "CategoryBlock": "foveal.data.block",
+    "CategoryBlock": "foveal.tasks.single_label",
     "DataBlock": "foveal.data.block",
     "DataLoaders": "foveal.data.loaders",
     "FetchError": "foveal.core.errors",
@@ -26,13 +26,13 @@ _HOME = {
     "Learner": "foveal.learner.learner",
     "MissingDependencyError": "foveal.core.errors",
     "ModelFileError": "foveal.core.errors",
-    "MultiCategoryBlock": "foveal.data.block",
-    "PointBlock": "foveal.data.block",
+    "MultiCategoryBlock": "foveal.tasks.multi_label",
+    "PointBlock": "foveal.tasks.points",
     "Prediction": "foveal.inference.predictor",
     "Predictor": "foveal.inference.predictor",
     "RandomResizedCrop": "foveal.geometry.fit",
     "Refused": "foveal.inference.predictor",
-    "RegressionBlock": "foveal.data.block",
+    "RegressionBlock": "foveal.tasks.regression",
     "Resize": "foveal.geometry.fit",
     "TableError": "foveal.core.errors",
     "TrainingError": "foveal.core.errors",

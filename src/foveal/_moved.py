@@ -58,7 +58,7 @@ MODULES = {
     "serve.pictures": "serve.images",
     "metrics.ranking": "collab.ranking",
     "models.folding": "models.fusing",
-    "tasks.catalog": "tasks.registry",
+    "tasks.catalog": "tasks.kinds",
     "cli.settings": "runs.settings",
     "cli.folder": "runs.folder",
     "cli.training": "runs.images",

@@ -13,7 +13,7 @@ import torch
 
 from foveal.geometry.homography import Homography
 from foveal.tasks.base import Task
-from foveal.tasks.registry import task_from_dict
+from foveal.tasks.kinds import task_from_dict
 
 
 def check_task(task: Task[Any], labels: Sequence[Any]) -> None:

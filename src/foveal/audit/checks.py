@@ -19,9 +19,8 @@ from foveal.audit.inspection import Change, Inspection, Ledger, copies_among
 from foveal.core import threads
 from foveal.core.errors import FovealError
 from foveal.sources.items import LEVELS, NO_IMAGE, Finding, Item, Level, Source, listed, refuse_errors
-from foveal.tasks.multi_label import MultiLabel, PartialLabels
-from foveal.tasks.points import Points
-from foveal.tasks.registry import CLASSES
+from foveal.tasks.kinds import TASKS, has_classes
+from foveal.tasks.multi_label import PartialLabels
 
 _FEW = 5
 _FEW_IMAGES = f"class with fewer than {_FEW} images"
@@ -114,7 +113,8 @@ def audit(source: Source, *, num_workers: int | None = None, advance: Callable[[
     findings += _audit_images(items, inspected)
     findings += [_changed(file, how) for file, how in ledger.changes.items()]
     findings += _audit_copies(items, inspected)
-    if source.task == Points.kind:
+    kind = TASKS.find(source.task)
+    if kind is not None and kind.has_points:
         findings += _audit_points(items, inspected)
     findings.sort(key=lambda finding: LEVELS.index(finding.level))
     return Audit(findings, _figures(source, inspected))
@@ -149,7 +149,7 @@ def audit_labels(source: Source) -> Iterator[Finding]:
         if valid in {0, len(items)}:
             yield Finding("error", "everything on one side of the split", "", f"{valid} of {len(items)} to validate")
         yield from _audit_groups(items)
-    if source.task in CLASSES:
+    if has_classes(source.task):
         yield from _audit_classes(items)
 
 
@@ -275,10 +275,10 @@ def _figures(source: Source, inspected: Mapping[Path, Inspection]) -> dict[str, 
     sizes = Counter(f"{seen.size_hw[1]}x{seen.size_hw[0]}" for seen in inspected.values() if not seen.fault)
     figures: dict[str, Any] = {"kind": source.kind, "task": source.task, "items": len(source.items)}
     figures |= {"images": len(inspected), "usable": sum(sizes.values()), "sizes": dict(sizes.most_common(10))}
-    if source.task in CLASSES:
+    if has_classes(source.task):
         names = [names_of(item.label) for item in source.items]
         figures["classes"] = dict(Counter(name for one in names for name in one).most_common())
-        if source.task == MultiLabel.kind:
+        if TASKS[source.task].label_form == "names":
             figures["nothing in the image"] = sum(not one for one in names)
             figures["together"] = _together(names)
     return figures

@@ -22,12 +22,12 @@ def export(
     """Write a model as ONNX or torch.export; it is compared with the model itself, and fails if answers differ."""
     from foveal.core.errors import UnknownNameError
     from foveal.inference.exports import SUFFIXES, TOLERANCE, export_model
-    from foveal.inference.predictor import load_learner
+    from foveal.inference.predictor import load_predictor
     from foveal.sources.folders import images_in
 
     if to not in SUFFIXES:
         raise UnknownNameError.of("format", to, SUFFIXES)
-    predictor = load_learner(model, device="cpu")
+    predictor = load_predictor(model, device="cpu")
     target = out or model.with_suffix(SUFFIXES[to])
     found = export_model(predictor, target, to=to, images=images_in(images) if images else ())
     for n, difference in found.differences.items():

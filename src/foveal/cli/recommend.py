@@ -25,11 +25,11 @@ def recommend(
     from foveal.collab.predictor import RatingPredictor
     from foveal.core.errors import InputError
     from foveal.core.tables import check_table, write_table
-    from foveal.inference.predictor import load_learner
+    from foveal.inference.predictor import load_predictor
 
     if out is not None:
         check_table(out)
-    predictor = load_learner(model)
+    predictor = load_predictor(model)
     if not isinstance(predictor, RatingPredictor):
         raise InputError(f"`{model}` answers for images: use `foveal predict`.")
     user, item, rating = predictor.task.columns

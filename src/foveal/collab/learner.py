@@ -2,17 +2,80 @@
 
 from __future__ import annotations
 
+import datetime as dt
+import os
 from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from foveal.collab.loaders import CollabDataLoaders
 from foveal.collab.model import CollabSpec, collab_model, embedding_size
+from foveal.collab.predictor import RatingPredictor
+from foveal.collab.report import rating_report_on
+from foveal.collab.task import Rating
 from foveal.core.errors import InputError
-from foveal.core.rng import check_seed
-from foveal.learner.learner import Learner
+from foveal.core.progress import display
+from foveal.core.rng import check_seed, order_for
+from foveal.data.loaders import DataLoader
+from foveal.inference.manifest import TrainingPart
+from foveal.inference.predictor import Prediction
+from foveal.learner.trainer import Trainer
 from foveal.metrics.common import Metric
+
+PathLike = str | os.PathLike[str]
+
+
+class CollabLearner(Trainer):
+    """Trains a model of ratings and answers for users and items."""
+
+    def predictor(self, training: TrainingPart | None = None) -> RatingPredictor:
+        """Return what answers with the model as it is now, in fp32."""
+        task = self.dls.task
+        assert isinstance(task, Rating)
+        return RatingPredictor.of(self.model, task, self.dls.train.dataset.inputs, training)
+
+    def predict(self, *pair: Any) -> Prediction:
+        """Answer for a user and an item, or for a tuple of both."""
+        return self.predictor().predict(*pair)
+
+    def get_preds(
+        self, ds_idx: int = 1, *, dl: DataLoader | None = None, with_loss: bool = False
+    ) -> tuple[Tensor, ...]:
+        """Return predicted and true ratings [n, 1] of one side of the split, or of a loader, on the CPU.
+
+        Args:
+            ds_idx: 0 is the training side, in data order; 1 the validation side.
+            dl: a loader instead, such as `dls.test_dl(frame)`.
+            with_loss: append the loss of each pair [n].
+        """
+        chosen = self.dls[ds_idx] if dl is None else dl
+        evaluation = self._training.evaluate(DataLoader(chosen.batcher, chosen.batch_size))
+        losses = [evaluation.losses(self._loss())] if with_loss else []
+        return (self.dls.task.activate(evaluation.outputs), evaluation.targets, *losses)
+
+    def report(self, path: PathLike = "report.html") -> Path:
+        """Write one self-contained page on the validation side; return its path."""
+        return rating_report_on(self).write(path)
+
+    def export(self, path: PathLike = "model.safetensors") -> Path:
+        """Write one safe file that `load_learner` reads; return its path."""
+        self.predictor(self.trained()).save(path)
+        return Path(path)
+
+    def trained(self) -> TrainingPart:
+        """Return what a bundle says of its training."""
+        day = dt.datetime.now(dt.UTC).date().isoformat()
+        return TrainingPart(weights=self.origin, made=day, n_train=self.dls.train.n, n_valid=self.dls.valid.n)
+
+    def show_results(self, ds_idx: int = 1, *, max_n: int = 9) -> None:
+        """Show pairs of one side of the split, drawn at random but always the same, with rating and prediction."""
+        dataset = self.dls[ds_idx].dataset
+        indices = order_for(0, 0, len(dataset))[:max_n].tolist()
+        answers = self.predictor().answers(dataset.inputs[indices])
+        display(dataset.frame(indices, prediction=answers[:, 0].tolist()))
 
 
 def get_emb_sz(dls: CollabDataLoaders) -> list[tuple[int, int]]:
@@ -32,7 +95,7 @@ def collab_learner(
     loss_func: Callable[[Tensor, Tensor], Tensor] | None = None,
     metrics: Metric | Iterable[Metric] | None = None,
     seed: int | None = None,
-) -> Learner:
+) -> CollabLearner:
     """Return a learner that finds a vector for each user and each item.
 
     Args:
@@ -62,4 +125,4 @@ def collab_learner(
         if seed is not None:
             torch.manual_seed(check_seed(seed))
         model = collab_model(spec, task.users, task.items)
-    return Learner(dls, model, loss_func=loss_func, metrics=metrics, origin="random weights")
+    return CollabLearner(dls, model, loss_func=loss_func, metrics=metrics, origin="random weights")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
@@ -127,6 +127,8 @@ class Classes(L[Any]):
 
 class CollabDataLoaders(DataLoaders):
     """The loaders of ratings."""
+
+    learner: ClassVar[str] = "foveal.collab.learner:CollabLearner"
 
     @classmethod
     def from_df(

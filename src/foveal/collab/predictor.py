@@ -10,26 +10,33 @@ from itertools import islice
 from typing import Any, NamedTuple
 
 import torch
+from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
 
 from foveal.collab.model import EmbeddingDotBias, EmbeddingNN, collab_model, collab_spec
 from foveal.collab.task import Id, Ids, Rating
 from foveal.core import runtime
 from foveal.core.errors import InputError, near_match
-from foveal.inference.manifest import CollabPart, Manifest, OwnPart, TrainingPart, current_versions
+from foveal.inference.manifest import Manifest, OwnPart, Positive, TrainingPart, current_versions
+from foveal.inference.predictor import Prediction
 from foveal.inference.store import hashes_of, write_bundle
 from foveal.models.vision import check_fit
+from foveal.tasks.base import Task
 
 _BATCH, _PAIRS = 4096, 1 << 20
 _STEPS = 100
 
 
-class RatingPrediction(NamedTuple):
-    """A rating as a number, the same as an encoded target, and what the model answered."""
+class CollabPart(BaseModel):
+    """What a bundle says of a model of users and items."""
 
-    label: float
-    decoded: Tensor
-    values: Tensor
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    n_users: Positive
+    n_items: Positive
+    n_factors: tuple[Positive, Positive]
+    y_range: tuple[float, float] | None
+    layers: tuple[Positive, ...]
 
 
 class Recommended(NamedTuple):
@@ -60,7 +67,7 @@ class RatingPredictor:
         own = copy.deepcopy(model).float().eval().requires_grad_(requires_grad=False)
         return cls(own, task, seen.cpu(), device, training or TrainingPart())
 
-    def predict(self, user: Any, item: Any = None) -> RatingPrediction:
+    def predict(self, user: Any, item: Any = None) -> Prediction:
         """Answer for one pair, given as two ids or as a tuple of both.
 
         A user or an item that training did not know is answered for as such: what is left is the other's share.
@@ -68,13 +75,13 @@ class RatingPredictor:
         pair = (user, item) if item is not None else tuple(user)
         return next(self.predict_batch([pair]))
 
-    def predict_batch(self, pairs: Iterable[tuple[Any, Any]]) -> Iterator[RatingPrediction]:
+    def predict_batch(self, pairs: Iterable[tuple[Any, Any]]) -> Iterator[Prediction]:
         """Answer for any number of pairs, in order and in constant memory."""
         rest = iter(pairs)
         while group := list(islice(rest, _BATCH)):
             values = self.answers(self.task.pairs([user for user, _ in group], [item for _, item in group]))
             for value in values:
-                yield RatingPrediction(float(value), value, value)
+                yield Prediction(float(value), value, value)
 
     @torch.inference_mode()
     def answers(self, pairs_N2: Tensor) -> Tensor:
@@ -173,8 +180,9 @@ class RatingPredictor:
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the bundle: one .safetensors file; of a module written by hand, its weights."""
-        own = not isinstance(self.model, EmbeddingDotBias | EmbeddingNN)
-        part = OwnPart(module=type(self.model).__name__) if own else CollabPart(**self.model.spec.to_dict())  # type: ignore[union-attr,operator]
+        part: OwnPart | dict[str, Any] = OwnPart(module=type(self.model).__name__)
+        if isinstance(self.model, EmbeddingDotBias | EmbeddingNN):
+            part = CollabPart(**self.model.spec.to_dict()).model_dump()
         tensors = {f"model.{name}": tensor for name, tensor in self.model.state_dict().items()} | {"seen": self.seen}
         manifest = Manifest(
             task=self.task.to_dict(),
@@ -209,18 +217,19 @@ class RatingPredictor:
 
 
 def rating_predictor(
-    manifest: Manifest, task: Rating, tensors: Mapping[str, Tensor], device: torch.device, model: nn.Module | None
+    manifest: Manifest, task: Task[Any], tensors: Mapping[str, Tensor], device: torch.device, model: nn.Module | None
 ) -> RatingPredictor:
     """Return the predictor that a bundle holds; of a module written by hand, `model` is filled.
 
     Raises:
         InputError: its parts do not fit together.
     """
+    assert isinstance(task, Rating)
     part, sizes = manifest.model, (len(task.users), len(task.items))
     weights = {name.removeprefix("model."): tensor for name, tensor in tensors.items() if name.startswith("model.")}
     seen = tensors.get("seen")
-    if isinstance(part, CollabPart):
-        spec = collab_spec(part.model_dump())
+    if isinstance(part, dict):
+        spec = collab_spec(CollabPart.model_validate(part).model_dump())
         if (spec.n_users, spec.n_items) != sizes:
             raise InputError(
                 f"its model knows {spec.n_users} x {spec.n_items} ids and its task {sizes[0]} x {sizes[1]}."

@@ -11,7 +11,7 @@ import torch
 from rich.console import Console
 
 from foveal.audit.checks import Audit
-from foveal.collab.learner import collab_learner
+from foveal.collab.learner import CollabLearner, collab_learner
 from foveal.collab.loaders import CollabDataLoaders
 from foveal.collab.report import rating_report_on
 from foveal.core import storage, timing
@@ -20,7 +20,6 @@ from foveal.core.left_out import leaving_out
 from foveal.core.tables import write_rows
 from foveal.data.splits.splitters import ColSplitter, RandomSplitter
 from foveal.inference.manifest import MetricPart
-from foveal.learner.learner import Learner
 from foveal.runs import folder as run
 from foveal.runs.console import new_console
 from foveal.runs.settings import RunSettings, number, timing_lines
@@ -103,7 +102,7 @@ def rating_loaders(settings: RunSettings) -> CollabDataLoaders:
     )
 
 
-def _finish(learn: Learner, settings: RunSettings, folder: Path) -> dict[str, Any]:
+def _finish(learn: CollabLearner, settings: RunSettings, folder: Path) -> dict[str, Any]:
     """Write model, predictions and report; return the summary."""
     learn.predictor().save(folder / run.MODEL)  # whatever comes after it, the model is kept
     report = rating_report_on(learn, title=f"foveal: {folder.name}", repeat=f"foveal train {folder / run.SETTINGS}")

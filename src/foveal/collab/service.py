@@ -71,8 +71,8 @@ class _Ratings:
         return {task.columns[0]: user, "recommended": rows}
 
 
-def add_ratings(app: FastAPI, service: Service, predictor: RatingPredictor) -> None:
-    """Add the addresses."""
+def add_ratings(app: FastAPI, service: Service, predictor: RatingPredictor) -> dict[str, Any]:
+    """Add the addresses; return what the page needs to know of the model."""
     ratings = _Ratings(service, predictor)
     user, item, rating = predictor.task.columns
 
@@ -83,6 +83,8 @@ def add_ratings(app: FastAPI, service: Service, predictor: RatingPredictor) -> N
     @app.post("/recommend", summary=f"The `k` best of {item} for a `{user}`, without what they had.")
     async def recommend(request: Request) -> Any:
         return await ratings.answer(request, ratings.recommendations)
+
+    return {"columns": list(predictor.task.columns), "explains": False}
 
 
 def _id(given: dict[str, Any], name: str, also: str, ids: Ids) -> Id:

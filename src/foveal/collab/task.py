@@ -17,6 +17,7 @@ from foveal.losses import Reduction, binary_cross_entropy, mean_squared_error
 from foveal.metrics.common import Metric
 from foveal.metrics.numbers import mae, rmse
 from foveal.tasks.base import Decision
+from foveal.tasks.kinds import TaskKind
 
 UNKNOWN = "#na#"
 Id = str | int | float
@@ -218,3 +219,20 @@ class ImplicitFeedback(Rating):
     def activate(self, output: Tensor) -> Tensor:
         """Return how likely it is that a pair is seen, [B, 1]."""
         return torch.sigmoid(output.reshape(-1, 1))
+
+
+def _describe(task: Rating) -> str:
+    user, item, rating = task.columns
+    return f"Answers with the {rating} that a {user} would give a {item}, and recommends."
+
+
+RATING = TaskKind(
+    task=Rating,
+    describe=_describe,
+    answers="a rating",
+    unit="rows",
+    predictor="foveal.collab.predictor:rating_predictor",
+    exporter="foveal.collab.exporter:RatingExporter",
+    endpoints="foveal.collab.service:add_ratings",
+)
+IMPLICIT = replace(RATING, task=ImplicitFeedback, answers="the probability that a user has an item")

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, Protocol, get_args, runtime_checkable
+from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
@@ -21,20 +21,16 @@ from foveal.audit.checks import Audit
 from foveal.core import runtime
 from foveal.core.errors import FovealError, InputError, NothingToLearnError, UnknownNameError
 from foveal.data.datasets import Dataset, Datasets, Tuples
-from foveal.data.labels import ColReader, question_delimiter
+from foveal.data.labels import ColReader
 from foveal.data.loaders import DataLoaders, audit_datasets, without_bad_images
 from foveal.data.samples import Pipeline
 from foveal.data.splits.rows import Rows, rows_of
 from foveal.data.splits.splitters import MaskSplitter, RandomSplitter, Splitter, check_split
 from foveal.data.summary import walk
 from foveal.sources.items import Item, Source
-from foveal.tasks.base import Decision, Task
+from foveal.tasks.base import Task
 from foveal.tasks.encoding import encode_all, encode_known, no_labels
-from foveal.tasks.multi_label import MultiLabel, all_names
-from foveal.tasks.points import Points
-from foveal.tasks.regression import Regression
-from foveal.tasks.single_label import SingleLabel, check_label
-from foveal.tasks.vocab import Vocab
+from foveal.tasks.kinds import TASKS, SourceLabels, TargetBlock
 
 Getter = Callable[[Any], Any]
 OnBad = Literal["stop", "skip"]
@@ -43,102 +39,6 @@ OnBad = Literal["stop", "skip"]
 @dataclass(frozen=True, slots=True)
 class ImageBlock:
     """The input is an image: a path, bytes, an array or a PIL image."""
-
-
-@runtime_checkable
-class TargetBlock(Protocol):
-    """The target's recipe."""
-
-    def bind(self, labels: Iterable[Any]) -> Task[Any]:
-        """Return the task that these training labels teach."""
-
-
-@dataclass(frozen=True, slots=True)
-class CategoryBlock:
-    """The target is one class name. A `vocab` that is given keeps its order."""
-
-    vocab: Sequence[str] | None = None
-
-    def bind(self, labels: Iterable[Any]) -> SingleLabel:
-        """Return the task that these training labels teach."""
-        return SingleLabel(_vocab(self.vocab, (check_label(label) for label in labels)))
-
-
-@dataclass(frozen=True, slots=True)
-class MultiCategoryBlock:
-    """The target is a list of class names, possibly empty. A `vocab` that is given keeps its order."""
-
-    vocab: Sequence[str] | None = None
-
-    def bind(self, labels: Iterable[Any]) -> MultiLabel:
-        """Return the task that these training labels teach."""
-        labels = list(labels)
-        found = [all_names(label) for label in {id(label): label for label in labels}.values()]
-        if self.vocab is None and all(len(names) <= 1 for names in found):
-            question_delimiter({name for names in found for name in names})
-        return MultiLabel(_vocab(self.vocab, (name for names in found for name in names)))
-
-
-@dataclass(frozen=True, slots=True)
-class PointBlock:
-    """The target is one point (x, y), or N of them [N, 2], in the image's pixels.
-
-    Attributes:
-        names: what the points are called, in order.
-        flip_pairs: names, or numbers, of points that change places in a mirrored image: (("left eye", "right eye"),).
-        skeleton: pairs that are joined by a line where points are drawn.
-        n_points: how many there are; counted on the first label by default.
-    """
-
-    names: Sequence[str] = ()
-    flip_pairs: Sequence[tuple[str | int, str | int]] = ()
-    skeleton: Sequence[tuple[str | int, str | int]] = ()
-    n_points: int | None = None
-
-    def bind(self, labels: Iterable[Any]) -> Points:
-        """Return the task that these training labels teach."""
-        labels = list(labels)
-        first = np.asarray(labels[0], dtype=float)
-        if first.size % 2:
-            raise InputError(f"A point is (x, y); got {first.size} numbers: {first.tolist()}.")
-        n_points = self.n_points or len(self.names) or max(1, first.size // 2)
-        pairs = (self._numbers(self.flip_pairs), self._numbers(self.skeleton))
-        return Points(n_points, Decision(), tuple(self.names), *pairs).known_in(labels)
-
-    def _numbers(self, pairs: Sequence[tuple[str | int, str | int]]) -> tuple[tuple[int, int], ...]:
-        return tuple((self._number(first), self._number(second)) for first, second in pairs)
-
-    def _number(self, point: str | int) -> int:
-        if isinstance(point, int):
-            return point
-        if point not in self.names:
-            raise UnknownNameError.of("point", point, self.names)
-        return list(self.names).index(point)
-
-
-@dataclass(frozen=True, slots=True)
-class RegressionBlock:
-    """The target is a number, or `n_out` of them; `names` says what they are called."""
-
-    n_out: int | None = None
-    names: Sequence[str] = ()
-
-    def bind(self, labels: Iterable[Any]) -> Regression:
-        """Return the task that these training labels teach."""
-        labels = list(labels)
-        n_out = self.n_out or len(self.names) or np.asarray(labels[0]).size
-        names = self.names or (["value"] if n_out == 1 else [f"value {i + 1}" for i in range(n_out)])
-        if len(names) != n_out:
-            raise InputError(f"`names` should name {n_out} numbers; got {list(names)!r}.")
-        return Regression.of(names, labels)
-
-
-BLOCKS: dict[str, Callable[[], TargetBlock]] = {
-    MultiLabel.kind: MultiCategoryBlock,
-    SingleLabel.kind: CategoryBlock,
-    Points.kind: PointBlock,
-    Regression.kind: RegressionBlock,
-}
 
 
 class DataBlock:
@@ -323,15 +223,17 @@ def block_for(
 
     `vocab` are the classes, in place of those of the training side.
     """
-    if source.task not in BLOCKS:
+    kind = TASKS.find(source.task)
+    if kind is None or kind.block is None:
         raise InputError(f"The source ({source.kind}) says nothing of labels: it can be predicted, not trained on.")
-    target = BLOCKS[source.task]()
-    if isinstance(target, PointBlock):
-        target = PointBlock(source.point_names, flip_pairs)
-    elif isinstance(target, RegressionBlock):
-        target = RegressionBlock(names=source.target_names)
-    elif vocab is not None and isinstance(target, CategoryBlock | MultiCategoryBlock):
-        target = replace(target, vocab=vocab)
+    target = kind.block(
+        SourceLabels(
+            vocab=vocab,
+            point_names=source.point_names,
+            flip_pairs=flip_pairs,
+            target_names=source.target_names,
+        )
+    )
     if splitter is None and source.has_split:
         splitter = MaskSplitter(item.is_valid for item in source.items)
     return DataBlock(
@@ -352,10 +254,6 @@ def _target_block(blocks: Sequence[Any]) -> TargetBlock:
             f"got {blocks!r}."
         )
     return made[1]
-
-
-def _vocab(given: Sequence[str] | None, found: Iterable[str]) -> Vocab:
-    return Vocab(tuple(given)) if given is not None else Vocab.of(found)
 
 
 def _bind(block: TargetBlock, labels: list[Any], name: Callable[[int], str]) -> Task[Any]:

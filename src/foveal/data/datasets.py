@@ -16,10 +16,11 @@ from foveal._moved import attribute
 from foveal.core import storage
 from foveal.core.errors import InputError
 from foveal.core.listing import L
-from foveal.data.display import ShownTensor, shown
 from foveal.images.decode import name_of
 from foveal.images.pil import PILImage
 from foveal.tasks.base import Task
+from foveal.tasks.display import ShownTensor, shown
+from foveal.tasks.kinds import kind_of
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -58,7 +59,7 @@ class Dataset:
 
     def shown(self, index: int) -> ShownTensor:
         """Return one target, printing its kind."""
-        return shown(self.targets[index], self.task.kind)
+        return shown(self.targets[index], kind_of(self.task).shown_as or ShownTensor)
 
     def label(self, index: int) -> Any:
         """Return what a person would write down for one item."""

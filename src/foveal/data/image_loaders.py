@@ -11,11 +11,14 @@ import pandas as pd
 import torch
 
 from foveal.core.errors import UnknownNameError
-from foveal.data.block import CategoryBlock, DataBlock, ImageBlock, MultiCategoryBlock, PointBlock
+from foveal.data.block import DataBlock, ImageBlock
 from foveal.data.labels import ColReader, RegexLabeller, parent_label, using_attr
 from foveal.data.loaders import DataLoaders
 from foveal.data.splits.splitters import ColSplitter, GrandparentSplitter, RandomSplitter, Splitter
 from foveal.sources.folders import get_image_files
+from foveal.tasks.multi_label import MultiCategoryBlock
+from foveal.tasks.points import PointBlock
+from foveal.tasks.single_label import CategoryBlock
 
 Place = str | os.PathLike[str]
 _OPTIONS = ("valid_pct", "seed", "item_tfms", "batch_tfms", "bs", "y_block", "num_workers", "device")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -81,17 +80,3 @@ def using_attr(function: Callable[[Any], Any], attribute: str) -> Callable[[Any]
 def parent_label(path: str | os.PathLike[str]) -> str:
     """Return the name of the folder that a file lies in."""
     return Path(path).parent.name
-
-
-def question_delimiter(names: set[str]) -> None:
-    """Warn where no image has several labels, but the names look like several in one text."""
-    for mark in (" ", ",", ";", "|"):
-        parts = {part.strip() for name in names for part in name.split(mark)}
-        joint = next((name for name in sorted(names) if mark in name.strip()), None)
-        if joint is not None and len(parts) < len(names):
-            warnings.warn(
-                f"No image has more than one label, and class names such as `{joint}` look like several. "
-                f"Is the delimiter right? Try label_delim={mark!r}.",
-                stacklevel=4,
-            )
-            return

@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from itertools import count
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 
@@ -27,7 +27,7 @@ from foveal.images.prepare import Preparation, Statistics
 from foveal.losses import FlattenedLoss
 from foveal.sources.items import Item, Source
 from foveal.tasks.base import Task
-from foveal.tasks.points import Points
+from foveal.tasks.kinds import kind_of
 
 Reader = Callable[[Any, bool], Dataset]
 _LISTED = 10
@@ -155,7 +155,13 @@ class DataLoader:
 
 
 class DataLoaders:
-    """The loaders of a training and a validation side, and what they share."""
+    """The loaders of a training and a validation side, and what they share.
+
+    Attributes:
+        learner: "module:class" of what `Learner(dls, model)` makes for them, where that is no `Learner` of images.
+    """
+
+    learner: ClassVar[str | None] = None
 
     def __init__(self, train: DataLoader, valid: DataLoader, *, reader: Reader | None = None) -> None:
         """Put two loaders together; `reader` turns new items into a dataset for `test_dl`."""
@@ -195,7 +201,7 @@ class DataLoaders:
         if isinstance(datasets.train, Dataset):
             pipeline = Pipeline.of(item_tfms, batch_tfms)
             require_size(pipeline, datasets.train)
-            if datasets.train.task.kind == Points.kind:
+            if kind_of(datasets.train.task).has_points:
                 refuse_moving(pipeline.operations)
             where = torch.device(device) if device is not None else runtime.default_device()
             batchers = [ImageBatcher(side, pipeline, num_workers, where) for side in (datasets.train, datasets.valid)]

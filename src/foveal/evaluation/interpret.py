@@ -6,13 +6,11 @@ Everything is computed from the predictions of one fp32 pass.
 from __future__ import annotations
 
 import os
-from collections import Counter
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
-import torch
 from torch import Tensor
 
 from foveal.core.errors import InputError
@@ -23,13 +21,8 @@ from foveal.evaluation.predictions import Predictions, predict_dataset
 from foveal.images.canvas import Canvas, sheet
 from foveal.images.decode import decode, name_of
 from foveal.inference.predictor import Predictor
-from foveal.losses import IGNORED
 from foveal.metrics.common import smaller_is_better
-from foveal.metrics.one_label import confusion_matrix
-from foveal.metrics.several_labels import counts_per_class
-from foveal.tasks.multi_label import MultiLabel
-from foveal.tasks.registry import CLASSES, of_kind
-from foveal.tasks.single_label import SingleLabel
+from foveal.tasks.kinds import Confusion, require
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -93,37 +86,22 @@ class Interpretation:
         Raises:
             InputError: the task has no classes.
         """
-        found = self._classes("A confusion matrix")
-        if found.task.kind == SingleLabel.kind:
-            return confusion_matrix(found.values, found.targets)
-        thresholds = torch.tensor(found.task.decision.thresholds)
-        hits, alarms, misses, silences = counts_per_class(found.values, found.targets, thresholds, sigmoid=False)
-        return torch.stack([torch.stack([silences, alarms], dim=1), torch.stack([misses, hits], dim=1)], dim=1)
+        predictions = self.predictions
+        return self.confusion.matrix(predictions.task, predictions.values, predictions.targets)
 
     def most_confused(self, min_val: int = 1) -> list[tuple[str, str, int]]:
         """Return (truth, answer, how often), most first, from `min_val` times on.
 
         For several labels: (label missed, label found though it is not there, in how many images both).
         """
-        found = self._classes("What is confused")
-        names = found.task.names
-        wrong: Counter[tuple[str, str]] = Counter()
-        if found.task.kind == SingleLabel.kind:
-            answers = zip(found.targets.tolist(), found.values.argmax(dim=1).tolist(), strict=True)
-            wrong.update((names[i], names[j]) for i, j in answers if i not in {j, IGNORED})
-        else:
-            for labels, target in zip(found.labels, found.targets, strict=True):
-                missed = [name for name, t in zip(names, target, strict=True) if t == 1 and name not in labels]
-                extra = [name for name, t in zip(names, target, strict=True) if t == 0 and name in labels]
-                wrong.update((first, second) for first in missed for second in extra)
-        ranked = sorted(wrong.items(), key=lambda entry: (-entry[1], entry[0]))
+        predictions = self.predictions
+        pairs = self.confusion.pairs(predictions.task, predictions.labels, predictions.targets)
+        ranked = sorted(pairs.items(), key=lambda entry: (-entry[1], entry[0]))
         return [(first, second, n) for (first, second), n in ranked if n >= min_val]
 
     def plot_confusion_matrix(self, *, figsize: tuple[float, float] | None = None, dpi: int | None = None) -> None:
         """Show the confusion matrix; for several labels the 2x2 table of each class."""
-        found = self._classes("A confusion matrix")
-        draw = plots.confusion_square if found.task.kind == SingleLabel.kind else plots.confusion_tables
-        draw(self.confusion_matrix(), found.task.names, plots.new_figure(dpi=dpi), figsize)
+        plots.confusion(self.confusion_matrix(), self.predictions.task.names, plots.new_figure(dpi=dpi), figsize)
 
     def print_classification_report(self) -> None:
         """Print the figures of each class, and the headline figures with their intervals."""
@@ -153,7 +131,7 @@ class Interpretation:
         Raises:
             InputError: the task has no classes.
         """
-        return label_issues_of(self._classes("A doubt about labels"))[:k]
+        return label_issues_of(self.predictions)[:k]
 
     def export_label_issues(self, path: str | os.PathLike[str], *, layout: str = "label-studio") -> int:
         """Write the doubts as a table, or what they suggest as a .json for a labelling tool; return how many.
@@ -170,7 +148,7 @@ class Interpretation:
             InputError: the task has not several labels.
         """
         found = self.predictions
-        of_kind(found.task, "Precision by recall is for several labels", MultiLabel.kind)
+        require("Precision by recall", found.task, has="has_thresholds")
         plots.precision_recall_curves(found.values, found.targets, found.task)
 
     def slices(self, values: Sequence[Hashable], figure: str | None = None) -> list[tuple[Hashable, int, float]]:
@@ -202,10 +180,16 @@ class Interpretation:
         ]
         return sorted(rows, key=lambda row: -row[2] if smaller_is_better(name) else row[2])
 
-    def _classes(self, what: str) -> Predictions:
-        if self.predictions.task.kind not in CLASSES:
-            raise InputError(f"{what} needs classes; this task is {self.predictions.task.kind}.")
-        return self.predictions
+    @property
+    def confusion(self) -> Confusion:
+        """How this task's answers are confused.
+
+        Raises:
+            InputError: the task has no classes.
+        """
+        confusion = require("What is confused with what", self.predictions.task, has="confusion").confusion
+        assert confusion is not None
+        return confusion
 
 
 ClassificationInterpretation = Interpretation

@@ -48,6 +48,19 @@ def plot_function(  # the book's name and arguments
     axes.set_title(title or "")
 
 
+def confusion(counts: Tensor, names: Sequence[str], figure: Any, figsize: tuple[float, float] | None) -> Any:
+    """Draw counts: a square [C, C], or a table per class [C, 2, 2].
+
+    Args:
+        counts: the truth down, the answer across.
+        names: of the C classes.
+        figure: of matplotlib.
+        figsize: in inches; by the number of classes where None.
+    """
+    draw = confusion_square if counts.ndim == 2 else confusion_tables
+    return draw(counts, names, figure, figsize)
+
+
 def confusion_square(counts: Tensor, names: Sequence[str], figure: Any, figsize: tuple[float, float] | None) -> Any:
     """Draw counts [C, C], the truth down and the answer across; shades are shares of each row."""
     n, names = len(names), [name if len(name) <= _LONGEST else name[: _LONGEST - 1] + "…" for name in names]

@@ -21,7 +21,7 @@ from foveal.images.decode import name_of, open_image
 from foveal.inference.predictor import Prediction, Predictor
 from foveal.metrics.bootstrap import Interval, interval
 from foveal.tasks.base import Decision, Task
-from foveal.tasks.registry import task_from_dict
+from foveal.tasks.kinds import task_from_dict
 
 _KEY = "predictions"
 

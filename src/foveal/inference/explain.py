@@ -11,7 +11,7 @@ from foveal.images.decode import ImageSource
 from foveal.images.prepare import collate
 from foveal.inference.predictor import Predictor
 from foveal.models.explain import grad_cam
-from foveal.tasks.registry import CLASSES
+from foveal.tasks.kinds import kind_of
 
 _STRENGTH = 0.6
 
@@ -32,12 +32,13 @@ def overlay(predictor: Predictor, image: ImageSource, label: str | None = None) 
     names = getattr(task, "point_names", task.names)
     if label is not None and label not in names:
         raise UnknownNameError.of("label", label, names)
-    if predictor.vision.spec.head != "spatial" and task.kind not in CLASSES and label is None and len(names) > 1:
+    classes = kind_of(task).has_classes
+    if predictor.vision.spec.head != "spatial" and not classes and label is None and len(names) > 1:
         raise InputError(f"Say what to explain: one of {', '.join(names)}.")
     prepared = predictor.preparation.image(image)
     image_BCHW = predictor.preparation.normalise(collate([prepared.pixels]).to(predictor.device))
     if label is None:
-        label = names[int(predictor.model(image_BCHW).argmax())] if task.kind in CLASSES else names[0]
+        label = names[int(predictor.model(image_BCHW).argmax())] if classes else names[0]
     cam = grad_cam(predictor.vision, image_BCHW, list(names).index(label))[0]
     height, width = prepared.pixels.shape[:2]
     light = cv2.resize(cam, (width, height), interpolation=cv2.INTER_CUBIC).clip(0, 1)[..., None]

@@ -1,8 +1,8 @@
 """Exports: a model in a format that other programs run, compared with the model itself before it is handed over.
 
-An exported model takes images as they are on the canvas, uint8 [batch, height, width, 3] RGB (of ratings: the numbers
-of user and item, int64 [batch, 2]), and gives activated answers: normalisation and activation are inside. Beside it lie
-a JSON that says how an image comes onto the canvas and how answers are read, and for ONNX a runner without foveal.
+An exported model takes images brought to its input size, uint8 [batch, height, width, 3] RGB, and gives activated
+answers: normalisation and activation are inside. Another kind of task exports what its exporter says. Beside it lie a
+JSON that says how an image comes onto the canvas and how answers are read, and for ONNX a runner without foveal.
 """
 
 from __future__ import annotations
@@ -16,19 +16,19 @@ import tempfile
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
 
-from foveal.collab.predictor import RatingPredictor
 from foveal.core import lazy, storage
 from foveal.core.errors import InputError, UnknownNameError
-from foveal.core.rng import generator_for
+from foveal.core.registry import resolve
 from foveal.images.decode import ImageSource
 from foveal.images.prepare import collate
-from foveal.inference.predictor import Predictor
+from foveal.inference.predictor import AnyPredictor, Predictor
 from foveal.sources.synthetic import draw_scene
+from foveal.tasks.kinds import kind_of
 
 BATCHES = (1, 3, 64)
 TOLERANCE = 1e-4
@@ -44,22 +44,66 @@ class Exported(NamedTuple):
     differences: dict[int, float]
 
 
-class _Whole(nn.Module):
-    """Normalisation, model and activation as one module."""
+class Exporter(Protocol):
+    """What an export asks of a kind of predictor; made of the predictor, see `TaskKind.exporter`."""
 
-    def __init__(self, predictor: Predictor | RatingPredictor) -> None:
+    runner: str
+    """A program that answers without foveal; ABOUT in it becomes the name of the description."""
+
+    def prepare(self, given: Tensor) -> Tensor:
+        """Return what the model takes for the inputs of the exported one."""
+
+    def inputs(self, n: int, images: Sequence[ImageSource]) -> Tensor:
+        """Return `n` inputs to compare answers on, made of `images` where those mean something."""
+
+    def describe(self) -> dict[str, Any]:
+        """Return what the description says of inputs and answers."""
+
+
+class _Whole(nn.Module):
+    """What precedes the model, the model and activation as one module."""
+
+    def __init__(self, predictor: AnyPredictor, exporter: Exporter) -> None:
         super().__init__()
-        self.model, self.predictor = predictor.model, predictor
+        self.model, self.predictor, self.exporter = predictor.model, predictor, exporter
 
     def forward(self, given: Tensor) -> Tensor:
-        """Answer for images uint8 [B, h, w, 3], or for pairs int64 [B, 2]."""
-        by = self.predictor
-        outputs = self.model(by.preparation.normalise(given) if isinstance(by, Predictor) else given)
-        return by.task.activate(outputs)
+        """Answer for inputs [B, ...]."""
+        return self.predictor.task.activate(self.model(self.exporter.prepare(given)))
+
+
+class ImageExporter:
+    """Exports a model of images: inputs uint8 [B, h, w, 3], normalised inside."""
+
+    def __init__(self, predictor: Predictor) -> None:
+        self.predictor = predictor
+        runner = importlib.resources.files("foveal.inference").joinpath("runner_images.txt")
+        self.runner = runner.read_text(encoding="utf-8")
+
+    def prepare(self, given: Tensor) -> Tensor:
+        """Normalise."""
+        return self.predictor.preparation.normalise(given)
+
+    def inputs(self, n: int, images: Sequence[ImageSource]) -> Tensor:
+        """Return images as they come to the model, drawn ones where none are given."""
+        sources = list(images)[:n] or [draw_scene(0, index).image for index in range(_DRAWN)]
+        prepared = [self.predictor.preparation.image(source).pixels for source in sources]
+        return collate(list(itertools.islice(itertools.cycle(prepared), n)))
+
+    def describe(self) -> dict[str, Any]:
+        """Return the input's size, how an image comes to it, and what the answers are."""
+        height, width = self.predictor.preparation.input_size_hw
+        return {
+            "input": {"name": "input", "type": "uint8", "shape": ["batch", height, width, 3], "is": "RGB, upright"},
+            "canvas_hw": [height, width],  # the name that runners of version 0.1 read
+            "fit": self.predictor.preparation.fit.method,
+            "names": list(self.predictor.task.names),
+            "answers": kind_of(self.predictor.task).answers,
+        }
 
 
 def export_model(
-    predictor: Predictor | RatingPredictor,
+    predictor: AnyPredictor,
     path: str | os.PathLike[str],
     *,
     to: str = "onnx",
@@ -84,8 +128,11 @@ def export_model(
         raise UnknownNameError.of("format", to, FORMATS)
     if Path(path).suffix != SUFFIXES[to]:
         raise InputError(f"A model exported to {to} ends in {SUFFIXES[to]}; got `{path}`.")
-    target, whole = Path(path), _Whole(predictor).eval()
-    inputs = _inputs(predictor, images)
+    reference = kind_of(predictor.task).exporter
+    make: Callable[[Any], Exporter] = ImageExporter if reference is None else resolve(reference)
+    exporter = make(predictor)
+    target, whole = Path(path), _Whole(predictor, exporter).eval()
+    inputs = exporter.inputs(max(BATCHES), images)
     with tempfile.TemporaryDirectory(prefix="foveal-") as folder:
         file = Path(folder) / target.name
         runs = FORMATS[to](whole, inputs[:_TRACED], file)
@@ -100,14 +147,12 @@ def export_model(
         with storage.replacing(target) as beside:
             beside.write_bytes(file.read_bytes())
     described = target.with_name(f"{target.name}.json")
-    storage.write_json(described, _description(predictor, target.name, to))
+    about = {"file": target.name, "format": to, "task": predictor.task.to_dict()}
+    storage.write_json(described, about | exporter.describe())
     files = [target, described]
     if to == "onnx":
         files.append(target.with_name(f"{target.stem}_runner.py"))
-        kind = "images" if isinstance(predictor, Predictor) else "ratings"
-        runner = importlib.resources.files("foveal.inference").joinpath(f"runner_{kind}.txt")
-        text = runner.read_text(encoding="utf-8").replace("ABOUT", json.dumps(described.name))
-        storage.write_text(files[-1], text)
+        storage.write_text(files[-1], exporter.runner.replace("ABOUT", json.dumps(described.name)))
     return Exported(tuple(files), differences)
 
 
@@ -148,41 +193,7 @@ FORMATS: dict[str, Callable[[nn.Module, Tensor, Path], Runs]] = {"onnx": _to_onn
 SUFFIXES = {"onnx": ".onnx", "torch-export": ".pt2"}
 
 
-def _inputs(predictor: Predictor | RatingPredictor, images: Sequence[ImageSource]) -> Tensor:
-    """Return as many inputs as the largest batch has."""
-    n = max(BATCHES)
-    if isinstance(predictor, RatingPredictor):
-        sizes = (len(predictor.task.users), len(predictor.task.items))
-        return torch.from_numpy(generator_for(0, 0, 0).integers(0, sizes, (n, 2)))
-    chosen = list(images)[:n] or [draw_scene(0, index).image for index in range(_DRAWN)]
-    canvases = [predictor.preparation.image(image).pixels for image in chosen]
-    return collate(list(itertools.islice(itertools.cycle(canvases), n)))
-
-
 @torch.inference_mode()
 def _difference(whole: nn.Module, runs: Runs, given: Tensor) -> float:
     ours = whole(given)
     return float(((ours - runs(given)).abs() / ours.abs().clamp(min=1)).max())
-
-
-def _description(predictor: Predictor | RatingPredictor, file: str, to: str) -> dict[str, Any]:
-    about: dict[str, Any] = {"file": file, "format": to, "task": predictor.task.to_dict()}
-    if isinstance(predictor, RatingPredictor):
-        said = "numbers of user and item, counted from 1 in the lists of the task; 0 is unknown"
-        return about | {"input": {"name": "input", "type": "int64", "shape": ["batch", 2], "is": said}}
-    height, width = predictor.preparation.input_size_hw
-    return about | {
-        "input": {"name": "input", "type": "uint8", "shape": ["batch", height, width, 3], "is": "RGB, upright"},
-        "canvas_hw": [height, width],
-        "fit": predictor.preparation.fit.method,
-        "names": list(predictor.task.names),
-        "answers": _ANSWERS[predictor.task.kind],
-    }
-
-
-_ANSWERS = {
-    "multi-label": "a probability a class; a class is found where it passes its threshold of the task's decision",
-    "single-label": "a probability a class; the largest is the answer",
-    "points": "x and y a point, from -1 to 1 over the canvas",
-    "regression": "a number each",
-}

@@ -45,16 +45,6 @@ class ModelPart(_Strict):
     head: str
 
 
-class CollabPart(_Strict):
-    """A model of users and items."""
-
-    n_users: Positive
-    n_items: Positive
-    n_factors: tuple[Positive, Positive]
-    y_range: tuple[float, float] | None
-    layers: tuple[Positive, ...]
-
-
 class OwnPart(_Strict):
     """A module written by hand: its code is not in the bundle."""
 
@@ -91,7 +81,9 @@ class Manifest(_Strict):
     format: Literal[1] = 1
     task: dict[str, Any]
     preparation: PreparationPart | None = None
-    model: ModelPart | CollabPart | OwnPart
+    model: Annotated[ModelPart | OwnPart | dict[str, Any], Field(union_mode="left_to_right")] = Field(
+        description="Of images, or written by hand; what another kind of task says is checked by that kind."
+    )
     training: TrainingPart = Field(default_factory=TrainingPart)
     versions: dict[str, str] = Field(default_factory=dict)
     tensors: dict[str, str] = Field(description="The SHA-256 of each tensor's type, shape and bytes.")

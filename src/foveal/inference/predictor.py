@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import copy
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol, cast
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from foveal.collab.predictor import RatingPredictor, rating_predictor
-from foveal.collab.task import Rating
 from foveal.core import runtime, threads
 from foveal.core.errors import ImageError, InputError, ModelFileError
+from foveal.core.registry import resolve
 from foveal.geometry.homography import Homography
 from foveal.images.decode import ImageSource, name_of
 from foveal.images.prepare import Preparation, Prepared, Statistics, collate
@@ -34,7 +33,7 @@ from foveal.inference.store import hashes_of, read_bundle, write_bundle
 from foveal.models.fusing import folded
 from foveal.models.vision import ModelSpec, VisionModel, check_fit, filled_model
 from foveal.tasks.base import Task
-from foveal.tasks.registry import CLASSES
+from foveal.tasks.kinds import kind_of
 
 _BATCH = 32
 
@@ -62,6 +61,31 @@ class Refused(NamedTuple):
 
     name: str
     error: ImageError
+
+
+class AnyPredictor(Protocol):
+    """What every predictor has, whatever it answers for."""
+
+    @property
+    def model(self) -> nn.Module:
+        """The model, in fp32 and evaluation mode."""
+
+    @property
+    def task(self) -> Task[Any]:
+        """What it answers."""
+
+    @property
+    def training(self) -> TrainingPart:
+        """What it was trained on."""
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the bundle."""
+
+
+MakePredictor = Callable[
+    [Manifest, Task[Any], dict[str, Tensor], torch.device, nn.Module | None],
+    AnyPredictor,
+]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -113,7 +137,7 @@ class Predictor:
     def supports_explain(self) -> bool:
         """Whether Grad-CAM can say what the model looked at."""
         model = self.model
-        return isinstance(model, VisionModel) and (self.task.kind in CLASSES or model.spec.head == "spatial")
+        return isinstance(model, VisionModel) and (kind_of(self.task).has_classes or model.spec.head == "spatial")
 
     def predict(self, image: ImageSource) -> Prediction:
         """Answer for one path, bytes, array or PIL image.
@@ -205,13 +229,33 @@ class Predictor:
 
 def load_learner(
     path: str | os.PathLike[str], *, device: torch.device | str | None = None, model: nn.Module | None = None
-) -> Predictor | RatingPredictor:
+) -> Predictor:
     """Load a bundle; no code in it is run.
 
     Args:
         path: a file written by `learn.export` or `foveal train`.
         device: where to answer; the best at hand by default.
         model: a module written by hand, to be filled with the weights of the bundle; it was exported from one like it.
+
+    Returns:
+        What answers: a `Predictor` for images. A bundle of another kind gives that kind's own predictor, whose type
+        only the file knows; `foveal.collab.all.load_learner` is the same function, typed for those.
+
+    Raises:
+        ModelFileError: it is no bundle, was changed or damaged, or comes from a newer foveal.
+    """
+    return cast("Predictor", load_predictor(path, device=device, model=model))
+
+
+def load_predictor(
+    path: str | os.PathLike[str], *, device: torch.device | str | None = None, model: nn.Module | None = None
+) -> AnyPredictor:
+    """Load a bundle of any kind; see `load_learner`.
+
+    Args:
+        path: a file written by `learn.export` or `foveal train`.
+        device: where to answer; the best at hand by default.
+        model: a module written by hand, to be filled with the weights of the bundle.
 
     Raises:
         ModelFileError: it is no bundle, was changed or damaged, or comes from a newer foveal.
@@ -225,9 +269,10 @@ def load_learner(
             f"before and give it: load_learner({str(path)!r}, model={own.module}(...))"
         )
     try:
-        if isinstance(task, Rating):
-            return rating_predictor(manifest, task, tensors, place, model)
-        return _image_predictor(manifest, task, tensors, place, model)
+        make: MakePredictor = _image_predictor
+        if (reference := kind_of(task).predictor) is not None:
+            make = resolve(reference)
+        return make(manifest, task, tensors, place, model)
     except ModelFileError:
         raise
     except (InputError, ValueError, TypeError, LookupError, RuntimeError, ArithmeticError, AssertionError) as error:
@@ -253,7 +298,7 @@ def _image_predictor(
         check_fit(model, tensors)
         model.load_state_dict(tensors)
     else:
-        raise InputError("its model is one of ratings.")
+        raise InputError("its model is none of images.")
     preparation = Preparation.of(stored.fit.size_hw, stored.fit.method, Statistics(stored.mean, stored.std))
     ready = _ready(model, device)
     return Predictor(ready, task, preparation, device, manifest.training, _quick(ready, preparation, device))
@@ -263,12 +308,12 @@ def load_image_predictor(path: str | os.PathLike[str], *, device: torch.device |
     """Load a bundle that answers for images.
 
     Raises:
-        ModelFileError: as `load_learner`, or it answers for ratings.
+        ModelFileError: as `load_learner`, or it does not answer for images.
     """
-    found = load_learner(path, device=device)
-    if not isinstance(found, Predictor):
-        raise ModelFileError(f"`{path}` answers for {', '.join(found.task.columns[:2])}, not for images.")
-    return found
+    predictor = load_predictor(path, device=device)
+    if not isinstance(predictor, Predictor):
+        raise ModelFileError(f"`{path}` answers for {kind_of(predictor.task).unit}, not for images.")
+    return predictor
 
 
 def _quick(model: nn.Module, preparation: Preparation, device: torch.device) -> nn.Module:

@@ -17,7 +17,7 @@ from foveal.core import storage
 from foveal.core.errors import InputError, ModelFileError
 from foveal.inference.manifest import FORMAT, Manifest
 from foveal.tasks.base import Task
-from foveal.tasks.registry import task_from_dict
+from foveal.tasks.kinds import task_from_dict
 
 _KEY, _HASH_KEY = "foveal", "foveal_sha256"
 _MOST_HEADER = 64 << 20

@@ -6,19 +6,16 @@ import datetime as dt
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Self, cast
 
 import torch
 from pandas import DataFrame
 from torch import Tensor
 
-from foveal.collab.predictor import RatingPredictor
-from foveal.collab.report import rating_report_on
-from foveal.collab.task import Rating
 from foveal.core import distributed
-from foveal.core.progress import display
+from foveal.core.registry import resolve
 from foveal.core.rng import order_for
-from foveal.data.loaders import DataLoader
+from foveal.data.loaders import DataLoader, DataLoaders
 from foveal.evaluation import plots, show
 from foveal.evaluation.explain import show_overlay
 from foveal.evaluation.predictions import predict_dataset
@@ -27,12 +24,12 @@ from foveal.evaluation.tta import augmented_predictions
 from foveal.images.canvas import grid
 from foveal.images.decode import ImageSource
 from foveal.inference.manifest import TrainingPart
-from foveal.inference.predictor import Embeddings, Predictor
+from foveal.inference.predictor import Embeddings, Prediction, Predictor
 from foveal.learner.trainer import Trainer
 from foveal.reporting.report import Slices, report_on
 from foveal.tasks.base import Decision, Task, decoded
-from foveal.tasks.multi_label import MultiLabel
-from foveal.tasks.registry import CLASSES, class_counts, of_kind
+from foveal.tasks.encoding import class_counts
+from foveal.tasks.kinds import kind_of, require
 from foveal.training.phases import Place
 
 Loader = DataLoader | Iterable[tuple[Tensor, Tensor]]
@@ -47,6 +44,13 @@ class Learner(Trainer):
 
     tuned: ThresholdFit | None = None
     _decision: Decision | None = None
+
+    def __new__(cls, dls: DataLoaders, *args: Any, **options: Any) -> Self:
+        """Make the learner that suits the loaders: the book calls `Learner` for images and ratings alike."""
+        if cls is Learner and dls.learner is not None:
+            suited: Any = resolve(dls.learner)
+            return cast("Self", suited(dls, *args, **options))  # no `Learner`, so Python does not initialise it again
+        return super().__new__(cls)
 
     @property
     def task(self) -> Task[Any]:
@@ -66,7 +70,8 @@ class Learner(Trainer):
         Raises:
             InputError: the task has no thresholds, or there is no such metric.
         """
-        task = of_kind(self.task, "Thresholds are for several labels", MultiLabel.kind)
+        task = self.task
+        require("A threshold per class", task, has="has_thresholds")
         preds, targets = self.get_preds()
         found = tuned(preds, targets, task.names, metric=metric, per_class=per_class, before=task.decision.thresholds)
         self.use_thresholds(found)
@@ -82,7 +87,8 @@ class Learner(Trainer):
         Raises:
             InputError: the task has no probabilities.
         """
-        task = of_kind(self.task, "A temperature is for labels", *CLASSES)
+        task = self.task
+        require("A temperature", task, has="has_classes")
         found = self._training.evaluate(self.dls.valid)
         temperature = best_temperature(lambda t: float(task.loss(found.outputs.double() / t, found.targets)))
         self._decision = task.decision.at_temperature(temperature)
@@ -90,8 +96,6 @@ class Learner(Trainer):
 
     def report(self, path: Place = "report.html", *, images: bool = True, by: Slices | None = None) -> Path:
         """Write one self-contained page on the validation side; `by` has e.g. the camera of each of its images."""
-        if isinstance(self.task, Rating):
-            return rating_report_on(self).write(path)
         return report_on(self, self.tuned, images=images, slices=by or {}).write(path)
 
     def explain(self, image: ImageSource, label: str | None = None) -> None:
@@ -144,17 +148,18 @@ class Learner(Trainer):
     def embed(self, source: Any) -> Embeddings:
         """Return the activations before the last layer for images, or for rows that the data block reads."""
         images = self.dls.test_dl(source).dataset.images if isinstance(source, DataFrame) else source
-        found: Embeddings = self.predictor().embed(images)
-        return found
+        return self.predictor().embed(images)
 
-    def predict(self, *item: Any) -> Any:
-        """Answer for a path, bytes, an array or a PIL image, points in its pixels; or for a user and an item."""
-        return self.predictor().predict(*item)
+    def predict(self, image: ImageSource) -> Prediction:
+        """Answer for a path, bytes, an array or a PIL image; points are in its pixels.
 
-    def predictor(self, training: TrainingPart | None = None) -> Any:
-        """Return what answers with the model as it is now, in fp32: a `Predictor`, of ratings a `RatingPredictor`."""
-        if isinstance(self.task, Rating):
-            return RatingPredictor.of(self.model, self.task, self.dls.train.dataset.inputs, training)
+        Raises:
+            ImageError: the image is refused.
+        """
+        return self.predictor().predict(image)
+
+    def predictor(self, training: TrainingPart | None = None) -> Predictor:
+        """Return what answers with the model as it is now, in fp32."""
         return Predictor.of(self.model, self.task, self.dls.preparation, training)
 
     def export(self, path: Place = "model.safetensors") -> Path:
@@ -169,7 +174,7 @@ class Learner(Trainer):
             made=dt.datetime.now(dt.UTC).date().isoformat(),
             n_train=self.dls.train.n,
             n_valid=self.dls.valid.n,
-            counts=class_counts(self.task, self.dls.train.dataset.targets) if self.task.kind in CLASSES else {},
+            counts=class_counts(self.task, self.dls.train.dataset.targets) if kind_of(self.task).has_classes else {},
         )
 
     def show_results(
@@ -185,10 +190,6 @@ class Learner(Trainer):
         n, rows = grid(max_n, nrows, ncols)
         dataset = self.dls[ds_idx].dataset
         indices = order_for(0, 0, len(dataset))[:n].tolist()
-        if isinstance(self.task, Rating):
-            answers = self.predictor().answers(dataset.inputs[indices])
-            display(dataset.frame(indices, prediction=answers[:, 0].tolist()))
-            return
         chosen = dataset.subset(indices)
         found = predict_dataset(self.predictor(), chosen)
         show.results_sheet(found, max_n=n, rows=rows, figsize=figsize, figure=plots.new_figure())

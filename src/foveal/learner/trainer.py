@@ -15,7 +15,7 @@ from foveal.data.loaders import DataLoader, DataLoaders
 from foveal.losses import Loss, checked_loss
 from foveal.metrics.common import Metric, metric_name, refuse_unsuitable
 from foveal.models.summary import layers_table
-from foveal.tasks.multi_label import MultiLabel
+from foveal.tasks.kinds import kind_of
 from foveal.training import lr_finder
 from foveal.training.groups import Freeze, Norm, apply_freeze, parameter_groups
 from foveal.training.optim import WEIGHT_DECAY
@@ -294,7 +294,7 @@ class Trainer:
         return float(self._loss()(found.outputs, found.targets)), found.metrics(self._named_metrics())
 
     def _loss(self) -> Loss:
-        return checked_loss(self.loss_func, several_labels=self.dls.task.kind == MultiLabel.kind)
+        return checked_loss(self.loss_func, several_labels=kind_of(self.dls.task).has_thresholds)
 
     def _metrics(self) -> Sequence[Metric]:
         return [self.metrics] if callable(self.metrics) else list(self.metrics or ())

@@ -22,9 +22,7 @@ from foveal.metrics.common import Metric
 from foveal.models import zoo
 from foveal.models.vision import ModelSpec, VisionModel, build_model, pretrained_model
 from foveal.tasks.base import Task
-from foveal.tasks.points import Points
-from foveal.tasks.registry import CLASSES
-from foveal.tasks.regression import Regression
+from foveal.tasks.kinds import kind_of
 
 _BUNDLE = ".safetensors"
 
@@ -66,8 +64,9 @@ def vision_learner(
     else:
         generator = None if seed is None else torch.Generator().manual_seed(check_seed(seed))
         _check_head(head, task)
-        if y_range is None and isinstance(task, Regression) and task.y_range is not None:
-            low, high = (", ".join(f"{bound:.4g}" for bound in bounds) for bounds in task.y_range)
+        learned = [bounds for bounds in task.y_range or () if isinstance(bounds, tuple)]  # from labels, not fixed
+        if y_range is None and learned:
+            low, high = (", ".join(f"{bound:.4g}" for bound in bounds) for bounds in learned)
             say(f"Outputs stay between {low} and {high}, a tenth more than in training; `y_range` says otherwise.")
         spec = ModelSpec(arch, task.n_outputs, dls.pipeline.input_size_hw, y_range or task.y_range, head)
         if pretrained:
@@ -90,7 +89,7 @@ def cnn_learner(dls: DataLoaders, arch: str = zoo.DEFAULT_ARCH, **options: Any) 
 
 
 def _check_head(head: str, task: Task[Any]) -> None:
-    if head == "spatial" and task.kind != Points.kind:
+    if head == "spatial" and not kind_of(task).has_points:
         raise InputError(f"A spatial head finds points; this task is {task.kind}. Use head='pooled' or 'linear'.")
 
 
@@ -100,8 +99,8 @@ def _from_bundle(dls: DataLoaders, path: str) -> tuple[VisionModel, str, Statist
     spec, task = stored.vision.spec, dls.task
     model = build_model(ModelSpec(spec.arch, task.n_outputs, dls.pipeline.input_size_hw, spec.y_range, spec.head))
     tensors = stored.model.state_dict()
-    alike = stored.task.kind == task.kind
-    if not alike or (stored.task.names != task.names and task.kind not in CLASSES):
+    same_kind = stored.task.kind == task.kind
+    if not same_kind or (stored.task.names != task.names and not kind_of(task).has_classes):
         tensors = {name: t for name, t in tensors.items() if name.startswith("0.")}
     elif stored.task.names != task.names:
         before, fresh = {name: at for at, name in enumerate(stored.task.names)}, model.state_dict()

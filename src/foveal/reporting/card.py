@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from foveal.inference.manifest import CollabPart, Manifest, MetricPart, ModelPart
-from foveal.tasks.points import Points
-from foveal.tasks.registry import CLASSES
+from foveal.inference.manifest import Manifest, MetricPart, ModelPart, OwnPart
+from foveal.tasks.kinds import TaskKind, kind_of, task_from_dict
 
 _FEW = 10
 
@@ -50,18 +49,19 @@ class Card:
 
 def card_of(manifest: Manifest, path: Path) -> Card:
     """Return the card of a model; it is called like its file, or where that is just `model`, like its folder."""
-    trained, kind = manifest.training, str(manifest.task["kind"])
+    trained, task = manifest.training, task_from_dict(manifest.task)
+    kind = kind_of(task)
     sections = [
         Section("Figures on validation data", ("figure", "value", "95% interval"), _figures(trained.figures)),
         _classes(manifest, kind),
-        Section("Training", ("", ""), _training(manifest)),
+        Section("Training", ("", ""), _training(manifest, kind)),
         Section("Input and model", ("", ""), _model(manifest)),
         Section("Versions", ("", ""), list(manifest.versions.items())),
         Section("What to know", ("",), [(line,) for line in _limits(manifest, kind)]),
     ]
     return Card(
         path.stem if path.stem != "model" else path.absolute().parent.name,
-        _lead(manifest, kind),
+        kind.describe(task),
         tuple(section for section in sections if section.rows),
     )
 
@@ -73,20 +73,6 @@ def said(cell: object) -> str:
     return f"{cell:.4g}" if isinstance(cell, float) else str(cell)
 
 
-def _lead(manifest: Manifest, kind: str) -> str:
-    task = manifest.task
-    if kind in CLASSES:
-        what = "any number" if kind == "multi-label" else "one"
-        return f"Finds {what} of {len(task['vocab'])} classes in an image."
-    if kind == Points.kind:
-        what = "a point" if task["n_points"] == 1 else ", ".join(map(str, task["point_names"]))
-        return f"Finds {what} in an image, in its pixels."
-    if "columns" in task:
-        user, item, rating = task["columns"]
-        return f"Answers with the {rating} that a {user} would give a {item}, and recommends."
-    return f"Answers with {', '.join(map(str, task.get('names', ())))} for an image."
-
-
 def _figures(figures: dict[str, MetricPart]) -> list[tuple[Any, ...]]:
     return [
         (name.replace("_", " "), one.value, "" if one.low is None else f"{said(one.low)} to {said(one.high)}")
@@ -94,7 +80,7 @@ def _figures(figures: dict[str, MetricPart]) -> list[tuple[Any, ...]]:
     ]
 
 
-def _classes(manifest: Manifest, kind: str) -> Section:
+def _classes(manifest: Manifest, kind: TaskKind) -> Section:
     trained = manifest.training
     columns = list(next(iter(trained.parts.values()), {}))
     if not columns:
@@ -107,15 +93,14 @@ def _classes(manifest: Manifest, kind: str) -> Section:
         (name, *((trained.counts.get(name),) if counted else ()), *(row.get(column) for column in columns))
         for name, row in trained.parts.items()
     ]
-    return Section("Classes" if kind in CLASSES else "Each of them", head, rows)
+    return Section("Classes" if kind.has_classes else "Each of them", head, rows)
 
 
-def _training(manifest: Manifest) -> list[tuple[Any, ...]]:
+def _training(manifest: Manifest, kind: TaskKind) -> list[tuple[Any, ...]]:
     trained = manifest.training
-    what = "rows" if "columns" in manifest.task else "images"
     facts = [
-        ("trained on", f"{trained.n_train:,} {what}" if trained.n_train is not None else ""),
-        ("judged on", f"{trained.n_valid:,} other {what}" if trained.n_valid is not None else ""),
+        ("trained on", f"{trained.n_train:,} {kind.unit}" if trained.n_train is not None else ""),
+        ("judged on", f"{trained.n_valid:,} other {kind.unit}" if trained.n_valid is not None else ""),
         ("source", trained.source),
         ("weights began as", trained.weights),
         ("day", trained.made),
@@ -129,11 +114,12 @@ def _model(manifest: Manifest) -> list[tuple[Any, ...]]:
     rows: list[tuple[Any, ...]] = [("task", manifest.task["kind"]), ("bundle format", manifest.format)]
     if isinstance(part, ModelPart):
         rows.append(("model", f"{part.arch}, {part.head} head"))
-    elif isinstance(part, CollabPart):
-        layers = f", layers of {', '.join(map(str, part.layers))}" if part.layers else ""
-        rows.append(("model", f"{part.n_users:,} x {part.n_items:,} ids, {part.n_factors[0]} factors{layers}"))
-    else:
+    elif isinstance(part, OwnPart):
         rows.append(("model", f"your own class {part.module}, whose code is not in the file"))
+    else:
+        rows += [
+            (name.replace("_", " "), _plain_value(value)) for name, value in part.items() if value not in (None, ())
+        ]
     if prepared is not None:
         height, width = prepared.fit.size_hw
         rows.append(("image", f"brought to {height} x {width} pixels ({prepared.fit.method})"))
@@ -143,21 +129,23 @@ def _model(manifest: Manifest) -> list[tuple[Any, ...]]:
     return rows
 
 
-def _limits(manifest: Manifest, kind: str) -> list[str]:
+def _limits(manifest: Manifest, kind: TaskKind) -> list[str]:
     trained, found = manifest.training, []
     few = [name for name, n in trained.counts.items() if n < _FEW]
     if few:
         shown = ", ".join(few[:10]) + (" and others" if len(few) > 10 else "")
         found.append(f"Fewer than {_FEW} training images: {shown}. Do not rely on these classes.")
-    if kind == "single-label":
-        found.append("It names one of its classes for every image, also for one that shows none of them.")
-    if kind == "multi-label":
-        found.append("Where no class passes its threshold, it answers that nothing was found.")
+    found += kind.limits
     if trained.figures:
         found.append("The figures hold for images like those of validation; other cameras or places may do worse.")
     else:
         found.append("The file holds no figures: it was exported without validation.")
     return found
+
+
+def _plain_value(value: object) -> str:
+    """Return a value of another kind's model as a person reads it: a list without brackets."""
+    return ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
 
 
 def _line(cells: Sequence[str]) -> str:

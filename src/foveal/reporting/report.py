@@ -35,9 +35,7 @@ from foveal.metrics.bootstrap import Interval
 from foveal.models.vision import VisionModel
 from foveal.reporting import page
 from foveal.sources.items import by_rule
-from foveal.tasks.multi_label import MultiLabel
-from foveal.tasks.registry import CLASSES
-from foveal.tasks.single_label import SingleLabel
+from foveal.tasks.kinds import kind_of
 from foveal.training.recorder import Recorder
 from foveal.training.state import EpochResult
 
@@ -105,22 +103,22 @@ class Report:
 
     def _sections(self) -> Iterator[tuple[str, Callable[[], Iterable[str]]]]:
         """Yield what the page holds by name, each made when it is its turn."""
-        task = self.interpretation.predictions.task
+        kind = kind_of(self.interpretation.predictions.task)
         yield "figures", self._figures
         yield "course of the training", self._course
         yield "figures by class, point or number", self._parts_of_classes
-        if task.kind == MultiLabel.kind:
+        if kind.has_thresholds:
             yield "F1 by threshold", self._thresholds
             yield "precision by recall", self._precision_by_recall
         for name, values in self.slices.items():
             yield f"figures by {name}", partial(self._slices, name, values)
-        if task.kind in CLASSES:
+        if kind.confusion is not None:
             yield "what is confused", self._confusions
         if self.images:
             yield "answers that are most wrong", partial(self._answers, "wrong")
             yield "answers that are most right", partial(self._answers, "right")
             yield "what the model looked at", self._looked_at
-        if task.kind in CLASSES:
+        if kind.label_issues is not None:
             yield "labels that are probably wrong", self._label_issues
         if self.audit is not None:
             yield "findings", partial(_findings, self.audit)
@@ -181,14 +179,14 @@ class Report:
         if not pairs:
             yield "<p>Nothing.</p>"
             return
-        head = ("truth", "answer", "images")
-        if found.task.kind == MultiLabel.kind:
-            head = ("missed", "found in its place", "images")
-        yield page.table(head, pairs[:_CONFUSED])
-        if found.task.kind == SingleLabel.kind and found.task.n_outputs > plots.MOST_CLASSES:
+        yield page.table((*self.interpretation.confusion.head, "images"), pairs[:_CONFUSED])
+        counts = self.interpretation.confusion_matrix()
+        if counts.ndim == 3:  # a table per class says no more than the metrics of each class
+            return
+        if found.task.n_outputs > plots.MOST_CLASSES:
             yield f"<p>A square of {found.task.n_outputs:,} classes is not drawn.</p>"
-        elif found.task.kind == SingleLabel.kind:
-            square = plots.confusion_square(self.interpretation.confusion_matrix(), found.task.names, _figure(), None)
+        else:
+            square = plots.confusion_square(counts, found.task.names, _figure(), None)
             yield page.drawing(canvas.png(square, dpi=90), "truth down, answer across")
 
     def _answers(self, which: Literal["wrong", "right"]) -> Iterator[str]:

@@ -15,7 +15,7 @@ from foveal.learner.learner import Learner
 from foveal.runs import folder as run
 from foveal.runs.settings import RunSettings, number, timing_lines
 from foveal.sources.items import Source
-from foveal.tasks.registry import CLASSES
+from foveal.tasks.kinds import kind_of
 
 
 def new_console() -> Console:
@@ -27,7 +27,7 @@ def introduce(out: Console, settings: RunSettings, source: Source, learn: Learne
     """Print what is trained on what."""
     dls, (height, width) = learn.dls, settings.size
     split = "" if source.has_split else f", split by foveal with seed {settings.seed}"
-    what = f"{dls.task.n_outputs} classes" if dls.task.kind in CLASSES else ", ".join(dls.task.names)
+    what = f"{dls.task.n_outputs} classes" if kind_of(dls.task).has_classes else ", ".join(dls.task.names)
     out.print(
         f"[bold]data [/]  {settings.table.name} ({source.kind}): {dls.train.n:,} to train on, "
         f"{dls.valid.n:,} to validate{split}"

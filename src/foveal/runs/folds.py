@@ -25,8 +25,7 @@ from foveal.runs.images import decision_of, intervals_of, judged, loaders, read,
 from foveal.runs.settings import RunSettings, number
 from foveal.sources.items import Source
 from foveal.tasks.base import Decision
-from foveal.tasks.multi_label import MultiLabel
-from foveal.tasks.registry import CLASSES
+from foveal.tasks.kinds import kind_of
 from foveal.training.checkpoint import FILE as CHECKPOINT
 
 
@@ -98,9 +97,10 @@ def _out_of_fold(joined: Predictions, source: Source, folder: Path) -> dict[str,
     """Write the answers for every image by the model that had not seen it; return what they are worth."""
     left_out: dict[str, str] = {}
     found: dict[str, Any] = {"left_out": left_out}
-    if joined.task.kind in CLASSES:
+    kind = kind_of(joined.task)
+    if kind.has_classes:
         joined = joined.decided(Decision())
-    if joined.task.kind == MultiLabel.kind:
+    if kind.has_thresholds:
         with leaving_out("tuned thresholds", left_out):
             tuned = tune_best_thresholds(joined.values, joined.targets, joined.task.names)
             found["decision"] = decision_of(tuned)

@@ -6,7 +6,7 @@ import math
 import time
 import warnings
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -36,35 +36,16 @@ from foveal.reporting.report import facts_of
 from foveal.runs import folder as run
 from foveal.runs.console import introduce, new_console, print_outcome
 from foveal.runs.settings import RunSettings
+from foveal.sources.formats import TableColumns
 from foveal.sources.items import Source
 from foveal.sources.recognise import read_source
-from foveal.sources.table import TableColumns
-from foveal.tasks.multi_label import MultiLabel
-from foveal.tasks.points import Points
-from foveal.tasks.registry import CLASSES
+from foveal.tasks.kinds import TASKS, Recipe, has_classes, kind_of
 from foveal.training.callbacks.extras import KeepBest
 from foveal.training.callbacks.logs import HistoryFile, write_history
 from foveal.training.checkpoint import FILE as CHECKPOINT
 from foveal.training.checkpoint import Checkpoints
 
-
-@dataclass(frozen=True, slots=True)
-class Recipe:
-    """What `foveal train` does unless told otherwise; measured on the real sets, see benchmarks/results."""
-
-    head: str
-    probe: bool
-    epochs: int
-    lr: float
-    lr_mult: float
-    freeze_epochs: int
-
-
 _USUAL_BATCH = 64
-PROBE = Recipe("linear", probe=True, epochs=4, lr=1e-3, lr_mult=10.0, freeze_epochs=0)
-PROBE_POINTS = replace(PROBE, head="spatial")
-BOOK = Recipe("pooled", probe=False, epochs=5, lr=2e-3, lr_mult=100.0, freeze_epochs=1)
-BOOK_POINTS = replace(BOOK, epochs=20, lr=1e-2)
 
 
 def train_run(settings: RunSettings, folder: Path, *, resume: bool = False) -> dict[str, Any]:
@@ -174,12 +155,11 @@ def recipe_of(settings: RunSettings, dls: DataLoaders) -> Recipe:
     Raises:
         InputError: the settings do not go together.
     """
-    points = dls.task.kind == Points.kind
     if settings.recipe == "probe" and settings.freeze_epochs:
         raise InputError("--freeze-epochs belongs to --recipe book: with `probe` the head is fitted at once.")
     if settings.recipe == "book" or settings.freeze_epochs is not None:
-        return BOOK_POINTS if points else BOOK
-    return PROBE_POINTS if points else PROBE
+        return kind_of(dls.task).recipes["book"]
+    return kind_of(dls.task).recipes["probe"]
 
 
 def read(settings: RunSettings) -> Source:
@@ -239,13 +219,13 @@ def skipped_by(settings: RunSettings) -> frozenset[str]:
 
 def loaders(settings: RunSettings, source: Source) -> DataLoaders:
     """Build the loaders with the transforms that suit the task."""
-    if source.task in CLASSES:
+    if TASKS[source.task].crops:
         transforms: list[object] = [RandomResizedCrop(settings.size, min_scale=settings.min_scale), Flip()]
     else:  # nothing that is asked for may be cut off
         transforms = [Resize(settings.size, method="squish"), *aug_transforms()]
     splitter = None if source.has_split else _splitter(settings, source)
     vocab = None
-    if settings.folds is not None and source.task in CLASSES:  # all folds answer for the same classes
+    if settings.folds is not None and has_classes(source.task):  # all folds answer for the same classes
         vocab = sorted({name for item in source.items for name in names_of(item.label)})
     block = block_for(source, splitter=splitter, vocab=vocab, flip_pairs=settings.flip_pairs, item_tfms=transforms)
     if settings.batch_size != "auto":
@@ -257,7 +237,7 @@ def loaders(settings: RunSettings, source: Source) -> DataLoaders:
 
 def _splitter(settings: RunSettings, source: Source) -> Splitter:
     """Keep groups together and, for labels, every label's rate the same on both sides."""
-    labels = (lambda item: names_of(item.label)) if source.task in CLASSES else None
+    labels = (lambda item: names_of(item.label)) if has_classes(source.task) else None
     group = (lambda item: item.group) if settings.group_column is not None else None
     seed = settings.seed if settings.split_seed is None else settings.split_seed
     if settings.folds is not None:
@@ -282,10 +262,10 @@ def _finish(learn: Learner, settings: RunSettings, source: Source, folder: Path)
     with timing.timed("metrics and intervals"):
         scores = predictions.scores()
         intervals = intervals_of(predictions, left_out)
-    if dls.task.kind == Points.kind:
+    if baselines := kind_of(dls.task).baselines:
         with leaving_out("error of the mean point", left_out):
             baseline = constant_answer(predictor, dls.train.dataset, dls.valid.dataset).scores()
-            scores[f"{run.BASELINE}median_error_pixels"] = baseline["median_error_pixels"]
+            scores |= {f"{run.BASELINE}{name}": baseline[name] for name in baselines}
     last = learn.recorder.history[-1]
     trained = learn.trained().model_copy(
         update={
@@ -322,13 +302,13 @@ def intervals_of(predictions: Predictions, left_out: dict[str, str]) -> dict[str
 
 def _decide(learn: Learner, left_out: dict[str, str]) -> dict[str, Any]:
     """Choose temperature and thresholds on the validation side, for labels; return what is to be known of them."""
-    kind = learn.dls.task.kind
-    if kind not in CLASSES:
+    kind = kind_of(learn.dls.task)
+    if not kind.has_classes:
         return {}
     decided: dict[str, Any] = {}
     with leaving_out("temperature", left_out):
         decided["temperature"] = learn.calibrate()
-    if kind == MultiLabel.kind:
+    if kind.has_thresholds:
         with leaving_out("tuned thresholds", left_out):
             preds, targets = learn.get_preds()
             best = tune_best_thresholds(preds, targets, learn.dls.vocab)

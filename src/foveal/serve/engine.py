@@ -13,10 +13,9 @@ from typing import NamedTuple, TypeVar
 
 import numpy as np
 
-from foveal.collab.predictor import RatingPredictor
 from foveal.core import runtime
 from foveal.images.prepare import Prepared
-from foveal.inference.predictor import Prediction, Predictor
+from foveal.inference.predictor import AnyPredictor, Prediction, Predictor
 from foveal.serve.admission import ConcurrencyLimiter
 
 Out = TypeVar("Out")
@@ -51,7 +50,7 @@ class Engine:
 
     def __init__(
         self,
-        predictor: Predictor | RatingPredictor,
+        predictor: AnyPredictor,
         *,
         max_queue: int | None = None,
         num_workers: int = 1,
@@ -142,7 +141,7 @@ class Engine:
 
     def _measured(self) -> tuple[float, float]:
         """Choose the threads for an image alone; return its seconds, and those of one among eight."""
-        if isinstance(self.predictor, RatingPredictor):
+        if not isinstance(self.predictor, Predictor):  # nothing is decoded, and there are no batches
             return 1.0, 0.0
         pixels = np.full((*self.predictor.preparation.input_size_hw, 3), 127, dtype=np.uint8)
         one = self.predictor.preparation.image(pixels)

@@ -15,11 +15,10 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse, Response
 
 from foveal import __version__
-from foveal.collab.predictor import RatingPredictor
-from foveal.collab.service import add_ratings
 from foveal.core import processors, runtime
 from foveal.core.errors import ImageError, InputError
-from foveal.inference.predictor import load_learner
+from foveal.core.registry import resolve
+from foveal.inference.predictor import load_predictor
 from foveal.inference.store import read_manifest
 from foveal.reporting import page
 from foveal.reporting.card import card_of
@@ -29,6 +28,10 @@ from foveal.serve.guard import Guard, said
 from foveal.serve.images import add_images
 from foveal.serve.measures import Measures
 from foveal.serve.service import ServeSettings, Service
+from foveal.tasks.kinds import kind_of
+
+AddEndpoints = Callable[[FastAPI, Service, Any], dict[str, Any]]
+"""Adds the addresses of a kind of predictor, and returns what its page needs to know of the model."""
 
 SETTINGS = "FOVEAL_SERVE"
 _STATIC = {
@@ -45,7 +48,7 @@ def app_of(settings: ServeSettings) -> FastAPI:
         ModelFileError: the bundle cannot be loaded.
     """
     measures, cores = Measures(), max(1, processors.usable() // settings.workers)
-    predictor = load_learner(settings.model, device=settings.device)
+    predictor = load_predictor(settings.model, device=settings.device)
     engine = Engine(predictor, max_queue=settings.max_queue, num_workers=cores, note_batch=measures.batch)
     service = Service(settings, predictor, read_manifest(settings.model), engine, measures)
 
@@ -60,11 +63,9 @@ def app_of(settings: ServeSettings) -> FastAPI:
     app.add_middleware(Guard, measures=measures, engine=engine, host=settings.host)
     for error in (RequestRefusedError, ImageError, InputError, HTTPException, ClientDisconnect):
         app.add_exception_handler(error, _said)
-    _add_common(app, service)
-    if isinstance(predictor, RatingPredictor):
-        add_ratings(app, service, predictor)
-    else:
-        add_images(app, service, predictor)
+    reference = kind_of(predictor.task).endpoints
+    add_endpoints: AddEndpoints = add_images if reference is None else resolve(reference)
+    _add_common(app, service, add_endpoints(app, service, predictor))
     return app
 
 
@@ -73,12 +74,13 @@ def app_from_environment() -> FastAPI:
     return app_of(ServeSettings.model_validate_json(os.environ[SETTINGS]))
 
 
-def _add_common(app: FastAPI, service: Service) -> None:
-    found = _about(service)
+def _add_common(app: FastAPI, service: Service, about: dict[str, Any]) -> None:
+    card = card_of(service.manifest, service.settings.model).to_dict()
+    about = {"kind": service.predictor.task.kind, "card": card} | about
 
     @app.get("/model", summary="What the model answers, and its card.")
     async def model() -> Any:
-        return found
+        return about
 
     @app.get("/healthz", summary="Whether the process is alive.")
     async def healthz() -> Any:
@@ -100,22 +102,6 @@ def _add_common(app: FastAPI, service: Service) -> None:
         text = importlib.resources.files("foveal.serve").joinpath("static", name).read_text(encoding="utf-8")
         text = page.STYLE + text if name.endswith(".css") else text
         app.add_api_route(path, _file(text, kind), include_in_schema=False)
-
-
-def _about(service: Service) -> dict[str, Any]:
-    """Return what the page and other programs need to know of a model."""
-    task, manifest = service.predictor.task, service.manifest
-    about: dict[str, Any] = {"kind": task.kind, "card": card_of(manifest, service.settings.model).to_dict()}
-    if isinstance(service.predictor, RatingPredictor):
-        return about | {"columns": list(service.predictor.task.columns), "explains": False}
-    thresholds = dict(zip(task.names, task.decision.thresholds, strict=False))
-    return about | {
-        "names": list(task.names),
-        "thresholds": thresholds,
-        "explains": service.predictor.supports_explain,
-        "skeleton": [list(pair) for pair in getattr(task, "skeleton", ())],
-        "max_body": service.settings.max_body,
-    }
 
 
 def _file(content: str, kind: str) -> Callable[[], Awaitable[Response]]:

@@ -17,6 +17,7 @@ from foveal.inference.predictor import Predictor
 from foveal.serve.admission import Place
 from foveal.serve.forms import Upload, check_kind, uploads_of
 from foveal.serve.service import Service
+from foveal.tasks.kinds import kind_of
 
 _IMAGE = {"schema": {"type": "string", "format": "binary"}}
 _FORM = {"schema": {"type": "object", "properties": {"file": {"type": "array", "items": _IMAGE["schema"]}}}}
@@ -28,8 +29,8 @@ _TAKES_IMAGES = {
 }
 
 
-def add_images(app: FastAPI, service: Service, predictor: Predictor) -> None:
-    """Add the addresses."""
+def add_images(app: FastAPI, service: Service, predictor: Predictor) -> dict[str, Any]:
+    """Add the addresses; return what the page needs to know of the model."""
     engine, measures, task = service.engine, service.measures, predictor.task
 
     async def one(upload: Upload) -> dict[str, Any]:
@@ -68,6 +69,15 @@ def add_images(app: FastAPI, service: Service, predictor: Predictor) -> None:
             given = await uploads(request, place)
             png = await engine.run(lambda: _explained(predictor, given[0], label))
         return Response(png, media_type="image/png")
+
+    return {
+        "names": list(task.names),
+        "thresholds": dict(zip(task.names, task.decision.thresholds, strict=False)),
+        "decides": kind_of(task).has_thresholds,
+        "explains": predictor.supports_explain,
+        "skeleton": [list(pair) for pair in getattr(task, "skeleton", ())],
+        "max_body": service.settings.max_body,
+    }
 
 
 def _explained(predictor: Predictor, upload: Upload, label: str | None) -> bytes:

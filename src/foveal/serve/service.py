@@ -8,9 +8,8 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict
 from starlette.requests import Request
 
-from foveal.collab.predictor import RatingPredictor
 from foveal.inference.manifest import Manifest
-from foveal.inference.predictor import Predictor
+from foveal.inference.predictor import AnyPredictor
 from foveal.serve.admission import Place, read_body
 from foveal.serve.engine import Engine
 from foveal.serve.measures import Measures
@@ -36,7 +35,7 @@ class Service:
     """What the addresses of one process share."""
 
     settings: ServeSettings
-    predictor: Predictor | RatingPredictor
+    predictor: AnyPredictor
     manifest: Manifest
     engine: Engine
     measures: Measures

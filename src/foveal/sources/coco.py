@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 from foveal.core import storage
 from foveal.core.errors import TableError
+from foveal.sources.formats import Match, load_json
 from foveal.sources.items import Item, Source, missing_image
-from foveal.tasks.multi_label import MultiLabel
-from foveal.tasks.points import Points
+from foveal.tasks.kinds import form_of, kind_for, kind_of
 
 
 def read_coco(path: Path, data: Mapping[str, Any], images: Path, task: str = "auto") -> Source:
@@ -32,7 +32,8 @@ def read_coco(path: Path, data: Mapping[str, Any], images: Path, task: str = "au
         by_image: dict[int, list[Mapping[str, Any]]] = defaultdict(list)
         for annotation in data["annotations"]:
             by_image[int(annotation["image_id"])].append(annotation)
-        points = task == Points.kind or (task == "auto" and any("keypoints" in c for c in categories.values()))
+        keypoints = any("keypoints" in c for c in categories.values())
+        points = form_of(task, usual="points_xy" if keypoints else "names") == "points_xy"
         names = tuple(next((c["keypoints"] for c in categories.values() if "keypoints" in c), ())) if points else ()
         items = []
         for image in data["images"]:
@@ -45,7 +46,7 @@ def read_coco(path: Path, data: Mapping[str, Any], images: Path, task: str = "au
         raise TableError(f"`{path}` is not as COCO describes it ({type(error).__name__}: {error}).") from error
     missing = [missing_image(item.origin, item.image) for item in items if not item.image.is_file()]
     there = [item for item in items if item.image.is_file()]
-    kind = Points.kind if points else MultiLabel.kind
+    kind = kind_for("points_xy" if points else "names")
     return Source("COCO", kind, there, point_names=names, findings=tuple(missing))
 
 
@@ -54,7 +55,7 @@ def write_coco(path: Path, rows: Iterable[tuple[str, tuple[int, int], Any]], tas
 
     Labels become annotations of the whole image, points the keypoints of one category.
     """
-    points = isinstance(task, Points)
+    points = kind_of(task).has_points
     names = ["object"] if points else list(task.names)
     categories: list[dict[str, Any]] = [{"id": i + 1, "name": name} for i, name in enumerate(names)]
     if points:
@@ -81,3 +82,11 @@ def _keypoints(annotations: list[Mapping[str, Any]], n_points: int) -> NDArray[n
     largest = max(posed, key=lambda a: float(a.get("area", 0)))
     triples = np.asarray(largest["keypoints"], dtype=float).reshape(n_points, 3)
     return np.where(triples[:, 2:] > 0, triples[:, :2], np.nan)
+
+
+def match_coco(path: Path) -> Match | None:
+    """Recognise COCO by its three lists."""
+    data = load_json(path)
+    if not (isinstance(data, dict) and {"images", "annotations", "categories"} <= set(data)):
+        return None
+    return Match(0.9, lambda options: read_coco(path, data, options.images or path.parent, options.task))

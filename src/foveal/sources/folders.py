@@ -10,6 +10,7 @@ from foveal.core import storage
 from foveal.core.errors import InputError
 from foveal.core.listing import L, Path
 from foveal.images.decode import EXTENSIONS
+from foveal.sources.formats import Match
 from foveal.sources.items import Item, Source
 from foveal.tasks.multi_label import MultiLabel
 from foveal.tasks.single_label import SingleLabel
@@ -118,3 +119,13 @@ def _files(folder: Path, *, recurse: bool) -> Iterable[Path]:
         for name in names:
             if not name.startswith(".") and "." + name.rpartition(".")[2].lower() in EXTENSIONS:
                 yield Path(place, name)
+
+
+def match_folders(path: Path) -> Match | None:
+    """Recognise one folder per class."""
+    return Match(0.3, lambda _: read_folders(path)) if path.is_dir() and has_class_folders(path) else None
+
+
+def match_images(path: Path) -> Match | None:
+    """Recognise a folder of images, of whose labels nothing is said."""
+    return Match(0.1, lambda _: read_plain(path)) if path.is_dir() and get_image_files(path) else None

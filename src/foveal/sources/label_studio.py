@@ -12,10 +12,9 @@ import numpy as np
 
 from foveal.core import storage
 from foveal.core.errors import TableError
+from foveal.sources.formats import Match, load_json
 from foveal.sources.items import Item, Source, missing_image
-from foveal.tasks.multi_label import MultiLabel
-from foveal.tasks.points import Points
-from foveal.tasks.single_label import SingleLabel
+from foveal.tasks.kinds import form_of, kind_for, kind_of
 
 
 def read_label_studio(path: Path, tasks: Sequence[Any], images: Path, task: str = "auto") -> Source:
@@ -27,13 +26,14 @@ def read_label_studio(path: Path, tasks: Sequence[Any], images: Path, task: str 
     try:
         found = [(_file_of(one["data"]), _results(one)) for one in tasks]
         names = sorted({name for _, results in found for r in results for name in r["value"].get("keypointlabels", ())})
-        points = task == Points.kind or (task == "auto" and bool(names))
+        form = form_of(task, usual="points_xy" if names else "names")
+        points = form == "points_xy"
         labels: list[Any] = [_points(results, names) if points else _choices(results) for _, results in found]
     except (KeyError, TypeError, ValueError, IndexError) as error:
         raise TableError(f"`{path}` is not as Label Studio writes it ({type(error).__name__}: {error}).") from error
-    if task == "auto" and not points:
-        task = SingleLabel.kind if all(len(label) == 1 for label in labels) else MultiLabel.kind
-    if task == SingleLabel.kind:
+    if task == "auto" and not points and all(len(label) == 1 for label in labels):
+        form = "name"
+    if form == "name":
         labels = [label[0] if label else None for label in labels]
     items, findings = [], []
     for number, ((name, _), label) in enumerate(zip(found, labels, strict=True), start=1):
@@ -43,7 +43,8 @@ def read_label_studio(path: Path, tasks: Sequence[Any], images: Path, task: str 
             findings.append(missing_image(origin, name, f"Images are looked for under `{images}`."))
         else:
             items.append(Item(image, label, None, origin))
-    kind, point_names = (Points.kind, tuple(names)) if points else (task, ())
+    kind = kind_for(form) if task == "auto" else task
+    point_names = tuple(names) if points else ()
     return Source("Label Studio", kind, items, point_names=point_names, findings=tuple(findings))
 
 
@@ -52,7 +53,7 @@ def write_label_studio(path: Path, rows: Iterable[tuple[str, tuple[int, int], An
     tasks = []
     for name, (height, width), label in rows:
         size = {"original_width": width, "original_height": height, "image_rotation": 0}
-        if isinstance(task, Points):
+        if kind_of(task).has_points:
             results = [
                 _result("keypointlabels", {"x": 100 * x / width, "y": 100 * y / height, "keypointlabels": [point]})
                 | size
@@ -103,3 +104,11 @@ def _points(results: Iterable[Mapping[str, Any]], names: Sequence[str]) -> Any:
             size = (float(result["original_width"]), float(result["original_height"]))
             points[names.index(name)] = np.array([result["value"]["x"], result["value"]["y"]]) / 100 * size
     return points
+
+
+def match_label_studio(path: Path) -> Match | None:
+    """Recognise an export of Label Studio by the `data` of its tasks."""
+    data = load_json(path)
+    if not (isinstance(data, list) and data and all(isinstance(one, dict) and "data" in one for one in data)):
+        return None
+    return Match(0.9, lambda options: read_label_studio(path, data, options.images or path.parent, options.task))

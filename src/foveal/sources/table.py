@@ -7,16 +7,18 @@ import io
 import math
 import os
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from foveal.core.errors import InputError, TableError, near_match
 from foveal.images.parquet_rows import StoredRow, bytes_column, opened_table, row_of
+from foveal.sources.formats import Match, ReadOptions, TableColumns
 from foveal.sources.items import NO_IMAGE, Finding, Item, Source
+from foveal.tasks.kinds import TASKS, LabelForm, kind_for
 from foveal.tasks.multi_label import PartialLabels
 
 IMAGE_COLUMNS = ("fname", "filename", "file_name", "file", "image", "image_id", "path", "picture")
@@ -25,33 +27,8 @@ VALID_COLUMNS = ("is_valid", "valid", "is_validation")
 _STORED, _PARTS = "stored_image", "*.parquet"
 _SEVERAL = frozenset({"labels", "tags", "classes"})
 _HEAD = 1 << 16
+TABLES = frozenset({".csv", ".tsv", ".tab", ".parquet", ".pq"})
 _TRUE, _FALSE = frozenset({"true", "1", "1.0", "yes"}), frozenset({"false", "0", "0.0", "no"})
-
-
-@dataclass(frozen=True, slots=True)
-class TableColumns:
-    """Which columns hold what; None means: find it by its usual name.
-
-    Attributes:
-        labels: one 0/1 column a class, instead of `label`; blank or -1 is unknown.
-        group: what must stay on one side of a split.
-        about: further columns that the items should know.
-        points: the columns x, y[, x2, y2, ...] of a point task.
-        targets: the columns of numbers of a regression; blank is unknown.
-        label_delimiter: what separates several labels in one cell.
-        empty: whether an empty label cell is an `error` or means `none` in the image.
-    """
-
-    image: str | None = None
-    label: str | None = None
-    labels: tuple[str, ...] = ()
-    group: str | None = None
-    about: tuple[str, ...] = ()
-    valid: str | None = None
-    points: tuple[str, ...] = ()
-    targets: tuple[str, ...] = ()
-    label_delimiter: str | None = None
-    empty: Literal["error", "none"] = "error"
 
 
 def is_parquet(folder: Path) -> bool:
@@ -151,6 +128,7 @@ def read_frame(
     files = _files(frame, image, images, found)
     valid = _valid(frame, columns.valid, name, found)
     kind, labels = _labels(frame, columns, task, name, found)
+    form = TASKS[kind].label_form
     groups: list[Any] = [None] * len(frame)
     if columns.group is not None:
         groups = frame[_column(frame, columns.group, (), "--group-column", name)].tolist()
@@ -160,7 +138,7 @@ def read_frame(
         for row, (file, label, side, group) in enumerate(zip(files, labels, valid, groups, strict=True))
         if row not in found.unusable
     ]
-    names = columns.targets if kind == "regression" else ()
+    names = columns.targets if form == "numbers" else ()
     return Source("table", kind, items, target_names=names, findings=tuple(found.findings))
 
 
@@ -238,29 +216,31 @@ def _valid(frame: pd.DataFrame, given: str | None, name: str, found: _Findings) 
 def _labels(
     frame: pd.DataFrame, columns: TableColumns, task: str, name: str, found: _Findings
 ) -> tuple[str, Sequence[Any]]:
-    if columns.points or task == "points":
+    form = None if task == "auto" else TASKS[task].label_form
+
+    def kind(found_form: LabelForm) -> str:
+        return task if form == found_form else kind_for(found_form)
+
+    if columns.points or form == "points_xy":
         if not columns.points:
             raise InputError("A point task needs the columns of its points: --points x,y or --points x1,y1,x2,y2.")
-        return "points", _points(frame, columns.points, name, found)
-    if columns.targets or task == "regression":
+        return kind("points_xy"), _points(frame, columns.points, name, found)
+    if columns.targets or form == "numbers":
         if not columns.targets:
             raise InputError("A regression needs the columns of its numbers: --targets age or --targets age,weight.")
-        return "regression", list(_numbers(frame, columns.targets, "--targets", name, found))
+        return kind("numbers"), list(_numbers(frame, columns.targets, "--targets", name, found))
     if columns.labels:
-        return "multi-label", _label_columns(frame, columns.labels, name, found)
+        return kind("names"), _label_columns(frame, columns.labels, name, found)
     column = _column(frame, columns.label, LABEL_COLUMNS, "--label-column", name)
     cells = [None if pd.isna(value) else str(value) for value in frame[column].tolist()]
-    delimiter = columns.label_delimiter or " "
-    if task == "auto":
-        task = "multi-label" if _looks_several(column, cells, columns) else "single-label"
-    several = task == "multi-label"
+    several = form == "names" or (form is None and _looks_several(column, cells, columns))
     hint = "If it means that nothing is in the image, say --empty none." if several else ""
     for row, cell in enumerate(cells):
         if (cell is None or not cell.strip()) and not (several and columns.empty == "none"):
             found.error(f"no label in column `{column}`", row, "(empty)", hint)
-    if task == "single-label":
-        return task, [cell.strip() if cell else cell for cell in cells]
-    return task, [split_labels(cell or "", delimiter) for cell in cells]
+    if not several:
+        return kind("name"), [cell.strip() if cell else cell for cell in cells]
+    return kind("names"), [split_labels(cell or "", columns.label_delimiter or " ") for cell in cells]
 
 
 def _label_columns(
@@ -322,3 +302,14 @@ def _numbers(frame: pd.DataFrame, names: Sequence[str], option: str, name: str, 
             found.error(f"a number in column `{column}` that is not finite", int(row), numbers.iloc[row])
         values[:, at] = numbers.to_numpy(dtype=float)
     return values
+
+
+def match_table(path: Path) -> Match | None:
+    """Recognise a table by its ending, or a folder of parquet files."""
+    if path.suffix.lower() not in TABLES and not (path.is_dir() and is_parquet(path)):
+        return None
+
+    def read(options: ReadOptions) -> Source:
+        return read_table(path, images=options.images, columns=options.columns, task=options.task)
+
+    return Match(0.5, read)

@@ -6,6 +6,7 @@ from pathlib import Path
 from xml.etree import ElementTree as ET
 
 from foveal.core.errors import TableError
+from foveal.sources.formats import Match
 from foveal.sources.items import Item, Source, missing_image
 from foveal.tasks.multi_label import MultiLabel, PartialLabels
 
@@ -66,3 +67,8 @@ def _parsed(annotation: Path) -> ET.Element:
         return ET.fromstring(data)
     except (OSError, ET.ParseError) as error:
         raise TableError(f"{annotation}: cannot be read as XML: {error}") from error
+
+
+def match_voc(path: Path) -> Match | None:
+    """Recognise Pascal VOC by its folders."""
+    return Match(0.9, lambda _: read_voc(path)) if path.is_dir() and is_voc(path) else None

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from foveal.core.errors import TableError
 from foveal.images.decode import open_image
 from foveal.sources.folders import get_image_files
+from foveal.sources.formats import Match
 from foveal.sources.items import Item, Source
 from foveal.tasks.points import Points
 
@@ -78,3 +79,8 @@ def _guess(row: NDArray[np.float64], annotation: Path) -> tuple[int, int]:
     if n > 0 and n % 2 == 0:
         return n // 2, 2
     raise TableError(f"{annotation}: {len(row)} values a line are no class, box and keypoints.")
+
+
+def match_yolo_pose(path: Path) -> Match | None:
+    """Recognise YOLO pose by its folders."""
+    return Match(0.9, lambda _: read_yolo_pose(path)) if path.is_dir() and is_yolo_pose(path) else None

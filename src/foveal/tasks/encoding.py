@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
 from torch import Tensor
 
 from foveal.core.errors import InputError, UnknownNameError
@@ -86,3 +87,14 @@ def _without_unknown(label: Any, task: Task[Any]) -> tuple[PartialLabels | None,
 def no_labels(n: int, task: Task[Any]) -> Tensor:
     """Return targets that say nothing, for images to be answered only."""
     return task.unknown.expand(n, *task.unknown.shape)
+
+
+def class_counts(task: Task[Any], targets: Tensor) -> dict[str, int]:
+    """Return how many encoded labels have each class.
+
+    Args:
+        task: with C classes.
+        targets: [n] indices, or [n, C] with 1 where a label is present.
+    """
+    n = torch.bincount(targets, minlength=task.n_outputs) if targets.ndim == 1 else (targets == 1).sum(dim=0)
+    return dict(zip(task.names, n.tolist(), strict=True))

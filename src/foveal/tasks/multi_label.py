@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import warnings
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -20,6 +22,7 @@ from foveal.metrics.common import Metric
 from foveal.metrics.several_labels import (
     accuracy_multi,
     average_precision,
+    counts_per_class,
     exact_match,
     f1_multi,
     mean_average_precision,
@@ -28,10 +31,14 @@ from foveal.metrics.several_labels import (
     recall_multi,
 )
 from foveal.tasks.base import Decision, lerp
-from foveal.tasks.vocab import Vocab
+from foveal.tasks.display import ShownTensor
+from foveal.tasks.kinds import BOOK, PROBE, Confusion, Issue, LabelIssues, TaskKind
+from foveal.tasks.vocab import Vocab, vocab_of
 
 NOTHING = "nothing found"
 _TINY = 1e-7
+_FEWEST = 5  # images with and without a label from which their average says something; chosen by hand
+_COMPETENT = 0.5  # average precision from which a model may doubt a label; chosen by hand
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +50,10 @@ class PartialLabels:
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.present)
+
+
+class TensorMultiCategory(ShownTensor):
+    """The target of several labels."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,3 +223,122 @@ def check_labels(label: Any) -> list[str]:
     if not isinstance(label, Iterable):
         raise InputError(f"Several labels are expected as a list of names, got {label!r}.")
     return [str(name) for name in label]
+
+
+@dataclass(frozen=True, slots=True)
+class MultiCategoryBlock:
+    """The target is a list of class names, possibly empty. A `vocab` that is given keeps its order."""
+
+    vocab: Sequence[str] | None = None
+
+    def bind(self, labels: Iterable[Any]) -> MultiLabel:
+        """Return the task that these training labels teach."""
+        labels = list(labels)
+        found = [all_names(label) for label in {id(label): label for label in labels}.values()]
+        if self.vocab is None and all(len(names) <= 1 for names in found):
+            question_delimiter({name for names in found for name in names})
+        return MultiLabel(vocab_of(self.vocab, (name for names in found for name in names)))
+
+
+def question_delimiter(names: set[str]) -> None:
+    """Warn where no image has several labels, but the names look like several in one text."""
+    for mark in (" ", ",", ";", "|"):
+        parts = {part.strip() for name in names for part in name.split(mark)}
+        joint = next((name for name in sorted(names) if mark in name.strip()), None)
+        if joint is not None and len(parts) < len(names):
+            warnings.warn(
+                f"No image has more than one label, and class names such as `{joint}` look like several. "
+                f"Is the delimiter right? Try label_delim={mark!r}.",
+                stacklevel=4,
+            )
+            return
+
+
+def confusion_counts(task: MultiLabel, values: Tensor, targets: Tensor) -> Tensor:
+    """Return a table per class, [C, 2, 2]: the truth down, the answer across, absent before present.
+
+    Args:
+        task: with C classes and their thresholds.
+        values: probabilities [n, C].
+        targets: float32 [n, C], NaN where unknown.
+    """
+    thresholds = torch.tensor(task.decision.thresholds)
+    hits, alarms, misses, silences = counts_per_class(values, targets, thresholds, sigmoid=False)
+    return torch.stack([torch.stack([silences, alarms], dim=1), torch.stack([misses, hits], dim=1)], dim=1)
+
+
+def confused_pairs(task: MultiLabel, labels: Sequence[list[str]], targets: Tensor) -> Counter[tuple[str, str]]:
+    """Return in how many images one label is missed and another is found that is not there.
+
+    Args:
+        task: with C classes.
+        labels: the answers.
+        targets: float32 [n, C], NaN where unknown.
+    """
+    names, pairs = task.names, Counter[tuple[str, str]]()
+    for answer, target in zip(labels, targets, strict=True):
+        missed = [name for name, t in zip(names, target, strict=True) if t == 1 and name not in answer]
+        extra = [name for name, t in zip(names, target, strict=True) if t == 0 and name in answer]
+        pairs.update((first, second) for first in missed for second in extra)
+    return pairs
+
+
+def label_issues(task: MultiLabel, values: Tensor, targets: Tensor) -> Iterator[Issue]:
+    """Yield labels that are probably wrong or missing.
+
+    A label that is given is doubted where its probability is at most that of images without it, on average; one that
+    is not given where it is at least that of images with it. Source: Northcutt et al. 2021, "Confident Learning:
+    Estimating Uncertainty in Dataset Labels", class by class.
+
+    Args:
+        task: with C classes.
+        values: probabilities [n, C].
+        targets: float32 [n, C], NaN where unknown.
+    """
+    precision = average_precision(values, targets)
+    for c, name in enumerate(task.names):
+        value, target = values[:, c], targets[:, c]
+        there, absent = value[target == 1], value[target == 0]
+        if len(there) < _FEWEST or len(absent) < _FEWEST or float(precision[c]) < _COMPETENT:
+            continue
+        usual, background = float(there.mean()), float(absent.mean())
+        for index, (v, t) in enumerate(zip(value.tolist(), target.tolist(), strict=True)):
+            if t == 0 and v >= usual:
+                yield Issue(index, "", name, v)
+            elif t == 1 and v <= background:
+                yield Issue(index, name, "", 1 - v)
+
+
+def mended(task: MultiLabel, target: Tensor, issues: Sequence[Issue]) -> list[str]:
+    """Return the labels without those in question, and with those that are missing.
+
+    Args:
+        task: with C classes.
+        target: float32 [C].
+        issues: about this target.
+    """
+    wrong = {issue.given for issue in issues}
+    return [
+        *(name for name in task.decode_target(target) if name not in wrong),
+        *(issue.suggested for issue in issues if issue.suggested),
+    ]
+
+
+def _describe(task: MultiLabel) -> str:
+    return f"Finds any number of {task.n_outputs} classes in an image."
+
+
+KIND = TaskKind(
+    task=MultiLabel,
+    describe=_describe,
+    answers="a probability per class; a class is found where it passes its threshold of the task's decision",
+    label_form="names",
+    block=lambda labels: MultiCategoryBlock(labels.vocab),
+    shown_as=TensorMultiCategory,
+    recipes={"probe": PROBE, "book": BOOK},
+    has_classes=True,
+    has_thresholds=True,
+    confusion=Confusion(confusion_counts, confused_pairs, ("missed", "found in its place")),
+    label_issues=LabelIssues(label_issues, mended),
+    limits=("Where no class passes its threshold, it answers that nothing was found.",),
+)

@@ -11,15 +11,21 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from foveal.core.errors import InputError, NothingToLearnError
+from foveal.core.errors import InputError, NothingToLearnError, UnknownNameError
 from foveal.geometry.homography import Homography
 from foveal.images.canvas import INK, PREDICTED, TARGET, Canvas
 from foveal.losses import Reduction, heatmap_loss, mean_squared_error, soft_argmax
 from foveal.metrics.common import Metric
 from foveal.metrics.pixels import distances, mean_error, median_error
 from foveal.tasks.base import Decision
+from foveal.tasks.display import ShownTensor
+from foveal.tasks.kinds import BOOK, PROBE, TaskKind
 
 Pairs = tuple[tuple[int, int], ...]
+
+
+class TensorPoint(ShownTensor):
+    """The target of points, in source pixels."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,3 +230,59 @@ class Points:
         for first, second in self.flip_pairs:
             order[first], order[second] = second, first
         return order
+
+
+@dataclass(frozen=True, slots=True)
+class PointBlock:
+    """The target is one point (x, y), or N of them [N, 2], in the image's pixels.
+
+    Attributes:
+        names: what the points are called, in order.
+        flip_pairs: names, or numbers, of points that change places in a mirrored image: (("left eye", "right eye"),).
+        skeleton: pairs that are joined by a line where points are drawn.
+        n_points: how many there are; counted on the first label by default.
+    """
+
+    names: Sequence[str] = ()
+    flip_pairs: Sequence[tuple[str | int, str | int]] = ()
+    skeleton: Sequence[tuple[str | int, str | int]] = ()
+    n_points: int | None = None
+
+    def bind(self, labels: Iterable[Any]) -> Points:
+        """Return the task that these training labels teach."""
+        labels = list(labels)
+        first = np.asarray(labels[0], dtype=float)
+        if first.size % 2:
+            raise InputError(f"A point is (x, y); got {first.size} numbers: {first.tolist()}.")
+        n_points = self.n_points or len(self.names) or max(1, first.size // 2)
+        pairs = (self._numbers(self.flip_pairs), self._numbers(self.skeleton))
+        return Points(n_points, Decision(), tuple(self.names), *pairs).known_in(labels)
+
+    def _numbers(self, pairs: Sequence[tuple[str | int, str | int]]) -> tuple[tuple[int, int], ...]:
+        return tuple((self._number(first), self._number(second)) for first, second in pairs)
+
+    def _number(self, point: str | int) -> int:
+        if isinstance(point, int):
+            return point
+        if point not in self.names:
+            raise UnknownNameError.of("point", point, self.names)
+        return list(self.names).index(point)
+
+
+def _describe(task: Points) -> str:
+    what = "a point" if task.n_points == 1 else ", ".join(task.point_names)
+    return f"Finds {what} in an image, in its pixels."
+
+
+KIND = TaskKind(
+    task=Points,
+    describe=_describe,
+    answers="x and y per point, from -1 to 1 over the input",
+    label_form="points_xy",
+    block=lambda labels: PointBlock(labels.point_names, labels.flip_pairs),
+    shown_as=TensorPoint,
+    recipes={"probe": replace(PROBE, head="spatial"), "book": replace(BOOK, epochs=20, lr=1e-2)},
+    crops=False,
+    has_points=True,
+    baselines=("median_error_pixels",),
+)

@@ -19,6 +19,8 @@ from foveal.losses import Reduction, mean_squared_error
 from foveal.metrics.common import Metric
 from foveal.metrics.numbers import mae, r2_score, rmse
 from foveal.tasks.base import Decision
+from foveal.tasks.display import ShownTensor
+from foveal.tasks.kinds import BOOK, PROBE, TaskKind
 from foveal.tasks.single_precision import LARGEST, check_single_precision
 
 _WIDER = 0.1
@@ -26,6 +28,10 @@ _WIDER = 0.1
 # far above, their squares leave 32 bits.
 _PLAIN = (1e-2, 1e4)
 _DIGITS = 4
+
+
+class TensorRegression(ShownTensor):
+    """The target of one or several numbers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,3 +203,36 @@ class Regression:
         if self.n_outputs == 1:
             return shown[0]
         return ", ".join(f"{name} {value}" for name, value in zip(self.names, shown, strict=True))
+
+
+@dataclass(frozen=True, slots=True)
+class RegressionBlock:
+    """The target is a number, or `n_out` of them; `names` says what they are called."""
+
+    n_out: int | None = None
+    names: Sequence[str] = ()
+
+    def bind(self, labels: Iterable[Any]) -> Regression:
+        """Return the task that these training labels teach."""
+        labels = list(labels)
+        n_out = self.n_out or len(self.names) or np.asarray(labels[0]).size
+        names = self.names or (["value"] if n_out == 1 else [f"value {i + 1}" for i in range(n_out)])
+        if len(names) != n_out:
+            raise InputError(f"`names` should name {n_out} numbers; got {list(names)!r}.")
+        return Regression.of(names, labels)
+
+
+def _describe(task: Regression) -> str:
+    return f"Answers with {', '.join(task.names)} for an image."
+
+
+KIND = TaskKind(
+    task=Regression,
+    describe=_describe,
+    answers="a number each",
+    label_form="numbers",
+    block=lambda labels: RegressionBlock(names=labels.target_names),
+    shown_as=TensorRegression,
+    recipes={"probe": PROBE, "book": BOOK},
+    crops=False,
+)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, ClassVar
@@ -20,6 +21,7 @@ from foveal.metrics.common import Metric
 from foveal.metrics.one_label import (
     accuracy,
     balanced_accuracy,
+    confusion_matrix,
     error_rate,
     expected_calibration_error,
     f1_per_class,
@@ -28,9 +30,16 @@ from foveal.metrics.one_label import (
     top_k_accuracy,
 )
 from foveal.tasks.base import Decision, lerp
-from foveal.tasks.vocab import Vocab
+from foveal.tasks.display import ShownTensor
+from foveal.tasks.kinds import BOOK, PROBE, Confusion, Issue, LabelIssues, TaskKind
+from foveal.tasks.vocab import Vocab, vocab_of
 
 _TOP = 5
+_ROUNDING = 1e-6  # of probabilities: a class at its average is believed
+
+
+class TensorCategory(ShownTensor):
+    """The target of one label."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,3 +178,86 @@ def check_label(label: Any) -> str:
     if isinstance(label, list | tuple | set | dict):
         raise InputError(f"One label is expected, got {label!r}. For several labels use MultiCategoryBlock.")
     return str(label)
+
+
+@dataclass(frozen=True, slots=True)
+class CategoryBlock:
+    """The target is one class name. A `vocab` that is given keeps its order."""
+
+    vocab: Sequence[str] | None = None
+
+    def bind(self, labels: Iterable[Any]) -> SingleLabel:
+        """Return the task that these training labels teach."""
+        return SingleLabel(vocab_of(self.vocab, (check_label(label) for label in labels)))
+
+
+def confusion_counts(task: SingleLabel, values: Tensor, targets: Tensor) -> Tensor:
+    """Return how often each class was answered for each, int64 [C, C], the truth down.
+
+    Args:
+        task: with C classes.
+        values: probabilities [n, C].
+        targets: class indices [n].
+    """
+    return confusion_matrix(values, targets)
+
+
+def confused_pairs(task: SingleLabel, labels: Sequence[str], targets: Tensor) -> Counter[tuple[str, str]]:
+    """Return how often (truth, answer) differ.
+
+    Args:
+        task: with C classes.
+        labels: the answers.
+        targets: class indices [n].
+    """
+    names = task.names
+    pairs = (
+        (names[target], label) for label, target in zip(labels, targets.tolist(), strict=True) if target != IGNORED
+    )
+    return Counter((truth, answer) for truth, answer in pairs if truth != answer)
+
+
+def label_issues(task: SingleLabel, values: Tensor, targets: Tensor) -> Iterator[Issue]:
+    """Yield labels that are probably wrong: another class is believed.
+
+    A class is believed where its probability is at least as high as in the images that carry it, on average. Source:
+    Northcutt et al. 2021, "Confident Learning: Estimating Uncertainty in Dataset Labels".
+
+    Args:
+        task: with C classes.
+        values: probabilities [n, C].
+        targets: class indices [n].
+    """
+    names = task.names
+    usual = torch.stack(
+        [values[targets == c, c].mean() if (targets == c).any() else torch.tensor(1.0) for c in range(len(names))]
+    )
+    believed = torch.where(values >= usual - _ROUNDING, values, 0.0)
+    for index, (row, given) in enumerate(zip(believed, targets.tolist(), strict=True)):
+        best = int(row.argmax())
+        if given >= 0 and row[best] > 0 and best != given:
+            yield Issue(index, names[given], names[best], float(row[best]))
+
+
+def mended(task: SingleLabel, target: Tensor, issues: Sequence[Issue]) -> str:
+    """Return the class that the issue suggests."""
+    return issues[0].suggested
+
+
+def _describe(task: SingleLabel) -> str:
+    return f"Finds one of {task.n_outputs} classes in an image."
+
+
+KIND = TaskKind(
+    task=SingleLabel,
+    describe=_describe,
+    answers="a probability per class; the largest is the answer",
+    label_form="name",
+    block=lambda labels: CategoryBlock(labels.vocab),
+    shown_as=TensorCategory,
+    recipes={"probe": PROBE, "book": BOOK},
+    has_classes=True,
+    confusion=Confusion(confusion_counts, confused_pairs, ("truth", "answer")),
+    label_issues=LabelIssues(label_issues, mended),
+    limits=("It names one of its classes for every image, also for one that shows none of them.",),
+)

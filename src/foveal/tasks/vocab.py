@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -58,3 +58,13 @@ class Vocab:
             return self._index[name]
         except (KeyError, TypeError):
             raise UnknownNameError.of("class", name, self.names) from None
+
+
+def vocab_of(given: Sequence[str] | None, names: Iterable[str]) -> Vocab:
+    """Return the vocabulary that is given, in its order, or that of all names, sorted.
+
+    Args:
+        given: the class names, or None.
+        names: of all training labels, with repetitions.
+    """
+    return Vocab(tuple(given)) if given is not None else Vocab.of(names)

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from foveal.core.lazy import module_on_use
 from foveal.core.listing import L, Path, first
 from foveal.data.batches import tensor, to_cpu
-from foveal.data.block import CategoryBlock, DataBlock, ImageBlock, MultiCategoryBlock, PointBlock, RegressionBlock
+from foveal.data.block import DataBlock, ImageBlock
 from foveal.data.datasets import Datasets
 from foveal.data.image_loaders import ImageDataLoaders
 from foveal.data.labels import ColReader, RegexLabeller, parent_label, using_attr
@@ -59,6 +59,10 @@ from foveal.models.head import sigmoid_range
 from foveal.models.zoo import resnet18, resnet34, resnet50, resnet101, resnet152
 from foveal.sources.book_sets import URLs, untar_data
 from foveal.sources.folders import get_image_files
+from foveal.tasks.multi_label import MultiCategoryBlock
+from foveal.tasks.points import PointBlock
+from foveal.tasks.regression import RegressionBlock
+from foveal.tasks.single_label import CategoryBlock
 from foveal.training.callbacks.extras import EMA, CutMix, EarlyStopping, GradientClip, KeepBest, MixUp
 from foveal.training.callbacks.logs import CSVLogger, HistoryFile, TensorBoardLogger
 from foveal.training.checkpoint import Checkpoints

@@ -90,7 +90,7 @@ function report() {
 
 function found(answer) {
   if (!answer.probabilities) return [];
-  if (model.kind !== "multi-label") return answer.labels;
+  if (!model.decides) return answer.labels;
   return model.names.filter((name) => answer.probabilities[name] > thresholds[name]);
 }
 
@@ -158,7 +158,7 @@ function bars(one) {
     const fill = make("div", { class: "fill" });
     fill.style.width = `${100 * (share || 0)}%`;
     const track = make("div", { class: "track", "aria-hidden": "true" }, fill);
-    if (model.kind === "multi-label") {
+    if (model.decides) {
       const mark = make("div", { class: "mark" });
       mark.style.left = `${100 * thresholds[name]}%`;
       track.append(mark);
@@ -213,7 +213,7 @@ function sliders() {
     return make("label", { class: "threshold" }, make("span", {}, name), slider, shown);
   }) : [];
   byId("thresholds").replaceChildren(...rows);
-  byId("deciding").hidden = model.kind !== "multi-label";
+  byId("deciding").hidden = !model.decides;
 }
 
 // CSV ------------------------------------------------------------------------------------------------------------

@@ -22,30 +22,11 @@ class ShownTensor(Tensor):
             return func(*plain, **(kwargs or {}))
 
 
-class TensorCategory(ShownTensor):
-    """The target of one label."""
+def shown(target: Tensor, kind: type[ShownTensor]) -> ShownTensor:
+    """Return a target as a tensor that prints its kind.
 
-
-class TensorMultiCategory(ShownTensor):
-    """The target of several labels."""
-
-
-class TensorPoint(ShownTensor):
-    """The target of points, in source pixels."""
-
-
-class TensorRegression(ShownTensor):
-    """The target of one or several numbers."""
-
-
-_KINDS: dict[str, type[ShownTensor]] = {
-    "single-label": TensorCategory,
-    "multi-label": TensorMultiCategory,
-    "points": TensorPoint,
-    "regression": TensorRegression,
-}
-
-
-def shown(target: Tensor, kind: str) -> ShownTensor:
-    """Return a target of a kind of task as a tensor that prints that kind."""
-    return (target.float() if target.is_floating_point() else target).as_subclass(_KINDS[kind])
+    Args:
+        target: encoded.
+        kind: the class to print as.
+    """
+    return (target.float() if target.is_floating_point() else target).as_subclass(kind)

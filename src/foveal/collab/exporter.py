@@ -1,0 +1,35 @@
+"""How a model of ratings is exported: the numbers of user and item go in, a rating comes out."""
+
+from __future__ import annotations
+
+import importlib.resources
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from foveal.collab.predictor import RatingPredictor
+from foveal.core.rng import generator_for
+
+
+class RatingExporter:
+    """Exports a model of ratings: inputs int64 [B, 2], the numbers of user and item."""
+
+    def __init__(self, predictor: RatingPredictor) -> None:
+        self.predictor = predictor
+        self.runner = importlib.resources.files("foveal.collab").joinpath("runner.txt").read_text(encoding="utf-8")
+
+    def prepare(self, given: Tensor) -> Tensor:
+        """Return the pairs as they are."""
+        return given
+
+    def inputs(self, n: int, images: Sequence[object]) -> Tensor:
+        """Return drawn pairs; there are no images."""
+        sizes = (len(self.predictor.task.users), len(self.predictor.task.items))
+        return torch.from_numpy(generator_for(0, 0, 0).integers(0, sizes, (n, 2)))
+
+    def describe(self) -> dict[str, Any]:
+        """Return what the numbers of a pair mean."""
+        meaning = "numbers of user and item, counted from 1 in the lists of the task; 0 is unknown"
+        return {"input": {"name": "input", "type": "int64", "shape": ["batch", 2], "is": meaning}}

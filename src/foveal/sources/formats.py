@@ -1,0 +1,107 @@
+"""The register of source formats: ours, and those that other packages add under the entry point `foveal.sources`.
+
+A format is a function that looks at a path and returns a `Match`, or None where it is not of its kind. The surest match
+reads the source. Sureness: 1 where nothing else can be meant, 0.9 for a known layout inside, 0.5 for any table, less
+for folders that say little.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+from foveal.core.errors import TableError
+from foveal.core.registry import Registry
+from foveal.sources.items import Source
+
+
+@dataclass(frozen=True, slots=True)
+class TableColumns:
+    """Which columns hold what; None means: find it by its usual name.
+
+    Attributes:
+        labels: one 0/1 column a class, instead of `label`; blank or -1 is unknown.
+        group: what must stay on one side of a split.
+        about: further columns that the items should know.
+        points: the columns x, y[, x2, y2, ...] of a point task.
+        targets: the columns of numbers of a regression; blank is unknown.
+        label_delimiter: what separates several labels in one cell.
+        empty: whether an empty label cell is an `error` or means `none` in the image.
+    """
+
+    image: str | None = None
+    label: str | None = None
+    labels: tuple[str, ...] = ()
+    group: str | None = None
+    about: tuple[str, ...] = ()
+    valid: str | None = None
+    points: tuple[str, ...] = ()
+    targets: tuple[str, ...] = ()
+    label_delimiter: str | None = None
+    empty: Literal["error", "none"] = "error"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReadOptions:
+    """What a user said of a source.
+
+    Attributes:
+        images: the folder of the images; None for the one that the source lies in.
+        columns: of a table, which columns hold what; None for the usual ones.
+        task: the kind of task that labels should be read for, or "auto".
+    """
+
+    images: Path | None = None
+    columns: TableColumns | None = None
+    task: str = "auto"
+
+
+class Match(NamedTuple):
+    """A format that a path is of.
+
+    Attributes:
+        sure: from 0 to 1; see the module.
+        read: reads it.
+    """
+
+    sure: float
+    read: Callable[[ReadOptions], Source]
+
+
+Format = Callable[[Path], Match | None]
+
+FORMATS: Registry[Format] = Registry("source format", group="foveal.sources")
+for _name, _module in (
+    ("table", "table"),
+    ("coco", "coco"),
+    ("label-studio", "label_studio"),
+    ("voc", "voc"),
+    ("yolo-pose", "yolo"),
+    ("folders", "folders"),
+    ("images", "folders"),
+):
+    FORMATS.add(_name, f"foveal.sources.{_module}:match_{_name.replace('-', '_')}")
+
+
+def load_json(path: Path) -> Any:
+    """Return what a .json file holds; None where the path is no .json file.
+
+    Raises:
+        TableError: it cannot be read as JSON.
+    """
+    if path.suffix.lower() != ".json" or not path.is_file():
+        return None
+    state = path.stat()
+    return _load_json(path, state.st_mtime_ns, state.st_size)
+
+
+@lru_cache(maxsize=1)  # several formats look into the same file
+def _load_json(path: Path, _changed: int, _size: int) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8-sig"))
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+        raise TableError(f"`{path}` cannot be read as JSON: {error}") from error
