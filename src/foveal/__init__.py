@@ -34,12 +34,17 @@ _HOME = {
     "Refused": "foveal.inference.predictor",
     "RegressionBlock": "foveal.tasks.regression",
     "Resize": "foveal.geometry.fit",
+    "Run": "foveal.runs.run",
     "TableError": "foveal.core.errors",
     "TrainingError": "foveal.core.errors",
     "UnknownNameError": "foveal.core.errors",
     "aug_transforms": "foveal.images.augment",
+    "check": "foveal.runs.door",
+    "compare": "foveal.runs.door",
+    "evaluate": "foveal.runs.door",
     "get_image_files": "foveal.sources.folders",
     "load_learner": "foveal.inference.predictor",
+    "train": "foveal.runs.door",
     "vision_learner": "foveal.learner.vision",
 }
 

@@ -3,57 +3,58 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from foveal.cli import options as o
+from foveal.cli.options import SourceArgument
 
 Option = typer.Option
+SETTINGS = (
+    "images",
+    "image_column",
+    "label_column",
+    "label_columns",
+    "label_delimiter",
+    "valid_column",
+    "group_column",
+    "empty",
+    "on_bad",
+    "task",
+    "points",
+    "targets",
+    "point_names",
+    "flip_pairs",
+    "folds",
+    "seed",
+    "user",
+    "item",
+    "rating",
+    "implicit",
+)
 
 
 def check(
-    table: o.SourceArgument,
+    table: SourceArgument,
     *,
-    images: o.Images = None,
-    image_column: o.ImageColumn = None,
-    label_column: o.LabelColumn = None,
-    label_columns: o.LabelColumns = None,
-    label_delimiter: o.LabelDelimiter = None,
-    valid_column: o.ValidColumn = None,
-    group_column: o.GroupColumn = None,
-    empty: o.Empty = None,
-    points: o.Points = None,
-    targets: o.Targets = None,
-    task: o.TaskName = None,
-    user: o.User = None,
-    item: o.Item = None,
-    rating: o.Rating = None,
-    implicit: o.Implicit = None,
-    folds: o.Folds = None,
-    seed: o.Seed = None,
-    on_bad: o.OnBad = None,
+    given: dict[str, Any],
     as_json: Annotated[bool, Option("--json", help="Print JSON.")] = False,
     html: Annotated[Path | None, Option(help="Write a page with the images concerned.")] = None,
 ) -> None:
-    """Judge labels, split, every image, and whatever training would refuse; exit code 1 if there are errors."""
-    given = o.said({name: value for name, value in locals().items() if name not in {"as_json", "html"}})
+    """Audit labels, split, every image, and whatever training would refuse; exit code 1 if there are errors."""
     import json
     from dataclasses import asdict
 
-    from foveal.collab.run import check_ratings
+    from foveal import runs
     from foveal.reporting.audit_page import print_audit, write_audit_page
-    from foveal.runs.checking import check_images
-    from foveal.runs.settings import RunSettings
 
-    settings = RunSettings.checked(**given)
-    judged = (check_images if settings.has_images else check_ratings)(settings)
+    audit = runs.check(table, **given)
     if as_json:
-        whole = {"findings": [asdict(finding) for finding in judged.findings], "figures": judged.figures}
+        whole = {"findings": [asdict(finding) for finding in audit.findings], "figures": audit.figures}
         typer.echo(json.dumps(whole, default=str, indent=2))
     else:
-        print_audit(judged)
+        print_audit(audit)
     if html is not None:
-        write_audit_page(html, judged, title=table.name)
-    if judged.errors:
+        write_audit_page(html, audit, title=table.name)
+    if audit.errors:
         raise typer.Exit(1)

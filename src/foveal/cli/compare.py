@@ -6,14 +6,14 @@ from typing import Annotated
 
 import typer
 
-from foveal.cli import options as o
+from foveal.cli.options import Run
 
 Option = typer.Option
 
 
 def compare(
-    first: o.Run,
-    second: o.Run,
+    first: Run,
+    second: Run,
     *,
     as_json: Annotated[bool, Option("--json", help="Print JSON.")] = False,
 ) -> None:
@@ -24,11 +24,10 @@ def compare(
     from rich.table import Table
 
     from foveal.core import storage
-    from foveal.evaluation import compare as comparing
-    from foveal.runs.folder import predictions_of
-    from foveal.runs.settings import number
+    from foveal.runs.console import number
+    from foveal.runs.door import compare as compare_runs
 
-    found = comparing.compare(predictions_of(first), predictions_of(second))
+    found = compare_runs(first, second)
     if as_json:
         rows = {
             one.figure: {"first": one.first, "second": one.second, "better": one.verdict, **one.difference._asdict()}

@@ -18,25 +18,23 @@ def demo(
     from foveal.images import canvas
     from foveal.images.decode import decode
     from foveal.inference.predictor import load_image_predictor
+    from foveal.runs.door import start
     from foveal.runs.folder import free_folder
-    from foveal.runs.images import train_run
-    from foveal.runs.settings import RunSettings
     from foveal.sources.synthetic import draw_scene, write_scenes
 
     free_folder(out, "")
     typer.echo(f"Drawing {_N_SCENES} scenes …")
     table = write_scenes(out / "data", n=_N_SCENES)
-    settings = RunSettings.checked(
-        table=table,
-        images=out / "data" / "scenes",
-        empty="none",
-        size=(128, 128),
-        min_scale=0.7,
-        epochs=5,
-        freeze_epochs=1,
-        lr=8e-3,
-    )
-    train_run(settings, out / "run")
+    settings = {  # few epochs at a high rate: it has to be quick, and drawn shapes are easy
+        "images": out / "data" / "scenes",
+        "empty": "none",
+        "size": (128, 128),
+        "min_scale": 0.7,
+        "epochs": 5,
+        "freeze_epochs": 1,
+        "lr": 8e-3,
+    }
+    start(table, out=out / "run", resume=None, given=settings)
 
     predictor = load_image_predictor(out / "run" / "model.safetensors")
     scenes = [draw_scene(0, _N_SCENES + number) for number in range(_N_NEW)]

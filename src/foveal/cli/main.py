@@ -10,9 +10,12 @@ from pathlib import Path
 import typer
 
 from foveal import __version__
-from foveal.cli import check, compare, demo, evaluate, export, info, predict, recommend, report, serve, train
+from foveal.cli import check, compare, demo, evaluate, export, info, predict, report, serve, train
+from foveal.cli.settings import with_settings
 from foveal.core import distributed, timing
 from foveal.core.errors import FovealError, ProcessEndedError
+from foveal.core.registry import resolve
+from foveal.runs.settings import RUNS
 
 app = typer.Typer(
     name="foveal",
@@ -22,17 +25,19 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
 )
-app.command("check")(check.check)
-app.command("train")(train.train)
+app.command("check")(with_settings(check.check, check.SETTINGS))
+app.command("train")(with_settings(train.train))
 app.command("predict")(predict.predict)
-app.command("evaluate")(evaluate.evaluate)
+app.command("evaluate")(with_settings(evaluate.evaluate, evaluate.SETTINGS))
 app.command("compare")(compare.compare)
 app.command("export")(export.export)
 app.command("info")(info.info)
-app.command("recommend")(recommend.recommend)
-app.command("report")(report.report)
+app.command("report")(with_settings(report.report, report.SETTINGS))
 app.command("serve")(serve.serve)
 app.command("demo")(demo.demo)
+for _kind in RUNS:
+    for _name, _reference in RUNS[_kind].verbs.items():
+        app.command(_name)(resolve(_reference))
 
 
 @app.callback(invoke_without_command=True)

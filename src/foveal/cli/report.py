@@ -2,42 +2,39 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from foveal.cli import options as o
+from foveal.cli.options import Run
 
 Option = typer.Option
+SETTINGS = ("by", "embed_images")
 
 
 def report(
-    run: o.Run,
+    run: Run,
     *,
-    by: o.By = None,
-    embed_images: Annotated[
-        bool | None, Option(help="Whether images may stand in it. (default: as in the run)")
-    ] = None,
+    given: dict[str, Any],
     out: Annotated[Path | None, Option(help="The page. (default: RUN/report.html)")] = None,
     label_issues: Annotated[
         Path | None, Option(help="Also write labels that are probably wrong: .csv, .jsonl, .parquet or .json.")
     ] = None,
+    doubts: Annotated[Path | None, Option(hidden=True)] = None,
     layout: Annotated[str, Option(help="Of a .json: coco or label-studio.")] = "label-studio",
 ) -> None:
-    """Write the report of a run again: by other columns, without images, or with the doubtful labels as a file."""
-    from foveal.evaluation.interpret import Interpretation
-    from foveal.runs.folder import predictions_of, settings_of, write_report
-    from foveal.runs.images import read
-    from foveal.runs.settings import parse_names
+    """Write the report of a run again: by other columns, without images, or with labels that are probably wrong."""
+    from foveal.runs.images import rewrite_report
+    from foveal.runs.parsing import parse_names
+    from foveal.runs.run import Run as ReadRun
 
-    settings = settings_of(run)
-    if by is not None:
-        settings = settings.model_copy(update={"by": parse_names(by)})
-    page = write_report(
-        run, read(settings) if settings.by else None, by=settings.by, out=out, embed_images=embed_images
-    )
+    if doubts is not None:
+        warnings.warn("--doubts is now --label-issues.", DeprecationWarning, stacklevel=2)
+    by = parse_names(given.get("by"))
+    page = rewrite_report(run, by=by, out=out, embed_images=given.get("embed_images"))
     typer.echo(f"Written to {page}.")
-    if label_issues is not None:
-        n = Interpretation(predictions_of(run)).export_label_issues(label_issues, layout=layout)
-        typer.echo(f"{n} doubts, written to {label_issues}.")
+    if (target := label_issues or doubts) is not None:
+        n = ReadRun(run).interpretation().export_label_issues(target, layout=layout)
+        typer.echo(f"{n} labels that are probably wrong, written to {target}.")

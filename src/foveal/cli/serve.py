@@ -28,7 +28,7 @@ def serve(
 
     for package in ("uvicorn", "fastapi", "python_multipart", "prometheus_client"):
         lazy.require(package, extra="serve", purpose="Serving")
-    from foveal.runs.settings import parse_bytes
+    from foveal.runs.parsing import parse_bytes
     from foveal.serve.run import serve as run
     from foveal.serve.service import ServeSettings
 

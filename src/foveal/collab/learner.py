@@ -18,7 +18,8 @@ from foveal.collab.report import rating_report_on
 from foveal.collab.task import Rating
 from foveal.core.errors import InputError
 from foveal.core.progress import display
-from foveal.core.rng import check_seed, order_for
+from foveal.core.rng import order_for
+from foveal.core.seeds import check_seed
 from foveal.data.loaders import DataLoader
 from foveal.inference.manifest import TrainingPart
 from foveal.inference.predictor import Prediction

@@ -2,7 +2,18 @@
 
 from __future__ import annotations
 
+from foveal.collab.settings import RatingRun
+from foveal.runs.settings import RUNS, RunKind
 from foveal.tasks.kinds import TASKS
 
 TASKS.add("rating", "foveal.collab.task:RATING")
 TASKS.add("seen", "foveal.collab.task:IMPLICIT")
+RUNS.add(
+    "rating",
+    RunKind(
+        settings=RatingRun,
+        train="foveal.collab.run:train_ratings",
+        check="foveal.collab.run:check_ratings",
+        verbs={"recommend": "foveal.collab.verb:recommend"},
+    ),
+)

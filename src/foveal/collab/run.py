@@ -14,26 +14,34 @@ from foveal.audit.checks import Audit
 from foveal.collab.learner import CollabLearner, collab_learner
 from foveal.collab.loaders import CollabDataLoaders
 from foveal.collab.report import rating_report_on
+from foveal.collab.settings import RatingRun
 from foveal.core import storage, timing
-from foveal.core.errors import FovealError, InputError
+from foveal.core.errors import FovealError
 from foveal.core.left_out import leaving_out
 from foveal.core.tables import write_rows
 from foveal.data.splits.splitters import ColSplitter, RandomSplitter
 from foveal.inference.manifest import MetricPart
 from foveal.runs import folder as run
-from foveal.runs.console import new_console
-from foveal.runs.settings import RunSettings, number, timing_lines
+from foveal.runs.console import new_console, number, timing_lines
 from foveal.sources.table import VALID_COLUMNS, load_frame
 from foveal.training.callbacks.extras import KeepBest
 from foveal.training.callbacks.logs import HistoryFile
 from foveal.training.checkpoint import FILE as CHECKPOINT
 from foveal.training.checkpoint import Checkpoints
 
-_EPOCHS, _LR, _DECAY, _MARGIN = 5, 5e-3, 0.1, 0.1
+_EPOCHS = 5  # as the book's chapter on collaborative filtering
+_LR = 5e-3  # as the book's
+_DECAY = 0.1  # as the book's
+_MARGIN = 0.1  # of the range of ratings, so that the highest can be reached: the book's 5.5 for 5
 
 
-def train_ratings(settings: RunSettings, folder: Path, *, resume: bool = False) -> dict[str, Any]:
+def train_ratings(settings: RatingRun, folder: Path, resume: bool = False) -> dict[str, Any]:
     """Train on a table with a rating a row, write the run folder, print what came out, and return the summary.
+
+    Args:
+        settings: of the run.
+        folder: is made.
+        resume: continue the run in the folder from its checkpoint.
 
     Raises:
         FovealError: the input is wrong; nothing was written then.
@@ -44,21 +52,23 @@ def train_ratings(settings: RunSettings, folder: Path, *, resume: bool = False) 
         dls = rating_loaders(settings)
     task = dls.task
     margin = _MARGIN * (task.high - task.low)
-    y_range = None if settings.implicit else (task.low - margin, task.high + margin)
-    learn = collab_learner(dls, settings.factors, y_range=y_range, seed=settings.seed)
+    y_range = None if settings.data.implicit else (task.low - margin, task.high + margin)
+    learn = collab_learner(dls, settings.training.factors, y_range=y_range, seed=settings.training.seed)
     user, item, rating = task.columns
     console.print(
-        f"[bold]data [/]  {settings.table.name}: {dls.train.n:,} rows to train on, {dls.valid.n:,} to validate"
+        f"[bold]data [/]  {settings.data.table.name}: {dls.train.n:,} rows to train on, {dls.valid.n:,} to validate"
     )
     console.print(f"[bold]task [/]  {rating}: {len(task.users) - 1:,} of {user}, {len(task.items) - 1:,} of {item}")
-    console.print(f"[bold]model[/]  dot product with biases, {settings.factors} factors, on {dls.device.type}\n")
+    console.print(
+        f"[bold]model[/]  dot product with biases, {settings.training.factors} factors, on {dls.device.type}\n"
+    )
     with storage.working_in(folder):
         settings.save(folder / run.SETTINGS)
         hooks = [KeepBest(), HistoryFile(folder / run.HISTORY), Checkpoints(folder)]
-        torch.manual_seed(settings.seed)
-        epochs, resumed = settings.epochs or _EPOCHS, folder if resume else None
+        torch.manual_seed(settings.training.seed)
+        epochs, resumed = settings.training.epochs or _EPOCHS, folder if resume else None
         with timing.timed("epochs"):
-            learn.fit_one_cycle(epochs, settings.lr or _LR, wd=_DECAY, cbs=hooks, resume=resumed)
+            learn.fit_one_cycle(epochs, settings.training.lr or _LR, wd=_DECAY, cbs=hooks, resume=resumed)
         with timing.timed("predictions and report"):
             summary = _finish(learn, settings, folder)
         summary["timings"] = timing.rounded()
@@ -69,9 +79,9 @@ def train_ratings(settings: RunSettings, folder: Path, *, resume: bool = False) 
         return summary
 
 
-def check_ratings(settings: RunSettings) -> Audit:
+def check_ratings(settings: RatingRun) -> Audit:
     """Judge a table with a rating a row as training would; nothing is written."""
-    figures: dict[str, Any] = {"kind": "ratings", "task": settings.task}
+    figures: dict[str, Any] = {"kind": "ratings", "task": settings.task.task}
     try:
         dls = rating_loaders(settings)
     except FovealError as error:
@@ -80,29 +90,27 @@ def check_ratings(settings: RunSettings) -> Audit:
     return Audit((), figures | {"items": dls.train.n + dls.valid.n, "users": n_users, "rated": n_items})
 
 
-def rating_loaders(settings: RunSettings) -> CollabDataLoaders:
+def rating_loaders(settings: RatingRun) -> CollabDataLoaders:
     """Read the table that the settings name, split it as its column says or at random, and build its loaders.
 
     Raises:
         FovealError: the table or the settings are wrong.
     """
-    if settings.batch_size == "auto":
-        raise InputError("--batch-size auto is for images; ratings take any number, 64 by default.")
-    frame, _ = load_frame(settings.table)
-    column = settings.valid_column or next((name for name in VALID_COLUMNS if name in frame.columns), None)
+    frame, _ = load_frame(settings.data.table)
+    column = settings.data.valid_column or next((name for name in VALID_COLUMNS if name in frame.columns), None)
     return CollabDataLoaders.from_df(
         frame,
-        user_name=settings.user,
-        item_name=settings.item,
-        rating_name=settings.rating,
-        seed=settings.seed,
-        splitter=RandomSplitter(0.2, settings.seed) if column is None else ColSplitter(column),
-        implicit=settings.implicit,
-        bs=settings.batch_size,
+        user_name=settings.data.user,
+        item_name=settings.data.item,
+        rating_name=settings.data.rating,
+        seed=settings.training.seed,
+        splitter=RandomSplitter(0.2, settings.training.seed) if column is None else ColSplitter(column),
+        implicit=settings.data.implicit,
+        bs=settings.training.batch_size,
     )
 
 
-def _finish(learn: CollabLearner, settings: RunSettings, folder: Path) -> dict[str, Any]:
+def _finish(learn: CollabLearner, settings: RatingRun, folder: Path) -> dict[str, Any]:
     """Write model, predictions and report; return the summary."""
     learn.predictor().save(folder / run.MODEL)  # whatever comes after it, the model is kept
     report = rating_report_on(learn, title=f"foveal: {folder.name}", repeat=f"foveal train {folder / run.SETTINGS}")
@@ -111,7 +119,7 @@ def _finish(learn: CollabLearner, settings: RunSettings, folder: Path) -> dict[s
     write_rows(folder / "predictions.csv", (dict(zip(columns, pair, strict=True)) for pair in report.pairs))
     trained = learn.trained().model_copy(
         update={
-            "source": settings.table.name,
+            "source": settings.data.table.name,
             "valid_loss": learn.validate()[0],
             "figures": {name: MetricPart(**one._asdict()) for name, one in report.scores.items()},
         }

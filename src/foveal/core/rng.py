@@ -7,34 +7,12 @@ easy as 1, 2, 3"), whose key is the name.
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
-from foveal.core.errors import InputError
-
-SEEDS = range(-(2**63), 2**63)
-"""The whole numbers that are seeds: what NumPy, torch and TOML can all hold."""
-
 _INDEX_BITS = 40
 _ORDER = (1 << _INDEX_BITS) - 1
-
-
-def check_seed(seed: Any) -> int:
-    """Return a seed as a Python integer.
-
-    Raises:
-        InputError: it is not a whole number of 64 bits.
-    """
-    try:
-        number = operator.index(seed)
-    except TypeError:
-        number = SEEDS.stop
-    if number not in SEEDS:
-        raise InputError(f"A seed is a whole number from -2**63 to 2**63 - 1; got {seed!r}.")
-    return number
 
 
 def generator_for(seed: int, epoch: int = 0, index: int = 0) -> np.random.Generator:

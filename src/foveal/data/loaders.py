@@ -13,7 +13,8 @@ from foveal.audit.checks import Audit, audit
 from foveal.core import distributed, runtime
 from foveal.core.errors import InputError
 from foveal.core.listing import L, Path
-from foveal.core.rng import check_seed, order_for, seed_for, windowed_order
+from foveal.core.rng import order_for, seed_for, windowed_order
+from foveal.core.seeds import check_seed
 from foveal.data.batchers import Batcher, ImageBatcher, TupleBatcher
 from foveal.data.batches import Batch
 from foveal.data.datasets import Dataset, Datasets

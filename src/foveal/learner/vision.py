@@ -13,7 +13,7 @@ from torch import Tensor
 
 from foveal.core.errors import InputError
 from foveal.core.progress import say
-from foveal.core.rng import check_seed
+from foveal.core.seeds import check_seed
 from foveal.data.loaders import DataLoaders
 from foveal.images.prepare import Statistics
 from foveal.inference.predictor import load_image_predictor

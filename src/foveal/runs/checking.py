@@ -8,10 +8,10 @@ from foveal.audit.checks import Audit, without_bad
 from foveal.core.errors import FovealError
 from foveal.runs.folds import try_splits
 from foveal.runs.images import audited, read, skipped_by
-from foveal.runs.settings import RunSettings
+from foveal.runs.settings import ImageRun
 
 
-def check_images(settings: RunSettings) -> Audit:
+def check_images(settings: ImageRun) -> Audit:
     """Judge what the settings name; nothing is written.
 
     Raises:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,10 +13,22 @@ from rich.table import Table
 
 from foveal.core import distributed
 from foveal.learner.learner import Learner
+from foveal.reporting import page
 from foveal.runs import folder as run
-from foveal.runs.settings import RunSettings, number, timing_lines
+from foveal.runs.settings import ImageRun
 from foveal.sources.items import Source
 from foveal.tasks.kinds import kind_of
+
+
+def number(value: float) -> str:
+    """Return a number as a person reads it, with four digits."""
+    return page.number(value, digits=4)
+
+
+def timing_lines(timings: Mapping[str, float]) -> str:
+    """Return what seconds were spent on, in lines of 80 columns."""
+    entries = ", ".join(f"{name} {seconds:.1f}" for name, seconds in timings.items())
+    return textwrap.fill(f"seconds: {entries or 'not counted'}", 80, initial_indent="  ", subsequent_indent="    ")
 
 
 def new_console() -> Console:
@@ -23,19 +36,19 @@ def new_console() -> Console:
     return Console(highlight=False, soft_wrap=True)
 
 
-def introduce(out: Console, settings: RunSettings, source: Source, learn: Learner) -> None:
+def introduce(out: Console, settings: ImageRun, source: Source, learn: Learner) -> None:
     """Print what is trained on what."""
-    dls, (height, width) = learn.dls, settings.size
-    split = "" if source.has_split else f", split by foveal with seed {settings.seed}"
+    dls, (height, width) = learn.dls, settings.training.size
+    split = "" if source.has_split else f", split by foveal with seed {settings.training.seed}"
     what = f"{dls.task.n_outputs} classes" if kind_of(dls.task).has_classes else ", ".join(dls.task.names)
     out.print(
-        f"[bold]data [/]  {settings.table.name} ({source.kind}): {dls.train.n:,} to train on, "
+        f"[bold]data [/]  {settings.data.table.name} ({source.kind}): {dls.train.n:,} to train on, "
         f"{dls.valid.n:,} to validate{split}"
     )
     for note in source.notes:
         out.print(f"       {note}")
     out.print(f"[bold]task [/]  {dls.task.kind}, {what}")
-    out.print(f"[bold]model[/]  {settings.arch}, {learn.model.spec.head} head, weights from {learn.origin}")
+    out.print(f"[bold]model[/]  {settings.training.arch}, {learn.model.spec.head} head, weights from {learn.origin}")
     shared = f", shared by {distributed.world_size()} processes" if distributed.world_size() > 1 else ""
     out.print(f"[bold]size [/]  {height} x {width} pixels, {dls.bs} a step{shared}, on {dls.device.type}")
     out.print()

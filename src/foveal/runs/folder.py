@@ -16,7 +16,7 @@ from foveal.evaluation.thresholds import ThresholdFit
 from foveal.inference.predictor import load_image_predictor
 from foveal.metrics.bootstrap import Interval
 from foveal.reporting.report import Report
-from foveal.runs.settings import RunSettings
+from foveal.runs.settings import ImageRun, RunSettings, load_settings
 from foveal.sources.items import Source
 from foveal.training.callbacks.logs import read_history
 
@@ -47,7 +47,19 @@ def settings_of(folder: Path) -> RunSettings:
     """
     if not (folder / SETTINGS).is_file():
         raise InputError(f"`{folder}` is not the folder of a run: it holds no {SETTINGS}.")
-    return RunSettings.load(folder / SETTINGS)
+    return load_settings(folder / SETTINGS)
+
+
+def image_settings_of(folder: Path) -> ImageRun:
+    """Read the settings of a run on images.
+
+    Raises:
+        InputError: the folder is not that of a run, or of one on something else.
+    """
+    settings = settings_of(folder)
+    if not isinstance(settings, ImageRun):
+        raise InputError(f"`{folder}` is a run with --task {settings.kind}: this is for runs on images.")
+    return settings
 
 
 def is_unbegun(folder: Path) -> bool:
@@ -95,7 +107,7 @@ def predictions_of(folder: Path) -> Predictions:
     Raises:
         InputError: the folder is not that of a run, or holds several.
     """
-    settings_of(folder)
+    image_settings_of(folder)
     summary = summary_of(folder)
     if not (folder / PREDICTIONS).is_file() and "runs" in summary:
         names = ", ".join(str(folder / name) for name in summary["runs"])
@@ -123,7 +135,7 @@ def write_report(
     out: Path | None = None,
     embed_images: bool | None = None,
 ) -> Path:
-    """Write the report of a run from what its folder holds; return its path.
+    """Write the report of a run on images from what its folder holds; return its path.
 
     Args:
         folder: of a run.
@@ -132,7 +144,7 @@ def write_report(
         out: the page; report.html in the folder by default.
         embed_images: whether images may stand in the page; as the settings say by default.
     """
-    settings, summary, predictions = settings_of(folder), summary_of(folder), predictions_of(folder)
+    settings, summary, predictions = image_settings_of(folder), summary_of(folder), predictions_of(folder)
     audit = json.loads((folder / AUDIT).read_text(encoding="utf-8"))
     report = Report(
         title=f"foveal: {folder.name}",
@@ -143,7 +155,7 @@ def write_report(
         audit=Audit.from_dict(audit),
         tuned=ThresholdFit.from_dict(summary["tuned"]) if "tuned" in summary else None,
         repeat=f"foveal train {folder / SETTINGS}",
-        images=settings.embed_images if embed_images is None else embed_images,
+        images=settings.output.embed_images if embed_images is None else embed_images,
         intervals={name: Interval(summary["metrics"][name], *both) for name, both in summary["intervals"].items()},
         slices=slices_of(source, predictions.images, by) if source is not None else {},
         runs=summary.get("runs", {}),

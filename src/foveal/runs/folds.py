@@ -20,16 +20,32 @@ from foveal.evaluation.predictions import Predictions
 from foveal.evaluation.thresholds import tune_best_thresholds
 from foveal.reporting.report import table_of_runs
 from foveal.runs import folder as run
-from foveal.runs.console import new_console
-from foveal.runs.images import decision_of, intervals_of, judged, loaders, read, train_on
-from foveal.runs.settings import RunSettings, number
+from foveal.runs.console import new_console, number
+from foveal.runs.images import decision_of, intervals_of, judged, loaders, read, train_on, train_once
+from foveal.runs.settings import ImageRun
 from foveal.sources.items import Source
 from foveal.tasks.base import Decision
 from foveal.tasks.kinds import kind_of
 from foveal.training.checkpoint import FILE as CHECKPOINT
 
 
-def train_repeatedly(settings: RunSettings, folder: Path) -> dict[str, Any]:
+def train_images(settings: ImageRun, folder: Path, resume: bool = False) -> dict[str, Any]:
+    """Train one run on images, or several with other seeds or folds; return the summary.
+
+    Args:
+        settings: of the run.
+        folder: is made; several runs have a folder each in it.
+        resume: continue a single run from its checkpoint; several find out by themselves what is there.
+
+    Raises:
+        FovealError: the input is wrong; nothing was written then.
+    """
+    if settings.repeats:
+        return train_repeatedly(settings, folder)
+    return train_once(settings, folder, resume=resume)
+
+
+def train_repeatedly(settings: ImageRun, folder: Path) -> dict[str, Any]:
     """Train once a seed or fold, each in a folder of its own; print and return mean and spread.
 
     Runs that are already there are not repeated, and one that was stopped goes on, so that the same call resumes.
@@ -55,42 +71,46 @@ def train_repeatedly(settings: RunSettings, folder: Path) -> dict[str, Any]:
             console.print()
         first = next(iter(summaries.values()))
         summary: dict[str, Any] = {"task": first["task"], "n_outputs": first["n_outputs"]}
-        times = f"{settings.folds} folds" if settings.folds is not None else f"{settings.seeds} seeds"
+        times = (
+            f"{settings.training.folds} folds"
+            if settings.training.folds is not None
+            else f"{settings.training.seeds} seeds"
+        )
         summary["facts"] = first["facts"] | {"images": f"{len(source.items):,}, trained on {times}"}
         summary["runs"] = {name: _figures(one["metrics"]) for name, one in summaries.items()}
-        if settings.folds is not None:
+        if settings.training.folds is not None:
             parts = [Predictions.load(folder / name / run.PREDICTIONS) for name in summaries]
             summary |= _out_of_fold(Predictions.joined(parts), source, folder)
         summary["seconds"] = round(time.perf_counter() - began, 2)
         storage.write_json(folder / run.SUMMARY, summary)
-        if settings.folds is not None:
+        if settings.training.folds is not None:
             with leaving_out("report", summary["left_out"]):
-                run.write_report(folder, source, by=settings.by)
+                run.write_report(folder, source, by=settings.output.by)
             storage.write_json(folder / run.SUMMARY, summary)
         _report(console, summary, folder)
         return summary
 
 
-def try_splits(settings: RunSettings, source: Source) -> None:
+def try_splits(settings: ImageRun, source: Source) -> None:
     """Build what each run begins with, so that what one of them would refuse is refused before the first.
 
     Raises:
         InputError: one of them cannot be trained.
     """
-    runs = [settings] if settings.folds is None else parts_of(settings).values()  # seeds share their split
+    runs = [settings] if settings.training.folds is None else parts_of(settings).values()  # seeds share their split
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # each run warns by itself
         for each in runs:
             loaders(each, source)
 
 
-def parts_of(settings: RunSettings) -> dict[str, RunSettings]:
+def parts_of(settings: ImageRun) -> dict[str, ImageRun]:
     """Return the settings of each run by the name of its folder; each repeats by itself."""
-    alone = settings.model_copy(update={"seeds": None, "split_seed": settings.seed})
-    if settings.folds is not None:
-        return {f"fold-{at + 1}": alone.model_copy(update={"fold": at}) for at in range(settings.folds)}
-    seeds = range(settings.seed, settings.seed + (settings.seeds or 1))
-    return {f"seed-{seed}": alone.model_copy(update={"seed": seed}) for seed in seeds}
+    alone = settings.with_values(seeds=None, split_seed=settings.training.seed)
+    if settings.training.folds is not None:
+        return {f"fold-{at + 1}": alone.with_values(fold=at) for at in range(settings.training.folds)}
+    seeds = range(settings.training.seed, settings.training.seed + (settings.training.seeds or 1))
+    return {f"seed-{seed}": alone.with_values(seed=seed) for seed in seeds}
 
 
 def _out_of_fold(joined: Predictions, source: Source, folder: Path) -> dict[str, Any]:

@@ -14,7 +14,7 @@ import torch
 
 from foveal.audit.checks import SKIPPED, Audit, audit, names_of, without_bad
 from foveal.core import distributed, progress, storage, timing
-from foveal.core.errors import InputError, TableError
+from foveal.core.errors import TableError
 from foveal.core.left_out import leaving_out
 from foveal.core.tables import write_rows
 from foveal.data.block import block_for
@@ -35,7 +35,7 @@ from foveal.learner.vision import vision_learner
 from foveal.reporting.report import facts_of
 from foveal.runs import folder as run
 from foveal.runs.console import introduce, new_console, print_outcome
-from foveal.runs.settings import RunSettings
+from foveal.runs.settings import ImageRun
 from foveal.sources.formats import TableColumns
 from foveal.sources.items import Source
 from foveal.sources.recognise import read_source
@@ -48,10 +48,13 @@ from foveal.training.checkpoint import Checkpoints
 _USUAL_BATCH = 64
 
 
-def train_run(settings: RunSettings, folder: Path, *, resume: bool = False) -> dict[str, Any]:
+def train_once(settings: ImageRun, folder: Path, resume: bool = False) -> dict[str, Any]:
     """Train, write the run folder, print what came out, and return the summary.
 
-    With `resume` the run in the folder goes on from its checkpoint.
+    Args:
+        settings: of a single run.
+        folder: is made.
+        resume: continue the run in the folder from its checkpoint.
 
     Raises:
         FovealError: the input is wrong; nothing was written then.
@@ -63,7 +66,7 @@ def train_run(settings: RunSettings, folder: Path, *, resume: bool = False) -> d
 
 
 def train_on(
-    settings: RunSettings,
+    settings: ImageRun,
     source: Source,
     found: Audit,
     folder: Path,
@@ -76,17 +79,23 @@ def train_on(
 
     The time that the settings allow counts from `began`, by the clock of `time.perf_counter`; by default from now.
     """
-    console = new_console()
+    console, training = new_console(), settings.training
     began = time.perf_counter() if began is None else began
     with timing.timed("model and loaders"):
         dls = loaders(settings, source)
-        torch.manual_seed(settings.seed)
+        torch.manual_seed(training.seed)
         recipe = recipe_of(settings, dls)
-        learn = vision_learner(dls, settings.arch, head=recipe.head, weights=settings.weights, seed=settings.seed)
-    learn.to_precision(settings.precision).measured.update(settings.measured)
-    if settings.batch_size == "auto":
+        learn = vision_learner(
+            dls,
+            training.arch,
+            head=recipe.head,
+            weights=training.weights,
+            seed=training.seed,
+        )
+    learn.to_precision(training.precision).measured.update(training.measured)
+    if training.batch_size == "auto":
         with timing.timed("batch size"):
-            settings = settings.model_copy(update={"batch_size": learn.largest_batch()})
+            settings = settings.with_values(batch_size=learn.largest_batch())
             learn.dls = loaders(settings, source)
     introduce(console, settings, source, learn)
     with storage.working_in(folder):
@@ -95,13 +104,13 @@ def train_on(
         storage.write_json(folder / run.AUDIT, found.to_dict())
         kept = KeepBest(from_start=True)
         hooks = [*([kept] if recipe.probe else []), HistoryFile(folder / run.HISTORY), Checkpoints(folder)]
-        minutes = None if settings.time is None else settings.time - (time.perf_counter() - began) / 60
+        minutes = None if training.time is None else training.time - (time.perf_counter() - began) / 60
         try:
             with timing.timed("epochs"):
                 learn.fine_tune(
-                    None if minutes is not None else settings.epochs or recipe.epochs,
-                    settings.lr or recipe.lr,
-                    freeze_epochs=recipe.freeze_epochs if settings.freeze_epochs is None else settings.freeze_epochs,
+                    None if minutes is not None else training.epochs or recipe.epochs,
+                    training.lr or recipe.lr,
+                    freeze_epochs=recipe.freeze_epochs if training.freeze_epochs is None else training.freeze_epochs,
                     lr_mult=recipe.lr_mult,
                     probe=recipe.probe,
                     minutes=minutes,
@@ -119,7 +128,7 @@ def train_on(
 
 def _written(
     learn: Learner,
-    settings: RunSettings,
+    settings: ImageRun,
     source: Source,
     kept: KeepBest,
     folder: Path,
@@ -129,7 +138,7 @@ def _written(
 ) -> dict[str, Any]:
     """Write what a trained model leaves behind; print and return the summary."""
     console = new_console()
-    settings.model_copy(update={"measured": learn.measured}).save(folder / run.SETTINGS)
+    settings.with_values(measured=learn.measured).save(folder / run.SETTINGS)
     write_history(folder / run.HISTORY, learn.recorder.history)
     if kept.best is not None:
         which = "of the probe" if kept.epoch is None else f"after epoch {kept.epoch}"
@@ -139,7 +148,7 @@ def _written(
         summary["valid_loss"] = kept.best
     storage.write_json(folder / run.SUMMARY, summary)
     with timing.timed("report"), leaving_out("report", summary["left_out"]):
-        run.write_report(folder, source, by=settings.by)
+        run.write_report(folder, source, by=settings.output.by)
     summary["timings"] = timing.rounded()
     summary["seconds"] = round(time.perf_counter() - began, 2)
     storage.write_json(folder / run.SUMMARY, summary)
@@ -149,43 +158,42 @@ def _written(
     return summary
 
 
-def recipe_of(settings: RunSettings, dls: DataLoaders) -> Recipe:
+def recipe_of(settings: ImageRun, dls: DataLoaders) -> Recipe:
     """Return the recipe that was asked for, or the one that suits the task.
 
     Raises:
         InputError: the settings do not go together.
     """
-    if settings.recipe == "probe" and settings.freeze_epochs:
-        raise InputError("--freeze-epochs belongs to --recipe book: with `probe` the head is fitted at once.")
-    if settings.recipe == "book" or settings.freeze_epochs is not None:
+    if settings.training.recipe == "book" or settings.training.freeze_epochs is not None:
         return kind_of(dls.task).recipes["book"]
     return kind_of(dls.task).recipes["probe"]
 
 
-def read(settings: RunSettings) -> Source:
+def read(settings: ImageRun) -> Source:
     """Read the source that the settings name.
 
     Raises:
-        InputError: it is one that holds no images.
+        InputError: it is one that holds no images, or a setting is given that its task does not use.
     """
-    settings.require_images()
     columns = TableColumns(
-        image=settings.image_column,
-        label=settings.label_column,
-        labels=settings.label_columns,
-        valid=settings.valid_column,
-        group=settings.group_column,
-        points=settings.points,
-        targets=settings.targets,
-        about=settings.by,
-        label_delimiter=settings.label_delimiter,
-        empty="none" if settings.empty == "none" else "error",
+        image=settings.data.image_column,
+        label=settings.data.label_column,
+        labels=settings.data.label_columns,
+        valid=settings.data.valid_column,
+        group=settings.data.group_column,
+        points=settings.task.points,
+        targets=settings.task.targets,
+        about=settings.output.by,
+        label_delimiter=settings.data.label_delimiter,
+        empty=settings.data.empty,
     )
-    source = read_source(settings.table, images=settings.images, columns=columns, task=settings.task)
-    if settings.folds is not None and source.has_split:
+    source = read_source(settings.data.table, images=settings.data.images, columns=columns, task=settings.task.task)
+    if (kind := TASKS.find(source.task)) is not None:
+        settings.refuse_unused(kind)
+    if settings.training.folds is not None and source.has_split:
         items = [replace(item, is_valid=None) for item in source.items]
         source = replace(source, items=items, notes=(*source.notes, "Its own split is set aside for the folds."))
-    return replace(source, point_names=settings.point_names) if settings.point_names else source
+    return replace(source, point_names=settings.task.point_names) if settings.task.point_names else source
 
 
 def audited(source: Source) -> Audit:
@@ -194,7 +202,7 @@ def audited(source: Source) -> Audit:
         return audit(source, advance=bar.advance)
 
 
-def judged(settings: RunSettings, source: Source) -> tuple[Source, Audit]:
+def judged(settings: ImageRun, source: Source) -> tuple[Source, Audit]:
     """Audit a source; leave out bad images if the settings say so.
 
     Raises:
@@ -203,7 +211,7 @@ def judged(settings: RunSettings, source: Source) -> tuple[Source, Audit]:
     found = audited(source)
     skipping = skipped_by(settings)
     try:
-        found.require_usable(f"`{settings.table}`", skipping=skipping)
+        found.require_usable(f"`{settings.data.table}`", skipping=skipping)
     except TableError as error:
         hint = "See `foveal check` for all findings; `--on-bad skip` leaves out images that cannot be used."
         raise TableError(f"{error}\n{hint}") from None
@@ -212,36 +220,41 @@ def judged(settings: RunSettings, source: Source) -> tuple[Source, Audit]:
     return source, found
 
 
-def skipped_by(settings: RunSettings) -> frozenset[str]:
+def skipped_by(settings: ImageRun) -> frozenset[str]:
     """Return the rules whose errors leave out an image instead of stopping the run."""
-    return SKIPPED if settings.on_bad == "skip" else frozenset()
+    return SKIPPED if settings.data.on_bad == "skip" else frozenset()
 
 
-def loaders(settings: RunSettings, source: Source) -> DataLoaders:
+def loaders(settings: ImageRun, source: Source) -> DataLoaders:
     """Build the loaders with the transforms that suit the task."""
+    training = settings.training
     if TASKS[source.task].crops:
-        transforms: list[object] = [RandomResizedCrop(settings.size, min_scale=settings.min_scale), Flip()]
+        transforms: list[object] = [
+            RandomResizedCrop(training.size, min_scale=training.min_scale),
+            Flip(),
+        ]
     else:  # nothing that is asked for may be cut off
-        transforms = [Resize(settings.size, method="squish"), *aug_transforms()]
+        transforms = [Resize(training.size, method="squish"), *aug_transforms()]
     splitter = None if source.has_split else _splitter(settings, source)
     vocab = None
-    if settings.folds is not None and has_classes(source.task):  # all folds answer for the same classes
+    if training.folds is not None and has_classes(source.task):  # all folds answer for the same classes
         vocab = sorted({name for item in source.items for name in names_of(item.label)})
-    block = block_for(source, splitter=splitter, vocab=vocab, flip_pairs=settings.flip_pairs, item_tfms=transforms)
-    if settings.batch_size != "auto":
-        return block.dataloaders(source, bs=settings.batch_size, seed=settings.seed)
+    block = block_for(source, splitter=splitter, vocab=vocab, flip_pairs=settings.task.flip_pairs, item_tfms=transforms)
+    if training.batch_size != "auto":
+        return block.dataloaders(source, bs=training.batch_size, seed=training.seed)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "There are .* items to train on, fewer than a batch")
-        return block.dataloaders(source, bs=_USUAL_BATCH, seed=settings.seed)
+        return block.dataloaders(source, bs=_USUAL_BATCH, seed=training.seed)
 
 
-def _splitter(settings: RunSettings, source: Source) -> Splitter:
+def _splitter(settings: ImageRun, source: Source) -> Splitter:
     """Keep groups together and, for labels, every label's rate the same on both sides."""
+    training = settings.training
     labels = (lambda item: names_of(item.label)) if has_classes(source.task) else None
-    group = (lambda item: item.group) if settings.group_column is not None else None
-    seed = settings.seed if settings.split_seed is None else settings.split_seed
-    if settings.folds is not None:
-        return KFoldSplitter(settings.folds, settings.fold or 0, labels, seed, group=group)
+    group = (lambda item: item.group) if settings.data.group_column is not None else None
+    seed = training.seed if training.split_seed is None else training.split_seed
+    if training.folds is not None:
+        return KFoldSplitter(training.folds, training.fold or 0, labels, seed, group=group)
     return StratifiedSplitter(labels, seed=seed, group=group)
 
 
@@ -250,7 +263,7 @@ def _split_rows(dls: DataLoaders) -> Iterator[dict[str, Any]]:
         yield from ({"fname": name_of(image), "split": side} for image in loader.dataset.images)
 
 
-def _finish(learn: Learner, settings: RunSettings, source: Source, folder: Path) -> dict[str, Any]:
+def _finish(learn: Learner, settings: ImageRun, source: Source, folder: Path) -> dict[str, Any]:
     """Write model, predictions and sheet from one fp32 pass; return the summary."""
     dls, left_out = learn.dls, dict[str, str]()
     counts = {"n_train": dls.train.n, "n_valid": dls.valid.n}
@@ -269,7 +282,7 @@ def _finish(learn: Learner, settings: RunSettings, source: Source, folder: Path)
     last = learn.recorder.history[-1]
     trained = learn.trained().model_copy(
         update={
-            "source": f"{settings.table.name}, {source.kind}",
+            "source": f"{settings.data.table.name}, {source.kind}",
             "valid_loss": last.valid_loss,
             "figures": {
                 name: MetricPart(value=scores[name], low=low, high=high) for name, (low, high) in intervals.items()
@@ -327,3 +340,24 @@ def decision_of(best: ThresholdFit) -> dict[str, Any]:
     shared = n_distinct < len(best.thresholds) - 1
     each = "one for all" if n_distinct == 1 else "one a class, few positives share one" if shared else "one a class"
     return {"thresholds": each, **scores, "uncertain": list(best.few)}
+
+
+def rewrite_report(
+    folder: Path, *, by: tuple[str, ...] = (), out: Path | None = None, embed_images: bool | None = None
+) -> Path:
+    """Write the report of a run anew; return its path.
+
+    Args:
+        folder: of the run.
+        by: columns of the source that metrics are given by; those of the settings by default.
+        out: the page; report.html in the folder by default.
+        embed_images: whether images may stand in it; as the settings say by default.
+
+    Raises:
+        InputError: the run is not one on images, or there is no such column.
+    """
+    settings = run.image_settings_of(folder)
+    if by:
+        settings = settings.with_values(by=by)
+    source = read(settings) if settings.output.by else None
+    return run.write_report(folder, source, by=settings.output.by, out=out, embed_images=embed_images)

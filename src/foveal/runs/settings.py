@@ -1,208 +1,401 @@
-"""The settings of a run: what the command line says, what run.toml holds, one and the same."""
+"""The settings of a run: what the command line, Python and run.toml say, one and the same.
+
+Settings stand in four panels: `data`, `task`, `training` and `output`. Every setting has one name in all panels of all
+kinds of run, so that it can be given flat, as `size=128` or `--size 128`; run.toml has a table per panel. A setting
+that a run does not use is refused by name.
+"""
 
 from __future__ import annotations
 
-import re
-import textwrap
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
 import pydantic
 import tomli_w
 from pydantic import BaseModel, ConfigDict, Field
+from pydantic.fields import FieldInfo
 
-from foveal.core import storage
-from foveal.core.errors import InputError, UnknownNameError
-from foveal.core.rng import SEEDS, check_seed
-from foveal.reporting import page
+from foveal.core.errors import InputError, UnknownNameError, near_match
+from foveal.core.registry import Registry
+from foveal.core.seeds import SEEDS, check_seed
+from foveal.runs.parsing import Minutes, Names, Pairs, Size
+from foveal.tasks.kinds import TASKS, TaskKind
+
+if TYPE_CHECKING:
+    from foveal.audit.checks import Audit
 
 RECIPES = ("probe", "book")
-TASKS = ("auto", "multi-label", "single-label", "points", "regression", "rating")
+_FORMER = {"pictures": "embed_images"}
+"""Settings by the names that version 0.1 gave them, which its run.toml holds."""
+_PATHS = ("table", "images", "weights")
 
 
-class RunSettings(BaseModel):
-    """Everything that decides a run."""
+def setting(description: str, default: Any = None, *, used_by: str = "", shown: str = "", **bounds: Any) -> Any:
+    """Describe a setting.
+
+    Args:
+        description: one sentence, for help and reference.
+        default: its value where nothing is said.
+        used_by: what a kind of task must have to use it: a label form ("points_xy", "numbers", "names", "classes"), or
+            a capability of `TaskKind`; by default every kind uses it.
+        shown: the default in words, where it depends on something.
+        bounds: of pydantic's `Field`, such as ge=1.
+    """
+    return Field(default, description=description, json_schema_extra={"used_by": used_by, "shown": shown}, **bounds)
+
+
+class Panel(BaseModel):
+    """Settings that stand together."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    table: Path
-    images: Path | None = None
-    image_column: str | None = None
-    label_column: str | None = None
-    valid_column: str | None = None
-    label_delimiter: str | None = None
-    empty: str = "error"
-    label_columns: tuple[str, ...] = ()
-    points: tuple[str, ...] = ()
-    targets: tuple[str, ...] = ()
-    point_names: tuple[str, ...] = ()
-    flip_pairs: tuple[tuple[str, str], ...] = ()
-    group_column: str | None = None
-    on_bad: str = "stop"
-    task: str = "auto"
-    recipe: str = "auto"
-    arch: str = "tf_efficientnet_lite0"
-    weights: Path | None = None
-    size: tuple[int, int] = (224, 224)
-    min_scale: float = Field(default=0.5, gt=0, le=1)
-    epochs: int | None = Field(default=None, ge=1)
-    freeze_epochs: int | None = Field(default=None, ge=0)
-    lr: float | None = Field(default=None, gt=0, allow_inf_nan=False)
-    time: float | None = Field(default=None, gt=0, allow_inf_nan=False)
-    batch_size: Annotated[int, Field(ge=1)] | Literal["auto"] = 64
-    seed: int = Field(default=0, ge=SEEDS.start, lt=SEEDS.stop)
-    seeds: int | None = Field(default=None, ge=2)
-    folds: int | None = Field(default=None, ge=2)
-    fold: int | None = Field(default=None, ge=0)
-    split_seed: int | None = Field(default=None, ge=SEEDS.start, lt=SEEDS.stop)
-    by: tuple[str, ...] = ()
-    user: str | None = None
-    item: str | None = None
-    rating: str | None = None
-    implicit: bool = False
-    factors: int = Field(default=50, ge=1)
-    precision: str = "auto"
-    measured: dict[int, Literal["fp32", "bf16", "fp16"]] = Field(default_factory=dict)
-    embed_images: bool = True
+
+class ImageData(Panel):
+    """What is read."""
+
+    table: Path = Field(description="A table, a .json, a folder, or a run.toml.")
+    images: Path | None = setting("Folder of the images.", shown="the source's")
+    image_column: str | None = setting("Column of file names.", shown="fname")
+    label_column: str | None = setting("Column of labels.", used_by="classes", shown="labels")
+    label_columns: Names = setting(
+        "One 0/1 column per class: a,b,c; blank or -1 is unknown.", default=(), used_by="names"
+    )
+    label_delimiter: str | None = setting("What separates several labels.", used_by="names", shown="a space")
+    valid_column: str | None = setting("Column that marks validation.", shown="is_valid")
+    group_column: str | None = setting("Column whose groups stay on one side of a split.")
+    empty: Literal["error", "none"] = setting(
+        "An empty label cell is an 'error' or means 'none'.", default="error", used_by="names"
+    )
+    on_bad: Literal["stop", "skip"] = setting("Images that cannot be used: 'stop' or 'skip'.", default="stop")
+
+
+class ImageTask(Panel):
+    """What is learned."""
+
+    task: str = setting("What is learned, 'auto' for what the source's labels ask for.", default="auto")
+    points: Names = setting("Columns of points: x,y[,x2,y2,...], in pixels.", default=(), used_by="points_xy")
+    targets: Names = setting("Columns of numbers to predict: age[,weight,...].", default=(), used_by="numbers")
+    point_names: Names = setting(
+        "What the points are called: nose,left eye,...", default=(), used_by="points_xy", shown="point 1, ..."
+    )
+    flip_pairs: Pairs = setting("Points that change places in a mirror: A:B,C:D.", default=(), used_by="points_xy")
+
+
+class ImageTraining(Panel):
+    """How it is trained."""
+
+    recipe: Literal["auto", "probe", "book"] = setting(
+        "'probe': the best head on frozen features, then everything; 'book': the book's.", default="auto", shown="probe"
+    )
+    arch: str = setting("Any timm model.", default="tf_efficientnet_lite0")
+    weights: Path | None = setting("A file with the backbone's weights.", shown="the model's own")
+    size: Size = setting("Pixels: 128, or HEIGHTxWIDTH like 240x320.", default=(224, 224), shown="224")
+    min_scale: float = setting("Least share of an image in a crop.", default=0.5, used_by="crops", gt=0, le=1)
+    epochs: int | None = setting("Epochs that train everything.", shown="4, book 5 or 20", ge=1)
+    freeze_epochs: int | None = setting("Epochs before, for the head; the book's recipe only.", shown="1", ge=0)
+    lr: float | None = setting("Base learning rate.", shown="0.001, book 0.002 or 0.01", gt=0, allow_inf_nan=False)
+    time: Minutes = setting(
+        "Minutes for all of it, instead of --epochs; auto: as the recipe says.", shown="auto", gt=0, allow_inf_nan=False
+    )
+    batch_size: Annotated[int, Field(ge=1)] | Literal["auto"] = setting(
+        "Images per step; auto: up to 64, as memory allows.", default=64
+    )
+    precision: str = setting("auto, fp32, bf16 or fp16.", default="auto")
+    seed: int = setting("Decides every random draw.", default=0, ge=SEEDS.start, lt=SEEDS.stop)
+    seeds: int | None = setting("Train this often, from --seed on; mean and spread.", shown="once", ge=2)
+    folds: int | None = setting("Train this often, each part of the data in turn for validation.", shown="once", ge=2)
+    fold: int | None = setting("Which of the folds this run is.", ge=0)
+    split_seed: int | None = setting("Decides the split, where that is not --seed.", ge=SEEDS.start, lt=SEEDS.stop)
+    measured: dict[int, Literal["fp32", "bf16", "fp16"]] = setting(
+        "What --precision auto found, by the number of frozen groups.", default={}
+    )
+
+
+class ImageOutput(Panel):
+    """What is written."""
+
+    by: Names = setting("Columns that the report gives metrics by: person,camera.", default=())
+    embed_images: bool = setting("Whether images may stand in the report.", default=True)
+
+
+class RunSettings(BaseModel):
+    """Everything that decides a run; a class per kind of run, with panels of its own."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kind: ClassVar[str]
+
+    @classmethod
+    def fields(cls) -> dict[str, tuple[str, FieldInfo]]:
+        """Return (panel, field) of each setting by its name."""
+        panels = ((name, _panel(info)) for name, info in cls.model_fields.items())
+        return {name: (panel, field) for panel, model in panels for name, field in model.model_fields.items()}
+
+    @classmethod
+    def of(cls, **values: Any) -> Self:
+        """Build settings from flat values.
+
+        Args:
+            values: settings by name.
+
+        Raises:
+            UnknownNameError: there is no such setting.
+            InputError: a setting is not used by this kind of run, or a value is out of range; all are named.
+        """
+        fields = cls.fields()
+        panels: dict[str, dict[str, Any]] = {name: {} for name in cls.model_fields}
+        for name, value in values.items():
+            if name not in fields:
+                raise _no_setting(name, cls, values.get("task"))
+            panels[fields[name][0]][name] = value
+        try:
+            settings = cls.model_validate(panels)
+        except pydantic.ValidationError as error:
+            raise InputError("; ".join(_problems(error, fields)) + ".") from error
+        settings.check()
+        return settings
+
+    def check(self) -> None:
+        """Refuse settings that do not go together.
+
+        Raises:
+            InputError: the message names both.
+        """
+
+    def get(self, name: str) -> Any:
+        """Return a setting by its name."""
+        return getattr(getattr(self, self.fields()[name][0]), name)
+
+    def with_values(self, **values: Any) -> Self:
+        """Return the same settings with other values, which are not checked anew.
+
+        Args:
+            values: settings by name.
+        """
+        fields, panels = self.fields(), dict[str, dict[str, Any]]()
+        for name, value in values.items():
+            panels.setdefault(fields[name][0], {})[name] = value
+        changed = {panel: getattr(self, panel).model_copy(update=some) for panel, some in panels.items()}
+        return self.model_copy(update=changed)
+
+    def given(self) -> dict[str, Any]:
+        """Return the settings that differ from their defaults."""
+        return {
+            name: value
+            for name, (_, field) in self.fields().items()
+            if (value := self.get(name)) != field.get_default(call_default_factory=True)
+        }
+
+    @property
+    def table(self) -> Path:
+        """What is read."""
+        path: Path = self.get("table")
+        return path
 
     @property
     def repeats(self) -> bool:
         """Whether these are settings of several runs."""
-        return self.seeds is not None or (self.folds is not None and self.fold is None)
-
-    @property
-    def has_images(self) -> bool:
-        """Whether a run reads images; ratings have none."""
-        return self.task != "rating"
-
-    def require_images(self) -> None:
-        """Refuse settings of ratings.
-
-        Raises:
-            InputError: there are no images to read.
-        """
-        if not self.has_images:
-            raise InputError(
-                "A table of ratings holds no images: `foveal train --task rating` reads and checks it itself."
-            )
-
-    @classmethod
-    def checked(cls, **values: Any) -> RunSettings:
-        """Build settings from the command line or a file.
-
-        Raises:
-            InputError: a value is out of range; all are named.
-            UnknownNameError: there is no such setting, task or way to treat empty cells.
-        """
-        for name in values:
-            if name not in cls.model_fields:
-                raise UnknownNameError.of("setting", name, cls.model_fields)
-        try:
-            settings = cls.model_validate(values)
-        except pydantic.ValidationError as error:
-            found = [f"--{e['loc'][0]} {e['input']}: {e['msg']}".replace("_", "-") for e in error.errors()]
-            raise InputError("; ".join(found)) from error
-        if settings.time is not None and settings.epochs is not None:
-            raise InputError("--time and --epochs both say how long to train: give one of them.")
-        check_seed(settings.seed + (settings.seeds or 1) - 1)
-        if settings.seeds is not None and settings.folds is not None:
-            raise InputError("--seeds repeats one split and --folds one seed: give one of them.")
-        if settings.repeats and not settings.has_images:
-            raise InputError("--seeds and --folds are for images; ratings train once: leave them out.")
-        for what, given, known in (
-            ("task", settings.task, TASKS),
-            ("recipe", settings.recipe, ("auto", *RECIPES)),
-            ("way to treat empty cells", settings.empty, ("error", "none")),
-            ("way to treat bad images", settings.on_bad, ("stop", "skip")),
-        ):
-            if given not in known:
-                raise UnknownNameError.of(what, given, known)
-        return settings
-
-    @classmethod
-    def load(cls, path: Path) -> RunSettings:
-        """Read a run.toml."""
-        try:
-            return cls.checked(**tomllib.loads(path.read_text(encoding="utf-8")))
-        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-            raise InputError(f"`{path}` cannot be read as the settings of a run: {error}") from error
+        return False
 
     def save(self, path: Path) -> None:
-        """Write a run.toml that repeats the run from anywhere."""
+        """Write a run.toml, a table per panel, that repeats the run from anywhere."""
+        from foveal.core import storage  # which loads torch; `foveal --help` does without
+
         stored = self.model_dump(mode="json", exclude_none=True)
-        stored["measured"] = {str(n_frozen): precision for n_frozen, precision in self.measured.items()}
-        for name in ("table", "images", "weights"):
-            if name in stored:
-                stored[name] = str(Path(stored[name]).absolute())
-        storage.write_text(path, tomli_w.dumps(stored))
+        for panel in stored.values():
+            for name in _PATHS:
+                if name in panel:
+                    panel[name] = str(Path(panel[name]).absolute())
+            if "measured" in panel:
+                panel["measured"] = {str(n_frozen): precision for n_frozen, precision in panel["measured"].items()}
+        storage.write_text(path, tomli_w.dumps({name: panel for name, panel in stored.items() if panel}))
 
 
-def parse_size(text: str) -> tuple[int, int]:
-    """Return (height, width).
+class ImageRun(RunSettings):
+    """A run on images."""
 
-    >>> parse_size("128"), parse_size("240x320")
-    ((128, 128), (240, 320))
+    kind: ClassVar[str] = "images"
+
+    data: ImageData
+    task: ImageTask = Field(default_factory=ImageTask)
+    training: ImageTraining = Field(default_factory=ImageTraining)
+    output: ImageOutput = Field(default_factory=ImageOutput)
+
+    @property
+    def repeats(self) -> bool:
+        """Whether these are settings of several runs."""
+        return self.training.seeds is not None or (self.training.folds is not None and self.training.fold is None)
+
+    def check(self) -> None:
+        """Refuse settings that do not go together."""
+        training = self.training
+        if training.time is not None and training.epochs is not None:
+            raise InputError("--time and --epochs both say how long to train: give one of them.")
+        check_seed(training.seed + (training.seeds or 1) - 1)
+        if training.seeds is not None and training.folds is not None:
+            raise InputError("--seeds repeats one split and --folds one seed: give one of them.")
+        if training.recipe == "probe" and training.freeze_epochs:
+            raise InputError("--freeze-epochs belongs to --recipe book: with `probe` the head is fitted at once.")
+        if self.task.task != "auto" and self.task.task not in TASKS:
+            raise UnknownNameError.of("task", self.task.task, ("auto", *TASKS))
+
+    def refuse_unused(self, kind: TaskKind) -> None:
+        """Refuse settings that the kind of task, known once the source was read, does not use.
+
+        Raises:
+            InputError: one was given; the message names the tasks that it belongs to.
+        """
+        fields = self.fields()
+        for name in self.given():
+            extra = fields[name][1].json_schema_extra
+            needs = str(extra.get("used_by", "")) if isinstance(extra, dict) else ""
+            if needs and not _uses(kind, needs):
+                able = ", ".join(known for known in TASKS if TASKS[known].label_form and _uses(TASKS[known], needs))
+                raise InputError(f"{option(name)} is not used with task {kind.name}; it belongs to {able}.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunKind:
+    """A kind of run; where something is heavy to import it is a reference, "module:function".
+
+    Attributes:
+        settings: the class of its settings.
+        train: of (settings, folder, resume); trains, writes the folder and returns the summary.
+        check: of settings; returns an `Audit` of what training would refuse.
+        parallel: whether several processes may train one model.
+        rewrites_report: whether a report can be written anew from the folder.
+        verbs: commands that only such models know, by name.
     """
-    found = re.fullmatch(r"(\d+)(?:x(\d+))?", text.strip().lower())
-    if found is None or int(found[1]) < 1 or (found[2] is not None and int(found[2]) < 1):
-        raise InputError(f"--size is a number of pixels or HEIGHTxWIDTH, like 128 or 240x320; got {text!r}.")
-    return int(found[1]), int(found[2] or found[1])
+
+    settings: type[RunSettings]
+    train: str
+    check: str
+    parallel: bool = False
+    rewrites_report: bool = False
+    verbs: Mapping[str, str]
 
 
-def parse_bytes(text: str) -> int:
-    """Return a number of bytes.
+RUNS: Registry[RunKind] = Registry("kind of run", group="foveal.tasks")
+RUNS.add(
+    ImageRun.kind,
+    RunKind(
+        settings=ImageRun,
+        train="foveal.runs.folds:train_images",
+        check="foveal.runs.checking:check_images",
+        parallel=True,
+        rewrites_report=True,
+        verbs={},
+    ),
+)
 
-    >>> parse_bytes("20MB"), parse_bytes("1.5 kB"), parse_bytes("512")
-    (20000000, 1500, 512)
+Train = Callable[[Any, Path, bool], dict[str, Any]]
+Check = Callable[[Any], "Audit"]
+
+
+def kind_of_run(task: object) -> RunKind:
+    """Return the kind of run that trains a task: one of its own, or that of images."""
+    return (RUNS.find(task) if isinstance(task, str) else None) or RUNS[ImageRun.kind]
+
+
+def make_settings(**values: Any) -> RunSettings:
+    """Build the settings of a run, of the kind that `task` says.
+
+    Args:
+        values: settings by name, flat.
+
+    Raises:
+        UnknownNameError: there is no such setting, task or word.
+        InputError: a setting is not used by this kind of run, or a value is out of range; all are named.
     """
-    found = re.fullmatch(r"([0-9.]+)\s*(|k|m|g)b?", text.strip().lower())
+    renamed = {_FORMER.get(name, name): value for name, value in values.items()}
+    return kind_of_run(renamed.get("task", "auto")).settings.of(**renamed)
+
+
+def load_settings(path: Path) -> RunSettings:
+    """Read a run.toml, with a table per panel, or flat as version 0.1 wrote it.
+
+    Raises:
+        InputError: it cannot be read, or holds what no run has.
+    """
     try:
-        n = 0 if found is None else int(float(found[1]) * 1000 ** ("", "k", "m", "g").index(found[2]))
-    except ValueError:
-        n = 0
-    if n < 1:
-        raise InputError(f"A size is a number of bytes like 20MB or 512kB; got {text!r}.")
-    return n
+        stored = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise InputError(f"`{path}` cannot be read as the settings of a run: {error}") from error
+    flat: dict[str, Any] = {}
+    for name, value in stored.items():
+        flat |= value if isinstance(value, dict) and name != "measured" else {name: value}
+    return make_settings(**_without_former_defaults(flat) if "table" in stored else flat)
 
 
-def parse_time(text: str) -> float | None:
-    """Return minutes, or None for `auto`.
+def _without_former_defaults(flat: dict[str, Any]) -> dict[str, Any]:
+    """Leave out what version 0.1 wrote for every kind of run, though that kind does not use it.
 
-    >>> parse_time("2.5"), parse_time("auto")
-    (2.5, None)
+    It is left out only where it is the default; anything else is refused by name as in any other file.
     """
-    try:
-        return None if text.strip().lower() == "auto" else float(text)
-    except ValueError:
-        raise InputError(f"--time is a number of minutes, or auto; got {text!r}.") from None
+    used = kind_of_run(flat.get("task", "auto")).settings.fields()
+    others = {name: field for kind in RUNS for name, (_, field) in RUNS[kind].settings.fields().items()}
+
+    def is_default(name: str, value: object) -> bool:
+        default = others[name].get_default(call_default_factory=True)
+        return value == (list(default) if isinstance(default, tuple) else default)
+
+    names = {name: _FORMER.get(name, name) for name in flat}
+    return {
+        name: value
+        for name, value in flat.items()
+        if names[name] in used or names[name] not in others or not is_default(names[name], value)
+    }
 
 
-def parse_names(text: str | None) -> tuple[str, ...]:
-    """Split column names at commas."""
-    return tuple(name.strip() for name in (text or "").split(",") if name.strip())
+def option(name: str) -> str:
+    """Return how the command line spells a setting."""
+    return f"--{name.replace('_', '-')}"
 
 
-def parse_pairs(text: str | None) -> tuple[tuple[str, str], ...]:
-    """Split pairs of names.
-
-    >>> parse_pairs("left eye:right eye,left ear:right ear")
-    (('left eye', 'right eye'), ('left ear', 'right ear'))
-    """
-    pairs = [name.partition(":") for name in parse_names(text)]
-    for first, colon, second in pairs:
-        if not (first and colon and second):
-            raise InputError(f"--flip-pairs is FIRST:SECOND[,FIRST:SECOND...]; got {text!r}.")
-    return tuple((first.strip(), second.strip()) for first, _, second in pairs)
+def all_settings() -> Iterator[str]:
+    """Yield the names of all settings of all kinds of run."""
+    yield from dict.fromkeys(name for kind in RUNS for name in RUNS[kind].settings.fields())
 
 
-def number(value: float) -> str:
-    """Return a number as a person reads it."""
-    return page.number(value, digits=4)
+def _panel(info: FieldInfo) -> type[Panel]:
+    assert isinstance(info.annotation, type)
+    assert issubclass(info.annotation, Panel)
+    return info.annotation
 
 
-def timing_lines(timings: Mapping[str, float]) -> str:
-    """Return what seconds were spent on, in lines of 80 columns."""
-    entries = ", ".join(f"{name} {seconds:.1f}" for name, seconds in timings.items())
-    return textwrap.fill(f"seconds: {entries or 'not counted'}", 80, initial_indent="  ", subsequent_indent="    ")
+def _uses(kind: TaskKind, needs: str) -> bool:
+    if needs == "classes":
+        return kind.label_form in {"names", "name"}
+    return kind.label_form == needs or bool(getattr(kind, needs, False))
+
+
+def _no_setting(name: str, settings: type[RunSettings], task: object) -> InputError:
+    """Return the error for a name that a kind of run does not know: that of another kind, or a misspelt one."""
+    owners = [kind for kind in RUNS if name in RUNS[kind].settings.fields()]
+    if owners:
+        where = " and ".join("tasks of images" if kind == ImageRun.kind else f"--task {kind}" for kind in owners)
+        what = "with tasks of images" if settings.kind == ImageRun.kind else f"with --task {task}"
+        return InputError(f"{option(name)} is not used {what}; it belongs to {where}.")
+    return UnknownNameError.of("setting", name, all_settings())
+
+
+def _problems(error: pydantic.ValidationError, fields: Mapping[str, tuple[str, FieldInfo]]) -> Iterator[str]:
+    seen = set()
+    for one in error.errors():
+        name = str(one["loc"][1]) if len(one["loc"]) > 1 else str(one["loc"][0])
+        if name in seen:  # a setting that may be two things has a problem with each
+            continue
+        seen.add(name)
+        hint = ""
+        if one["type"] == "value_error":  # our own words, from parsing.py
+            yield str(one["ctx"]["error"]).rstrip(".")
+            continue
+        if one["type"] == "literal_error":
+            hint = near_match(str(one["input"]), str(one["ctx"]["expected"]).replace("'", "").split(", "))
+        if one["type"] == "missing":
+            yield f"{option(name)} is missing: {str(fields[name][1].description).rstrip('.')}"
+        else:
+            yield f"{option(name)} {one['input']}: {one['msg']}{hint.rstrip('.')}"

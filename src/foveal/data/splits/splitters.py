@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from foveal.core.errors import InputError
-from foveal.core.rng import check_seed
+from foveal.core.seeds import check_seed
 from foveal.data.splits.rows import rows_of
 
 Split = tuple[list[int], list[int]]

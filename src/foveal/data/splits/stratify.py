@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from foveal.core.errors import InputError
-from foveal.core.rng import check_seed, generator_for
+from foveal.core.rng import generator_for
+from foveal.core.seeds import check_seed
 from foveal.data.splits.rows import rows_of
 from foveal.data.splits.splitters import Split, Splitter
 

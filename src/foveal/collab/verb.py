@@ -8,13 +8,11 @@ from typing import Annotated, Any
 
 import typer
 
-from foveal.cli import options as o
-
 Option = typer.Option
 
 
 def recommend(
-    model: o.Model,
+    model: Annotated[Path, typer.Argument(metavar="MODEL", help="A model.safetensors.")],
     users: Annotated[list[str] | None, typer.Argument(metavar="[USER...]", help="Users; all by default.")] = None,
     *,
     top: Annotated[int, Option(help="How many items.")] = 10,

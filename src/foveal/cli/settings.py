@@ -1,0 +1,97 @@
+"""Options of the command line that are made of settings: each is described once, in the settings of its kind of run."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import warnings
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Annotated, Any, get_args
+
+import typer
+from pydantic.fields import FieldInfo
+
+from foveal.runs.settings import RUNS, option
+
+NOT_OPTIONS = frozenset({"table", "fold", "split_seed", "measured"})
+"""The source is an argument; the others are written by runs."""
+_FORMER = {"embed_images": "--pictures/--no-pictures"}
+_PANELS = {"data": "Data", "task": "Task", "training": "Training", "output": "Output"}
+
+
+def with_settings(verb: Callable[..., None], only: Iterable[str] | None = None) -> Callable[..., None]:
+    """Return a command that takes settings as options, in panels, and hands them to a verb as `given`.
+
+    Args:
+        verb: called with `given`, the settings that were given by name, and its own arguments.
+        only: names of settings; all by default.
+    """
+    chosen = {name: about for name, about in _fields().items() if only is None or name in set(only)}
+    signature = inspect.signature(verb, eval_str=True)
+    own = [parameter for name, parameter in signature.parameters.items() if name != "given"]
+    made = [_parameter(name, panel, field) for name, (panel, field) in chosen.items()]
+    former = [_former(name, declaration) for name, declaration in _FORMER.items() if name in chosen]
+    arguments = [one for one in own if one.kind is not inspect.Parameter.KEYWORD_ONLY]
+    options = [one for one in own if one.kind is inspect.Parameter.KEYWORD_ONLY]
+
+    @functools.wraps(verb)
+    def command(**values: Any) -> None:
+        given = {name: value for name in chosen if (value := values.pop(name)) is not None}
+        for name, declaration in _FORMER.items():
+            if (value := values.pop(f"former_{name}", None)) is not None:
+                warnings.warn(f"{declaration} is now {option(name)}.", DeprecationWarning, stacklevel=2)
+                given.setdefault(name, value)
+        verb(given=given, **values)
+
+    parameters = [*arguments, *made, *former, *options]
+    command.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
+    command.__annotations__ = {one.name: one.annotation for one in parameters}
+    return command
+
+
+def _fields() -> Mapping[str, tuple[str, FieldInfo]]:
+    """Return all settings of all kinds of run in the order of the panels; one that several share is described once."""
+    fields: dict[str, tuple[str, FieldInfo]] = {}
+    for kind in RUNS:
+        for name, about in RUNS[kind].settings.fields().items():
+            if name not in NOT_OPTIONS:
+                fields.setdefault(name, about)
+    order = list(_PANELS)
+    return dict(sorted(fields.items(), key=lambda entry: order.index(entry[1][0])))
+
+
+def _parameter(name: str, panel: str, field: FieldInfo) -> inspect.Parameter:
+    is_flag = field.annotation is bool
+    kind = bool if is_flag else Path if Path in (field.annotation, *get_args(field.annotation)) else str
+    words = option(name)
+    if is_flag:
+        words = f"{words}/--no-{name.replace('_', '-')}"
+    about = typer.Option(
+        words, help=_help(field), rich_help_panel=_PANELS[panel], metavar=None if is_flag else _metavar(field)
+    )
+    return inspect.Parameter(
+        name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[kind | None, about]
+    )
+
+
+def _former(name: str, declaration: str) -> inspect.Parameter:
+    annotation = Annotated[bool | None, typer.Option(declaration, hidden=True)]
+    return inspect.Parameter(f"former_{name}", inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
+
+
+def _help(field: FieldInfo) -> str:
+    extra = field.json_schema_extra
+    shown = str(extra.get("shown", "")) if isinstance(extra, dict) else ""
+    default = field.get_default(call_default_factory=True)
+    if not shown and default not in (None, ()):
+        shown = {True: "yes", False: "no"}.get(default, str(default)) if isinstance(default, bool) else str(default)
+    return f"{field.description} (default: {shown})" if shown else str(field.description)
+
+
+def _metavar(field: FieldInfo) -> str:
+    kinds = (field.annotation, *get_args(field.annotation))
+    for kind, name in ((Path, "PATH"), (int, "INTEGER"), (float, "NUMBER")):
+        if kind in kinds:
+            return name
+    return "TEXT"

@@ -1,0 +1,221 @@
+"""The door of Python: `foveal.train`, `check`, `evaluate` and `compare` do what the commands of these names do.
+
+The commands call these functions; nothing is decided in `cli`.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from foveal.core import distributed, timing
+from foveal.core.errors import InputError, UnknownNameError
+from foveal.core.progress import say
+from foveal.core.registry import resolve
+from foveal.runs.settings import Check, RunSettings, Train, kind_of_run, load_settings, make_settings
+
+if TYPE_CHECKING:
+    from foveal.audit.checks import Audit
+    from foveal.evaluation.compare import Comparison
+    from foveal.evaluation.predictions import Predictions
+    from foveal.runs.run import Run
+
+PathLike = str | os.PathLike[str]
+SPLITS = ("auto", "valid", "train", "all")
+
+
+def train(
+    source: PathLike | None = None, *, out: PathLike | None = None, resume: PathLike | None = None, **settings: Any
+) -> Run:
+    """Train a model on a source with the best recipe that is known, as `foveal train` does, and fill a run folder.
+
+    The result is the command's to the last bit: same settings, same weights, same files.
+
+    Args:
+        source: a table, a .json, a folder, or the run.toml of a run to repeat.
+        out: the run's folder; runs/SOURCE by default, or the first free runs/SOURCE-N.
+        resume: the folder of a run to continue where it stopped; nothing else is given then.
+        settings: see `foveal train --help`: images="photos/", size=128, epochs=4, folds=5, points="x,y", ...
+
+    Returns:
+        The run: its metrics, predictions, model and report.
+
+    Raises:
+        InputError: the source or a setting cannot be used; nothing was written then.
+    """
+    from foveal.runs.run import Run
+
+    return Run(start(source, out=out, resume=resume, given=settings))
+
+
+def start(source: PathLike | None, *, out: PathLike | None, resume: PathLike | None, given: dict[str, Any]) -> Path:
+    """Train, and return the folder; see `train`.
+
+    Args:
+        source: see `train`.
+        out: see `train`.
+        resume: see `train`.
+        given: settings by name.
+    """
+    if resume is not None:
+        if given or out is not None or source is not None:
+            raise InputError("--resume continues with what is written in the run's folder: give nothing else with it.")
+        return _resume(Path(resume))
+    settings = settings_for(source, given)
+    folder = Path(out) if out is not None else None
+    if distributed.world_size() > 1:
+        return _together(settings, folder)
+    from foveal.runs.folder import free_folder
+
+    return _train(settings, free_folder(folder, settings.table.stem), resume=False)
+
+
+def settings_for(source: PathLike | None, given: dict[str, Any]) -> RunSettings:
+    """Return the settings for a source, or those of a run.toml with some of them changed.
+
+    Args:
+        source: a table, a .json, a folder, or a run.toml.
+        given: settings by name.
+
+    Raises:
+        InputError: the source or a setting cannot be used.
+    """
+    if source is None:
+        raise InputError("What to train on? Give a table, a .json, a folder or a run.toml, or --resume RUN.")
+    path = Path(source)
+    if path.suffix != ".toml":
+        return make_settings(table=path, **given)
+    stored = load_settings(path)
+    if not given:
+        return stored
+    return make_settings(**{name: stored.get(name) for name in stored.fields()} | given)
+
+
+def _resume(folder: Path) -> Path:
+    from foveal.runs.folder import SUMMARY, is_unbegun, settings_of
+    from foveal.training.checkpoint import read
+
+    settings = settings_of(folder)
+    if (folder / SUMMARY).is_file() and not (folder / "checkpoint.safetensors").is_file():
+        say(f"The run in `{folder}` has ended; there is nothing to continue.")
+        return folder
+    begun = settings.repeats or not is_unbegun(folder)
+    if not begun:
+        say("The run was stopped before its first checkpoint: it begins again.")
+    elif not settings.repeats:
+        read(folder)
+    return _train(settings, folder, resume=begun)
+
+
+def _together(settings: RunSettings, folder: Path | None) -> Path:
+    """Train as one of several processes, which were started for it."""
+    from foveal.training.checkpoint import FILE
+
+    if folder is None:
+        raise InputError("Processes that work together need to know where: give --out.")
+    going_on = distributed.restarted() and (folder / FILE).exists()
+    if distributed.restarted():
+        say("A process was killed; all begin again" + (" where the last checkpoint is." if going_on else "."))
+    return _train(settings, folder, resume=going_on)
+
+
+def _train(settings: RunSettings, folder: Path, *, resume: bool) -> Path:
+    """Start or continue a run; several runs find out by themselves what is there."""
+    kind = kind_of_run(settings.kind)
+    if distributed.world_size() > 1 and (settings.repeats or not kind.parallel):
+        raise InputError("Several processes train one model of images: leave out --seeds, --folds and --task.")
+    with timing.timed("imports"):
+        run: Train = resolve(kind.train)
+    run(settings, folder, resume)
+    return folder
+
+
+def check(source: PathLike, **settings: Any) -> Audit:
+    """Audit a source as `foveal check` does: labels, split, every image, and whatever training would refuse.
+
+    Args:
+        source: a table, a .json or a folder.
+        settings: as for `train`, those that say how the source is read and split.
+
+    Returns:
+        What was found; `audit.errors` stop training.
+
+    Raises:
+        InputError: the source cannot be read at all, or a setting cannot be used.
+    """
+    checked = settings_for(source, settings)
+    run: Check = resolve(kind_of_run(checked.kind).check)
+    return run(checked)
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """How well a model does on a source.
+
+    Attributes:
+        split: the side that it was evaluated on.
+        predictions: its answers with the truth.
+        metrics: the headline metrics, and those of each class, point or number.
+    """
+
+    split: str
+    predictions: Predictions
+    metrics: dict[str, Any]
+
+
+def evaluate(
+    model: PathLike,
+    source: PathLike,
+    *,
+    split: Literal["auto", "valid", "train", "all"] = "auto",
+    **settings: Any,
+) -> Evaluation:
+    """Evaluate a model on the labels of a source, as `foveal evaluate` does.
+
+    Args:
+        model: a model.safetensors.
+        source: a table, a .json or a folder.
+        split: the side to evaluate on; by default `valid` where the source marks one, else all.
+        settings: as for `train`, those that say how the source is read.
+
+    Raises:
+        InputError: the source or a setting cannot be used, or the side is empty.
+    """
+    from foveal.data.datasets import Dataset
+    from foveal.evaluation.predictions import predict_dataset
+    from foveal.inference.predictor import load_image_predictor
+    from foveal.runs.images import read
+    from foveal.runs.settings import ImageRun
+    from foveal.tasks.encoding import encode_known
+
+    if split not in SPLITS:
+        raise UnknownNameError.of("split", split, SPLITS)
+    predictor = load_image_predictor(model)
+    chosen = make_settings(table=Path(source), **{"task": predictor.task.kind} | settings)
+    assert isinstance(chosen, ImageRun)
+    found = read(chosen)
+    found.require_usable()
+    side = ("valid" if found.has_split else "all") if split == "auto" else split
+    items = [item for item in found.items if side == "all" or item.is_valid == (side == "valid")]
+    if not items:
+        raise InputError(f"`{source}` has no rows for --split {side}.")
+    truth = encode_known([item.label for item in items], lambda at: items[at].origin, predictor.task)
+    predictions = predict_dataset(predictor, Dataset([item.image for item in items], truth, predictor.task))
+    return Evaluation(side, predictions, predictions.scores())
+
+
+def compare(first: Run | PathLike, second: Run | PathLike) -> Comparison:
+    """Compare two runs on the images that both answered for, as `foveal compare` does.
+
+    Args:
+        first: a run, or its folder.
+        second: another one.
+
+    Raises:
+        InputError: they answer different questions, or share no image.
+    """
+    from foveal.runs.run import Run
+
+    return (first if isinstance(first, Run) else Run(first)).compare(second)

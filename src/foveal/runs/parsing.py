@@ -1,0 +1,89 @@
+"""What a person writes for a setting (text of the command line, a list, a number), as the value that it stands for."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import Annotated
+
+from pydantic import BeforeValidator
+
+from foveal.core.errors import InputError
+
+
+def parse_size(size: object) -> tuple[int, int]:
+    """Return (height, width) in pixels.
+
+    >>> parse_size("128"), parse_size("240x320"), parse_size(96), parse_size([64, 48])
+    ((128, 128), (240, 320), (96, 96), (64, 48))
+    """
+    if isinstance(size, list | tuple) and len(size) == 2:
+        size = f"{size[0]}x{size[1]}"
+    match = re.fullmatch(r"(\d+)(?:x(\d+))?", str(size).strip().lower())
+    if match is None or int(match[1]) < 1 or (match[2] is not None and int(match[2]) < 1):
+        raise InputError(f"--size is a number of pixels or HEIGHTxWIDTH, like 128 or 240x320; got {size!r}.")
+    return int(match[1]), int(match[2] or match[1])
+
+
+def parse_bytes(text: str) -> int:
+    """Return a number of bytes.
+
+    >>> parse_bytes("20MB"), parse_bytes("1.5 kB"), parse_bytes("512")
+    (20000000, 1500, 512)
+    """
+    match = re.fullmatch(r"([0-9.]+)\s*(|k|m|g)b?", text.strip().lower())
+    try:
+        n = 0 if match is None else int(float(match[1]) * 1000 ** ("", "k", "m", "g").index(match[2]))
+    except ValueError:
+        n = 0
+    if n < 1:
+        raise InputError(f"A size is a number of bytes like 20MB or 512kB; got {text!r}.")
+    return n
+
+
+def parse_minutes(minutes: object) -> float | None:
+    """Return minutes, or None for `auto`.
+
+    >>> parse_minutes("2.5"), parse_minutes("auto"), parse_minutes(3)
+    (2.5, None, 3.0)
+    """
+    if minutes is None or str(minutes).strip().lower() == "auto":
+        return None
+    try:
+        return float(str(minutes))
+    except ValueError:
+        raise InputError(f"--time is a number of minutes, or auto; got {minutes!r}.") from None
+
+
+def parse_names(names: object) -> tuple[str, ...]:
+    """Return names given as a list, or in one text with commas.
+
+    >>> parse_names("x1, y1"), parse_names(["left eye"]), parse_names(None)
+    (('x1', 'y1'), ('left eye',), ())
+    """
+    if isinstance(names, str):
+        names = names.split(",")
+    if not isinstance(names, Iterable):
+        return ()
+    return tuple(name for one in names if (name := str(one).strip()))
+
+
+def parse_pairs(pairs: object) -> tuple[tuple[str, str], ...]:
+    """Return pairs of names given as a list, or in one text.
+
+    >>> parse_pairs("left eye:right eye,left ear:right ear"), parse_pairs([("a", "b")])
+    ((('left eye', 'right eye'), ('left ear', 'right ear')), (('a', 'b'),))
+    """
+    if isinstance(pairs, list | tuple) and all(isinstance(pair, list | tuple) and len(pair) == 2 for pair in pairs):
+        return tuple((str(first), str(second)) for first, second in pairs)
+    parts = [name.partition(":") for name in parse_names(pairs)]
+    for first, colon, second in parts:
+        if not (first and colon and second):
+            raise InputError(f"--flip-pairs is FIRST:SECOND[,FIRST:SECOND...]; got {pairs!r}.")
+    return tuple((first.strip(), second.strip()) for first, _, second in parts)
+
+
+Names = Annotated[tuple[str, ...], BeforeValidator(parse_names)]
+Pairs = Annotated[tuple[tuple[str, str], ...], BeforeValidator(parse_pairs)]
+Size = Annotated[tuple[int, int], BeforeValidator(parse_size)]
+Minutes = Annotated[float | None, BeforeValidator(parse_minutes)]

@@ -1,0 +1,177 @@
+"""A run that has ended, read from its folder: metrics, predictions, model, report, label issues, comparison."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Sequence
+from html import escape
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+import pandas as pd
+
+from foveal.core.errors import InputError
+from foveal.evaluation.compare import Comparison, compare
+from foveal.evaluation.interpret import Interpretation
+from foveal.evaluation.label_issues import LabelIssue
+from foveal.inference.predictor import Predictor, load_predictor
+from foveal.metrics.bootstrap import Interval
+from foveal.reporting import page
+from foveal.runs import folder as files
+from foveal.runs.settings import RunSettings
+from foveal.training.callbacks.logs import read_history
+
+if TYPE_CHECKING:
+    import os
+
+
+class Run:
+    """A run's folder, as `foveal.train` and `foveal train` fill it.
+
+    Attributes:
+        folder: where it lies.
+        settings: what decided it.
+    """
+
+    def __init__(self, folder: str | os.PathLike[str]) -> None:
+        """Open a run.
+
+        Args:
+            folder: of a run that has ended, or of several runs with other seeds or folds.
+
+        Raises:
+            InputError: the folder is not that of a run, or the run has not ended.
+        """
+        self.folder = Path(folder)
+        self.settings: RunSettings = files.settings_of(self.folder)
+        self._summary = files.summary_of(self.folder)
+
+    @property
+    def metrics(self) -> dict[str, Interval]:
+        """The headline metrics on the validation side with their 95% intervals, NaN where not defined.
+
+        Of several runs with other seeds, which share no predictions, there are none: see `runs`.
+        """
+        intervals = self._summary.get("intervals", {})
+        values = self._summary.get("metrics", {})
+        nan = float("nan")
+        return {
+            name: Interval(value, *intervals.get(name, (nan, nan)))
+            for name, value in values.items()
+            if not isinstance(value, dict)
+        }
+
+    @property
+    def metrics_by_output(self) -> pd.DataFrame:
+        """Metrics of each class, point or number, one row each; empty where there is only one."""
+        rows = next((value for value in self._summary.get("metrics", {}).values() if isinstance(value, dict)), {})
+        return pd.DataFrame.from_dict(rows, orient="index")
+
+    @property
+    def predictions(self) -> pd.DataFrame:
+        """What was answered on the validation side, one row per image (or pair of user and item).
+
+        Raises:
+            InputError: there are several runs that share no predictions.
+        """
+        file = self.folder / "predictions.csv"
+        if not file.is_file():
+            raise InputError(f"`{self.folder}` holds several runs. Take one: {', '.join(self._summary['runs'])}.")
+        return pd.read_csv(file)
+
+    @property
+    def history(self) -> pd.DataFrame:
+        """Losses and metrics, one row per epoch."""
+        results = read_history(self.folder / files.HISTORY) if (self.folder / files.HISTORY).is_file() else ()
+        rows = [
+            {"epoch": one.epoch, "train_loss": one.train_loss, "valid_loss": one.valid_loss, **one.metrics}
+            for one in results
+        ]
+        return pd.DataFrame(rows)
+
+    @property
+    def seconds(self) -> float:
+        """How long it took."""
+        return float(self._summary["seconds"])
+
+    @property
+    def runs(self) -> dict[str, Run]:
+        """The runs that this one consists of, by name: a seed or a fold each; none where it is a single run."""
+        return {name: Run(self.folder / name) for name in self._summary.get("runs", {})}
+
+    def predictor(self) -> Predictor:
+        """Return the trained model, ready to answer: `run.predictor().predict(image)`.
+
+        Of a run on ratings it is a `RatingPredictor`; see `load_learner`.
+
+        Raises:
+            ModelFileError: there are several runs, each with a model of its own.
+        """
+        return cast("Predictor", load_predictor(self.folder / files.MODEL))
+
+    def interpretation(self) -> Interpretation:
+        """Return the predictions, to be looked at: confusion, worst answers, slices.
+
+        Raises:
+            InputError: the run is not one on images.
+        """
+        return Interpretation(files.predictions_of(self.folder))
+
+    def label_issues(self, k: int | None = None) -> list[LabelIssue]:
+        """Return labels that are probably wrong, the most certain first.
+
+        Args:
+            k: at most so many.
+
+        Raises:
+            InputError: the task has no classes.
+        """
+        return self.interpretation().label_issues(k)
+
+    def report(
+        self,
+        by: Sequence[str] = (),
+        *,
+        out: str | os.PathLike[str] | None = None,
+        embed_images: bool | None = None,
+    ) -> Path:
+        """Write the report anew; return its path.
+
+        Args:
+            by: columns of the source that metrics are given by; those of the settings by default.
+            out: the page; report.html in the folder by default.
+            embed_images: whether images may stand in it; as the settings say by default.
+
+        Raises:
+            InputError: the run is not one on images, or there is no such column.
+        """
+        from foveal.runs.images import rewrite_report
+
+        return rewrite_report(
+            self.folder, by=tuple(by), out=None if out is None else Path(out), embed_images=embed_images
+        )
+
+    def compare(self, other: Run | str | os.PathLike[str]) -> Comparison:
+        """Compare with another run on the images that both answered for: is the other one better, or was it luck?
+
+        Args:
+            other: a run, or its folder.
+
+        Raises:
+            InputError: they answer different questions, or share no image.
+        """
+        folder = other.folder if isinstance(other, Run) else Path(other)
+        return compare(files.predictions_of(self.folder), files.predictions_of(folder))
+
+    def __repr__(self) -> str:
+        shown = ", ".join(f"{name} {page.number(value.value, digits=4)}" for name, value in self.metrics.items())
+        return f"Run({str(self.folder)!r}: {shown or f'{len(self.runs)} runs'})"
+
+    def _repr_html_(self) -> str:
+        """Return the metrics and the sheet of validation images, as a notebook shows them."""
+        rows = page.intervals(self.metrics)
+        shown = page.table(("metric", "value", "interval"), rows) if rows else ""
+        sheet = self.folder / files.SAMPLES
+        if sheet.is_file():
+            shown += f'<img src="data:image/png;base64,{base64.b64encode(sheet.read_bytes()).decode()}">'
+        return f"<p><code>{escape(str(self.folder))}</code></p>{shown}"
