@@ -7,6 +7,7 @@ that a run does not use is refused by name.
 
 from __future__ import annotations
 
+import re
 import tomllib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -394,7 +395,7 @@ def _problems(error: pydantic.ValidationError, fields: Mapping[str, tuple[str, F
             yield str(one["ctx"]["error"]).rstrip(".")
             continue
         if one["type"] == "literal_error":
-            hint = near_match(str(one["input"]), str(one["ctx"]["expected"]).replace("'", "").split(", "))
+            hint = near_match(str(one["input"]), re.findall(r"'(.*?)'", str(one["ctx"]["expected"])))
         if one["type"] == "missing":
             yield f"{option(name)} is missing: {str(fields[name][1].description).rstrip('.')}"
         else:
