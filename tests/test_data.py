@@ -248,7 +248,7 @@ def test_a_batch_that_warps_shows_what_the_item_stage_shows(photographs):
         here, there = (DataLoader(batcher, 16, shuffle=True, seed=3) for batcher in batchers)
         for one, other in zip(here.batches(epoch=1), there.batches(epoch=1), strict=True):
             assert torch.equal(one.targets, other.targets)
-            np.testing.assert_array_equal(one.frames.matrix, other.frames.matrix)
+            np.testing.assert_array_equal(one.source_to_target.matrix, other.source_to_target.matrix)
             difference = (one.inputs - other.inputs)[..., 2:-2, 2:-2].abs() * 255
             assert difference.mean() < 0.5
             assert difference.mean(dim=(1, 2, 3)).max() < 2
@@ -311,7 +311,7 @@ def test_transforms_are_sorted_by_kind_wherever_they_stand():
         [Resize(460)], [*aug_transforms(size=(24, 32), min_scale=0.75), Normalize.from_stats((0.5,) * 3, (0.5,) * 3)]
     )
     assert here.input_size_hw == (24, 32)
-    assert (len(here.fits), len(here.moves), len(here.tones)) == (2, 4, 2)
+    assert (len(here.resizes), len(here.moves), len(here.tones)) == (2, 4, 2)
     assert here.statistics.mean == (0.5, 0.5, 0.5)
 
 

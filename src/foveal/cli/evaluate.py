@@ -33,7 +33,7 @@ def evaluate(
 
     from foveal.core import storage
     from foveal.core.errors import InputError, UnknownNameError
-    from foveal.data.datasets import Dataset
+    from foveal.data.datasets import ImageDataset
     from foveal.evaluation.predictions import predict_dataset
     from foveal.inference.predictor import load_image_predictor
     from foveal.runs.images import read
@@ -50,7 +50,7 @@ def evaluate(
     if not items:
         raise InputError(f"`{table}` has no rows for --split {chosen}.")
     truth = encode_known([item.label for item in items], lambda at: items[at].origin, predictor.task)
-    dataset = Dataset([item.image for item in items], truth, predictor.task)
+    dataset = ImageDataset([item.image for item in items], truth, predictor.task)
     scores = predict_dataset(predictor, dataset).scores()
     summary = {"task": predictor.task.kind, "split": chosen, "n": len(items), "metrics": scores}
     typer.echo(json.dumps(storage.finite(summary), indent=2, ensure_ascii=False))

@@ -17,7 +17,7 @@ def show_overlay(predictor: Predictor, image: ImageSource, label: str | None) ->
     sheet([pixels], lambda canvas, _: canvas.below(said), figure=plots.new_figure())
 
 
-def explained_sheet(predictor: Predictor, images: list[Any], figure: Any) -> Any:
+def explanation_sheet(predictor: Predictor, images: list[Any], figure: Any) -> Any:
     """Draw images with what the model looked at for its most probable answer."""
     seen = [overlay(predictor, image) for image in images]
 

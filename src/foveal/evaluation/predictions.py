@@ -15,7 +15,7 @@ from torch import Tensor
 from foveal._moved import attribute
 from foveal.core import storage
 from foveal.core.errors import InputError, ModelFileError
-from foveal.data.datasets import Dataset
+from foveal.data.datasets import ImageDataset
 from foveal.geometry.homography import Homography
 from foveal.images.decode import name_of, open_image
 from foveal.inference.predictor import Prediction, Predictor
@@ -60,14 +60,14 @@ class Predictions:
         comparable = self.comparable
         return {name: interval(of, comparable, self.targets) for name, of in self.task.figures().items()}
 
-    def decided(self, decision: Decision) -> Predictions:
+    def with_decision(self, decision: Decision) -> Predictions:
         """Return the same probabilities with the answers that another decision makes of them."""
         task = self.task.with_decision(decision)
         nowhere = Homography.stack([Homography()] * len(self.values))
         return replace(self, labels=task.decode(self.values, nowhere), task=task)
 
     @staticmethod
-    def joined(parts: Sequence[Predictions]) -> Predictions:
+    def concatenate(parts: Sequence[Predictions]) -> Predictions:
         """Return the predictions of several models for different images as one.
 
         Raises:
@@ -75,7 +75,7 @@ class Predictions:
         """
         first = parts[0]
         if any((part.task.kind, part.task.names) != (first.task.kind, first.task.names) for part in parts):
-            raise InputError("Predictions can be joined where they are of one task with the same classes.")
+            raise InputError("Predictions can be concatenated where they are of one task with the same classes.")
         return Predictions(
             [image for part in parts for image in part.images],
             torch.cat([part.values for part in parts]),
@@ -119,7 +119,7 @@ class Predictions:
             yield {"fname": _relative(image, base)} | self.task.to_row(values, label)
 
 
-def predict_dataset(predictor: Predictor, dataset: Dataset, *, num_workers: int | None = None) -> Predictions:
+def predict_dataset(predictor: Predictor, dataset: ImageDataset, *, num_workers: int | None = None) -> Predictions:
     """Answer for every image of a dataset.
 
     Raises:
@@ -136,7 +136,7 @@ def predict_dataset(predictor: Predictor, dataset: Dataset, *, num_workers: int 
     return Predictions(dataset.images, values, [answer.label for answer in answers], dataset.targets, predictor.task)
 
 
-def constant_answer(predictor: Predictor, train: Dataset, valid: Dataset) -> Predictions:
+def constant_answer(predictor: Predictor, train: ImageDataset, valid: ImageDataset) -> Predictions:
     """Return what answering every image with the mean training target gives: the least that a model must beat.
 
     The mean is taken on the canvas, where images of different sizes can be compared; only headers are read.

@@ -72,7 +72,7 @@ class ThresholdFit:
         return tuple(name for name, n in zip(self.names, self.positives, strict=True) if n < FEW_POSITIVES)
 
 
-def tuned(
+def tune_thresholds(
     probability: Tensor,
     truth: Tensor,
     names: Sequence[str],
@@ -99,7 +99,7 @@ def tuned(
     Raises:
         InputError: there is no such metric, or no label at all.
     """
-    score = useful(scorer(metric), least_precision)
+    score = require_precision(scorer(metric), least_precision)
     if not (truth == 1).any():
         raise InputError("Thresholds cannot be tuned: no validation image has any label.")
     probability = probability.double()
@@ -117,7 +117,7 @@ def tuned(
         tuple((truth == 1).sum(dim=0).tolist()),
         before=float(f1_multi(probability, truth, start, sigmoid=False)),
         after=float(f1_multi(probability, truth, thresholds, sigmoid=False)),
-        unseen=_unseen(probability, truth, score, own),
+        unseen=_f1_on_unseen(probability, truth, score, own),
     )
     if found.few and per_class and not least:
         warnings.warn(
@@ -142,7 +142,7 @@ def tune_best_thresholds(probability: Tensor, truth: Tensor, names: Sequence[str
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", ".* have fewer than .* validation images")
         ways: tuple[dict[str, Any], ...] = ({}, {"least": FEW_POSITIVES}, {"per_class": False})
-        tries = [tuned(probability, truth, names, least_precision=_USEFUL, **way) for way in ways]
+        tries = [tune_thresholds(probability, truth, names, least_precision=_USEFUL, **way) for way in ways]
     return max(tries, key=lambda found: found.unseen)
 
 
@@ -178,14 +178,14 @@ def scorer(metric: Criterion) -> Score:
     return constrained
 
 
-def useful(score: Score, least_precision: float) -> Score:
+def require_precision(score: Score, least_precision: float) -> Score:
     """Return the same score, but below all others where precision is less than asked."""
 
-    def kept(hits: Tensor, alarms: Tensor, positives: Tensor) -> Tensor:
+    def constrained(hits: Tensor, alarms: Tensor, positives: Tensor) -> Tensor:
         found = score(hits, alarms, positives)
         return torch.where(_precision(hits, alarms) >= least_precision, found, -torch.inf)
 
-    return kept if least_precision else score
+    return constrained if least_precision else score
 
 
 def _precision(hits: Tensor, alarms: Tensor) -> Tensor:
@@ -240,7 +240,7 @@ def _thresholds(probability: Tensor, truth: Tensor, score: Score, own: Tensor) -
     return torch.tensor(each, dtype=torch.float64)
 
 
-def _unseen(probability: Tensor, truth: Tensor, score: Score, own: Tensor) -> float:
+def _f1_on_unseen(probability: Tensor, truth: Tensor, score: Score, own: Tensor) -> float:
     """Return the macro F1 of every image judged by thresholds that were tuned without it."""
     fold = torch.arange(len(truth)) % _FOLDS
     margin = torch.empty_like(probability)

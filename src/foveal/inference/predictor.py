@@ -31,7 +31,7 @@ from foveal.inference.manifest import (
     current_versions,
 )
 from foveal.inference.store import hashes_of, read_bundle, write_bundle
-from foveal.models.fusing import folded
+from foveal.models.fusing import fuse_batchnorm
 from foveal.models.vision import ModelSpec, VisionModel, check_fit, filled_model
 from foveal.tasks.base import Task
 from foveal.tasks.registry import CLASSES
@@ -74,7 +74,7 @@ class Predictor:
         preparation: how images come to it.
         device: where it answers.
         training: what it was trained on.
-        quick: what computes the answers: the same, with normalisation folded into convolutions.
+        quick: what computes the answers: the same, with normalisation fused into convolutions.
     """
 
     model: nn.Module
@@ -198,7 +198,7 @@ class Predictor:
         outputs = self.quick(self.preparation.normalise(pixels))
         values = self.task.activate(outputs).cpu()
         to_unit = Homography.unit_frame(self.preparation.input_size_hw)
-        back = Homography.stack([one.placement.then(to_unit).inverse for one in prepared])
+        back = Homography.stack([one.source_to_input.then(to_unit).inverse for one in prepared])
         labels = self.task.decode(values, back)
         return [Prediction(label, self.task.encode(label), value) for label, value in zip(labels, values, strict=True)]
 
@@ -273,7 +273,7 @@ def load_image_predictor(path: str | os.PathLike[str], *, device: torch.device |
 
 def _quick(model: nn.Module, preparation: Preparation, device: torch.device) -> nn.Module:
     pixels = torch.zeros(1, *preparation.input_size_hw, 3, dtype=torch.uint8, device=device)
-    return folded(model, preparation.normalise(pixels)) if isinstance(model, VisionModel) else model
+    return fuse_batchnorm(model, preparation.normalise(pixels)) if isinstance(model, VisionModel) else model
 
 
 def _ready(model: nn.Module, device: torch.device) -> nn.Module:

@@ -50,13 +50,13 @@ def read_bundle(path: str | os.PathLike[str]) -> Bundle:
         ModelFileError: it is no bundle, was changed or damaged, or comes from a newer foveal.
     """
     file = Path(path)
-    manifest, task = _described(file)
+    manifest, task = _read_description(file)
     try:
         with safe_open(file, framework="pt") as stored:
             names = stored.keys()
             tensors = {name: stored.get_tensor(name).clone() for name in names}  # the file may change under a view
     except (SafetensorError, OSError, ValueError, RuntimeError) as error:
-        raise _damaged(file, error) from error
+        raise _damage_error(file, error) from error
     _check_tensors(file, manifest, tensors)
     return Bundle(manifest, task, tensors)
 
@@ -67,21 +67,21 @@ def read_manifest(path: str | os.PathLike[str]) -> Manifest:
     Raises:
         ModelFileError: as `read_bundle`, but for the tensors.
     """
-    return _described(Path(path))[0]
+    return _read_description(Path(path))[0]
 
 
-def _described(file: Path) -> tuple[Manifest, Task[Any]]:
+def _read_description(file: Path) -> tuple[Manifest, Task[Any]]:
     if not file.is_file():
         raise ModelFileError(f"There is no model file `{file}`.")
     try:
-        header = json.loads(_header(file), object_pairs_hook=_each_once)
+        header = json.loads(_header(file), object_pairs_hook=_refuse_duplicates)
         stored = dict(header.get("__metadata__") or {})
         text = stored.get(_KEY)
         if text is not None and stored.get(_HASH_KEY) != _hash(text):
             raise ModelFileError(f"`{file}` was changed or damaged: its manifest is not the one exported.")
     except (OSError, ValueError, RecursionError, TypeError, AttributeError) as error:
-        raise error if isinstance(error, ModelFileError) else _damaged(file, error) from error
-    manifest = _manifest(file, text)
+        raise error if isinstance(error, ModelFileError) else _damage_error(file, error) from error
+    manifest = _parse_manifest(file, text)
     try:
         return manifest, task_from_dict(manifest.task)
     except (InputError, ValueError, TypeError, KeyError) as error:
@@ -105,7 +105,7 @@ def _header(file: Path) -> bytes:
     raise ValueError(f"its header would have {n_bytes:,} bytes")
 
 
-def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _refuse_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """Refuse JSON that says two things under one name."""
     found = dict(pairs)
     if len(found) != len(pairs):
@@ -117,18 +117,18 @@ def _hash(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _damaged(file: Path, error: Exception) -> ModelFileError:
+def _damage_error(file: Path, error: Exception) -> ModelFileError:
     return ModelFileError(f"`{file}` is no safetensors file, or is damaged ({error}).")
 
 
-def _manifest(file: Path, text: str | None) -> Manifest:
+def _parse_manifest(file: Path, text: str | None) -> Manifest:
     if text is None:
         raise ModelFileError(
             f"`{file}` holds tensors but no foveal manifest: it is no bundle. Weights of a backbone go "
             "in with weights=."
         )
     try:
-        stored = json.loads(text, object_pairs_hook=_each_once)
+        stored = json.loads(text, object_pairs_hook=_refuse_duplicates)
         newer = isinstance(stored, dict) and isinstance(stored.get("format"), int) and stored["format"] > FORMAT
         if newer:
             raise ModelFileError(

@@ -22,7 +22,7 @@ from foveal.data.loaders import DataLoader
 from foveal.evaluation import plots, show
 from foveal.evaluation.explain import show_overlay
 from foveal.evaluation.predictions import predict_dataset
-from foveal.evaluation.thresholds import Criterion, ThresholdFit, best_temperature, tuned
+from foveal.evaluation.thresholds import Criterion, ThresholdFit, best_temperature, tune_thresholds
 from foveal.evaluation.tta import augmented_predictions
 from foveal.images.canvas import grid
 from foveal.images.decode import ImageSource
@@ -68,12 +68,14 @@ class Learner(Trainer):
         """
         task = of_kind(self.task, "Thresholds are for several labels", MultiLabel.kind)
         preds, targets = self.get_preds()
-        found = tuned(preds, targets, task.names, metric=metric, per_class=per_class, before=task.decision.thresholds)
+        found = tune_thresholds(
+            preds, targets, task.names, metric=metric, per_class=per_class, before=task.decision.thresholds
+        )
         self.use_thresholds(found)
         return found
 
     def use_thresholds(self, found: ThresholdFit) -> None:
-        """Answer with thresholds that were tuned elsewhere, by `tuned` for instance."""
+        """Answer with thresholds that were tuned elsewhere, by `tune_thresholds` for instance."""
         self._decision, self.tuned = replace(self.task.decision, thresholds=found.thresholds), found
 
     def calibrate(self) -> float:

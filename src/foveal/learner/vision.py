@@ -76,7 +76,7 @@ def vision_learner(
             model, origin = build_model(spec, generator=generator), "random weights"
         statistics = zoo.statistics_of(arch)
     learn = Learner(
-        dls.normalised(statistics), model, loss_func=loss_func, metrics=metrics, origin=origin, compile=compile
+        dls.with_statistics(statistics), model, loss_func=loss_func, metrics=metrics, origin=origin, compile=compile
     )
     if pretrained:
         learn.freeze()

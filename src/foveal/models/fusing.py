@@ -15,7 +15,7 @@ _ALIKE = 1e-4
 _Pair = tuple[str, str]
 
 
-def folded(model: nn.Module, inputs: Tensor) -> nn.Module:
+def fuse_batchnorm(model: nn.Module, inputs: Tensor) -> nn.Module:
     """Return a copy in evaluation mode whose convolutions do what the normalisation layers behind them did.
 
     Where there is nothing to fold, or the copy would answer otherwise for `inputs`, the model itself is returned.

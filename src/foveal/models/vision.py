@@ -49,17 +49,17 @@ class Body(nn.Module):
     """A timm model without its classifier; answers with a feature map [B, F, h, w].
 
     Attributes:
-        fine: put the last map, stretched, beside the last one of twice its size, as heads that look for places need.
+        multi_scale: put the last map, stretched, beside the last one of twice its size, as spatial heads need.
     """
 
-    def __init__(self, network: nn.Module, *, fine: bool = False) -> None:
+    def __init__(self, network: nn.Module, *, multi_scale: bool = False) -> None:
         super().__init__()
-        self.network, self.fine = network, fine
+        self.network, self.multi_scale = network, multi_scale
         self.n_features = int(getattr(network, "num_features", 0))
 
     def forward(self, image_B3HW: Tensor) -> Tensor:
         """Return the feature map; tokens and channels-last maps are brought into the same form."""
-        if not self.fine:
+        if not self.multi_scale:
             return self._map(self.raw_features(image_B3HW))
         network: Any = self.network
         raw, maps = network.forward_intermediates(image_B3HW, output_fmt="NCHW")
@@ -101,7 +101,7 @@ class VisionModel(nn.Sequential):
         """The linear layer of a linear head."""
         return next(layer for layer in self[1].modules() if isinstance(layer, nn.Linear))
 
-    def squeeze(self, output: Tensor) -> Tensor:
+    def apply_range(self, output: Tensor) -> Tensor:
         """Return what the model makes of the outputs of a linear head's layer."""
         for layer in list(self[1].children())[2:]:
             output = layer(output)
@@ -117,7 +117,7 @@ def build_model(spec: ModelSpec, *, generator: torch.Generator | None = None) ->
     """Return a model with random weights, the head's drawn from `generator`."""
     if spec.head not in HEADS:
         raise UnknownNameError.of("head", spec.head, HEADS)
-    body = Body(zoo.build(spec.arch, image_size=spec.input_size_hw), fine=spec.head == "spatial")
+    body = Body(zoo.build(spec.arch, image_size=spec.input_size_hw), multi_scale=spec.head == "spatial")
     n_map = _map_channels(body, spec.input_size_hw)
     head = HEADS[spec.head](n_map, spec.n_outputs, y_range=spec.y_range, generator=generator)
     return VisionModel(body, head, spec)
@@ -160,7 +160,7 @@ def pretrained_model(
         ModelFileError: the weights cannot be had, or do not fit.
     """
     model = build_model(spec, generator=generator)
-    found = zoo.pretrained(spec.arch, weights)
+    found = zoo.pretrained_weights(spec.arch, weights)
     zoo.load_into(model.body.network, found)
     return model, found.origin
 
@@ -172,7 +172,7 @@ def _map_channels(body: Body, input_size_hw: tuple[int, int]) -> int:
         features = body.raw_features(image)
         if features.ndim == 4 and body.n_features not in {features.shape[1], features.shape[3]}:
             body.n_features = features.shape[1]
-        if body.fine and not hasattr(body.network, "forward_intermediates"):
+        if body.multi_scale and not hasattr(body.network, "forward_intermediates"):
             raise InputError("This backbone gives no map but its last one, which is too coarse for a spatial head.")
         return int(body(image).shape[1])
 

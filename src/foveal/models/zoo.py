@@ -73,19 +73,21 @@ def statistics_of(arch: str) -> Statistics:
     return Statistics(tuple(entry.mean), tuple(entry.std)) if entry else Statistics((0.5,) * 3, (0.5,) * 3)
 
 
-def pretrained(arch: str, file: str | os.PathLike[str] | None = None) -> Weights:
+def pretrained_weights(arch: str, file: str | os.PathLike[str] | None = None) -> Weights:
     """Return the weights of a backbone: a file of the user's, the offline package's, torchvision's or timm's.
 
     Raises:
         ModelFileError: they cannot be had, or are not what they should be; the message names the ways out.
     """
     if file is not None:
-        return Weights(_load(Path(file)), str(file))
+        return Weights(_load_tensors(Path(file)), str(file))
     if arch == _LITE0:
-        return Weights(_from_lite0(_load(_lite0_file(), _LITE0_SHA256)), f"{_LITE0_PACKAGE} 0.1.0, {_LITE0_FILE}")
+        return Weights(
+            _rename_lite0(_load_tensors(_lite0_file(), _LITE0_SHA256)), f"{_LITE0_PACKAGE} 0.1.0, {_LITE0_FILE}"
+        )
     if arch in RESNETS:
-        return _torchvision(arch)
-    return _timm(arch)
+        return _torchvision_weights(arch)
+    return _timm_weights(arch)
 
 
 def load_into(model: nn.Module, weights: Weights) -> None:
@@ -110,7 +112,7 @@ def load_into(model: nn.Module, weights: Weights) -> None:
     model.load_state_dict({name: weights.tensors[name] for name in own if name in weights.tensors}, strict=False)
 
 
-def _load(file: Path, sha256: str | None = None) -> dict[str, Tensor]:
+def _load_tensors(file: Path, sha256: str | None = None) -> dict[str, Tensor]:
     """Load tensors from .safetensors, or from torch's format with nothing but tensors allowed in it."""
     if not file.is_file():
         raise ModelFileError(f"There is no weights file `{file}`.")
@@ -155,7 +157,7 @@ _LITE0_BLOCK = {
 _LITE0_DEPTHS = (1, 2, 2, 3, 3, 4, 1)
 
 
-def _from_lite0(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def _rename_lite0(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Rename the package's tensors to timm's names; the flat block number counts through timm's stages."""
     places = [(stage, i) for stage, depth in enumerate(_LITE0_DEPTHS) for i in range(depth)]
     renamed = {}
@@ -172,7 +174,7 @@ def _from_lite0(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return renamed
 
 
-def _torchvision(arch: str) -> Weights:
+def _torchvision_weights(arch: str) -> Weights:
     """Return torchvision's IMAGENET1K_V1 weights, whose names are timm's as well."""
     from torchvision.models import get_weight
 
@@ -191,7 +193,7 @@ def _torchvision(arch: str) -> Weights:
             "weights=; start from random weights with pretrained=False; or use `tf_efficientnet_lite0`, which the "
             "extra `offline` brings."
         ) from error
-    return Weights(_load(file), f"torchvision IMAGENET1K_V1, {name}")
+    return Weights(_load_tensors(file), f"torchvision IMAGENET1K_V1, {name}")
 
 
 def _timm_package() -> Any:
@@ -201,14 +203,14 @@ def _timm_package() -> Any:
         return importlib.import_module("timm")
 
 
-def _timm(arch: str) -> Weights:
+def _timm_weights(arch: str) -> Weights:
     timm = _timm_package()
 
     entry = timm.get_pretrained_cfg(arch)
     if entry is None or not entry.has_weights:
         raise InputError(f"timm has no pretrained weights for `{arch}`. Use pretrained=False or give weights=.")
     try:
-        overlay = {"file": _from_hub(entry.hf_hub_id)} if entry.hf_hub_id else {}
+        overlay = {"file": _hub_file(entry.hf_hub_id)} if entry.hf_hub_id else {}
         model = timm.create_model(arch, pretrained=True, pretrained_cfg_overlay=overlay)
     except Exception as error:
         where = entry.hf_hub_id or entry.url
@@ -221,7 +223,7 @@ def _timm(arch: str) -> Weights:
     return Weights(model.state_dict(), f"timm, {entry.hf_hub_id or entry.url}")
 
 
-def _from_hub(repository: str) -> str:
+def _hub_file(repository: str) -> str:
     """Return the local path of a model's safetensors file, fetched if it is not there yet."""
     from huggingface_hub import hf_hub_download, try_to_load_from_cache
 

@@ -190,7 +190,7 @@ class MultiLabel:
     @classmethod
     def from_dict(cls, stored: Mapping[str, Any]) -> MultiLabel:
         """Rebuild it from `to_dict`."""
-        return cls(Vocab.stored(stored["vocab"]), Decision.from_dict(stored["decision"]))
+        return cls(Vocab.from_json(stored["vocab"]), Decision.from_dict(stored["decision"]))
 
 
 def all_names(label: Any) -> list[str]:

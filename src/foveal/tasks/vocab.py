@@ -32,7 +32,7 @@ class Vocab:
         return cls(tuple(sorted(set(labels))))
 
     @classmethod
-    def stored(cls, names: Any) -> Vocab:
+    def from_json(cls, names: Any) -> Vocab:
         """Rebuild a vocabulary from JSON.
 
         Raises:

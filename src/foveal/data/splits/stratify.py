@@ -58,7 +58,7 @@ def StratifiedSplitter(
             if len(groups) < 2:
                 raise InputError(f"A split into two sides needs two items at least; there are {len(groups)}.")
             raise InputError("All items belong to one group: nothing would be left for one side of the split.")
-        in_validation = balanced(counts, valid_pct, generator_for(check_seed(seed)))[groups]
+        in_validation = choose_balanced(counts, valid_pct, generator_for(check_seed(seed)))[groups]
         return np.flatnonzero(~in_validation).tolist(), np.flatnonzero(in_validation).tolist()
 
     return split
@@ -90,7 +90,7 @@ def KFoldSplitter(
             raise InputError(f"{n_folds} folds need as many items or groups; there are {len(counts)}.")
         rng, left, part = generator_for(check_seed(seed)), np.arange(len(counts)), np.full(len(counts), n_folds - 1)
         for number in range(n_folds - 1):
-            chosen = balanced(counts[left], 1 / (n_folds - number), rng)
+            chosen = choose_balanced(counts[left], 1 / (n_folds - number), rng)
             part[left[chosen]] = number
             left = left[~chosen]
         return np.flatnonzero(part[groups] != fold).tolist(), np.flatnonzero(part[groups] == fold).tolist()
@@ -98,7 +98,7 @@ def KFoldSplitter(
     return split
 
 
-def balanced(counts: NDArray[np.float32], share: float, rng: np.random.Generator) -> NDArray[np.bool_]:
+def choose_balanced(counts: NDArray[np.float32], share: float, rng: np.random.Generator) -> NDArray[np.bool_]:
     """Choose groups for validation.
 
     Args:
@@ -155,7 +155,7 @@ def _with_both_sides(counts: NDArray[np.float32], chosen: NDArray[np.bool_]) -> 
 def _grouped(
     items: Any, labels: str | Callable[[Any], Any] | None, group: str | Callable[[Any], Hashable] | None
 ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """Return what each group holds, as `balanced` takes it, and the group of each item."""
+    """Return what each group holds, as `choose_balanced` takes it, and the group of each item."""
     rows = rows_of(items)
     groups = np.arange(len(rows)) if group is None else _numbered([_getter(group)(row) for row in rows])
     found = [] if labels is None else [_getter(labels)(row) for row in rows]
