@@ -10,14 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from foveal._moved import attribute
 from foveal.core import storage
 from foveal.core.errors import InputError, ModelFileError
 from foveal.data.datasets import ImageDataset
 from foveal.geometry.homography import Homography
-from foveal.images.decode import name_of, open_image
+from foveal.images.decode import ImageSource, name_of, open_image
 from foveal.inference.predictor import Prediction, Predictor
 from foveal.metrics.bootstrap import Interval, interval
 from foveal.tasks.base import Decision, Task
@@ -28,20 +28,24 @@ _KEY = "predictions"
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Predictions:
-    """What a predictor said of a dataset.
+    """The answers of a predictor for a dataset, beside the truth.
 
     Attributes:
         images: as in the dataset, in its order.
-        values: activated outputs [n, ...].
-        labels: answers, points in source pixels.
+        values: activated outputs, float32 [n, ...]: probabilities, numbers, or points in [-1, 1] on the input.
+        labels: the predicted labels, points in source pixels.
         targets: the encoded truth [n, ...], points in source pixels.
+        task: with the decision that made the labels.
+        outputs: raw outputs [n, ...] on the predictor's device, where `predict_dataset` was told to keep them; another
+            temperature can then be applied without another pass. They are not saved.
     """
 
-    images: Sequence[Any]
+    images: Sequence[ImageSource]
     values: Tensor
     labels: Sequence[Any]
     targets: Tensor
     task: Task[Any]
+    outputs: Tensor | None = None
     pictures = attribute("pictures", "images")
 
     @property
@@ -50,21 +54,25 @@ class Predictions:
         return self.task.comparable(self.values, self.labels)
 
     def scores(self) -> dict[str, Any]:
-        """Return the headline figures, and those of each class, point or number."""
+        """Return the headline metrics, and those of each class, point or number."""
         comparable = self.comparable
-        figures = {name: float(of(comparable, self.targets)) for name, of in self.task.figures().items()}
-        return {**figures, **self.task.parts(comparable, self.targets)}
+        metrics = {name: float(metric(comparable, self.targets)) for name, metric in self.task.figures().items()}
+        return {**metrics, **self.task.parts(comparable, self.targets)}
 
     def intervals(self) -> dict[str, Interval]:
-        """Return the headline figures with their bootstrap intervals."""
+        """Return the headline metrics with their bootstrap intervals."""
         comparable = self.comparable
-        return {name: interval(of, comparable, self.targets) for name, of in self.task.figures().items()}
+        return {name: interval(metric, comparable, self.targets) for name, metric in self.task.figures().items()}
 
     def with_decision(self, decision: Decision) -> Predictions:
-        """Return the same probabilities with the answers that another decision makes of them."""
+        """Return the labels that another decision makes of the same outputs; for labels only.
+
+        Its temperature is applied where the raw outputs were kept; without them probabilities stay as they are.
+        """
         task = self.task.with_decision(decision)
-        nowhere = Homography.stack([Homography()] * len(self.values))
-        return replace(self, labels=task.decode(self.values, nowhere), task=task)
+        values = self.values if self.outputs is None else task.activate(self.outputs).cpu()
+        unmoved = Homography.stack([Homography()] * len(values))
+        return replace(self, values=values, labels=task.decode(values, unmoved), task=task)
 
     @staticmethod
     def concatenate(parts: Sequence[Predictions]) -> Predictions:
@@ -85,7 +93,7 @@ class Predictions:
         )
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write them to a .safetensors file: all but the images themselves, which are named."""
+        """Write them to a .safetensors file; images by name, raw outputs not at all."""
         answers = torch.stack([self.task.encode(label) for label in self.labels])
         about = {"task": self.task.to_dict(), "images": [_absolute(image) for image in self.images]}
         tensors = {"values": self.values, "answers": answers, "targets": self.targets}
@@ -114,52 +122,78 @@ class Predictions:
             raise ModelFileError(f"`{path}` holds no predictions by foveal ({error}).") from error
 
     def rows(self, base: Path | None = None) -> Iterator[dict[str, Any]]:
-        """Yield one row an image, its name relative to `base`."""
+        """Yield one row per image, its name relative to `base`."""
         for image, values, label in zip(self.images, self.values, self.labels, strict=True):
             yield {"fname": _relative(image, base)} | self.task.to_row(values, label)
 
 
-def predict_dataset(predictor: Predictor, dataset: ImageDataset, *, num_workers: int | None = None) -> Predictions:
+def predict_dataset(
+    predictor: Predictor, dataset: ImageDataset, *, num_workers: int | None = None, keep_outputs: bool = False
+) -> Predictions:
     """Answer for every image of a dataset.
+
+    Args:
+        predictor: answers in fp32.
+        dataset: images and targets.
+        num_workers: threads that load images; one per core by default.
+        keep_outputs: keep the raw outputs, too, from which a temperature can be chosen; for heatmaps they are large.
 
     Raises:
         ImageError: an image is refused.
+        InputError: there is no image.
     """
+    outputs: list[Tensor] = []
+
+    def keep(_: nn.Module, __: tuple[Tensor, ...], output: Tensor) -> None:
+        outputs.append(output)
+
+    handle = predictor.quick.register_forward_hook(keep) if keep_outputs else None
     answers = []
-    for answer in predictor.predict_batch(dataset.images, num_workers=num_workers):
-        if not isinstance(answer, Prediction):
-            raise answer.error
-        answers.append(answer)
+    try:
+        for answer in predictor.predict_batch(dataset.images, num_workers=num_workers):
+            if not isinstance(answer, Prediction):
+                raise answer.error
+            answers.append(answer)
+    finally:
+        if handle is not None:
+            handle.remove()
     if not answers:
         raise InputError("There are no images to answer for.")
     values = torch.stack([answer.values for answer in answers])
-    return Predictions(dataset.images, values, [answer.label for answer in answers], dataset.targets, predictor.task)
+    labels = [answer.label for answer in answers]
+    kept = torch.cat(outputs) if keep_outputs else None
+    return Predictions(dataset.images, values, labels, dataset.targets, predictor.task, kept)
 
 
 def constant_answer(predictor: Predictor, train: ImageDataset, valid: ImageDataset) -> Predictions:
-    """Return what answering every image with the mean training target gives: the least that a model must beat.
+    """Return the predictions of a model that answers every image with the mean training target.
 
-    The mean is taken on the canvas, where images of different sizes can be compared; only headers are read.
+    The mean is taken in the model's input, where images of different sizes can be compared; only headers are read.
+
+    Args:
+        predictor: its preparation and task are used, its model is not.
+        train: points or numbers whose mean is the answer.
+        valid: the images to answer for.
     """
-    frames = [_frame(predictor, image) for image in (*train.images, *valid.images)]
-    split = len(train)
-    moved = torch.stack([train.task.move(t, f) for t, f in zip(train.targets, frames[:split], strict=True)])
-    mean = moved.double().nanmean(dim=0).float()
+    train_maps, valid_maps = ([_source_to_target(predictor, i) for i in side.images] for side in (train, valid))
+    pairs = zip(train.targets, train_maps, strict=True)
+    in_input = torch.stack([train.task.move(target, source_to_target) for target, source_to_target in pairs])
+    mean = in_input.double().nanmean(dim=0).float()
     values = mean.expand(len(valid), *mean.shape)
-    labels = predictor.task.decode(values, Homography.stack([frame.inverse for frame in frames[split:]]))
+    labels = predictor.task.decode(values, Homography.stack([m.inverse for m in valid_maps]))
     return Predictions(valid.images, values, labels, valid.targets, predictor.task)
 
 
-def _frame(predictor: Predictor, image: Any) -> Homography:
-    placement = predictor.preparation.fit(open_image(image).size_hw)
-    return placement.then(Homography.unit_frame(predictor.preparation.input_size_hw))
+def _source_to_target(predictor: Predictor, image: ImageSource) -> Homography:
+    source_to_input = predictor.preparation.fit(open_image(image).size_hw)
+    return source_to_input.then(Homography.unit_frame(predictor.preparation.input_size_hw))
 
 
-def _absolute(image: Any) -> str:
+def _absolute(image: ImageSource) -> str:
     return str(image.absolute()) if isinstance(image, Path) else name_of(image)
 
 
-def _relative(image: Any, base: Path | None) -> str:
+def _relative(image: ImageSource, base: Path | None) -> str:
     if base is not None and isinstance(image, Path) and image.is_relative_to(base):
         return image.relative_to(base).as_posix()
     return name_of(image)

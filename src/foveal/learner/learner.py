@@ -16,13 +16,14 @@ from foveal.collab.predictor import RatingPredictor
 from foveal.collab.report import rating_report_on
 from foveal.collab.task import Rating
 from foveal.core import distributed
+from foveal.core.errors import InputError
 from foveal.core.progress import display
 from foveal.core.rng import order_for
 from foveal.data.loaders import DataLoader
 from foveal.evaluation import plots, show
 from foveal.evaluation.explain import show_overlay
-from foveal.evaluation.predictions import predict_dataset
-from foveal.evaluation.thresholds import Criterion, ThresholdFit, best_temperature, tune_thresholds
+from foveal.evaluation.predictions import Predictions, predict_dataset
+from foveal.evaluation.thresholds import Criterion, ThresholdFit, fit_temperature, tune_thresholds
 from foveal.evaluation.tta import augmented_predictions
 from foveal.images.canvas import grid
 from foveal.images.decode import ImageSource
@@ -78,15 +79,20 @@ class Learner(Trainer):
         """Answer with thresholds that were tuned elsewhere, by `tune_thresholds` for instance."""
         self._decision, self.tuned = replace(self.task.decision, thresholds=found.thresholds), found
 
-    def calibrate(self) -> float:
+    def calibrate(self, predictions: Predictions | None = None) -> float:
         """Choose the temperature with the least loss on the validation side, and return it; answers stay as they are.
 
+        Args:
+            predictions: for the validation side, with their raw outputs; by default a pass over it makes them.
+
         Raises:
-            InputError: the task has no probabilities.
+            InputError: the task has no probabilities, or the predictions have no raw outputs.
         """
         task = of_kind(self.task, "A temperature is for labels", *CLASSES)
-        found = self._training.evaluate(self.dls.valid)
-        temperature = best_temperature(lambda t: float(task.loss(found.outputs.double() / t, found.targets)))
+        evaluated = self._training.evaluate(self.dls.valid) if predictions is None else predictions
+        if evaluated.outputs is None:
+            raise InputError("A temperature needs raw outputs: predict_dataset(..., keep_outputs=True).")
+        temperature = fit_temperature(task, evaluated.outputs.cpu(), evaluated.targets)
         self._decision = task.decision.at_temperature(temperature)
         return temperature
 

@@ -274,11 +274,14 @@ def _finish(learn: Learner, settings: RunSettings, source: Source, folder: Path)
     """Write model, predictions and sheet from one fp32 pass; return the summary."""
     dls, left_out = learn.dls, dict[str, str]()
     counts = {"n_train": dls.train.n, "n_valid": dls.valid.n}
-    with timing.timed("thresholds"):
-        decided = _decide(learn, left_out)
     predictor = learn.predictor()
     with timing.timed("predictions"):
-        predictions = predict_dataset(predictor, dls.valid.dataset)
+        predictions = predict_dataset(predictor, dls.valid.dataset, keep_outputs=dls.task.kind in CLASSES)
+    with timing.timed("thresholds"):
+        decided = _decide(learn, predictions, left_out)
+        if decided:
+            predictor = replace(predictor, task=learn.task)
+            predictions = predictions.with_decision(learn.task.decision)
     with timing.timed("metrics and intervals"):
         scores = predictions.scores()
         intervals = intervals_of(predictions, left_out)
@@ -320,18 +323,18 @@ def intervals_of(predictions: Predictions, left_out: dict[str, str]) -> dict[str
     return intervals
 
 
-def _decide(learn: Learner, left_out: dict[str, str]) -> dict[str, Any]:
-    """Choose temperature and thresholds on the validation side, for labels; return what is to be known of them."""
+def _decide(learn: Learner, predictions: Predictions, left_out: dict[str, str]) -> dict[str, Any]:
+    """Choose temperature and thresholds from validation predictions, for labels; return what is to be known of them."""
     kind = learn.dls.task.kind
     if kind not in CLASSES:
         return {}
     decided: dict[str, Any] = {}
     with leaving_out("temperature", left_out):
-        decided["temperature"] = learn.calibrate()
+        decided["temperature"] = learn.calibrate(predictions)
     if kind == MultiLabel.kind:
         with leaving_out("tuned thresholds", left_out):
-            preds, targets = learn.get_preds()
-            best = tune_best_thresholds(preds, targets, learn.dls.vocab)
+            probability = predictions.with_decision(learn.task.decision).values
+            best = tune_best_thresholds(probability, predictions.targets, learn.dls.vocab)
             if best.is_improvement:
                 learn.use_thresholds(best)
             decided |= decision_of(best)
