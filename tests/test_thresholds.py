@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from foveal.core.errors import InputError
+from foveal.evaluation.predictions import fit_temperature, predict_dataset
 from foveal.evaluation.thresholds import best_temperature, best_threshold, scorer, tune_best_thresholds, tune_thresholds
 from foveal.inference.predictor import load_learner
 from foveal.learner.vision import vision_learner
@@ -140,6 +141,23 @@ def test_another_temperature_answers_alike():
     assert torch.equal((logits / 0.7).sigmoid() > torch.tensor(moved.thresholds, dtype=torch.float64), before)
 
 
+def test_one_pass_gives_temperature_and_thresholds(scene_loaders):
+    """Predictions that keep raw outputs give, bit for bit, what further passes over the images would give."""
+    learn = vision_learner(scene_loaders(), "tf_efficientnet_lite0", head="linear")
+    learn.recorder.silent = True
+    learn.probe()
+    predictions = learn.validation_predictions()
+    assert learn.calibrate(predictions) == fit_temperature(predictions) == learn.calibrate()
+    tempered = predictions.with_decision(learn.task.decision)
+    preds, targets, answers = learn.get_preds(with_decoded=True)
+    assert torch.equal(tempered.values, preds)
+    assert not torch.equal(tempered.values, predictions.values)
+    assert torch.equal(tempered.targets, targets)
+    assert torch.equal(torch.stack([learn.task.encode(label) for label in tempered.labels]), answers)
+    with pytest.raises(InputError, match="needs raw outputs"):
+        fit_temperature(predict_dataset(learn.predictor(), learn.dls.valid.dataset))
+
+
 def test_thresholds_and_temperature_travel_with_the_model(scene_loaders, tmp_path):
     learn = vision_learner(scene_loaders(), "tf_efficientnet_lite0", head="linear")
     learn.recorder.silent = True
@@ -168,3 +186,5 @@ def test_thresholds_and_temperature_travel_with_the_model(scene_loaders, tmp_pat
         points.tune_thresholds()
     with pytest.raises(InputError, match="for labels; this task is points"):
         points.calibrate()
+    with pytest.raises(InputError, match="for labels; this task is points"):
+        points.validation_predictions()

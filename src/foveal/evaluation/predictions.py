@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from foveal._moved import attribute
 from foveal.core import storage
 from foveal.core.errors import InputError, ModelFileError
 from foveal.data.datasets import ImageDataset
+from foveal.evaluation.thresholds import best_temperature
 from foveal.geometry.homography import Homography
 from foveal.images.decode import ImageSource, name_of, open_image
 from foveal.inference.predictor import Prediction, Predictor
@@ -36,8 +37,8 @@ class Predictions:
         labels: the predicted labels, points in source pixels.
         targets: the encoded truth [n, ...], points in source pixels.
         task: with the decision that made the labels.
-        outputs: raw outputs [n, ...] on the predictor's device, where `predict_dataset` was told to keep them; another
-            temperature can then be applied without another pass. They are not saved.
+        outputs: the raw outputs [n, C] of labels, where `of_outputs` was given them: another temperature can be applied
+            without another pass. They are not saved.
     """
 
     images: Sequence[ImageSource]
@@ -47,6 +48,20 @@ class Predictions:
     task: Task[Any]
     outputs: Tensor | None = None
     pictures = attribute("pictures", "images")
+
+    @classmethod
+    def of_outputs(
+        cls, images: Sequence[ImageSource], outputs: Tensor, targets: Tensor, task: Task[Any]
+    ) -> Predictions:
+        """Return predictions of labels that keep the raw outputs they come from.
+
+        Args:
+            images: one per row.
+            outputs: raw outputs, float32 [n, C] on the CPU.
+            targets: the encoded truth, [n, C] or [n].
+            task: of one label or several; its decision makes the labels.
+        """
+        return cls(images, outputs, [], targets, task, outputs).with_decision(task.decision)
 
     @property
     def comparable(self) -> Tensor:
@@ -70,7 +85,7 @@ class Predictions:
         Its temperature is applied where the raw outputs were kept; without them probabilities stay as they are.
         """
         task = self.task.with_decision(decision)
-        values = self.values if self.outputs is None else task.activate(self.outputs).cpu()
+        values = self.values if self.outputs is None else task.activate(self.outputs)
         unmoved = Homography.stack([Homography()] * len(values))
         return replace(self, values=values, labels=task.decode(values, unmoved), task=task)
 
@@ -127,42 +142,40 @@ class Predictions:
             yield {"fname": _relative(image, base)} | self.task.to_row(values, label)
 
 
-def predict_dataset(
-    predictor: Predictor, dataset: ImageDataset, *, num_workers: int | None = None, keep_outputs: bool = False
-) -> Predictions:
+def predict_dataset(predictor: Predictor, dataset: ImageDataset, *, num_workers: int | None = None) -> Predictions:
     """Answer for every image of a dataset.
 
     Args:
         predictor: answers in fp32.
         dataset: images and targets.
         num_workers: threads that load images; one per core by default.
-        keep_outputs: keep the raw outputs, too, from which a temperature can be chosen; for heatmaps they are large.
 
     Raises:
         ImageError: an image is refused.
         InputError: there is no image.
     """
-    outputs: list[Tensor] = []
-
-    def keep(_: nn.Module, __: tuple[Tensor, ...], output: Tensor) -> None:
-        outputs.append(output)
-
-    handle = predictor.quick.register_forward_hook(keep) if keep_outputs else None
     answers = []
-    try:
-        for answer in predictor.predict_batch(dataset.images, num_workers=num_workers):
-            if not isinstance(answer, Prediction):
-                raise answer.error
-            answers.append(answer)
-    finally:
-        if handle is not None:
-            handle.remove()
+    for answer in predictor.predict_batch(dataset.images, num_workers=num_workers):
+        if not isinstance(answer, Prediction):
+            raise answer.error
+        answers.append(answer)
     if not answers:
         raise InputError("There are no images to answer for.")
     values = torch.stack([answer.values for answer in answers])
     labels = [answer.label for answer in answers]
-    kept = torch.cat(outputs) if keep_outputs else None
-    return Predictions(dataset.images, values, labels, dataset.targets, predictor.task, kept)
+    return Predictions(dataset.images, values, labels, dataset.targets, predictor.task)
+
+
+def fit_temperature(predictions: Predictions) -> float:
+    """Return the temperature with the least loss, by which the raw outputs of labels are divided.
+
+    Raises:
+        InputError: the raw outputs were not kept.
+    """
+    if predictions.outputs is None:
+        raise InputError("A temperature needs raw outputs; take the predictions of `learn.validation_predictions()`.")
+    outputs, task, targets = predictions.outputs.double(), predictions.task, predictions.targets
+    return best_temperature(lambda temperature: float(task.loss(outputs / temperature, targets)))
 
 
 def constant_answer(predictor: Predictor, train: ImageDataset, valid: ImageDataset) -> Predictions:

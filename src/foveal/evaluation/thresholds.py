@@ -15,7 +15,7 @@ import re
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -24,9 +24,7 @@ from foveal.core.errors import InputError
 from foveal.metrics.bootstrap import Interval, interval_of, resampled
 from foveal.metrics.common import sweep
 from foveal.metrics.several_labels import f1_multi
-from foveal.tasks.base import Task
 
-Label = TypeVar("Label")
 Criterion = str | tuple[float, float]
 FEW_POSITIVES = 10
 _FOLDS = 5
@@ -211,17 +209,6 @@ def best_threshold(probability: Tensor, truth: Tensor, score: Score) -> float:
     best = (scores >= scores.max() - 1e-12).nonzero()[:, 0]
     widest = best[(values - lower)[best].argmax()]
     return float((values[widest] + lower[widest]) / 2)
-
-
-def fit_temperature(task: Task[Label], outputs: Tensor, targets: Tensor) -> float:
-    """Return the temperature with the least loss.
-
-    Args:
-        task: of labels.
-        outputs: raw outputs [N, C].
-        targets: what the task encoded, [N, C] or [N].
-    """
-    return best_temperature(lambda temperature: float(task.loss(outputs.double() / temperature, targets)))
 
 
 def best_temperature(loss: Callable[[float], float]) -> float:

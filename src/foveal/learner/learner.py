@@ -16,14 +16,13 @@ from foveal.collab.predictor import RatingPredictor
 from foveal.collab.report import rating_report_on
 from foveal.collab.task import Rating
 from foveal.core import distributed
-from foveal.core.errors import InputError
 from foveal.core.progress import display
 from foveal.core.rng import order_for
 from foveal.data.loaders import DataLoader
 from foveal.evaluation import plots, show
 from foveal.evaluation.explain import show_overlay
-from foveal.evaluation.predictions import Predictions, predict_dataset
-from foveal.evaluation.thresholds import Criterion, ThresholdFit, fit_temperature, tune_thresholds
+from foveal.evaluation.predictions import Predictions, fit_temperature, predict_dataset
+from foveal.evaluation.thresholds import Criterion, ThresholdFit, tune_thresholds
 from foveal.evaluation.tta import augmented_predictions
 from foveal.images.canvas import grid
 from foveal.images.decode import ImageSource
@@ -79,20 +78,27 @@ class Learner(Trainer):
         """Answer with thresholds that were tuned elsewhere, by `tune_thresholds` for instance."""
         self._decision, self.tuned = replace(self.task.decision, thresholds=found.thresholds), found
 
+    def validation_predictions(self) -> Predictions:
+        """Return labels predicted for the validation side, with raw outputs, from one pass in the training's precision.
+
+        Raises:
+            InputError: the task has no probabilities.
+        """
+        task, loader = of_kind(self.task, "Raw outputs are kept for labels", *CLASSES), self.dls.valid
+        evaluated = self._training.evaluate(loader)
+        return Predictions.of_outputs(loader.dataset.images, evaluated.outputs, evaluated.targets, task)
+
     def calibrate(self, predictions: Predictions | None = None) -> float:
         """Choose the temperature with the least loss on the validation side, and return it; answers stay as they are.
 
         Args:
-            predictions: for the validation side, with their raw outputs; by default a pass over it makes them.
+            predictions: those of `validation_predictions`, which are made anew by default.
 
         Raises:
-            InputError: the task has no probabilities, or the predictions have no raw outputs.
+            InputError: the task has no probabilities.
         """
         task = of_kind(self.task, "A temperature is for labels", *CLASSES)
-        evaluated = self._training.evaluate(self.dls.valid) if predictions is None else predictions
-        if evaluated.outputs is None:
-            raise InputError("A temperature needs raw outputs: predict_dataset(..., keep_outputs=True).")
-        temperature = fit_temperature(task, evaluated.outputs.cpu(), evaluated.targets)
+        temperature = fit_temperature(self.validation_predictions() if predictions is None else predictions)
         self._decision = task.decision.at_temperature(temperature)
         return temperature
 

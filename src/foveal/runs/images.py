@@ -274,14 +274,11 @@ def _finish(learn: Learner, settings: RunSettings, source: Source, folder: Path)
     """Write model, predictions and sheet from one fp32 pass; return the summary."""
     dls, left_out = learn.dls, dict[str, str]()
     counts = {"n_train": dls.train.n, "n_valid": dls.valid.n}
+    with timing.timed("thresholds"):
+        decided = _decide(learn, left_out)
     predictor = learn.predictor()
     with timing.timed("predictions"):
-        predictions = predict_dataset(predictor, dls.valid.dataset, keep_outputs=dls.task.kind in CLASSES)
-    with timing.timed("thresholds"):
-        decided = _decide(learn, predictions, left_out)
-        if decided:
-            predictor = replace(predictor, task=learn.task)
-            predictions = predictions.with_decision(learn.task.decision)
+        predictions = predict_dataset(predictor, dls.valid.dataset)
     with timing.timed("metrics and intervals"):
         scores = predictions.scores()
         intervals = intervals_of(predictions, left_out)
@@ -323,18 +320,19 @@ def intervals_of(predictions: Predictions, left_out: dict[str, str]) -> dict[str
     return intervals
 
 
-def _decide(learn: Learner, predictions: Predictions, left_out: dict[str, str]) -> dict[str, Any]:
-    """Choose temperature and thresholds from validation predictions, for labels; return what is to be known of them."""
+def _decide(learn: Learner, left_out: dict[str, str]) -> dict[str, Any]:
+    """Choose temperature and thresholds of labels from one pass over the validation side; return a summary of both."""
     kind = learn.dls.task.kind
     if kind not in CLASSES:
         return {}
     decided: dict[str, Any] = {}
+    predictions = learn.validation_predictions()
     with leaving_out("temperature", left_out):
         decided["temperature"] = learn.calibrate(predictions)
     if kind == MultiLabel.kind:
         with leaving_out("tuned thresholds", left_out):
-            probability = predictions.with_decision(learn.task.decision).values
-            best = tune_best_thresholds(probability, predictions.targets, learn.dls.vocab)
+            predictions = predictions.with_decision(learn.task.decision)
+            best = tune_best_thresholds(predictions.values, predictions.targets, learn.dls.vocab)
             if best.is_improvement:
                 learn.use_thresholds(best)
             decided |= decision_of(best)
