@@ -32,7 +32,7 @@ from foveal.inference.manifest import (
 )
 from foveal.inference.store import hashes_of, read_bundle, write_bundle
 from foveal.models.fusing import fuse_batchnorm
-from foveal.models.vision import ModelSpec, VisionModel, check_fit, filled_model
+from foveal.models.vision import ModelSpec, VisionModel, check_fit, model_with_weights
 from foveal.tasks.base import Task
 from foveal.tasks.registry import CLASSES
 
@@ -248,7 +248,7 @@ def _image_predictor(
             )
         if spec.n_outputs != task.n_outputs:
             raise InputError(f"its model gives {spec.n_outputs} numbers and its task needs {task.n_outputs}.")
-        model = filled_model(spec, tensors)
+        model = model_with_weights(spec, tensors)
     elif isinstance(part, OwnPart) and model is not None:
         check_fit(model, tensors)
         model.load_state_dict(tensors)
