@@ -79,13 +79,25 @@ class TupleBatcher(Batcher):
     device: torch.device = _CPU
 
     def batches(self, groups: Sequence[Sequence[int]], draw: Draw | None) -> Iterator[Batch]:
-        """Yield one batch per group."""
+        """Yield one batch per group.
+
+        Args:
+            groups: positions in the dataset.
+            draw: seed and epoch of random draws; None leaves nothing to chance.
+        """
         for group in groups:
             collated = collate([self.dataset[index] for index in group])
             yield Batch(collated if isinstance(collated, tuple) else (collated,), group)
 
     def show(self, batch: Batch, *, max_n: int, rows: int | None, figsize: tuple[float, float] | None) -> None:
-        """Print the first items."""
+        """Print the first items.
+
+        Args:
+            batch: made by `batches`.
+            max_n: how many items.
+            rows: not used.
+            figsize: not used.
+        """
         for index in batch.indices[:max_n]:
             print(self.dataset[index])  # noqa: T201 -- printing is what it is for
 
@@ -111,6 +123,10 @@ class ImageBatcher(Batcher):
     def batches(self, groups: Sequence[Sequence[int]], draw: Draw | None) -> Iterator[Batch]:
         """Yield one batch per group.
 
+        Args:
+            groups: positions in the dataset.
+            draw: seed and epoch of random draws; None leaves nothing to chance.
+
         Raises:
             ImageError: an image is refused.
         """
@@ -129,7 +145,14 @@ class ImageBatcher(Batcher):
         return replace(self, pipeline=self.pipeline.with_statistics(statistics))
 
     def show(self, batch: Batch, *, max_n: int, rows: int | None, figsize: tuple[float, float] | None) -> None:
-        """Draw the first images, as the model sees them, with their labels."""
+        """Draw the first images, as the model sees them, with their labels.
+
+        Args:
+            batch: made by `batches`.
+            max_n: how many items.
+            rows: of the grid; as many as suit by default.
+            figsize: (width, height) in inches; as large as suits by default.
+        """
         from matplotlib import pyplot as plt
 
         n, task = min(max_n, len(batch)), self.dataset.task

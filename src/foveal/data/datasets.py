@@ -10,7 +10,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeVar, overload
+from typing import Any, overload
 
 from torch import Tensor
 
@@ -23,8 +23,6 @@ from foveal.data.labels import Getter
 from foveal.images.decode import ImageSource, name_of
 from foveal.images.pil import PILImage
 from foveal.tasks.base import Task
-
-Value = TypeVar("Value")
 
 
 class Dataset(ABC):
@@ -103,7 +101,7 @@ class ImageDataset(Dataset):
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Tuples(Sequence[tuple[Any, ...]]):
+class Tuples(Sequence[tuple[object, ...]]):
     """Items, each as a tuple: one slot per list of functions, which are called one after the other.
 
     Attributes:
@@ -112,7 +110,7 @@ class Tuples(Sequence[tuple[Any, ...]]):
         positions: positions in `items`; all by default.
     """
 
-    items: Sequence[Any]
+    items: Sequence[object]
     slots: Sequence[Sequence[Getter]] = ((),)
     positions: Sequence[int] | None = None
 
@@ -120,10 +118,10 @@ class Tuples(Sequence[tuple[Any, ...]]):
         return len(self.items if self.positions is None else self.positions)
 
     @overload
-    def __getitem__(self, index: int) -> tuple[Any, ...]: ...
+    def __getitem__(self, index: int) -> tuple[object, ...]: ...
     @overload
-    def __getitem__(self, index: slice) -> list[tuple[Any, ...]]: ...
-    def __getitem__(self, index: int | slice) -> tuple[Any, ...] | list[tuple[Any, ...]]:
+    def __getitem__(self, index: slice) -> list[tuple[object, ...]]: ...
+    def __getitem__(self, index: int | slice) -> tuple[object, ...] | list[tuple[object, ...]]:
         if isinstance(index, slice):
             return [self[position] for position in range(len(self))[index]]
         if not -len(self) <= index < len(self):
@@ -143,7 +141,7 @@ class Datasets:
 
     def __init__(
         self,
-        items: Sequence[Any],
+        items: Sequence[object],
         tfms: Iterable[Iterable[Getter]] | None = None,
         *,
         splits: tuple[Sequence[int], Sequence[int]] | None = None,
@@ -161,7 +159,7 @@ class Datasets:
         self.valid: Any = Tuples(items, slots, valid)
 
     @classmethod
-    def of(cls, train: Sequence[Value] | Dataset, valid: Sequence[Value] | Dataset) -> Datasets:
+    def of(cls, train: Sequence[object] | Dataset, valid: Sequence[object] | Dataset) -> Datasets:
         """Put two sides together.
 
         Args:
@@ -188,7 +186,7 @@ class Datasets:
         return self.train.vocab
 
 
-def _apply_all(functions: Sequence[Getter], item: Any) -> Any:
+def _apply_all(functions: Sequence[Getter], item: object) -> object:
     for function in functions:
         item = function(item)
     return item

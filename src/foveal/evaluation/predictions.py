@@ -136,7 +136,7 @@ class Predictions:
         except (KeyError, ValueError, TypeError) as error:
             raise ModelFileError(f"`{path}` holds no predictions by foveal ({error}).") from error
 
-    def rows(self, base: Path | None = None) -> Iterator[dict[str, Any]]:
+    def rows(self, base: Path | None = None) -> Iterator[dict[str, object]]:
         """Yield one row per image, its name relative to `base`."""
         for image, values, label in zip(self.images, self.values, self.labels, strict=True):
             yield {"fname": _relative(image, base)} | self.task.to_row(values, label)

@@ -22,11 +22,11 @@ from foveal.geometry.homography import Homography
 from foveal.images.decode import ImageSource, name_of
 from foveal.images.prepare import Preparation, Prepared, Statistics, collate
 from foveal.inference.manifest import (
-    FitPart,
     Manifest,
     ModelPart,
     OwnPart,
     PreparationPart,
+    ResizePart,
     TrainingPart,
     current_versions,
 )
@@ -167,7 +167,7 @@ class Predictor:
         own = OwnPart(module=type(model).__name__)
         manifest = Manifest(
             task=self.task.to_dict(),
-            preparation=PreparationPart(fit=FitPart(**stored["fit"]), mean=stored["mean"], std=stored["std"]),
+            preparation=PreparationPart(fit=ResizePart(**stored["fit"]), mean=stored["mean"], std=stored["std"]),
             model=ModelPart(**model.spec.to_dict()) if isinstance(model, VisionModel) else own,
             training=self.training,
             versions=current_versions(),

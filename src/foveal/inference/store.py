@@ -19,13 +19,23 @@ from foveal.inference.manifest import FORMAT, Manifest
 from foveal.tasks.base import Task
 from foveal.tasks.registry import task_from_dict
 
-_KEY, _HASH_KEY = "foveal", "foveal_sha256"
-_MOST_HEADER = 64 << 20
+_KEY = "foveal"
+"""The manifest in the metadata of the file."""
+_HASH_KEY = "foveal_sha256"
+"""The manifest's SHA-256, beside it."""
+_MAX_HEADER_BYTES = 64 << 20
+"""A header has about 100 bytes per tensor and the manifest; chosen by hand, far above both."""
 _MAGIC = {b"PK\x03\x04": "a zip archive (torch's own format?)", b"\x80": "a pickle", b"\x1f\x8b": "a gzip archive"}
 
 
 def write_bundle(path: str | os.PathLike[str], tensors: Mapping[str, Tensor], manifest: Manifest) -> None:
-    """Write a bundle, atomically."""
+    """Write a bundle, atomically.
+
+    Args:
+        path: of the file, .safetensors.
+        tensors: a state dict.
+        manifest: describes them.
+    """
     text = manifest.model_dump_json()
     storage.write_tensors(path, tensors, {_KEY: text, _HASH_KEY: _hash(text)})
 
@@ -36,7 +46,7 @@ def hashes_of(tensors: Mapping[str, Tensor]) -> dict[str, str]:
 
 
 class Bundle(NamedTuple):
-    """What a bundle holds."""
+    """The content of a bundle: its manifest, the task that it describes, and the tensors by name."""
 
     manifest: Manifest
     task: Task[Any]
@@ -62,7 +72,7 @@ def read_bundle(path: str | os.PathLike[str]) -> Bundle:
 
 
 def read_manifest(path: str | os.PathLike[str]) -> Manifest:
-    """Read and check what a bundle says of itself; its tensors are not read.
+    """Read and check the manifest of a bundle; its tensors are not read.
 
     Raises:
         ModelFileError: as `read_bundle`, but for the tensors.
@@ -89,28 +99,28 @@ def _read_description(file: Path) -> tuple[Manifest, Task[Any]]:
 
 
 def _header(file: Path) -> bytes:
-    """Return the JSON that a .safetensors file begins with; its length is judged before it is read."""
+    """Return the JSON that a .safetensors file begins with; its length is checked before it is read."""
     size = file.stat().st_size
     with file.open("rb") as opened:
         start = opened.read(8)
         n_bytes = int.from_bytes(start, "little")
-        if n_bytes <= size - 8 and n_bytes <= _MOST_HEADER:
+        if n_bytes <= size - 8 and n_bytes <= _MAX_HEADER_BYTES:
             return opened.read(n_bytes)
-    for magic, what in _MAGIC.items():
+    for magic, name in _MAGIC.items():
         if start.startswith(magic):
             raise ModelFileError(
-                f"`{file}` is {what}, which could run code when loaded. foveal loads only its own .safetensors: "
+                f"`{file}` is {name}, which could run code when loaded. foveal loads only its own .safetensors: "
                 "load the model where it was made and write it with `learn.export('model.safetensors')`."
             )
     raise ValueError(f"its header would have {n_bytes:,} bytes")
 
 
-def _refuse_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Refuse JSON that says two things under one name."""
-    found = dict(pairs)
-    if len(found) != len(pairs):
+def _refuse_duplicates(pairs: list[tuple[str, storage.Json]]) -> dict[str, storage.Json]:
+    """Return a JSON object; raise ValueError where a name occurs twice, for readers differ in which one they take."""
+    values = dict(pairs)
+    if len(values) != len(pairs):
         raise ValueError("a name occurs twice")
-    return found
+    return values
 
 
 def _hash(text: str) -> str:
@@ -137,7 +147,7 @@ def _parse_manifest(file: Path, text: str | None) -> Manifest:
             )
         return Manifest.model_validate(stored)
     except pydantic.ValidationError as error:
-        first = "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors()[:3])
+        first = "; ".join(f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors()[:3])
         raise ModelFileError(f"The manifest of `{file}` is not valid: {first}") from error
     except (ValueError, RecursionError) as error:
         if isinstance(error, ModelFileError):

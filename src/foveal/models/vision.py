@@ -61,7 +61,12 @@ class TimmNetwork(nn.Module):
         raise NotImplementedError
 
     def forward_intermediates(self, x: Tensor, *, output_fmt: str) -> tuple[Tensor, list[Tensor]]:
-        """Return the last map or tokens, and the map of every stage; `output_fmt` is "NCHW"."""
+        """Return the last map or tokens, and the map of every stage.
+
+        Args:
+            x: images, float32 [B, 3, h, w].
+            output_fmt: "NCHW", the form of the maps.
+        """
         raise NotImplementedError
 
 
