@@ -21,7 +21,7 @@ from foveal.metrics.common import Metric, smaller_is_better
 class Difference(NamedTuple):
     """One metric of two models, and the second minus the first."""
 
-    figure: str
+    metric: str
     first: float
     second: float
     difference: Interval
@@ -31,7 +31,7 @@ class Difference(NamedTuple):
         """`first`, `second`, or nothing where the interval holds 0 (or is not defined)."""
         if not (self.difference.low > 0 or self.difference.high < 0):
             return ""
-        return "second" if (self.difference.value > 0) != smaller_is_better(self.figure) else "first"
+        return "second" if (self.difference.value > 0) != smaller_is_better(self.metric) else "first"
 
 
 @dataclass(frozen=True, slots=True)

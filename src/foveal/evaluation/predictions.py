@@ -1,4 +1,4 @@
-"""Predictions: the one fp32 pass that every number, file and image of a run comes from."""
+"""Predictions: the fp32 pass that every metric, file and image of a run comes from."""
 
 from __future__ import annotations
 
@@ -90,20 +90,20 @@ class Predictions:
         return replace(self, values=values, labels=task.decode(values, unmoved), task=task)
 
     @staticmethod
-    def concatenate(parts: Sequence[Predictions]) -> Predictions:
+    def concatenate(runs: Sequence[Predictions]) -> Predictions:
         """Return the predictions of several models for different images as one.
 
         Raises:
             InputError: they answer different questions.
         """
-        first = parts[0]
-        if any((part.task.kind, part.task.names) != (first.task.kind, first.task.names) for part in parts):
+        first = runs[0]
+        if any((run.task.kind, run.task.names) != (first.task.kind, first.task.names) for run in runs):
             raise InputError("Predictions can be concatenated where they are of one task with the same classes.")
         return Predictions(
-            [image for part in parts for image in part.images],
-            torch.cat([part.values for part in parts]),
-            [label for part in parts for label in part.labels],
-            torch.cat([part.targets for part in parts]),
+            [image for run in runs for image in run.images],
+            torch.cat([run.values for run in runs]),
+            [label for run in runs for label in run.labels],
+            torch.cat([run.targets for run in runs]),
             first.task,
         )
 

@@ -37,7 +37,7 @@ _N_SAMPLES = 200
 _MIN_SAMPLES = 20
 """Bootstrap samples where there are many classes; chosen by hand."""
 _MAX_FITS = 20_000
-"""Thresholds tuned for all samples together; one takes about 0.2 ms, so 4 s at most until there are 1,000 classes."""
+"""Thresholds tuned for all samples together, for speed: one takes about 0.2 ms, so 4 s for up to 1,000 classes."""
 _USEFUL_PRECISION = 0.2
 """A threshold is of no use where fewer than this share of its predictions are right; chosen by hand."""
 _GOLDEN = (5**0.5 - 1) / 2
