@@ -76,7 +76,7 @@ class DataLoader:
 
     @property
     def dataset(self) -> Any:
-        """The source of the items: an `ImageDataset`, ratings, or any sequence."""
+        """The source of the items: a `Dataset`, or any sequence."""
         return self.batcher.dataset
 
     @property
@@ -273,7 +273,7 @@ class DataLoaders:
 
     @property
     def classes(self) -> L[str] | Mapping[str, L[Any]]:
-        """The class names, in order; of ratings, users and items by the name of their column."""
+        """The class names, in order; of tables with several vocabularies, each by the name of its column."""
         return self.vocab
 
     @property

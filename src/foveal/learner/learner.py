@@ -84,7 +84,7 @@ class Learner(Trainer):
         Raises:
             InputError: the task has no probabilities.
         """
-        task, loader = of_kind(self.task, "Raw outputs are kept for labels", *CLASSES), self.dls.valid
+        task, loader = of_kind(self.task, "A temperature is for labels", *CLASSES), self.dls.valid
         evaluated = self._training.evaluate(loader)
         return Predictions.of_outputs(loader.dataset.images, evaluated.outputs, evaluated.targets, task)
 
@@ -97,9 +97,8 @@ class Learner(Trainer):
         Raises:
             InputError: the task has no probabilities.
         """
-        task = of_kind(self.task, "A temperature is for labels", *CLASSES)
         temperature = fit_temperature(self.validation_predictions() if predictions is None else predictions)
-        self._decision = task.decision.at_temperature(temperature)
+        self._decision = self.task.decision.at_temperature(temperature)
         return temperature
 
     def report(self, path: Place = "report.html", *, images: bool = True, by: Slices | None = None) -> Path:
