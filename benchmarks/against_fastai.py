@@ -84,7 +84,7 @@ def fastai(python, table, images, task, recipe, seed):
     script = Path(__file__).parent / "sides" / "fastai_book.py"
     with tempfile.TemporaryDirectory() as folder:
         weights = Path(folder) / "lite0.pth"
-        torch.save(dict(zoo.pretrained("tf_efficientnet_lite0").tensors), weights)
+        torch.save(dict(zoo.pretrained_weights("tf_efficientnet_lite0").tensors), weights)
         options = ["--images", images, "--task", task, *recipe.split(), "--seed", seed, "--weights", weights]
         seconds, said = run([python, script, table, *options])
     return json.loads(said.splitlines()[-1]) | {"seconds": seconds}

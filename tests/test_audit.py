@@ -14,7 +14,7 @@ from foveal.audit.checks import audit, audit_labels
 from foveal.cli import main
 from foveal.core.errors import InputError
 from foveal.core.rng import generator_for
-from foveal.data.splits.stratify import GroupSplitter, StratifiedSplitter, balanced
+from foveal.data.splits.stratify import GroupSplitter, StratifiedSplitter, choose_balanced
 from foveal.reporting.audit_page import print_audit, write_audit_page
 from foveal.sources.items import Item, Source
 from foveal.sources.table import read_table
@@ -44,7 +44,7 @@ def test_every_label_keeps_its_rate_over_100_000_rows_in_seconds():
     matrix[:, 1] = np.maximum(matrix[:, 1], matrix[:, 0])  # labels that come together
     counts = np.concatenate([np.ones((n, 1), np.float32), matrix], axis=1)
     began = time.perf_counter()
-    chosen = balanced(counts, 0.2, generator_for(0))
+    chosen = choose_balanced(counts, 0.2, generator_for(0))
     assert time.perf_counter() - began < 5
     found, overall = rates(matrix, chosen)
     comparable = matrix.sum(axis=0) >= 25

@@ -12,13 +12,16 @@ from foveal.core.errors import ImageError, InputError, TableError, UnknownNameEr
 from foveal.core.listing import L, Path
 from foveal.core.rng import order_for
 from foveal.core.threads import ordered_map
-from foveal.data.batchers import ImageBatcher
+from foveal.data.batchers import Batcher, ImageBatcher
 from foveal.data.block import DataBlock, ImageBlock
+from foveal.data.datasets import Dataset
 from foveal.data.labels import ColReader, RegexLabeller, parent_label, using_attr
-from foveal.data.loaders import DataLoader
-from foveal.data.samples import Pipeline
+from foveal.data.loaders import DataLoader, DataLoaders
+from foveal.data.samples import Pipeline, PixelOperation
 from foveal.data.splits.splitters import ColSplitter, IndexSplitter, MaskSplitter, RandomSplitter, check_split
 from foveal.geometry.fit import RandomResizedCrop, Resize
+from foveal.geometry.homography import Homography
+from foveal.geometry.moves import Move
 from foveal.images.augment import Normalize, aug_transforms
 from foveal.sources.folders import get_image_files
 from foveal.sources.formats import TableColumns
@@ -252,7 +255,7 @@ def test_a_batch_that_warps_shows_what_the_item_stage_shows(photographs):
         here, there = (DataLoader(batcher, 16, shuffle=True, seed=3) for batcher in batchers)
         for one, other in zip(here.batches(epoch=1), there.batches(epoch=1), strict=True):
             assert torch.equal(one.targets, other.targets)
-            np.testing.assert_array_equal(one.frames.matrix, other.frames.matrix)
+            np.testing.assert_array_equal(one.source_to_target.matrix, other.source_to_target.matrix)
             difference = (one.inputs - other.inputs)[..., 2:-2, 2:-2].abs() * 255
             assert difference.mean() < 0.5
             assert difference.mean(dim=(1, 2, 3)).max() < 2
@@ -315,8 +318,54 @@ def test_transforms_are_sorted_by_kind_wherever_they_stand():
         [Resize(460)], [*aug_transforms(size=(24, 32), min_scale=0.75), Normalize.from_stats((0.5,) * 3, (0.5,) * 3)]
     )
     assert here.input_size_hw == (24, 32)
-    assert (len(here.fits), len(here.moves), len(here.tones)) == (2, 4, 2)
+    assert (len(here.resizes), len(here.moves), len(here.tones)) == (2, 4, 2)
     assert here.statistics.mean == (0.5, 0.5, 0.5)
+
+
+class _Nudge(Move):
+    def __call__(self, size_hw, rng=None):
+        return Homography.translation(1.0, 0.0)
+
+
+class _Dim(PixelOperation):
+    def __call__(self, batch, strength, *, unused=None):
+        return batch * strength
+
+
+def test_a_class_says_what_a_transform_is_and_a_plain_function_its_arguments():
+    def move(size_hw, rng):
+        return Homography()
+
+    def brighten(batch, strength=1.1):
+        return batch * strength
+
+    nudge, dim = _Nudge(), _Dim()
+    pipeline = Pipeline.of(Resize(32), [nudge, brighten, dim, move])
+    assert pipeline.moves == (nudge, move)
+    assert pipeline.operations == (brighten, dim)
+    with pytest.raises(InputError, match="put it into `batch_tfms`"):
+        Pipeline.of([Resize(32), dim])
+    with pytest.raises(InputError, match=r"Did you mean `_Nudge\(...\)`"):
+        Pipeline.of([Resize(32), _Nudge])
+
+
+def test_what_a_dataset_or_batcher_is_depends_on_its_class_alone(scenes, frame):
+    class Misleading(list):
+        task, batches, images = "a task", "batches", "images"
+
+    items = Misleading([(1.0, 2), (3.0, 4)])
+    dls = DataLoaders(DataLoader(items, 2), DataLoader(items, 2))
+    assert [part.tolist() for part in dls.one_batch()] == [[1.0, 3.0], [2, 4]]
+    assert DataLoader(items, 2, shuffle=True).n == 2
+    with pytest.raises(InputError, match="say nothing of a task"):
+        _ = dls.task
+    images = scene_block(scenes).dataloaders(frame, bs=4)
+    for loader in images:
+        assert isinstance(loader.dataset, Dataset)
+        assert isinstance(loader.batcher, Batcher)
+    assert images.task is images.train.dataset.task
+    with pytest.raises(TypeError, match="abstract"):
+        Dataset()
 
 
 def test_validation_is_what_a_predictor_prepares(scenes, frame):

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from foveal.models.fusing import folded
+from foveal.models.fusing import fuse_batchnorm
 from foveal.models.vision import ModelSpec, build_model
 
 
@@ -27,7 +27,7 @@ def trained(arch):
 def test_answers_stay(arch):
     model, inputs = trained(arch), torch.randn(4, 3, 64, 64)
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    quick = folded(model, torch.zeros(1, 3, 64, 64))
+    quick = fuse_batchnorm(model, torch.zeros(1, 3, 64, 64))
     with torch.no_grad():
         torch.testing.assert_close(quick(inputs), model(inputs), rtol=1e-4, atol=1e-5)
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
@@ -35,7 +35,7 @@ def test_answers_stay(arch):
 
 @pytest.mark.parametrize("arch", ["resnet18", "tf_efficientnet_lite0"])
 def test_no_normalisation_is_left(arch):
-    quick = folded(trained(arch), torch.zeros(1, 3, 64, 64))
+    quick = fuse_batchnorm(trained(arch), torch.zeros(1, 3, 64, 64))
     assert not any(isinstance(layer, nn.BatchNorm2d) for layer in quick.modules())
 
 
@@ -57,7 +57,7 @@ class Shared(nn.Module):
 def test_what_others_read_too_is_left_alone(twice):
     model, inputs = Shared(twice=twice).eval(), torch.randn(2, 3, 8, 8)
     with torch.no_grad():
-        torch.testing.assert_close(folded(model, inputs)(inputs), model(inputs))
+        torch.testing.assert_close(fuse_batchnorm(model, inputs)(inputs), model(inputs))
 
 
 def test_a_sum_that_no_layer_reads_is_noticed():
@@ -67,4 +67,4 @@ def test_a_sum_that_no_layer_reads_is_noticed():
             return self.norm(made) + made
 
     model, inputs = Hidden(twice="read").eval(), torch.randn(2, 3, 8, 8)
-    assert folded(model, inputs) is model
+    assert fuse_batchnorm(model, inputs) is model

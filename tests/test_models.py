@@ -27,7 +27,7 @@ PHOTOGRAPHS = {
 @pytest.fixture(scope="module")
 def classifier():
     model = zoo.build("tf_efficientnet_lite0", n_classes=1000).eval()
-    zoo.load_into(model, zoo.pretrained("tf_efficientnet_lite0"))
+    zoo.load_into(model, zoo.pretrained_weights("tf_efficientnet_lite0"))
     return model
 
 
@@ -59,7 +59,7 @@ def test_the_offline_file_is_checked(tmp_path, monkeypatch):
     changed.write_bytes(zoo._lite0_file().read_bytes()[:-1] + b"x")
     monkeypatch.setattr(zoo, "_lite0_file", lambda: changed)
     with pytest.raises(ModelFileError, match="SHA-256"):
-        zoo.pretrained("tf_efficientnet_lite0")
+        zoo.pretrained_weights("tf_efficientnet_lite0")
 
 
 def test_absent_weights_are_named_with_the_ways_out(monkeypatch, tmp_path):
@@ -67,11 +67,11 @@ def test_absent_weights_are_named_with_the_ways_out(monkeypatch, tmp_path):
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path / "hub"))
     monkeypatch.setattr("urllib.request.urlopen", _no_network)
     with pytest.raises(ModelFileError, match=r"resnet18-f37072fd.pth.*pretrained=False") as caught:
-        zoo.pretrained("resnet18")
+        zoo.pretrained_weights("resnet18")
     assert str(tmp_path) in str(caught.value)
     monkeypatch.setattr(zoo, "_LITE0_PACKAGE", "not_installed_here")
     with pytest.raises(ModelFileError, match=r"foveal\[offline\]"):
-        zoo.pretrained("tf_efficientnet_lite0")
+        zoo.pretrained_weights("tf_efficientnet_lite0")
 
 
 def _no_network(*_args, **_options):
@@ -89,7 +89,7 @@ def test_a_weights_file_of_the_users(tmp_path):
         pretrained_model(ModelSpec("resnet34", 3, (64, 64)), weights=tmp_path / "w.pth")
     (tmp_path / "bad.pth").write_bytes(b"junk")
     with pytest.raises(ModelFileError, match="cannot be loaded"):
-        zoo.pretrained("resnet18", tmp_path / "bad.pth")
+        zoo.pretrained_weights("resnet18", tmp_path / "bad.pth")
 
 
 def test_a_weights_file_cannot_run_code(tmp_path):
@@ -99,7 +99,7 @@ def test_a_weights_file_cannot_run_code(tmp_path):
 
     torch.save({"conv1.weight": Evil()}, tmp_path / "evil.pth")
     with pytest.raises(ModelFileError, match="cannot be loaded"):
-        zoo.pretrained("resnet18", tmp_path / "evil.pth")
+        zoo.pretrained_weights("resnet18", tmp_path / "evil.pth")
     assert not (tmp_path / "ran").exists()
 
 

@@ -218,10 +218,10 @@ def several(scores, seed=0):
 
 def test_the_better_of_two_models_is_told_from_luck():
     good, poor = several(4.0), several(0.5)
-    found = {one.figure: one for one in compare(poor, good).differences}
+    found = {one.metric: one for one in compare(poor, good).differences}
     assert found["mean_average_precision"].verdict == "second"
     assert found["mean_average_precision"].difference.low > 0
-    turned = {one.figure: one for one in compare(good, poor).differences}
+    turned = {one.metric: one for one in compare(good, poor).differences}
     for name, one in found.items():
         assert turned[name].difference.value == pytest.approx(-one.difference.value)
         assert turned[name].difference.low == pytest.approx(-one.difference.high)

@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from foveal.core.errors import InputError
-from foveal.evaluation.thresholds import best_temperature, best_threshold, scorer, tune_best_thresholds, tuned
+from foveal.evaluation.predictions import fit_temperature, predict_dataset
+from foveal.evaluation.thresholds import best_temperature, best_threshold, scorer, tune_best_thresholds, tune_thresholds
 from foveal.inference.predictor import load_learner
 from foveal.learner.vision import vision_learner
 from foveal.losses import binary_cross_entropy, cross_entropy
@@ -58,9 +59,9 @@ def test_a_class_is_not_found_where_what_is_found_is_mostly_wrong():
     truth[:5, 0] = truth[:100, 1] = 1
     probability = 0.1 * torch.rand(300, 2, generator=generator, dtype=torch.float64)  # says nothing of the first class
     probability[:, 1] += 0.5 * truth[:, 1]
-    plain = tuned(probability, truth, ("rare", "usual"), per_class=True, least=1)
+    plain = tune_thresholds(probability, truth, ("rare", "usual"), per_class=True, least=1)
     assert (probability[:, 0] > plain.thresholds[0]).sum() > 0
-    found = tuned(probability, truth, ("rare", "usual"), least=1, least_precision=0.2)
+    found = tune_thresholds(probability, truth, ("rare", "usual"), least=1, least_precision=0.2)
     shown = probability > torch.tensor(found.thresholds)
     assert all(not column.any() or hits[column].mean() >= 0.2 for column, hits in zip(shown.T, truth.T, strict=True))
     assert torch.equal(shown[:, 1], truth[:, 1] == 1)
@@ -82,7 +83,7 @@ def overfitted():
 
 def test_the_score_to_expect_is_not_that_of_the_tuning(overfitted):
     with pytest.warns(UserWarning, match=r"\d+ of 10 classes .* fewer than 10 .*per_class=False"):
-        found = tuned(*overfitted)
+        found = tune_thresholds(*overfitted)
     probability, truth, _ = overfitted
     generator = torch.Generator().manual_seed(1)
     fresh = torch.rand(20_000, 10, generator=generator), (torch.rand(20_000, 10, generator=generator) < 0.15).double()
@@ -91,7 +92,7 @@ def test_the_score_to_expect_is_not_that_of_the_tuning(overfitted):
     assert abs(found.unseen - really) < abs(found.after - really)
     assert found.after == float(f1_multi(probability, truth, torch.tensor(found.thresholds), sigmoid=False))
     assert all(one.low <= one.high for one in found.intervals)
-    alike = tuned(*overfitted, per_class=False)
+    alike = tune_thresholds(*overfitted, per_class=False)
     assert len(set(alike.thresholds)) == 1
 
 
@@ -99,8 +100,8 @@ def test_the_score_to_expect_is_not_that_of_the_tuning(overfitted):
 def test_classes_with_few_images_share_a_threshold_where_that_promises_more(overfitted):
     probability, truth, _ = overfitted
     positives = truth.sum(dim=0)
-    found = tuned(*overfitted, least=10)
-    alike = tuned(*overfitted, per_class=False)
+    found = tune_thresholds(*overfitted, least=10)
+    alike = tune_thresholds(*overfitted, per_class=False)
     assert (positives < 10).any()
     assert (positives >= 10).any()
     for at, n in enumerate(positives.tolist()):
@@ -108,7 +109,7 @@ def test_classes_with_few_images_share_a_threshold_where_that_promises_more(over
         assert found.thresholds[at] == (best if n >= 10 else alike.thresholds[0])
     chosen = tune_best_thresholds(*overfitted)
     ways = ({}, {"least": 10}, {"per_class": False})
-    assert chosen.unseen == max(tuned(*overfitted, least_precision=0.2, **way).unseen for way in ways)
+    assert chosen.unseen == max(tune_thresholds(*overfitted, least_precision=0.2, **way).unseen for way in ways)
 
 
 def test_unknown_truths_do_not_move_a_threshold():
@@ -140,6 +141,23 @@ def test_another_temperature_answers_alike():
     assert torch.equal((logits / 0.7).sigmoid() > torch.tensor(moved.thresholds, dtype=torch.float64), before)
 
 
+def test_one_pass_gives_temperature_and_thresholds(scene_loaders):
+    """Predictions that keep raw outputs give, bit for bit, what further passes over the images would give."""
+    learn = vision_learner(scene_loaders(), "tf_efficientnet_lite0", head="linear")
+    learn.recorder.silent = True
+    learn.probe()
+    predictions = learn.validation_predictions()
+    assert learn.calibrate(predictions) == fit_temperature(predictions) == learn.calibrate()
+    tempered = predictions.with_decision(learn.task.decision)
+    preds, targets, answers = learn.get_preds(with_decoded=True)
+    assert torch.equal(tempered.values, preds)
+    assert not torch.equal(tempered.values, predictions.values)
+    assert torch.equal(tempered.targets, targets)
+    assert torch.equal(torch.stack([learn.task.encode(label) for label in tempered.labels]), answers)
+    with pytest.raises(InputError, match="needs raw outputs"):
+        fit_temperature(predict_dataset(learn.predictor(), learn.dls.valid.dataset))
+
+
 def test_thresholds_and_temperature_travel_with_the_model(scene_loaders, tmp_path):
     learn = vision_learner(scene_loaders(), "tf_efficientnet_lite0", head="linear")
     learn.recorder.silent = True
@@ -168,3 +186,5 @@ def test_thresholds_and_temperature_travel_with_the_model(scene_loaders, tmp_pat
         points.tune_thresholds()
     with pytest.raises(InputError, match="for labels; this task is points"):
         points.calibrate()
+    with pytest.raises(InputError, match="for labels; this task is points"):
+        points.validation_predictions()

@@ -1,4 +1,4 @@
-"""Contract suites: what every implementation of a protocol must fulfil, foveal's own and yours.
+"""Contract suites: the laws that every implementation of a protocol must fulfil, foveal's own and yours.
 
 Each check raises `AssertionError` at the first law that does not hold.
 """
@@ -6,7 +6,7 @@ Each check raises `AssertionError` at the first law that does not hold.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -15,16 +15,26 @@ from foveal.geometry.homography import Homography
 from foveal.tasks.base import Task
 from foveal.tasks.kinds import task_from_dict
 
+Label = TypeVar("Label")
 
-def check_task(task: Task[Any], labels: Sequence[Any]) -> None:
-    """Check a task with some labels that it should understand."""
+
+def check_task(task: Task[Label], labels: Sequence[Label]) -> None:
+    """Check a task with some labels that it should understand.
+
+    Args:
+        task: the implementation.
+        labels: as a person would write them down; points in source pixels.
+
+    Raises:
+        AssertionError: a law does not hold; the message says which.
+    """
     targets = torch.stack([task.encode(label) for label in labels])
-    frame = Homography.unit_frame((90, 120))
-    moved = torch.stack([task.move(target, frame) for target in targets])
-    assert len(task.names) == task.n_outputs, "one name an output"
+    source_to_target = Homography.unit_frame((90, 120))
+    moved = torch.stack([task.move(target, source_to_target) for target in targets])
+    assert len(task.names) == task.n_outputs, "one name per output"
     for label, target in zip(labels, targets, strict=True):
         again = task.encode(task.decode_target(target))
-        assert torch.equal(again.nan_to_num(-1e9), target.nan_to_num(-1e9)), f"encode undoes label_of for {label!r}"
+        assert torch.equal(again.nan_to_num(-1e9), target.nan_to_num(-1e9)), f"encode undoes decode for {label!r}"
 
     generator = torch.Generator().manual_seed(0)
     output = torch.randn(len(labels), task.n_outputs, generator=generator).requires_grad_()
@@ -36,21 +46,21 @@ def check_task(task: Task[Any], labels: Sequence[Any]) -> None:
     assert bool(output.grad.isfinite().all()), "gradients are finite, also where a target is unknown"
 
     prediction = task.activate(output.detach())
-    back = Homography.stack([frame.inverse] * len(labels))
+    back = Homography.stack([source_to_target.inverse] * len(labels))
     answers = task.decode(prediction, back)
-    assert len(answers) == len(labels), "one answer an image"
+    assert len(answers) == len(labels), "one answer per image"
     for name, metric in task.metrics().items():
         assert np.isscalar(float(metric(output.detach(), moved))), f"{name} is a number"
     for row, answer in zip(prediction, answers, strict=True):
         assert set(task.names) <= set(task.to_row(row, answer)), "a row holds every output by name"
     comparable = task.comparable(prediction, answers)
     per_sample_error = task.per_sample_error(comparable, targets)
-    assert per_sample_error.shape == (len(labels),), "how wrong each answer is, one number each"
+    assert per_sample_error.shape == (len(labels),), "one error per answer"
     assert bool((per_sample_error >= 0).all()), "which is never negative, and 0 where nothing is known"
-    assert task.figures(), "there are headline figures"
-    assert all(np.isscalar(float(of(comparable, targets))) for of in task.figures().values()), "each a number"
+    assert task.figures(), "there are headline metrics"
+    assert all(np.isscalar(float(metric(comparable, targets))) for metric in task.figures().values()), "each a number"
     assert all(set(kind) for kind in task.parts(comparable, targets).values()), "parts have names"
 
     rebuilt = task_from_dict(task.to_dict())
     assert rebuilt.to_dict() == task.to_dict(), "a task survives to_dict and from_dict"
-    assert torch.equal(rebuilt.activate(output.detach()), prediction), "and answers alike"
+    assert torch.equal(rebuilt.activate(output.detach()), prediction), "and gives the same predictions"

@@ -30,7 +30,7 @@ def compare(
     found = compare_runs(first, second)
     if as_json:
         rows = {
-            one.figure: {"first": one.first, "second": one.second, "better": one.verdict, **one.difference._asdict()}
+            one.metric: {"first": one.first, "second": one.second, "better": one.verdict, **one.difference._asdict()}
             for one in found.differences
         }
         summary = {"images": found.n, "left_out": found.left_out, "figures": rows}
@@ -47,7 +47,7 @@ def compare(
         low, value, high = (f"{v:+.4f}" for v in (one.difference.low, one.difference.value, one.difference.high))
         better = {"first": "A", "second": "B"}.get(one.verdict, "")
         values = number(one.first), number(one.second)
-        table.add_row(one.figure.replace("_", " "), *values, value, f"{low} to {high}", better)
+        table.add_row(one.metric.replace("_", " "), *values, value, f"{low} to {high}", better)
     console.print(table)
     if all(not one.verdict for one in found.differences):
         console.print("\nNo difference is clear: each interval holds 0. More validation images would narrow them.")

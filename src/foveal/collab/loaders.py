@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import numpy as np
@@ -18,7 +18,9 @@ from foveal.core.errors import InputError, TableError, near_match
 from foveal.core.listing import L
 from foveal.core.progress import display
 from foveal.core.rng import generator_for
+from foveal.data.batchers import Batcher
 from foveal.data.batches import Batch
+from foveal.data.datasets import Dataset
 from foveal.data.loaders import DataLoader, DataLoaders
 from foveal.data.splits.splitters import RandomSplitter, Splitter, check_split
 from foveal.tasks.single_precision import check_single_precision
@@ -32,12 +34,12 @@ _SHARED_BATCH = 16_384
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class RatingDataset:
+class RatingDataset(Dataset):
     """Pairs of users and items, as numbers int64 [n, 2], and their ratings float32 [n, 1]."""
 
     inputs: Tensor
     targets: Tensor
-    task: Rating
+    task: Rating = field()
 
     def __len__(self) -> int:
         return len(self.inputs)
@@ -69,7 +71,7 @@ class RatingDataset:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class RatingBatcher:
+class RatingBatcher(Batcher):
     """Makes batches of pairs: inputs int64 [B, 2], targets float32 [B, 1].
 
     Attributes:
@@ -78,8 +80,8 @@ class RatingBatcher:
         known: all pairs that were seen, as user x items + item, sorted; none of them is drawn.
     """
 
-    dataset: RatingDataset
-    device: torch.device
+    dataset: RatingDataset = field()
+    device: torch.device = field()
     negatives: int = 0
     known: Tensor | None = None
 
@@ -209,7 +211,7 @@ class CollabDataLoaders(DataLoaders):
         task: Rating = self.train.dataset.task
         return task
 
-    def in_place_of(self, other: DataLoaders) -> CollabDataLoaders:
+    def normalised_like(self, other: DataLoaders) -> CollabDataLoaders:
         """Return the same loaders, for users and items known by the same numbers.
 
         Raises:

@@ -24,6 +24,8 @@ from torch import Tensor
 from foveal.core import distributed
 from foveal.core.errors import InputError, ModelFileError
 
+Json = None | bool | int | float | str | list["Json"] | dict[str, "Json"]
+"""What `json.loads` returns."""
 fcntl: Any = importlib.import_module("fcntl") if os.name == "posix" else None  # Windows has no such locks
 _KEPT = ".kept"
 LOCK = ".lock"

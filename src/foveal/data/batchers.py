@@ -1,22 +1,23 @@
-"""Feeds: how the items of a dataset become batches, in a given order.
+"""Batchers: how the items of a dataset become batches, in a given order.
 
 What is drawn for an item depends on the seed, the epoch and the item alone.
 """
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import chain, islice
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 
 from foveal.core import threads
 from foveal.core.rng import generator_for
 from foveal.data.batches import Batch, collate
-from foveal.data.datasets import Dataset
+from foveal.data.datasets import Dataset, ImageDataset
 from foveal.data.pixel_ops import apply_pixel_ops
 from foveal.data.samples import Pipeline, Sample
 from foveal.geometry.homography import Homography
@@ -25,93 +26,141 @@ from foveal.images.prepare import Statistics, denormalise, normalise
 
 Draw = tuple[int, int]
 """A seed and an epoch."""
+_CPU = torch.device("cpu")
+_AHEAD = 2
+"""Batches of samples that threads load before they are needed, counted in the largest batch; chosen by hand."""
 
 
-class Batcher(Protocol):
-    """Turns groups of positions into batches."""
+class Batcher(ABC):
+    """Turns groups of positions into batches.
+
+    An implementation that is a dataclass declares `dataset` and `device` with `field()`: without it, dataclass would
+    take these properties for defaults.
+    """
+
+    __slots__ = ()
 
     @property
-    def dataset(self) -> Any:
-        """What the items come from."""
+    @abstractmethod
+    def dataset(self) -> Dataset | Sequence[Any]:
+        """The source of the items."""
 
     @property
+    @abstractmethod
     def device(self) -> torch.device:
         """Where batches are."""
 
+    @abstractmethod
     def batches(self, groups: Sequence[Sequence[int]], draw: Draw | None) -> Iterator[Batch]:
-        """Yield a batch for each group; without a `draw` nothing is left to chance."""
+        """Yield one batch per group.
 
+        Args:
+            groups: positions in the dataset.
+            draw: seed and epoch of random draws; None leaves nothing to chance.
+        """
+
+    @abstractmethod
     def show(self, batch: Batch, *, max_n: int, rows: int | None, figsize: tuple[float, float] | None) -> None:
-        """Show the first items of a batch."""
+        """Show the first items of a batch.
+
+        Args:
+            batch: made by `batches`.
+            max_n: how many items.
+            rows: of a grid; as many as suit by default.
+            figsize: (width, height) in inches; as large as suits by default.
+        """
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class TupleBatcher:
-    """Any sequence of items: a batch is the tuple of its parts laid side by side."""
+class TupleBatcher(Batcher):
+    """Any sequence of items: a batch is the tuple of its slots laid side by side, on the CPU."""
 
-    dataset: Sequence[Any]
-
-    @property
-    def device(self) -> torch.device:
-        """The CPU."""
-        return torch.device("cpu")
+    dataset: Sequence[Any] = field()
+    device: torch.device = _CPU
 
     def batches(self, groups: Sequence[Sequence[int]], draw: Draw | None) -> Iterator[Batch]:
-        """Yield a batch for each group."""
+        """Yield one batch per group.
+
+        Args:
+            groups: positions in the dataset.
+            draw: seed and epoch of random draws; None leaves nothing to chance.
+        """
         for group in groups:
             collated = collate([self.dataset[index] for index in group])
             yield Batch(collated if isinstance(collated, tuple) else (collated,), group)
 
     def show(self, batch: Batch, *, max_n: int, rows: int | None, figsize: tuple[float, float] | None) -> None:
-        """Print the first items."""
+        """Print the first items.
+
+        Args:
+            batch: made by `batches`.
+            max_n: how many items.
+            rows: not used.
+            figsize: not used.
+        """
         for index in batch.indices[:max_n]:
             print(self.dataset[index])  # noqa: T201 -- printing is what it is for
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class ImageBatcher:
+class ImageBatcher(Batcher):
     """Images: threads load them; where there is an accelerator, the batch is warped there.
 
     Attributes:
+        dataset: images and targets.
+        pipeline: the transforms.
+        num_workers: threads that load images; 0 loads them in this one, None takes one per core.
+        device: where batches are.
         warps_batches: leave the warp to the batch; by default where `device` is not the CPU.
     """
 
-    dataset: Dataset
+    dataset: ImageDataset = field()
     pipeline: Pipeline
     num_workers: int | None
-    device: torch.device
+    device: torch.device = field()
     warps_batches: bool | None = None
 
     def batches(self, groups: Sequence[Sequence[int]], draw: Draw | None) -> Iterator[Batch]:
-        """Yield a batch for each group.
+        """Yield one batch per group.
+
+        Args:
+            groups: positions in the dataset.
+            draw: seed and epoch of random draws; None leaves nothing to chance.
 
         Raises:
             ImageError: an image is refused.
         """
         make = partial(self._sample, draw)
-        ahead = 2 * max(map(len, groups), default=0)
+        ahead = _AHEAD * max(map(len, groups), default=0)
         samples = threads.ordered_map(make, chain.from_iterable(groups), num_workers=self.num_workers, ahead=ahead)
         for group in groups:
             yield self._batch(list(islice(samples, len(group))), group, draw)
 
-    def over(self, dataset: Dataset) -> ImageBatcher:
-        """Return the same feed over another dataset."""
+    def with_dataset(self, dataset: ImageDataset) -> ImageBatcher:
+        """Return the same batcher over another dataset."""
         return replace(self, dataset=dataset)
 
-    def normalised(self, statistics: Statistics) -> ImageBatcher:
-        """Return the same feed with statistics for its images, unless it has its own."""
-        return replace(self, pipeline=self.pipeline.normalised(statistics))
+    def with_statistics(self, statistics: Statistics) -> ImageBatcher:
+        """Return the same batcher with statistics for its images, unless it has its own."""
+        return replace(self, pipeline=self.pipeline.with_statistics(statistics))
 
     def show(self, batch: Batch, *, max_n: int, rows: int | None, figsize: tuple[float, float] | None) -> None:
-        """Draw the first images, as the model sees them, with their labels."""
+        """Draw the first images, as the model sees them, with their labels.
+
+        Args:
+            batch: made by `batches`.
+            max_n: how many items.
+            rows: of the grid; as many as suit by default.
+            figsize: (width, height) in inches; as large as suits by default.
+        """
         from matplotlib import pyplot as plt
 
         n, task = min(max_n, len(batch)), self.dataset.task
         images = denormalise(batch.inputs[:n], self.pipeline.preparation.statistics).cpu().numpy()
-        to_canvas = Homography.unit_frame(self.pipeline.input_size_hw).inverse
+        target_to_input = Homography.unit_frame(self.pipeline.input_size_hw).inverse
 
-        def draw(canvas: Canvas, at: int) -> None:
-            task.draw(canvas, task.decode_target(task.move(batch.targets[at].cpu(), to_canvas)))
+        def draw(canvas: Canvas, index: int) -> None:
+            task.draw(canvas, task.decode_target(task.move(batch.targets[index].cpu(), target_to_input)))
 
         sheet(list(images), draw, rows=rows, figsize=figsize, figure=plt.figure())
 
@@ -125,7 +174,7 @@ class ImageBatcher:
         pipeline = self.pipeline
         pixels = pipeline.pixels(samples, self.device)
         targets = torch.stack([sample.target for sample in samples]).to(self.device, non_blocking=True)
-        frames = Homography.stack([sample.frame for sample in samples])
+        source_to_target = Homography.stack([sample.source_to_target for sample in samples])
         if draw is not None and pipeline.operations:
             pixels = apply_pixel_ops(pixels, pipeline.operations, generator_for(*draw, indices[0]))
-        return Batch((normalise(pixels, pipeline.preparation.statistics), targets), indices, frames)
+        return Batch((normalise(pixels, pipeline.preparation.statistics), targets), indices, source_to_target)

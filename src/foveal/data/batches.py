@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import ArrayLike
 from torch import Tensor
 
 from foveal.geometry.homography import Homography
@@ -18,14 +19,14 @@ class Batch:
     """Several items side by side.
 
     Attributes:
-        parts: what the book calls the tuple of a batch: inputs first, targets last.
-        indices: where in the dataset each item came from.
-        frames: for images, from source pixels to the unit frame of the canvas, [B, 3, 3].
+        parts: the tuple of a batch: inputs first, targets last. Of a general dataset they may be anything.
+        indices: the position of each item in the dataset.
+        source_to_target: for images, from source pixels to [-1, 1] on the input, [B, 3, 3].
     """
 
     parts: tuple[Any, ...]
     indices: Sequence[int]
-    frames: Homography | None = None
+    source_to_target: Homography | None = None
 
     @property
     def inputs(self) -> Any:
@@ -42,10 +43,10 @@ class Batch:
 
 
 def collate(items: Sequence[Any]) -> Any:
-    """Lay items side by side: numbers, arrays and tensors into one tensor, tuples part by part, others in a tuple."""
+    """Lay items side by side: numbers, arrays and tensors in one tensor, tuples slot by slot, others in a tuple."""
     first = items[0]
     if isinstance(first, tuple):
-        return tuple(collate(part) for part in zip(*items, strict=True))
+        return tuple(collate(slot) for slot in zip(*items, strict=True))
     if isinstance(first, Tensor):
         return torch.stack([item.as_subclass(Tensor) for item in items])
     if isinstance(first, np.ndarray | np.number | float | int | bool):
@@ -53,11 +54,11 @@ def collate(items: Sequence[Any]) -> Any:
     return tuple(items)
 
 
-def tensor(*values: Any) -> Tensor:
+def tensor(*values: ArrayLike | Tensor | Sequence[Tensor]) -> Tensor:
     """Make a tensor of a number, list, array, series or of several arguments; float64 becomes float32."""
     value = values[0] if len(values) == 1 else values
-    if isinstance(value, list | tuple) and any(isinstance(one, Tensor) for one in value):
-        made = torch.stack([torch.as_tensor(one) for one in value])
+    if isinstance(value, list | tuple) and any(isinstance(part, Tensor) for part in value):
+        made = torch.stack([torch.as_tensor(part) for part in value])
     else:
         made = torch.as_tensor(value if isinstance(value, Tensor) else np.array(value))
     return made.float() if made.dtype == torch.float64 else made
@@ -67,4 +68,6 @@ def to_cpu(batch: Any) -> Any:
     """Bring every tensor in a (nested) tuple or list to the CPU."""
     if isinstance(batch, tuple | list):
         return type(batch)(to_cpu(part) for part in batch)
-    return batch.cpu() if isinstance(batch, Tensor) else batch
+    if isinstance(batch, Tensor):
+        return batch.cpu()
+    return batch

@@ -20,9 +20,10 @@ import torch
 from foveal.audit.checks import Audit
 from foveal.core import runtime
 from foveal.core.errors import FovealError, InputError, NothingToLearnError, UnknownNameError
-from foveal.data.datasets import Dataset, Datasets, Tuples
+from foveal.data.auditing import audit_datasets, without_bad_images
+from foveal.data.datasets import Datasets, ImageDataset, Tuples
 from foveal.data.labels import ColReader
-from foveal.data.loaders import DataLoaders, audit_datasets, without_bad_images
+from foveal.data.loaders import DataLoaders
 from foveal.data.samples import Pipeline
 from foveal.data.splits.rows import Rows, rows_of
 from foveal.data.splits.splitters import MaskSplitter, RandomSplitter, Splitter, check_split
@@ -94,7 +95,9 @@ class DataBlock:
         task = _bind(self._target, sides[0].labels, sides[0].name)
         train_targets = encode_all(sides[0].labels, sides[0].name, task)
         valid_targets = encode_known(sides[1].labels, sides[1].name, task)
-        return Datasets.of(Dataset(sides[0].images, train_targets, task), Dataset(sides[1].images, valid_targets, task))
+        return Datasets.of(
+            ImageDataset(sides[0].images, train_targets, task), ImageDataset(sides[1].images, valid_targets, task)
+        )
 
     def summary(self, source: Any) -> None:
         """Walk one item through every step and print what each step makes of it.
@@ -154,14 +157,14 @@ class DataBlock:
             raise InputError("The source holds no items. Is it the right folder or table?")
         return found
 
-    def _read_new(self, task: Task[Any], source: Any, with_labels: bool) -> Dataset:
+    def _read_new(self, task: Task[Any], source: Any, with_labels: bool) -> ImageDataset:
         """Read new items as those of training were, without a split."""
         a_place = isinstance(source, str | os.PathLike) and Path(source).is_dir()
         items = rows_of(self._found(source) if a_place or isinstance(source, Source) else source)
         getters = self._getters if with_labels else (self._getters[0], (lambda _: None, "get_y"))
         side = _Side.read(items, range(len(items)), *getters)
         targets = encode_known(side.labels, side.name, task) if with_labels else no_labels(len(items), task)
-        return Dataset(side.images, targets, task)
+        return ImageDataset(side.images, targets, task)
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,7 +190,7 @@ class _Getting:
     def all_of(self, items: Sequence[Any], at: Sequence[int]) -> list[Any]:
         if isinstance(self.getter, ColReader) and isinstance(items, Rows):
             with contextlib.suppress(FovealError):  # which row it was is found below, row by row
-                return self.getter.of_rows(items, at)
+                return self.getter.read_rows(items, at)
         return [self(items[i], i) for i in at]
 
 

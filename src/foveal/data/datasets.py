@@ -1,14 +1,16 @@
 """Datasets: what a block makes of a source, item by item.
 
-`Dataset` holds images with every target encoded once. `Tuples` is the general form: items, and for each slot of
-the tuple the functions that make it, called when an item is asked for.
+`Dataset` is what training needs of any of them; `ImageDataset` holds images with every target encoded once. `Tuples` is
+the general form without a task: items, and for each slot of the tuple the functions that make it, called when an item
+is read.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, overload
 
 from torch import Tensor
 
@@ -16,27 +18,60 @@ from foveal._moved import attribute
 from foveal.core import storage
 from foveal.core.errors import InputError
 from foveal.core.listing import L
-from foveal.images.decode import name_of
+from foveal.data.labels import Getter
+from foveal.images.decode import ImageSource, name_of
 from foveal.images.pil import PILImage
 from foveal.tasks.base import Task
 from foveal.tasks.display import ShownTensor, shown
 from foveal.tasks.kinds import kind_of
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Dataset:
-    """Images (paths, bytes, arrays) and their encoded targets [n, ...]."""
+class Dataset(ABC):
+    """Inputs with encoded targets, and the task that encoded them: what a learner can be trained on."""
 
-    images: Sequence[Any]
+    __slots__ = ()
+
+    @property
+    @abstractmethod
+    def task(self) -> Task[Any]:
+        """What is learned."""
+
+    @property
+    @abstractmethod
+    def fingerprint(self) -> str:
+        """A hash of all inputs and targets, in order; a resumed run must find the same one."""
+
+    @abstractmethod
+    def name(self, index: int) -> str:
+        """Return what a message calls the item at position `index`."""
+
+    @abstractmethod
+    def __len__(self) -> int: ...
+
+    @abstractmethod
+    def __getitem__(self, index: int) -> tuple[object, Tensor]: ...
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ImageDataset(Dataset):
+    """Images and their encoded targets.
+
+    Attributes:
+        images: paths, bytes, arrays, Pillow or stored images.
+        targets: what `task` encoded, [n, ...]; points in source pixels.
+        task: what is learned.
+    """
+
+    images: Sequence[ImageSource]
     targets: Tensor
-    task: Task[Any]
+    task: Task[Any] = field()  # `field()`: dataclass would take the property of the base for a default
     pictures = attribute("pictures", "images")
 
     def __len__(self) -> int:
         return len(self.images)
 
     def __getitem__(self, index: int) -> tuple[PILImage, ShownTensor]:
-        return PILImage.create(self.images[index]), self.shown(index)
+        return PILImage.create(self.images[index]), self.display_target(index)
 
     @property
     def vocab(self) -> L[str]:
@@ -49,71 +84,75 @@ class Dataset:
         names = "\n".join(name_of(image) for image in self.images)
         return storage.text_hash(names + storage.tensor_hash(self.targets))
 
-    def subset(self, indices: Sequence[int]) -> Dataset:
+    def subset(self, indices: Sequence[int]) -> ImageDataset:
         """Return the items at these positions."""
-        return Dataset([self.images[index] for index in indices], self.targets[list(indices)], self.task)
+        return ImageDataset([self.images[index] for index in indices], self.targets[list(indices)], self.task)
 
     def name(self, index: int) -> str:
-        """Return what a message calls an item."""
+        """Return the name of an image."""
         return name_of(self.images[index])
 
-    def shown(self, index: int) -> ShownTensor:
-        """Return one target, printing its kind."""
+    def display_target(self, index: int) -> ShownTensor:
+        """Return one target as a tensor that prints its kind."""
         return shown(self.targets[index], kind_of(self.task).shown_as or ShownTensor)
 
     def label(self, index: int) -> Any:
-        """Return what a person would write down for one item."""
+        """Return the label of one item as a person would write it down."""
         return self.task.decode_target(self.targets[index])
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Tuples(Sequence[Any]):
-    """Items, each as a tuple: a slot for each list of functions, which are called one after the other.
+class Tuples(Sequence[tuple[object, ...]]):
+    """Items, each as a tuple: one slot per list of functions, which are called one after the other.
 
     Attributes:
-        items: what there is.
-        slots: the functions of each slot; one that takes the item as it is by default.
-        at: positions in `items`; all by default.
+        items: the whole source, of which `positions` are used.
+        slots: the functions of each slot; by default one slot that holds the item itself.
+        positions: positions in `items`; all by default.
     """
 
-    items: Sequence[Any]
-    slots: Sequence[Sequence[Callable[[Any], Any]]] = ((),)
-    at: Sequence[int] | None = None
+    items: Sequence[object]
+    slots: Sequence[Sequence[Getter]] = ((),)
+    positions: Sequence[int] | None = None
 
     def __len__(self) -> int:
-        return len(self.items if self.at is None else self.at)
+        return len(self.items if self.positions is None else self.positions)
 
-    def __getitem__(self, index: Any) -> Any:
-        if not isinstance(index, int):
-            return [self[one] for one in range(len(self))[index]]
+    @overload
+    def __getitem__(self, index: int) -> tuple[object, ...]: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[tuple[object, ...]]: ...
+    def __getitem__(self, index: int | slice) -> tuple[object, ...] | list[tuple[object, ...]]:
+        if isinstance(index, slice):
+            return [self[position] for position in range(len(self))[index]]
         if not -len(self) <= index < len(self):
             raise IndexError(index)
-        item = self.items[index if self.at is None else self.at[index]]
-        return tuple(_composed(functions, item) for functions in self.slots)
+        item = self.items[index if self.positions is None else self.positions[index]]
+        return tuple(_apply_all(functions, item) for functions in self.slots)
 
 
 class Datasets:
     """The two sides of a split.
 
     Attributes:
-        train, valid: `Dataset`, `Tuples` or any sequence.
+        train, valid: an `ImageDataset`, `Tuples` or any sequence.
     """
 
     __slots__ = ("train", "valid")
 
     def __init__(
         self,
-        items: Sequence[Any],
-        tfms: Iterable[Iterable[Callable[[Any], Any]]] | None = None,
+        items: Sequence[object],
+        tfms: Iterable[Iterable[Getter]] | None = None,
         *,
         splits: tuple[Sequence[int], Sequence[int]] | None = None,
     ) -> None:
         """Make tuples of items.
 
         Args:
-            items: what there is.
+            items: the source, item by item.
             tfms: for each slot of the tuple its functions: `[[f1, f2]]` composes them, `[[f1], [f2]]` makes two slots.
-            splits: positions to train on and to validate; all to train on by default.
+            splits: positions to train on and to validate on; by default all are for training.
         """
         slots = ((),) if tfms is None else tuple(tuple(functions) for functions in tfms)
         train, valid = splits or (range(len(items)), ())
@@ -121,8 +160,13 @@ class Datasets:
         self.valid: Any = Tuples(items, slots, valid)
 
     @classmethod
-    def of(cls, train: Any, valid: Any) -> Datasets:
-        """Put two sides together."""
+    def of(cls, train: Sequence[object] | Dataset, valid: Sequence[object] | Dataset) -> Datasets:
+        """Put two sides together.
+
+        Args:
+            train: the side to train on.
+            valid: the side to validate on, of the same kind.
+        """
         both = cls.__new__(cls)
         both.train, both.valid = train, valid
         return both
@@ -138,12 +182,12 @@ class Datasets:
     @property
     def vocab(self) -> L[str]:
         """The class names, learned from the training side."""
-        if not isinstance(self.train, Dataset):
+        if not isinstance(self.train, ImageDataset):
             raise InputError("These datasets have no task, so no vocabulary: give DataBlock a target block.")
         return self.train.vocab
 
 
-def _composed(functions: Sequence[Callable[[Any], Any]], item: Any) -> Any:
+def _apply_all(functions: Sequence[Getter], item: object) -> object:
     for function in functions:
         item = function(item)
     return item

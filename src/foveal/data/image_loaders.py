@@ -3,25 +3,50 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TypedDict, Unpack
 
 import pandas as pd
 import torch
 
 from foveal.core.errors import UnknownNameError
 from foveal.data.block import DataBlock, ImageBlock
-from foveal.data.labels import ColReader, RegexLabeller, parent_label, using_attr
+from foveal.data.labels import ColReader, Getter, RegexLabeller, parent_label, using_attr
 from foveal.data.loaders import DataLoaders
+from foveal.data.samples import Transforms
 from foveal.data.splits.splitters import ColSplitter, GrandparentSplitter, RandomSplitter, Splitter
 from foveal.sources.folders import get_image_files
+from foveal.tasks.kinds import TargetBlock
 from foveal.tasks.multi_label import MultiCategoryBlock
 from foveal.tasks.points import PointBlock
 from foveal.tasks.single_label import CategoryBlock
 
-Place = str | os.PathLike[str]
-_OPTIONS = ("valid_pct", "seed", "item_tfms", "batch_tfms", "bs", "y_block", "num_workers", "device")
+PathLike = str | os.PathLike[str]
+TargetBlockLike = TargetBlock | Callable[[], TargetBlock]
+"""A target block, or its class."""
+
+
+_VALID_PCT = 0.2
+"""The share of a random split; the book's."""
+
+
+class SharedOptions(TypedDict, total=False):
+    """The keywords that all ways have in common; see `ImageDataLoaders`."""
+
+    seed: int | None
+    item_tfms: Transforms
+    batch_tfms: Transforms
+    bs: int
+    y_block: TargetBlockLike | None
+    num_workers: int | None
+    device: torch.device | str | None
+
+
+class Options(SharedOptions, total=False):
+    """`SharedOptions`, and the share of a random split."""
+
+    valid_pct: float
 
 
 class ImageDataLoaders:
@@ -35,23 +60,24 @@ class ImageDataLoaders:
     def from_df(
         cls,
         df: pd.DataFrame,
-        path: Place = ".",
+        path: PathLike = ".",
         *,
         fn_col: int | str = 0,
         label_col: int | str | Sequence[int | str] = 1,
-        folder: Place = "",
+        folder: PathLike = "",
         suff: str = "",
         label_delim: str | None = None,
         valid_col: int | str | None = None,
-        **options: Any,
+        **options: Unpack[Options],
     ) -> DataLoaders:
-        """Take an image a row.
+        """Take one image per row.
 
         Args:
             df: the table.
             path: where the file names begin, with `folder` behind it.
             fn_col: the column of file names, by name or number.
-            label_col: the column of labels; several are one 0/1 column a class, or points with `y_block=PointBlock`.
+            label_col: the column of labels; several columns hold 0 or 1 for a class each, or the coordinates of points
+                with `y_block=PointBlock`.
             folder: see `path`.
             suff: put behind each file name, for instance ".jpg".
             label_delim: what separates several labels.
@@ -59,109 +85,205 @@ class ImageDataLoaders:
             options: see `ImageDataLoaders`.
         """
         columns = [label_col] if isinstance(label_col, int | str) else list(label_col)
-        labels = [_column(df, column) for column in columns]
+        labels = [_column_name(df, column) for column in columns]
         several = label_delim is not None or len(labels) > 1
-        block = _given(options, "y_block", MultiCategoryBlock if several else CategoryBlock)
-        get_y: Callable[[Any], Any] = ColReader(labels[0], label_delim=label_delim)
+        block = _target_block(options, MultiCategoryBlock if several else CategoryBlock)
+        get_y: Getter = ColReader(labels[0], label_delim=label_delim)
         if len(labels) > 1:
-            get_y = _points(labels) if _is_points(block) else _marked(labels)
-        get_x = ColReader(_column(df, fn_col), pref=Path(path) / folder, suff=suff)
-        splitter = ColSplitter(_column(df, valid_col)) if valid_col is not None else None
+            get_y = _coordinates_reader(labels) if _is_points(block) else _marked_columns_reader(labels)
+        get_x = ColReader(_column_name(df, fn_col), pref=Path(path) / folder, suff=suff)
+        splitter = _random_splitter(options) if valid_col is None else ColSplitter(_column_name(df, valid_col))
         return _load(df, options, block, get_x=get_x, get_y=get_y, splitter=splitter)
 
     @classmethod
     def from_csv(
-        cls, path: Place, csv_fname: str = "labels.csv", *, delimiter: str = ",", **options: Any
+        cls,
+        path: PathLike,
+        csv_fname: str = "labels.csv",
+        *,
+        delimiter: str = ",",
+        fn_col: int | str = 0,
+        label_col: int | str | Sequence[int | str] = 1,
+        folder: PathLike = "",
+        suff: str = "",
+        label_delim: str | None = None,
+        valid_col: int | str | None = None,
+        **options: Unpack[Options],
     ) -> DataLoaders:
-        """Take a table file below `path`; the rest is as in `from_df`."""
-        return cls.from_df(pd.read_csv(Path(path) / csv_fname, sep=delimiter), path, **options)
+        """Take a table file.
+
+        Args:
+            path: the folder of the table, and of the images.
+            csv_fname: the file's name in it.
+            delimiter: between the cells of the file.
+            fn_col: as in `from_df`.
+            label_col: as in `from_df`.
+            folder: as in `from_df`.
+            suff: as in `from_df`.
+            label_delim: as in `from_df`.
+            valid_col: as in `from_df`.
+            options: see `ImageDataLoaders`.
+        """
+        table = pd.read_csv(Path(path) / csv_fname, sep=delimiter)
+        return cls.from_df(
+            table,
+            path,
+            fn_col=fn_col,
+            label_col=label_col,
+            folder=folder,
+            suff=suff,
+            label_delim=label_delim,
+            valid_col=valid_col,
+            **options,
+        )
 
     @classmethod
     def from_folder(
-        cls, path: Place, *, train: str = "train", valid: str = "valid", valid_pct: float | None = None, **options: Any
+        cls,
+        path: PathLike,
+        *,
+        train: str = "train",
+        valid: str = "valid",
+        valid_pct: float | None = None,
+        **options: Unpack[SharedOptions],
     ) -> DataLoaders:
-        """Take one folder a class, below `train` and `valid`, or split at random where `valid_pct` is given."""
-        if valid_pct is not None:
-            options["valid_pct"] = valid_pct
-        splitter = GrandparentSplitter(train, valid) if valid_pct is None else None
-        block = _given(options, "y_block", CategoryBlock)
+        """Take one folder per class, below `train` and `valid`, or split at random.
+
+        Args:
+            path: the folder of all images.
+            train: the folder in it to train on.
+            valid: the folder in it to validate on.
+            valid_pct: the share of a random split, in place of these two folders.
+            options: see `ImageDataLoaders`.
+        """
+        by_folder, block = GrandparentSplitter(train, valid), _target_block(options, CategoryBlock)
+        splitter = by_folder if valid_pct is None else RandomSplitter(valid_pct, options.get("seed"))
         return _load(get_image_files(path), options, block, get_y=parent_label, splitter=splitter)
 
     @classmethod
     def from_path_func(
-        cls, path: Place, fnames: Sequence[Place], label_func: Callable[[Path], Any], **options: Any
+        cls, path: PathLike, fnames: Sequence[PathLike], label_func: Getter, **options: Unpack[Options]
     ) -> DataLoaders:
-        """Take files, and their labels from a function of the path."""
+        """Take files, and their labels from a function of the path.
+
+        Args:
+            path: where the file names begin.
+            fnames: names of image files.
+            label_func: a function of a `Path` that returns its label.
+            options: see `ImageDataLoaders`.
+        """
         files = [Path(path) / name for name in fnames]
-        return _load(files, options, _given(options, "y_block", CategoryBlock), get_y=label_func)
+        block = _target_block(options, CategoryBlock)
+        return _load(files, options, block, get_y=label_func, splitter=_random_splitter(options))
 
     @classmethod
     def from_name_func(
-        cls, path: Place, fnames: Sequence[Place], label_func: Callable[[str], Any], **options: Any
+        cls, path: PathLike, fnames: Sequence[PathLike], label_func: Getter, **options: Unpack[Options]
     ) -> DataLoaders:
-        """Take files, and their labels from a function of the file's name."""
+        """Take files, and their labels from a function of the file's name.
+
+        Args:
+            path: where the file names begin.
+            fnames: names of image files.
+            label_func: a function of the last part of a name, text, that returns its label.
+            options: see `ImageDataLoaders`.
+        """
         return cls.from_path_func(path, fnames, using_attr(label_func, "name"), **options)
 
     @classmethod
-    def from_name_re(cls, path: Place, fnames: Sequence[Place], pat: str, **options: Any) -> DataLoaders:
-        """Take files, and their labels from a pattern searched for in the file's name."""
+    def from_name_re(
+        cls, path: PathLike, fnames: Sequence[PathLike], pat: str, **options: Unpack[Options]
+    ) -> DataLoaders:
+        """Take files, and their labels from a pattern searched for in the file's name.
+
+        Args:
+            path: where the file names begin.
+            fnames: names of image files.
+            pat: a regular expression whose first group is the label.
+            options: see `ImageDataLoaders`.
+        """
         return cls.from_name_func(path, fnames, RegexLabeller(pat), **options)
 
     @classmethod
-    def from_path_re(cls, path: Place, fnames: Sequence[Place], pat: str, **options: Any) -> DataLoaders:
-        """Take files, and their labels from a pattern searched for in the whole path, with forward slashes."""
+    def from_path_re(
+        cls, path: PathLike, fnames: Sequence[PathLike], pat: str, **options: Unpack[Options]
+    ) -> DataLoaders:
+        """Take files, and their labels from a pattern searched for in the whole path, with forward slashes.
+
+        Args:
+            path: where the file names begin.
+            fnames: names of image files.
+            pat: a regular expression whose first group is the label.
+            options: see `ImageDataLoaders`.
+        """
         labeller = RegexLabeller(pat)
         return cls.from_path_func(path, fnames, lambda file: labeller(file.as_posix()), **options)
 
     @classmethod
-    def from_lists(cls, path: Place, fnames: Sequence[Place], labels: Sequence[Any], **options: Any) -> DataLoaders:
-        """Take files and their labels side by side."""
+    def from_lists(
+        cls, path: PathLike, fnames: Sequence[PathLike], labels: Sequence[object], **options: Unpack[Options]
+    ) -> DataLoaders:
+        """Take files and their labels side by side.
+
+        Args:
+            path: where the file names begin.
+            fnames: names of image files.
+            labels: one per file: a text, or a list of them.
+            options: see `ImageDataLoaders`.
+        """
         pairs = list(zip((Path(path) / name for name in fnames), labels, strict=True))
         several = any(isinstance(label, list | tuple | set) for label in labels)
-        block = _given(options, "y_block", MultiCategoryBlock if several else CategoryBlock)
-        return _load(pairs, options, block, get_x=lambda pair: pair[0], get_y=lambda pair: pair[1])
+        block = _target_block(options, MultiCategoryBlock if several else CategoryBlock)
+        splitter = _random_splitter(options)
+        return _load(pairs, options, block, get_x=lambda pair: pair[0], get_y=lambda pair: pair[1], splitter=splitter)
 
 
-def _is_points(block: Any) -> bool:
+def _random_splitter(options: Options) -> Splitter:
+    return RandomSplitter(options.get("valid_pct", _VALID_PCT), options.get("seed"))
+
+
+def _is_points(block: TargetBlockLike) -> bool:
     return block is PointBlock or isinstance(block, PointBlock)
 
 
-def _points(columns: Sequence[str]) -> Callable[[Any], list[float]]:
+def _coordinates_reader(columns: Sequence[str]) -> Callable[[Mapping[str, float]], list[float]]:
     return lambda row: [float(row[column]) for column in columns]
 
 
-def _marked(columns: Sequence[str]) -> Callable[[Any], list[str]]:
+def _marked_columns_reader(columns: Sequence[str]) -> Callable[[Mapping[str, object]], list[str]]:
     return lambda row: [column for column in columns if row[column] == 1]
 
 
-def _given(options: dict[str, Any], name: str, default: Any) -> Any:
+def _target_block(options: SharedOptions, default: TargetBlockLike) -> TargetBlockLike:
+    """Return the block that the options name, or the default; refuse an unknown option with the near match."""
+    known = Options.__annotations__
     for option in options:
-        if option not in _OPTIONS:
-            raise UnknownNameError.of("argument of ImageDataLoaders", option, _OPTIONS)
-    return options.get(name) or default
+        if option not in known:
+            raise UnknownNameError.of("argument of ImageDataLoaders", option, known)
+    return options.get("y_block") or default
 
 
-def _column(frame: pd.DataFrame, column: int | str) -> str:
-    return str(frame.columns[column]) if isinstance(column, int) else column
+def _column_name(table: pd.DataFrame, column: int | str) -> str:
+    return str(table.columns[column]) if isinstance(column, int) else column
 
 
 def _load(
-    source: Any,
-    options: dict[str, Any],
-    block: Any,
+    source: pd.DataFrame | Sequence[object],
+    options: SharedOptions,
+    block: TargetBlockLike,
     *,
-    get_y: Callable[[Any], Any],
-    get_x: Callable[[Any], Any] | None = None,
-    splitter: Splitter | None = None,
+    get_y: Getter,
+    get_x: Getter | None = None,
+    splitter: Splitter,
 ) -> DataLoaders:
-    random = RandomSplitter(options.get("valid_pct", 0.2), seed=options.get("seed"))
-    plan = DataBlock(
+    data_block = DataBlock(
         blocks=(ImageBlock, block),
         get_x=get_x,
         get_y=get_y,
-        splitter=splitter or random,
+        splitter=splitter,
         item_tfms=options.get("item_tfms"),
         batch_tfms=options.get("batch_tfms"),
     )
-    device: torch.device | str | None = options.get("device")
-    return plan.dataloaders(source, bs=options.get("bs", 64), num_workers=options.get("num_workers"), device=device)
+    return data_block.dataloaders(
+        source, bs=options.get("bs", 64), num_workers=options.get("num_workers"), device=options.get("device")
+    )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,12 +13,19 @@ from foveal.core.errors import InputError
 from foveal.data.splits.rows import Rows
 from foveal.sources.table import split_labels
 
+Getter = Callable[[Any], Any]
+"""A user's function of one item, whatever that is: a path, a row of a table, a tuple."""
+
 
 @dataclass(frozen=True, slots=True)
 class ColReader:
-    """Read column `column` of a row; with `label_delim`, split it into several labels.
+    """Read one cell of a row.
 
-    `pref` and `suff` are put before and behind the value, for instance a folder and an extension.
+    Attributes:
+        column: the name of the column.
+        pref: put before the value, for instance a folder.
+        suff: put behind the value, for instance an extension.
+        label_delim: splits the value into several labels.
     """
 
     column: str
@@ -26,22 +33,27 @@ class ColReader:
     suff: str = ""
     label_delim: str | None = None
 
-    def __call__(self, row: Any) -> Any:
+    def __call__(self, row: Mapping[str, object]) -> object:
         """Return the value, or the list of labels, of one row."""
         return self._read(row[self.column])
 
-    def of_rows(self, rows: Rows, at: Sequence[int]) -> list[Any]:
-        """Return what a call returns for each of these rows, quicker; rows with equal labels share one list."""
-        cells = rows.column(self.column)
-        chosen = [cells[i] for i in at]
-        if self.label_delim is not None:
-            labels = {cell: self._read(cell) for cell in dict.fromkeys(chosen)}
-            return [labels[cell] for cell in chosen]
-        if isinstance(self.pref, str):
-            return [f"{self.pref}{cell}{self.suff}" for cell in chosen] if self.pref or self.suff else chosen
-        return [self._read(cell) for cell in chosen]
+    def read_rows(self, rows: Rows, positions: Sequence[int]) -> list[object]:
+        """Return what a call returns for each of these rows, faster; rows with equal labels share one list.
 
-    def _read(self, value: Any) -> Any:
+        Args:
+            rows: the table.
+            positions: numbers of rows, from 0.
+        """
+        column = rows.column(self.column)
+        cells = [column[position] for position in positions]
+        if self.label_delim is not None:
+            labels = {cell: self._read(cell) for cell in dict.fromkeys(cells)}
+            return [labels[cell] for cell in cells]
+        if isinstance(self.pref, str):
+            return [f"{self.pref}{cell}{self.suff}" for cell in cells] if self.pref or self.suff else cells
+        return [self._read(cell) for cell in cells]
+
+    def _read(self, value: object) -> object:
         if self.label_delim is not None:
             if isinstance(value, float):
                 raise InputError(f"Column `{self.column}` holds no label ({value!r}) where text is expected.")
@@ -55,25 +67,39 @@ class ColReader:
 
 @dataclass(frozen=True, slots=True)
 class RegexLabeller:
-    """Take the first group of `pattern`, searched for (with `match=True`: from the start) in a text."""
+    """Take the first group of a regular expression.
+
+    Attributes:
+        pattern: with one group in it.
+        match: the pattern must match from the start of the text; by default anywhere.
+    """
 
     pattern: str
     match: bool = False
 
     def __call__(self, text: str | os.PathLike[str]) -> str:
-        """Return the label in a text."""
+        """Return the label in a text.
+
+        Raises:
+            InputError: the pattern does not match.
+        """
         finder = re.match if self.match else re.search
-        found = finder(self.pattern, str(text))
-        if found is None:
+        match = finder(self.pattern, str(text))
+        if match is None:
             raise InputError(
                 f"The pattern {self.pattern!r} does not match {str(text)!r}. "
                 "Try it on that name, or leave such files out with `get_items`."
             )
-        return str(found.group(1))
+        return str(match.group(1))
 
 
-def using_attr(function: Callable[[Any], Any], attribute: str) -> Callable[[Any], Any]:
-    r"""Return `function` of an attribute: `using_attr(RegexLabeller(r"(.+)_\d+.jpg$"), "name")`."""
+def using_attr(function: Getter, attribute: str) -> Getter:
+    r"""Return `function` of an attribute: `using_attr(RegexLabeller(r"(.+)_\d+.jpg$"), "name")`.
+
+    Args:
+        function: takes the value of the attribute.
+        attribute: the name of an attribute of each item.
+    """
     return lambda item: function(getattr(item, attribute))
 
 

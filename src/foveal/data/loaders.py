@@ -3,41 +3,41 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import count
 from typing import Any, ClassVar
 
 import torch
 
-from foveal.audit.checks import Audit, audit
+from foveal.audit.checks import Audit
 from foveal.core import distributed, runtime
 from foveal.core.errors import InputError
-from foveal.core.listing import L, Path
+from foveal.core.listing import L
 from foveal.core.rng import order_for, seed_for, windowed_order
 from foveal.core.seeds import check_seed
+from foveal.data.auditing import audit_datasets
 from foveal.data.batchers import Batcher, ImageBatcher, TupleBatcher
 from foveal.data.batches import Batch
-from foveal.data.datasets import Dataset, Datasets
+from foveal.data.datasets import Dataset, Datasets, ImageDataset
 from foveal.data.pixel_ops import refuse_moving
-from foveal.data.samples import Pipeline
+from foveal.data.samples import Pipeline, Transforms
 from foveal.data.summary import require_size
 from foveal.images.canvas import grid
-from foveal.images.decode import name_of
 from foveal.images.parquet_rows import windows_of
 from foveal.images.prepare import Preparation, Statistics
 from foveal.losses import FlattenedLoss
-from foveal.sources.items import Item, Source
 from foveal.tasks.base import Task
 from foveal.tasks.kinds import kind_of
 
-Reader = Callable[[Any, bool], Dataset]
-_LISTED = 10
+Reader = Callable[[Any, bool], ImageDataset]
+"""Turns new items, of whatever kind the data block takes, into a dataset; the flag says whether to read labels."""
 
 
 class DataLoader:
     """Turns a dataset into batches; iterating yields tuples, each pass over it with draws of its own.
 
     Attributes:
+        batcher: makes the batches.
         batch_size: items in a batch.
         shuffle: a fresh order each epoch, and random draws.
         drop_last: leave out a last partial batch, unless it is the only one.
@@ -46,7 +46,7 @@ class DataLoader:
 
     def __init__(
         self,
-        dataset: Any,
+        dataset: Batcher | Sequence[Any],
         batch_size: int = 64,
         shuffle: bool = False,
         *,
@@ -54,8 +54,20 @@ class DataLoader:
         drop_last: bool = False,
         seed: int = 0,
     ) -> None:
-        """Load any sequence of items (or what a `Feed` makes of one); `bs` is another name for `batch_size`."""
-        self.batcher: Batcher = dataset if hasattr(dataset, "batches") else TupleBatcher(dataset)
+        """Load items in batches.
+
+        Args:
+            dataset: any sequence of items, or a batcher that knows better than to lay tuples side by side.
+            batch_size: items in a batch.
+            shuffle: a fresh order each epoch, and random draws.
+            bs: another name for `batch_size`.
+            drop_last: leave out a last partial batch, unless it is the only one.
+            seed: decides orders and draws; 64 bits.
+
+        Raises:
+            InputError: the batch size is below 1, or the seed is no seed.
+        """
+        self.batcher: Batcher = dataset if isinstance(dataset, Batcher) else TupleBatcher(dataset)
         self.batch_size = batch_size if bs is None else bs
         if self.batch_size < 1:
             raise InputError(f"A batch holds at least one item; got a batch size of {self.batch_size}.")
@@ -65,17 +77,17 @@ class DataLoader:
 
     @property
     def dataset(self) -> Any:
-        """What the items come from."""
+        """The source of the items: a `Dataset`, or any sequence."""
         return self.batcher.dataset
 
     @property
     def n(self) -> int:
-        """How many items there are."""
+        """The number of items."""
         return len(self.dataset)
 
     def __len__(self) -> int:
-        whole, rest = divmod(self.n, self.batch_size)
-        return whole + (rest > 0 and not (self.drop_last and whole > 0))
+        n_full, n_over = divmod(self.n, self.batch_size)
+        return n_full + (n_over > 0 and not (self.drop_last and n_full > 0))
 
     def __iter__(self) -> Iterator[tuple[Any, ...]]:
         for batch in self.batches(epoch=next(self._passes)):
@@ -88,15 +100,23 @@ class DataLoader:
         return next(iter(self))
 
     def batches(self, *, epoch: int, first: int = 0) -> Iterator[Batch]:
-        """Yield the batches of one epoch, from the one of number `first` on.
+        """Yield the batches of one epoch.
+
+        Args:
+            epoch: from 0; decides order and draws.
+            first: the number of the first batch, where an epoch is resumed.
 
         Raises:
             ImageError: an image is refused.
         """
         return self._batches(self.groups(epoch)[first:], epoch)
 
-    def parts(self, *, epoch: int, first: int = 0) -> Iterator[Batch]:
-        """Yield this process's part of each batch of an epoch, and name torch's random state after part and batch.
+    def rank_batches(self, *, epoch: int, first: int = 0) -> Iterator[Batch]:
+        """Yield this process's slice of each batch of an epoch; torch's random state is seeded from slice and batch.
+
+        Args:
+            epoch: from 0; decides order and draws.
+            first: the number of the first batch, where an epoch is resumed.
 
         Raises:
             InputError: there are fewer items in a batch than processes.
@@ -112,33 +132,34 @@ class DataLoader:
                 torch.manual_seed(seed_for(self.seed, epoch, step * n + distributed.rank()))
             yield batch
 
-    def dealt(self) -> Iterator[Batch]:
-        """Yield the batches of one pass that this process is dealt: the first, then every as many as there are."""
+    def shard_batches(self) -> Iterator[Batch]:
+        """Yield this process's batches of one pass: of W processes that of rank r takes batches r, r + W, ..."""
         return self._batches(distributed.shard(self.groups(0)), 0)
 
     def _batches(self, groups: Sequence[Sequence[int]], epoch: int) -> Iterator[Batch]:
         return self.batcher.batches(groups, (self.seed, epoch) if self.shuffle else None)
 
     def groups(self, epoch: int) -> list[list[int]]:
-        """Return the items of each batch of an epoch."""
+        """Return the positions of each batch of an epoch."""
         order = self.order(epoch)
         return [order[start : start + self.batch_size] for start in range(0, len(order), self.batch_size)]
 
     def order(self, epoch: int) -> list[int]:
-        """Return the items that an epoch visits, in order."""
+        """Return the positions that an epoch visits, in order."""
         order = self._shuffled(epoch) if self.shuffle else list(range(self.n))
         return order[: len(self) * self.batch_size]
 
     def _shuffled(self, epoch: int) -> list[int]:
         if self._windows is None:
-            self._windows = windows_of(getattr(self.dataset, "images", ())) or ((), 0)
-        groups, at_once = self._windows
-        found = windowed_order(self.seed, epoch, groups, at_once) if groups else order_for(self.seed, epoch, self.n)
-        order: list[int] = found.tolist()
-        return order
+            dataset = self.dataset
+            self._windows = (windows_of(dataset.images) if isinstance(dataset, ImageDataset) else None) or ((), 0)
+        groups, n_open = self._windows
+        order = windowed_order(self.seed, epoch, groups, n_open) if groups else order_for(self.seed, epoch, self.n)
+        positions: list[int] = order.tolist()
+        return positions
 
-    def over(self, batcher: Batcher) -> DataLoader:
-        """Return the same loader over another feed."""
+    def with_batcher(self, batcher: Batcher) -> DataLoader:
+        """Return the same loader over another batcher."""
         return DataLoader(batcher, self.batch_size, self.shuffle, drop_last=self.drop_last, seed=self.seed)
 
     def show_batch(
@@ -149,7 +170,14 @@ class DataLoader:
         ncols: int | None = None,
         figsize: tuple[float, float] | None = None,
     ) -> None:
-        """Show items of a batch with their labels: images as the model sees them."""
+        """Show items of a batch with their labels: images as the model sees them.
+
+        Args:
+            max_n: how many items, where `nrows` and `ncols` do not say.
+            nrows: rows of the grid; as many as suit by default.
+            ncols: columns of the grid; as many as suit by default.
+            figsize: (width, height) in inches; as large as suits by default.
+        """
         n, rows = grid(max_n, nrows, ncols)
         batch = next(self.batches(epoch=next(self._passes)))
         self.batcher.show(batch, max_n=n, rows=rows, figsize=figsize)
@@ -165,7 +193,13 @@ class DataLoaders:
     learner: ClassVar[str | None] = None
 
     def __init__(self, train: DataLoader, valid: DataLoader, *, reader: Reader | None = None) -> None:
-        """Put two loaders together; `reader` turns new items into a dataset for `test_dl`."""
+        """Put two loaders together.
+
+        Args:
+            train: of the training side.
+            valid: of the validation side.
+            reader: turns new items into a dataset, for `test_dl`.
+        """
         self.train, self._valid, self._reader = train, valid, reader
 
     @classmethod
@@ -176,8 +210,8 @@ class DataLoaders:
         bs: int = 64,
         batch_size: int | None = None,
         shuffle: bool = True,
-        item_tfms: Any = None,
-        batch_tfms: Any = None,
+        item_tfms: Transforms = None,
+        batch_tfms: Transforms = None,
         seed: int = 0,
         num_workers: int | None = None,
         device: torch.device | str | None = None,
@@ -190,29 +224,32 @@ class DataLoaders:
             bs: batch size; `batch_size` is another name for it.
             batch_size: see `bs`.
             shuffle: whether training visits its items in a fresh order each epoch.
-            item_tfms: for images: a fit such as `Resize(224)`, and other transforms.
+            item_tfms: for images: one that sets the size, such as `Resize(224)`, and other transforms.
             batch_tfms: more of them.
             seed: decides the order of the items and every random draw.
-            num_workers: threads that load images (0: none); one a core by default.
+            num_workers: threads that load images; 0 loads them in this one, one per core by default.
             device: where batches go; the best at hand by default.
             reader: see `DataLoaders`.
+
+        Raises:
+            InputError: no transform sets the size of images, or an operation would leave points behind.
         """
-        n_train, wanted = len(datasets.train), batch_size or bs
+        n_train, n_batch = len(datasets.train), batch_size or bs
         batchers: list[Batcher] = [TupleBatcher(datasets.train), TupleBatcher(datasets.valid)]
-        if isinstance(datasets.train, Dataset):
+        if isinstance(datasets.train, ImageDataset):
             pipeline = Pipeline.of(item_tfms, batch_tfms)
             require_size(pipeline, datasets.train)
             if kind_of(datasets.train.task).has_points:
                 refuse_moving(pipeline.operations)
-            where = torch.device(device) if device is not None else runtime.default_device()
-            batchers = [ImageBatcher(side, pipeline, num_workers, where) for side in (datasets.train, datasets.valid)]
-        if n_train < wanted:
+            target = torch.device(device) if device is not None else runtime.default_device()
+            batchers = [ImageBatcher(side, pipeline, num_workers, target) for side in (datasets.train, datasets.valid)]
+        if n_train < n_batch:
             warnings.warn(
-                f"There are {n_train} items to train on, fewer than a batch of {wanted}: batches shrink to {n_train}.",
+                f"There are {n_train} items to train on, fewer than a batch of {n_batch}: batches shrink to {n_train}.",
                 stacklevel=3,
             )
-        train = DataLoader(batchers[0], min(wanted, n_train) or wanted, shuffle, drop_last=True, seed=seed)
-        return cls(train, DataLoader(batchers[1], wanted, seed=seed), reader=reader)
+        train = DataLoader(batchers[0], min(n_batch, n_train) or n_batch, shuffle, drop_last=True, seed=seed)
+        return cls(train, DataLoader(batchers[1], n_batch, seed=seed), reader=reader)
 
     @property
     def valid(self) -> DataLoader:
@@ -229,12 +266,12 @@ class DataLoaders:
     @property
     def task(self) -> Task[Any]:
         """What is learned."""
-        if not hasattr(self.train.dataset, "task"):
+        dataset = self.train.dataset
+        if not isinstance(dataset, Dataset):
             raise InputError(
                 "These loaders say nothing of a task, so there is no loss: build them with a DataBlock and its blocks."
             )
-        task: Task[Any] = self.train.dataset.task
-        return task
+        return dataset.task
 
     @property
     def vocab(self) -> L[str]:
@@ -242,8 +279,8 @@ class DataLoaders:
         return L(self.task.names)
 
     @property
-    def classes(self) -> Any:
-        """The class names, in order."""
+    def classes(self) -> L[str] | Mapping[str, L[Any]]:
+        """The class names, in order; of tables with several vocabularies, each by the name of its column."""
         return self.vocab
 
     @property
@@ -253,8 +290,8 @@ class DataLoaders:
 
     @property
     def pipeline(self) -> Pipeline:
-        """What happens to an image."""
-        return _images(self.train).pipeline
+        """The transforms of images."""
+        return _image_batcher(self.train).pipeline
 
     @property
     def preparation(self) -> Preparation:
@@ -268,7 +305,7 @@ class DataLoaders:
 
     @property
     def n_threads(self) -> int | None:
-        """How many of torch's threads help a training step; None is all."""
+        """The number of torch's threads for a training step; None is all of them."""
         return None
 
     @property
@@ -276,12 +313,12 @@ class DataLoaders:
         """Training, then validation."""
         return self.train, self._valid
 
-    def normalised(self, statistics: Statistics) -> DataLoaders:
+    def with_statistics(self, statistics: Statistics) -> DataLoaders:
         """Return the same loaders with statistics for their images, unless they have their own."""
-        train, valid = (loader.over(_images(loader).normalised(statistics)) for loader in self)
+        train, valid = (loader.with_batcher(_image_batcher(loader).with_statistics(statistics)) for loader in self)
         return DataLoaders(train, valid, reader=self._reader)
 
-    def in_place_of(self, other: DataLoaders) -> DataLoaders:
+    def normalised_like(self, other: DataLoaders) -> DataLoaders:
         """Return the same loaders, normalised like others of the same task.
 
         Raises:
@@ -293,7 +330,7 @@ class DataLoaders:
                 f"The new loaders are for another task: {ours[0]} of {ours[1]}; this model answers {theirs[0]} of "
                 f"{theirs[1]}. Build the data block with vocab=dls.vocab, or make a new learner."
             )
-        return self.normalised(other.preparation.statistics)
+        return self.with_statistics(other.preparation.statistics)
 
     def one_batch(self) -> tuple[Any, ...]:
         """Return the first training batch."""
@@ -307,19 +344,29 @@ class DataLoaders:
         ncols: int | None = None,
         figsize: tuple[float, float] | None = None,
     ) -> None:
-        """Show items of a training batch with their labels."""
+        """Show items of a training batch with their labels.
+
+        Args:
+            max_n: how many items, where `nrows` and `ncols` do not say.
+            nrows: rows of the grid; as many as suit by default.
+            ncols: columns of the grid; as many as suit by default.
+            figsize: (width, height) in inches; as large as suits by default.
+        """
         self.train.show_batch(max_n, nrows=nrows, ncols=ncols, figsize=figsize)
 
     def test_dl(self, items: Any, *, with_labels: bool = False) -> DataLoader:
         """Return a loader for new items, prepared as in validation.
 
         Args:
-            items: a data frame, files, or whatever the data block was given items from.
-            with_labels: read labels too; without, targets say nothing.
+            items: a data frame, files, or another source that the data block reads.
+            with_labels: read labels too; without them all targets are unknown.
+
+        Raises:
+            InputError: the loaders were not made by a data block.
         """
         if self._reader is None:
             raise InputError("These loaders were not made by a DataBlock: they cannot read new items.")
-        batcher = _images(self.train).over(self._reader(items, with_labels))
+        batcher = _image_batcher(self.train).with_dataset(self._reader(items, with_labels))
         return DataLoader(batcher, self._valid.batch_size)
 
     def check(self) -> Audit:
@@ -333,38 +380,7 @@ class DataLoaders:
         return self.loaders[index]
 
 
-def _images(loader: DataLoader) -> ImageBatcher:
+def _image_batcher(loader: DataLoader) -> ImageBatcher:
     if not isinstance(loader.batcher, ImageBatcher):
         raise InputError("These loaders carry no images: build them with a DataBlock and its blocks.")
     return loader.batcher
-
-
-def audit_datasets(datasets: Datasets) -> Audit:
-    """Audit both sides of a split of images."""
-    items = [
-        Item(Path(name_of(image)), dataset.label(at), side, name_of(image))
-        for dataset, side in ((datasets.train, False), (datasets.valid, True))
-        for at, image in enumerate(dataset.images)
-    ]
-    return audit(Source("data block", datasets.train.task.kind, items))
-
-
-def without_bad_images(datasets: Datasets) -> Datasets:
-    """Leave out images that cannot be used, and warn of each of them by name, with their number.
-
-    Raises:
-        InputError: nothing is left of a side.
-    """
-    found = audit_datasets(datasets)
-    bad, names = found.unusable, found.bad_images
-    if not bad:
-        return datasets
-    lines = "\n".join(f"  {finding.value}" for finding in bad[:_LISTED]) + ("\n  …" if len(bad) > _LISTED else "")
-    warnings.warn(f"{len(bad)} images cannot be used and are left out:\n{lines}", stacklevel=3)
-    sides = []
-    for side in (datasets.train, datasets.valid):
-        kept = [at for at, image in enumerate(side.images) if Path(name_of(image)) not in names]
-        if not kept:
-            raise InputError("No image of one side of the split can be used.")
-        sides.append(side.subset(kept))
-    return Datasets.of(*sides)

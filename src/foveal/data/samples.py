@@ -1,16 +1,20 @@
-"""Samples: an image and its target on the canvas, drawn from a generator.
+"""Samples: an image and its target in the model's input, drawn from a generator.
 
-All fits and moves of a sample multiply into one homography, its placement; pixels are resampled once through it and
-the target is taken along by the same matrix. Where the warp is left to the batch, a sample carries the window that it
-needs and the map from there to the canvas; nothing is drawn differently.
+All resizes and moves of a sample multiply into one homography, `source_to_input`; pixels are resampled once through it
+and the target is moved by the same matrix. Where the warp is left to the batch, a sample carries the window of the
+source that it needs and the map `window_to_input`; the random draws are the same.
+
+Coordinates: *source* is the image's own pixels, *input* the pixels that the model gets, [0, w] x [0, h], and *target*
+the same area as [-1, 1] x [-1, 1].
 """
 
 from __future__ import annotations
 
 import inspect
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TypeGuard, TypeVar
 
 import numpy as np
 import torch
@@ -28,7 +32,22 @@ from foveal.images.prepare import UNCHANGED, Preparation, Statistics, collate, r
 from foveal.images.tones import Tone, apply_table, apply_tables, draw_table
 from foveal.tasks.base import Task
 
-PixelOperation = Callable[[Tensor], Tensor]
+Label = TypeVar("Label")
+MoveFunction = Callable[[tuple[int, int], np.random.Generator], Homography]
+"""What a move does: (height, width) of the input and a generator to a homography of the input onto itself."""
+PixelFunction = Callable[[Tensor], Tensor]
+"""What a pixel operation does: a batch, float32 [B, 3, h, w] from 0 to 1, to another of the same shape."""
+Transform = Fit | Tone | Normalize | MoveFunction | PixelFunction
+Transforms = Transform | Sequence[Transform] | None
+"""One transform, several, or none."""
+
+
+class PixelOperation(ABC):
+    """A pixel operation as a class: subclass it where the number of arguments does not show what a callable is."""
+
+    @abstractmethod
+    def __call__(self, batch: Tensor) -> Tensor:
+        """Return the changed batch, float32 [B, 3, h, w] from 0 to 1."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -36,131 +55,167 @@ class Sample:
     """One image and its target.
 
     Attributes:
-        pixels: the canvas, uint8 [h, w, 3], or the window that the batch warps onto it.
-        target: on the canvas.
-        frame: from source pixels to the unit frame of the canvas.
-        rest: from `pixels` to the canvas.
-        table: new values for the 256 values of a pixel, where that is left to the batch.
+        pixels: the input, uint8 [h, w, 3], or the window that the batch warps onto it, uint8 [H, W, 3].
+        target: encoded, points in [-1, 1] on the input.
+        source_to_target: from source pixels to [-1, 1] on the input.
+        window_to_input: from `pixels` to pixels of the input; the identity where nothing is left to warp.
+        lut: uint8 [256] or [256, 3], new values for those of a pixel, where that is left to the batch.
     """
 
     pixels: Pixels
     target: Tensor
-    frame: Homography
-    rest: Homography = IDENTITY
-    table: NDArray[np.uint8] | None = None
+    source_to_target: Homography
+    window_to_input: Homography = IDENTITY
+    lut: NDArray[np.uint8] | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Pipeline:
-    """What happens to an image in training, sorted by kind; validation uses the last canvas without chance."""
+    """Everything that is done to an image, sorted by kind.
 
-    fits: tuple[Fit, ...]
-    moves: tuple[Move, ...] = ()
+    Attributes:
+        resizes: bring an image to one size, one after the other; validation resizes once, without chance.
+        moves: random homographies of the input, in training.
+        tones: random changes of brightness and contrast, in training.
+        operations: the user's functions of a batch, in training.
+        statistics: mean and standard deviation of the pixels; those of the backbone by default.
+    """
+
+    resizes: tuple[Fit, ...]
+    moves: tuple[MoveFunction, ...] = ()
     tones: tuple[Tone, ...] = ()
-    operations: tuple[PixelOperation, ...] = ()
+    operations: tuple[PixelFunction, ...] = ()
     statistics: Statistics | None = None
 
     @classmethod
-    def of(cls, item_tfms: Any = None, batch_tfms: Any = None) -> Pipeline:
-        """Sort transforms, given one by one or in lists, by what they are; their place in the lists does not matter.
+    def of(cls, item_tfms: Transforms = None, batch_tfms: Transforms = None) -> Pipeline:
+        """Sort transforms by what they are; their place in the lists does not matter.
 
-        A function of (size_hw, generator) is a move. A function of a batch, float32 [B, 3, h, w] from 0 to 1, or a
-        transform of torchvision's, is a pixel operation: it belongs in `batch_tfms` and runs in training only.
+        A `Move`, or a function of (size_hw, generator), is a move. A `PixelOperation`, or a function of a batch,
+        float32 [B, 3, h, w] from 0 to 1, such as a transform of torchvision, is a pixel operation: it belongs in
+        `batch_tfms` and runs in training only.
+
+        Args:
+            item_tfms: one transform or several.
+            batch_tfms: more of them.
 
         Raises:
             InputError: one is of no known kind.
         """
-        steps = [*_flat(item_tfms), *_flat(batch_tfms)]
-        fits = [step for step in steps if isinstance(step, Resize | RandomResizedCrop)]
+        item_steps = _as_list(item_tfms)
+        steps = [*item_steps, *_as_list(batch_tfms)]
+        resizes = [step for step in steps if isinstance(step, Resize | RandomResizedCrop)]
         tones = [step for step in steps if isinstance(step, Tone)]
-        given = [step.statistics for step in steps if isinstance(step, Normalize)]
-        known = (Resize, RandomResizedCrop, Tone, Normalize)
-        others = [_function(step) for step in steps if not isinstance(step, known)]
-        moves = [step for step in others if _n_arguments(step) == 2]
-        operations = [step for step in others if step not in moves]
-        for step in _flat(item_tfms):
+        statistics = [step.statistics for step in steps if isinstance(step, Normalize)]
+        sorted_kinds = (Resize, RandomResizedCrop, Tone, Normalize)
+        functions = [_require_function(step) for step in steps if not isinstance(step, sorted_kinds)]
+        moves = [function for function in functions if _is_move(function)]
+        operations = [function for function in functions if _is_pixel_function(function)]
+        for step in item_steps:
             if step in operations:
                 raise InputError(
                     f"{step!r} works on pixels: put it into `batch_tfms`, where it gets a batch, float32 [B, 3, h, w] "
                     "from 0 to 1. What moves pixels is a function of (size_hw, generator) that returns a Homography."
                 )
-        if len(given) > 1:
-            raise InputError(f"Normalize may be given once, got it {len(given)} times.")
-        return cls(tuple(fits), tuple(moves), tuple(tones), tuple(operations), given[0] if given else None)
+        if len(statistics) > 1:
+            raise InputError(f"Normalize may be given once, got it {len(statistics)} times.")
+        return cls(tuple(resizes), tuple(moves), tuple(tones), tuple(operations), statistics[0] if statistics else None)
 
     @property
     def input_size_hw(self) -> tuple[int, int]:
-        """The last canvas, (height, width); there is one once a loader has been built."""
-        return self.fits[-1].input_size_hw
+        """(height, width) of the model's input in pixels; it is known once a loader has been built."""
+        return self.resizes[-1].input_size_hw
 
     @property
-    def fit(self) -> Resize:
-        """How an image comes onto the last canvas without chance: cropped, unless the first `Resize` says more."""
-        first = self.fits[0]
+    def resize(self) -> Resize:
+        """How an image comes to size without chance: cropped, unless the first transform is a `Resize` by a method."""
+        first = self.resizes[0]
         return Resize(self.input_size_hw, first.method if isinstance(first, Resize) else "crop")
 
     @property
     def preparation(self) -> Preparation:
         """How images are prepared in validation and in service."""
-        return Preparation(self.fit, self.statistics or UNCHANGED)
+        return Preparation(self.resize, self.statistics or UNCHANGED)
 
-    def normalised(self, statistics: Statistics) -> Pipeline:
+    def with_statistics(self, statistics: Statistics) -> Pipeline:
         """Return the same pipeline with statistics, unless it has its own."""
         return self if self.statistics else replace(self, statistics=statistics)
 
-    def place(self, size_hw: tuple[int, int], rng: np.random.Generator | None) -> Homography:
-        """Draw the map from a source of `size_hw` to the canvas; without a generator, validation's."""
+    def source_to_input(self, size_hw: tuple[int, int], rng: np.random.Generator | None) -> Homography:
+        """Draw the map from source pixels to pixels of the input.
+
+        Args:
+            size_hw: (height, width) of the source in pixels.
+            rng: None gives the map of validation.
+        """
         if rng is None:
-            return self.fit(size_hw)
-        placement = IDENTITY
-        for fit in self.fits:
-            placement = placement.then(fit(size_hw, rng))
-            size_hw = fit.input_size_hw
-        return placement.then(*(move(size_hw, rng) for move in self.moves))
+            return self.resize(size_hw)
+        source_to_input = IDENTITY
+        for resize in self.resizes:
+            source_to_input = source_to_input.then(resize(size_hw, rng))
+            size_hw = resize.input_size_hw
+        return source_to_input.then(*(move(size_hw, rng) for move in self.moves))
 
     def sample(
         self,
         image: ImageSource,
         target: Tensor,
-        task: Task[Any],
+        task: Task[Label],
         rng: np.random.Generator | None,
         *,
         windowed: bool = False,
     ) -> Sample:
-        """Draw one sample; without a generator, as in validation. With `windowed` the batch will warp it.
+        """Draw one sample.
+
+        Args:
+            image: the source.
+            target: encoded, points in source pixels.
+            task: moves the target.
+            rng: None prepares the image as in validation.
+            windowed: leave the warp to the batch.
 
         Raises:
             ImageError: the image is refused.
         """
         opened: OpenedImage = open_image(image)
-        placement = self.place(opened.size_hw, rng)
-        frame = placement.then(Homography.unit_frame(self.input_size_hw))
-        target = task.move(target, frame)
+        source_to_input = self.source_to_input(opened.size_hw, rng)
+        source_to_target = source_to_input.then(Homography.unit_frame(self.input_size_hw))
+        target = task.move(target, source_to_target)
         if windowed:
-            pixels, rest = render_window(opened, placement, self.input_size_hw)
-            return Sample(pixels, target, frame, rest, None if rng is None else draw_table(self.tones, rng))
-        pixels = render(opened, placement, self.input_size_hw)
+            pixels, window_to_input = render_window(opened, source_to_input, self.input_size_hw)
+            lut = None if rng is None else draw_table(self.tones, rng)
+            return Sample(pixels, target, source_to_target, window_to_input, lut)
+        pixels = render(opened, source_to_input, self.input_size_hw)
         if rng is not None:
             pixels = apply_table(pixels, draw_table(self.tones, rng))
-        return Sample(pixels, target, frame)
+        return Sample(pixels, target, source_to_target)
 
     def pixels(self, samples: Sequence[Sample], device: torch.device) -> Tensor:
-        """Bring the canvases of samples to a device, uint8 [B, h, w, 3], warped there where that was left to do."""
-        if all(sample.rest is IDENTITY for sample in samples):
-            stacked = collate([sample.pixels for sample in samples]).to(device, non_blocking=True)
+        """Return the inputs of samples side by side, uint8 [B, h, w, 3], warped where that was left to the batch.
+
+        Args:
+            samples: of one batch.
+            device: where the inputs are wanted; a warp runs there.
+        """
+        if all(sample.window_to_input is IDENTITY for sample in samples):
+            inputs = collate([sample.pixels for sample in samples]).to(device, non_blocking=True)
         else:
             windows = stack_windows([sample.pixels for sample in samples]).to(device, non_blocking=True)
-            stacked = warp_batch(windows, Homography.stack([sample.rest for sample in samples]), self.input_size_hw)
-        return apply_tables(stacked, [sample.table for sample in samples])
+            window_to_input = Homography.stack([sample.window_to_input for sample in samples])
+            inputs = warp_batch(windows, window_to_input, self.input_size_hw)
+        return apply_tables(inputs, [sample.lut for sample in samples])
 
 
-def _flat(steps: Any) -> list[Any]:
-    if steps is None:
+def _as_list(transforms: Transforms) -> list[Transform]:
+    if transforms is None:
         return []
-    return list(steps) if isinstance(steps, list | tuple) else [steps]
+    if isinstance(transforms, list | tuple):
+        return list(transforms)
+    assert not isinstance(transforms, Sequence)
+    return [transforms]
 
 
-def _function(step: Any) -> Any:
+def _require_function(step: object) -> MoveFunction | PixelFunction:
     if isinstance(step, type) or not callable(step):
         hint = f" Did you mean `{step.__name__}(...)`?" if isinstance(step, type) else ""
         raise InputError(
@@ -169,11 +224,20 @@ def _function(step: Any) -> Any:
     return step
 
 
-def _n_arguments(function: Any) -> int:
-    """Return how many arguments must be given."""
+def _is_move(function: MoveFunction | PixelFunction) -> TypeGuard[MoveFunction]:
+    if isinstance(function, Move | PixelOperation):
+        return isinstance(function, Move)
+    return _n_required_arguments(function) == 2
+
+
+def _is_pixel_function(function: MoveFunction | PixelFunction) -> TypeGuard[PixelFunction]:
+    return not _is_move(function)
+
+
+def _n_required_arguments(function: Callable[..., object]) -> int:
     kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
     try:
-        arguments: Iterable[inspect.Parameter] = inspect.signature(function).parameters.values()
-    except ValueError:  # a function written in C may tell nothing
+        parameters: Iterable[inspect.Parameter] = inspect.signature(function).parameters.values()
+    except ValueError:  # a function written in C may have no signature
         return 1
-    return sum(one.kind in kinds and one.default is inspect.Parameter.empty for one in arguments)
+    return sum(parameter.kind in kinds and parameter.default is inspect.Parameter.empty for parameter in parameters)

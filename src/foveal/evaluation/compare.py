@@ -19,9 +19,9 @@ from foveal.metrics.common import Metric, smaller_is_better
 
 
 class Difference(NamedTuple):
-    """One figure of two models, and the second minus the first."""
+    """One metric of two models, and the second minus the first."""
 
-    figure: str
+    metric: str
     first: float
     second: float
     difference: Interval
@@ -31,7 +31,7 @@ class Difference(NamedTuple):
         """`first`, `second`, or nothing where the interval holds 0 (or is not defined)."""
         if not (self.difference.low > 0 or self.difference.high < 0):
             return ""
-        return "second" if (self.difference.value > 0) != smaller_is_better(self.figure) else "first"
+        return "second" if (self.difference.value > 0) != smaller_is_better(self.metric) else "first"
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +41,7 @@ class Comparison:
     Attributes:
         n: those images.
         left_out: images that only one of them answered for.
-        differences: one a headline figure.
+        differences: one per headline metric.
     """
 
     n: int
@@ -52,6 +52,10 @@ class Comparison:
 def compare(first: Predictions, second: Predictions) -> Comparison:
     """Compare two models on the images that both answered for.
 
+    Args:
+        first: the answers of one.
+        second: the answers of the other.
+
     Raises:
         InputError: they answer different questions, share no image, or the truth differs between them.
     """
@@ -60,8 +64,9 @@ def compare(first: Predictions, second: Predictions) -> Comparison:
             f"These models answer different questions: {first.task.kind} ({', '.join(first.task.names[:5])}) and "
             f"{second.task.kind} ({', '.join(second.task.names[:5])})."
         )
-    where = {name_of(image): at for at, image in enumerate(second.images)}
-    pairs = [(at, where[name]) for at, name in enumerate(map(name_of, first.images)) if name in where]
+    index_in_second = {name_of(image): index for index, image in enumerate(second.images)}
+    names = enumerate(map(name_of, first.images))
+    pairs = [(index, index_in_second[name]) for index, name in names if name in index_in_second]
     if not pairs:
         raise InputError("These runs share no validation image: give both the same table and the same split.")
     ours, theirs = (torch.tensor(side) for side in zip(*pairs, strict=True))
@@ -69,17 +74,17 @@ def compare(first: Predictions, second: Predictions) -> Comparison:
     if not truth.allclose(second.targets[theirs], equal_nan=True):
         raise InputError("The labels of the same images differ between these runs: they cannot be compared.")
     comparable = first.comparable[ours], second.comparable[theirs], truth
-    of_second = second.task.figures()
-    found = (
-        _difference(name, of_first, of_second[name], *comparable) for name, of_first in first.task.figures().items()
+    second_metrics = second.task.figures()
+    differences = (
+        _difference(name, metric, second_metrics[name], *comparable) for name, metric in first.task.figures().items()
     )
     left_out = len(first.images) + len(second.images) - 2 * len(pairs)
-    return Comparison(len(pairs), left_out, tuple(found))
+    return Comparison(len(pairs), left_out, tuple(differences))
 
 
-def _difference(name: str, of_first: Metric, of_second: Metric, *comparable: Tensor) -> Difference:
+def _difference(name: str, first_metric: Metric, second_metric: Metric, *comparable: Tensor) -> Difference:
     def both(first: Tensor, second: Tensor, truth: Tensor) -> tuple[float, float]:
-        return float(of_first(first, truth)), float(of_second(second, truth))
+        return float(first_metric(first, truth)), float(second_metric(second, truth))
 
     def gain(*comparable: Tensor) -> float:
         before, after = both(*comparable)

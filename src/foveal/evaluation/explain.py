@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from foveal.evaluation import plots
 from foveal.images.canvas import Canvas, sheet
@@ -10,18 +11,35 @@ from foveal.images.decode import ImageSource
 from foveal.inference.explain import overlay
 from foveal.inference.predictor import Predictor
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
 
 def show_overlay(predictor: Predictor, image: ImageSource, label: str | None) -> None:
-    """Show one image so, in a figure of pyplot."""
-    pixels, said = overlay(predictor, image, label)
-    sheet([pixels], lambda canvas, _: canvas.below(said), figure=plots.new_figure())
+    """Show where the model looked on one image, in a figure of pyplot.
+
+    Args:
+        predictor: of labels or points.
+        image: path, bytes, array or PIL image.
+        label: the class, number or point; by default the most probable class, or the first.
+    """
+    pixels, name = overlay(predictor, image, label)
+    sheet([pixels], lambda canvas, _: canvas.below(name), figure=plots.new_figure())
 
 
-def explained_sheet(predictor: Predictor, images: list[Any], figure: Any) -> Any:
-    """Draw images with what the model looked at for its most probable answer."""
-    seen = [overlay(predictor, image) for image in images]
+def explanation_sheet(predictor: Predictor, images: Sequence[ImageSource], figure: Figure) -> Figure:
+    """Draw where the model looked for its most probable answer, image by image.
 
-    def draw(canvas: Canvas, at: int) -> None:
-        canvas.below(seen[at][1])
+    Args:
+        predictor: of labels or points.
+        images: paths, bytes, arrays or PIL images.
+        figure: of matplotlib, to draw in.
+    """
+    overlays = [overlay(predictor, image) for image in images]
 
-    return sheet([pixels for pixels, _ in seen], draw, figure=figure, caption="bright: what spoke for the label below")
+    def draw(canvas: Canvas, number: int) -> None:
+        canvas.below(overlays[number][1])
+
+    return sheet(
+        [pixels for pixels, _ in overlays], draw, figure=figure, caption="bright: what spoke for the label below"
+    )

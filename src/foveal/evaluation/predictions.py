@@ -1,4 +1,4 @@
-"""Predictions: the one fp32 pass that every number, file and image of a run comes from."""
+"""Predictions: the fp32 pass that every metric, file and image of a run comes from."""
 
 from __future__ import annotations
 
@@ -15,9 +15,10 @@ from torch import Tensor
 from foveal._moved import attribute
 from foveal.core import storage
 from foveal.core.errors import InputError, ModelFileError
-from foveal.data.datasets import Dataset
+from foveal.data.datasets import ImageDataset
+from foveal.evaluation.thresholds import best_temperature
 from foveal.geometry.homography import Homography
-from foveal.images.decode import name_of, open_image
+from foveal.images.decode import ImageSource, name_of, open_image
 from foveal.inference.predictor import Prediction, Predictor
 from foveal.metrics.bootstrap import Interval, interval
 from foveal.tasks.base import Decision, Task
@@ -28,21 +29,39 @@ _KEY = "predictions"
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Predictions:
-    """What a predictor said of a dataset.
+    """The answers of a predictor for a dataset, beside the truth.
 
     Attributes:
         images: as in the dataset, in its order.
-        values: activated outputs [n, ...].
-        labels: answers, points in source pixels.
+        values: activated outputs, float32 [n, ...]: probabilities, numbers, or points in [-1, 1] on the input.
+        labels: the predicted labels, points in source pixels.
         targets: the encoded truth [n, ...], points in source pixels.
+        task: with the decision that made the labels.
+        outputs: the raw outputs [n, C] of labels, where `of_outputs` was given them: another temperature can be applied
+            without another pass. They are not saved.
     """
 
-    images: Sequence[Any]
+    images: Sequence[ImageSource]
     values: Tensor
     labels: Sequence[Any]
     targets: Tensor
     task: Task[Any]
+    outputs: Tensor | None = None
     pictures = attribute("pictures", "images")
+
+    @classmethod
+    def of_outputs(
+        cls, images: Sequence[ImageSource], outputs: Tensor, targets: Tensor, task: Task[Any]
+    ) -> Predictions:
+        """Return predictions of labels that keep the raw outputs they come from.
+
+        Args:
+            images: one per row.
+            outputs: raw outputs, float32 [n, C] on the CPU.
+            targets: the encoded truth, [n, C] or [n].
+            task: of one label or several; its decision makes the labels.
+        """
+        return cls(images, outputs, [], targets, task, outputs).with_decision(task.decision)
 
     @property
     def comparable(self) -> Tensor:
@@ -50,42 +69,46 @@ class Predictions:
         return self.task.comparable(self.values, self.labels)
 
     def scores(self) -> dict[str, Any]:
-        """Return the headline figures, and those of each class, point or number."""
+        """Return the headline metrics, and those of each class, point or number."""
         comparable = self.comparable
-        figures = {name: float(of(comparable, self.targets)) for name, of in self.task.figures().items()}
-        return {**figures, **self.task.parts(comparable, self.targets)}
+        metrics = {name: float(metric(comparable, self.targets)) for name, metric in self.task.figures().items()}
+        return {**metrics, **self.task.parts(comparable, self.targets)}
 
     def intervals(self) -> dict[str, Interval]:
-        """Return the headline figures with their bootstrap intervals."""
+        """Return the headline metrics with their bootstrap intervals."""
         comparable = self.comparable
-        return {name: interval(of, comparable, self.targets) for name, of in self.task.figures().items()}
+        return {name: interval(metric, comparable, self.targets) for name, metric in self.task.figures().items()}
 
-    def decided(self, decision: Decision) -> Predictions:
-        """Return the same probabilities with the answers that another decision makes of them."""
+    def with_decision(self, decision: Decision) -> Predictions:
+        """Return the labels that another decision makes of the same outputs; for labels only.
+
+        Its temperature is applied where the raw outputs were kept; without them probabilities stay as they are.
+        """
         task = self.task.with_decision(decision)
-        nowhere = Homography.stack([Homography()] * len(self.values))
-        return replace(self, labels=task.decode(self.values, nowhere), task=task)
+        values = self.values if self.outputs is None else task.activate(self.outputs)
+        unmoved = Homography.stack([Homography()] * len(values))
+        return replace(self, values=values, labels=task.decode(values, unmoved), task=task)
 
     @staticmethod
-    def joined(parts: Sequence[Predictions]) -> Predictions:
+    def concatenate(runs: Sequence[Predictions]) -> Predictions:
         """Return the predictions of several models for different images as one.
 
         Raises:
             InputError: they answer different questions.
         """
-        first = parts[0]
-        if any((part.task.kind, part.task.names) != (first.task.kind, first.task.names) for part in parts):
-            raise InputError("Predictions can be joined where they are of one task with the same classes.")
+        first = runs[0]
+        if any((run.task.kind, run.task.names) != (first.task.kind, first.task.names) for run in runs):
+            raise InputError("Predictions can be concatenated where they are of one task with the same classes.")
         return Predictions(
-            [image for part in parts for image in part.images],
-            torch.cat([part.values for part in parts]),
-            [label for part in parts for label in part.labels],
-            torch.cat([part.targets for part in parts]),
+            [image for run in runs for image in run.images],
+            torch.cat([run.values for run in runs]),
+            [label for run in runs for label in run.labels],
+            torch.cat([run.targets for run in runs]),
             first.task,
         )
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write them to a .safetensors file: all but the images themselves, which are named."""
+        """Write them to a .safetensors file; images by name, raw outputs not at all."""
         answers = torch.stack([self.task.encode(label) for label in self.labels])
         about = {"task": self.task.to_dict(), "images": [_absolute(image) for image in self.images]}
         tensors = {"values": self.values, "answers": answers, "targets": self.targets}
@@ -113,17 +136,23 @@ class Predictions:
         except (KeyError, ValueError, TypeError) as error:
             raise ModelFileError(f"`{path}` holds no predictions by foveal ({error}).") from error
 
-    def rows(self, base: Path | None = None) -> Iterator[dict[str, Any]]:
-        """Yield one row an image, its name relative to `base`."""
+    def rows(self, base: Path | None = None) -> Iterator[dict[str, object]]:
+        """Yield one row per image, its name relative to `base`."""
         for image, values, label in zip(self.images, self.values, self.labels, strict=True):
             yield {"fname": _relative(image, base)} | self.task.to_row(values, label)
 
 
-def predict_dataset(predictor: Predictor, dataset: Dataset, *, num_workers: int | None = None) -> Predictions:
+def predict_dataset(predictor: Predictor, dataset: ImageDataset, *, num_workers: int | None = None) -> Predictions:
     """Answer for every image of a dataset.
+
+    Args:
+        predictor: answers in fp32.
+        dataset: images and targets.
+        num_workers: threads that load images; one per core by default.
 
     Raises:
         ImageError: an image is refused.
+        InputError: there is no image.
     """
     answers = []
     for answer in predictor.predict_batch(dataset.images, num_workers=num_workers):
@@ -133,33 +162,51 @@ def predict_dataset(predictor: Predictor, dataset: Dataset, *, num_workers: int 
     if not answers:
         raise InputError("There are no images to answer for.")
     values = torch.stack([answer.values for answer in answers])
-    return Predictions(dataset.images, values, [answer.label for answer in answers], dataset.targets, predictor.task)
+    labels = [answer.label for answer in answers]
+    return Predictions(dataset.images, values, labels, dataset.targets, predictor.task)
 
 
-def constant_answer(predictor: Predictor, train: Dataset, valid: Dataset) -> Predictions:
-    """Return what answering every image with the mean training target gives: the least that a model must beat.
+def fit_temperature(predictions: Predictions) -> float:
+    """Return the temperature with the least loss, by which the raw outputs of labels are divided.
 
-    The mean is taken on the canvas, where images of different sizes can be compared; only headers are read.
+    Raises:
+        InputError: the raw outputs were not kept.
     """
-    frames = [_frame(predictor, image) for image in (*train.images, *valid.images)]
-    split = len(train)
-    moved = torch.stack([train.task.move(t, f) for t, f in zip(train.targets, frames[:split], strict=True)])
-    mean = moved.double().nanmean(dim=0).float()
+    if predictions.outputs is None:
+        raise InputError("A temperature needs raw outputs; take the predictions of `learn.validation_predictions()`.")
+    outputs, task, targets = predictions.outputs.double(), predictions.task, predictions.targets
+    return best_temperature(lambda temperature: float(task.loss(outputs / temperature, targets)))
+
+
+def constant_answer(predictor: Predictor, train: ImageDataset, valid: ImageDataset) -> Predictions:
+    """Return the predictions of a model that answers every image with the mean training target.
+
+    The mean is taken in the model's input, where images of different sizes can be compared; only headers are read.
+
+    Args:
+        predictor: its preparation and task are used, its model is not.
+        train: points or numbers whose mean is the answer.
+        valid: the images to answer for.
+    """
+    train_maps, valid_maps = ([_source_to_target(predictor, i) for i in side.images] for side in (train, valid))
+    pairs = zip(train.targets, train_maps, strict=True)
+    in_input = torch.stack([train.task.move(target, source_to_target) for target, source_to_target in pairs])
+    mean = in_input.double().nanmean(dim=0).float()
     values = mean.expand(len(valid), *mean.shape)
-    labels = predictor.task.decode(values, Homography.stack([frame.inverse for frame in frames[split:]]))
+    labels = predictor.task.decode(values, Homography.stack([m.inverse for m in valid_maps]))
     return Predictions(valid.images, values, labels, valid.targets, predictor.task)
 
 
-def _frame(predictor: Predictor, image: Any) -> Homography:
-    placement = predictor.preparation.fit(open_image(image).size_hw)
-    return placement.then(Homography.unit_frame(predictor.preparation.input_size_hw))
+def _source_to_target(predictor: Predictor, image: ImageSource) -> Homography:
+    source_to_input = predictor.preparation.fit(open_image(image).size_hw)
+    return source_to_input.then(Homography.unit_frame(predictor.preparation.input_size_hw))
 
 
-def _absolute(image: Any) -> str:
+def _absolute(image: ImageSource) -> str:
     return str(image.absolute()) if isinstance(image, Path) else name_of(image)
 
 
-def _relative(image: Any, base: Path | None) -> str:
+def _relative(image: ImageSource, base: Path | None) -> str:
     if base is not None and isinstance(image, Path) and image.is_relative_to(base):
         return image.relative_to(base).as_posix()
     return name_of(image)

@@ -1,4 +1,4 @@
-"""Sheets of images with what was said of them."""
+"""Sheets of images with their true and predicted labels."""
 
 from __future__ import annotations
 
@@ -21,13 +21,21 @@ def results_sheet(
     figsize: tuple[float, float] | None = None,
     figure: Figure | None = None,
 ) -> Figure:
-    """Draw images, chosen at random but always the same, with the truth and what was predicted."""
-    task = predictions.task
-    chosen = order_for(0, 0, len(predictions.labels))[:max_n].tolist()
+    """Draw images, chosen at random but always the same, with true and predicted labels.
 
-    def draw(canvas: Canvas, at: int) -> None:
-        index = chosen[at]
+    Args:
+        predictions: with their images.
+        max_n: images at most.
+        rows: of the grid; as many as suit by default.
+        figsize: (width, height) in inches; as large as suits by default.
+        figure: of matplotlib, to draw in; a new one by default.
+    """
+    task = predictions.task
+    shown = order_for(0, 0, len(predictions.labels))[:max_n].tolist()
+
+    def draw(canvas: Canvas, number: int) -> None:
+        index = shown[number]
         task.draw(canvas, predictions.labels[index], task.decode_target(predictions.targets[index]))
 
-    images = [decode(predictions.images[i]) for i in chosen]
+    images = [decode(predictions.images[i]) for i in shown]
     return sheet(images, draw, rows=rows, figsize=figsize, figure=figure, caption=task.legend)

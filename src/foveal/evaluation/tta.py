@@ -1,7 +1,7 @@
 """Test-time augmentation: images answered plainly and under random moves, and the answers averaged.
 
 Points are moved back into the source image before they are averaged, so that a mirrored or turned copy counts for
-what it says of the image and not for where it lies on the canvas.
+what it says about the image and not for where it lies in the model's input.
 """
 
 from __future__ import annotations
@@ -41,40 +41,42 @@ def augmented_predictions(
     """
     groups = DataLoader(loader.batcher, loader.batch_size).groups(0)
     with runtime.evaluating(model):
-        plain = list(_passed(model, loader.batcher.batches(groups, None), precision))
-        preds = torch.cat([task.activate(output) for output, _ in plain])
-        frames = [_frames(batch) for _, batch in plain]
-        copies = torch.zeros_like(preds)
+        plain = list(_forward(model, loader.batcher.batches(groups, None), precision))
+        plain_preds = torch.cat([task.activate(output) for output, _ in plain])
+        mean_preds = torch.zeros_like(plain_preds)
         for number in range(n):
-            found = _passed(model, loader.batcher.batches(groups, (loader.seed, number)), precision)
-            answers = [_back(task, one, _frames(batch), to) for (one, batch), to in zip(found, frames, strict=True)]
-            copies += torch.cat(answers) / n
+            copies = _forward(model, loader.batcher.batches(groups, (loader.seed, number)), precision)
+            preds = [
+                _undo_moves(task, output, moved_batch, plain_batch)
+                for (output, moved_batch), (_, plain_batch) in zip(copies, plain, strict=True)
+            ]
+            mean_preds += torch.cat(preds) / n
     targets = torch.cat([batch.targets.cpu() for _, batch in plain])
-    return beta * preds + (1 - beta) * copies if n else preds, targets
+    return beta * plain_preds + (1 - beta) * mean_preds if n else plain_preds, targets
 
 
-def _passed(model: nn.Module, batches: Iterator[Batch], precision: runtime.Precision) -> Iterator[tuple[Tensor, Batch]]:
+def _forward(
+    model: nn.Module, batches: Iterator[Batch], precision: runtime.Precision
+) -> Iterator[tuple[Tensor, Batch]]:
+    """Yield the raw outputs of each batch, float32 on the CPU, and the batch."""
     for batch in batches:
         with runtime.autocast(precision, batch.inputs.device):
             output = model(batch.inputs)
         yield output.float().cpu(), batch
 
 
-def _frames(batch: Batch) -> Homography:
-    if batch.frames is None:
+def _source_to_target(batch: Batch) -> Homography:
+    if batch.source_to_target is None:
         raise InputError("Test-time augmentation is for images.")
-    return batch.frames
+    return batch.source_to_target
 
 
-def _back(task: Task[object], output: Tensor, frames: Homography, to: Homography) -> Tensor:
-    """Return predictions of moved images as they would stand on the plain canvas."""
+def _undo_moves(task: Task[object], output: Tensor, moved: Batch, plain: Batch) -> Tensor:
+    """Return predictions for moved images as they would stand on the plain image."""
     preds = task.activate(output)
     if preds.ndim < 3:  # only points, [B, N, 2], lie somewhere
         return preds
-    in_source = torch.stack([task.encode(label) for label in task.decode(preds, frames.inverse)])
-    moved = [task.move(points, frame) for points, frame in zip(in_source, _each(to), strict=True)]
-    return torch.stack(moved)
-
-
-def _each(frames: Homography) -> Iterator[Homography]:
-    return (Homography(matrix) for matrix in frames.matrix)
+    labels = task.decode(preds, _source_to_target(moved).inverse)
+    in_source = torch.stack([task.encode(label) for label in labels])
+    to_plain = _source_to_target(plain)
+    return torch.stack([task.move(points, to_plain[index]) for index, points in enumerate(in_source)])

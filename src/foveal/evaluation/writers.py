@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
 from foveal.core.errors import InputError, UnknownNameError
 from foveal.core.tables import FORMATS, printable
@@ -14,13 +14,18 @@ from foveal.sources.coco import write_coco
 from foveal.sources.label_studio import write_label_studio
 from foveal.tasks.base import Task
 
-Labelled = Iterable[tuple[str, tuple[int, int], Any]]
-Answered = Iterable[tuple[Path, Prediction]]
+Label = TypeVar("Label")
+LabelledImages = Iterable[tuple[str, tuple[int, int], Label]]
+"""The file name, (height, width) in pixels, and label of each image."""
 LAYOUTS = {"coco": write_coco, "label-studio": write_label_studio}
 
 
 def check_target(path: Path, layout: str) -> None:
     """Refuse a file that answers cannot be written to.
+
+    Args:
+        path: of the file to be written.
+        layout: a name in `LAYOUTS`, for .json.
 
     Raises:
         InputError: the file's ending names no format, or `layout` no layout of .json.
@@ -31,17 +36,37 @@ def check_target(path: Path, layout: str) -> None:
         raise UnknownNameError.of("layout", layout, LAYOUTS)
 
 
-def write_answers(path: Path, layout: str, answered: Answered, task: Task[Any]) -> int:
-    """Write answers to a .json in a layout; return how many."""
-    found = ((file.name, open_image(file).size_hw, answer.label) for file, answer in answered)
-    return write_labels(path, layout, found, task)
+def write_answers(path: Path, layout: str, answers: Iterable[tuple[Path, Prediction]], task: Task[Label]) -> int:
+    """Write answers to a .json in a layout; return their number.
+
+    Args:
+        path: of the file to be written.
+        layout: a name in `LAYOUTS`.
+        answers: image files with their answers.
+        task: of the answers.
+    """
+    labelled = ((file.name, open_image(file).size_hw, answer.label) for file, answer in answers)
+    return write_labels(path, layout, labelled, task)
 
 
-def write_labels(path: Path, layout: str, labelled: Labelled, task: Task[Any]) -> int:
-    """Write (file name, (height, width), label) to a .json in a layout; return how many."""
+def write_labels(path: Path, layout: str, labelled: LabelledImages[Label], task: Task[Label]) -> int:
+    """Write labels to a .json in a layout; return their number.
+
+    Args:
+        path: of the file to be written.
+        layout: a name in `LAYOUTS`.
+        labelled: file name, (height, width) and label of each image; points in source pixels.
+        task: of the labels.
+    """
     return LAYOUTS[layout](path, labelled, task)
 
 
-def row_of(file: Path, answer: Prediction, task: Task[Any]) -> dict[str, Any]:
-    """Return an answer as a row of a table."""
+def row_of(file: Path, answer: Prediction, task: Task[Label]) -> dict[str, object]:
+    """Return an answer as a row of a table.
+
+    Args:
+        file: the image.
+        answer: for it.
+        task: names the columns.
+    """
     return {"fname": printable(file)} | task.to_row(answer.values, answer.label)

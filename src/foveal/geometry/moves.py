@@ -6,8 +6,8 @@ form can stand beside these. Each draws the same number of random values whateve
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
 
 import numpy as np
 
@@ -15,10 +15,12 @@ from foveal.core.errors import InputError
 from foveal.geometry.homography import IDENTITY, Homography, corners_of
 
 
-@runtime_checkable
-class Move(Protocol):
+class Move(ABC):
     """Draws a homography of the canvas onto itself."""
 
+    __slots__ = ()
+
+    @abstractmethod
     def __call__(self, size_hw: tuple[int, int], rng: np.random.Generator) -> Homography:
         """Return the map drawn for one image."""
 
@@ -29,7 +31,7 @@ def _check_probability(p: float) -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class Flip:
+class Flip(Move):
     """Mirror left and right (or top and bottom) with probability `p`."""
 
     p: float = 0.5
@@ -48,7 +50,7 @@ class Flip:
 
 
 @dataclass(frozen=True, slots=True)
-class Dihedral:
+class Dihedral(Move):
     """One of the eight symmetries of the square, with probability `p`; a canvas that is no square keeps its sides."""
 
     p: float = 1.0
@@ -67,7 +69,7 @@ class Dihedral:
 
 
 @dataclass(frozen=True, slots=True)
-class Rotate:
+class Rotate(Move):
     """Turn about the centre by up to `max_degrees` either way, with probability `p`."""
 
     max_degrees: float = 10.0
@@ -84,7 +86,7 @@ class Rotate:
 
 
 @dataclass(frozen=True, slots=True)
-class Zoom:
+class Zoom(Move):
     """Enlarge by `min_zoom` to `max_zoom` about a random centre, with probability `p`."""
 
     min_zoom: float = 1.0
@@ -105,7 +107,7 @@ class Zoom:
 
 
 @dataclass(frozen=True, slots=True)
-class Shift:
+class Shift(Move):
     """Move by up to `max_share` of the canvas' sides either way, with probability `p`."""
 
     max_share: float = 0.1
@@ -122,7 +124,7 @@ class Shift:
 
 
 @dataclass(frozen=True, slots=True)
-class Warp:
+class Warp(Move):
     """Tilt in perspective by up to `magnitude` along each axis, with probability `p`.
 
     At magnitude m one side shrinks towards its middle by m / 2 at either end while the opposite side grows alike.

@@ -38,7 +38,7 @@ class Prepared:
     """An image on its canvas: pixels uint8 [h, w, 3], where the source went, and the source's (height, width)."""
 
     pixels: Pixels
-    placement: Homography
+    source_to_input: Homography
     size_hw: tuple[int, int]
 
 

@@ -1,4 +1,4 @@
-"""The manifest: what a bundle says of itself, validated on the way in and out."""
+"""The manifest: the description that a bundle carries, validated on the way in and out."""
 
 from __future__ import annotations
 
@@ -10,6 +10,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from foveal.models.head import Range
 
 FORMAT = 1
+"""The version of the file format; raised by each change that an older foveal cannot read."""
+_MAX_SIDE = 4096
+"""Pixels of a side of the input; chosen by hand, so that a damaged file cannot ask for all the memory."""
 
 
 class _Strict(BaseModel):
@@ -17,20 +20,20 @@ class _Strict(BaseModel):
 
 
 Positive = Annotated[int, Field(ge=1)]
-Side = Annotated[int, Field(ge=1, le=4096)]
+Side = Annotated[int, Field(ge=1, le=_MAX_SIDE)]
 
 
-class FitPart(_Strict):
-    """How an image comes onto the canvas."""
+class ResizePart(_Strict):
+    """How an image is brought to the input's size."""
 
     size_hw: tuple[Side, Side]
     method: Literal["crop", "pad", "squish"]
 
 
 class PreparationPart(_Strict):
-    """Size, fit and statistics."""
+    """Size, resize method and statistics of the pixels."""
 
-    fit: FitPart
+    fit: ResizePart  # format 1 calls it so
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
 
@@ -52,7 +55,7 @@ class OwnPart(_Strict):
 
 
 class MetricPart(_Strict):
-    """A figure with the bounds of its 95% interval; none where it is not defined."""
+    """A metric with the bounds of its 95% interval; None where it is not defined."""
 
     value: float | None
     low: float | None = None
@@ -71,7 +74,7 @@ class TrainingPart(_Strict):
     valid_loss: float | None = None
     figures: dict[str, MetricPart] = Field(default_factory=dict, description="On the validation images.")
     parts: dict[str, dict[str, float | None]] = Field(
-        default_factory=dict, description="Figures of each class, point or number on the validation images."
+        default_factory=dict, description="Metrics of each class, point or number on the validation images."
     )
 
 
@@ -90,6 +93,6 @@ class Manifest(_Strict):
 
 
 def current_versions() -> dict[str, str]:
-    """Return the versions of foveal and of what decides its numbers."""
+    """Return the versions of foveal and of the packages that its numbers depend on."""
     names = ("foveal", "torch", "timm", "numpy", "simplejpeg", "opencv-python-headless", "pillow")
     return {name: importlib.metadata.version(name) for name in names}

@@ -21,17 +21,17 @@ from foveal.geometry.homography import Homography
 from foveal.images.decode import ImageSource, name_of
 from foveal.images.prepare import Preparation, Prepared, Statistics, collate
 from foveal.inference.manifest import (
-    FitPart,
     Manifest,
     ModelPart,
     OwnPart,
     PreparationPart,
+    ResizePart,
     TrainingPart,
     current_versions,
 )
 from foveal.inference.store import hashes_of, read_bundle, write_bundle
-from foveal.models.fusing import folded
-from foveal.models.vision import ModelSpec, VisionModel, check_fit, filled_model
+from foveal.models.fusing import fuse_batchnorm
+from foveal.models.vision import ModelSpec, VisionModel, check_fit, model_with_weights
 from foveal.tasks.base import Task
 from foveal.tasks.kinds import kind_of
 
@@ -98,7 +98,7 @@ class Predictor:
         preparation: how images come to it.
         device: where it answers.
         training: what it was trained on.
-        quick: what computes the answers: the same, with normalisation folded into convolutions.
+        quick: what computes the answers: the same, with normalisation fused into convolutions.
     """
 
     model: nn.Module
@@ -191,7 +191,7 @@ class Predictor:
         own = OwnPart(module=type(model).__name__)
         manifest = Manifest(
             task=self.task.to_dict(),
-            preparation=PreparationPart(fit=FitPart(**stored["fit"]), mean=stored["mean"], std=stored["std"]),
+            preparation=PreparationPart(fit=ResizePart(**stored["fit"]), mean=stored["mean"], std=stored["std"]),
             model=ModelPart(**model.spec.to_dict()) if isinstance(model, VisionModel) else own,
             training=self.training,
             versions=current_versions(),
@@ -222,7 +222,7 @@ class Predictor:
         outputs = self.quick(self.preparation.normalise(pixels))
         values = self.task.activate(outputs).cpu()
         to_unit = Homography.unit_frame(self.preparation.input_size_hw)
-        back = Homography.stack([one.placement.then(to_unit).inverse for one in prepared])
+        back = Homography.stack([one.source_to_input.then(to_unit).inverse for one in prepared])
         labels = self.task.decode(values, back)
         return [Prediction(label, self.task.encode(label), value) for label, value in zip(labels, values, strict=True)]
 
@@ -293,7 +293,7 @@ def _image_predictor(
             )
         if spec.n_outputs != task.n_outputs:
             raise InputError(f"its model gives {spec.n_outputs} numbers and its task needs {task.n_outputs}.")
-        model = filled_model(spec, tensors)
+        model = model_with_weights(spec, tensors)
     elif isinstance(part, OwnPart) and model is not None:
         check_fit(model, tensors)
         model.load_state_dict(tensors)
@@ -318,7 +318,7 @@ def load_image_predictor(path: str | os.PathLike[str], *, device: torch.device |
 
 def _quick(model: nn.Module, preparation: Preparation, device: torch.device) -> nn.Module:
     pixels = torch.zeros(1, *preparation.input_size_hw, 3, dtype=torch.uint8, device=device)
-    return folded(model, preparation.normalise(pixels)) if isinstance(model, VisionModel) else model
+    return fuse_batchnorm(model, preparation.normalise(pixels)) if isinstance(model, VisionModel) else model
 
 
 def _ready(model: nn.Module, device: torch.device) -> nn.Module:

@@ -19,13 +19,23 @@ from foveal.inference.manifest import FORMAT, Manifest
 from foveal.tasks.base import Task
 from foveal.tasks.kinds import task_from_dict
 
-_KEY, _HASH_KEY = "foveal", "foveal_sha256"
-_MOST_HEADER = 64 << 20
+_KEY = "foveal"
+"""The manifest in the metadata of the file."""
+_HASH_KEY = "foveal_sha256"
+"""The manifest's SHA-256, beside it."""
+_MAX_HEADER_BYTES = 64 << 20
+"""A header has about 100 bytes per tensor and the manifest; chosen by hand, far above both."""
 _MAGIC = {b"PK\x03\x04": "a zip archive (torch's own format?)", b"\x80": "a pickle", b"\x1f\x8b": "a gzip archive"}
 
 
 def write_bundle(path: str | os.PathLike[str], tensors: Mapping[str, Tensor], manifest: Manifest) -> None:
-    """Write a bundle, atomically."""
+    """Write a bundle, atomically.
+
+    Args:
+        path: of the file, .safetensors.
+        tensors: a state dict.
+        manifest: describes them.
+    """
     text = manifest.model_dump_json()
     storage.write_tensors(path, tensors, {_KEY: text, _HASH_KEY: _hash(text)})
 
@@ -36,7 +46,7 @@ def hashes_of(tensors: Mapping[str, Tensor]) -> dict[str, str]:
 
 
 class Bundle(NamedTuple):
-    """What a bundle holds."""
+    """The content of a bundle: its manifest, the task that it describes, and the tensors by name."""
 
     manifest: Manifest
     task: Task[Any]
@@ -50,38 +60,38 @@ def read_bundle(path: str | os.PathLike[str]) -> Bundle:
         ModelFileError: it is no bundle, was changed or damaged, or comes from a newer foveal.
     """
     file = Path(path)
-    manifest, task = _described(file)
+    manifest, task = _read_description(file)
     try:
         with safe_open(file, framework="pt") as stored:
             names = stored.keys()
             tensors = {name: stored.get_tensor(name).clone() for name in names}  # the file may change under a view
     except (SafetensorError, OSError, ValueError, RuntimeError) as error:
-        raise _damaged(file, error) from error
+        raise _damage_error(file, error) from error
     _check_tensors(file, manifest, tensors)
     return Bundle(manifest, task, tensors)
 
 
 def read_manifest(path: str | os.PathLike[str]) -> Manifest:
-    """Read and check what a bundle says of itself; its tensors are not read.
+    """Read and check the manifest of a bundle; its tensors are not read.
 
     Raises:
         ModelFileError: as `read_bundle`, but for the tensors.
     """
-    return _described(Path(path))[0]
+    return _read_description(Path(path))[0]
 
 
-def _described(file: Path) -> tuple[Manifest, Task[Any]]:
+def _read_description(file: Path) -> tuple[Manifest, Task[Any]]:
     if not file.is_file():
         raise ModelFileError(f"There is no model file `{file}`.")
     try:
-        header = json.loads(_header(file), object_pairs_hook=_each_once)
+        header = json.loads(_header(file), object_pairs_hook=_refuse_duplicates)
         stored = dict(header.get("__metadata__") or {})
         text = stored.get(_KEY)
         if text is not None and stored.get(_HASH_KEY) != _hash(text):
             raise ModelFileError(f"`{file}` was changed or damaged: its manifest is not the one exported.")
     except (OSError, ValueError, RecursionError, TypeError, AttributeError) as error:
-        raise error if isinstance(error, ModelFileError) else _damaged(file, error) from error
-    manifest = _manifest(file, text)
+        raise error if isinstance(error, ModelFileError) else _damage_error(file, error) from error
+    manifest = _parse_manifest(file, text)
     try:
         return manifest, task_from_dict(manifest.task)
     except (InputError, ValueError, TypeError, KeyError) as error:
@@ -89,46 +99,46 @@ def _described(file: Path) -> tuple[Manifest, Task[Any]]:
 
 
 def _header(file: Path) -> bytes:
-    """Return the JSON that a .safetensors file begins with; its length is judged before it is read."""
+    """Return the JSON that a .safetensors file begins with; its length is checked before it is read."""
     size = file.stat().st_size
     with file.open("rb") as opened:
         start = opened.read(8)
         n_bytes = int.from_bytes(start, "little")
-        if n_bytes <= size - 8 and n_bytes <= _MOST_HEADER:
+        if n_bytes <= size - 8 and n_bytes <= _MAX_HEADER_BYTES:
             return opened.read(n_bytes)
-    for magic, what in _MAGIC.items():
+    for magic, name in _MAGIC.items():
         if start.startswith(magic):
             raise ModelFileError(
-                f"`{file}` is {what}, which could run code when loaded. foveal loads only its own .safetensors: "
+                f"`{file}` is {name}, which could run code when loaded. foveal loads only its own .safetensors: "
                 "load the model where it was made and write it with `learn.export('model.safetensors')`."
             )
     raise ValueError(f"its header would have {n_bytes:,} bytes")
 
 
-def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Refuse JSON that says two things under one name."""
-    found = dict(pairs)
-    if len(found) != len(pairs):
+def _refuse_duplicates(pairs: list[tuple[str, storage.Json]]) -> dict[str, storage.Json]:
+    """Return a JSON object; raise ValueError where a name occurs twice, for readers differ in which one they take."""
+    values = dict(pairs)
+    if len(values) != len(pairs):
         raise ValueError("a name occurs twice")
-    return found
+    return values
 
 
 def _hash(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _damaged(file: Path, error: Exception) -> ModelFileError:
+def _damage_error(file: Path, error: Exception) -> ModelFileError:
     return ModelFileError(f"`{file}` is no safetensors file, or is damaged ({error}).")
 
 
-def _manifest(file: Path, text: str | None) -> Manifest:
+def _parse_manifest(file: Path, text: str | None) -> Manifest:
     if text is None:
         raise ModelFileError(
             f"`{file}` holds tensors but no foveal manifest: it is no bundle. Weights of a backbone go "
             "in with weights=."
         )
     try:
-        stored = json.loads(text, object_pairs_hook=_each_once)
+        stored = json.loads(text, object_pairs_hook=_refuse_duplicates)
         newer = isinstance(stored, dict) and isinstance(stored.get("format"), int) and stored["format"] > FORMAT
         if newer:
             raise ModelFileError(
@@ -137,7 +147,7 @@ def _manifest(file: Path, text: str | None) -> Manifest:
             )
         return Manifest.model_validate(stored)
     except pydantic.ValidationError as error:
-        first = "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors()[:3])
+        first = "; ".join(f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors()[:3])
         raise ModelFileError(f"The manifest of `{file}` is not valid: {first}") from error
     except (ValueError, RecursionError) as error:
         if isinstance(error, ModelFileError):

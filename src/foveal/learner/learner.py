@@ -18,8 +18,8 @@ from foveal.core.rng import order_for
 from foveal.data.loaders import DataLoader, DataLoaders
 from foveal.evaluation import plots, show
 from foveal.evaluation.explain import show_overlay
-from foveal.evaluation.predictions import predict_dataset
-from foveal.evaluation.thresholds import Criterion, ThresholdFit, best_temperature, tuned
+from foveal.evaluation.predictions import Predictions, fit_temperature, predict_dataset
+from foveal.evaluation.thresholds import Criterion, ThresholdFit, tune_thresholds
 from foveal.evaluation.tta import augmented_predictions
 from foveal.images.canvas import grid
 from foveal.images.decode import ImageSource
@@ -73,25 +73,38 @@ class Learner(Trainer):
         task = self.task
         require("A threshold per class", task, has="has_thresholds")
         preds, targets = self.get_preds()
-        found = tuned(preds, targets, task.names, metric=metric, per_class=per_class, before=task.decision.thresholds)
+        found = tune_thresholds(
+            preds, targets, task.names, metric=metric, per_class=per_class, before=task.decision.thresholds
+        )
         self.use_thresholds(found)
         return found
 
     def use_thresholds(self, found: ThresholdFit) -> None:
-        """Answer with thresholds that were tuned elsewhere, by `tuned` for instance."""
+        """Answer with thresholds that were tuned elsewhere, by `tune_thresholds` for instance."""
         self._decision, self.tuned = replace(self.task.decision, thresholds=found.thresholds), found
 
-    def calibrate(self) -> float:
-        """Choose the temperature with the least loss on the validation side, and return it; answers stay as they are.
+    def validation_predictions(self) -> Predictions:
+        """Return labels predicted for the validation side, with raw outputs, from one pass in the training's precision.
 
         Raises:
             InputError: the task has no probabilities.
         """
-        task = self.task
+        task, loader = self.task, self.dls.valid
         require("A temperature", task, has="has_classes")
-        found = self._training.evaluate(self.dls.valid)
-        temperature = best_temperature(lambda t: float(task.loss(found.outputs.double() / t, found.targets)))
-        self._decision = task.decision.at_temperature(temperature)
+        evaluated = self._training.evaluate(loader)
+        return Predictions.of_outputs(loader.dataset.images, evaluated.outputs, evaluated.targets, task)
+
+    def calibrate(self, predictions: Predictions | None = None) -> float:
+        """Choose the temperature with the least loss on the validation side, and return it; answers stay as they are.
+
+        Args:
+            predictions: those of `validation_predictions`, which are made anew by default.
+
+        Raises:
+            InputError: the task has no probabilities.
+        """
+        temperature = fit_temperature(self.validation_predictions() if predictions is None else predictions)
+        self._decision = self.task.decision.at_temperature(temperature)
         return temperature
 
     def report(self, path: Place = "report.html", *, images: bool = True, by: Slices | None = None) -> Path:

@@ -73,7 +73,7 @@ class Trainer:
 
     @dls.setter
     def dls(self, dls: DataLoaders) -> None:
-        self._training.dls = dls.in_place_of(self._training.dls)
+        self._training.dls = dls.normalised_like(self._training.dls)
 
     def fit(
         self,

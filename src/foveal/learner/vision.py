@@ -44,7 +44,7 @@ def vision_learner(
 
     Args:
         dls: the loaders.
-        arch: `resnet18/34/50/101/152`, any timm name, or a bundle written by `learn.export` to go on from.
+        arch: `resnet18/34/50/101/152`, any timm name, or a bundle written by `learn.export` to train further.
         metrics: functions of (raw outputs, targets); the task's by default.
         loss_func: the task's by default; activation and decoding stay the task's in any case.
         y_range: squeeze outputs into (low, high); the task's by default.
@@ -75,7 +75,7 @@ def vision_learner(
             model, origin = build_model(spec, generator=generator), "random weights"
         statistics = zoo.statistics_of(arch)
     learn = Learner(
-        dls.normalised(statistics), model, loss_func=loss_func, metrics=metrics, origin=origin, compile=compile
+        dls.with_statistics(statistics), model, loss_func=loss_func, metrics=metrics, origin=origin, compile=compile
     )
     if pretrained:
         learn.freeze()
@@ -83,7 +83,13 @@ def vision_learner(
 
 
 def cnn_learner(dls: DataLoaders, arch: str = zoo.DEFAULT_ARCH, **options: Any) -> Learner:
-    """Return `vision_learner(...)` under its old name."""
+    """Return `vision_learner(...)` under its old name.
+
+    Args:
+        dls: the loaders.
+        arch: the backbone.
+        options: as for `vision_learner`.
+    """
     warnings.warn("`cnn_learner` has been renamed to `vision_learner` -- please update your code", stacklevel=2)
     return vision_learner(dls, arch, **options)
 
@@ -94,7 +100,7 @@ def _check_head(head: str, task: Task[Any]) -> None:
 
 
 def _from_bundle(dls: DataLoaders, path: str) -> tuple[VisionModel, str, Statistics]:
-    """Take a bundle's body, and of its head what still means the same: rows of the last layer go by class."""
+    """Return a model with a bundle's body, and its head where outputs mean the same, row by row of the last layer."""
     stored = load_image_predictor(path, device=dls.device)
     spec, task = stored.vision.spec, dls.task
     model = build_model(ModelSpec(spec.arch, task.n_outputs, dls.pipeline.input_size_hw, spec.y_range, spec.head))

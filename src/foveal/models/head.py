@@ -8,7 +8,9 @@ from torch import Tensor, nn
 Bound = float | tuple[float, ...]
 Range = tuple[Bound, Bound]
 _BATCHNORM_BIAS = 1e-3
+"""The first bias of the head's batch normalisation; fastai's."""
 _RANGE_START = 0.1
+"""What the last layer's first weights are multiplied by under a range; chosen by hand."""
 
 
 class ConcatPool(nn.Module):
@@ -33,7 +35,13 @@ class SigmoidRange(nn.Module):
 
 
 def sigmoid_range(x: Tensor, low: float | Tensor, high: float | Tensor) -> Tensor:
-    """Return `sigmoid(x)` stretched to (low, high)."""
+    """Return `sigmoid(x)` stretched to (low, high).
+
+    Args:
+        x: any shape.
+        low: the lower bound, one number or a tensor that broadcasts.
+        high: the upper bound.
+    """
     return torch.sigmoid(x) * (high - low) + low
 
 
@@ -48,8 +56,16 @@ def pooled_head(
 ) -> nn.Sequential:
     """Return pool -> BatchNorm -> Dropout -> Linear -> ReLU -> BatchNorm -> Dropout -> Linear [-> range].
 
-    Weights are Kaiming-normal drawn from `generator`, the BatchNorm biases 1e-3; the first dropout is half of
-    `dropout`. With a range, the last layer begins at a tenth, so that training begins in the range's middle.
+    Weights are Kaiming-normal, the BatchNorm biases 1e-3. With a range, the last layer begins at a tenth, so that
+    training begins in the range's middle.
+
+    Args:
+        n_features: channels of the feature map.
+        n_outputs: numbers per image.
+        y_range: (low, high) of the outputs, one pair for all or one bound per output; no range by default.
+        n_hidden: width of the hidden layer.
+        dropout: the probability of the second dropout; the first one's is half of it.
+        generator: draws the weights; torch's global one by default.
     """
     layers: list[nn.Module] = [
         ConcatPool(),
@@ -90,7 +106,14 @@ def linear_head(
     y_range: Range | None = None,
     generator: torch.Generator | None = None,
 ) -> nn.Sequential:
-    """Return mean pool -> Linear [-> range]: what a probe fits exactly. It begins at zero, with nothing drawn."""
+    """Return mean pool -> Linear [-> range], which a probe fits exactly. It begins at zero.
+
+    Args:
+        n_features: channels of the feature map.
+        n_outputs: numbers per image.
+        y_range: as for `pooled_head`.
+        generator: not used, for nothing is drawn.
+    """
     del generator
     linear = nn.Linear(n_features, n_outputs)
     nn.init.zeros_(linear.weight)
@@ -106,9 +129,13 @@ def spatial_head(
     y_range: Range | None = None,
     generator: torch.Generator | None = None,
 ) -> nn.Sequential:
-    """Return BatchNorm -> 1x1 convolution: a heatmap [B, K, h, w] for each of the K points of `n_outputs` numbers.
+    """Return BatchNorm -> 1x1 convolution: heatmaps [B, K, h, w], one per point. It begins at zero.
 
-    It begins at zero, with nothing drawn; a soft-argmax stays on the canvas without a range.
+    Args:
+        n_features: channels of the feature map.
+        n_outputs: 2 K numbers, x and y of each of the K points.
+        y_range: not used: a soft-argmax stays within the image by itself.
+        generator: not used, for nothing is drawn.
     """
     del generator, y_range
     layer = nn.Conv2d(n_features, n_outputs // 2, kernel_size=1)

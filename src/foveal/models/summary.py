@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterator
 
 from torch import Tensor, nn
 
@@ -11,14 +10,23 @@ from foveal.core import runtime
 from foveal.models.vision import VisionModel
 
 _MIB = 1 << 20
-_STATE = 4  # AdamW: a weight, its gradient and two averages
+"""Bytes."""
+_NUMBER_BYTES = 4
+"""Bytes of one number in fp32."""
+_NUMBERS_PER_WEIGHT = 4
+"""What AdamW keeps of a weight that trains: itself, its gradient and two averages."""
 
 
 def layers_table(model: nn.Module, example: Tensor) -> str:
-    """Return the parts of a model, a line each, for one item that it takes."""
-    parts = dict(_parts(model))
+    """Return a model's layers as a table, one line each, with the memory that training takes.
+
+    Args:
+        model: of one input.
+        example: a batch of one item; of images float32 [1, 3, h, w].
+    """
+    parts = dict(_stages(model))
     shapes: dict[str, str] = {}
-    handles = [part.register_forward_hook(_noting(shapes, name)) for name, part in parts.items()]
+    handles = [part.register_forward_hook(_shape_recorder(shapes, name)) for name, part in parts.items()]
     try:
         with runtime.evaluating(model), runtime.saved_for_backward(model) as saved:
             model(example)
@@ -29,11 +37,11 @@ def layers_table(model: nn.Module, example: Tensor) -> str:
     for name, part in parts.items():
         n = sum(p.numel() for p in part.parameters())
         rows.append((f"{name} ({type(part).__name__})", shapes.get(name, ""), f"{n:,}" if n else "", _trains(part)))
-    widths = [max(len(row[at]) for row in rows) for at in range(3)]
+    widths = [max(len(row[column]) for row in rows) for column in range(3)]
     lines = [f"{a:<{widths[0]}}  {b:<{widths[1]}}  {c:>{widths[2]}}  {d}".rstrip() for a, b, c, d in rows]
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
     total = sum(p.numel() for p in model.parameters())
-    state = (4 * (total - trained) + 4 * _STATE * trained) / _MIB
+    state = _NUMBER_BYTES * (total - trained + _NUMBERS_PER_WEIGHT * trained) / _MIB
     each = sum(saved.values()) / _MIB
     return "\n".join(
         [
@@ -51,7 +59,7 @@ def _title(model: nn.Module, example: Tensor) -> str:
     return f"{model.spec.arch}, {model.spec.head} head, images of {example.shape[2]} x {example.shape[3]}"
 
 
-def _parts(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+def _stages(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
     """Yield the stages of the body and the layers of the head."""
     if not isinstance(model, VisionModel):
         yield from model.named_children()
@@ -59,18 +67,20 @@ def _parts(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
     for name, child in model.body.network.named_children():
         stages = list(child.named_children())
         if isinstance(child, nn.Sequential | nn.ModuleList) and len(stages) > 1:
-            yield from ((f"{name}.{at}", stage) for at, stage in stages)
+            yield from ((f"{name}.{number}", stage) for number, stage in stages)
         else:
             yield name, child
-    yield from ((f"head.{at}", layer) for at, layer in model[1].named_children())
+    yield from ((f"head.{number}", layer) for number, layer in model[1].named_children())
 
 
-def _noting(shapes: dict[str, str], name: str) -> Any:
-    def note(_: nn.Module, __: Any, output: Any) -> None:
+def _shape_recorder(shapes: dict[str, str], name: str) -> Callable[[nn.Module, object, object], None]:
+    """Return a forward hook that notes the shape of a layer's output, without the batch."""
+
+    def record(_: nn.Module, __: object, output: object) -> None:
         if isinstance(output, Tensor):
             shapes[name] = " x ".join(str(n) for n in output.shape[1:])
 
-    return note
+    return record
 
 
 def _trains(part: nn.Module) -> str:

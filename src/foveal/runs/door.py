@@ -183,7 +183,7 @@ def evaluate(
     Raises:
         InputError: the source or a setting cannot be used, or the side is empty.
     """
-    from foveal.data.datasets import Dataset
+    from foveal.data.datasets import ImageDataset
     from foveal.evaluation.predictions import predict_dataset
     from foveal.inference.predictor import load_image_predictor
     from foveal.runs.images import read
@@ -202,7 +202,7 @@ def evaluate(
     if not items:
         raise InputError(f"`{source}` has no rows for --split {side}.")
     truth = encode_known([item.label for item in items], lambda at: items[at].origin, predictor.task)
-    predictions = predict_dataset(predictor, Dataset([item.image for item in items], truth, predictor.task))
+    predictions = predict_dataset(predictor, ImageDataset([item.image for item in items], truth, predictor.task))
     return Evaluation(side, predictions, predictions.scores())
 
 

@@ -80,7 +80,7 @@ def train_repeatedly(settings: ImageRun, folder: Path) -> dict[str, Any]:
         summary["runs"] = {name: _figures(one["metrics"]) for name, one in summaries.items()}
         if settings.training.folds is not None:
             parts = [Predictions.load(folder / name / run.PREDICTIONS) for name in summaries]
-            summary |= _out_of_fold(Predictions.joined(parts), source, folder)
+            summary |= _out_of_fold(Predictions.concatenate(parts), source, folder)
         summary["seconds"] = round(time.perf_counter() - began, 2)
         storage.write_json(folder / run.SUMMARY, summary)
         if settings.training.folds is not None:
@@ -119,13 +119,13 @@ def _out_of_fold(joined: Predictions, source: Source, folder: Path) -> dict[str,
     found: dict[str, Any] = {"left_out": left_out}
     kind = kind_of(joined.task)
     if kind.has_classes:
-        joined = joined.decided(Decision())
+        joined = joined.with_decision(Decision())
     if kind.has_thresholds:
         with leaving_out("tuned thresholds", left_out):
             tuned = tune_best_thresholds(joined.values, joined.targets, joined.task.names)
             found["decision"] = decision_of(tuned)
             if tuned.is_improvement:
-                joined = joined.decided(Decision(tuned.thresholds))
+                joined = joined.with_decision(Decision(tuned.thresholds))
                 found["tuned"] = asdict(tuned)
     joined.save(folder / run.PREDICTIONS)
     write_rows(folder / "predictions.csv", joined.rows(source.items[0].image.parent.absolute()))

@@ -314,17 +314,18 @@ def intervals_of(predictions: Predictions, left_out: dict[str, str]) -> dict[str
 
 
 def _decide(learn: Learner, left_out: dict[str, str]) -> dict[str, Any]:
-    """Choose temperature and thresholds on the validation side, for labels; return what is to be known of them."""
+    """Choose temperature and thresholds of labels from one pass over the validation side; return a summary of both."""
     kind = kind_of(learn.dls.task)
     if not kind.has_classes:
         return {}
     decided: dict[str, Any] = {}
+    predictions = learn.validation_predictions()
     with leaving_out("temperature", left_out):
-        decided["temperature"] = learn.calibrate()
+        decided["temperature"] = learn.calibrate(predictions)
     if kind.has_thresholds:
         with leaving_out("tuned thresholds", left_out):
-            preds, targets = learn.get_preds()
-            best = tune_best_thresholds(preds, targets, learn.dls.vocab)
+            predictions = predictions.with_decision(learn.task.decision)
+            best = tune_best_thresholds(predictions.values, predictions.targets, learn.dls.vocab)
             if best.is_improvement:
                 learn.use_thresholds(best)
             decided |= decision_of(best)

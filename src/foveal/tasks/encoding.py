@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections import Counter
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TypeVar
 
 import numpy as np
 import pandas as pd
@@ -16,15 +16,17 @@ from foveal.core.errors import InputError, UnknownNameError
 from foveal.tasks.base import Task
 from foveal.tasks.multi_label import PartialLabels, check_labels
 
+Label = TypeVar("Label")
 Namer = Callable[[int], object]
+"""Position of an item to what a message calls it."""
 
 
-def encode_all(labels: Sequence[Any], name: Namer, task: Task[Any]) -> Tensor:
-    """Encode every label of a training side.
+def encode_all(labels: Sequence[object], name: Namer, task: Task[Label]) -> Tensor:
+    """Encode every label of a training side; return targets [n, ...].
 
     Args:
-        labels: what a person would write down, an entry an item.
-        name: what a message calls the item at a place.
+        labels: as a person would write them down, one per item.
+        name: returns what a message calls the item at a position.
         task: encodes them.
 
     Raises:
@@ -33,11 +35,20 @@ def encode_all(labels: Sequence[Any], name: Namer, task: Task[Any]) -> Tensor:
     return _encode_each(labels, name, lambda label, _: task.encode(label), task)
 
 
-def encode_known(labels: Sequence[Any], name: Namer, task: Task[Any]) -> Tensor:
-    """Encode a validation side: a class that training never saw is left out of its item, with one warning a class."""
+def encode_known(labels: Sequence[object], name: Namer, task: Task[Label]) -> Tensor:
+    """Encode a validation side: a class that training never saw is left out of its item, with one warning per class.
+
+    Args:
+        labels: as a person would write them down, one per item.
+        name: returns what a message calls the item at a position.
+        task: encodes them.
+
+    Raises:
+        InputError: a label is of the wrong form; the message names the item.
+    """
     unseen: Counter[str] = Counter()
 
-    def encode(label: Any, n_items: int) -> Tensor:
+    def encode(label: object, n_items: int) -> Tensor:
         try:
             return task.encode(label)
         except UnknownNameError:
@@ -46,16 +57,18 @@ def encode_known(labels: Sequence[Any], name: Namer, task: Task[Any]) -> Tensor:
             return task.unknown if known is None else task.encode(known)
 
     targets = _encode_each(labels, name, encode, task)
-    for one, count in sorted(unseen.items()):
+    for label, count in sorted(unseen.items()):
         rows = f"{count} item{'s' if count > 1 else ''}"
         warnings.warn(
-            f"The label `{one}` occurs in validation only ({rows}); they are scored without it.", stacklevel=4
+            f"The label `{label}` occurs in validation only ({rows}); they are scored without it.", stacklevel=4
         )
     return targets
 
 
-def _encode_each(labels: Sequence[Any], name: Namer, encode: Callable[[Any, int], Tensor], task: Task[Any]) -> Tensor:
-    """Encode every label; equal texts, and items that share a label, once: `encode(label, how many items have it)`."""
+def _encode_each(
+    labels: Sequence[object], name: Namer, encode: Callable[[object, int], Tensor], task: Task[Label]
+) -> Tensor:
+    """Encode every label; equal texts, and items that share a label, once: `encode(label, number of its items)`."""
     n, texts = len(labels), set(map(type, labels)) == {str}
     keys = np.array(labels, dtype=object) if texts else np.fromiter(map(id, labels), dtype=np.int64, count=n)
     which, distinct = pd.factorize(keys)
@@ -63,9 +76,9 @@ def _encode_each(labels: Sequence[Any], name: Namer, encode: Callable[[Any, int]
     firsts[which[::-1]] = np.arange(n)[::-1]
     counts = np.bincount(which, minlength=len(distinct))
     targets = task.unknown.expand(len(distinct), *task.unknown.shape).clone()
-    for at, (first, count) in enumerate(zip(firsts.tolist(), counts.tolist(), strict=True)):
+    for index, (first, count) in enumerate(zip(firsts.tolist(), counts.tolist(), strict=True)):
         try:
-            targets[at] = encode(labels[first], count)
+            targets[index] = encode(labels[first], count)
         except UnknownNameError:
             raise
         except InputError as error:
@@ -73,23 +86,28 @@ def _encode_each(labels: Sequence[Any], name: Namer, encode: Callable[[Any, int]
     return targets if len(distinct) == n else targets[which]
 
 
-def _without_unknown(label: Any, task: Task[Any]) -> tuple[PartialLabels | None, list[str]]:
-    """Split a label into what the task knows (None: nothing is left of a single label) and what it does not."""
+def _without_unknown(label: object, task: Task[Label]) -> tuple[PartialLabels | None, list[str]]:
+    """Return the classes of a label that the task knows, None for a single label that it does not, and the others."""
     known = set(task.names)
     if isinstance(label, str):
         return None, [label]
     unsure = label.unknown if isinstance(label, PartialLabels) else ()
     present = check_labels(label)
-    left = PartialLabels(tuple(n for n in present if n in known), tuple(n for n in unsure if n in known))
-    return left, [name for name in (*present, *unsure) if name not in known]
+    partial = PartialLabels(tuple(n for n in present if n in known), tuple(n for n in unsure if n in known))
+    return partial, [name for name in (*present, *unsure) if name not in known]
 
 
-def no_labels(n: int, task: Task[Any]) -> Tensor:
-    """Return targets that say nothing, for images to be answered only."""
+def no_labels(n: int, task: Task[Label]) -> Tensor:
+    """Return targets that are unknown throughout, for images to be answered only.
+
+    Args:
+        n: the number of images.
+        task: of the targets.
+    """
     return task.unknown.expand(n, *task.unknown.shape)
 
 
-def class_counts(task: Task[Any], targets: Tensor) -> dict[str, int]:
+def class_counts(task: Task[Label], targets: Tensor) -> dict[str, int]:
     """Return how many encoded labels have each class.
 
     Args:

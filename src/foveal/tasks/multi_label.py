@@ -201,7 +201,7 @@ class MultiLabel:
     @classmethod
     def from_dict(cls, stored: Mapping[str, Any]) -> MultiLabel:
         """Rebuild it from `to_dict`."""
-        return cls(Vocab.stored(stored["vocab"]), Decision.from_dict(stored["decision"]))
+        return cls(Vocab.from_json(stored["vocab"]), Decision.from_dict(stored["decision"]))
 
 
 def all_names(label: Any) -> list[str]:
@@ -236,11 +236,11 @@ class MultiCategoryBlock:
         labels = list(labels)
         found = [all_names(label) for label in {id(label): label for label in labels}.values()]
         if self.vocab is None and all(len(names) <= 1 for names in found):
-            question_delimiter({name for names in found for name in names})
+            warn_about_delimiter({name for names in found for name in names})
         return MultiLabel(vocab_of(self.vocab, (name for names in found for name in names)))
 
 
-def question_delimiter(names: set[str]) -> None:
+def warn_about_delimiter(names: set[str]) -> None:
     """Warn where no image has several labels, but the names look like several in one text."""
     for mark in (" ", ",", ";", "|"):
         parts = {part.strip() for name in names for part in name.split(mark)}

@@ -164,7 +164,7 @@ class SingleLabel:
     @classmethod
     def from_dict(cls, stored: Mapping[str, Any]) -> SingleLabel:
         """Rebuild it from `to_dict`."""
-        return cls(Vocab.stored(stored["vocab"]), Decision.from_dict(stored["decision"]))
+        return cls(Vocab.from_json(stored["vocab"]), Decision.from_dict(stored["decision"]))
 
 
 def check_label(label: Any) -> str:

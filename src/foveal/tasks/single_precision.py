@@ -1,4 +1,4 @@
-"""What numbers of the user's can be learned in 32 bits."""
+"""Which numbers can be learned in 32 bits."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from foveal.core.errors import NothingToLearnError
 LARGEST = 1e37
 """Numbers up to here leave room in 32 bits (3.4e38) for ranges that are wider than the numbers."""
 
-_FEWEST_STEPS = 16  # neighbouring 32-bit numbers within one spread; with fewer, rounding is a good part of the error
+_MIN_STEPS = 16
+"""Neighbouring 32-bit numbers within one spread; with fewer, rounding is a good part of the error. Chosen by hand."""
 
 
 def check_single_precision(name: str, low: float, high: float, spread: float) -> None:
@@ -26,7 +27,7 @@ def check_single_precision(name: str, low: float, high: float, spread: float) ->
     """
     size = max(abs(low), abs(high))
     step = float(np.spacing(np.float32(size)))
-    if 0 < spread < _FEWEST_STEPS * step:
+    if 0 < spread < _MIN_STEPS * step:
         raise NothingToLearnError(
             f"`{name}` spreads by {spread:.3g} around {size:.3g}, where 32-bit numbers lie {step:.3g} apart. Subtract "
             "its mean in the table, or take another unit."

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from foveal.core.errors import InputError, NothingToLearnError, UnknownNameError
 
@@ -32,7 +31,7 @@ class Vocab:
         return cls(tuple(sorted(set(labels))))
 
     @classmethod
-    def stored(cls, names: Any) -> Vocab:
+    def from_json(cls, names: object) -> Vocab:
         """Rebuild a vocabulary from JSON.
 
         Raises:

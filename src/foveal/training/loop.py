@@ -181,7 +181,7 @@ def evaluate(
 ) -> Evaluation:
     """Return the raw outputs of all items; every module is left in the mode it was in.
 
-    With `dealt` the batches are this process's hand of those of `DataLoader.dealt`; all have the outputs of all, or,
+    With `dealt` the batches are this process's of `DataLoader.shard_batches`; all have the outputs of all, or,
     with `only_first`, the first process has them and the others have none.
 
     Raises:

@@ -125,7 +125,7 @@ class Training:
         """
         dealt, device = isinstance(loader, DataLoader), self.dls.device
         if isinstance(loader, DataLoader):
-            batches = loader.dealt()
+            batches = loader.shard_batches()
         else:
             batches = (Batch(tuple(part.to(device) for part in parts), ()) for parts in loader)
         how = {"dealt": dealt, "only_first": only_first}
@@ -206,8 +206,8 @@ class Training:
         """Return what a fit needs besides its state."""
         train, valid = self.dls.loaders
         return loop.Plan(
-            train=lambda epoch, first: train.parts(epoch=epoch, first=first),
-            valid=valid.dealt,
+            train=lambda epoch, first: train.rank_batches(epoch=epoch, first=first),
+            valid=valid.shard_batches,
             loss=self.loss(),
             metrics=self.metrics,
             name=train.dataset.name,

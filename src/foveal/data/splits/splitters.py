@@ -6,12 +6,13 @@ A split is a value: it comes from the items and a seed alone and touches no glob
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence, Sized
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from foveal.core.errors import InputError
 from foveal.core.seeds import check_seed
@@ -19,16 +20,25 @@ from foveal.data.splits.rows import rows_of
 
 Split = tuple[list[int], list[int]]
 Splitter = Callable[[Any], Any]
+"""A user's function of all items, a sequence or a data frame; `check_split` checks its answer."""
 
 
 def RandomSplitter(valid_pct: float = 0.2, seed: int | None = None) -> Splitter:
-    """Put a random share `valid_pct` of the items into validation; the same ones for the same `seed`."""
+    """Put a random share of the items into validation.
+
+    Args:
+        valid_pct: the share, between 0 and 1.
+        seed: the same one gives the same split; by default each split is another one.
+
+    Raises:
+        InputError: the share is not between 0 and 1.
+    """
     if not 0 < valid_pct < 1:
         raise InputError(f"`valid_pct` is a share between 0 and 1; got {valid_pct!r}.")
 
     number = None if seed is None else check_seed(seed)
 
-    def split(items: Sequence[Any]) -> Split:
+    def split(items: Sized) -> Split:
         generator = torch.Generator()
         generator.manual_seed(number) if number is not None else generator.seed()
         order = torch.randperm(len(items), generator=generator).tolist()
@@ -38,11 +48,11 @@ def RandomSplitter(valid_pct: float = 0.2, seed: int | None = None) -> Splitter:
     return split
 
 
-def MaskSplitter(mask: Iterable[Any]) -> Splitter:
+def MaskSplitter(mask: Iterable[object]) -> Splitter:
     """Put the items where `mask` is true into validation."""
     sides = list(mask)
 
-    def split(items: Sequence[Any]) -> Split:
+    def split(items: Sized) -> Split:
         if len(sides) != len(items):
             raise InputError(f"The mask has {len(sides)} entries for {len(items)} items.")
         return _by_side([bool(side) for side in sides])
@@ -50,15 +60,15 @@ def MaskSplitter(mask: Iterable[Any]) -> Splitter:
     return split
 
 
-def FuncSplitter(function: Callable[[Any], Any]) -> Splitter:
+def FuncSplitter(function: Callable[[Any], object]) -> Splitter:
     """Put the items for which `function` is true into validation."""
     return lambda items: _by_side([bool(function(item)) for item in rows_of(items)])
 
 
 def IndexSplitter(valid_idx: Iterable[int]) -> Splitter:
     """Put the items at these positions into validation."""
-    chosen = {int(index) for index in valid_idx}
-    return lambda items: _by_side([index in chosen for index in range(len(items))])
+    validation = {int(index) for index in valid_idx}
+    return lambda items: _by_side([index in validation for index in range(len(items))])
 
 
 def ColSplitter(col: str = "is_valid") -> Splitter:
@@ -67,34 +77,43 @@ def ColSplitter(col: str = "is_valid") -> Splitter:
 
 
 def GrandparentSplitter(train_name: str = "train", valid_name: str = "valid") -> Splitter:
-    """Split by the folder above the folder that a file lies in; files under neither name are left out."""
+    """Split by the folder above the folder that a file lies in; files under neither name are left out.
 
-    def split(items: Sequence[Any]) -> Split:
-        above = [Path(item).parent.parent.name for item in items]
+    Args:
+        train_name: the name of the folder to train on.
+        valid_name: the name of the folder to validate on.
+    """
+
+    def split(items: Iterable[str | os.PathLike[str]]) -> Split:
+        grandparents = [Path(item).parent.parent.name for item in items]
         return (
-            [i for i, name in enumerate(above) if name == train_name],
-            [i for i, name in enumerate(above) if name == valid_name],
+            [i for i, name in enumerate(grandparents) if name == train_name],
+            [i for i, name in enumerate(grandparents) if name == valid_name],
         )
 
     return split
 
 
 def FileSplitter(path: str | os.PathLike[str]) -> Splitter:
-    """Put the files whose names stand in the text file `path`, one a line, into validation."""
+    """Put the files whose names stand in the text file `path`, one per line, into validation."""
     names = {line.strip() for line in Path(path).read_text(encoding="utf-8").splitlines()}
     return FuncSplitter(lambda item: Path(item).name in names)
 
 
-def check_split(split: Any, n_items: int) -> Split:
-    """Return what a splitter gave as two lists of indices.
+def check_split(split: object, n_items: int) -> Split:
+    """Return the answer of a splitter as two lists of positions.
+
+    Args:
+        split: the answer: a pair of collections of whole numbers.
+        n_items: the number of all items.
 
     Raises:
-        InputError: it is no pair of index lists, a side is empty, they overlap or point outside the items.
+        InputError: it is no pair of lists of positions, a side is empty, they overlap or point outside the items.
     """
     expected = "A splitter returns two lists of positions, (training, validation)"
     if not isinstance(split, tuple | list) or len(split) != 2:
         raise InputError(f"{expected}; got {type(split).__name__}.")
-    train, valid = (_indices(side, expected) for side in split)
+    train, valid = (_positions(side, expected) for side in split)
     for name, side in (("training", train), ("validation", valid)):
         if not side.size:
             raise InputError(f"The split leaves nothing for {name} ({n_items} items in all).")
@@ -106,7 +125,7 @@ def check_split(split: Any, n_items: int) -> Split:
     return train.tolist(), valid.tolist()
 
 
-def _indices(side: Any, expected: str) -> np.ndarray:
+def _positions(side: Iterable[int], expected: str) -> NDArray[np.int64]:
     values = np.asarray(list(side))
     if values.dtype == bool:
         raise InputError(

@@ -11,6 +11,7 @@ from collections.abc import Callable, Hashable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from foveal.core.errors import InputError
@@ -20,6 +21,11 @@ from foveal.data.splits.rows import rows_of
 from foveal.data.splits.splitters import Split, Splitter
 
 _MAX_CHANGES = 600
+"""Changes of side at most; chosen by hand, so that a split of many groups stays within seconds."""
+Items = pd.DataFrame | Sequence[Any]
+"""All items, of whatever kind the user's functions take."""
+ItemFunction = Callable[[Any], Any]
+"""A user's function of one item."""
 
 
 def GroupSplitter(  # the book's way to name splitters
@@ -36,7 +42,7 @@ def GroupSplitter(  # the book's way to name splitters
 
 
 def StratifiedSplitter(
-    labels: str | Callable[[Any], Any] | None,
+    labels: str | ItemFunction | None,
     valid_pct: float = 0.2,
     seed: int = 0,
     *,
@@ -53,13 +59,13 @@ def StratifiedSplitter(
     if not 0 < valid_pct < 1:
         raise InputError(f"`valid_pct` is a share between 0 and 1; got {valid_pct!r}.")
 
-    def split(items: Any) -> Split:
-        counts, groups = _grouped(items, labels, group)
+    def split(items: Items) -> Split:
+        counts, groups = _group_counts(items, labels, group)
         if len(counts) < 2:
             if len(groups) < 2:
                 raise InputError(f"A split into two sides needs two items at least; there are {len(groups)}.")
             raise InputError("All items belong to one group: nothing would be left for one side of the split.")
-        in_validation = balanced(counts, valid_pct, generator_for(check_seed(seed)))[groups]
+        in_validation = choose_balanced(counts, valid_pct, generator_for(check_seed(seed)))[groups]
         return np.flatnonzero(~in_validation).tolist(), np.flatnonzero(in_validation).tolist()
 
     return split
@@ -68,16 +74,16 @@ def StratifiedSplitter(
 def KFoldSplitter(
     n_folds: int,
     fold: int,
-    labels: str | Callable[[Any], Any] | None = None,
+    labels: str | ItemFunction | None = None,
     seed: int = 0,
     *,
     group: str | Callable[[Any], Hashable] | None = None,
 ) -> Splitter:
-    """Put one of `n_folds` equal parts into validation, with every label at its share; groups stay together.
+    """Put one of `n_folds` equal folds into validation, with every label at its share; groups stay together.
 
     Args:
-        n_folds: into how many parts the items are dealt; each item is in one of them.
-        fold: which part, from 0.
+        n_folds: the number of folds; each item is in one of them.
+        fold: the number of the fold, from 0.
         labels: as in `StratifiedSplitter`.
         seed: the same one gives the same folds on any machine.
         group: as in `GroupSplitter`; by default every item stands alone.
@@ -85,82 +91,86 @@ def KFoldSplitter(
     if n_folds < 2 or not 0 <= fold < n_folds:
         raise InputError(f"There are 2 folds or more, counted from 0; got fold {fold!r} of {n_folds!r}.")
 
-    def split(items: Any) -> Split:
-        counts, groups = _grouped(items, labels, group)
+    def split(items: Items) -> Split:
+        counts, groups = _group_counts(items, labels, group)
         if len(counts) < n_folds:
             raise InputError(f"{n_folds} folds need as many items or groups; there are {len(counts)}.")
-        rng, left, part = generator_for(check_seed(seed)), np.arange(len(counts)), np.full(len(counts), n_folds - 1)
+        rng, free = generator_for(check_seed(seed)), np.arange(len(counts))
+        fold_of_group = np.full(len(counts), n_folds - 1)
         for number in range(n_folds - 1):
-            chosen = balanced(counts[left], 1 / (n_folds - number), rng)
-            part[left[chosen]] = number
-            left = left[~chosen]
-        return np.flatnonzero(part[groups] != fold).tolist(), np.flatnonzero(part[groups] == fold).tolist()
+            in_fold = choose_balanced(counts[free], 1 / (n_folds - number), rng)
+            fold_of_group[free[in_fold]] = number
+            free = free[~in_fold]
+        fold_of_item = fold_of_group[groups]
+        return np.flatnonzero(fold_of_item != fold).tolist(), np.flatnonzero(fold_of_item == fold).tolist()
 
     return split
 
 
-def balanced(counts: NDArray[np.float32], share: float, rng: np.random.Generator) -> NDArray[np.bool_]:
+def choose_balanced(counts: NDArray[np.float32], share: float, rng: np.random.Generator) -> NDArray[np.bool_]:
     """Choose groups for validation.
 
     Args:
-        counts: how many items, and how many of each label, each group holds: [groups, 1 + labels].
-        share: the wanted share of every column's sum.
+        counts: the items, and the items of each label, in each group: float32 [groups, 1 + labels].
+        share: the wanted share of every column's sum, between 0 and 1.
         rng: breaks ties.
 
     Returns:
-        Which groups are for validation, [groups].
+        Whether each group is for validation, bool [groups].
     """
     wanted = counts.sum(axis=0) * share
-    chosen = _deal(counts, wanted, rng)
-    return _with_both_sides(counts, _improve(counts, wanted, chosen))
+    in_validation = _deal(counts, wanted, rng)
+    return _with_both_sides(counts, _improve(counts, wanted, in_validation))
 
 
 def _deal(counts: NDArray[np.float32], wanted: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.bool_]:
     """Deal each column's groups, rarest column first, in random order."""
-    chosen = np.zeros(len(counts), dtype=bool)
+    in_validation = np.zeros(len(counts), dtype=bool)
     free = np.ones(len(counts), dtype=bool)
     missing = wanted.astype(np.float64)
     for column in np.argsort(counts.sum(axis=0), kind="stable"):
         holders = rng.permutation(np.flatnonzero(free & (counts[:, column] > 0)))
         running = np.cumsum(counts[holders, column])
         taken = holders[running <= missing[column] + 0.5]
-        chosen[taken] = True
+        in_validation[taken] = True
         free[holders] = False
         missing -= counts[taken].sum(axis=0)
-    return chosen
+    return in_validation
 
 
-def _improve(counts: NDArray[np.float32], wanted: NDArray[np.float32], chosen: NDArray[np.bool_]) -> NDArray[np.bool_]:
+def _improve(
+    counts: NDArray[np.float32], wanted: NDArray[np.float32], in_validation: NDArray[np.bool_]
+) -> NDArray[np.bool_]:
     """Let the group whose change of sides helps most change sides, until none helps."""
     weight = 1 / np.maximum(wanted, 1) ** 2
     squares = (counts**2) @ weight
-    excess = counts[chosen].sum(axis=0) - wanted
+    excess = counts[in_validation].sum(axis=0) - wanted
     for _ in range(_MAX_CHANGES):
-        direction = np.where(chosen, -1.0, 1.0)
+        direction = np.where(in_validation, -1.0, 1.0)
         change = 2 * direction * (counts @ (weight * excess)) + squares
         best = int(change.argmin())
         if change[best] >= 0:
             break
         excess += direction[best] * counts[best]
-        chosen[best] = not chosen[best]
-    return chosen
+        in_validation[best] = not in_validation[best]
+    return in_validation
 
 
-def _with_both_sides(counts: NDArray[np.float32], chosen: NDArray[np.bool_]) -> NDArray[np.bool_]:
+def _with_both_sides(counts: NDArray[np.float32], in_validation: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """Let the smallest group change sides where one side would be empty."""
-    if chosen.all() or not chosen.any():
-        chosen[counts[:, 0].argmin()] ^= True
-    return chosen
+    if in_validation.all() or not in_validation.any():
+        in_validation[counts[:, 0].argmin()] ^= True
+    return in_validation
 
 
-def _grouped(
-    items: Any, labels: str | Callable[[Any], Any] | None, group: str | Callable[[Any], Hashable] | None
+def _group_counts(
+    items: Items, labels: str | ItemFunction | None, group: str | Callable[[Any], Hashable] | None
 ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """Return what each group holds, as `balanced` takes it, and the group of each item."""
+    """Return the counts of each group, as `choose_balanced` takes them, and the group of each item, int64 [items]."""
     rows = rows_of(items)
-    groups = np.arange(len(rows)) if group is None else _numbered([_getter(group)(row) for row in rows])
-    found = [] if labels is None else [_getter(labels)(row) for row in rows]
-    one_hot = _label_matrix(found) if found else np.zeros((len(rows), 0), np.float32)
+    groups = np.arange(len(rows)) if group is None else _number_keys([_getter(group)(row) for row in rows])
+    label_of_row = [] if labels is None else [_getter(labels)(row) for row in rows]
+    one_hot = _label_matrix(label_of_row) if label_of_row else np.zeros((len(rows), 0), np.float32)
     return _counts(one_hot, groups), groups
 
 
@@ -170,9 +180,9 @@ def _counts(one_hot: NDArray[np.float32], groups: NDArray[np.int64]) -> NDArray[
     return counts
 
 
-def _label_matrix(labels: Sequence[Any]) -> NDArray[np.float32]:
+def _label_matrix(labels: Sequence[object]) -> NDArray[np.float32]:
     lists = [[label] if isinstance(label, str) or not isinstance(label, Iterable) else list(label) for label in labels]
-    index = {name: at for at, name in enumerate(sorted({str(name) for names in lists for name in names}))}
+    index = {name: column for column, name in enumerate(sorted({str(name) for names in lists for name in names}))}
     matrix = np.zeros((len(lists), len(index)), dtype=np.float32)
     for row, names in enumerate(lists):
         for name in names:
@@ -180,10 +190,10 @@ def _label_matrix(labels: Sequence[Any]) -> NDArray[np.float32]:
     return matrix
 
 
-def _numbered(keys: Sequence[Hashable]) -> NDArray[np.int64]:
+def _number_keys(keys: Sequence[Hashable]) -> NDArray[np.int64]:
     index: dict[Hashable, int] = {}
     return np.array([index.setdefault(key, len(index)) for key in keys], dtype=np.int64)
 
 
-def _getter(column: str | Callable[[Any], Any]) -> Callable[[Any], Any]:
+def _getter(column: str | ItemFunction) -> ItemFunction:
     return (lambda row: row[column]) if isinstance(column, str) else column

@@ -57,7 +57,7 @@ def fit_head(
     if model.spec.head == "spatial":
         with timing.timed("probe features"):
             return fit_heatmaps(
-                model.body, model[1], loader.dealt(), loss, n=loader.n, precision=precision, device=device
+                model.body, model[1], loader.shard_batches(), loss, n=loader.n, precision=precision, device=device
             )
     if model.spec.head != "linear":
         raise InputError(
@@ -65,10 +65,12 @@ def fit_head(
             f"head='linear'). This learner's is `{model.spec.head}`."
         )
     with timing.timed("probe features"):
-        found = evaluate(PooledFeatures(model.body), loader.dealt(), precision=precision, device=device, dealt=True)
+        found = evaluate(
+            PooledFeatures(model.body), loader.shard_batches(), precision=precision, device=device, dealt=True
+        )
 
     def squeezed_loss(output: Tensor, target: Tensor) -> Tensor:
-        return loss(model.squeeze(output), target)
+        return loss(model.apply_range(output), target)
 
     with timing.timed("probe cross-validation"):
         layer, _ = linear_fit(found.outputs, found.targets, squeezed_loss, model.linear.out_features)
