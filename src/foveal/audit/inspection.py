@@ -12,7 +12,7 @@ from typing import Literal
 import cv2
 import numpy as np
 
-from foveal.core import download, storage
+from foveal.core import download, storage, threads
 from foveal.core.errors import ImageError
 from foveal.images.decode import Pixels, open_image
 from foveal.images.parquet_rows import read_bytes
@@ -119,6 +119,7 @@ class Ledger:
 
 def inspect(file: Path, data: bytes, sha256: str) -> Inspection:
     """Decode and measure one image file whose bytes were read and hashed (none if they could not be)."""
+    threads.limit_opencv_threads()
     try:
         opened = open_image(data or file)
         pixels = opened.decode().pixels

@@ -22,6 +22,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
+from foveal.core import threads
 from foveal.geometry.homography import IDENTITY, Homography, corners_of
 
 Pixels = NDArray[np.uint8]
@@ -30,7 +31,6 @@ Pixels = NDArray[np.uint8]
 _TO_CENTRES = Homography.translation(-0.5, -0.5)
 _FROM_CENTRES = Homography.translation(0.5, 0.5)
 _MARGIN = 2
-cv2.setNumThreads(1)  # images are loaded side by side; threads within one would get in each other's way
 _EXACT = 1e-6
 _LARGEST_WINDOW = 3.0
 _LEAST_SMOOTHED, _SIGMA, _REACH = 0.4, 0.4, 1.5
@@ -38,6 +38,7 @@ _LEAST_SMOOTHED, _SIGMA, _REACH = 0.4, 0.4, 1.5
 
 def warp(image: Pixels, placement: Homography, input_size_hw: tuple[int, int]) -> Pixels:
     """Return the canvas, uint8 [h, w, 3], that `placement` (image -> canvas) shows of an image."""
+    threads.limit_opencv_threads()
     return _warp(*_reduced(image, placement, input_size_hw), input_size_hw)
 
 
@@ -46,6 +47,7 @@ def window(image: Pixels, placement: Homography, input_size_hw: tuple[int, int])
 
     A window that would be more than three times the canvas (a horizon comes near) is warped at once instead.
     """
+    threads.limit_opencv_threads()
     part, placement = _reduced(image, placement, input_size_hw)
     seen = placement.inverse(corners_of(input_size_hw))
     largest = _LARGEST_WINDOW * max(input_size_hw)
