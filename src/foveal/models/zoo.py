@@ -182,7 +182,7 @@ def _torchvision(arch: str) -> Weights:
     places = [Path(torch.hub.get_dir()) / "checkpoints" / name, download.cache_folder() / "weights" / name]
     file = next((place for place in places if place.is_file()), None)
     try:
-        file = file or download.fetch(address, places[-1], sha256=sha256)
+        file = file or download.download(address, places[-1], download.Checksum(sha256))
     except FetchError as error:
         looked = " and ".join(str(place) for place in places)
         raise ModelFileError(
