@@ -18,7 +18,7 @@ from foveal.data.labels import ColReader, RegexLabeller, parent_label, using_att
 from foveal.data.loaders import DataLoader
 from foveal.data.samples import Pipeline
 from foveal.data.splits.splitters import ColSplitter, IndexSplitter, MaskSplitter, RandomSplitter, check_split
-from foveal.geometry.fit import RandomResizedCrop, Resize
+from foveal.geometry.resize import RandomResizedCrop, Resize
 from foveal.images.augment import Normalize, aug_transforms
 from foveal.sources.folders import get_image_files
 from foveal.sources.synthetic import KINDS, draw_scene

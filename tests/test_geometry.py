@@ -11,9 +11,9 @@ from PIL import Image
 
 from foveal.core.errors import InputError, UnknownNameError
 from foveal.core.rng import generator_for
-from foveal.geometry.fit import RandomResizedCrop, Resize
 from foveal.geometry.homography import IDENTITY, Homography, corners_of
 from foveal.geometry.moves import Dihedral, Flip, Move, Rotate, Shift, Warp, Zoom
+from foveal.geometry.resize import RandomResizedCrop, Resize
 from foveal.geometry.warp import stack_windows, warp, warp_batch, window
 
 AFFINE = [Flip(p=1), Flip(p=1, vertical=True), Dihedral(), Rotate(30, p=1), Zoom(0.8, 1.3, p=1), Shift(0.1, p=1)]

@@ -18,14 +18,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from foveal.core.errors import InputError
-from foveal.geometry.fit import Fit, RandomResizedCrop, Resize
 from foveal.geometry.homography import IDENTITY, Homography
 from foveal.geometry.moves import Move
+from foveal.geometry.resize import RandomResizedCrop, Resize, ResizeStep
 from foveal.geometry.warp import stack_windows, warp_batch
 from foveal.images.augment import Normalize
 from foveal.images.decode import ImageSource, OpenedImage, Pixels, open_image
 from foveal.images.prepare import UNCHANGED, Preparation, Statistics, collate, render, render_window
-from foveal.images.tones import Tone, apply_table, apply_tables, draw_table
+from foveal.images.tones import Tone, apply_lut, apply_luts, draw_lut
 from foveal.tasks.base import Task
 
 PixelOperation = Callable[[Tensor], Tensor]
@@ -54,7 +54,7 @@ class Sample:
 class Pipeline:
     """What happens to an image in training, sorted by kind; validation uses the last canvas without chance."""
 
-    fits: tuple[Fit, ...]
+    fits: tuple[ResizeStep, ...]
     moves: tuple[Move, ...] = ()
     tones: tuple[Tone, ...] = ()
     operations: tuple[PixelOperation, ...] = ()
@@ -138,10 +138,10 @@ class Pipeline:
         target = task.move(target, frame)
         if windowed:
             pixels, rest = render_window(opened, placement, self.input_size_hw)
-            return Sample(pixels, target, frame, rest, None if rng is None else draw_table(self.tones, rng))
+            return Sample(pixels, target, frame, rest, None if rng is None else draw_lut(self.tones, rng))
         pixels = render(opened, placement, self.input_size_hw)
         if rng is not None:
-            pixels = apply_table(pixels, draw_table(self.tones, rng))
+            pixels = apply_lut(pixels, draw_lut(self.tones, rng))
         return Sample(pixels, target, frame)
 
     def pixels(self, samples: Sequence[Sample], device: torch.device) -> Tensor:
@@ -151,7 +151,7 @@ class Pipeline:
         else:
             windows = stack_windows([sample.pixels for sample in samples]).to(device, non_blocking=True)
             stacked = warp_batch(windows, Homography.stack([sample.rest for sample in samples]), self.input_size_hw)
-        return apply_tables(stacked, [sample.table for sample in samples])
+        return apply_luts(stacked, [sample.table for sample in samples])
 
 
 def _flat(steps: Any) -> list[Any]:

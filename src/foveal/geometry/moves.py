@@ -1,6 +1,6 @@
-"""Moves: random homographies of the canvas. A move never sees an image.
+"""Moves: random homographies of the model's input. A move never sees an image.
 
-A move is called with the canvas' (height, width) and a generator, and returns a homography. Any function of that
+A move is called with the input's (height, width) and a generator, and returns a homography. Any function of that
 form can stand beside these. Each draws the same number of random values whatever it decides.
 """
 
@@ -17,10 +17,15 @@ from foveal.geometry.homography import IDENTITY, Homography, corners_of
 
 @runtime_checkable
 class Move(Protocol):
-    """Draws a homography of the canvas onto itself."""
+    """Draws a homography of the input onto itself."""
 
     def __call__(self, size_hw: tuple[int, int], rng: np.random.Generator) -> Homography:
-        """Return the map drawn for one image."""
+        """Return the map drawn for one image.
+
+        Args:
+            size_hw: the input's (height, width) in pixels.
+            rng: the generator of this image and epoch.
+        """
 
 
 def _check_probability(p: float) -> None:
@@ -49,7 +54,7 @@ class Flip:
 
 @dataclass(frozen=True, slots=True)
 class Dihedral:
-    """One of the eight symmetries of the square, with probability `p`; a canvas that is no square keeps its sides."""
+    """One of the eight symmetries of the square, with probability `p`; an input that is no square keeps its sides."""
 
     p: float = 1.0
 
@@ -106,7 +111,7 @@ class Zoom:
 
 @dataclass(frozen=True, slots=True)
 class Shift:
-    """Move by up to `max_share` of the canvas' sides either way, with probability `p`."""
+    """Move by up to `max_share` of the input's sides either way, with probability `p`."""
 
     max_share: float = 0.1
     p: float = 0.75

@@ -198,7 +198,7 @@ class Predictor:
         outputs = self.quick(self.preparation.normalise(pixels))
         values = self.task.activate(outputs).cpu()
         to_unit = Homography.unit_frame(self.preparation.input_size_hw)
-        back = Homography.stack([one.placement.then(to_unit).inverse for one in prepared])
+        back = Homography.stack([one.source_to_input.then(to_unit).inverse for one in prepared])
         labels = self.task.decode(values, back)
         return [Prediction(label, self.task.encode(label), value) for label, value in zip(labels, values, strict=True)]
 

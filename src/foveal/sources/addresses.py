@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from foveal.core.errors import InputError
 from foveal.images.decode import EXTENSIONS, StoredImage
-from foveal.images.parquet_rows import BYTES_COLUMNS, PATH_COLUMNS, bytes_column, opened_table
+from foveal.images.parquet_rows import BYTES_COLUMNS, PATH_COLUMNS, bytes_column, open_table
 from foveal.sources.folders import images_in
 
 if TYPE_CHECKING:
@@ -178,7 +178,7 @@ def _image(address: str) -> Path | RemoteFile:
 
 
 def _n_rows(address: str) -> int:
-    with opened_table(address) as table:
+    with open_table(address) as table:
         image_column(table.schema_arrow, address)
         n: int = table.metadata.num_rows
     return n
@@ -186,7 +186,7 @@ def _n_rows(address: str) -> int:
 
 def _rows(part: Part) -> Iterator[Path | StoredImage]:
     """Yield the rows of a part, going through the row groups that hold them."""
-    with opened_table(part.table) as table:
+    with open_table(part.table) as table:
         column = image_column(table.schema_arrow, part.table)
         at = 0
         for number in range(table.num_row_groups):

@@ -8,7 +8,7 @@ import pandas as pd
 
 from foveal.core.errors import InputError
 from foveal.core.storage import BoundedFolder
-from foveal.images.parquet_rows import ImageRows, StoredRow, bytes_column, opened_table
+from foveal.images.parquet_rows import ImageRows, StoredRow, bytes_column, open_table
 from foveal.sources.addresses import tables_at
 
 
@@ -56,12 +56,12 @@ class ParquetImages:
         self.frame = pd.concat(frames, ignore_index=True)
 
     def _frame(self, address: str) -> pd.DataFrame:
-        with opened_table(address) as table:
+        with open_table(address) as table:
             names = table.schema_arrow.names
             column = bytes_column(table.schema_arrow)
             frame: pd.DataFrame = table.read([name for name in names if name != column]).to_pandas()
         rows = [StoredRow(address, number, self.rows) for number in range(len(frame))]
         if rows:
-            self.rows.place(address, 0)  # its footer is read, or it is refused, now
+            self.rows.locate(address, 0)  # reads the footer, so that a table that is refused is refused now
         frame["stored_image"] = pd.Series(rows, frame.index, object)
         return frame
