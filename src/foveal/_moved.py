@@ -46,6 +46,7 @@ MODULES = {
     "results.left_out": "core.left_out",
     "results.ratings": "collab.report",
     "engines": "scale",
+    "engines.answered": "scale.streaming",
     "splits": "data.splits",
     "vision.learner": "learner.vision",
     "data.feeds": "data.batchers",

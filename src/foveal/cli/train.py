@@ -112,8 +112,8 @@ def _start(table: Path | None, out: Path | None, given: dict[str, Any]) -> None:
     elif out is None:
         raise InputError("Processes that work together need to know where: give --out.")
     else:
-        going_on = distributed.restarted() and (out / FILE).exists()
-        if distributed.restarted():
+        going_on = distributed.was_restarted() and (out / FILE).exists()
+        if distributed.was_restarted():
             typer.echo(
                 "A process was killed; all begin again" + (" where the last checkpoint is." if going_on else ".")
             )

@@ -59,7 +59,12 @@ class L(Sequence[T], Generic[T]):
         return f"(#{len(self)}) [{shown}{'...' if len(self) > _SHOWN else ''}]"
 
     def sorted(self, key: Callable[[T], Any] | None = None, *, reverse: bool = False) -> L[T]:
-        """Return a sorted copy."""
+        """Return a sorted copy.
+
+        Args:
+            key: what items are compared by; themselves by default.
+            reverse: largest first.
+        """
         return L(sorted(cast("list[Any]", self._items), key=key, reverse=reverse))
 
     def map(self, function: Callable[[T], U]) -> L[U]:

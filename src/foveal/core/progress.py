@@ -19,8 +19,8 @@ from foveal.core import distributed
 if TYPE_CHECKING:
     from rich.progress import Progress
 
-_MIN_WIDTH = 9
-_SECONDS = 0.2
+_MIN_WIDTH = 9  # characters of a column, for numbers of six decimals
+_SECONDS = 0.2  # between two drawings of a notebook's table; chosen by hand
 
 
 def clock(seconds: float) -> str:
@@ -64,7 +64,12 @@ class Table:
         self._line(cells)
 
     def begin(self, label: str, total: int) -> None:
-        """Show a bar."""
+        """Show a bar.
+
+        Args:
+            label: before the bar.
+            total: how many steps it has.
+        """
         self._bar = Bar(label, total).__enter__()
 
     def advance(self) -> None:
@@ -105,7 +110,12 @@ class NotebookTable(Table):
         self._draw()
 
     def begin(self, label: str, total: int) -> None:
-        """Show a bar below the table."""
+        """Show a bar below the table.
+
+        Args:
+            label: before the bar.
+            total: how many steps it has.
+        """
         self._label, self._done, self._total = label, 0, total
         self._draw()
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Sequence
-from typing import Any
+from typing import SupportsIndex, cast
 
 import numpy as np
 
@@ -18,18 +18,18 @@ from foveal.core.errors import InputError
 SEEDS = range(-(2**63), 2**63)
 """The whole numbers that are seeds: what NumPy, torch and TOML can all hold."""
 
-_INDEX_BITS = 40
+_INDEX_BITS = 40  # of the key for the index: 10**12 items, and 24 bits for 16 million epochs
 _ORDER = (1 << _INDEX_BITS) - 1
 
 
-def check_seed(seed: Any) -> int:
+def check_seed(seed: object) -> int:
     """Return a seed as a Python integer.
 
     Raises:
         InputError: it is not a whole number of 64 bits.
     """
     try:
-        number = operator.index(seed)
+        number = operator.index(cast("SupportsIndex", seed))
     except TypeError:
         number = SEEDS.stop
     if number not in SEEDS:
@@ -40,6 +40,11 @@ def check_seed(seed: Any) -> int:
 def generator_for(seed: int, epoch: int = 0, index: int = 0) -> np.random.Generator:
     """Return the generator for one item of one epoch.
 
+    Args:
+        seed: of the run.
+        epoch: from 0.
+        index: of the item in the data set, from 0, below 2**40.
+
     >>> first, again = generator_for(1, epoch=2, index=3), generator_for(1, epoch=2, index=3)
     >>> first.random() == again.random()
     True
@@ -49,17 +54,29 @@ def generator_for(seed: int, epoch: int = 0, index: int = 0) -> np.random.Genera
 
 
 def seed_for(seed: int, epoch: int, index: int) -> int:
-    """Return a seed for a generator of another kind, named like those of `generator_for` but apart from them."""
+    """Return a seed for a generator of another kind, such as torch's, independent of those of `generator_for`.
+
+    Args:
+        seed: of the run.
+        epoch: from 0.
+        index: of what is drawn, such as a batch, from 0.
+    """
     return int(generator_for(seed, epoch, _ORDER - 1 - index).integers(2**63))
 
 
 def order_for(seed: int, epoch: int, n: int) -> np.ndarray:
-    """Return the order, int64 of shape (n,), in which an epoch visits its items."""
+    """Return the order in which an epoch visits its items, int64 [n].
+
+    Args:
+        seed: of the run.
+        epoch: from 0.
+        n: how many items there are.
+    """
     return generator_for(seed, epoch, _ORDER).permutation(n)
 
 
 def windowed_order(seed: int, epoch: int, groups: Sequence[int], at_once: int) -> np.ndarray:
-    """Return an order, int64 of shape (n,), that goes through windows of groups: for items that are read by groups.
+    """Return an order, int64 [n], that goes through windows of groups, for items that are read group by group.
 
     Args:
         seed: of the run.
@@ -68,6 +85,6 @@ def windowed_order(seed: int, epoch: int, groups: Sequence[int], at_once: int) -
         at_once: how many groups, drawn anew each epoch, are mixed with each other.
     """
     rng = generator_for(seed, epoch, _ORDER)
-    _, which = np.unique(groups, return_inverse=True)
-    place = rng.permutation(which.max() + 1)[which] // at_once
-    return np.lexsort((rng.permutation(len(which)), place))
+    _, group_of = np.unique(groups, return_inverse=True)
+    window_of = rng.permutation(group_of.max() + 1)[group_of] // at_once
+    return np.lexsort((rng.permutation(len(group_of)), window_of))
