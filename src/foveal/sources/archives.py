@@ -1,4 +1,4 @@
-"""Archives from the network: data sets by name, fetched, checked and unpacked into a folder, whole or not at all.
+"""Archives from the network: data sets by name, downloaded, checked and unpacked into a folder, whole or not at all.
 
 Only regular files and folders inside the target come out of an archive; links, devices, absolute paths, `..`, too many
 files and too many bytes are refused before anything takes its final place.
@@ -74,10 +74,10 @@ class URLs:
 
 
 def untar_data(archive: Archive) -> ListingPath:
-    """Return the folder of a data set: as it is on disk, or fetched, checked and unpacked.
+    """Return the folder of a data set: as it is on disk, or downloaded, checked and unpacked.
 
     Raises:
-        FetchError: it is not on disk and could not be fetched; the message says where to put it by hand.
+        FetchError: it is not on disk and cannot be downloaded; the message says where to put it by hand.
     """
     own = cache_folder() / "data" / archive.folder
     for place in (own, Path.home() / ".fastai" / "data" / archive.folder):
@@ -100,8 +100,13 @@ def untar_data(archive: Archive) -> ListingPath:
 def unpack(file: Path, target: Path, *, expect: str) -> None:
     """Unpack a .tar, .tgz or .zip so that `target`/`expect` appears, whole.
 
+    Args:
+        file: the archive.
+        target: the folder in which it is unpacked.
+        expect: the folder that the archive holds.
+
     Raises:
-        InputError: the archive holds something that is refused, or no folder `expect`.
+        InputError: the archive holds a member that is refused, or no folder `expect`.
     """
     target.mkdir(parents=True, exist_ok=True)
     beside = Path(tempfile.mkdtemp(prefix=".unpacking-", dir=target))
