@@ -99,11 +99,15 @@ class Audit:
         return f"{', '.join(amounts) or self.figures['kind']}: {levels}."
 
     def with_refusal(self, error: FovealError) -> Audit:
-        """Return the audit with one more error: what training would refuse, in its words."""
+        """Return the audit with one more error: that with which training would refuse the source."""
         return replace(self, findings=[Finding("error", _REFUSED, "", str(error)), *self.findings])
 
     def require_usable(self, name: str = "The source", *, skipping: AbstractSet[str] = frozenset()) -> None:
-        """Refuse a source with errors, but for those of the rules `skipping`.
+        """Refuse a source with errors.
+
+        Args:
+            name: of the source, in the message.
+            skipping: rules whose errors do not count.
 
         Raises:
             TableError: the message lists the errors.

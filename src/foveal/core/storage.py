@@ -24,7 +24,7 @@ from torch import Tensor
 from foveal.core import distributed
 from foveal.core.errors import InputError, ModelFileError
 
-fcntl: Any = importlib.import_module("fcntl") if os.name == "posix" else None  # Windows has no such locks
+fcntl = importlib.import_module("fcntl") if os.name == "posix" else None  # Windows has no such locks
 _SUFFIX = ".kept"  # of the files of a `BoundedFolder`
 LOCK = ".lock"
 """The file by which a process holds a folder; see `working_in`."""
@@ -86,8 +86,8 @@ def write_json(path: str | os.PathLike[str], value: object) -> None:
     write_text(path, json.dumps(finite(value), indent=2, ensure_ascii=False) + "\n")
 
 
-def finite(value: Any) -> Any:
-    """Return `value` as JSON can say it: a NaN or infinite float as None, a path as text."""
+def finite(value: object) -> object:
+    """Return a value as JSON can hold it: a NaN or infinite float as None, a path as text."""
     if isinstance(value, Mapping):
         return {key: finite(entry) for key, entry in value.items()}
     if isinstance(value, list | tuple):
@@ -100,7 +100,7 @@ def finite(value: Any) -> Any:
 
 
 def with_nan(value: Any) -> Any:
-    """Return JSON values that `finite` made with NaN in place of None."""
+    """Return JSON values that `finite` has made, with NaN in place of None."""
     if isinstance(value, dict):
         return {key: with_nan(entry) for key, entry in value.items()}
     if isinstance(value, list):

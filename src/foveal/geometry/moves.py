@@ -1,6 +1,6 @@
 """Moves: random homographies of the model's input. A move never sees an image.
 
-A move is called with the input's (height, width) and a generator, and returns a homography. Any function of that
+A move is called with the input's (height, width) and a generator, and returns a homography. A function of that
 form can stand beside these. Each draws the same number of random values whatever it decides.
 """
 

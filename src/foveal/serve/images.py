@@ -33,7 +33,8 @@ _REQUEST_BODY = {
         },
     }
 }
-_REFUSALS: dict[int | str, dict[str, Any]] = {
+_Responses = dict[int | str, dict[str, Any]]  # as FastAPI declares them
+_REFUSALS: _Responses = {
     408: {"model": Refusal, "description": "The body did not come in time."},
     413: {"model": Refusal, "description": "The body is too large, or holds too many images."},
     415: {"model": Refusal, "description": "The body is neither an image nor a form."},
@@ -41,7 +42,7 @@ _REFUSALS: dict[int | str, dict[str, Any]] = {
     422: {"model": AllRefused, "description": "No image of the request can be used."},
     503: {"model": Refusal, "description": "All places are taken; `Retry-After` says when to try again."},
 }
-_PNG: dict[int | str, dict[str, Any]] = {
+_PNG: _Responses = {
     200: {"content": {"image/png": {"schema": _FILE}}, "description": "A PNG of the size of the image."}
 }
 
