@@ -16,7 +16,7 @@ from foveal.data.block import DataBlock, ImageBlock
 from foveal.data.labels import ColReader, RegexLabeller, using_attr
 from foveal.data.splits.splitters import ColSplitter
 from foveal.data.splits.stratify import StratifiedSplitter
-from foveal.geometry.fit import RandomResizedCrop
+from foveal.geometry.resize import RandomResizedCrop
 from foveal.learner.vision import vision_learner
 from foveal.metrics.one_label import accuracy
 from foveal.metrics.several_labels import average_precision

@@ -26,7 +26,7 @@ from foveal.cli import main
 from foveal.data.block import DataBlock, ImageBlock
 from foveal.data.labels import ColReader
 from foveal.data.splits.splitters import ColSplitter
-from foveal.geometry.fit import Resize
+from foveal.geometry.resize import Resize
 from foveal.sources.synthetic import write_scenes
 from foveal.tasks.multi_label import MultiCategoryBlock
 from foveal.tasks.points import PointBlock

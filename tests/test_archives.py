@@ -9,7 +9,7 @@ import zipfile
 
 import pytest
 
-from foveal.core.download import download
+from foveal.core.download import Checksum, download
 from foveal.core.errors import FetchError, InputError, UnknownNameError
 from foveal.sources.archives import Archive, unpack
 from foveal.sources.book_sets import URLs, untar_data
@@ -29,6 +29,9 @@ def tgz(members):
 
 
 CONTENT = tgz({"set/a.txt": b"a" * 1000, "set/deep/b.bin": bytes(range(256)) * 3000})
+
+
+SHA256 = hashlib.sha256(CONTENT).hexdigest()
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
@@ -84,7 +87,7 @@ def test_a_broken_download_goes_on_where_it_stopped(server, tmp_path):
     while tries < 20 and not target.exists():
         tries += 1
         try:
-            download(f"{address}/drops.tgz", target, n_bytes=len(CONTENT))
+            download(f"{address}/drops.tgz", target, Checksum(SHA256), n_bytes=len(CONTENT))
         except FetchError as error:
             assert "ended after" in str(error) or "could not be fetched" in str(error)  # noqa: PT017
     assert target.exists() == ranges
@@ -96,7 +99,7 @@ def test_a_broken_download_goes_on_where_it_stopped(server, tmp_path):
 @pytest.mark.parametrize(
     ("name", "changes", "message"),
     [
-        ("wrong.tgz", {}, "begins with other bytes"),
+        ("wrong.tgz", {}, "has the md5 .* over its first 1,048,576 bytes, expected"),
         ("long.tgz", {}, "sends more than"),
         ("good.tgz", {"n_bytes": len(CONTENT) + 5}, "ended after"),
         ("good.tgz", {"folder": "other"}, "no folder `other`"),

@@ -19,9 +19,9 @@ from foveal.data.labels import ColReader, RegexLabeller, parent_label, using_att
 from foveal.data.loaders import DataLoader, DataLoaders
 from foveal.data.samples import Pipeline, PixelOperation
 from foveal.data.splits.splitters import ColSplitter, IndexSplitter, MaskSplitter, RandomSplitter, check_split
-from foveal.geometry.fit import RandomResizedCrop, Resize
 from foveal.geometry.homography import Homography
 from foveal.geometry.moves import Move
+from foveal.geometry.resize import RandomResizedCrop, Resize
 from foveal.images.augment import Normalize, aug_transforms
 from foveal.sources.folders import get_image_files
 from foveal.sources.formats import TableColumns

@@ -43,10 +43,10 @@ def test_a_image_stands_upright_and_its_map_says_where_everything_went(kind, ori
     opened = open_image(data)
     assert opened.size_hw == upright.shape[:2]
     decoded = opened.decode(scale)
-    corners = decoded.placement(corners_of(opened.size_hw))
+    corners = decoded.source_to_decoded(corners_of(opened.size_hw))
     # Sample both images at the same source places: they show the same colour.
     places = np.random.default_rng(0).uniform(12, 38, (20, 2))
-    there = decoded.placement(places)
+    there = decoded.source_to_decoded(places)
     for (x, y), (u, v) in zip(places, there, strict=True):
         expected, found = upright[int(y), int(x)], decoded.pixels[int(v), int(u)]
         np.testing.assert_allclose(found, expected, atol=24 / scale / 2)

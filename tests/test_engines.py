@@ -52,7 +52,7 @@ def test_finished_shards_are_not_done_again(images, tmp_path, foveal):
 
 def test_another_run_is_refused(images, scenes, tmp_path, foveal):
     out = tmp_path / "many"
-    assert "nothing to go on with" in foveal("predict", MODEL, images, "--out", out, "--resume", code=2).err
+    assert "nothing to resume" in foveal("predict", MODEL, images, "--out", out, "--resume", code=2).err
     foveal("predict", MODEL, images, "--out", out, code=1)
     assert "--resume" in foveal("predict", MODEL, images, "--out", out, code=2).err
     other = foveal("predict", MODEL, scenes / "scenes", "--out", out, "--resume", code=2)

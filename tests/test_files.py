@@ -21,6 +21,11 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if self.path == "/absent":
             self.send_error(404)
             return
+        if self.path == "/elsewhere":
+            self.send_response(302)
+            self.send_header("Location", "ftp://127.0.0.1/w.pth")
+            self.end_headers()
+            return
         self.send_response(200)
         lie = 1000 if self.path == "/short" else 0
         self.send_header("Content-Length", str(len(CONTENT) + lie))
@@ -44,27 +49,45 @@ def server():
 def test_a_file_comes_whole_and_only_once(server, tmp_path):
     seen = []
     target = tmp_path / "deep" / "w.pth"
-    download.fetch(f"{server}/good", target, sha256=SHA256[:8], advance=lambda done, of: seen.append((done, of)))
+    download.download(f"{server}/good", target, download.Checksum(SHA256[:8]), advance=seen.append)
     assert target.read_bytes() == CONTENT
-    assert seen[-1] == (len(CONTENT), len(CONTENT))
-    assert download.fetch("http://127.0.0.1:9/never", target, sha256="00") == target
+    assert sum(seen) == len(CONTENT)
+    assert download.download("http://127.0.0.1:9/never", target, download.Checksum("00")) == target
+    assert list(target.parent.iterdir()) == [target]
 
 
 @pytest.mark.parametrize(
-    ("path", "message"),
-    [("/wrong", "expected"), ("/short", "ended after|could not be fetched"), ("/absent", "could not")],
+    ("path", "message", "kept"),
+    [
+        ("/wrong", "has the sha256 .* expected", []),
+        ("/short", "ended after 1,048,576 of 1,049,576|could not be fetched", ["w.pth.part"]),
+        ("/absent", "could not", []),
+        ("/elsewhere", "Only http and https addresses are fetched; got ftp:", []),
+    ],
 )
-def test_what_is_not_right_is_not_kept(server, tmp_path, path, message):
+def test_what_is_not_right_never_takes_the_name(server, tmp_path, path, message, kept):
     with pytest.raises(FetchError, match=message):
-        download.fetch(server + path, tmp_path / "w.pth", sha256=SHA256)
+        download.download(server + path, tmp_path / "w.pth", download.Checksum(SHA256))
+    assert [file.name for file in tmp_path.iterdir()] == kept
+
+
+def test_a_download_of_unknown_size_is_bounded(server, tmp_path, monkeypatch):
+    monkeypatch.setattr(download, "MAX_BYTES", len(CONTENT) - 1)
+    with pytest.raises(FetchError, match="sends more than the 1,048,575 bytes"):
+        download.download(f"{server}/good", tmp_path / "w.pth", download.Checksum(SHA256))
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_is_left_of_another_file_is_not_continued(server, tmp_path):
+    """This server knows no ranges: the whole file comes, and the old beginning goes."""
+    (tmp_path / "w.pth.part").write_bytes(b"other")
+    target = download.download(f"{server}/good", tmp_path / "w.pth", download.Checksum(SHA256))
+    assert target.read_bytes() == CONTENT
 
 
 def test_only_web_addresses_are_fetched(tmp_path):
     with pytest.raises(FetchError, match="http and https"):
-        download.fetch("file:///etc/hostname", tmp_path / "x", sha256="00")
-    with pytest.raises(FetchError, match="http and https"):
-        download.download("file:///etc/hostname", tmp_path / "x", n_bytes=1)
+        download.download("file:///etc/hostname", tmp_path / "x", download.Checksum("00"))
 
 
 def test_a_file_that_fails_half_way_leaves_the_old_one(tmp_path):

@@ -1,6 +1,8 @@
 """Laws of the geometry: maps compose and undo, pixels and points go the same way."""
 
+import importlib
 import math
+import sys
 
 import cv2
 import numpy as np
@@ -11,10 +13,11 @@ from PIL import Image
 
 from foveal.core.errors import InputError, UnknownNameError
 from foveal.core.rng import generator_for
-from foveal.geometry.fit import RandomResizedCrop, Resize
 from foveal.geometry.homography import IDENTITY, Homography, corners_of
 from foveal.geometry.moves import Dihedral, Flip, Move, Rotate, Shift, Warp, Zoom
+from foveal.geometry.resize import RandomResizedCrop, Resize, ResizeStep
 from foveal.geometry.warp import stack_windows, warp, warp_batch, window
+from foveal.images.prepare import UNCHANGED, Preparation
 
 AFFINE = [Flip(p=1), Flip(p=1, vertical=True), Dihedral(), Rotate(30, p=1), Zoom(0.8, 1.3, p=1), Shift(0.1, p=1)]
 SIZE = st.tuples(st.integers(40, 400), st.integers(40, 400))
@@ -239,3 +242,14 @@ def test_wrong_arguments_are_named():
         RandomResizedCrop(10, min_scale=0)
     with pytest.raises(InputError, match="probability"):
         Flip(p=2)
+
+
+def test_names_of_version_0_1_still_work_with_a_warning():
+    for name in [name for name in sys.modules if name.startswith("foveal.geometry.fit")]:
+        del sys.modules[name]
+    with pytest.warns(DeprecationWarning, match=r"`foveal.geometry.fit` is now `foveal.geometry.resize`"):
+        old = importlib.import_module("foveal.geometry.fit")
+    assert (old.Resize, old.Fit) == (Resize, ResizeStep)
+    prepared = Preparation(Resize(4), UNCHANGED).image(np.zeros((8, 8, 3), np.uint8))
+    with pytest.warns(DeprecationWarning, match="`placement` is now `source_to_input`"):
+        assert prepared.placement is prepared.source_to_input

@@ -15,7 +15,7 @@ from foveal.core import lazy
 from foveal.core.errors import ImageError, MissingDependencyError
 from foveal.core.rng import generator_for
 from foveal.data.samples import Pipeline
-from foveal.geometry.fit import RandomResizedCrop
+from foveal.geometry.resize import RandomResizedCrop
 from foveal.images.decode import decode, open_image
 from foveal.images.prepare import IMAGENET, Preparation
 from foveal.inference.predictor import Prediction, Predictor, Refused

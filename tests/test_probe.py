@@ -14,7 +14,7 @@ from foveal.data.labels import ColReader, RegexLabeller, using_attr
 from foveal.data.splits.splitters import ColSplitter
 from foveal.data.splits.stratify import StratifiedSplitter
 from foveal.evaluation.predictions import predict_dataset
-from foveal.geometry.fit import Resize
+from foveal.geometry.resize import Resize
 from foveal.learner.vision import vision_learner
 from foveal.losses import binary_cross_entropy, cross_entropy, heatmap_around, mean_squared_error
 from foveal.metrics.one_label import accuracy

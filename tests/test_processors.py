@@ -50,6 +50,48 @@ def test_the_quota_of_control_groups(name, tmp_path):
     assert processors.cgroup_quota(tmp_path) == expected
 
 
+STATE = """
+import cv2, gc, logging, os, signal, sys, threading, warnings
+cv2.setNumThreads(3)
+
+def state():
+    handlers = [signal.getsignal(number) for number in signal.valid_signals()]
+    own = {name: value for name, value in os.environ.items() if name not in ("GOMP_SPINCOUNT", "KMP_BLOCKTIME")}
+    hooks = sys.excepthook, threading.excepthook, warnings.showwarning
+    return cv2.getNumThreads(), gc.isenabled(), handlers, own, hooks, threading.active_count(), logging.root.handlers[:]
+"""
+WITHOUT_MALLOPT = """
+import ctypes
+class Refusing(ctypes.CDLL):
+    def __getattr__(self, name):
+        assert name != "mallopt", "mallopt at import"
+        return super().__getattr__(name)
+ctypes.CDLL = Refusing
+"""
+
+
+@pytest.mark.parametrize("module", ["foveal.images.decode", "foveal.inference.predictor", "foveal.vision.all"])
+def test_an_import_changes_nothing_in_the_process(module):
+    code = f"{STATE}import torch\n{WITHOUT_MALLOPT}before = state()\nimport {module}\nassert state() == before, (before, state())"
+    assert python(code) == ""
+
+
+def test_opencv_keeps_to_one_thread_once_images_are_resampled():
+    code = """
+import cv2, numpy as np
+from foveal.geometry.homography import Homography
+from foveal.geometry.warp import warp
+def show():
+    warp(np.zeros((8, 8, 3), np.uint8), Homography.scaling(0.5, 0.5), (4, 4))
+    print(cv2.getNumThreads())
+cv2.setNumThreads(3)
+show()
+cv2.setNumThreads(2)  # the user's own choice afterwards is left alone
+show()
+"""
+    assert python(code).split() == ["1", "2"]
+
+
 def test_no_control_groups_are_no_quota(tmp_path):
     assert processors.cgroup_quota(tmp_path) == math.inf
 

@@ -14,6 +14,7 @@ import torch
 from PIL import Image
 
 from foveal.inference.predictor import load_learner
+from foveal.serve import schemas
 from serving import serving
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -170,6 +171,28 @@ def test_every_answer_carries_the_headers_that_keep_a_page_safe(service):
     assert (status, b"localhost" in content) == (421, True)
     schema = json.loads(service.ask("GET", "/openapi.json")[2])
     assert {"/predict", "/explain", "/model", "/healthz", "/readyz", "/metrics"} <= set(schema["paths"])
+
+
+def test_openapi_describes_the_answers(service, jpegs):
+    schema = json.loads(service.ask("GET", "/openapi.json")[2])
+    answers = schema["paths"]["/predict"]["post"]["responses"]
+    assert answers["200"]["content"]["application/json"]["schema"] == {"$ref": "#/components/schemas/Answers"}
+    assert {"408", "413", "415", "421", "422", "503"} <= answers.keys()
+    explained = schema["paths"]["/explain"]["post"]["responses"]
+    assert explained["200"]["content"].keys() == {"image/png"}
+    assert "HTTPValidationError" not in schema["components"]["schemas"]
+
+    body, kind = form(("a.jpg", jpegs[0]), ("bad.jpg", b"no image"))
+    status, some = service.json("POST", "/predict", body, kind)
+    first, second = schemas.Answers.model_validate(some, strict=True).answers
+    assert (status, type(first), type(second)) == (200, schemas.ImageAnswer, schemas.RefusedImage)
+    assert first.model_extra == {}
+    assert first.model_dump(exclude_none=True) == some["answers"][0]
+    status, none = service.json("POST", "/predict", b"no image")
+    assert status == 422
+    assert schemas.AllRefused.model_validate(none, strict=True).answers[0].name == "image"
+    status, refused = service.json("POST", "/predict", b"text", "text/plain")
+    assert (status, schemas.Refusal.model_validate(refused, strict=True).error[:13]) == (415, "Send an image")
 
 
 def test_what_the_model_looked_at_is_a_image(service, jpegs):

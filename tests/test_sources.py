@@ -10,7 +10,7 @@ import pytest
 from foveal.core.errors import InputError, TableError
 from foveal.core.listing import Path
 from foveal.data.block import DataBlock, ImageBlock, block_for
-from foveal.geometry.fit import Resize
+from foveal.geometry.resize import Resize
 from foveal.images.decode import open_image
 from foveal.sources.coco import write_coco
 from foveal.sources.formats import TableColumns

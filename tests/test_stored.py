@@ -17,7 +17,7 @@ from foveal.core.storage import BoundedFolder
 from foveal.data.block import DataBlock, ImageBlock
 from foveal.data.labels import ColReader
 from foveal.data.splits.splitters import ColSplitter
-from foveal.geometry.fit import RandomResizedCrop
+from foveal.geometry.resize import RandomResizedCrop
 from foveal.images.decode import decode
 from foveal.sources.formats import TableColumns
 from foveal.sources.recognise import read_source
@@ -85,7 +85,7 @@ def test_rows_are_what_files_are(scenes, frame, shards):
 
 def test_each_group_is_read_once_an_epoch_and_few_are_kept(shards, monkeypatch):
     images = ParquetImages(f"{shards}/*.parquet", cache_mib=0)
-    assert images.rows.at_once == 2
+    assert images.rows.n_groups_at_once == 2
     dls = loaders(images.frame, ColReader("stored_image"), num_workers=2)
     read, opened = [], images.rows._file
 

@@ -12,8 +12,8 @@ from torch import nn
 import foveal.collab.all as ratings_star
 import foveal.vision.all as star
 from foveal.core.errors import InputError
-from foveal.geometry.fit import Resize
 from foveal.geometry.moves import Flip
+from foveal.geometry.resize import Resize
 from foveal.learner.learner import Learner
 from foveal.learner.vision import vision_learner
 from foveal.models.vision import VisionModel

@@ -17,7 +17,7 @@ from foveal.core.errors import InputError, TrainingError, UnknownNameError
 from foveal.data.block import DataBlock, ImageBlock
 from foveal.data.labels import ColReader
 from foveal.data.splits.splitters import ColSplitter
-from foveal.geometry.fit import Resize
+from foveal.geometry.resize import Resize
 from foveal.learner.vision import vision_learner
 from foveal.tasks.multi_label import MultiCategoryBlock
 from foveal.tasks.points import Points

@@ -14,7 +14,7 @@ from foveal.core import distributed, storage
 from foveal.data.block import DataBlock, ImageBlock
 from foveal.data.labels import ColReader
 from foveal.data.splits.splitters import ColSplitter
-from foveal.geometry.fit import RandomResizedCrop
+from foveal.geometry.resize import RandomResizedCrop
 from foveal.learner.learner import Learner
 from foveal.learner.vision import vision_learner
 from foveal.metrics.several_labels import accuracy_multi

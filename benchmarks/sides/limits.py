@@ -12,7 +12,7 @@ from common import BS, WORKERS, main, median_seconds, seconds_of, step_seconds
 from foveal.core import runtime
 from foveal.core.rng import generator_for
 from foveal.data.samples import Pipeline
-from foveal.geometry.fit import RandomResizedCrop, Resize
+from foveal.geometry.resize import RandomResizedCrop, Resize
 from foveal.images.decode import jpeg_factor, open_image
 from foveal.images.prepare import scale_of
 from foveal.models.vision import ModelSpec, build_model

@@ -18,7 +18,7 @@ from foveal.core.errors import ModelFileError
 from foveal.data.block import DataBlock, ImageBlock
 from foveal.data.labels import ColReader
 from foveal.data.splits.splitters import ColSplitter
-from foveal.geometry.fit import RandomResizedCrop
+from foveal.geometry.resize import RandomResizedCrop
 from foveal.images.augment import aug_transforms
 from foveal.learner.vision import vision_learner
 from foveal.sources.synthetic import write_scenes

@@ -32,6 +32,7 @@ MODULES = {
     "image.picture": "images.pil",
     "image.pixels": "images.tones",
     "image.rows": "images.parquet_rows",
+    "geometry.fit": "geometry.resize",
     "callbacks": "training.callbacks",
     "probes": "training.probes",
     "bundle": "inference",
@@ -45,6 +46,7 @@ MODULES = {
     "results.left_out": "core.left_out",
     "results.ratings": "collab.report",
     "engines": "scale",
+    "engines.answered": "scale.streaming",
     "splits": "data.splits",
     "vision.learner": "learner.vision",
     "data.feeds": "data.batchers",
@@ -76,6 +78,8 @@ NAMES = {
     "open_picture": "open_image",
     "load_pictures": "load_image_predictor",
     "pictures_in": "images_in",
+    "Fit": "ResizeStep",
+    "opened_table": "open_table",
 }
 
 

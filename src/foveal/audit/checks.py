@@ -1,19 +1,21 @@
 """The audit: what is wrong, or looks wrong, with labels, split and images, before anything is trained.
 
-Every image is read and decoded once, in threads. What was found is kept under `FOVEAL_HOME` by the hash of the file,
+Every image is read and decoded once, in threads. The measurements are kept under `FOVEAL_HOME` by the hash of the file,
 so that a second audit only reads and hashes, and a file that has changed since is noticed.
 """
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import asdict, dataclass, replace
+from itertools import combinations
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
+from pydantic import TypeAdapter
 
 from foveal.audit.inspection import Change, Inspection, Ledger, copies_among
 from foveal.core import threads
@@ -22,10 +24,13 @@ from foveal.sources.items import LEVELS, NO_IMAGE, Finding, Item, Level, Source,
 from foveal.tasks.kinds import TASKS, has_classes
 from foveal.tasks.multi_label import PartialLabels
 
-_FEW = 5
+_FEW = 5  # images of a class; chosen by hand
 _FEW_IMAGES = f"class with fewer than {_FEW} images"
-_DARK, _BLURRED, _TINY, _ODD_ASPECT = 12.0, 12.0, 32, 4.0
-_MOST = 0.5
+_DARK = 12.0  # mean grey of 255; chosen by hand: nothing is to be seen
+_BLURRED = 12.0  # variance of the Laplacian at 256 px; chosen by hand on defocused photographs
+_TINY = 32  # pixels of the short side; chosen by hand: the stride of most backbones
+_ODD_ASPECT = 4.0  # long side by short side; chosen by hand
+_MOST = 0.5  # of the images: so many points that lie inside only if x and y are swapped are no accident
 _REFUSED = "training would refuse this"
 _OUTSIDE = "point outside the image"
 BAD_IMAGE = "image that cannot be used"
@@ -33,25 +38,40 @@ SKIPPED = frozenset({BAD_IMAGE, NO_IMAGE})
 """What `on_bad="skip"` leaves out."""
 
 
+Figure = str | int | float | dict[str, int]
+"""A fact about the whole source, or a table of counts."""
+
+
 @dataclass(frozen=True, slots=True, repr=False)
 class Audit:
-    """All findings, errors first, and figures of the whole."""
+    """All findings, errors first, and facts about the whole source.
+
+    Attributes:
+        findings: sorted by level.
+        figures: facts and tables of counts, by name.
+    """
 
     findings: Sequence[Finding]
-    figures: Mapping[str, Any]
+    figures: Mapping[str, Figure]
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return it as values that JSON can say, paths as text."""
+    def to_dict(self) -> dict[str, object]:
+        """Return it as values for `storage.write_json`."""
         return {"findings": [asdict(finding) for finding in self.findings], **self.figures}
 
     @classmethod
-    def from_dict(cls, stored: Mapping[str, Any]) -> Audit:
-        """Rebuild it from `to_dict`, by way of JSON."""
-        findings = []
-        for one in map(dict, stored["findings"]):
-            images = one.pop("pictures", None) or one.get("images", ())  # version 0.1 called them pictures
-            findings.append(Finding(**{**one, "images": tuple(map(Path, images))}))
-        return cls(findings, {name: value for name, value in stored.items() if name != "findings"})
+    def from_dict(cls, stored: Mapping[str, object]) -> Audit:
+        """Rebuild it from the JSON of `to_dict`.
+
+        Raises:
+            ValueError: it is the JSON of something else.
+        """
+        figures = dict(stored)
+        entries = TypeAdapter(list[dict[str, object]]).validate_python(figures.pop("findings"))
+        for entry in entries:
+            if "pictures" in entry:  # as version 0.1 called them
+                entry["images"] = entry.pop("pictures")
+        findings = TypeAdapter(list[Finding]).validate_python(entries)
+        return cls(findings, TypeAdapter(dict[str, Figure]).validate_python(figures))
 
     @property
     def errors(self) -> list[Finding]:
@@ -72,17 +92,21 @@ class Audit:
     def summary(self) -> str:
         """The whole in one line."""
         counts = {level: sum(f.level == level for f in self.findings) for level in LEVELS}
-        said = ", ".join(f"{n} {level}{'s' if n != 1 else ''}" for level, n in counts.items())
+        levels = ", ".join(f"{n} {level}{'s' if n != 1 else ''}" for level, n in counts.items())
         counted = {"items": "items", "usable": "usable images", "users": "users", "rated": "things rated"}
         amounts = [f"{self.figures[name]:,} {what}" for name, what in counted.items() if name in self.figures]
-        return f"{', '.join(amounts) or self.figures['kind']}: {said}."
+        return f"{', '.join(amounts) or self.figures['kind']}: {levels}."
 
     def with_refusal(self, error: FovealError) -> Audit:
-        """Return the audit with one more error: what training would refuse, in its words."""
+        """Return the audit with one more error: that with which training would refuse the source."""
         return replace(self, findings=[Finding("error", _REFUSED, "", str(error)), *self.findings])
 
     def require_usable(self, name: str = "The source", *, skipping: AbstractSet[str] = frozenset()) -> None:
-        """Refuse a source with errors, but for those of the rules `skipping`.
+        """Refuse a source with errors.
+
+        Args:
+            name: of the source, in the message.
+            skipping: rules whose errors do not count.
 
         Raises:
             TableError: the message lists the errors.
@@ -94,11 +118,11 @@ class Audit:
 
 
 def audit(source: Source, *, num_workers: int | None = None, advance: Callable[[], None] = lambda: None) -> Audit:
-    """Judge a source: its labels and split, then every image.
+    """Check a source: its labels and split, then every image.
 
     Args:
-        source: what a reader found.
-        num_workers: threads that read images; one a core by default.
+        source: as a reader returns it.
+        num_workers: threads that read images; see `threads.default_workers`.
         advance: called after each image.
     """
     findings = [*source.findings, *audit_labels(source)]
@@ -106,12 +130,13 @@ def audit(source: Source, *, num_workers: int | None = None, advance: Callable[[
     items = list(source.items)
     files = list(dict.fromkeys(item.image for item in items))
     inspected: dict[Path, Inspection] = {}
-    for file, found in zip(files, threads.ordered_map(ledger.inspect, files, num_workers=num_workers), strict=True):
-        inspected[file] = found
+    inspections = threads.ordered_map(ledger.inspect, files, num_workers=num_workers)
+    for file, inspection in zip(files, inspections, strict=True):
+        inspected[file] = inspection
         advance()
     ledger.save()
     findings += _audit_images(items, inspected)
-    findings += [_changed(file, how) for file, how in ledger.changes.items()]
+    findings += [_describe_change(file, change) for file, change in ledger.changes.items()]
     findings += _audit_copies(items, inspected)
     kind = TASKS.find(source.task)
     if kind is not None and kind.has_points:
@@ -120,15 +145,20 @@ def audit(source: Source, *, num_workers: int | None = None, advance: Callable[[
     return Audit(findings, _figures(source, inspected))
 
 
-def without_bad(source: Source, found: Audit) -> Source:
-    """Return a source without the images that cannot be used, and without the findings of those."""
-    bad = found.bad_images
+def without_bad(source: Source, audit: Audit) -> Source:
+    """Return a source without the images that cannot be used, and without their findings.
+
+    Args:
+        source: what was audited.
+        audit: of it.
+    """
+    bad = audit.bad_images
     findings = tuple(finding for finding in source.findings if finding.rule not in SKIPPED)
     return replace(source, items=[item for item in source.items if item.image not in bad], findings=findings)
 
 
 def audit_labels(source: Source) -> Iterator[Finding]:
-    """Judge labels and split without opening an image."""
+    """Check labels and split without opening an image."""
     items = source.items
     by_file: dict[Path, list[Item]] = defaultdict(list)
     for item in items:
@@ -141,7 +171,7 @@ def audit_labels(source: Source) -> Iterator[Finding]:
                 "one file with different labels" if differ else "one file in several rows",
                 same[1].origin,
                 f"{file.name}, also {same[0].origin}",
-                "Keep one row a file.",
+                "Keep one row per file.",
                 (file,),
             )
     if source.has_split:
@@ -154,22 +184,22 @@ def audit_labels(source: Source) -> Iterator[Finding]:
 
 
 def _audit_groups(items: Sequence[Item]) -> Iterator[Finding]:
-    sides: dict[Any, dict[bool, Item]] = defaultdict(dict)
+    sides: dict[Hashable, dict[bool, Item]] = defaultdict(dict)
     for item in items:
         if item.group is not None:
             sides[item.group].setdefault(bool(item.is_valid), item)
-    for group, found in sides.items():
-        if len(found) > 1:
-            where = f"{found[False].origin} and {found[True].origin}"
+    for group, items_of in sides.items():
+        if len(items_of) > 1:
+            where = f"{items_of[False].origin} and {items_of[True].origin}"
             yield Finding("error", "group on both sides of the split", where, str(group), "Keep a group on one side.")
 
 
-def _changed(file: Path, how: Change) -> Finding:
-    if how == "silently":
-        hint = "Its time of change is the same: a failing disk, or a copy that went wrong? Bring it back."
+def _describe_change(file: Path, change: Change) -> Finding:
+    if change == "silently":
+        hint = "Its modification time is the same: a failing disk, or a copy that went wrong? Restore the file."
         return Finding("error", "bytes changed behind the file system's back", str(file), "", hint, (file,))
     rule = "file changed since it was last checked"
-    return Finding("note", rule, str(file), "", "If you did not change it, bring it back.", (file,))
+    return Finding("note", rule, str(file), "", "If you did not change it, restore it.", (file,))
 
 
 def _audit_classes(items: Sequence[Item]) -> Iterator[Finding]:
@@ -180,18 +210,18 @@ def _audit_classes(items: Sequence[Item]) -> Iterator[Finding]:
         counts.update(names)
         if not item.is_valid:
             in_training.update(names)
-    folded: dict[str, list[str]] = defaultdict(list)
+    spellings: dict[str, list[str]] = defaultdict(list)
     for name, count in sorted(counts.items()):
-        folded[" ".join(name.lower().split())].append(name)
+        spellings[" ".join(name.lower().split())].append(name)
         if name not in in_training:
             value = f"{count} image{'s' if count > 1 else ''}"
             yield Finding("warning", "class seen in validation only", name, value, "It cannot be learned.")
         elif count < _FEW:
             yield Finding("warning", _FEW_IMAGES, name, str(count), "Add some, or drop it.")
-    for names in folded.values():
+    for names in spellings.values():
         if len(names) > 1:
-            alike = " / ".join(map(repr, names))
-            yield Finding("warning", "labels that differ in case or white space only", alike, hint="Merge them.")
+            where = " / ".join(map(repr, names))
+            yield Finding("warning", "labels that differ in case or white space only", where, hint="Merge them.")
 
 
 def _audit_images(items: Sequence[Item], inspected: Mapping[Path, Inspection]) -> Iterator[Finding]:
@@ -208,8 +238,8 @@ def _audit_images(items: Sequence[Item], inspected: Mapping[Path, Inspection]) -
             "several frames, of which the first is used": (seen.has_more_frames, size),
             "odd aspect": (max(seen.size_hw) > _ODD_ASPECT * min(seen.size_hw), size),
         }
-        for rule, (found, value) in looks.items():
-            if found:
+        for rule, (applies, value) in looks.items():
+            if applies:
                 yield Finding("note", rule, origin[file], f"{file.name}, {value}", "", (file,))
 
 
@@ -226,7 +256,7 @@ def _audit_copies(items: Sequence[Item], inspected: Mapping[Path, Inspection]) -
         kind = "exact copy" if exact else "near copy"
         if exact and first.exists() and second.exists() and first.samefile(second):
             yield Finding(
-                "warning", "two paths to one file", there.origin, f"{second} = {first}", "Keep one row a file."
+                "warning", "two paths to one file", there.origin, f"{second} = {first}", "Keep one row per file."
             )
         leak = here.is_valid is not None and here.is_valid != there.is_valid
         differ = str(here.label) != str(there.label)
@@ -237,7 +267,8 @@ def _audit_copies(items: Sequence[Item], inspected: Mapping[Path, Inspection]) -
 
 
 def _audit_points(items: Sequence[Item], inspected: Mapping[Path, Inspection]) -> Iterator[Finding]:
-    outside, inside_if_swapped, n = [], 0, 0
+    outside: list[Finding] = []
+    inside_if_swapped, n = 0, 0
     for item in items:
         seen = inspected[item.image]
         points = np.asarray(item.label, dtype=float)
@@ -258,12 +289,12 @@ def _audit_points(items: Sequence[Item], inspected: Mapping[Path, Inspection]) -
     yield from outside
 
 
-def _any_outside(points: Any, size_wh: Any) -> bool:
+def _any_outside(points: NDArray[np.float64], size_wh: NDArray[np.int64]) -> bool:
     return bool(((points < 0) | (points > size_wh)).any())
 
 
-def names_of(label: Any) -> list[str]:
-    """Return the class names of any label."""
+def names_of(label: str | Iterable[str] | PartialLabels | None) -> list[str]:
+    """Return the class names of a label: one name, several, or none."""
     if isinstance(label, PartialLabels):
         return list(label.present)
     if label is None:
@@ -271,20 +302,20 @@ def names_of(label: Any) -> list[str]:
     return [label] if isinstance(label, str) else list(label)
 
 
-def _figures(source: Source, inspected: Mapping[Path, Inspection]) -> dict[str, Any]:
+def _figures(source: Source, inspected: Mapping[Path, Inspection]) -> dict[str, Figure]:
     sizes = Counter(f"{seen.size_hw[1]}x{seen.size_hw[0]}" for seen in inspected.values() if not seen.fault)
-    figures: dict[str, Any] = {"kind": source.kind, "task": source.task, "items": len(source.items)}
+    figures: dict[str, Figure] = {"kind": source.kind, "task": source.task, "items": len(source.items)}
     figures |= {"images": len(inspected), "usable": sum(sizes.values()), "sizes": dict(sizes.most_common(10))}
     if has_classes(source.task):
         names = [names_of(item.label) for item in source.items]
-        figures["classes"] = dict(Counter(name for one in names for name in one).most_common())
+        figures["classes"] = dict(Counter(name for label in names for name in label).most_common())
         if TASKS[source.task].label_form == "names":
-            figures["nothing in the image"] = sum(not one for one in names)
+            figures["nothing in the image"] = sum(not label for label in names)
             figures["together"] = _together(names)
     return figures
 
 
 def _together(names: Iterable[Sequence[str]]) -> dict[str, int]:
-    """Return the pairs of labels met most often in one image."""
-    pairs = Counter(f"{a} + {b}" for one in names for i, a in enumerate(sorted(one)) for b in sorted(one)[i + 1 :])
+    """Return the pairs of labels that occur together most often."""
+    pairs = Counter(f"{a} + {b}" for label in names for a, b in combinations(sorted(label), 2))
     return dict(pairs.most_common(15))

@@ -1,4 +1,4 @@
-"""What one look at an image file tells, kept from one audit to the next, and copies found among many."""
+"""What is measured of an image file, kept from one audit to the next, and the search for copies among many files."""
 
 from __future__ import annotations
 
@@ -12,16 +12,17 @@ from typing import Literal
 import cv2
 import numpy as np
 
-from foveal.core import download, storage
+from foveal.core import download, storage, threads
 from foveal.core.errors import ImageError
 from foveal.images.decode import Pixels, open_image
 from foveal.images.parquet_rows import read_bytes
 
-_MAX_DISTANCE, _MAX_DIFFERENCE = 7, 6.0
+_MAX_DISTANCE = 7  # bits of 64 by which hashes of near copies differ (benchmarks/results/2026-11-22-near-copies.md)
+_MAX_DIFFERENCE = 6.0  # grey levels by which their miniatures differ on average; as above
 _MOST_COMPARED = 2000  # miniatures, 0.3 ms; more look alike only where files are nearly empty
-_THUMB = 12
-_SHARPNESS_SIDE = 256
-_KEPT = 2_000_000
+_THUMB = 12  # pixels of a miniature's side; as above
+_SHARPNESS_SIDE = 256  # pixels of the long side at which sharpness is measured; chosen by hand
+_MAX_ACCEPTED = 2_000_000  # paths in the ledger; chosen by hand
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,12 +55,14 @@ Change = Literal["openly", "silently"]
 
 @dataclass(slots=True)
 class Ledger:
-    """What is remembered of files: inspections by content, and the content that each path was accepted with.
+    """What is known of files: inspections by content, and the content that each path was accepted with.
 
     Attributes:
-        known: by SHA-256.
-        accepted: by path, the SHA-256 and the time of change in nanoseconds.
-        changes: files that were accepted with other bytes before; `silently` if their time of change is the same.
+        path: of the ledger's file.
+        known: inspections by SHA-256.
+        accepted: by path, the SHA-256 and the modification time in nanoseconds.
+        changes: files that were accepted with other bytes before; `silently` if their modification time is the same.
+        is_new: whether there is anything to save.
     """
 
     path: Path
@@ -86,39 +89,47 @@ class Ledger:
         return ledger
 
     def inspect(self, file: Path) -> Inspection:
-        """Read a file, and look at it or remember what was seen."""
+        """Read a file, and inspect it unless its content is known."""
         try:
-            data, changed_at = read_bytes(file)
+            data, modified_at = read_bytes(file)
         except OSError:
             return inspect(file, b"", "")
         sha256 = hashlib.sha256(data).hexdigest()
-        found = self.known.get(sha256) or inspect(file, data, sha256)
-        where = str(file.absolute())
-        before = self.accepted.get(where, ("", 0))
+        inspection = self.known.get(sha256) or inspect(file, data, sha256)
+        key = str(file.absolute())
+        before = self.accepted.get(key, ("", 0))
         if before[0] not in {"", sha256}:
-            self.changes[file] = "silently" if before[1] == changed_at else "openly"
-        if before != (sha256, changed_at) and not found.fault and self.changes.get(file) != "silently":
-            self.known[sha256], self.accepted[where] = found, (sha256, changed_at)
+            self.changes[file] = "silently" if before[1] == modified_at else "openly"
+        if before != (sha256, modified_at) and not inspection.fault and self.changes.get(file) != "silently":
+            self.known[sha256], self.accepted[key] = inspection, (sha256, modified_at)
             self.is_new = True
-        return found
+        return inspection
 
     def save(self) -> None:
         """Write the ledger, if anything is new."""
         if not self.is_new:
             return
-        accepted = dict(list(self.accepted.items())[-_KEPT:])
+        accepted = dict(list(self.accepted.items())[-_MAX_ACCEPTED:])
         contents = {sha256 for sha256, _ in accepted.values()}
         with storage.open_replacing(self.path) as out:
-            for key, found in self.known.items():
-                if key in contents:
-                    out.write(json.dumps([key, asdict(found) | {"thumb": found.thumb.hex()}]) + "\n")
-            for where, record in accepted.items():
-                out.write(json.dumps([where, record]) + "\n")
+            for sha256, inspection in self.known.items():
+                if sha256 in contents:
+                    stored = asdict(inspection) | {"thumb": inspection.thumb.hex()}
+                    out.write(json.dumps([sha256, stored]) + "\n")
+            for key, record in accepted.items():
+                out.write(json.dumps([key, record]) + "\n")
         self.is_new = False
 
 
 def inspect(file: Path, data: bytes, sha256: str) -> Inspection:
-    """Decode and measure one image file whose bytes were read and hashed (none if they could not be)."""
+    """Decode and measure one image file.
+
+    Args:
+        file: where it lies.
+        data: its bytes; empty if they cannot be read, for which the decoder then gives the reason.
+        sha256: of `data`.
+    """
+    threads.limit_opencv_threads()
     try:
         opened = open_image(data or file)
         pixels = opened.decode().pixels
@@ -148,8 +159,12 @@ def copies_among(
     average. The hashes of all files are compared, 40 us for a file among 100,000; miniatures with those of the 2,000
     files whose hashes are nearest.
 
+    Args:
+        files: in the order in which the first of several copies is the original.
+        inspected: what is known of each.
+
     Returns:
-        The copies, and how many files had more than 2,000 others of a near hash.
+        The copies, and how many files have more than 2,000 others of a near hash.
     """
     by_content: dict[str, Path] = {}
     kept: list[Path] = []

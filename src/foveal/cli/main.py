@@ -51,7 +51,7 @@ def root(*, version: bool = typer.Option(False, "--version", help="Print the ver
 def run() -> None:
     """Run the command; what the user can mend ends with one message and exit code 2."""
     warnings.showwarning = _note
-    if distributed.given_up():
+    if distributed.has_given_up():
         sys.exit(2)
     if not distributed.is_first():
         sys.stdout = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 -- to the end of the process

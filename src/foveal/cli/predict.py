@@ -14,8 +14,8 @@ from foveal.cli.options import Device, Model
 
 if TYPE_CHECKING:
     from foveal.inference.predictor import Predictor
-    from foveal.scale.answered import Answered
     from foveal.scale.resume_log import ResumeLog
+    from foveal.scale.streaming import PredictionStream
 
 
 def predict(
@@ -37,7 +37,7 @@ def predict(
     from foveal.core.errors import InputError
     from foveal.evaluation.writers import check_target
     from foveal.inference.predictor import load_image_predictor
-    from foveal.scale.answered import Answered
+    from foveal.scale.streaming import PredictionStream
 
     if out is not None and not out.suffix:
         _write_shards(model, images, out, engine, shard_size, batch_size, device, resume=resume)
@@ -50,7 +50,7 @@ def predict(
         raise InputError("--resume goes on with an --out in .csv, .jsonl or .parquet.")
     files = _expand(images)
     predictor = load_image_predictor(model, device=device)
-    answered = Answered(predictor, files, batch_size)
+    answered = PredictionStream(predictor, files, batch_size)
     if out is None:
         _show(answered)
     elif out.suffix == ".json":
@@ -61,14 +61,14 @@ def predict(
         raise typer.Exit(1)
 
 
-def _show(answered: Answered) -> None:
+def _show(answered: PredictionStream) -> None:
     from foveal.evaluation.writers import row_of
 
     for file, answer in answered:
         typer.echo(_line(row_of(file, answer, answered.predictor.task)))
 
 
-def _write_layout(answered: Answered, out: Path, layout: str) -> None:
+def _write_layout(answered: PredictionStream, out: Path, layout: str) -> None:
     from foveal.evaluation.writers import write_answers
 
     n = write_answers(out, layout, answered, answered.predictor.task)
@@ -80,15 +80,15 @@ def _write_table(
 ) -> int:
     from foveal.core import storage
     from foveal.evaluation.writers import row_of
-    from foveal.scale.answered import Answered
     from foveal.scale.resume_log import ResumeLog
+    from foveal.scale.streaming import PredictionStream
 
     with ResumeLog(out, storage.file_hash(model), resume=resume) as resume_log:
         if resume_log.done:
             _skip(resume_log, files)
             typer.echo(f"Going on after {resume_log.done:,} images.", err=True)
         try:
-            for file, answer in Answered(predictor, files, batch_size, resume_log):
+            for file, answer in PredictionStream(predictor, files, batch_size, resume_log):
                 resume_log.add(row_of(file, answer, predictor.task))
         except KeyboardInterrupt:
             typer.echo(
@@ -115,15 +115,15 @@ def _write_shards(
 ) -> None:
     from foveal.core import progress
     from foveal.core.errors import UnknownNameError
-    from foveal.scale.on_ray import answered_on_ray
-    from foveal.scale.shards import REFUSED, Shards, answered_here
+    from foveal.scale.on_ray import predict_on_ray
+    from foveal.scale.shards import REFUSED, Shards, predict_here
 
-    engines = {"local": answered_here, "ray": answered_on_ray}
+    engines = {"local": predict_here, "ray": predict_on_ray}
     if engine not in engines:
         raise UnknownNameError.of("engine", engine, engines)
     addresses = [name for one in images for name in (map(str, _stdin()) if one == "-" else [one])]
     shards = Shards.begin(out, model, addresses, size=size, batch_size=batch_size, resume=resume)
-    n_waiting = sum(len(shards.parts[number]) for number in shards.waiting())
+    n_waiting = sum(len(shards.parts[number]) for number in shards.unfinished())
     with progress.Bar("answering", n_waiting) as bar:
         for n in engines[engine](shards, device=device):
             bar.advance(n)

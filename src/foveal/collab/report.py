@@ -6,12 +6,12 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from html import escape
 from pathlib import Path
 from typing import Any, Protocol
 
 import pandas as pd
 import torch
+from markupsafe import Markup
 
 from foveal.collab.model import EmbeddingDotBias
 from foveal.collab.predictor import RatingPredictor, mark, popular
@@ -69,19 +69,19 @@ class RatingReport:
         storage.write_text(path, page.page(self.title, self._parts()))
         return Path(path)
 
-    def _parts(self) -> Iterator[str]:
+    def _parts(self) -> Iterator[Markup]:
         user, item, rating = self.predictor.task.columns
         said = f"rating, judged on {len(self.pairs):,} pairs that it was not trained on"
-        yield f'<h1>{escape(self.title)}</h1><p class="lead">{said}</p>' + page.table(("", ""), self.facts)
-        yield "<h2>How well it works</h2>" + _table_of(self.scores)
+        yield page.opening(self.title, said) + page.table(("", ""), self.facts)
+        yield page.section("How well it works", _table_of(self.scores))
         if self.rankings:
-            yield "<h2>How well it ranks</h2>" + page.table(
+            yield page.section("How well it ranks") + page.table(
                 ("", *next(iter(self.rankings.values()))),
                 [(which, *row.values()) for which, row in self.rankings.items()],
             )
-            yield (
-                "<p>All items that a user did not have in training are ranked; right is what they liked in validation. "
-                "The other row recommends to everybody what most people had.</p>"
+            yield page.paragraph(
+                "All items that a user did not have in training are ranked; right is what they liked in validation. "
+                "The other row recommends to everybody what most people had."
             )
         if len(self.history) > 1:
             yield page.drawing(canvas.png(loss_curves(self.history)), "loss by epoch")
@@ -93,13 +93,13 @@ class RatingReport:
                 ("not liked", biases.argsort()),
             ):
                 rows = [(names[at], float(biases[at])) for at in order[:_SHOWN].tolist()]
-                yield f"<h2>{escape(item)}: {what} (bias)</h2>" + page.table((item, "bias"), rows)
+                yield page.section(f"{item}: {what} (bias)", page.table((item, "bias"), rows))
         worst = sorted(self.pairs, key=lambda pair: -abs(pair[2] - pair[3]))[:_SHOWN]
-        yield "<h2>The answers that are most wrong</h2>" + page.table((user, item, rating, "prediction"), worst)
+        yield page.section("The answers that are most wrong", page.table((user, item, rating, "prediction"), worst))
         if self.left_out:
-            yield "<h2>Left out</h2>" + page.table(("what", "why"), list(self.left_out.items()))
+            yield page.section("Left out", page.table(("what", "why"), list(self.left_out.items())))
         if self.repeat:
-            yield f"<h2>To repeat it</h2><pre>{escape(self.repeat)}</pre>"
+            yield page.section("To repeat it", page.code(self.repeat))
 
 
 class Rated(Protocol):
@@ -186,5 +186,5 @@ def rank_metrics(learn: Rated, k: int = 10, *, liked: float | None = None) -> pd
     return pd.DataFrame(table).T
 
 
-def _table_of(scores: Mapping[str, Interval]) -> str:
+def _table_of(scores: Mapping[str, Interval]) -> Markup:
     return page.table(("figure", "value", "interval"), page.intervals(scores))

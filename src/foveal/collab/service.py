@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from foveal.collab.predictor import RatingPredictor
 from foveal.collab.task import Id, Ids
-from foveal.serve.admission import Place, RequestRefusedError
+from foveal.serve.admission import RequestRefusedError, Slot
 from foveal.serve.forms import media_type
 from foveal.serve.service import Service
 
@@ -30,15 +30,15 @@ class _Ratings:
     predictor: RatingPredictor
 
     async def answer(self, request: Request, work: Callable[[dict[str, Any]], dict[str, Any]]) -> dict[str, Any]:
-        with Place(self.service.engine.places) as place:
-            given = await self.asked(request, place)
+        with Slot(self.service.engine.limiter) as slot:
+            given = await self.asked(request, slot)
             return await self.service.engine.run(lambda: work(given))
 
-    async def asked(self, request: Request, place: Place) -> dict[str, Any]:
+    async def asked(self, request: Request, slot: Slot) -> dict[str, Any]:
         kind = media_type(request.headers.get("content-type", ""))
         if kind != "application/json":
             raise RequestRefusedError(415, f"Send JSON (Content-Type application/json); got {kind or 'none'}.")
-        body = await self.service.body(request, place)
+        body = await self.service.body(request, slot)
         try:
             return _Asked.model_validate_json(body).model_dump()
         except ValidationError as error:

@@ -1,8 +1,8 @@
-"""The processes that work on one run together, started by `torchrun`: shares, sums and gathers.
+"""The processes of one run, started by `torchrun`: rank and world size, shards, and collective operations.
 
-With one process everything here is the identity. A function that says *together* must be called by all processes at
-the same place. What differs between processes (a clock, a signal) must go through one of them before it decides
-anything.
+With one process everything here is the identity. A function that is called *collective* must be called by all ranks at
+the same place, or they wait for each other for ever. What differs between ranks (a clock, a signal) must be broadcast
+from one of them before it decides anything.
 """
 
 from __future__ import annotations
@@ -10,50 +10,52 @@ from __future__ import annotations
 import atexit
 import contextlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextvars import ContextVar
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from types import ModuleType
+from typing import TYPE_CHECKING, TypeVar
 
 from foveal.core.errors import ProcessEndedError
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
+    from torch.distributed.distributed_c10d import PrefixStore
 
 T = TypeVar("T")
-GIVEN_UP = "FOVEAL_GIVEN_UP"
-"""The variable with the name of a file that stands for: starting again would end in the same error."""
-_alone = ContextVar("alone", default=False)
+GIVE_UP_FILE = "FOVEAL_GIVEN_UP"
+"""The variable that names a file: where that exists, starting the processes again would end in the same error."""
+_is_single = ContextVar("is_single", default=False)
 
 
 def world_size() -> int:
-    """Return how many processes work together."""
-    return int(os.environ.get("WORLD_SIZE", "1")) if _launched() and not _alone.get() else 1
+    """Return the number of processes of the run."""
+    return int(os.environ.get("WORLD_SIZE", "1")) if _launched() and not _is_single.get() else 1
 
 
 def rank() -> int:
-    """Return the number of this process, from 0."""
+    """Return the rank of this process, from 0."""
     return int(os.environ["RANK"]) if world_size() > 1 else 0
 
 
 def is_first() -> bool:
-    """Return whether this process prints and writes: one does."""
+    """Return whether this process is rank 0, the only one that prints and writes."""
     return rank() == 0
 
 
 def local_rank() -> tuple[int, int]:
-    """Return the number of this process on its machine, from 0, and how many there are on it."""
+    """Return the local rank of this process and the local world size: those among the processes of its machine."""
     return (int(os.environ["LOCAL_RANK"]), int(os.environ["LOCAL_WORLD_SIZE"])) if world_size() > 1 else (0, 1)
 
 
-def restarted() -> bool:
+def was_restarted() -> bool:
     """Return whether `torchrun` had to start these processes again."""
     return _launched() and int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0
 
 
 def give_up() -> bool:
-    """Note that starting again makes no sense; return whether this process is the one to say why."""
-    if (file := os.environ.get(GIVEN_UP)) is None:
+    """Record that a restart would fail again; return whether this process is the first to do so, and prints why."""
+    if (file := os.environ.get(GIVE_UP_FILE)) is None:
         return True
     try:
         Path(file).touch(exist_ok=False)
@@ -62,135 +64,140 @@ def give_up() -> bool:
     return True
 
 
-def given_up() -> bool:
+def has_given_up() -> bool:
     """Return whether a process gave up."""
-    return GIVEN_UP in os.environ and Path(os.environ[GIVEN_UP]).exists()
+    return GIVE_UP_FILE in os.environ and Path(os.environ[GIVE_UP_FILE]).exists()
 
 
 @contextlib.contextmanager
 def single_process() -> Iterator[None]:
-    """Work in the block as the only process; the others must not be waiting for it."""
-    before = _alone.set(True)
+    """Treat this process as the only one in the block, which must hold no collective operation of the others."""
+    before = _is_single.set(True)
     try:
         yield
     finally:
-        _alone.reset(before)
+        _is_single.reset(before)
 
 
 def slice_for_rank(items: Sequence[T]) -> Sequence[T]:
-    """Return this process's part of a batch: parts lie one behind the other and differ by one item at most."""
-    n, at = world_size(), rank()
-    return items[len(items) * at // n : len(items) * (at + 1) // n]
+    """Return this rank's slice of a batch: contiguous, in the order of ranks, all within one item of a length."""
+    n, own = world_size(), rank()
+    return items[len(items) * own // n : len(items) * (own + 1) // n]
 
 
 def shard(items: Sequence[T]) -> Sequence[T]:
-    """Return what this process gets where items are dealt out in turn."""
+    """Return this rank's shard: every `world_size()`-th item, from the one at its rank on."""
     return items[rank() :: world_size()]
 
 
 def all_gather_ordered(tensors: Sequence[Tensor], *, only_first: bool = False) -> list[Tensor]:
-    """Gather, together, tensors on the CPU that were made of what was `dealt`; return all of them in order.
+    """Gather tensors that each rank has made of its `shard`; return all of them in the order of the items. Collective.
 
-    With `only_first` the first process has them, the others have none.
+    Args:
+        tensors: on the CPU, one per item of the shard, of any shapes and dtypes.
+        only_first: gather on rank 0; the other ranks return nothing.
     """
     if world_size() == 1:
         return list(tensors)
     import torch
     from safetensors.torch import load, save
 
-    packed = save({str(at): tensor.contiguous() for at, tensor in enumerate(tensors)})
+    packed = save({str(index): tensor.contiguous() for index, tensor in enumerate(tensors)})
     own = torch.frombuffer(bytearray(packed), dtype=torch.uint8)
     lengths = [torch.zeros(1, dtype=torch.int64) for _ in range(world_size())]
-    with _together() as group:
+    with _process_group() as group:
         group.all_gather(lengths, torch.tensor([len(own)]))
         longest = max(int(length) for length in lengths)
-        found = [torch.empty(longest, dtype=torch.uint8) for _ in lengths]
+        gathered = [torch.empty(longest, dtype=torch.uint8) for _ in lengths]
         padded = torch.nn.functional.pad(own, (0, longest - len(own)))
         if only_first:
-            group.gather(padded, found if is_first() else None)
+            group.gather(padded, gathered if is_first() else None)
         else:
-            group.all_gather(found, padded)
+            group.all_gather(gathered, padded)
     if only_first and not is_first():
         return []
-    hands = [load(one[: int(length)].numpy().tobytes()) for one, length in zip(found, lengths, strict=True)]
-    return [hands[at % world_size()][str(at // world_size())] for at in range(sum(map(len, hands)))]
+    shards = [load(packed[: int(length)].numpy().tobytes()) for packed, length in zip(gathered, lengths, strict=True)]
+    return [shards[index % world_size()][str(index // world_size())] for index in range(sum(map(len, shards)))]
 
 
 def all_reduce_sum(values: Tensor) -> Tensor:
-    """Return, together, the sum over all processes."""
+    """Return the sum of a tensor over all ranks. Collective."""
     if world_size() == 1:
         return values
     summed = values.detach().clone()
-    with _together() as group:
+    with _process_group() as group:
         group.all_reduce(summed)
     return summed
 
 
 def all_reduce_max(*values: int) -> list[int]:
-    """Return, together, the largest that any process gave of each."""
+    """Return the maximum of each value over all ranks. Collective."""
     if world_size() == 1:
         return list(values)
     import torch
 
-    found = torch.tensor(values)
-    with _together() as group:
-        group.all_reduce(found, op=group.ReduceOp.MAX)
-    return [int(value) for value in found]
+    maxima = torch.tensor(values)
+    with _process_group() as group:
+        group.all_reduce(maxima, op=group.ReduceOp.MAX)
+    return [int(value) for value in maxima]
 
 
 def broadcast_value(value: float) -> float:
-    """Return, together, what the first process gave."""
+    """Return the value of rank 0. Collective."""
     if world_size() == 1:
         return value
     import torch
 
-    found = torch.tensor([value], dtype=torch.float64)
-    with _together() as group:
-        group.broadcast(found, 0)
-    return float(found)
+    sent = torch.tensor([value], dtype=torch.float64)
+    with _process_group() as group:
+        group.broadcast(sent, 0)
+    return float(sent)
 
 
 def broadcast_buffers(model: nn.Module) -> None:
-    """Give, together, all processes the buffers of the first: running statistics differ between them."""
+    """Broadcast the buffers of rank 0, such as running statistics, which differ between ranks. Collective."""
     if world_size() > 1:
-        with _together() as group:
+        with _process_group() as group:
             for buffer in model.buffers():
                 group.broadcast(buffer, 0)
 
 
 def data_parallel(model: nn.Module) -> nn.Module:
-    """Return, together, a model whose gradients are averaged over all processes, and whose weights are the first's."""
+    """Return a model with the weights of rank 0 whose gradients are averaged over all ranks. Collective."""
     if world_size() == 1:
         return model
     from torch.nn.parallel import DistributedDataParallel
 
     device = next(model.parameters()).device
-    with _together():
+    with _process_group():
         return DistributedDataParallel(model, device_ids=[device] if device.type == "cuda" else None)
 
 
 def sync_batchnorm(model: nn.Module) -> nn.Module:
-    """Return the model with batch normalisation over the whole batch; its weights are the same ones. GPUs only."""
+    """Return the model with batch normalisation over the batches of all ranks; it shares its weights. GPUs only."""
+    if world_size() == 1:
+        return model
     from torch import nn
 
-    convert: Any = nn.SyncBatchNorm.convert_sync_batchnorm
-    converted: nn.Module = convert(model) if world_size() > 1 else model
+    convert: Callable[[nn.Module], object] = nn.SyncBatchNorm.convert_sync_batchnorm  # has no types of its own
+    converted = convert(model)
+    assert isinstance(converted, nn.Module)
     return converted
 
 
 @contextlib.contextmanager
 def peer_failure() -> Iterator[None]:
-    """Say in a sentence that another process ended: torch says it in many, and each in its own words.
+    """Turn the many errors by which torch's backends report that a peer has ended into one.
 
     Raises:
-        ProcessEndedError: another process ended while this one worked with it.
+        ProcessEndedError: another process of the run ended.
     """
     try:
         yield
     except RuntimeError as error:
         if world_size() == 1 or not _is_of_connection(error):
             raise
-        raise ProcessEndedError("Another process of this run ended; what it said tells why.") from error
+        raise ProcessEndedError("Another process of this run ended; its own message says why.") from error
 
 
 def _launched() -> bool:
@@ -198,8 +205,8 @@ def _launched() -> bool:
 
 
 @contextlib.contextmanager
-def _together() -> Iterator[Any]:
-    """Yield torch.distributed, joined to the other processes."""
+def _process_group() -> Iterator[ModuleType]:
+    """Yield `torch.distributed`, whose default process group holds all ranks."""
     import torch
     from torch import distributed
 
@@ -211,10 +218,11 @@ def _together() -> Iterator[Any]:
         yield distributed
 
 
-def _store() -> Any:
-    """Return where the processes meet: a place of its own for each start, for the addresses of the last one lie there.
+def _store() -> PrefixStore:
+    """Return the store by which the ranks find each other, with a prefix per restart.
 
-    Over several machines starts are counted by each for itself, so there it is the place that torchrun gives.
+    The addresses of the processes before a restart are still in it. Over several machines each counts restarts for
+    itself, so there the prefix stays the same.
     """
     from torch.distributed.distributed_c10d import PrefixStore
     from torch.distributed.rendezvous import rendezvous
@@ -227,5 +235,5 @@ def _store() -> Any:
 def _is_of_connection(error: RuntimeError) -> bool:
     from torch import distributed
 
-    said = str(error).lower()
-    return isinstance(error, distributed.DistError) or any(word in said for word in ("gloo", "nccl", "connection"))
+    message = str(error).lower()
+    return isinstance(error, distributed.DistError) or any(word in message for word in ("gloo", "nccl", "connection"))

@@ -1,4 +1,8 @@
-"""Files over the network, whole and with a known hash, or not at all."""
+"""The one way in which files come over the network: over http(s), up to a known size, with a known hash, or not at all.
+
+A download is written beside its target under `NAME.part`, and takes the target's name when it is whole and its hash is
+right. One that broke off stays there, and the next try continues from where it stopped, if the server can do that.
+"""
 
 from __future__ import annotations
 
@@ -9,13 +13,39 @@ import os
 import urllib.error
 import urllib.request
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import IO, Literal
 
 from foveal.core.errors import FetchError
 
-_CHUNK = 1 << 18
-_TIMEOUT_SECONDS = 20
-_NETWORK = (urllib.error.URLError, http.client.HTTPException, TimeoutError, ConnectionError)
+MAX_BYTES = 1 << 30
+"""Bytes of a download of unknown size: four times the largest file that is fetched so, the weights of a ResNet-152."""
+_CHUNK = 1 << 18  # bytes read at a time; chosen by hand: some progress steps per second on a slow line
+_TIMEOUT_SECONDS = 20  # without a byte; chosen by hand
+_NETWORK_ERRORS = (urllib.error.URLError, http.client.HTTPException, TimeoutError, ConnectionError)
+
+
+@dataclass(frozen=True, slots=True)
+class Checksum:
+    """What a file must hash to.
+
+    Attributes:
+        digest: hexadecimal, or the first digits of it, at least 8.
+        algorithm: MD5 only where the publisher gives nothing better: it finds a wrong file, not a forged one.
+        head_bytes: how many of the first bytes are hashed; all by default.
+    """
+
+    digest: str
+    algorithm: Literal["sha256", "md5"] = "sha256"
+    head_bytes: int | None = None
+
+    def of(self, file: Path) -> str:
+        """Return the digest of a file."""
+        with file.open("rb") as opened:
+            if self.head_bytes is None:
+                return hashlib.file_digest(opened, self.algorithm).hexdigest()
+            return hashlib.new(self.algorithm, opened.read(self.head_bytes), usedforsecurity=False).hexdigest()
 
 
 def cache_folder() -> Path:
@@ -23,79 +53,60 @@ def cache_folder() -> Path:
     return Path(os.environ.get("FOVEAL_HOME") or Path.home() / ".foveal")
 
 
-def fetch(
-    address: str, target: Path, *, sha256: str, advance: Callable[[int, int], None] = lambda _done, _of: None
+def download(
+    address: str,
+    target: Path,
+    checksum: Checksum,
+    *,
+    n_bytes: int | None = None,
+    advance: Callable[[int], None] = lambda _: None,
 ) -> Path:
-    """Download `address` to `target`, unless it is there already.
+    """Download a file, unless it is there already; return `target`.
 
     Args:
-        address: an http or https address.
+        address: an http or https address; it may redirect to another one.
         target: the file; it appears only when it is whole and its hash is right.
-        sha256: the expected SHA-256, or its beginning (at least 8 hexadecimal digits).
-        advance: told bytes done and bytes in all (0 if unknown) as they come.
+        checksum: what it must hash to.
+        n_bytes: its size; without it, up to `MAX_BYTES` are accepted.
+        advance: called with the number of bytes of each step, first of those that an earlier try left.
 
     Raises:
-        FetchError: the network, or a file of another content.
+        FetchError: the network failed, and what came so far is kept for the next try; or the file is another one than
+            expected, and is not kept.
     """
-    if target.is_file():
-        return target
-    _check_address(address)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    beside = target.with_name(f".{target.name}.part")
-    digest, done = hashlib.sha256(), 0
-    try:
-        with urllib.request.urlopen(address, timeout=_TIMEOUT_SECONDS) as response, beside.open("wb") as file:
-            in_all = int(response.headers.get("Content-Length") or 0)
-            while chunk := response.read(_CHUNK):
-                file.write(chunk)
-                digest.update(chunk)
-                done += len(chunk)
-                advance(done, in_all)
-            file.flush()
-            os.fsync(file.fileno())
-        if in_all and done != in_all:
-            raise FetchError(f"{address} ended after {done} of {in_all} bytes. Try again.")
-        if not digest.hexdigest().startswith(sha256.lower()):
-            raise FetchError(f"{address} has the SHA-256 {digest.hexdigest()}, expected {sha256}. It was not kept.")
-        beside.replace(target)
-    except _NETWORK as error:
-        raise FetchError(f"{address} could not be fetched ({getattr(error, 'reason', error)}).") from error
-    finally:
-        beside.unlink(missing_ok=True)
-    return target
-
-
-def download(address: str, target: Path, *, n_bytes: int, advance: Callable[[int], None] = lambda _n: None) -> Path:
-    """Download a large file of known size; what broke off goes on where it stopped.
-
-    Args:
-        address: an http or https address.
-        target: the file; it appears only when it is whole.
-        n_bytes: its size.
-        advance: told how many bytes came.
-
-    Raises:
-        FetchError: the network, or a file of another size; what came so far is kept for the next try.
-    """
-    if target.is_file() and target.stat().st_size == n_bytes:
+    if target.is_file() and n_bytes in {None, target.stat().st_size}:
         return target
     _check_address(address)
     target.parent.mkdir(parents=True, exist_ok=True)
     part = target.with_name(f"{target.name}.part")
-    have = part.stat().st_size if part.is_file() else 0
-    if have > n_bytes:
-        part.unlink()
-        have = 0
-    advance(have)
     try:
-        if have < n_bytes:
-            have = _append(address, part, have, n_bytes, advance)
-    except _NETWORK as error:
+        _complete(address, part, n_bytes, advance)
+    except _NETWORK_ERRORS as error:
         raise FetchError(f"{address} could not be fetched ({getattr(error, 'reason', error)}).") from error
-    if have != n_bytes:
-        raise FetchError(f"{address} ended after {have:,} of {n_bytes:,} bytes. The next try goes on from there.")
+    if not (digest := checksum.of(part)).startswith(checksum.digest.lower()):
+        part.unlink()
+        where = "" if checksum.head_bytes is None else f" over its first {checksum.head_bytes:,} bytes"
+        raise FetchError(
+            f"{address} has the {checksum.algorithm} {digest}{where}, expected {checksum.digest}; it was not kept."
+        )
     part.replace(target)
     return target
+
+
+class _HttpRedirects(urllib.request.HTTPRedirectHandler):
+    """Follows redirects to http(s) only; urllib's own handler would follow one to ftp as well."""
+
+    def redirect_request(
+        self,
+        req: urllib.request.Request,
+        fp: IO[bytes],
+        code: int,
+        msg: str,
+        headers: http.client.HTTPMessage,
+        newurl: str,
+    ) -> urllib.request.Request | None:
+        _check_address(newurl)
+        return super().redirect_request(req, fp, code, msg, headers, newurl)
 
 
 def _check_address(address: str) -> None:
@@ -103,19 +114,53 @@ def _check_address(address: str) -> None:
         raise FetchError(f"Only http and https addresses are fetched; got {address}.")
 
 
-def _append(address: str, part: Path, have: int, n_bytes: int, advance: Callable[[int], None]) -> int:
-    request = urllib.request.Request(address, headers={"Range": f"bytes={have}-"} if have else {})
-    with urllib.request.urlopen(request, timeout=_TIMEOUT_SECONDS) as response:
-        resumed = have > 0 and response.status == http.HTTPStatus.PARTIAL_CONTENT
-        have = have if resumed else 0
-        with part.open("ab" if resumed else "wb") as file:
-            while have <= n_bytes and (chunk := response.read(_CHUNK)):
-                file.write(chunk)
-                have += len(chunk)
-                advance(len(chunk))
-            file.flush()
-            os.fsync(file.fileno())
-    if have > n_bytes:
-        part.unlink()
-        raise FetchError(f"{address} sends more than the {n_bytes:,} bytes expected; it was not kept.")
+def _complete(address: str, part: Path, n_bytes: int | None, advance: Callable[[int], None]) -> None:
+    """Bring a partial file to its end.
+
+    Raises:
+        FetchError: it ended early, or there is more of it than expected.
+    """
+    limit = MAX_BYTES if n_bytes is None else n_bytes
+    have = part.stat().st_size if part.is_file() else 0
+    if have == n_bytes:
+        advance(have)
+        return
+    with _open(address, part, have if have < limit else 0) as response:
+        if response.status != http.HTTPStatus.PARTIAL_CONTENT:
+            have = 0
+        advance(have)
+        length = response.headers.get("Content-Length") or ""
+        expected = n_bytes if n_bytes is not None or not length.isdigit() else have + int(length)
+        size = have if expected is not None and expected > limit else _append(response, part, have, limit, advance)
+    if size > limit or (expected or 0) > limit:
+        part.unlink(missing_ok=True)
+        raise FetchError(f"{address} sends more than the {limit:,} bytes expected; it was not kept.")
+    if expected is not None and size != expected:
+        raise FetchError(f"{address} ended after {size:,} of {expected:,} bytes. The next try continues from there.")
+
+
+def _open(address: str, part: Path, start: int) -> http.client.HTTPResponse:
+    """Return the response with the bytes of a file from `start` on, or all of them if the server cannot do that."""
+    request = urllib.request.Request(address, headers={"Range": f"bytes={start}-"} if start else {})
+    try:
+        response = urllib.request.build_opener(_HttpRedirects).open(request, timeout=_TIMEOUT_SECONDS)
+    except urllib.error.HTTPError as error:
+        if error.code == http.HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
+            part.unlink()  # the server's file is shorter than what is here, so it is another one
+        raise
+    assert isinstance(response, http.client.HTTPResponse)
+    return response
+
+
+def _append(
+    response: http.client.HTTPResponse, part: Path, have: int, limit: int, advance: Callable[[int], None]
+) -> int:
+    """Write a response after the first `have` bytes of a file, no more than a chunk over `limit`; return its size."""
+    with part.open("ab" if have else "wb") as file:
+        while have <= limit and (chunk := response.read(_CHUNK)):
+            file.write(chunk)
+            have += len(chunk)
+            advance(len(chunk))
+        file.flush()
+        os.fsync(file.fileno())
     return have

@@ -2,19 +2,19 @@
 
 ```
 FovealError
-├── InputError (ValueError)        what was given cannot be used as it is
+├── InputError (ValueError)        an argument, a table or a file cannot be used as it is
 │   ├── UnknownNameError           a name that is not among those known; the near match is offered
 │   ├── NothingToLearnError        the training side as a whole, though each row by itself is right
 │   ├── TableError                 a table's columns or rows
 │   ├── ImageError               one image file: `.path`, `.reason`
 │   └── ModelFileError             a bundle or a weights file
 ├── MissingDependencyError (ImportError)
-├── FetchError (OSError)           something that should have come over the network
-└── TrainingError (RuntimeError)   a run that cannot go on
+├── FetchError (OSError)           a file that cannot be downloaded
+└── TrainingError (RuntimeError)   a run that cannot continue
     └── ProcessEndedError          another process of the run ended
 ```
 
-A message says what was expected, what came and what to do, with the file, the row and the value. `assert` is for
+A message says what was expected, what there was and what to do, with the file, the row and the value. `assert` is for
 foveal's own bugs.
 """
 
@@ -29,7 +29,7 @@ class FovealError(Exception):
 
 
 class InputError(FovealError, ValueError):
-    """What was given cannot be used as it is."""
+    """An argument, a table or a file cannot be used as it is."""
 
 
 class NothingToLearnError(InputError):
@@ -37,7 +37,7 @@ class NothingToLearnError(InputError):
 
     @classmethod
     def of(cls, name: str) -> NothingToLearnError:
-        """Build the message for a point or a number that no row tells."""
+        """Return the error for a point or a number that no row has."""
         return cls(f"`{name}` is not known for any image of the training side.")
 
 
@@ -46,7 +46,14 @@ class UnknownNameError(InputError):
 
     @classmethod
     def of(cls, kind: str, name: object, known: Iterable[object], hint: str = "") -> UnknownNameError:
-        """Build the message for a `name` of some `kind` that is not among `known`."""
+        """Return the error for an unknown name.
+
+        Args:
+            kind: what the name names, such as "task".
+            name: as the user wrote it.
+            known: the names there are.
+            hint: a sentence that is added.
+        """
         names = [str(k) for k in known]
         shown = ", ".join(names[:12]) + (", …" if len(names) > 12 else "")
         message = f"There is no {kind} `{name}`.{near_match(name, names)}"
@@ -63,7 +70,7 @@ class ImageError(InputError):
     """An image that cannot be used.
 
     Attributes:
-        path: where it lies, or a short description of what was given.
+        path: where it lies, or a short description of an image without a path.
         reason: the fault, without the path.
     """
 
@@ -82,19 +89,23 @@ class MissingDependencyError(FovealError, ImportError):
 
 
 class FetchError(FovealError, OSError):
-    """Something that should have come over the network did not."""
+    """A file that cannot be downloaded."""
 
 
 class TrainingError(FovealError, RuntimeError):
-    """A training run that cannot go on."""
+    """A training run that cannot continue."""
 
 
 class ProcessEndedError(TrainingError):
-    """Another process of the run ended while this one worked with it."""
+    """Another process of the run ended while this one depended on it."""
 
 
 def near_match(name: object, known: Iterable[str]) -> str:
     """Return `" Did you mean `x`?"` for the closest of `known`, or an empty text.
+
+    Args:
+        name: as the user wrote it.
+        known: the names there are.
 
     >>> near_match("lables", ["fname", "labels"])
     ' Did you mean `labels`?'

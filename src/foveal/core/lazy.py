@@ -1,17 +1,21 @@
-"""Imports that wait: optional packages with their install line, and modules that load at first use."""
+"""Imports on demand: optional packages with their install line, and modules that load at first use."""
 
 from __future__ import annotations
 
 import importlib
 import sys
 from types import ModuleType
-from typing import Any
 
 from foveal.core.errors import MissingDependencyError
 
 
 def require(module: str, *, extra: str, purpose: str) -> ModuleType:
-    """Import an optional `module`.
+    """Import an optional module.
+
+    Args:
+        module: its name.
+        extra: foveal's extra that installs it.
+        purpose: what needs it, as the subject of a sentence.
 
     Raises:
         MissingDependencyError: it is not installed; the message holds the line that installs it.
@@ -24,9 +28,9 @@ def require(module: str, *, extra: str, purpose: str) -> ModuleType:
 
 
 class _Waiting(ModuleType):
-    """Stands for a module until one of its attributes is asked for."""
+    """Stands for a module until one of its attributes is first used."""
 
-    def __getattr__(self, name: str) -> Any:
+    def __getattr__(self, name: str) -> object:
         return getattr(importlib.import_module(self.__name__), name)
 
     def __dir__(self) -> list[str]:
@@ -34,5 +38,5 @@ class _Waiting(ModuleType):
 
 
 def module_on_use(name: str) -> ModuleType:
-    """Return the module `name`, imported only when one of its attributes is first asked for."""
+    """Return the module `name`, which is imported when one of its attributes is first used."""
     return sys.modules.get(name) or _Waiting(name)

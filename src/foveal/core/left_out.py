@@ -1,4 +1,4 @@
-"""Going on without a result that only stands beside the model: it is left out, and why is known."""
+"""Continuing without a result that only accompanies the model: it is left out, with the reason."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from foveal.core.errors import FovealError
 
 @contextmanager
 def leaving_out(name: str, reasons: dict[str, str]) -> Iterator[None]:
-    """Go on if the block fails, with a warning.
+    """Continue if the block fails, with a warning.
 
     Args:
         name: of the result that the block makes.
-        reasons: gets the reason under this name.
+        reasons: is given the reason under this name.
     """
     try:
         yield

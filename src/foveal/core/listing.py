@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import pathlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, ClassVar, Generic, TypeVar, cast
+from typing import TYPE_CHECKING, ClassVar, Generic, SupportsIndex, TypeVar, cast, overload
+
+if TYPE_CHECKING:
+    from _typeshed import SupportsRichComparison
 
 T = TypeVar("T")
 U = TypeVar("U")
@@ -27,17 +30,20 @@ class L(Sequence[T], Generic[T]):
     def __len__(self) -> int:
         return len(self._items)
 
-    def __getitem__(self, index: Any) -> Any:
+    @overload
+    def __getitem__(self, index: SupportsIndex) -> T: ...
+    @overload
+    def __getitem__(self, index: slice | Iterable[int]) -> L[T]: ...
+    def __getitem__(self, index: SupportsIndex | slice | Iterable[int]) -> T | L[T]:
         if isinstance(index, slice):
             return L(self._items[index])
-        if hasattr(index, "tolist"):
-            index = index.tolist()
-        if isinstance(index, Iterable):
-            indices = list(index)
+        chosen: object = index.tolist() if hasattr(index, "tolist") else index  # an array or a tensor
+        if isinstance(chosen, Iterable):
+            indices = list(chosen)
             if indices and all(isinstance(i, bool) for i in indices):
-                indices = [i for i, chosen in enumerate(indices) if chosen]
+                indices = [i for i, is_chosen in enumerate(indices) if is_chosen]
             return L(self._items[i] for i in indices)
-        return self._items[index]
+        return self._items[cast("SupportsIndex", chosen)]
 
     def __iter__(self) -> Iterator[T]:
         return iter(self._items)
@@ -58,9 +64,15 @@ class L(Sequence[T], Generic[T]):
         shown = ",".join(repr(item) for item in self._items[:_SHOWN])
         return f"(#{len(self)}) [{shown}{'...' if len(self) > _SHOWN else ''}]"
 
-    def sorted(self, key: Callable[[T], Any] | None = None, *, reverse: bool = False) -> L[T]:
-        """Return a sorted copy."""
-        return L(sorted(cast("list[Any]", self._items), key=key, reverse=reverse))
+    def sorted(self, key: Callable[[T], SupportsRichComparison] | None = None, *, reverse: bool = False) -> L[T]:
+        """Return a sorted copy.
+
+        Args:
+            key: what items are compared by; themselves by default.
+            reverse: largest first.
+        """
+        own = key or (lambda item: cast("SupportsRichComparison", item))
+        return L(sorted(self._items, key=own, reverse=reverse))
 
     def map(self, function: Callable[[T], U]) -> L[U]:
         """Return `function` of each item."""

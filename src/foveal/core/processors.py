@@ -59,7 +59,7 @@ def usable() -> int:
 
 
 def affinity() -> set[int]:
-    """Return the processors that the system lets this process run on, quota or not."""
+    """Return the processors that the system lets this process run on, whatever its quota."""
     return os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set(range(os.cpu_count() or 1))
 
 
@@ -83,9 +83,9 @@ def chosen_waits_are_short(runtime: Waits) -> bool:
 
 
 def seconds_of_others() -> float | None:
-    """Return the processor seconds of other processes on the processors that this one may use, None if untold.
+    """Return the processor seconds of other processes on the processors that this one may use; None if unknown.
 
-    They count from the start of the machine, less all that this process used: only differences mean something.
+    They are counted from the start of the machine, less all that this process used: only differences mean something.
     """
     names = {f"cpu{number}" for number in affinity()}
     try:

@@ -12,15 +12,15 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from html import escape
-from typing import TYPE_CHECKING, Any, Self, TextIO
+from typing import TYPE_CHECKING, Protocol, Self, TextIO
 
 from foveal.core import distributed
 
 if TYPE_CHECKING:
     from rich.progress import Progress
 
-_MIN_WIDTH = 9
-_SECONDS = 0.2
+_MIN_WIDTH = 9  # characters of a column, for numbers of six decimals
+_SECONDS = 0.2  # between two drawings of a notebook's table; chosen by hand
 
 
 def clock(seconds: float) -> str:
@@ -64,7 +64,12 @@ class Table:
         self._line(cells)
 
     def begin(self, label: str, total: int) -> None:
-        """Show a bar."""
+        """Show a bar.
+
+        Args:
+            label: before the bar.
+            total: how many steps it has.
+        """
         self._bar = Bar(label, total).__enter__()
 
     def advance(self) -> None:
@@ -86,6 +91,13 @@ class Table:
             print(text, file=self.stream or sys.stdout, flush=True)
 
 
+class _Display(Protocol):
+    """What IPython returns for something that it shows."""
+
+    def update(self, obj: object) -> None:
+        """Show something else in its place."""
+
+
 class NotebookTable(Table):
     """The same in a notebook: one display of HTML, redrawn in place at most five times a second."""
 
@@ -93,7 +105,7 @@ class NotebookTable(Table):
         super().__init__(columns)
         self._rows: list[Sequence[str]] = []
         self._label, self._done, self._total, self._drawn = "", 0, 0, 0.0
-        self._display: Any = None
+        self._display: _Display | None = None
 
     def header(self) -> None:
         """Show an empty table."""
@@ -105,7 +117,12 @@ class NotebookTable(Table):
         self._draw()
 
     def begin(self, label: str, total: int) -> None:
-        """Show a bar below the table."""
+        """Show a bar below the table.
+
+        Args:
+            label: before the bar.
+            total: how many steps it has.
+        """
         self._label, self._done, self._total = label, 0, total
         self._draw()
 
@@ -124,7 +141,7 @@ class NotebookTable(Table):
         del cells
 
     def _draw(self) -> None:
-        ipython: Any = importlib.import_module("IPython.display")
+        ipython = importlib.import_module("IPython.display")
         head = "".join(f"<th>{escape(name)}</th>" for name in self.columns)
         body = "".join(f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in row)}</tr>" for row in self._rows)
         bar = ""
@@ -146,10 +163,10 @@ def table(columns: Sequence[str]) -> Table:
     return NotebookTable(columns) if in_notebook() else Table(columns)
 
 
-def display(value: Any) -> None:
+def display(value: object) -> None:
     """Show a value as a notebook does; print it elsewhere."""
     if in_notebook():
-        ipython: Any = importlib.import_module("IPython.display")
+        ipython = importlib.import_module("IPython.display")
         ipython.display(value)
     else:
         print(value)  # noqa: T201 -- printing is what it is for

@@ -1,11 +1,11 @@
-"""Registries: values by name, ours and those of other packages, each imported when it is first asked for.
+"""Registries: values by name, ours and those of other packages, each imported when it is first used.
 
 Another package adds to a registry from a module that it names under the registry's entry-point group, here a task:
 
     [project.entry-points."foveal.tasks"]
     ordinal = "my_package.foveal_tasks"
 
-The module is imported when a name is asked for that is not known yet, or when all names are listed.
+The module is imported when a name is looked up that is not known yet, or when all names are listed.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _loaded: set[str] = set()
 
 
 class Registry(Generic[T]):
-    """Values by name; a value may be given as "module:attribute", which is imported when it is first asked for."""
+    """Values by name; a value may be given as "module:attribute", which is imported when it is first used."""
 
     def __init__(self, what: str, *, group: str) -> None:
         """Begin without values.
@@ -39,8 +39,8 @@ class Registry(Generic[T]):
         """Register a value, or "module:attribute" for it.
 
         Args:
-            name: what it is asked for by.
-            value: the value, or where it is.
+            name: of the value, in options and files.
+            value: the value, or where it is defined.
 
         Raises:
             InputError: another value has the name.

@@ -11,12 +11,17 @@ from collections.abc import Sequence
 
 import numpy as np
 
-_INDEX_BITS = 40
+_INDEX_BITS = 40  # of the key for the index: 10**12 items, and 24 bits for 16 million epochs
 _ORDER = (1 << _INDEX_BITS) - 1
 
 
 def generator_for(seed: int, epoch: int = 0, index: int = 0) -> np.random.Generator:
     """Return the generator for one item of one epoch.
+
+    Args:
+        seed: of the run.
+        epoch: from 0.
+        index: of the item in the data set, from 0, below 2**40.
 
     >>> first, again = generator_for(1, epoch=2, index=3), generator_for(1, epoch=2, index=3)
     >>> first.random() == again.random()
@@ -27,17 +32,29 @@ def generator_for(seed: int, epoch: int = 0, index: int = 0) -> np.random.Genera
 
 
 def seed_for(seed: int, epoch: int, index: int) -> int:
-    """Return a seed for a generator of another kind, named like those of `generator_for` but apart from them."""
+    """Return a seed for a generator of another kind, such as torch's, independent of those of `generator_for`.
+
+    Args:
+        seed: of the run.
+        epoch: from 0.
+        index: of what is drawn, such as a batch, from 0.
+    """
     return int(generator_for(seed, epoch, _ORDER - 1 - index).integers(2**63))
 
 
 def order_for(seed: int, epoch: int, n: int) -> np.ndarray:
-    """Return the order, int64 of shape (n,), in which an epoch visits its items."""
+    """Return the order in which an epoch visits its items, int64 [n].
+
+    Args:
+        seed: of the run.
+        epoch: from 0.
+        n: how many items there are.
+    """
     return generator_for(seed, epoch, _ORDER).permutation(n)
 
 
 def windowed_order(seed: int, epoch: int, groups: Sequence[int], at_once: int) -> np.ndarray:
-    """Return an order, int64 of shape (n,), that goes through windows of groups: for items that are read by groups.
+    """Return an order, int64 [n], that goes through windows of groups, for items that are read group by group.
 
     Args:
         seed: of the run.
@@ -46,6 +63,6 @@ def windowed_order(seed: int, epoch: int, groups: Sequence[int], at_once: int) -
         at_once: how many groups, drawn anew each epoch, are mixed with each other.
     """
     rng = generator_for(seed, epoch, _ORDER)
-    _, which = np.unique(groups, return_inverse=True)
-    place = rng.permutation(which.max() + 1)[which] // at_once
-    return np.lexsort((rng.permutation(len(which)), place))
+    _, group_of = np.unique(groups, return_inverse=True)
+    window_of = rng.permutation(group_of.max() + 1)[group_of] // at_once
+    return np.lexsort((rng.permutation(len(group_of)), window_of))

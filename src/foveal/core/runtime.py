@@ -1,4 +1,4 @@
-"""The only room that knows about devices, precision, torch's threads and the process."""
+"""The only module that knows about devices, precision, torch's threads and the process."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any, Literal, Protocol, get_args
+from typing import Literal, Protocol, get_args
 
 import torch
 from torch import nn
@@ -27,8 +27,8 @@ from foveal.core.errors import InputError, UnknownNameError
 Precision = Literal["fp32", "bf16", "fp16"]
 PrecisionChoice = Literal["auto", "fp32", "bf16", "fp16"]
 _CGROUP = Path("/sys/fs/cgroup")
-_PASSED_ON = 2.0
-_GRAIN = 32_768  # numbers that torch gives a thread at least
+_REPEAT_SECONDS = 2.0  # within which torchrun passes the same signal on once more; chosen by hand
+_GRAIN = 32_768  # the fewest numbers that torch gives a thread (`at::internal::GRAIN_SIZE`)
 _CPU_BF16 = ("_is_amx_tile_supported", "_is_avx512_bf16_supported")
 
 
@@ -61,6 +61,10 @@ def device_named(name: torch.device | str | None) -> torch.device:
 
 def check_precision(name: str, device: torch.device) -> PrecisionChoice:
     """Return `name` if it is a precision that `device` can train in.
+
+    Args:
+        name: of a `PrecisionChoice`.
+        device: what is trained on.
 
     Raises:
         UnknownNameError: it is no precision.
@@ -108,14 +112,14 @@ def free_memory(device: torch.device) -> float:
     if device.type == "cuda":
         free, _ = torch.cuda.mem_get_info(device)
         return float(free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device))
-    found = [float("inf")]
+    limits = [float("inf")]
     with contextlib.suppress(OSError, ValueError, StopIteration):
         lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
-        found.append(1024 * float(next(line.split()[1] for line in lines if line.startswith("MemAvailable"))))
+        limits.append(1024 * float(next(line.split()[1] for line in lines if line.startswith("MemAvailable"))))
     with contextlib.suppress(OSError, ValueError):
         most, used = (float((_CGROUP / name).read_text(encoding="ascii")) for name in ("memory.max", "memory.current"))
-        found.append(most - used)
-    return min(found)
+        limits.append(most - used)
+    return min(limits)
 
 
 def is_out_of_memory(error: RuntimeError) -> bool:
@@ -126,6 +130,10 @@ def is_out_of_memory(error: RuntimeError) -> bool:
 @contextlib.contextmanager
 def saved_for_backward(model: nn.Module, most: float = float("inf")) -> Iterator[dict[int, int]]:
     """Count the bytes that the block keeps for a backward pass, by storage; the model's own do not count.
+
+    Args:
+        model: whose parameters and buffers are not counted.
+        most: bytes.
 
     Raises:
         torch.OutOfMemoryError: they are more than `most`.
@@ -157,8 +165,13 @@ def evaluating(model: nn.Module) -> Iterator[None]:
             module.training = training
 
 
-def autocast(precision: Precision, device: torch.device) -> AbstractContextManager[Any]:
-    """Return the context in which a forward pass runs in `precision`."""
+def autocast(precision: Precision, device: torch.device) -> AbstractContextManager[object]:
+    """Return the context in which a forward pass runs in a precision.
+
+    Args:
+        precision: of matrix products and convolutions.
+        device: what the model is on.
+    """
     if precision == "fp32":
         return contextlib.nullcontext()
     dtype = torch.bfloat16 if precision == "bf16" else torch.float16
@@ -166,12 +179,22 @@ def autocast(precision: Precision, device: torch.device) -> AbstractContextManag
 
 
 def gradient_scaler(precision: Precision, device: torch.device) -> torch.amp.GradScaler:
-    """Return a loss scaler: at work for fp16, passing everything through otherwise."""
+    """Return a loss scaler, which is active for fp16 only.
+
+    Args:
+        precision: of the forward pass.
+        device: what the model is on.
+    """
     return torch.amp.GradScaler(device.type, enabled=precision == "fp16")
 
 
 def to_device(model: nn.Module, device: torch.device) -> nn.Module:
-    """Move a model to `device` with channels last, which convolutions run faster in (1.6 x on a two-core Xeon)."""
+    """Move a model to a device with channels last, which convolutions run faster in (1.6 x on a two-core Xeon).
+
+    Args:
+        model: is changed in place.
+        device: where it goes.
+    """
     return model.to(device).to(memory_format=torch.channels_last)
 
 
@@ -264,11 +287,11 @@ class Interruptible(Protocol):
 
 
 @contextlib.contextmanager
-def signals_noted(work: Interruptible) -> Iterator[None]:
-    """Note SIGTERM and the first interrupt in `work.asked` instead of ending at once; the second ends at once.
+def defer_signals(work: Interruptible) -> Iterator[None]:
+    """Record SIGTERM and the first interrupt in `work.asked` instead of ending at once; a second one ends at once.
 
-    After the block the process goes on to end as it was asked to, with the code that belongs to the signal. Outside
-    the main thread the block does nothing.
+    After the block the process ends with the code that belongs to the signal. Outside the main thread the block does
+    nothing.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -278,8 +301,9 @@ def signals_noted(work: Interruptible) -> Iterator[None]:
 
     def note(number: int, _: object) -> None:
         nonlocal first
-        passed_on = distributed.world_size() > 1 and time.monotonic() - first < _PASSED_ON  # by torchrun, once more
-        if work.asked is not None and not passed_on:
+        # torchrun passes a signal on to its processes once more.
+        is_repeated = distributed.world_size() > 1 and time.monotonic() - first < _REPEAT_SECONDS
+        if work.asked is not None and not is_repeated:
             raise KeyboardInterrupt
         first = min(first, time.monotonic())
         work.asked = signal.Signals(number).name

@@ -26,17 +26,18 @@ from foveal.core.errors import InputError, ModelFileError
 
 Json = None | bool | int | float | str | list["Json"] | dict[str, "Json"]
 """What `json.loads` returns."""
-fcntl: Any = importlib.import_module("fcntl") if os.name == "posix" else None  # Windows has no such locks
-_KEPT = ".kept"
+
+fcntl = importlib.import_module("fcntl") if os.name == "posix" else None  # Windows has no such locks
+_SUFFIX = ".kept"  # of the files of a `BoundedFolder`
 LOCK = ".lock"
 """The file by which a process holds a folder; see `working_in`."""
 
 
 @contextmanager
 def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """Yield a path beside `path` to write to; it takes the place of `path` if the block ends well.
+    """Yield a path beside `path` to write to; it replaces `path` if the block ends without an error.
 
-    Of several processes that work together the first one's does.
+    Of the processes of one run only rank 0 replaces the file.
     """
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -57,24 +58,39 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
 
 @contextmanager
 def open_replacing(path: str | os.PathLike[str], *, newline: str | None = None) -> Iterator[IO[str]]:
-    """Open a UTF-8 text file for writing that takes the place of `path` if the block ends well."""
+    """Open a UTF-8 text file for writing that replaces `path` if the block ends without an error.
+
+    Args:
+        path: the file.
+        newline: as of `open`.
+    """
     with replacing(path) as beside, beside.open("w", encoding="utf-8", newline=newline) as file:
         yield file
 
 
 def write_text(path: str | os.PathLike[str], text: str) -> None:
-    """Write `text` as UTF-8, atomically."""
+    """Write a text as UTF-8, atomically.
+
+    Args:
+        path: the file.
+        text: all of its content.
+    """
     with open_replacing(path) as file:
         file.write(text)
 
 
-def write_json(path: str | os.PathLike[str], value: Any) -> None:
-    """Write `value` as indented JSON, atomically; NaN is written as null."""
+def write_json(path: str | os.PathLike[str], value: object) -> None:
+    """Write a value as indented JSON, atomically; NaN is written as null.
+
+    Args:
+        path: the file.
+        value: of mappings, lists, tuples, texts, numbers, truth values, paths and None.
+    """
     write_text(path, json.dumps(finite(value), indent=2, ensure_ascii=False) + "\n")
 
 
-def finite(value: Any) -> Any:
-    """Return `value` as JSON can say it: a NaN or infinite float as None, a path as text."""
+def finite(value: object) -> object:
+    """Return a value as JSON can hold it: a NaN or infinite float as None, a path as text."""
     if isinstance(value, Mapping):
         return {key: finite(entry) for key, entry in value.items()}
     if isinstance(value, list | tuple):
@@ -87,7 +103,7 @@ def finite(value: Any) -> Any:
 
 
 def with_nan(value: Any) -> Any:
-    """Return JSON values that `finite` made with NaN in place of None."""
+    """Return JSON values that `finite` has made, with NaN in place of None."""
     if isinstance(value, dict):
         return {key: with_nan(entry) for key, entry in value.items()}
     if isinstance(value, list):
@@ -96,7 +112,13 @@ def with_nan(value: Any) -> Any:
 
 
 def write_tensors(path: str | os.PathLike[str], tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
-    """Write one .safetensors file, atomically."""
+    """Write one .safetensors file, atomically.
+
+    Args:
+        path: the file.
+        tensors: by name, on any device.
+        metadata: texts by name.
+    """
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     data = save(plain, dict(metadata))
     with replacing(path) as beside:
@@ -122,29 +144,29 @@ def read_tensors(path: str | os.PathLike[str]) -> tuple[dict[str, Tensor], dict[
 
 @contextmanager
 def working_in(folder: str | os.PathLike[str]) -> Iterator[None]:
-    """Work in a folder as the only process of its run; one that is still empty at the end is taken away again.
+    """Hold a folder for this run in the block; a folder that is still empty at the end is removed.
 
-    A process that was killed holds a folder no longer. The lock's file stays unless the block ends well, and tells that
-    foveal made the folder.
+    A process that was killed holds a folder no longer. The lock's file stays if the block ends with an error, and shows
+    that foveal created the folder.
 
     Raises:
         InputError: another process is at work there.
     """
-    place = Path(folder)
+    root = Path(folder)
     if not distributed.is_first():
         yield
         return
-    place.mkdir(parents=True, exist_ok=True)
-    with (place / LOCK).open("a") as file:
-        if not _locked(file):
+    root.mkdir(parents=True, exist_ok=True)
+    with (root / LOCK).open("a") as file:
+        if not _lock(file):
             raise InputError(f"Another process is at work in `{folder}`. Wait for its end, or name another folder.")
         try:
             yield
-            (place / LOCK).unlink(missing_ok=True)
+            (root / LOCK).unlink(missing_ok=True)
         finally:
-            if {one.name for one in place.iterdir()} <= {LOCK}:
-                (place / LOCK).unlink(missing_ok=True)
-                place.rmdir()
+            if {file.name for file in root.iterdir()} <= {LOCK}:
+                (root / LOCK).unlink(missing_ok=True)
+                root.rmdir()
 
 
 def is_worked_in(folder: str | os.PathLike[str]) -> bool:
@@ -153,10 +175,10 @@ def is_worked_in(folder: str | os.PathLike[str]) -> bool:
     if not path.exists():
         return False
     with path.open("a") as file:
-        return not _locked(file)
+        return not _lock(file)
 
 
-def _locked(file: IO[str]) -> bool:
+def _lock(file: IO[str]) -> bool:
     """Lock a file until it is closed; return whether that could be done. Where there are no locks it always could."""
     if fcntl is None:
         return True
@@ -170,17 +192,22 @@ def _locked(file: IO[str]) -> bool:
 
 
 class BoundedFolder:
-    """Bytes by key in files of a folder, up to a size in all: what was not used for longest goes.
+    """Bytes by key in files of a folder, up to a total size: the least recently used go first.
 
     Processes may share it.
     """
 
     def __init__(self, folder: str | os.PathLike[str], n_bytes: int) -> None:
-        """Keep up to `n_bytes` in `folder`, with what is there already."""
+        """Open a folder, with what is there already.
+
+        Args:
+            folder: is created when something is put into it.
+            n_bytes: the most that all files hold together.
+        """
         self._folder, self._n_bytes = Path(folder), n_bytes
 
     def get(self, key: str) -> bytes | None:
-        """Return what was kept; None if it is not there (any more)."""
+        """Return the bytes of a key; None if they are not there, or not any more."""
         file = self._file(key)
         try:
             data = file.read_bytes()
@@ -190,24 +217,29 @@ class BoundedFolder:
         return data
 
     def put(self, key: str, data: bytes) -> None:
-        """Keep bytes, unless they are more than all that may be kept."""
+        """Keep bytes, unless they are more than the folder may hold.
+
+        Args:
+            key: by which `get` returns them.
+            data: the bytes.
+        """
         if len(data) > self._n_bytes:
             return
         with distributed.single_process(), replacing(self._file(key)) as beside:
             beside.write_bytes(data)
-        found = []
-        for file in self._folder.glob(f"*{_KEPT}"):
+        entries = []
+        for file in self._folder.glob(f"*{_SUFFIX}"):
             with suppress(OSError):  # another process took it away
-                found.append((file.stat().st_mtime_ns, file.stat().st_size, file))
-        total = sum(size for _, size, _ in found)
-        for _, size, file in sorted(found):
+                entries.append((file.stat().st_mtime_ns, file.stat().st_size, file))
+        total = sum(size for _, size, _ in entries)
+        for _, size, file in sorted(entries):
             if total <= self._n_bytes:
                 break
             file.unlink(missing_ok=True)
             total -= size
 
     def _file(self, key: str) -> Path:
-        return self._folder / f"{hashlib.sha256(key.encode()).hexdigest()}{_KEPT}"
+        return self._folder / f"{hashlib.sha256(key.encode()).hexdigest()}{_SUFFIX}"
 
 
 def tensor_hash(tensor: Tensor) -> str:

@@ -8,32 +8,48 @@ import os
 from collections.abc import Callable, Iterable, Mapping
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from foveal.core import storage
 from foveal.core.errors import InputError
 
-Rows = Iterable[Mapping[str, Any]]
-_ROWS_AT_ONCE = 4096
+if TYPE_CHECKING:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+Row = Mapping[str, object]
+"""Cells by column: text, numbers, truth values or None."""
+Rows = Iterable[Row]
+_ROWS_PER_GROUP = 4096  # rows of a parquet row group, and in memory; chosen by hand
 
 
 def check_table(path: Path) -> None:
-    """Refuse a file that rows cannot be written to.
+    """Refuse a file whose ending is none of a table.
 
     Raises:
-        InputError: the file's ending names no format of tables.
+        InputError: it ends otherwise than in .csv, .jsonl or .parquet.
     """
     if path.suffix not in FORMATS:
         raise InputError(f"`{path}` must end in .csv, .jsonl or .parquet.")
 
 
 def write_table(path: Path, rows: Rows) -> int:
-    """Write rows to a .csv, .jsonl or .parquet; return how many."""
+    """Write rows to a .csv, .jsonl or .parquet, atomically; return how many.
+
+    Args:
+        path: its ending is the format.
+        rows: all with the same columns; read one by one.
+    """
     return FORMATS[path.suffix](path, rows)
 
 
-def write_rows(path: Path, rows: Iterable[Mapping[str, Any]]) -> int:
-    """Write rows as CSV, numbers with all their digits, atomically; return how many."""
+def write_rows(path: Path, rows: Rows) -> int:
+    """Write rows as CSV, numbers with all their digits, atomically; return how many.
+
+    Args:
+        path: the file.
+        rows: all with the same columns; read one by one.
+    """
     count = 0
     with storage.open_replacing(path, newline="") as file:
         writer: csv.DictWriter[str] | None = None
@@ -47,7 +63,7 @@ def write_rows(path: Path, rows: Iterable[Mapping[str, Any]]) -> int:
 
 
 def printable(file: Path) -> str:
-    """Return a path as text that every file can hold: bytes that are no UTF-8 as their codes."""
+    """Return a path as text that is valid UTF-8: other bytes are shown as their codes."""
     return os.fsencode(file).decode("utf-8", "backslashreplace")
 
 
@@ -67,12 +83,12 @@ def _write_parquet(path: Path, rows: Rows) -> int:
     iterator, count = iter(rows), 0
     with storage.replacing(path) as beside:
         schema, writer = pa.schema([]), None
-        while group := list(islice(iterator, _ROWS_AT_ONCE)):
+        while group := list(islice(iterator, _ROWS_PER_GROUP)):
             table = pa.Table.from_pylist([dict(row) for row in group])
             wider = pa.unify_schemas([schema, table.schema], promote_options="permissive")
-            if writer is not None and wider != schema:  # whole numbers so far, or nothing, and now others
+            if writer is not None and wider != schema:  # a column had no values so far, or only whole numbers
                 writer.close()
-                writer = _rewritten(beside, wider)
+                writer = _rewrite(beside, wider)
             schema, writer = wider, writer or pq.ParquetWriter(beside, wider)
             writer.write_table(_as_schema(table, schema))
             count += len(group)
@@ -80,8 +96,8 @@ def _write_parquet(path: Path, rows: Rows) -> int:
     return count
 
 
-def _rewritten(path: Path, schema: Any) -> Any:
-    """Write what a file holds again with a wider schema, group by group; return the writer, to go on."""
+def _rewrite(path: Path, schema: pa.Schema) -> pq.ParquetWriter:
+    """Write what a file holds again with a wider schema, group by group; return the writer, still open."""
     import pyarrow.parquet as pq
 
     before = path.with_name(f"{path.name}.before")
@@ -96,7 +112,7 @@ def _rewritten(path: Path, schema: Any) -> Any:
     return writer
 
 
-def _as_schema(table: Any, schema: Any) -> Any:
+def _as_schema(table: pa.Table, schema: pa.Schema) -> pa.Table:
     import pyarrow as pa
 
     empty = {field.name: pa.nulls(len(table), field.type) for field in schema if field.name not in table.column_names}

@@ -22,14 +22,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from foveal.core.errors import InputError
-from foveal.geometry.fit import Fit, RandomResizedCrop, Resize
 from foveal.geometry.homography import IDENTITY, Homography
 from foveal.geometry.moves import Move
+from foveal.geometry.resize import RandomResizedCrop, Resize, ResizeStep
 from foveal.geometry.warp import stack_windows, warp_batch
 from foveal.images.augment import Normalize
 from foveal.images.decode import ImageSource, OpenedImage, Pixels, open_image
 from foveal.images.prepare import UNCHANGED, Preparation, Statistics, collate, render, render_window
-from foveal.images.tones import Tone, apply_table, apply_tables, draw_table
+from foveal.images.tones import Tone, apply_lut, apply_luts, draw_lut
 from foveal.tasks.base import Task
 
 Label = TypeVar("Label")
@@ -37,7 +37,7 @@ MoveFunction = Callable[[tuple[int, int], np.random.Generator], Homography]
 """What a move does: (height, width) of the input and a generator to a homography of the input onto itself."""
 PixelFunction = Callable[[Tensor], Tensor]
 """What a pixel operation does: a batch, float32 [B, 3, h, w] from 0 to 1, to another of the same shape."""
-Transform = Fit | Tone | Normalize | MoveFunction | PixelFunction
+Transform = ResizeStep | Tone | Normalize | MoveFunction | PixelFunction
 Transforms = Transform | Sequence[Transform] | None
 """One transform, several, or none."""
 
@@ -81,7 +81,7 @@ class Pipeline:
         statistics: mean and standard deviation of the pixels; those of the backbone by default.
     """
 
-    resizes: tuple[Fit, ...]
+    resizes: tuple[ResizeStep, ...]
     moves: tuple[MoveFunction, ...] = ()
     tones: tuple[Tone, ...] = ()
     operations: tuple[PixelFunction, ...] = ()
@@ -183,11 +183,11 @@ class Pipeline:
         target = task.move(target, source_to_target)
         if windowed:
             pixels, window_to_input = render_window(opened, source_to_input, self.input_size_hw)
-            lut = None if rng is None else draw_table(self.tones, rng)
+            lut = None if rng is None else draw_lut(self.tones, rng)
             return Sample(pixels, target, source_to_target, window_to_input, lut)
         pixels = render(opened, source_to_input, self.input_size_hw)
         if rng is not None:
-            pixels = apply_table(pixels, draw_table(self.tones, rng))
+            pixels = apply_lut(pixels, draw_lut(self.tones, rng))
         return Sample(pixels, target, source_to_target)
 
     def pixels(self, samples: Sequence[Sample], device: torch.device) -> Tensor:
@@ -203,7 +203,7 @@ class Pipeline:
             windows = stack_windows([sample.pixels for sample in samples]).to(device, non_blocking=True)
             window_to_input = Homography.stack([sample.window_to_input for sample in samples])
             inputs = warp_batch(windows, window_to_input, self.input_size_hw)
-        return apply_tables(inputs, [sample.lut for sample in samples])
+        return apply_luts(inputs, [sample.lut for sample in samples])
 
 
 def _as_list(transforms: Transforms) -> list[Transform]:

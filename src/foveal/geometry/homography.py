@@ -27,12 +27,22 @@ class Homography:
 
     @classmethod
     def scaling(cls, x: float, y: float) -> Homography:
-        """Multiply x and y."""
+        """Multiply x and y.
+
+        Args:
+            x: factor to the right.
+            y: factor down.
+        """
         return cls(np.diag([x, y, 1.0]))
 
     @classmethod
     def translation(cls, x: float, y: float) -> Homography:
-        """Add to x and y."""
+        """Add to x and y.
+
+        Args:
+            x: pixels to the right.
+            y: pixels down.
+        """
         return cls(np.array([[1.0, 0.0, x], [0.0, 1.0, y], [0.0, 0.0, 1.0]]))
 
     @classmethod
@@ -43,7 +53,12 @@ class Homography:
 
     @classmethod
     def quadrilateral(cls, corners_from: ArrayLike, corners_to: ArrayLike) -> Homography:
-        """Take four points to four points, both [4, 2]."""
+        """Take four points to four points, no three of them on a line.
+
+        Args:
+            corners_from: [4, 2], (x, y) each.
+            corners_to: where they go, [4, 2].
+        """
         source, target = np.asarray(corners_from, dtype=float), np.asarray(corners_to, dtype=float)
         rows = []
         for (x, y), (u, v) in zip(source, target, strict=True):
@@ -55,7 +70,7 @@ class Homography:
 
     @classmethod
     def unit_frame(cls, size_hw: tuple[int, int]) -> Homography:
-        """Take a canvas of `size_hw` to [-1, 1] x [-1, 1]."""
+        """Take an image of `size_hw` to [-1, 1] x [-1, 1]."""
         height, width = size_hw
         return cls.scaling(2.0 / width, 2.0 / height).then(cls.translation(-1.0, -1.0))
 
@@ -93,7 +108,7 @@ class Homography:
 
     @property
     def is_mirrored(self) -> bool | NDArray[np.bool_]:
-        """Whether left and right change places (a bool, or one a map of a stack)."""
+        """Whether left and right change places (a bool, or one per map of a stack)."""
         return np.asarray(np.linalg.det(self.matrix[..., :2, :2]) < 0)[()]
 
     def scales_at(self, point_xy: tuple[float, float]) -> tuple[float, float]:

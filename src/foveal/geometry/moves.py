@@ -1,6 +1,6 @@
-"""Moves: random homographies of the canvas. A move never sees an image.
+"""Moves: random homographies of the model's input. A move never sees an image.
 
-A move is called with the canvas' (height, width) and a generator, and returns a homography. Any function of that
+A move is called with the input's (height, width) and a generator, and returns a homography. A function of that
 form can stand beside these. Each draws the same number of random values whatever it decides.
 """
 
@@ -16,13 +16,18 @@ from foveal.geometry.homography import IDENTITY, Homography, corners_of
 
 
 class Move(ABC):
-    """Draws a homography of the canvas onto itself."""
+    """Draws a homography of the input onto itself."""
 
     __slots__ = ()
 
     @abstractmethod
     def __call__(self, size_hw: tuple[int, int], rng: np.random.Generator) -> Homography:
-        """Return the map drawn for one image."""
+        """Return the map drawn for one image.
+
+        Args:
+            size_hw: the input's (height, width) in pixels.
+            rng: the generator of this image and epoch.
+        """
 
 
 def _check_probability(p: float) -> None:
@@ -51,7 +56,7 @@ class Flip(Move):
 
 @dataclass(frozen=True, slots=True)
 class Dihedral(Move):
-    """One of the eight symmetries of the square, with probability `p`; a canvas that is no square keeps its sides."""
+    """One of the eight symmetries of the square, with probability `p`; an input that is no square keeps its sides."""
 
     p: float = 1.0
 
@@ -108,7 +113,7 @@ class Zoom(Move):
 
 @dataclass(frozen=True, slots=True)
 class Shift(Move):
-    """Move by up to `max_share` of the canvas' sides either way, with probability `p`."""
+    """Move by up to `max_share` of the input's sides either way, with probability `p`."""
 
     max_share: float = 0.1
     p: float = 0.75

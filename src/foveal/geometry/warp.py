@@ -1,19 +1,19 @@
 """The warp: the only place where pixels are resampled.
 
-What the canvas is too coarse to show is first taken away from an image (uint8 [H, W, 3]): by a Gaussian where the
-map shrinks it a little, by reducing it by area where it shrinks it much or by a whole number; then it is warped once
-with bilinear interpolation. Beyond the image's border it is reflected. The warp itself runs on one
-image with OpenCV (`warp`), or on an accelerator for a whole batch (`window` for each image, then `warp_batch`):
-both see the same reduced pixels through the same map.
+Detail that the input size is too coarse to show is first removed from an image (uint8 [H, W, 3]): by a Gaussian where
+the map shrinks it a little, by reducing it by area where it shrinks it much or by a whole number. Then it is warped
+once with bilinear interpolation; beyond the image's border it is reflected. The warp itself runs on one image with
+OpenCV (`warp`), or on an accelerator for a whole batch (`window` for each image, then `warp_batch`): both see the same
+reduced pixels through the same map.
 
-Shapes: h, w are the canvas' height and width, B a batch.
+Shapes: H, W are an image's height and width, h, w those of the input, B a batch. Maps are in continuous pixels, as
+`geometry.homography` says.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
 import cv2
 import numpy as np
@@ -22,6 +22,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
+from foveal.core import threads
 from foveal.geometry.homography import IDENTITY, Homography, corners_of
 
 Pixels = NDArray[np.uint8]
@@ -29,121 +30,143 @@ Pixels = NDArray[np.uint8]
 # OpenCV puts pixel centres at whole numbers.
 _TO_CENTRES = Homography.translation(-0.5, -0.5)
 _FROM_CENTRES = Homography.translation(0.5, 0.5)
-_MARGIN = 2
-cv2.setNumThreads(1)  # images are loaded side by side; threads within one would get in each other's way
-_EXACT = 1e-6
-_LARGEST_WINDOW = 3.0
-_LEAST_SMOOTHED, _SIGMA, _REACH = 0.4, 0.4, 1.5
+_MARGIN = 2  # pixels of the input around what it shows: interpolation and the Gaussian read beyond it
+_EXACT = 1e-6  # by how much a shift by whole pixels may differ from one; chosen by hand: far below a grey level
+_MAX_WINDOW = 3.0  # times the input's longer side; chosen by hand
+_MIN_GAUSSIAN_SCALE = 0.4  # below it images are reduced by area: 1 / 2.5 (ARCHITECTURE.md: rings of a zone plate)
+_SIGMA = 0.4  # pixels of the input, of the Gaussian that goes with a pixel's width; as above
+_REACH = 1.5  # standard deviations that the Gaussian's kernel reaches to either side; as above
 
 
-def warp(image: Pixels, placement: Homography, input_size_hw: tuple[int, int]) -> Pixels:
-    """Return the canvas, uint8 [h, w, 3], that `placement` (image -> canvas) shows of an image."""
-    return _warp(*_reduced(image, placement, input_size_hw), input_size_hw)
+def warp(image: Pixels, source_to_input: Homography, input_size_hw: tuple[int, int]) -> Pixels:
+    """Return what the input shows of an image, uint8 [h, w, 3].
 
-
-def window(image: Pixels, placement: Homography, input_size_hw: tuple[int, int]) -> tuple[Pixels, Homography]:
-    """Return what `warp_batch` needs of an image: the reduced pixels that the canvas sees, and their map onto it.
-
-    A window that would be more than three times the canvas (a horizon comes near) is warped at once instead.
+    Args:
+        image: uint8 [H, W, 3].
+        source_to_input: the map from the image's pixels to the input's.
+        input_size_hw: (h, w).
     """
-    part, placement = _reduced(image, placement, input_size_hw)
-    seen = placement.inverse(corners_of(input_size_hw))
-    largest = _LARGEST_WINDOW * max(input_size_hw)
-    if not np.isfinite(seen).all() or np.ptp(seen, axis=0).max() > largest:
-        return _warp(part, placement, input_size_hw), IDENTITY
-    left, top = np.floor(seen.min(axis=0)).astype(int) - 1
-    right, bottom = np.ceil(seen.max(axis=0)).astype(int) + 1
-    height, width = part.shape[:2]
+    threads.limit_opencv_threads()
+    return _warp_reduced(*_crop_and_reduce(image, source_to_input, input_size_hw), input_size_hw)
+
+
+def window(image: Pixels, source_to_input: Homography, input_size_hw: tuple[int, int]) -> tuple[Pixels, Homography]:
+    """Return what `warp_batch` needs of an image: the reduced pixels that the input sees, and their map onto it.
+
+    A window that would be more than three times the input (a horizon comes near) is warped at once instead.
+
+    Args:
+        image: uint8 [H, W, 3].
+        source_to_input: the map from the image's pixels to the input's.
+        input_size_hw: (h, w).
+    """
+    threads.limit_opencv_threads()
+    pixels, to_input = _crop_and_reduce(image, source_to_input, input_size_hw)
+    corners = to_input.inverse(corners_of(input_size_hw))
+    if not np.isfinite(corners).all() or np.ptp(corners, axis=0).max() > _MAX_WINDOW * max(input_size_hw):
+        return _warp_reduced(pixels, to_input, input_size_hw), IDENTITY
+    left, top = np.floor(corners.min(axis=0)).astype(int) - 1
+    right, bottom = np.ceil(corners.max(axis=0)).astype(int) + 1
+    height, width = pixels.shape[:2]
     beyond = (max(0, -top), max(0, bottom - height), max(0, -left), max(0, right - width))
     if any(beyond):
-        part = _bytes(cv2.copyMakeBorder(part, *beyond, cv2.BORDER_REFLECT))
+        pixels = _as_pixels(cv2.copyMakeBorder(pixels, *beyond, cv2.BORDER_REFLECT))
     y, x = top + beyond[0], left + beyond[2]
-    shown = part[y : y + bottom - top, x : x + right - left]
-    return np.ascontiguousarray(shown), Homography.translation(left, top).then(placement)
+    visible = pixels[y : y + bottom - top, x : x + right - left]
+    return np.ascontiguousarray(visible), Homography.translation(left, top).then(to_input)
 
 
 def stack_windows(windows: Sequence[Pixels]) -> Tensor:
     """Stack images of different sizes into uint8 [B, H, W, 3], each in the top left corner."""
-    height, width = (max(one.shape[side] for one in windows) for side in (0, 1))
+    height, width = (max(pixels.shape[side] for pixels in windows) for side in (0, 1))
     stacked = np.zeros((len(windows), height, width, 3), dtype=np.uint8)
-    for one, place in zip(windows, stacked, strict=True):
-        place[: one.shape[0], : one.shape[1]] = one
+    for pixels, target in zip(windows, stacked, strict=True):
+        target[: pixels.shape[0], : pixels.shape[1]] = pixels
     return torch.from_numpy(stacked)
 
 
-def warp_batch(windows: Tensor, placements: Homography, input_size_hw: tuple[int, int]) -> Tensor:
-    """Warp a batch, uint8 [B, H, W, 3], each by its own map [B, 3, 3], to uint8 [B, h, w, 3] on the same device."""
-    (canvas_h, canvas_w), (height, width) = input_size_hw, (windows.shape[1], windows.shape[2])
-    to_window = placements.inverse.then(Homography.unit_frame((height, width))).matrix
+def warp_batch(windows: Tensor, windows_to_input: Homography, input_size_hw: tuple[int, int]) -> Tensor:
+    """Warp a batch, each image by its own map; return uint8 [B, h, w, 3] on the same device.
+
+    Args:
+        windows: uint8 [B, H, W, 3].
+        windows_to_input: a stack of maps, [B, 3, 3], from the windows' pixels to the input's.
+        input_size_hw: (h, w).
+    """
+    (input_h, input_w), (height, width) = input_size_hw, (windows.shape[1], windows.shape[2])
+    to_window = windows_to_input.inverse.then(Homography.unit_frame((height, width))).matrix
     m = torch.from_numpy(to_window).to(windows.device, torch.float32)[:, :, :, None, None]
-    x = torch.arange(canvas_w, device=windows.device)[None, None, :] + 0.5
-    y = torch.arange(canvas_h, device=windows.device)[None, :, None] + 0.5
+    x = torch.arange(input_w, device=windows.device)[None, None, :] + 0.5
+    y = torch.arange(input_h, device=windows.device)[None, :, None] + 0.5
     # Not a matrix product: those may run in reduced precision.
     u, v, w = (m[:, row, 0] * x + m[:, row, 1] * y + m[:, row, 2] for row in range(3))
     grid = torch.stack([u / w, v / w], dim=-1)
     values = windows.permute(0, 3, 1, 2).float()
-    shown = F.grid_sample(values, grid, mode="bilinear", padding_mode="border", align_corners=False)
-    return shown.round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1)
+    sampled = F.grid_sample(values, grid, mode="bilinear", padding_mode="border", align_corners=False)
+    return sampled.round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1)
 
 
-def _reduced(image: Pixels, placement: Homography, input_size_hw: tuple[int, int]) -> tuple[Pixels, Homography]:
-    return _reduce(*_cut(image, placement, input_size_hw), input_size_hw)
+def _crop_and_reduce(
+    image: Pixels, source_to_input: Homography, input_size_hw: tuple[int, int]
+) -> tuple[Pixels, Homography]:
+    return _reduce(*_crop(image, source_to_input, input_size_hw), input_size_hw)
 
 
-def _warp(part: Pixels, placement: Homography, input_size_hw: tuple[int, int]) -> Pixels:
+def _warp_reduced(pixels: Pixels, to_input: Homography, input_size_hw: tuple[int, int]) -> Pixels:
     height, width = input_size_hw
-    matrix = placement.matrix / placement.matrix[2, 2]
+    matrix = to_input.matrix / to_input.matrix[2, 2]
     left, top = -matrix[0, 2], -matrix[1, 2]
-    whole = abs(left - round(left)) < _EXACT and abs(top - round(top)) < _EXACT
-    if whole and np.allclose(matrix[:, :2], np.eye(3)[:, :2], rtol=0, atol=_EXACT):
+    is_whole = abs(left - round(left)) < _EXACT and abs(top - round(top)) < _EXACT
+    if is_whole and np.allclose(matrix[:, :2], np.eye(3)[:, :2], rtol=0, atol=_EXACT):
         x, y = round(left), round(top)
-        if x >= 0 and y >= 0 and y + height <= part.shape[0] and x + width <= part.shape[1]:
-            return np.ascontiguousarray(part[y : y + height, x : x + width])
-    centred = _FROM_CENTRES.then(placement, _TO_CENTRES).matrix
-    options: dict[str, Any] = {"flags": cv2.INTER_LINEAR, "borderMode": cv2.BORDER_REFLECT}
+        if x >= 0 and y >= 0 and y + height <= pixels.shape[0] and x + width <= pixels.shape[1]:
+            return np.ascontiguousarray(pixels[y : y + height, x : x + width])
+    centred = _FROM_CENTRES.then(to_input, _TO_CENTRES).matrix
+    flags, border = cv2.INTER_LINEAR, cv2.BORDER_REFLECT
     if np.array_equal(matrix[2], [0.0, 0.0, 1.0]):
-        return _bytes(cv2.warpAffine(part, centred[:2], (width, height), **options))
-    return _bytes(cv2.warpPerspective(part, centred, (width, height), **options))
+        return _as_pixels(cv2.warpAffine(pixels, centred[:2], (width, height), flags=flags, borderMode=border))
+    return _as_pixels(cv2.warpPerspective(pixels, centred, (width, height), flags=flags, borderMode=border))
 
 
-def _cut(image: Pixels, placement: Homography, input_size_hw: tuple[int, int]) -> tuple[Pixels, Homography]:
-    """Leave out the parts of the image that the canvas cannot see."""
+def _crop(image: Pixels, source_to_input: Homography, input_size_hw: tuple[int, int]) -> tuple[Pixels, Homography]:
+    """Leave out the parts of the image that the input cannot see."""
     height, width = image.shape[:2]
-    seen = placement.inverse(corners_of(input_size_hw))
-    (left, top), (right, bottom) = seen.min(axis=0), seen.max(axis=0)
-    if not np.isfinite(seen).all() or left < 0 or top < 0 or right > width or bottom > height:
-        return image, placement
-    shrink_x, shrink_y = placement.scales_at((width / 2, height / 2))
-    margin_x, margin_y = _MARGIN * max(1.0, 1 / shrink_x), _MARGIN * max(1.0, 1 / shrink_y)
+    corners = source_to_input.inverse(corners_of(input_size_hw))
+    (left, top), (right, bottom) = corners.min(axis=0), corners.max(axis=0)
+    if not np.isfinite(corners).all() or left < 0 or top < 0 or right > width or bottom > height:
+        return image, source_to_input
+    scale_x, scale_y = source_to_input.scales_at((width / 2, height / 2))
+    margin_x, margin_y = _MARGIN * max(1.0, 1 / scale_x), _MARGIN * max(1.0, 1 / scale_y)
     x0, y0 = max(0, int(left - margin_x)), max(0, int(top - margin_y))
     x1, y1 = min(width, int(right + margin_x) + 1), min(height, int(bottom + margin_y) + 1)
-    return image[y0:y1, x0:x1], Homography.translation(x0, y0).then(placement)
+    return image[y0:y1, x0:x1], Homography.translation(x0, y0).then(source_to_input)
 
 
-def _reduce(image: Pixels, placement: Homography, input_size_hw: tuple[int, int]) -> tuple[Pixels, Homography]:
-    """Take away what the canvas is too coarse to show."""
+def _reduce(image: Pixels, source_to_input: Homography, input_size_hw: tuple[int, int]) -> tuple[Pixels, Homography]:
+    """Remove detail that the input is too coarse to show."""
     height, width = image.shape[:2]
-    centre = placement.inverse([[input_size_hw[1] / 2, input_size_hw[0] / 2]])[0]
-    across, down = placement.scales_at((centre[0], centre[1]))
-    new_w = max(1, round(width * min(1.0, across)))
-    new_h = max(1, round(height * min(1.0, down)))
+    centre = source_to_input.inverse([[input_size_hw[1] / 2, input_size_hw[0] / 2]])[0]
+    scale_x, scale_y = source_to_input.scales_at((centre[0], centre[1]))
+    new_w = max(1, round(width * min(1.0, scale_x)))
+    new_h = max(1, round(height * min(1.0, scale_y)))
     if (new_h, new_w) == (height, width):
-        return image, placement
-    if min(across, down) > _LEAST_SMOOTHED and (width % new_w or height % new_h):
-        return _smoothed(image, across, down), placement
+        return image, source_to_input
+    if min(scale_x, scale_y) > _MIN_GAUSSIAN_SCALE and (width % new_w or height % new_h):
+        return _blur(image, scale_x, scale_y), source_to_input
     reduced = cv2.resize(image, (new_w, new_h), interpolation=cv2.INTER_AREA)
-    return _bytes(reduced), Homography.scaling(width / new_w, height / new_h).then(placement)
+    return _as_pixels(reduced), Homography.scaling(width / new_w, height / new_h).then(source_to_input)
 
 
-def _smoothed(image: Pixels, across: float, down: float) -> Pixels:
+def _blur(image: Pixels, scale_x: float, scale_y: float) -> Pixels:
     """Blur an image by what shrinking adds to the width of a pixel (variances add).
 
-    Of what is too fine less is left than reducing by area leaves, and of what can be shown as much (tested).
+    Less is left of detail that is too fine than reducing by area leaves, and as much of detail that can be shown
+    (tested).
     """
-    sigma_x, sigma_y = (_SIGMA * math.sqrt(max(0.0, scale**-2 - 1)) for scale in (across, down))
+    sigma_x, sigma_y = (_SIGMA * math.sqrt(max(0.0, scale**-2 - 1)) for scale in (scale_x, scale_y))
     size = (1 + 2 * math.ceil(_REACH * sigma_x), 1 + 2 * math.ceil(_REACH * sigma_y))
-    return _bytes(cv2.GaussianBlur(image, size, sigmaX=sigma_x, sigmaY=sigma_y))
+    return _as_pixels(cv2.GaussianBlur(image, size, sigmaX=sigma_x, sigmaY=sigma_y))
 
 
-def _bytes(image: Any) -> Pixels:
+def _as_pixels(image: cv2.typing.MatLike) -> Pixels:
     return np.asarray(image, dtype=np.uint8)

@@ -1,16 +1,16 @@
-"""The augmentation recipe: a list of moves and tones, and where it stands among the steps of a sample."""
+"""The augmentation recipe: a list of resize steps, moves and tones, which a data block sorts by kind."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 from foveal.core.errors import InputError
-from foveal.geometry.fit import Fit, RandomResizedCrop, Resize, Size
 from foveal.geometry.moves import Dihedral, Flip, Move, Rotate, Warp, Zoom
+from foveal.geometry.resize import RandomResizedCrop, Resize, ResizeStep, Size
 from foveal.images.prepare import IMAGENET, Statistics
 from foveal.images.tones import Brightness, Contrast, Tone
 
-Step = Fit | Move | Tone
+Step = ResizeStep | Move | Tone
 imagenet_stats = (IMAGENET.mean, IMAGENET.std)
 """Mean and standard deviation of red, green and blue over ImageNet, for `Normalize.from_stats(*imagenet_stats)`."""
 
@@ -23,7 +23,12 @@ class Normalize:
 
     @classmethod
     def from_stats(cls, mean: tuple[float, ...], std: tuple[float, ...]) -> Normalize:
-        """Take mean and standard deviation of red, green and blue, on the scale where white is 1."""
+        """Build it from statistics on the scale where white is 1.
+
+        Args:
+            mean: of red, green and blue.
+            std: standard deviation of red, green and blue.
+        """
         return cls(Statistics(tuple(mean), tuple(std)))
 
 
@@ -55,8 +60,8 @@ def aug_transforms(
         max_warp: how far perspective goes.
         p_affine: the probability of each of perspective, rotation and zoom.
         p_lighting: the probability of each of brightness and contrast.
-        size: the final canvas, a number or (height, width).
-        min_scale: below 1, the final canvas shows a random part of at least this share of the image.
+        size: the input size, a number of pixels or (height, width).
+        min_scale: below 1, the input shows a random part of at least this share of the image's area.
     """
     if size is None and min_scale < 1:
         raise InputError("`min_scale` needs a `size`: aug_transforms(size=224, min_scale=0.75).")

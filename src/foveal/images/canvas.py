@@ -11,8 +11,9 @@ import math
 import textwrap
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,7 +25,7 @@ if TYPE_CHECKING:  # matplotlib takes a second to import and is needed only when
     from matplotlib.figure import Figure
 
 INK, MUTED, RIGHT, WRONG, TARGET, PREDICTED = "#222222", "#666666", "#007a5a", "#c04a00", "#009e73", "#e69f00"
-_LINE = 26
+_LINE = 26  # characters of 8 points that fit above an image of a sheet
 _CAPTION_PER_INCH = 13  # characters of 9 points
 
 
@@ -53,29 +54,53 @@ class Canvas:
 
     def below(self, text: str) -> None:
         """Write a line under the image."""
-        style: dict[str, Any] = {"fontsize": 7, "color": MUTED, "va": "top", "ha": "left"}
-        self.axes.text(0.0, -0.03, text, transform=self.axes.transAxes, **style)
+        self.axes.text(0.0, -0.03, text, transform=self.axes.transAxes, fontsize=7, color=MUTED, va="top", ha="left")
 
     def lines(self, points_N2: NDArray[np.float64], pairs: Sequence[tuple[int, int]], colour: str) -> None:
-        """Join pairs of points, where neither is missing."""
+        """Join pairs of points, where neither is missing.
+
+        Args:
+            points_N2: (x, y) in the image's pixels, float64 [N, 2]; NaN for a missing point.
+            pairs: the indices of the points that are joined.
+            colour: of matplotlib.
+        """
         for pair in pairs:
             x, y = points_N2[list(pair)].T
             self.axes.plot(x, y, color=colour, linewidth=1.5, alpha=0.8, scalex=False, scaley=False)
 
     def points(self, points_N2: NDArray[np.float64], colour: str, marker: str) -> None:
-        """Draw points (x, y) in the image's pixels; those outside the frame at its border, as triangles."""
+        """Draw points; those outside the image at its border, as triangles.
+
+        Args:
+            points_N2: (x, y) in the image's pixels, float64 [N, 2]; NaN for a missing point.
+            colour: of matplotlib.
+            marker: of matplotlib.
+        """
         (left, right), (bottom, top) = self.axes.get_xlim(), self.axes.get_ylim()
         for x, y in points_N2[~np.isnan(points_N2).any(axis=1)]:
             inside = left <= x <= right and top <= y <= bottom
             at_x, at_y = min(max(x, left), right), min(max(y, top), bottom)
-            style: dict[str, Any] = {"marker": marker if inside else "^", "clip_on": False, "linestyle": "none"}
-            style["markerfacecolor"] = "none"
-            self.axes.plot([at_x], [at_y], markersize=11, color="white", markeredgewidth=3.5, **style)
-            self.axes.plot([at_x], [at_y], markersize=10, color=colour, markeredgewidth=2, **style)
+            plot = partial(
+                self.axes.plot,
+                [at_x],
+                [at_y],
+                marker=marker if inside else "^",
+                clip_on=False,
+                linestyle="none",
+                markerfacecolor="none",
+            )
+            plot(markersize=11, color="white", markeredgewidth=3.5)
+            plot(markersize=10, color=colour, markeredgewidth=2)
 
 
 def grid(max_n: int, nrows: int | None, ncols: int | None) -> tuple[int, int | None]:
-    """Return how many images a notebook asks to be shown, and in how many rows; None is as many as suit."""
+    """Return how many images are shown, and in how many rows; None is as many as suit.
+
+    Args:
+        max_n: the number of images unless rows or columns are given.
+        nrows: rows, if given.
+        ncols: columns, if given.
+    """
     if nrows is None and ncols is None:
         return max_n, None
     n = (nrows or 1) * (ncols or -(-max_n // (nrows or 1)))
@@ -91,7 +116,16 @@ def sheet(
     figure: Figure | None = None,
     caption: str = "",
 ) -> Figure:
-    """Lay images out in a grid; `draw(canvas, i)` adds what belongs to the i-th, `caption` stands above all."""
+    """Lay images out in a grid.
+
+    Args:
+        images: uint8 [H, W, 3] each, of any sizes.
+        draw: `draw(canvas, i)` adds what belongs to the i-th image.
+        rows: how many; by default about four images across for three down.
+        figsize: (width, height) in inches; by default it grows with the grid.
+        figure: is drawn on, if given.
+        caption: above all images.
+    """
     from matplotlib.figure import Figure
 
     across = -(-len(images) // rows) if rows else math.ceil(math.sqrt(len(images) * 4 / 3))
@@ -104,23 +138,34 @@ def sheet(
         width = max(_LINE, int(_CAPTION_PER_INCH * float(figure.get_size_inches()[0])))
         figure.suptitle(textwrap.fill(caption, width), x=0.01, ha="left", fontsize=9, color=MUTED)
     axes = figure.subplots(down, across, squeeze=False).reshape(-1)
-    for at, one in enumerate(axes):
-        one.set_axis_off()
-        if at < len(images):
-            canvas = Canvas(one)
-            canvas.image(images[at])
-            draw(canvas, at)
+    for index, cell in enumerate(axes):
+        cell.set_axis_off()
+        if index < len(images):
+            canvas = Canvas(cell)
+            canvas.image(images[index])
+            draw(canvas, index)
     return figure
 
 
 def save(figure: Figure, path: Path, dpi: int = 110) -> None:
-    """Write a figure as PNG, atomically."""
+    """Write a figure as PNG, atomically.
+
+    Args:
+        figure: what is written.
+        path: the .png file.
+        dpi: pixels per inch.
+    """
     with storage.replacing(path) as beside:
         beside.write_bytes(png(figure, dpi=dpi))
 
 
 def png(figure: Figure, *, dpi: int = 110) -> bytes:
-    """Return a figure as the bytes of a PNG."""
+    """Return a figure as the bytes of a PNG.
+
+    Args:
+        figure: what is drawn.
+        dpi: pixels per inch.
+    """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
     FigureCanvasAgg(figure)

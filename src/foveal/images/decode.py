@@ -1,8 +1,8 @@
 """The only place that opens images: one strict decoder for training, batch prediction and the server.
 
-An image is accepted as what it is or refused with a `ImageError`; it is never repaired, guessed at or replaced.
+An image is accepted as it is or refused with an `ImageError`; it is never repaired, guessed at or replaced.
 Pixels come out upright (EXIF orientation applied), as sRGB, transparency over white. JPEG goes through simplejpeg in
-strict mode, everything else through Pillow. The header is judged before any pixel is decoded.
+strict mode, everything else through Pillow. The header is checked before any pixel is decoded.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import simplejpeg
@@ -42,27 +42,28 @@ EXTENSIONS = frozenset({*_COMMON, *_RARE})
 _FORMATS = ("PNG", "WEBP", "BMP", "DIB", "GIF", "TIFF", "AVIF", "PPM")
 _HEIC = frozenset({b"ftypheic", b"ftypheix", b"ftypheim", b"ftyphevc", b"ftypmif1"})
 _ANIMATED = frozenset({"GIF", "WEBP", "AVIF"})
-_ORIENTATION = 0x0112
-# What the decoders raise on damaged files.
+_ORIENTATION = 0x0112  # the EXIF tag
+# What the decoders raise on damaged files, as fuzzing them has shown.
 _LOOKUP = (ValueError, TypeError, IndexError, KeyError, OverflowError)
 _DAMAGE = (*_LOOKUP, OSError, SyntaxError, EOFError, RuntimeError, MemoryError, struct.error, zlib.error)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Decoded:
-    """Pixels, uint8 [H, W, 3], and where the upright source image lies on them."""
+    """Pixels, uint8 [H, W, 3], and the map from the upright source image's pixels to theirs."""
 
     pixels: Pixels
-    placement: Homography
+    source_to_decoded: Homography
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class OpenedImage:
-    """An image whose header has been judged and whose pixels wait.
+    """An image whose header has been checked and whose pixels are decoded when they are needed.
 
     Attributes:
         size_hw: height and width, upright, in source pixels.
         name: where it lies, for messages.
+        format: as Pillow names it, "array" or "PIL".
         has_more_frames: whether it is an animation, of which the first frame is used.
     """
 
@@ -83,7 +84,7 @@ class OpenedImage:
 
 @runtime_checkable
 class StoredImage(Protocol):
-    """An image that is read when it is needed, from wherever it is kept.
+    """An image that is read when it is needed, from wherever it is stored.
 
     Attributes:
         name: what a message calls it.
@@ -101,7 +102,7 @@ class StoredImage(Protocol):
         """
 
 
-ImageSource = str | os.PathLike[str] | bytes | NDArray[Any] | Image.Image | StoredImage
+ImageSource = str | os.PathLike[str] | bytes | NDArray[np.generic] | Image.Image | StoredImage
 
 
 def name_of(source: object) -> str:
@@ -128,9 +129,9 @@ def open_image(source: ImageSource | object) -> OpenedImage:
     if isinstance(source, bytes):
         return _open_bytes(source, name)
     if isinstance(source, Image.Image):
-        return _opened(_upright(_to_rgb(source), source.getexif().get(_ORIENTATION, 1)), name, "PIL")
+        return _wrap_pixels(_turn_upright(_to_rgb(source), source.getexif().get(_ORIENTATION, 1)), name, "PIL")
     if isinstance(source, np.ndarray):
-        return _opened(_from_array(source, name), name, "array")
+        return _wrap_pixels(_from_array(source, name), name, "array")
     if isinstance(source, StoredImage):
         try:
             return _open_bytes(source.read(), name)
@@ -168,7 +169,7 @@ def _open_bytes(data: bytes, name: str) -> OpenedImage:
     if data[4:12] in _HEIC:
         _register_heif(name)
     image = _pillow_header(data, name)
-    _judge_size((image.height, image.width), name)
+    _check_size((image.height, image.width), name)
     try:
         orientation = image.getexif().get(_ORIENTATION, 1)
         animated = image.format in _ANIMATED and bool(getattr(image, "is_animated", False))
@@ -176,7 +177,7 @@ def _open_bytes(data: bytes, name: str) -> OpenedImage:
         orientation, animated = 1, False
     pixels = partial(_decode_pillow, data, orientation)
     size_hw = _upright_size((image.height, image.width), orientation)
-    return OpenedImage(size_hw, name, str(image.format), _naming(name, str(image.format), pixels), animated)
+    return OpenedImage(size_hw, name, str(image.format), _name_faults(name, str(image.format), pixels), animated)
 
 
 def _open_jpeg(data: bytes, name: str) -> OpenedImage:
@@ -184,20 +185,20 @@ def _open_jpeg(data: bytes, name: str) -> OpenedImage:
         header = read_jpeg_header(data)
     except ValueError as error:
         raise ImageError(name, str(error)) from error
-    _judge_size(header.size_hw, name)
+    _check_size(header.size_hw, name)
     size_hw = _upright_size(header.size_hw, header.orientation)
-    return OpenedImage(size_hw, name, "JPEG", _naming(name, "JPEG", partial(_decode_jpeg, data, header)))
+    return OpenedImage(size_hw, name, "JPEG", _name_faults(name, "JPEG", partial(_decode_jpeg, data, header)))
 
 
 def _pillow_header(data: bytes, name: str) -> Image.Image:
     try:
         return Image.open(io.BytesIO(data), formats=_formats())
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise ImageError(name, _too_large()) from error
+        raise ImageError(name, _too_large_reason()) from error
     except UnidentifiedImageError as error:
-        raise ImageError(name, _not_a_image(data)) from error
+        raise ImageError(name, _non_image_reason(data)) from error
     except _DAMAGE as error:
-        raise ImageError(name, f"damaged: {_said(error)}") from error
+        raise ImageError(name, f"damaged: {_sentence(error)}") from error
 
 
 def _formats() -> tuple[str, ...]:
@@ -211,26 +212,26 @@ def _register_heif(name: str) -> None:
         raise ImageError(name, str(error)) from error
 
 
-def _judge_size(size_hw: tuple[int, int], name: str) -> None:
+def _check_size(size_hw: tuple[int, int], name: str) -> None:
     if size_hw[0] * size_hw[1] > MAX_PIXELS:
-        raise ImageError(name, _too_large(size_hw))
+        raise ImageError(name, _too_large_reason(size_hw))
 
 
-def _naming(name: str, kind: str, decode_at: Callable[[float], Decoded]) -> Callable[[float], Decoded]:
-    """Return `decode_at` with every fault of the decoders turned into a `ImageError` that names the file."""
+def _name_faults(name: str, kind: str, decode_at: Callable[[float], Decoded]) -> Callable[[float], Decoded]:
+    """Return `decode_at` with every fault of the decoders turned into an `ImageError` that names the file."""
 
     def pixels(scale: float) -> Decoded:
         try:
             return decode_at(scale)
         except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-            raise ImageError(name, _too_large()) from error
+            raise ImageError(name, _too_large_reason()) from error
         except _DAMAGE as error:
-            raise ImageError(name, f"damaged {kind} file: {_said(error)}") from error
+            raise ImageError(name, f"damaged {kind} file: {_sentence(error)}") from error
 
     return pixels
 
 
-def _opened(pixels: Pixels, name: str, kind: str) -> OpenedImage:
+def _wrap_pixels(pixels: Pixels, name: str, kind: str) -> OpenedImage:
     return OpenedImage((pixels.shape[0], pixels.shape[1]), name, kind, lambda _: Decoded(pixels, IDENTITY))
 
 
@@ -245,7 +246,7 @@ def _decode_jpeg(data: bytes, header: JpegHeader, scale: float) -> Decoded:
     colours = "CMYK" if header.is_cmyk else "RGB"
     stored = simplejpeg.decode_jpeg(data, colours, min_height=height, min_width=width, strict=True)
     if header.is_cmyk:
-        # simplejpeg has judged the file; Pillow knows the ink conventions.
+        # simplejpeg has checked the file; Pillow knows the ink conventions.
         stored, factor = _to_rgb(Image.open(io.BytesIO(data), formats=("JPEG",))), 1
     elif header.icc_profile and (to_srgb := _srgb_transform(header.icc_profile, "RGB")):
         stored = np.asarray(to_srgb(Image.fromarray(stored)))
@@ -254,7 +255,7 @@ def _decode_jpeg(data: bytes, header: JpegHeader, scale: float) -> Decoded:
         return Decoded(stored, reduction)
     to_stored = _upright_map(header.orientation, header.size_hw).inverse
     turn = _upright_map(header.orientation, (stored.shape[0], stored.shape[1]))
-    return Decoded(_upright(stored, header.orientation), to_stored.then(reduction, turn))
+    return Decoded(_turn_upright(stored, header.orientation), to_stored.then(reduction, turn))
 
 
 def _decode_pillow(data: bytes, orientation: int, _: float) -> Decoded:
@@ -262,15 +263,15 @@ def _decode_pillow(data: bytes, orientation: int, _: float) -> Decoded:
         check.verify()
     with Image.open(io.BytesIO(data), formats=_formats()) as image:
         image.load()
-        return Decoded(_upright(_to_rgb(image), orientation), IDENTITY)
+        return Decoded(_turn_upright(_to_rgb(image), orientation), IDENTITY)
 
 
 def _to_rgb(image: Image.Image) -> Pixels:
     """Return any mode of Pillow's as RGB pixels, transparency over white."""
     if image.mode in {"F", "I"}:
-        return _by_own_range(np.asarray(image, dtype=np.float64))
+        return _stretch_to_bytes(np.asarray(image, dtype=np.float64))
     if image.mode.startswith("I;16"):
-        return _grey((np.asarray(image, dtype=np.uint32) + 128) // 257)
+        return _grey_to_rgb((np.asarray(image, dtype=np.uint32) + 128) // 257)
     if image.mode in {"RGBA", "LA", "PA", "RGBa", "La"} or "transparency" in image.info:
         rgba = image.convert("RGBA")
         white = Image.new("RGBA", image.size, "white")
@@ -280,25 +281,25 @@ def _to_rgb(image: Image.Image) -> Pixels:
     return np.asarray(to_srgb(image) if to_srgb else image.convert("RGB"))
 
 
-def _by_own_range(values: NDArray[np.float64]) -> Pixels:
+def _stretch_to_bytes(values: NDArray[np.float64]) -> Pixels:
     if not np.isfinite(values).all():
         raise ValueError("it holds values that are not finite.")
     low, high = values.min(), values.max()
-    return _grey((values - low) * (255 / (high - low) if high > low else 0.0) + 0.5)
+    return _grey_to_rgb((values - low) * (255 / (high - low) if high > low else 0.0) + 0.5)
 
 
-def _grey(values: NDArray[Any]) -> Pixels:
+def _grey_to_rgb(values: NDArray[np.generic]) -> Pixels:
     return np.repeat(values.astype(np.uint8)[..., None], 3, axis=2)
 
 
-def _from_array(array: NDArray[Any], name: str) -> Pixels:
+def _from_array(array: NDArray[np.generic], name: str) -> Pixels:
     if array.dtype != np.uint8 or array.size == 0:
         raise ImageError(name, f"an array must be uint8 and not empty; got {array.dtype} {array.shape}.")
     if array.ndim == 2:
-        return _grey(array)
+        return _grey_to_rgb(array)
     if array.ndim != 3 or array.shape[2] != 3:
         raise ImageError(name, f"an array must have the shape [H, W] or [H, W, 3]; got {array.shape}.")
-    return array
+    return np.asarray(array, dtype=np.uint8)
 
 
 @lru_cache(maxsize=32)
@@ -324,7 +325,7 @@ def _srgb_transform(profile: bytes, mode: str) -> Callable[[Image.Image], Image.
 _TURNS = {2: (True, 0), 3: (False, 2), 4: (True, 2), 5: (True, 1), 6: (False, 3), 7: (True, 3), 8: (False, 1)}
 
 
-def _upright(pixels: Pixels, orientation: int) -> Pixels:
+def _turn_upright(pixels: Pixels, orientation: int) -> Pixels:
     if orientation not in _TURNS:
         return pixels
     mirrored, quarters = _TURNS[orientation]
@@ -347,12 +348,12 @@ def _upright_map(orientation: int, size_hw: tuple[int, int]) -> Homography:
     )
 
 
-def _too_large(size_hw: tuple[int, int] | None = None) -> str:
-    said = f"{size_hw[1]} x {size_hw[0]} pixels are" if size_hw else "it has"
-    return f"{said} more than the limit of {MAX_PIXELS:,} pixels."
+def _too_large_reason(size_hw: tuple[int, int] | None = None) -> str:
+    subject = f"{size_hw[1]} x {size_hw[0]} pixels are" if size_hw else "it has"
+    return f"{subject} more than the limit of {MAX_PIXELS:,} pixels."
 
 
-def _not_a_image(data: bytes) -> str:
+def _non_image_reason(data: bytes) -> str:
     start = data[:512].lstrip().lower()
     if start.startswith((b"<!doctype html", b"<html")):
         return "an HTML page, not an image (a download that failed?)."
@@ -365,6 +366,6 @@ def _not_a_image(data: bytes) -> str:
     return "text, not an image."
 
 
-def _said(error: BaseException) -> str:
+def _sentence(error: BaseException) -> str:
     text = str(error).strip() or type(error).__name__
     return text if text.endswith(".") else f"{text}."

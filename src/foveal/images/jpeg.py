@@ -7,18 +7,26 @@ from dataclasses import dataclass
 
 from PIL import Image
 
-_ORIENTATION = 0x0112
+_ORIENTATION = 0x0112  # the EXIF tag
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _LOSSLESS = frozenset({0xC3, 0xC7, 0xCB, 0xCF})
 _SCAN, _APP1, _APP2, _FILL = 0xDA, 0xE1, 0xE2, 0xFF
 _WITHOUT_LENGTH = frozenset({0x01, *range(0xD0, 0xD8)})
 _EXIF, _ICC = b"Exif\0\0", b"ICC_PROFILE\0"
-_BITS, _INKS = 8, 4
+_BITS = 8  # per colour, the only depth that libjpeg-turbo decodes as a rule
+_N_INKS = 4  # components of a CMYK image
 
 
 @dataclass(frozen=True, slots=True)
 class JpegHeader:
-    """What a JPEG says of itself before its first scan; `size_hw` is as stored, not upright."""
+    """What a JPEG states before its first scan.
+
+    Attributes:
+        size_hw: height and width in pixels, as stored, not upright.
+        is_cmyk: whether its four components are inks.
+        orientation: of EXIF, 1 to 8.
+        icc_profile: the colour profile; empty if there is none.
+    """
 
     size_hw: tuple[int, int]
     is_cmyk: bool
@@ -30,7 +38,7 @@ def read_jpeg_header(data: bytes) -> JpegHeader:
     """Read the markers of a JPEG.
 
     Raises:
-        ValueError: the header is damaged, or of a kind that is refused by name (lossless, not 8 bits a colour).
+        ValueError: the header is damaged, or of a kind that is refused (lossless, not 8 bits per colour).
     """
     frame, exif, profile = b"", b"", b""
     for marker, segment in _segments(data):
@@ -45,11 +53,11 @@ def read_jpeg_header(data: bytes) -> JpegHeader:
     if len(frame) < 6:
         raise ValueError("the header is damaged: it states no size.")
     if frame[0] != _BITS:
-        raise ValueError(f"a JPEG of {frame[0]} bits a colour; convert it to 8 bits or to PNG.")
+        raise ValueError(f"a JPEG of {frame[0]} bits per colour; convert it to 8 bits or to PNG.")
     height, width = int.from_bytes(frame[1:3]), int.from_bytes(frame[3:5])
     if not height or not width:
         raise ValueError(f"the header is damaged: it states a size of {width} x {height}.")
-    return JpegHeader((height, width), frame[5] == _INKS, _orientation(exif), profile)
+    return JpegHeader((height, width), frame[5] == _N_INKS, _orientation(exif), profile)
 
 
 def _segments(data: bytes) -> Iterator[tuple[int, bytes]]:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from foveal.core import storage
 from foveal.core.errors import InputError
@@ -23,13 +23,13 @@ if TYPE_CHECKING:
 PATH_COLUMNS = ("fname", "path", "file", "file_name", "filename", "image_path", "image")
 BYTES_COLUMNS = ("bytes", "image", "picture", "jpg", "png", "data")
 _NAME = re.compile(r"(.+\.(?:parquet|pq))#(\d+)", re.DOTALL)
-_ONE_SLASH = re.compile(r"^(\w{2,}):/(?!/)")
-_OPEN_FILES = 8
-_CACHE_MIB = 1024
+_ONE_SLASH = re.compile(r"^(\w{2,}):/(?!/)")  # what `Path` makes of `s3://`; one letter is a drive of Windows
+_MAX_OPEN_FILES = 8  # chosen by hand: far below the limit of a process
+_CACHE_MIB = 1024  # of row groups in memory; chosen by hand
 
 
-def opened_table(address: str) -> pq.ParquetFile:
-    """Return a parquet table whose footer was read.
+def open_table(address: str) -> pq.ParquetFile:
+    """Open a parquet table and read its footer.
 
     Raises:
         InputError: it cannot be opened, or is no parquet table.
@@ -59,47 +59,56 @@ def bytes_column(schema: pa.Schema) -> str | None:
 
 @dataclass(frozen=True, slots=True)
 class _Footer:
-    """What stands in a table.
+    """What the footer of a table says.
 
     Attributes:
         column: of images' bytes.
         ends: 0, then the row after each row group.
-        largest: bytes of the largest of these.
-        changed_at: when the file was changed last, as `_changed_at` says it.
-        version: for what is kept on the disk: differs when the file has changed.
+        largest: bytes of the largest row group.
+        modified_at: nanoseconds, see `_modified_at`.
+        version: part of the key of row groups on the disk; differs when the file has changed.
     """
 
     column: str
     ends: Sequence[int]
     largest: int
-    changed_at: int
+    modified_at: int
     version: str
 
 
 class ImageRows:
-    """Reads images' bytes a row group at a time, and keeps the groups read last; at most eight files are open."""
+    """Reads images' bytes one row group at a time, and keeps the groups read last; at most eight files are open."""
 
     def __init__(self, cache_mib: int = _CACHE_MIB, disk: storage.BoundedFolder | None = None) -> None:
-        """Keep up to `cache_mib` of groups in memory, but at least four, and on `disk` what it has room for."""
+        """Begin with an empty cache.
+
+        Args:
+            cache_mib: MiB of row groups that are kept in memory; at least four groups are.
+            disk: keeps row groups from one run to the next.
+        """
         self._lock, self._disk = threading.Lock(), disk
         self._size = cache_mib << 20
         self._footers: dict[str, _Footer] = {}
-        self._files: OrderedDict[str, Any] = OrderedDict()
-        self._kept: OrderedDict[tuple[str, int], Any] = OrderedDict()
+        self._files: OrderedDict[str, pq.ParquetFile] = OrderedDict()
+        self._kept: OrderedDict[tuple[str, int], pa.ChunkedArray] = OrderedDict()
 
     @property
-    def at_once(self) -> int:
-        """How many row groups fit into half of the cache."""
+    def n_groups_at_once(self) -> int:
+        """How many row groups a window holds: those that fit into half of the cache."""
         return max(2, self._size // 2 // max((footer.largest for footer in self._footers.values()), default=1))
 
-    def place(self, table: str, number: int) -> tuple[int, int]:
+    def locate(self, table: str, number: int) -> tuple[int, int]:
         """Return which row group a row lies in, and where in it.
+
+        Args:
+            table: a path, or an address of fsspec.
+            number: of the row, from 0.
 
         Raises:
             InputError: the table cannot be opened, has no images' bytes, or no such row.
         """
         footer = self._footers.get(table)
-        if footer is None or footer.changed_at != _changed_at(table):
+        if footer is None or footer.modified_at != _modified_at(table):
             self._forget(table)
             footer = self._footers[table] = self._footer(table)
         if number >= footer.ends[-1]:
@@ -108,25 +117,29 @@ class ImageRows:
         return at, number - footer.ends[at]
 
     def read(self, table: str, number: int) -> bytes:
-        """Return the bytes in a row of a table; none where the cell is empty.
+        """Return the bytes in a row of a table; `b""` where the cell is empty.
+
+        Args:
+            table: a path, or an address of fsspec.
+            number: of the row, from 0.
 
         Raises:
-            InputError: as `place`.
+            InputError: as `locate`.
             OSError: the table cannot be read any more.
         """
         with self._lock:
-            at, row = self.place(table, number)
+            at, row = self.locate(table, number)
             if (table, at) in self._kept:
                 self._kept.move_to_end((table, at))
             else:
                 self._kept[table, at] = self._column(table, at)
-                while len(self._kept) > 2 * self.at_once:
+                while len(self._kept) > 2 * self.n_groups_at_once:
                     self._kept.popitem(last=False)
             cell = self._kept[table, at][row].as_py()
         data: bytes = (cell["bytes"] if isinstance(cell, dict) else cell) or b""
         return data
 
-    def _column(self, table: str, at: int) -> Any:
+    def _column(self, table: str, at: int) -> pa.ChunkedArray:
         """Return the images of a row group, from the disk or from the table."""
         footer = self._footers[table]
         if self._disk is None:
@@ -153,25 +166,25 @@ class ImageRows:
         groups = [file.metadata.row_group(at) for at in range(file.num_row_groups)]
         ends = [*accumulate((group.num_rows for group in groups), initial=0)]
         largest = max((group.total_byte_size for group in groups), default=1)
-        return _Footer(column, ends, largest, _changed_at(table), _version(table) if self._disk else "")
+        return _Footer(column, ends, largest, _modified_at(table), _version(table) if self._disk else "")
 
     def _forget(self, table: str) -> None:
         self._files.pop(table, None)
         for key in [key for key in self._kept if key[0] == table]:
             del self._kept[key]
 
-    def _file(self, table: str) -> Any:
+    def _file(self, table: str) -> pq.ParquetFile:
         if table in self._files:
             self._files.move_to_end(table)
         else:
-            self._files[table] = opened_table(table)
-            while len(self._files) > _OPEN_FILES:
+            self._files[table] = open_table(table)
+            while len(self._files) > _MAX_OPEN_FILES:
                 self._files.popitem(last=False)[1].close()
         return self._files[table]
 
 
-def _changed_at(address: str) -> int:
-    """Return when a file here was changed last, in nanoseconds; 0 for one elsewhere, or that is gone."""
+def _modified_at(address: str) -> int:
+    """Return when a file on this machine was last modified, in nanoseconds; 0 for one elsewhere or gone."""
     try:
         return Path(address).stat().st_mtime_ns
     except OSError:
@@ -215,7 +228,7 @@ class StoredRow:
     @property
     def group(self) -> tuple[str, int]:
         """The table and the row group that it lies in."""
-        return self.table, self.rows.place(self.table, self.number)[0]
+        return self.table, self.rows.locate(self.table, self.number)[0]
 
     def read(self) -> bytes:
         """Return the bytes of its file.
@@ -241,13 +254,13 @@ def row_of(image: object) -> StoredRow | None:
 
 
 def read_bytes(file: Path) -> tuple[bytes, int]:
-    """Return the bytes of an image's file or row, and when the file was changed last, in nanoseconds; 0 is unknown.
+    """Return the bytes of an image's file or row, and when the file was last modified, in nanoseconds; 0 is unknown.
 
     Raises:
         OSError: it cannot be read.
     """
     if (row := row_of(file)) is not None:
-        return row.read(), _changed_at(row.table)
+        return row.read(), _modified_at(row.table)
     return file.read_bytes(), file.stat().st_mtime_ns
 
 
@@ -265,4 +278,4 @@ def windows_of(images: Sequence[object]) -> tuple[Sequence[int], int] | None:
     if not rows:
         return None
     numbers: dict[tuple[str, int], int] = {}
-    return [numbers.setdefault(row.group, len(numbers)) for row in rows], rows[0].rows.at_once
+    return [numbers.setdefault(row.group, len(numbers)) for row in rows], rows[0].rows.n_groups_at_once

@@ -24,7 +24,12 @@ class PILImage(Image.Image):
         return self.height, self.width
 
     def to_thumb(self, height: int, width: int | None = None) -> PILImage:
-        """Return a copy that fits into (height, width), a square by default, with its aspect kept."""
+        """Return a copy that is no larger, with its aspect kept.
+
+        Args:
+            height: the most pixels down.
+            width: the most pixels across; `height` by default.
+        """
         small = self.copy()
         small.thumbnail((width or height, height))
         small.__class__ = PILImage

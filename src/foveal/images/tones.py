@@ -1,7 +1,7 @@
-"""Pixel operations: what changes colours and leaves every pixel in its place.
+"""Tones: operations that change colours and leave every pixel in its place.
 
 An operation that treats all pixels alike is a curve: a function of the pixel value on [0, 1]. Curves compose, so
-however many are drawn for an image, they become one table of 256 entries.
+however many are drawn for an image, they become one lookup table (LUT) of 256 entries.
 """
 
 from __future__ import annotations
@@ -21,9 +21,10 @@ from foveal.core.errors import InputError
 from foveal.images.decode import Pixels
 
 Curve = Callable[[NDArray[np.float64]], NDArray[np.float64]]
-Table = NDArray[np.uint8]
+Lut = NDArray[np.uint8]
+"""The new values of the 256 values of a pixel, uint8 [256]."""
 _VALUES = np.arange(256) / 255
-_EDGE = 1e-3
+_EDGE = 1e-3  # distance from 0 and 1 at which logits stop growing: fastai's `logit` clamps so too
 
 
 @runtime_checkable
@@ -68,8 +69,13 @@ class Contrast:
         return (lambda value: _sigmoid(_logit(value) * factor)) if chosen < self.p else None
 
 
-def draw_table(tones: Sequence[Tone], rng: np.random.Generator) -> Table | None:
-    """Draw all curves and return, as one table, the new values of the 256 values; None for no change."""
+def draw_lut(tones: Sequence[Tone], rng: np.random.Generator) -> Lut | None:
+    """Draw all curves and return their composition as a lookup table; None for no change.
+
+    Args:
+        tones: in the order in which they are applied.
+        rng: the generator of this image and epoch.
+    """
     curves = [curve for tone in tones if (curve := tone.draw(rng)) is not None]
     if not curves:
         return None
@@ -79,17 +85,27 @@ def draw_table(tones: Sequence[Tone], rng: np.random.Generator) -> Table | None:
     return np.clip(values * 255 + 0.5, 0, 255).astype(np.uint8)
 
 
-def apply_table(pixels: Pixels, table: Table | None) -> Pixels:
-    """Return an image, uint8 [h, w, 3], with its values looked up in a table."""
-    return pixels if table is None else np.asarray(cv2.LUT(pixels, table), dtype=np.uint8)
+def apply_lut(pixels: Pixels, lut: Lut | None) -> Pixels:
+    """Return an image, uint8 [h, w, 3], with its values looked up in a table.
+
+    Args:
+        pixels: uint8 [h, w, 3].
+        lut: uint8 [256]; None for no change.
+    """
+    return pixels if lut is None else np.asarray(cv2.LUT(pixels, lut), dtype=np.uint8)
 
 
-def apply_tables(pixels: Tensor, tables: Sequence[Table | None]) -> Tensor:
-    """Return a batch, uint8 [B, h, w, 3], with each image's values looked up in its own table."""
-    if all(table is None for table in tables):
+def apply_luts(pixels: Tensor, luts: Sequence[Lut | None]) -> Tensor:
+    """Return a batch, uint8 [B, h, w, 3], with each image's values looked up in its own table.
+
+    Args:
+        pixels: uint8 [B, h, w, 3] on any device.
+        luts: uint8 [256] per image; None for no change.
+    """
+    if all(lut is None for lut in luts):
         return pixels
-    same = np.arange(256, dtype=np.uint8)
-    stacked = torch.from_numpy(np.stack([same if table is None else table for table in tables])).to(pixels.device)
+    identity = np.arange(256, dtype=np.uint8)
+    stacked = torch.from_numpy(np.stack([identity if lut is None else lut for lut in luts])).to(pixels.device)
     return stacked.gather(1, pixels.flatten(1).long()).reshape(pixels.shape)
 
 

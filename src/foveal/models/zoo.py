@@ -202,7 +202,7 @@ def _torchvision_weights(arch: str) -> Weights:
     paths = [Path(torch.hub.get_dir()) / "checkpoints" / name, download.cache_folder() / "weights" / name]
     file = next((path for path in paths if path.is_file()), None)
     try:
-        file = file or download.fetch(address, paths[-1], sha256=sha256)
+        file = file or download.download(address, paths[-1], download.Checksum(sha256))
     except FetchError as error:
         looked = " and ".join(str(path) for path in paths)
         raise ModelFileError(

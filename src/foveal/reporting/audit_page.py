@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from html import escape
 from pathlib import Path
 
+from markupsafe import Markup
 from rich.console import Console
 
 from foveal.audit.checks import Audit
@@ -13,9 +13,9 @@ from foveal.core import storage
 from foveal.core.errors import ImageError
 from foveal.images.decode import decode
 from foveal.reporting import page
-from foveal.sources.items import by_rule, listed
+from foveal.sources.items import Finding, by_rule, listed
 
-_IMAGES = 12
+_SHOWN = 12  # findings of a rule that the page shows with their images; chosen by hand: two rows of images
 _COLOURS = {"error": "bold red", "warning": "yellow", "note": "blue"}
 
 
@@ -28,28 +28,38 @@ def print_audit(audit: Audit) -> None:
 
 
 def write_audit_page(path: Path, audit: Audit, *, title: str) -> None:
-    """Write the audit as one self-contained page."""
-    storage.write_text(path, page.page(f"Audit of {title}", _parts(audit, title)))
+    """Write the audit as one self-contained page, atomically.
+
+    Args:
+        path: the .html file.
+        audit: what is written.
+        title: of what was audited, such as the name of its folder.
+    """
+    storage.write_text(path, page.page(f"Audit of {title}", _sections(audit, title)))
 
 
-def _parts(audit: Audit, title: str) -> Iterator[str]:
-    yield f'<h1>Audit of {escape(title)}</h1><p class="lead">{escape(audit.summary)}</p>'
+def _sections(audit: Audit, title: str) -> Iterator[Markup]:
+    yield page.opening(f"Audit of {title}", audit.summary)
     for (level, rule), findings in by_rule(audit.findings).items():
-        yield f'<h2><span class="{level}">{level}</span>: {escape(rule)} ({len(findings)})</h2>'
-        if findings[0].hint:
-            yield f"<p>{escape(findings[0].hint)}</p>"
-        yield page.table(("where", "what"), [(finding.where, finding.value) for finding in findings[:_IMAGES]])
-        if len(findings) > _IMAGES:
-            yield f"<p>… and {len(findings) - _IMAGES} more</p>"
-        shown = [file for finding in findings[:_IMAGES] for file in finding.images]
-        yield f'<div class="images">{"".join(map(_figure, dict.fromkeys(shown)))}</div>'
+        yield page.section(f"{rule} ({len(findings)})", *_findings(findings), level=level)
     for name, value in audit.figures.items():
         if isinstance(value, dict) and value:
-            yield f"<h2>{escape(name)}</h2>" + page.table((name, "images"), list(value.items()))
+            yield page.section(name, page.table((name, "images"), list(value.items())))
 
 
-def _figure(file: Path) -> str:
+def _findings(findings: list[Finding]) -> Iterator[Markup]:
+    """Yield what the page holds of the findings of one rule."""
+    shown = findings[:_SHOWN]
+    if findings[0].hint:
+        yield page.paragraph(findings[0].hint)
+    yield page.table(("where", "what"), [(finding.where, finding.value) for finding in shown])
+    if len(findings) > _SHOWN:
+        yield page.paragraph(f"… and {len(findings) - _SHOWN} more")
+    yield page.gallery(map(_figure, dict.fromkeys(file for finding in shown for file in finding.images)))
+
+
+def _figure(file: Path) -> Markup:
     try:
         return page.image(decode(file), file.name)
     except ImageError:
-        return f"<figure><figcaption>{escape(file.name)}: cannot be shown</figcaption></figure>"
+        return page.missing_image(f"{file.name}: cannot be shown")

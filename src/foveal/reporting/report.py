@@ -13,11 +13,11 @@ import statistics
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import torch
+from markupsafe import Markup
 
 from foveal.audit.checks import Audit
 from foveal.core import runtime, storage
@@ -88,20 +88,20 @@ class Report:
         storage.write_text(path, page.page(self.title, self._parts()))
         return Path(path)
 
-    def _parts(self) -> Iterator[str]:
+    def _parts(self) -> Iterator[Markup]:
         """Yield the sections; one that fails is left out, and says why."""
         reasons = dict(self.left_out)
-        yield f'<h1>{escape(self.title)}</h1><p class="lead">{escape(self._lead())}</p>'
+        yield page.opening(self.title, self._lead())
         yield page.table(("", ""), self.facts)
         for name, section in self._sections():
             with leaving_out(name, reasons):
-                yield "".join(section())
+                yield Markup().join(section())
         if reasons:
-            yield "<h2>Left out</h2>" + page.table(("what", "why"), list(reasons.items()))
+            yield page.section("Left out", page.table(("what", "why"), list(reasons.items())))
         if self.repeat:
-            yield f"<h2>To repeat it</h2><pre>{escape(self.repeat)}</pre>"
+            yield page.section("To repeat it", page.code(self.repeat))
 
-    def _sections(self) -> Iterator[tuple[str, Callable[[], Iterable[str]]]]:
+    def _sections(self) -> Iterator[tuple[str, Callable[[], Iterable[Markup]]]]:
         """Yield what the page holds by name, each made when it is its turn."""
         kind = kind_of(self.interpretation.predictions.task)
         yield "figures", self._figures
@@ -123,97 +123,97 @@ class Report:
         if self.audit is not None:
             yield "findings", partial(_findings, self.audit)
 
-    def _course(self) -> Iterator[str]:
+    def _course(self) -> Iterator[Markup]:
         if self.runs:
-            yield "<h2>Each of the runs</h2>" + page.table(*table_of_runs(self.runs))
+            yield page.section("Each of the runs", page.table(*table_of_runs(self.runs)))
         if len(self.history) > 1:
             yield page.drawing(canvas.png(loss_curves(self.history)), "loss by epoch")
 
-    def _slices(self, name: str, values: Sequence[Hashable]) -> Iterator[str]:
+    def _slices(self, name: str, values: Sequence[Hashable]) -> Iterator[Markup]:
         figure = next(iter(self.interpretation.predictions.task.figures())).replace("_", " ")
         rows = self.interpretation.slices(values)[:_SLICES]
-        yield f"<h2>By {escape(name)}, worst first</h2>" + page.table((name, "images", figure), rows)
+        yield page.section(f"By {name}, worst first", page.table((name, "images", figure), rows))
 
     def _lead(self) -> str:
         found = self.interpretation.predictions
         return f"{found.task.kind}, judged on {len(found.labels):,} images that it was not trained on"
 
-    def _figures(self) -> Iterator[str]:
-        yield "<h2>How well it works</h2>"
+    def _figures(self) -> Iterator[Markup]:
+        yield page.section("How well it works")
         rows = page.intervals(self.intervals or self.interpretation.predictions.intervals())
         rows += [(name.replace("_", " "), value, "to beat") for name, value in self.baselines.items()]
-        said = "<p>The last column holds the figure in 95 of 100 draws of other images of this kind (bootstrap).</p>"
-        yield page.table(("figure", "value", "interval"), rows) + said
+        said = "The last column holds the figure in 95 of 100 draws of other images of this kind (bootstrap)."
+        yield page.table(("figure", "value", "interval"), rows) + page.paragraph(said)
 
-    def _parts_of_classes(self) -> Iterator[str]:
+    def _parts_of_classes(self) -> Iterator[Markup]:
         found = self.interpretation.predictions
         for kind, rows in found.task.parts(found.comparable, found.targets).items():
             columns = list(next(iter(rows.values())))
             ranked = sorted(rows.items(), key=lambda entry: -entry[1][columns[-1]])
-            yield f"<h2>Each of the {kind}</h2>"
+            yield page.section(f"Each of the {kind}")
             if kind == "classes":
-                yield f"<p>{escape(_verdict(rows))}</p>"
+                yield page.paragraph(_verdict(rows))
             head = [kind, *(column.replace("_", " ") for column in columns)]
             yield page.table(head, [(name, *row.values()) for name, row in ranked])
 
-    def _thresholds(self) -> Iterator[str]:
+    def _thresholds(self) -> Iterator[Markup]:
         if self.tuned is None:
             return
         found = self.interpretation.predictions
-        yield "<h2>Which threshold to use</h2>" + "".join(f"<p>{escape(line)}</p>" for line in said_of(self.tuned))
+        yield page.section("Which threshold to use", *map(page.paragraph, said_of(self.tuned)))
         figure = plots.threshold_curves(found.values, found.targets, found.task, _figure())
         yield page.drawing(canvas.png(figure), "F1 by threshold")
 
-    def _precision_by_recall(self) -> Iterator[str]:
+    def _precision_by_recall(self) -> Iterator[Markup]:
         found = self.interpretation.predictions
-        yield "<h2>Precision by recall</h2>"
+        yield page.section("Precision by recall")
         if found.task.n_outputs > plots.MOST_CLASSES:
-            yield f"<p>Drawn for the {plots.MOST_CLASSES} classes with the most positives.</p>"
+            yield page.paragraph(f"Drawn for the {plots.MOST_CLASSES} classes with the most positives.")
         figure = plots.precision_recall_curves(found.values, found.targets, found.task, _figure())
         yield page.drawing(canvas.png(figure), "precision by recall; the number is the average precision")
 
-    def _confusions(self) -> Iterator[str]:
+    def _confusions(self) -> Iterator[Markup]:
         found = self.interpretation.predictions
         pairs = self.interpretation.most_confused()
-        yield "<h2>What is confused</h2>"
+        yield page.section("What is confused")
         if not pairs:
-            yield "<p>Nothing.</p>"
+            yield page.paragraph("Nothing.")
             return
         yield page.table((*self.interpretation.confusion.head, "images"), pairs[:_CONFUSED])
         counts = self.interpretation.confusion_matrix()
         if counts.ndim == 3:  # a table per class says no more than the metrics of each class
             return
         if found.task.n_outputs > plots.MOST_CLASSES:
-            yield f"<p>A square of {found.task.n_outputs:,} classes is not drawn.</p>"
+            yield page.paragraph(f"A square of {found.task.n_outputs:,} classes is not drawn.")
         else:
             square = plots.confusion_square(counts, found.task.names, _figure(), None)
             yield page.drawing(canvas.png(square, dpi=90), "truth down, answer across")
 
-    def _answers(self, which: Literal["wrong", "right"]) -> Iterator[str]:
+    def _answers(self, which: Literal["wrong", "right"]) -> Iterator[Markup]:
         wrong = which == "wrong"
         n, caption = (_SHOWN, "largest losses first") if wrong else (_SHOWN // 2, "smallest losses first")
         sheet = self.interpretation.draw_top_losses(n, _figure(), largest=wrong)
-        yield f"<h2>The answers that are most {which}</h2>" + page.drawing(canvas.png(sheet), caption)
+        yield page.section(f"The answers that are most {which}", page.drawing(canvas.png(sheet), caption))
 
-    def _looked_at(self) -> Iterator[str]:
+    def _looked_at(self) -> Iterator[Markup]:
         if self.predictor is None or not self.predictor.supports_explain:
             return
         found = self.interpretation.predictions
         _, chosen = self.interpretation.top_losses(_SHOWN // 2)
         seen = explanation_sheet(self.predictor, [found.images[i] for i in chosen], _figure())
-        yield "<h2>What the model looked at</h2>" + page.drawing(canvas.png(seen), "Grad-CAM")
+        yield page.section("What the model looked at", page.drawing(canvas.png(seen), "Grad-CAM"))
 
-    def _label_issues(self) -> Iterator[str]:
+    def _label_issues(self) -> Iterator[Markup]:
         label_issues = self.interpretation.label_issues()
-        yield f"<h2>Labels that are probably wrong ({len(label_issues)})</h2>"
+        yield page.section(f"Labels that are probably wrong ({len(label_issues)})")
         if not label_issues:
-            yield "<p>None stands out.</p>"
+            yield page.paragraph("None stands out.")
             return
-        yield "<p>The model is sure of something else than what is written down. Look at these first.</p>"
+        yield page.paragraph("The model is sure of something else than what is written down. Look at these first.")
         said = [(str(one), one) for one in label_issues[:_DOUBTS]]
         if self.images:
             figures = (page.image(decode(one.image), f"{_short(one.image)}: {text}") for text, one in said)
-            yield f'<div class="images">{"".join(figures)}</div>'
+            yield page.gallery(figures)
         else:
             yield page.table(("image", "doubt"), [(_short(one.image), text) for text, one in said])
 
@@ -307,8 +307,8 @@ def _short(image: Any) -> str:
     return Path(name_of(image)).name
 
 
-def _findings(audit: Audit) -> Iterator[str]:
-    yield f"<h2>What the audit of the data found</h2><p>{escape(audit.summary)}</p>"
+def _findings(audit: Audit) -> Iterator[Markup]:
+    yield page.section("What the audit of the data found", page.paragraph(audit.summary))
     rows = [(level, rule, len(same), same[0].hint) for (level, rule), same in by_rule(audit.findings).items()]
     if rows:
         yield page.table(("", "finding", "times", "what to do"), rows)

@@ -115,8 +115,8 @@ def _together(settings: RunSettings, folder: Path | None) -> Path:
 
     if folder is None:
         raise InputError("Processes that work together need to know where: give --out.")
-    going_on = distributed.restarted() and (folder / FILE).exists()
-    if distributed.restarted():
+    going_on = distributed.was_restarted() and (folder / FILE).exists()
+    if distributed.was_restarted():
         say("A process was killed; all begin again" + (" where the last checkpoint is." if going_on else "."))
     return _train(settings, folder, resume=going_on)
 

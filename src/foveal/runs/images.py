@@ -24,8 +24,8 @@ from foveal.data.splits.stratify import KFoldSplitter, StratifiedSplitter
 from foveal.evaluation.predictions import Predictions, constant_answer, predict_dataset
 from foveal.evaluation.show import results_sheet
 from foveal.evaluation.thresholds import ThresholdFit, tune_best_thresholds
-from foveal.geometry.fit import RandomResizedCrop, Resize
 from foveal.geometry.moves import Flip
+from foveal.geometry.resize import RandomResizedCrop, Resize
 from foveal.images import canvas
 from foveal.images.augment import aug_transforms
 from foveal.images.decode import name_of

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from foveal.core import distributed, processors
 
-_RESTARTS = 3
+_RESTARTS = 3  # of all processes, after one was killed; chosen by hand
 
 
 def launch(n: int, more: list[str]) -> None:
@@ -20,8 +20,12 @@ def launch(n: int, more: list[str]) -> None:
 
     When one is killed all are started again, three times.
 
+    Args:
+        n: processes.
+        more: options that are added to the command.
+
     Raises:
-        SystemExit: they ended otherwise than well, with the code of the first that did.
+        SystemExit: one failed, with the code of the first that did.
     """
     from torch.distributed.elastic.multiprocessing.api import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
@@ -30,7 +34,7 @@ def launch(n: int, more: list[str]) -> None:
     words = sys.argv[1:]
     at = next(at for at, word in enumerate(words) if word.startswith("--processes"))
     del words[at : at + (1 if "=" in words[at] else 2)]
-    logging.disable()  # this process only waits; what the others say is what counts
+    logging.disable()  # this process only waits; the messages of the others are enough
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, processors.usable() // n)))
     config = LaunchConfig(
         min_nodes=1,
@@ -43,7 +47,7 @@ def launch(n: int, more: list[str]) -> None:
         monitor_interval=0.2,
     )
     with tempfile.TemporaryDirectory() as folder:
-        os.environ[distributed.GIVEN_UP] = str(Path(folder) / "given-up")
+        os.environ[distributed.GIVE_UP_FILE] = str(Path(folder) / "given-up")
         try:
             elastic_launch(config, sys.executable)("-P", "-m", "foveal", *words, *more)
         except ChildFailedError as error:

@@ -1,4 +1,4 @@
-"""Answers by Ray Data: a pool of actors, each with the bundle loaded once, over the machines of a cluster."""
+"""Predictions by Ray Data: a pool of actors, each with the bundle loaded once, over the machines of a cluster."""
 
 from __future__ import annotations
 
@@ -6,18 +6,20 @@ import logging
 import os
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from foveal.core import lazy, processors
 from foveal.inference.predictor import load_image_predictor
 from foveal.scale.shards import Shards
 from foveal.sources.addresses import Part
 
-_BLOCKS_EACH = 50
+_BLOCKS_PER_ACTOR = 50  # so that actors finish at about the same time; chosen by hand
 
 
-class Answering:
-    """An actor: it loads the bundle, then answers for the parts that it is given."""
+class ShardActor:
+    """An actor of Ray: it loads the bundle once, then answers for the parts that it is given."""
 
     def __init__(self, shards: Shards, device: str | None) -> None:
         from foveal.core import runtime
@@ -25,27 +27,31 @@ class Answering:
         runtime.keep_to_threads(1)  # Ray gives an actor one processor
         self.shards, self.predictor = shards, load_image_predictor(shards.model, device=device)
 
-    def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
-        """Answer for a batch of parts; one that an actor finished before it died is not done again."""
-        parts = [Part.of_text(text) for text in batch["part"]]
-        for number, part in zip(batch["number"], parts, strict=True):
-            self.shards.answer(int(number), part, self.predictor, num_workers=1)
+    def __call__(self, batch: dict[str, NDArray[np.generic]]) -> dict[str, list[int]]:
+        """Answer for a batch of parts; a shard that another actor has finished before it died is not done again."""
+        parts = [Part.of_text(str(text)) for text in batch["part"]]
+        for number, part in zip(batch["number"].tolist(), parts, strict=True):
+            self.shards.predict(int(number), part, self.predictor, num_workers=1)
         return {"n": [len(part) for part in parts]}
 
 
-def answered_on_ray(shards: Shards, *, device: str | None = None) -> Iterator[int]:
-    """Answer for the shards that wait, by Ray; yield how many images each one had, as they come.
+def predict_on_ray(shards: Shards, *, device: str | None = None) -> Iterator[int]:
+    """Predict the unfinished shards by Ray; yield how many images each one has, as they are finished.
 
     It joins the cluster that `RAY_ADDRESS` names, or starts Ray on this machine. An actor has a core, or a GPU where
     there are some. The folder and the bundle must be at the same path on every machine.
 
+    Args:
+        shards: the folder.
+        device: such as "cuda"; the best of each machine by default.
+
     Raises:
         MissingDependencyError: Ray is not installed.
     """
-    ray: Any = lazy.require("ray", extra="ray", purpose="Answering on Ray")
-    data: Any = lazy.require("ray.data", extra="ray", purpose="Answering on Ray")
-    waiting = shards.waiting()
-    if not waiting:
+    ray = lazy.require("ray", extra="ray", purpose="Answering on Ray")
+    data = lazy.require("ray.data", extra="ray", purpose="Answering on Ray")
+    unfinished = shards.unfinished()
+    if not unfinished:
         return
     started = not ray.is_initialized()
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
@@ -54,21 +60,21 @@ def answered_on_ray(shards: Shards, *, device: str | None = None) -> Iterator[in
     try:
         context = data.DataContext.get_current()
         context.enable_progress_bars, context.print_on_execution_start = False, False
-        there = ray.cluster_resources()
-        gpus = int(there.get("GPU", 0))
-        n_cpus = int(there["CPU"])
-        if len(ray.nodes()) == 1:  # Ray does not look at the affinity
+        resources = ray.cluster_resources()
+        n_gpus = int(resources.get("GPU", 0))
+        n_cpus = int(resources["CPU"])
+        if len(ray.nodes()) == 1:  # Ray counts the cores of the machine, not those that this process may use
             n_cpus = min(n_cpus, processors.usable())
-        n = min(gpus or n_cpus, len(waiting))
-        rows = [{"number": number, "part": shards.parts[number].text} for number in waiting]
-        answered = data.from_items(rows, override_num_blocks=min(len(rows), _BLOCKS_EACH * n)).map_batches(
-            Answering,
+        n = min(n_gpus or n_cpus, len(unfinished))
+        rows = [{"number": number, "part": shards.parts[number].text} for number in unfinished]
+        results = data.from_items(rows, override_num_blocks=min(len(rows), _BLOCKS_PER_ACTOR * n)).map_batches(
+            ShardActor,
             fn_constructor_args=(replace(shards, parts=()), device),
             batch_size=1,
             compute=data.ActorPoolStrategy(size=n),
-            **({"num_gpus": 1} if gpus else {"num_cpus": 1}),
+            **({"num_gpus": 1} if n_gpus else {"num_cpus": 1}),
         )
-        for row in answered.iter_rows():
+        for row in results.iter_rows():
             yield int(row["n"])
     finally:
         if started:

@@ -1,18 +1,18 @@
-"""Answers as they come, a JSON line an image, in a file beside the one asked for: an interrupted prediction goes on.
+"""The resume log: predictions as they come, one JSON line per image, so that an interrupted command can continue.
 
-The first line says what answers. At the end the file asked for is written from the others, in order, and the images
-that could not be used are listed beside it.
+The log lies beside the target. Its first line says which model answers. At the end the target is written from the other
+lines, in order, and the images that could not be used are listed beside it.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import NamedTuple, NotRequired, Self, TypedDict
 
 from foveal.core.errors import InputError
-from foveal.core.tables import write_table
+from foveal.core.tables import Row, write_table
 
 
 class Counts(NamedTuple):
@@ -22,23 +22,33 @@ class Counts(NamedTuple):
     refused: int
 
 
+class _Line(TypedDict):
+    """A line of the log: an answer, or [name, reason] of an image that cannot be used."""
+
+    row: NotRequired[Row]
+    refused: NotRequired[tuple[str, str]]
+
+
 class ResumeLog:
     """Rows on their way into a .csv, .jsonl or .parquet.
 
     Attributes:
-        done: how many images stand in it already.
+        target: the file that is written at the end.
+        path: of the log.
+        refused_path: the table of the images that could not be used.
+        done: how many images are in the log already.
     """
 
     def __init__(self, target: Path, by: str, *, resume: bool) -> None:
-        """Begin, or go on.
+        """Begin a log, or open the one of an interrupted run.
 
         Args:
-            target: the file asked for.
-            by: what answers; another one cannot go on.
-            resume: go on where an earlier one stopped.
+            target: the file that is written at the end.
+            by: the hash of the model that answers; another one cannot continue.
+            resume: continue where an earlier run stopped.
 
         Raises:
-            InputError: there is nothing to go on with, or something else answered.
+            InputError: there is nothing to resume, or another model has begun it.
         """
         self.target, self.path, self.done = target, target.with_name(f"{target.name}.partial"), 0
         self.refused_path = target.with_name(f"{target.stem}.refused.csv")
@@ -56,40 +66,45 @@ class ResumeLog:
         self._file.close()
 
     def names(self) -> Iterator[str]:
-        """Yield the images that stand in it, in order."""
-        return (line["refused"][0] if "refused" in line else line["row"]["fname"] for line in self._lines())
+        """Yield the names of the images in the log, in order."""
+        return (line["refused"][0] if "refused" in line else str(line["row"]["fname"]) for line in self._lines())
 
-    def add(self, row: Mapping[str, Any]) -> None:
+    def add(self, row: Row) -> None:
         """Append an answer."""
         self._file.write(json.dumps({"row": dict(row)}) + "\n")
 
     def refuse(self, name: str, reason: str) -> None:
-        """Append an image that cannot be used."""
+        """Append an image that cannot be used.
+
+        Args:
+            name: of the image.
+            reason: in words.
+        """
         self._file.write(json.dumps({"refused": [name, reason]}) + "\n")
 
     def finish(self) -> Counts:
-        """Write the file asked for, and the list of images that could not be used; the journal is gone then."""
+        """Write the target, and the table of images that could not be used; delete the log."""
         self._file.close()
         n = write_table(self.target, (line["row"] for line in self._lines() if "row" in line))
-        bad = (
+        refused = (
             dict(zip(("fname", "refused"), line["refused"], strict=True)) for line in self._lines() if "refused" in line
         )
-        n_refused = write_table(self.refused_path, bad)
+        n_refused = write_table(self.refused_path, refused)
         if not n_refused:
             self.refused_path.unlink()
         self.path.unlink()
         return Counts(n, n_refused)
 
-    def _lines(self) -> Iterator[dict[str, Any]]:
+    def _lines(self) -> Iterator[_Line]:
         with self.path.open(encoding="utf-8") as file:
             next(file)
             for line in file:
                 yield json.loads(line)
 
     def _whole_lines(self, by: str) -> int:
-        """Count the lines, cutting off one that was not written to its end."""
+        """Count the lines; one that was not written to its end is cut off."""
         if not self.path.is_file():
-            raise InputError(f"There is nothing to go on with: no `{self.path}`. Leave out --resume.")
+            raise InputError(f"There is nothing to resume: no `{self.path}`. Leave out --resume.")
         n, end = 0, 0
         with self.path.open("rb") as file:
             for line in file:
@@ -99,7 +114,7 @@ class ResumeLog:
                     raise InputError(f"`{self.path}` was begun with another model. Leave out --resume to begin anew.")
                 n, end = n + 1, end + len(line)
         if n == 0:
-            raise InputError(f"`{self.path}` holds nothing to go on with. Leave out --resume.")
+            raise InputError(f"`{self.path}` holds nothing to resume. Leave out --resume.")
         with self.path.open("r+b") as file:
             file.truncate(end)
         return n

@@ -1,27 +1,29 @@
-"""Answers in shards: a parquet file for each part of the images, finished or absent; what is finished is kept."""
+"""Predictions in shards: one parquet file per part of the images, finished or absent; finished shards are kept."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from foveal.core import storage
 from foveal.core.errors import InputError
-from foveal.core.tables import write_table
+from foveal.core.tables import Row, write_table
 from foveal.images.decode import name_of
 from foveal.inference.predictor import Predictor, Refused, load_image_predictor
-from foveal.scale.answered import paired
+from foveal.scale.streaming import predict_each
 from foveal.sources.addresses import Part, parts_of
 
-_PLAN, _FINISHED, REFUSED = "_plan.json", "_finished", "_refused.csv"
+_PLAN, _FINISHED = "_plan.json", "_finished"
+REFUSED = "_refused.csv"
+"""The table of the images that could not be used, in the folder of the shards."""
 
 
-class Finished(NamedTuple):
-    """What became of a shard: how many images were answered, and the names and faults of the others."""
+class ShardResult(NamedTuple):
+    """What a shard holds: how many images were answered, and [name, reason] of those that could not be used."""
 
     answered: int
     refused: Sequence[Sequence[str]]
@@ -29,13 +31,13 @@ class Finished(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Shards:
-    """A folder of answers.
+    """A folder of predictions.
 
     Attributes:
         folder: where `part-000000.parquet` and so on are.
         model: the bundle that answers.
         parts: the images of each shard.
-        batch_size: images at a time.
+        batch_size: images per batch.
     """
 
     folder: Path
@@ -47,7 +49,15 @@ class Shards:
     def begin(
         cls, folder: Path, model: Path, addresses: Sequence[str], *, size: int, batch_size: int, resume: bool
     ) -> Shards:
-        """Write down the plan, or check that it is the one that an earlier run wrote.
+        """Write down what is going to be done, or check that an earlier run began the same.
+
+        Args:
+            folder: for the shards; new or empty unless `resume`.
+            model: the bundle that answers.
+            addresses: of the images, see `parts_of`.
+            size: images per shard.
+            batch_size: images per batch.
+            resume: keep the shards that an earlier run has finished.
 
         Raises:
             InputError: there is nothing at an address; the folder holds something else.
@@ -59,52 +69,67 @@ class Shards:
         file = folder / _PLAN
         if resume:
             if not file.is_file():
-                raise InputError(f"There is nothing to go on with: no `{file}`. Leave out --resume.")
-            before: Mapping[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+                raise InputError(f"There is nothing to resume: no `{file}`. Leave out --resume.")
+            before: dict[str, str] = json.loads(file.read_text(encoding="utf-8"))
             if differ := [name for name in plan if before.get(name) != plan[name]]:
                 raise InputError(
                     f"`{folder}` was begun with other {' and '.join(differ)}. Leave out --resume and name another "
                     "folder to begin anew."
                 )
         elif folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-            raise InputError(f"`{folder}` holds something already. Go on with --resume, or name another --out.")
+            raise InputError(f"`{folder}` holds something already. Continue with --resume, or name another --out.")
         storage.write_json(file, plan)
         return cls(folder, model, parts, batch_size)
 
-    def waiting(self) -> list[int]:
+    def unfinished(self) -> list[int]:
         """Return the numbers of the shards that are not finished."""
         return [number for number in range(len(self.parts)) if not self._mark(number).exists()]
 
-    def answer(self, number: int, part: Part, predictor: Predictor, *, num_workers: int | None = None) -> None:
-        """Answer for a part and write its shard, unless that is done."""
+    def predict(self, number: int, part: Part, predictor: Predictor, *, num_workers: int | None = None) -> None:
+        """Answer for a part and write its shard, unless that is done already.
+
+        Args:
+            number: of the shard.
+            part: its images.
+            predictor: the model that answers.
+            num_workers: threads that decode images; see `threads.default_workers`.
+        """
         if self._mark(number).exists():
             return
-        rows: list[dict[str, Any]] = []
+        rows: list[Row] = []
         refused: list[list[str]] = []
-        for image, answer in paired(predictor, part.images(), self.batch_size, num_workers=num_workers):
-            if isinstance(answer, Refused):
-                refused.append([name_of(image), answer.error.reason])
+        for image, prediction in predict_each(predictor, part.images(), self.batch_size, num_workers=num_workers):
+            if isinstance(prediction, Refused):
+                refused.append([name_of(image), prediction.error.reason])
             else:
-                rows.append({"fname": name_of(image)} | predictor.task.to_row(answer.values, answer.label))
+                values = predictor.task.to_row(prediction.values, prediction.label)
+                rows.append({"fname": name_of(image)} | values)
         if rows:
             write_table(self.folder / f"part-{number:06d}.parquet", rows)
-        storage.write_json(self._mark(number), Finished(len(rows), refused)._asdict())
+        storage.write_json(self._mark(number), ShardResult(len(rows), refused)._asdict())
 
-    def finish(self) -> Finished:
+    def finish(self) -> ShardResult:
         """List the images that could not be used; return the counts of all shards."""
-        marks = [json.loads(self._mark(at).read_text(encoding="utf-8")) for at in range(len(self.parts))]
-        refused = [one for mark in marks for one in mark["refused"]]
+        marks = [json.loads(self._mark(number).read_text(encoding="utf-8")) for number in range(len(self.parts))]
+        refused = [entry for mark in marks for entry in mark["refused"]]
         if refused:
-            write_table(self.folder / REFUSED, (dict(zip(("fname", "refused"), one, strict=True)) for one in refused))
-        return Finished(sum(mark["answered"] for mark in marks), refused)
+            names = ("fname", "refused")
+            write_table(self.folder / REFUSED, (dict(zip(names, entry, strict=True)) for entry in refused))
+        return ShardResult(sum(mark["answered"] for mark in marks), refused)
 
     def _mark(self, number: int) -> Path:
+        """Return the file that says that a shard is finished: shards without an image have no parquet file."""
         return self.folder / _FINISHED / f"{number:06d}.json"
 
 
-def answered_here(shards: Shards, *, device: str | None = None) -> Iterator[int]:
-    """Answer for the shards that wait, in this process; yield how many images each one had."""
+def predict_here(shards: Shards, *, device: str | None = None) -> Iterator[int]:
+    """Predict the unfinished shards in this process; yield how many images each one has.
+
+    Args:
+        shards: the folder.
+        device: such as "cuda"; the best of this machine by default.
+    """
     predictor = load_image_predictor(shards.model, device=device)
-    for number in shards.waiting():
-        shards.answer(number, shards.parts[number], predictor)
+    for number in shards.unfinished():
+        shards.predict(number, shards.parts[number], predictor)
         yield len(shards.parts[number])

@@ -1,8 +1,8 @@
-"""Admission: how many images may be at work at once, and how bodies are read from those who were let in.
+"""Admission: how many images may be in work at once, and how the bodies of admitted requests are read.
 
-A request takes a place before a byte of its body is read. Whoever sends slowly gives the place back and takes one again
-at the end, so that a few slow senders cannot hold the service; what slow senders have sent so far is limited, too. All
-of it runs on one event loop, so nothing needs a lock.
+A request takes a slot before a byte of its body is read. A sender that falls behind gives its slot back and takes one
+again at the end, so that a few slow senders cannot block the service; the bytes that slow senders have sent so far are
+limited as well. Everything here runs on one event loop, so nothing needs a lock.
 """
 
 from __future__ import annotations
@@ -15,17 +15,18 @@ from typing import Self
 from starlette.requests import ClientDisconnect, Request
 from starlette.types import Message
 
-_PATIENCE, _BYTES_A_SECOND = 0.25, 200_000
-_SLOW_BODIES = 4
+_PATIENCE_SECONDS = 0.25  # before a sender can fall behind; chosen by hand: a few round trips
+_BYTES_PER_SECOND = 200_000  # below which a sender is slow; chosen by hand: a phone on a poor connection
+_SLOW_BODIES = 4  # how many bodies of the largest size slow senders may hold together; chosen by hand
 
 
 class RequestRefusedError(Exception):
     """A request that is not answered.
 
     Attributes:
-        status: of HTTP.
+        status: HTTP status code.
         reason: in words.
-        retry_after: seconds after which to come again.
+        retry_after: seconds after which to try again.
     """
 
     def __init__(self, status: int, reason: str, *, retry_after: int | None = None) -> None:
@@ -34,140 +35,141 @@ class RequestRefusedError(Exception):
 
 
 class ConcurrencyLimiter:
-    """The places of those who are at work.
+    """Counts the slots of the images in work.
 
     Attributes:
-        n: how many there are.
-        taken: how many are taken; a request with several images may take more than are left.
-        seconds_each: how long an image takes, for `Retry-After`.
-        slow_bytes: what senders without a place have sent so far.
+        n_slots: how many there are.
+        n_taken: how many are taken; a request with several images may take more than are free.
+        seconds_per_image: how long an image takes, for `Retry-After`.
+        slow_bytes: what senders without a slot have sent so far.
     """
 
-    def __init__(self, n: int, seconds_each: float = 0.0) -> None:
-        self.n, self.taken, self.seconds_each, self.slow_bytes = n, 0, seconds_each, 0
+    def __init__(self, n_slots: int, seconds_per_image: float = 0.0) -> None:
+        self.n_slots, self.n_taken, self.seconds_per_image, self.slow_bytes = n_slots, 0, seconds_per_image, 0
 
     @property
-    def full(self) -> bool:
-        """Whether all are taken."""
-        return self.taken >= self.n
+    def is_full(self) -> bool:
+        """Whether all slots are taken."""
+        return self.n_taken >= self.n_slots
 
     @property
     def refusal(self) -> RequestRefusedError:
-        """What is said to those who find no place: after how many seconds one should be free, at least one."""
-        seconds = max(1, math.ceil(self.taken * self.seconds_each))
-        return RequestRefusedError(503, "All places are taken; come again.", retry_after=seconds)
+        """The error for requests that find no free slot; one should be free after its `retry_after` seconds."""
+        seconds = max(1, math.ceil(self.n_taken * self.seconds_per_image))
+        return RequestRefusedError(503, "All places are taken; try again.", retry_after=seconds)
 
 
-class Place:
-    """A place, as a context: taken on entry, given back on exit; meanwhile it may be given back or grow."""
+class Slot:
+    """The slots of one request, as a context: one is taken on entry, all are given back on exit."""
 
-    def __init__(self, places: ConcurrencyLimiter) -> None:
-        self.places, self._own = places, 0
+    def __init__(self, limiter: ConcurrencyLimiter) -> None:
+        self.limiter, self._n_held = limiter, 0
 
     def __enter__(self) -> Self:
         self.take()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.give()
+        self.release()
 
     def take(self) -> None:
-        """Take a place, unless one is held.
+        """Take a slot, unless one is held.
 
         Raises:
             RequestRefusedError: 503, all are taken.
         """
-        if self._own == 0:
-            if self.places.full:
-                raise self.places.refusal
+        if self._n_held == 0:
+            if self.limiter.is_full:
+                raise self.limiter.refusal
             self.grow(1)
 
     def grow(self, n: int) -> None:
-        """Hold `n` places more, for further images of one request."""
-        self._own += n
-        self.places.taken += n
+        """Hold `n` more slots, for further images of the same request."""
+        self._n_held += n
+        self.limiter.n_taken += n
 
-    def give(self) -> None:
-        """Give all back."""
-        self.places.taken -= self._own
-        self._own = 0
+    def release(self) -> None:
+        """Give all held slots back."""
+        self.limiter.n_taken -= self._n_held
+        self._n_held = 0
 
 
-async def read_body(request: Request, place: Place, *, most: int, seconds: float) -> bytes:
+async def read_body(request: Request, slot: Slot, *, max_bytes: int, seconds: float) -> bytes:
     """Return the body of a request.
 
     Args:
-        request: let in, with `place`.
-        place: is given back as soon as the sender falls behind 200 kB a second, and taken again at the end.
-        most: bytes.
-        seconds: for all of it.
+        request: admitted, with `slot`.
+        slot: is released as soon as the sender falls behind 200 kB per second, and taken again at the end.
+        max_bytes: the largest body that is read.
+        seconds: the time for the whole body.
 
     Raises:
-        RequestRefusedError: 408, it took too long; 413, it is too large (what it says of its length is believed);
-            503, the place was given back and none was left, or slow senders hold too much already.
-        ClientDisconnect: the sender left.
+        RequestRefusedError: 408, it took too long; 413, it is too large (its Content-Length is believed); 503, the slot
+            was released and none was free at the end, or slow senders hold too much already.
+        ClientDisconnect: the sender closed the connection.
     """
     length = request.headers.get("content-length", "")
-    if length.isdigit() and int(length) > most:
-        raise _too_large(most)
-    body = _Body(place, most)
+    if length.isdigit() and int(length) > max_bytes:
+        raise _too_large_error(max_bytes)
+    body = _Body(slot, max_bytes)
     try:
-        began = time.monotonic()
+        started = time.monotonic()
         while True:
-            message = await _received(request, body, began, seconds)
+            message = await _receive(request, body, started, seconds)
             if message["type"] == "http.disconnect":
                 raise ClientDisconnect
             body.add(message.get("body", b""))
             if not message.get("more_body", False):
-                place.take()
-                return b"".join(body.parts)
+                slot.take()
+                return b"".join(body.chunks)
     finally:
         body.forget()
 
 
 class _Body:
-    """What came so far."""
+    """What has arrived so far."""
 
-    def __init__(self, place: Place, most: int) -> None:
-        self.place, self.most, self.size, self.parts = place, most, 0, list[bytes]()
-        self._slow = False
+    def __init__(self, slot: Slot, max_bytes: int) -> None:
+        self.slot, self.max_bytes, self.size, self.chunks = slot, max_bytes, 0, list[bytes]()
+        self._is_slow = False
 
-    def add(self, part: bytes) -> None:
-        self.parts.append(part)
-        self.size += len(part)
-        if self.size > self.most:
-            raise _too_large(self.most)
-        if self._slow:
-            self._count(len(part))
+    def add(self, chunk: bytes) -> None:
+        self.chunks.append(chunk)
+        self.size += len(chunk)
+        if self.size > self.max_bytes:
+            raise _too_large_error(self.max_bytes)
+        if self._is_slow:
+            self._count(len(chunk))
 
-    def falls_behind(self) -> None:
-        """Give the place back."""
-        if not self._slow:
-            self._slow = True
-            self.place.give()
+    def fall_behind(self) -> None:
+        """Release the slot; from now on the body counts among those of slow senders."""
+        if not self._is_slow:
+            self._is_slow = True
+            self.slot.release()
             self._count(self.size)
 
     def forget(self) -> None:
-        if self._slow:
-            self.place.places.slow_bytes -= self.size
+        if self._is_slow:
+            self.slot.limiter.slow_bytes -= self.size
 
     def _count(self, n: int) -> None:
-        places = self.place.places
-        places.slow_bytes += n
-        if places.slow_bytes > _SLOW_BODIES * self.most:
-            raise places.refusal
+        limiter = self.slot.limiter
+        limiter.slow_bytes += n
+        if limiter.slow_bytes > _SLOW_BODIES * self.max_bytes:
+            raise limiter.refusal
 
 
-async def _received(request: Request, body: _Body, began: float, seconds: float) -> Message:
-    waiting = asyncio.ensure_future(request.receive())
-    for due in (_PATIENCE + body.size / _BYTES_A_SECOND, seconds):
-        done, _ = await asyncio.wait({waiting}, timeout=max(0.0, began + due - time.monotonic()))
+async def _receive(request: Request, body: _Body, started: float, seconds: float) -> Message:
+    """Return the next message of a request; a sender that has not sent it in time falls behind, then is refused."""
+    pending = asyncio.ensure_future(request.receive())
+    for due in (_PATIENCE_SECONDS + body.size / _BYTES_PER_SECOND, seconds):
+        done, _ = await asyncio.wait({pending}, timeout=max(0.0, started + due - time.monotonic()))
         if done:
-            return waiting.result()
-        body.falls_behind()
-    waiting.cancel()
+            return pending.result()
+        body.fall_behind()
+    pending.cancel()
     raise RequestRefusedError(408, f"The body did not come within {seconds:g} seconds.")
 
 
-def _too_large(most: int) -> RequestRefusedError:
-    return RequestRefusedError(413, f"A body may have up to {most / 1e6:g} MB.")
+def _too_large_error(max_bytes: int) -> RequestRefusedError:
+    return RequestRefusedError(413, f"A body may have up to {max_bytes / 1e6:g} MB.")

@@ -1,4 +1,4 @@
-"""The engine: images are decoded by threads, and whatever waits when the model is free is answered as one batch."""
+"""The engine: threads decode the images, and everything that waits when the model is free is answered as one batch."""
 
 from __future__ import annotations
 
@@ -19,33 +19,36 @@ from foveal.inference.predictor import AnyPredictor, Prediction, Predictor
 from foveal.serve.admission import ConcurrencyLimiter
 
 Out = TypeVar("Out")
-_LARGEST_BATCH, _LATENCIES, _TRIED = 16, 4, 5
-_FEWEST, _MOST = 4, 256
-_IDLE_SECONDS = 1.0
-# All threads answer for a single image only where they are so much quicker than one: they leave none for decoding. On
+_MAX_BATCH = 16  # images; chosen by hand: the first of a batch waits for all of it
+_LATENCIES = 4  # times the latency of one image that an admitted request may wait; chosen by hand
+_MIN_SLOTS = 4  # whatever was measured; chosen by hand
+_MAX_SLOTS = 256  # whatever was measured; the length of the socket's backlog
+_N_TIMED = 5  # runs whose median is the latency
+_IDLE_SECONDS = 1.0  # without work after which memory goes back to the system; chosen by hand
+# All threads answer for a single image only where they are so much faster than one: they leave none for decoding. On
 # two cores they take 2.8 ms instead of 2.4 (EfficientNet-Lite0, 64 px), or 8 instead of 13 (224 px); beside one busy
-# process 6.7 and 22 ms, where one thread is as quick as ever.
-_WORTH_ALL_THREADS = 1.3
+# process 6.7 and 22 ms, where one thread is as fast as ever.
+_MIN_SPEEDUP = 1.3
 
 
 class Answer(NamedTuple):
-    """What was answered for an image, and the image's (height, width)."""
+    """The answer for an image, and the image's (height, width) in source pixels."""
 
     prediction: Prediction
     size_hw: tuple[int, int]
 
 
-class _Waiting(NamedTuple):
+class _Job(NamedTuple):
     prepared: Prepared
-    answered: asyncio.Future[Prediction]
+    prediction: asyncio.Future[Prediction]
 
 
 class Engine:
-    """Answers for images, or for pairs, on behalf of an event loop.
+    """Answers for images, or for pairs of a user and an item, on behalf of an event loop.
 
     Attributes:
-        places: how many may be at work; measured at the start unless given, so that whoever is let in waits about four
-            times as long as without others.
+        limiter: how many images may be in work; measured at the start unless given, so that an admitted request waits
+            about four times as long as without others.
     """
 
     def __init__(
@@ -54,30 +57,38 @@ class Engine:
         *,
         max_queue: int | None = None,
         num_workers: int = 1,
-        note_batch: Callable[[int], object] = lambda _: None,
+        on_batch: Callable[[int], object] = lambda _: None,
     ) -> None:
-        """Prepare; nothing runs before `start`."""
-        self.predictor, self._note_batch, self._max_queue = predictor, note_batch, max_queue
-        self.places = ConcurrencyLimiter(0)
-        self._threads_alone: int | None = 1
-        self._queue: queue.SimpleQueue[_Waiting | None] = queue.SimpleQueue()
+        """Prepare; nothing runs before `start`.
+
+        Args:
+            predictor: the model that answers.
+            max_queue: images in work at once; measured by default.
+            num_workers: threads that decode images.
+            on_batch: called with the number of images of each batch.
+        """
+        self.predictor, self._on_batch, self._max_queue = predictor, on_batch, max_queue
+        self.limiter = ConcurrencyLimiter(0)
+        self._n_threads_for_one: int | None = 1
+        self._queue: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._pool = ThreadPoolExecutor(num_workers, thread_name_prefix="foveal-decode")
         self._thread = threading.Thread(target=self._work, name="foveal-model", daemon=True)
 
     def start(self) -> None:
         """Warm the model up, measure it, and begin to answer."""
-        alone, each = self._measured()
-        fitting = round(_LATENCIES * alone / each) if each else _MOST
-        self.places = ConcurrencyLimiter(self._max_queue or min(_MOST, max(_FEWEST, fitting)), each)
+        latency, seconds_per_image = self._measure()
+        n_slots = round(_LATENCIES * latency / seconds_per_image) if seconds_per_image else _MAX_SLOTS
+        n_slots = self._max_queue or min(_MAX_SLOTS, max(_MIN_SLOTS, n_slots))
+        self.limiter = ConcurrencyLimiter(n_slots, seconds_per_image)
         self._thread.start()
 
     @property
-    def alive(self) -> bool:
-        """Whether the model's thread is at work."""
+    def is_alive(self) -> bool:
+        """Whether the model's thread is running."""
         return self._thread.is_alive()
 
     def stop(self) -> None:
-        """Answer for what waits, then end all threads."""
+        """Answer for everything that waits, then end all threads."""
         self._queue.put(None)
         if self._thread.is_alive():
             self._thread.join()
@@ -90,82 +101,84 @@ class Engine:
             ImageError: the image is refused.
         """
         loop = asyncio.get_running_loop()
-        prepared = await self.run(lambda: self._images.preparation.image(image))
-        answered: asyncio.Future[Prediction] = loop.create_future()
-        self._queue.put(_Waiting(prepared, answered))
-        return Answer(await answered, prepared.size_hw)
+        prepared = await self.run(lambda: self._image_predictor.preparation.image(image))
+        prediction: asyncio.Future[Prediction] = loop.create_future()
+        self._queue.put(_Job(prepared, prediction))
+        return Answer(await prediction, prepared.size_hw)
 
     async def run(self, work: Callable[[], Out]) -> Out:
-        """Do something in a thread of the pool."""
+        """Return the result of a function that runs in a thread of the pool."""
         return await asyncio.get_running_loop().run_in_executor(self._pool, work)
 
     @property
-    def _images(self) -> Predictor:
+    def _image_predictor(self) -> Predictor:
         assert isinstance(self.predictor, Predictor)
         return self.predictor
 
     def _work(self) -> None:
-        while group := self._group(None):
-            with runtime.computing():  # while there is work; what is left idle goes back to the system
-                while group:
-                    self._answer(group)
-                    group = self._group(_IDLE_SECONDS)
+        while jobs := self._next_jobs(None):
+            with runtime.computing():  # while there is work; when idle, its memory goes back to the system
+                while jobs:
+                    self._answer_jobs(jobs)
+                    jobs = self._next_jobs(_IDLE_SECONDS)
 
-    def _group(self, seconds: float | None) -> list[_Waiting]:
-        """Return whatever waits, once something does; nothing after so many seconds without, or at the end."""
-        found: list[_Waiting] = []
+    def _next_jobs(self, seconds: float | None) -> list[_Job]:
+        """Return everything that waits, once something does; nothing after so many seconds without, or at the end."""
+        jobs: list[_Job] = []
         try:
-            while len(found) < _LARGEST_BATCH:
-                one = self._queue.get(timeout=seconds) if not found else self._queue.get_nowait()
-                if one is None:
-                    self._queue.put(None)  # for whoever asks next
+            while len(jobs) < _MAX_BATCH:
+                job = self._queue.get(timeout=seconds) if not jobs else self._queue.get_nowait()
+                if job is None:
+                    self._queue.put(None)  # the next call must find the end as well
                     break
-                found.append(one)
+                jobs.append(job)
         except queue.Empty:
             pass
-        return found
+        return jobs
 
-    def _answer(self, group: Sequence[_Waiting]) -> None:
+    def _answer_jobs(self, jobs: Sequence[_Job]) -> None:
         try:
-            self._note_batch(len(group))
-            with runtime.on_threads(self._threads_alone if len(group) == 1 else None):
-                answers = self._images.answers([one.prepared for one in group])
-            for one, answer in zip(group, answers, strict=True):
-                _tell(one.answered, answer)
-        except Exception as error:  # noqa: BLE001 -- whatever it is, whoever waits must hear of it
-            if len(group) == 1:
-                _tell(group[0].answered, error)
+            self._on_batch(len(jobs))
+            with runtime.on_threads(self._n_threads_for_one if len(jobs) == 1 else None):
+                predictions = self._image_predictor.answers([job.prepared for job in jobs])
+            for job, prediction in zip(jobs, predictions, strict=True):
+                _resolve(job.prediction, prediction)
+        except Exception as error:  # noqa: BLE001 -- whatever it is, the requests that wait must hear of it
+            if len(jobs) == 1:
+                _resolve(jobs[0].prediction, error)
                 return
-            for one in group:  # whose fault it is
-                self._answer([one])
+            for job in jobs:  # one by one, so that only the image at fault fails
+                self._answer_jobs([job])
 
-    def _measured(self) -> tuple[float, float]:
-        """Choose the threads for an image alone; return its seconds, and those of one among eight."""
+    def _measure(self) -> tuple[float, float]:
+        """Choose the number of threads for a single image; return its seconds, and those of one image among eight."""
         if not isinstance(self.predictor, Predictor):  # nothing is decoded, and there are no batches
             return 1.0, 0.0
         pixels = np.full((*self.predictor.preparation.input_size_hw, 3), 127, dtype=np.uint8)
-        one = self.predictor.preparation.image(pixels)
+        prepared = self.predictor.preparation.image(pixels)
         with runtime.on_threads(1):
-            alone = _seconds(self.predictor, [one])
-        with_all = _seconds(self.predictor, [one])
-        if with_all * _WORTH_ALL_THREADS < alone:
-            self._threads_alone, alone = None, with_all
-        return alone, _seconds(self.predictor, [one] * 8) / 8
+            latency = _median_seconds(self.predictor, [prepared])
+        with_all_threads = _median_seconds(self.predictor, [prepared])
+        if with_all_threads * _MIN_SPEEDUP < latency:
+            self._n_threads_for_one, latency = None, with_all_threads
+        return latency, _median_seconds(self.predictor, [prepared] * 8) / 8
 
 
-def _seconds(predictor: Predictor, group: Sequence[Prepared]) -> float:
-    """Return the seconds that answers for a group take, the median of several."""
+def _median_seconds(predictor: Predictor, batch: Sequence[Prepared]) -> float:
+    """Return the seconds that the answers for a batch take, the median of several runs."""
     times = []
-    for _ in range(_TRIED):
-        began = time.perf_counter()
-        predictor.answers(group)
-        times.append(time.perf_counter() - began)
+    for _ in range(_N_TIMED):
+        started = time.perf_counter()
+        predictor.answers(batch)
+        times.append(time.perf_counter() - started)
     return statistics.median(times)
 
 
-def _tell(answered: asyncio.Future[Prediction], what: Prediction | Exception) -> None:
-    def tell() -> None:
-        if not answered.done():
-            answered.set_exception(what) if isinstance(what, Exception) else answered.set_result(what)
+def _resolve(future: asyncio.Future[Prediction], outcome: Prediction | Exception) -> None:
+    """Give a future its result or its error, from the model's thread."""
 
-    answered.get_loop().call_soon_threadsafe(tell)
+    def resolve() -> None:
+        if not future.done():  # a request that was given up has cancelled it
+            future.set_exception(outcome) if isinstance(outcome, Exception) else future.set_result(outcome)
+
+    future.get_loop().call_soon_threadsafe(resolve)

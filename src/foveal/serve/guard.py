@@ -1,4 +1,4 @@
-"""What stands around every request: the headers of its answer, whom it was addressed to, and its count."""
+"""What surrounds every request: the headers of its answer, the host that it is addressed to, and its count."""
 
 from __future__ import annotations
 
@@ -27,7 +27,9 @@ _HEADERS = {
     "Cross-Origin-Resource-Policy": "same-origin",
     "Permissions-Policy": "geolocation=(), microphone=(), camera=(self)",
 }
-_RAW = [(name.lower().encode(), value.encode()) for name, value in _HEADERS.items()]
+_RAW_HEADERS = [(name.lower().encode(), value.encode()) for name, value in _HEADERS.items()]
+_UNREAD = frozenset({408, 413, 415, 421})
+"""Statuses of refusals before the body was read: the connection is closed, or it would have to be read after all."""
 _LOG = logging.getLogger("foveal.serve")
 
 
@@ -35,66 +37,74 @@ class Guard:
     """An ASGI middleware.
 
     A service that listens on this machine alone answers only to this machine's names: a page of another host could
-    otherwise reach it by pointing its own name here. Where all places are taken, nothing else is done for a request.
+    otherwise reach it by pointing its own name here. When all slots are taken, a request is refused before anything
+    else is done for it.
     """
 
     def __init__(self, app: ASGIApp, *, measures: Measures, engine: Engine, host: str) -> None:
         self.app, self._measures, self._engine = app, measures, engine
-        self._names = {host.lower(), "localhost"} if _is_local(host) else None
+        self._hosts = {host.lower(), "localhost"} if _is_local(host) else None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass a request on."""
+        """Pass a request on, or refuse it.
+
+        Args:
+            scope: of the connection; only HTTP requests are guarded.
+            receive: yields the messages of the request.
+            send: takes the messages of the answer.
+        """
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        began, request = time.perf_counter(), _Passing(receive, send)
+        started, recorder = time.perf_counter(), _StatusRecorder(send)
         try:
-            if (refused := self._refused(scope)) is not None:
-                await said(refused)(scope, request.receive, request.send)
+            if (refusal := self._refusal(scope)) is not None:
+                await error_response(refusal)(scope, receive, recorder.send)
             else:
-                await self.app(scope, request.receive, request.send)
+                await self.app(scope, receive, recorder.send)
         except Exception:
             _LOG.exception("A request could not be answered.")
-            if request.status:
+            if recorder.status:
                 raise
-            await said(RequestRefusedError(500, "The service failed; its log says why."))(scope, receive, request.send)
+            failure = RequestRefusedError(500, "The service failed; its log says why.")
+            await error_response(failure)(scope, receive, recorder.send)
         finally:
-            path = getattr(scope.get("route"), "path", "full" if request.status == 503 else "other")
-            self._measures.request(path, request.status, began)
+            path = getattr(scope.get("route"), "path", "full" if recorder.status == 503 else "other")
+            self._measures.count_request(path, recorder.status, started)
 
-    def _refused(self, scope: Scope) -> RequestRefusedError | None:
-        if self._names is not None and not (_is_local(name := _named(scope)) or name in self._names):
+    def _refusal(self, scope: Scope) -> RequestRefusedError | None:
+        if self._hosts is not None and not (_is_local(host := _host_of(scope)) or host in self._hosts):
             return RequestRefusedError(421, "This service answers to the name localhost only; see --host.")
-        if scope["method"] == "POST" and self._engine.places.full:
-            return self._engine.places.refusal
+        if scope["method"] == "POST" and self._engine.limiter.is_full:
+            return self._engine.limiter.refusal
         return None
 
 
-class _Passing:
-    """A request on its way, and the status of its answer; 0 until there is one."""
+class _StatusRecorder:
+    """Adds the headers to an answer, and remembers its status; 0 until there is one."""
 
-    def __init__(self, receive: Receive, send: Send) -> None:
-        self.receive, self._send, self.status = receive, send, 0
+    def __init__(self, send: Send) -> None:
+        self._send, self.status = send, 0
 
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self.status = message["status"]
             headers = MutableHeaders(scope=message)
-            headers.raw.extend(_RAW)
+            headers.raw.extend(_RAW_HEADERS)
             headers.setdefault("Cache-Control", "no-store")
         await self._send(message)
 
 
-def said(error: RequestRefusedError) -> Response:
-    """Return a refusal as JSON; after one whose body is not to be read the connection is closed."""
+def error_response(error: RequestRefusedError) -> Response:
+    """Return a refusal as JSON; the connection is closed where the body is left unread."""
     headers = {} if error.retry_after is None else {"Retry-After": str(error.retry_after)}
-    if error.status in {408, 413, 415, 421}:
+    if error.status in _UNREAD:
         headers["Connection"] = "close"
     return Response(json.dumps({"error": error.reason}), error.status, headers, "application/json")
 
 
-def _named(scope: Scope) -> str:
-    """Return the host that a request was addressed to, without its port."""
+def _host_of(scope: Scope) -> str:
+    """Return the host that a request is addressed to, without its port."""
     host = next((value.decode("latin-1") for name, value in scope["headers"] if name == b"host"), "")
     if host.startswith("["):
         return host[1:].partition("]")[0]

@@ -24,7 +24,7 @@ from foveal.reporting import page
 from foveal.reporting.card import card_of
 from foveal.serve.admission import RequestRefusedError
 from foveal.serve.engine import Engine
-from foveal.serve.guard import Guard, said
+from foveal.serve.guard import Guard, error_response
 from foveal.serve.images import add_images
 from foveal.serve.measures import Measures
 from foveal.serve.service import ServeSettings, Service
@@ -49,7 +49,7 @@ def app_of(settings: ServeSettings) -> FastAPI:
     """
     measures, cores = Measures(), max(1, processors.usable() // settings.workers)
     predictor = load_predictor(settings.model, device=settings.device)
-    engine = Engine(predictor, max_queue=settings.max_queue, num_workers=cores, note_batch=measures.batch)
+    engine = Engine(predictor, max_queue=settings.max_queue, num_workers=cores, on_batch=measures.count_batch)
     service = Service(settings, predictor, read_manifest(settings.model), engine, measures)
 
     @asynccontextmanager
@@ -62,7 +62,7 @@ def app_of(settings: ServeSettings) -> FastAPI:
     app = FastAPI(title="foveal", version=__version__, docs_url=None, redoc_url=None, lifespan=lifespan)
     app.add_middleware(Guard, measures=measures, engine=engine, host=settings.host)
     for error in (RequestRefusedError, ImageError, InputError, HTTPException, ClientDisconnect):
-        app.add_exception_handler(error, _said)
+        app.add_exception_handler(error, _handle_error)
     reference = kind_of(predictor.task).endpoints
     add_endpoints: AddEndpoints = add_images if reference is None else resolve(reference)
     _add_common(app, service, add_endpoints(app, service, predictor))
@@ -88,14 +88,14 @@ def _add_common(app: FastAPI, service: Service, about: dict[str, Any]) -> None:
 
     @app.get("/readyz", summary="Whether requests would be answered: 503 if the model's thread is gone.")
     async def readyz() -> Any:
-        ready = service.engine.alive
+        ready = service.engine.is_alive
         return JSONResponse({"ready": ready}, 200 if ready else 503)
 
     @app.get("/metrics", summary="Counters in Prometheus' text format.", response_class=Response)
     async def metrics() -> Response:
-        places = service.engine.places
-        service.measures.places.set(places.n)
-        service.measures.taken.set(places.taken)
+        limiter = service.engine.limiter
+        service.measures.n_slots.set(limiter.n_slots)
+        service.measures.n_taken.set(limiter.n_taken)
         return Response(service.measures.text(), media_type=service.measures.kind)
 
     for path, (name, kind) in _STATIC.items():
@@ -111,16 +111,16 @@ def _file(content: str, kind: str) -> Callable[[], Awaitable[Response]]:
     return answer
 
 
-async def _said(_: Request, error: Exception) -> Response:
+async def _handle_error(_: Request, error: Exception) -> Response:
     """Return an error as JSON."""
     match error:
         case RequestRefusedError():
-            return said(error)
+            return error_response(error)
         case ImageError():
-            return said(RequestRefusedError(422, error.reason))
+            return error_response(RequestRefusedError(422, error.reason))
         case HTTPException():
-            return said(RequestRefusedError(error.status_code, str(error.detail)))
+            return error_response(RequestRefusedError(error.status_code, str(error.detail)))
         case ClientDisconnect():
-            return said(RequestRefusedError(499, "The sender left."))
+            return error_response(RequestRefusedError(499, "The sender left."))
         case _:
-            return said(RequestRefusedError(422, str(error)))
+            return error_response(RequestRefusedError(422, str(error)))

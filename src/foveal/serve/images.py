@@ -4,70 +4,104 @@ from __future__ import annotations
 
 import asyncio
 import io
+from collections.abc import Mapping
 from typing import Any
 
 from fastapi import FastAPI, Request
 from PIL import Image
+from pydantic import JsonValue
 from starlette.responses import JSONResponse, Response
 
 from foveal.core import storage
 from foveal.core.errors import InputError
 from foveal.inference.explain import overlay
 from foveal.inference.predictor import Predictor
-from foveal.serve.admission import Place
-from foveal.serve.forms import Upload, check_kind, uploads_of
+from foveal.serve.admission import Slot
+from foveal.serve.forms import Upload, check_media_type, parse_uploads
+from foveal.serve.schemas import AllRefused, Answers, Refusal
 from foveal.serve.service import Service
 from foveal.tasks.kinds import kind_of
 
-_IMAGE = {"schema": {"type": "string", "format": "binary"}}
-_FORM = {"schema": {"type": "object", "properties": {"file": {"type": "array", "items": _IMAGE["schema"]}}}}
-_TAKES_IMAGES = {
+_FILE: dict[str, JsonValue] = {"type": "string", "format": "binary"}
+_FORM: dict[str, JsonValue] = {"type": "object", "properties": {"file": {"type": "array", "items": _FILE}}}
+_REQUEST_BODY = {
     "requestBody": {
         "required": True,
-        "content": {"image/*": _IMAGE, "application/octet-stream": _IMAGE, "multipart/form-data": _FORM},
+        "content": {
+            "image/*": {"schema": _FILE},
+            "application/octet-stream": {"schema": _FILE},
+            "multipart/form-data": {"schema": _FORM},
+        },
     }
+}
+_Responses = dict[int | str, dict[str, Any]]  # as FastAPI declares them
+_REFUSALS: _Responses = {
+    408: {"model": Refusal, "description": "The body did not come in time."},
+    413: {"model": Refusal, "description": "The body is too large, or holds too many images."},
+    415: {"model": Refusal, "description": "The body is neither an image nor a form."},
+    421: {"model": Refusal, "description": "The service listens on its own machine only and has another name there."},
+    422: {"model": AllRefused, "description": "No image of the request can be used."},
+    503: {"model": Refusal, "description": "All places are taken; `Retry-After` says when to try again."},
+}
+_PNG: _Responses = {
+    200: {"content": {"image/png": {"schema": _FILE}}, "description": "A PNG of the size of the image."}
 }
 
 
 def add_images(app: FastAPI, service: Service, predictor: Predictor) -> dict[str, Any]:
-    """Add the addresses; return what the page needs to know of the model."""
+    """Add the addresses; return what the page needs to know of the model.
+
+    Args:
+        app: what they are added to.
+        service: what the addresses of this process share.
+        predictor: the model that answers.
+    """
     engine, measures, task = service.engine, service.measures, predictor.task
 
-    async def one(upload: Upload) -> dict[str, Any]:
+    async def answer(upload: Upload) -> Mapping[str, object]:
         try:
-            answer = await engine.answer(upload.content)
+            prediction, (height, width) = await engine.answer(upload.content)
         except InputError as error:
-            measures.image("refused")
+            measures.count_image("refused")
             return {"name": upload.name, "error": getattr(error, "reason", str(error))}
-        measures.image("answered")
-        height, width = answer.size_hw
-        said = task.to_json(answer.prediction.values, answer.prediction.label)
-        return {"name": upload.name, "width": width, "height": height, **said}
+        measures.count_image("answered")
+        about = {"name": upload.name, "width": width, "height": height}
+        return about | task.to_json(prediction.values, prediction.label)
 
-    async def uploads(request: Request, place: Place) -> list[Upload]:
-        kind = request.headers.get("content-type", "")
-        check_kind(kind)
-        body = await service.body(request, place)
-        return await engine.run(lambda: uploads_of(body, kind))
+    async def read_uploads(request: Request, slot: Slot) -> list[Upload]:
+        content_type = request.headers.get("content-type", "")
+        check_media_type(content_type)
+        body = await service.body(request, slot)
+        return await engine.run(lambda: parse_uploads(body, content_type))
 
-    @app.post("/predict", summary="Answer for one image, or for the files of a form.", openapi_extra=_TAKES_IMAGES)
-    async def predict(request: Request) -> Any:
-        with Place(engine.places) as place:
-            given = await uploads(request, place)
-            place.grow(len(given) - 1)
-            answers = await asyncio.gather(*map(one, given))
-        if all("error" in answer for answer in answers):
+    # FastAPI neither validates nor filters a `Response`: `response_model` only describes it.
+    @app.post(
+        "/predict",
+        summary="Answer for one image, or for the files of a form.",
+        openapi_extra=_REQUEST_BODY,
+        response_model=Answers,
+        responses=_REFUSALS,
+    )
+    async def predict(request: Request) -> Response:
+        with Slot(engine.limiter) as slot:
+            uploads = await read_uploads(request, slot)
+            slot.grow(len(uploads) - 1)
+            answers = await asyncio.gather(*map(answer, uploads))
+        if all("error" in entry for entry in answers):
             return JSONResponse({"error": answers[0]["error"], "answers": answers}, 422)
         return JSONResponse(storage.finite({"answers": answers}))
 
     @app.post(
-        "/explain", summary="An image, dark where the model did not look for `label` (Grad-CAM).",
-        openapi_extra=_TAKES_IMAGES, response_class=Response,
-    )  # fmt: skip
+        "/explain",
+        summary="An image, dark where the model did not look for `label` (Grad-CAM).",
+        openapi_extra=_REQUEST_BODY,
+        response_class=Response,
+        responses=_PNG | _REFUSALS,
+    )
     async def explain(request: Request, label: str | None = None) -> Response:
-        with Place(engine.places) as place:
-            given = await uploads(request, place)
-            png = await engine.run(lambda: _explained(predictor, given[0], label))
+        with Slot(engine.limiter) as slot:
+            uploads = await read_uploads(request, slot)
+            png = await engine.run(lambda: _explain(predictor, uploads[0], label))
         return Response(png, media_type="image/png")
 
     return {
@@ -80,7 +114,8 @@ def add_images(app: FastAPI, service: Service, predictor: Predictor) -> dict[str
     }
 
 
-def _explained(predictor: Predictor, upload: Upload, label: str | None) -> bytes:
+def _explain(predictor: Predictor, upload: Upload, label: str | None) -> bytes:
+    """Return an image with what the model looked at, as the bytes of a PNG."""
     pixels, _ = overlay(predictor, upload.content, label)
     file = io.BytesIO()
     Image.fromarray(pixels).save(file, "PNG")

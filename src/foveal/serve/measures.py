@@ -7,12 +7,12 @@ import time
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
-_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
-_BATCHES = (1, 2, 4, 8, 16)
+_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)  # Prometheus' own buckets
+_BATCHES = (1, 2, 4, 8, 16)  # images, up to the largest batch
 
 
 class Measures:
-    """Counters of one process; of several, each has its own."""
+    """Counters of one process; several processes have one set each."""
 
     kind = CONTENT_TYPE_LATEST
 
@@ -28,23 +28,29 @@ class Measures:
             registry=registry,
         )
         self._images = Counter("foveal_images", "Images answered and refused.", ["outcome"], registry=registry)
-        self._batches = Histogram("foveal_batch_size", "Images a batch.", buckets=_BATCHES, registry=registry)
-        self.places = Gauge("foveal_places", "How many may be at work.", registry=registry)
-        self.taken = Gauge("foveal_places_taken", "How many are at work.", registry=registry)
+        self._batches = Histogram("foveal_batch_size", "Images per batch.", buckets=_BATCHES, registry=registry)
+        self.n_slots = Gauge("foveal_places", "How many images may be in work.", registry=registry)
+        self.n_taken = Gauge("foveal_places_taken", "How many images are in work.", registry=registry)
 
-    def request(self, path: str, status: int, began: float) -> None:
-        """Count a request; `began` by the clock of `time.perf_counter`."""
+    def count_request(self, path: str, status: int, started: float) -> None:
+        """Count a request.
+
+        Args:
+            path: of its route.
+            status: HTTP status code of the answer.
+            started: when it came, in seconds of `time.perf_counter`.
+        """
         self._requests.labels(path, str(status)).inc()
-        self._seconds.labels(path).observe(time.perf_counter() - began)
+        self._seconds.labels(path).observe(time.perf_counter() - started)
 
-    def image(self, outcome: str) -> None:
+    def count_image(self, outcome: str) -> None:
         """Count an image, "answered" or "refused"."""
         self._images.labels(outcome).inc()
 
-    def batch(self, n: int) -> None:
-        """Count a batch."""
+    def count_batch(self, n: int) -> None:
+        """Count a batch of `n` images."""
         self._batches.observe(n)
 
     def text(self) -> bytes:
-        """Return all of it in Prometheus' text format."""
+        """Return all counters in Prometheus' text format."""
         return generate_latest(self._registry)

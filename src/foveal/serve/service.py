@@ -10,7 +10,7 @@ from starlette.requests import Request
 
 from foveal.inference.manifest import Manifest
 from foveal.inference.predictor import AnyPredictor
-from foveal.serve.admission import Place, read_body
+from foveal.serve.admission import Slot, read_body
 from foveal.serve.engine import Engine
 from foveal.serve.measures import Measures
 
@@ -40,6 +40,11 @@ class Service:
     engine: Engine
     measures: Measures
 
-    async def body(self, request: Request, place: Place) -> bytes:
-        """Return the body of a request that was let in; see `read_body`."""
-        return await read_body(request, place, most=self.settings.max_body, seconds=self.settings.body_seconds)
+    async def body(self, request: Request, slot: Slot) -> bytes:
+        """Return the body of an admitted request; see `read_body`.
+
+        Args:
+            request: whose body is read.
+            slot: what the request holds.
+        """
+        return await read_body(request, slot, max_bytes=self.settings.max_body, seconds=self.settings.body_seconds)

@@ -1,4 +1,4 @@
-"""Images by address: files here, files wherever fsspec reaches, and rows of parquet tables, in parts of a size."""
+"""Images by address: local files, files wherever fsspec reaches, and rows of parquet tables, in parts of one size."""
 
 from __future__ import annotations
 
@@ -8,17 +8,18 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from itertools import chain, islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from foveal.core.errors import InputError
 from foveal.images.decode import EXTENSIONS, StoredImage
-from foveal.images.parquet_rows import BYTES_COLUMNS, PATH_COLUMNS, bytes_column, opened_table
+from foveal.images.parquet_rows import BYTES_COLUMNS, PATH_COLUMNS, bytes_column, open_table
 from foveal.sources.folders import images_in
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 _TABLE = ".parquet"
+_CellValue = str | bytes | dict[str, str | bytes | None] | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +58,7 @@ class Cell:
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """Images that are answered together: files, or the rows from `start` to `stop` of a parquet table."""
+    """Images that make one shard: files, or the rows from `start` to `stop` of a parquet table."""
 
     files: tuple[str, ...] = ()
     table: str = ""
@@ -69,7 +70,7 @@ class Part:
 
     @property
     def text(self) -> str:
-        """What `of_text` makes the same part of."""
+        """The part as text, for `of_text`."""
         return json.dumps(asdict(self))
 
     @classmethod
@@ -79,8 +80,8 @@ class Part:
         return cls(**(values | {"files": tuple(values["files"])}))
 
     def images(self) -> Iterator[Path | StoredImage]:
-        """Yield what there is to answer for, tables read a piece at a time."""
-        return _rows(self) if self.table else map(_image, self.files)
+        """Yield the images; tables are read one row group at a time."""
+        return _read_rows(self) if self.table else map(_image_at, self.files)
 
 
 def parts_of(addresses: Iterable[str], size: int) -> Iterator[Part]:
@@ -88,18 +89,18 @@ def parts_of(addresses: Iterable[str], size: int) -> Iterator[Part]:
 
     Args:
         addresses: images, folders, patterns, and parquet tables (or folders of them) with a column of paths or of
-            images' bytes; here, or anywhere else with its protocol before it (`s3://`).
-        size: how many together.
+            images' bytes; local, or with a protocol of fsspec before them (`s3://`).
+        size: images per part, at most.
 
     Raises:
         InputError: there is nothing at an address.
     """
     files: Iterable[str] = ()
     for address in addresses:
-        found, tables = _at(address)
-        files = chain(files, found)
+        more, tables = _list_address(address)
+        files = chain(files, more)
         for table in tables:
-            n = _n_rows(table)
+            n = _count_rows(table)
             yield from (Part((), table, start, min(n, start + size)) for start in range(0, n, size))
     files = iter(files)
     while group := tuple(islice(files, size)):
@@ -107,7 +108,7 @@ def parts_of(addresses: Iterable[str], size: int) -> Iterator[Part]:
 
 
 def files_at(pattern: str) -> Sequence[Path]:
-    """Return the images here that a path, folder or pattern means.
+    """Return the local images that a path, a folder or a pattern stands for.
 
     Raises:
         InputError: there is none.
@@ -117,10 +118,10 @@ def files_at(pattern: str) -> Sequence[Path]:
         return [Path(file) for file in images_in(path)]
     if path.exists() or not glob.has_magic(pattern):
         return [path]
-    found = sorted(glob.glob(pattern, recursive=True))  # noqa: PTH207 -- absolute patterns too
-    if not found:
+    matches = sorted(glob.glob(pattern, recursive=True))  # noqa: PTH207 -- absolute patterns too
+    if not matches:
         raise InputError(f"There is no image in `{pattern}`.")
-    return [Path(file) for file in found]
+    return [Path(file) for file in matches]
 
 
 def tables_at(address: str) -> list[str]:
@@ -129,11 +130,15 @@ def tables_at(address: str) -> list[str]:
     Raises:
         InputError: there is nothing.
     """
-    return _at(address)[1]
+    return _list_address(address)[1]
 
 
 def image_column(schema: pa.Schema, table: str) -> str:
     """Return the name of the column of images: of their bytes, or else of their paths.
+
+    Args:
+        schema: of the table.
+        table: its address, for messages.
 
     Raises:
         InputError: there is none.
@@ -142,15 +147,15 @@ def image_column(schema: pa.Schema, table: str) -> str:
 
     texts = [field.name for field in schema if pa.types.is_string(field.type) or pa.types.is_large_string(field.type)]
     paths = [name for name in PATH_COLUMNS if name in texts] or (texts if len(texts) == 1 else [])
-    if found := bytes_column(schema) or (paths[0] if paths else None):
-        return found
+    if column := bytes_column(schema) or (paths[0] if paths else None):
+        return column
     raise InputError(
         f"`{table}` has no column of images among {', '.join(schema.names)}. "
         f"Call it {BYTES_COLUMNS[0]} for images' bytes, {PATH_COLUMNS[0]} for paths."
     )
 
 
-def _at(address: str) -> tuple[Iterable[str], list[str]]:
+def _list_address(address: str) -> tuple[Iterable[str], list[str]]:
     """Return the files and the tables at an address."""
     if address.endswith(_TABLE) and not glob.has_magic(address):
         return (), [address]
@@ -165,48 +170,48 @@ def _at(address: str) -> tuple[Iterable[str], list[str]]:
         names = sorted(system.glob(path) if glob.has_magic(path) else system.find(path))
     except Exception as error:
         raise InputError(f"`{address}` cannot be listed: {error}") from error
-    found = [str(system.unstrip_protocol(name)) for name in names]
-    tables = [name for name in found if name.endswith(_TABLE)]
-    images = [name for name in found if Path(name).suffix.lower() in EXTENSIONS]
+    full_names = [str(system.unstrip_protocol(name)) for name in names]
+    tables = [name for name in full_names if name.endswith(_TABLE)]
+    images = [name for name in full_names if Path(name).suffix.lower() in EXTENSIONS]
     if not tables and not images:
         raise InputError(f"There is no image in `{address}`.")
     return ((), tables) if tables else (images, [])
 
 
-def _image(address: str) -> Path | RemoteFile:
+def _image_at(address: str) -> Path | RemoteFile:
     return RemoteFile(address) if "://" in address else Path(address)
 
 
-def _n_rows(address: str) -> int:
-    with opened_table(address) as table:
+def _count_rows(address: str) -> int:
+    with open_table(address) as table:
         image_column(table.schema_arrow, address)
         n: int = table.metadata.num_rows
     return n
 
 
-def _rows(part: Part) -> Iterator[Path | StoredImage]:
+def _read_rows(part: Part) -> Iterator[Path | StoredImage]:
     """Yield the rows of a part, going through the row groups that hold them."""
-    with opened_table(part.table) as table:
+    with open_table(part.table) as table:
         column = image_column(table.schema_arrow, part.table)
-        at = 0
+        group_start = 0
         for number in range(table.num_row_groups):
             n = table.metadata.row_group(number).num_rows
-            first, last = max(part.start - at, 0), min(part.stop - at, n)
+            first, last = max(part.start - group_start, 0), min(part.stop - group_start, n)
             if first < last:
                 cells = table.read_row_group(number, columns=[column]).column(0)[first:last]
-                for row, cell in enumerate(cells, at + first):
-                    yield _of_cell(cell.as_py(), part.table, row)
-            at += n
+                for row, cell in enumerate(cells, group_start + first):
+                    yield _image_of_cell(cell.as_py(), part.table, row)
+            group_start += n
 
 
-def _of_cell(value: Any, table: str, row: int) -> Path | StoredImage:
+def _image_of_cell(value: _CellValue, table: str, row: int) -> Path | StoredImage:
     name = f"{table}#{row}"
-    if isinstance(value, dict):  # as data sets of Hugging Face keep them
+    if isinstance(value, dict):  # as data sets of Hugging Face store them
         name, value = str(value.get("path") or name), value.get("bytes")
     if isinstance(value, bytes):
         return Cell(name, value)
     if not value:
         return Cell(name, b"")
     if "://" in value or Path(value).is_absolute():
-        return _image(value)
-    return _image(f"{table.rpartition('/')[0] or '.'}/{value}")
+        return _image_at(value)
+    return _image_at(f"{table.rpartition('/')[0] or '.'}/{value}")

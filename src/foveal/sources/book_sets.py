@@ -1,4 +1,4 @@
-"""The built-in sample set, laid out on disk as the fast.ai book's data sets are: its cells run without a network.
+"""The built-in sample sets, laid out on disk as the fast.ai book's data sets are: its cells run without a network.
 
     path = untar_data(URLs.SAMPLE_PASCAL)
 
@@ -15,7 +15,6 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -26,7 +25,8 @@ from foveal.core.rng import generator_for
 from foveal.sources import archives
 from foveal.sources.synthetic import KINDS, Scene, draw_scene
 
-_SEED = 2
+_SEED = 2  # of all drawings
+# The camera matrix, in pixels: focal lengths on the diagonal, the centre of 320 x 240 px in the last column.
 _CALIBRATION = ((517.679, 0.0, 160.0), (0.0, 517.679, 120.0), (0.0, 0.0, 1.0))
 _FIRST_WORDS = ("Silent", "Crimson", "Broken", "Golden", "Hidden", "Last", "Paper", "Winter", "Electric", "Lonely")
 _SECOND_WORDS = (
@@ -46,20 +46,20 @@ _SECOND_WORDS = (
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """A data set that is drawn where it is asked for: `write` fills a folder with it."""
+    """A data set that is drawn when it is first used: `write` fills a folder with it."""
 
     folder: str
     write: Callable[[Path], None]
 
 
 def untar_data(what: archives.Archive | Sample | object) -> ListingPath:
-    """Return the folder of a data set: as it is on disk, or fetched, checked and unpacked; a sample is drawn.
+    """Return the folder of a data set: as it is on disk, or downloaded, checked and unpacked; a sample is drawn.
 
     It is looked for under `FOVEAL_HOME`/data (by default ~/.foveal/data), then in ~/.fastai/data. A download that broke
-    off goes on where it stopped.
+    off continues where it stopped.
 
     Raises:
-        FetchError: it is not on disk and could not be fetched; the message says where to put it by hand.
+        FetchError: it is not on disk and cannot be downloaded; the message says where to put it by hand.
         UnknownNameError: it is none of `URLs`.
     """
     if isinstance(what, archives.Archive):
@@ -94,7 +94,7 @@ def write_pascal(folder: Path) -> None:
 
 
 def write_biwi(folder: Path) -> None:
-    """Write a folder of frames a person, each with the place of a balloon in its pose file; `rgb.cal` is the camera."""
+    """Write frames in a folder per person, each with a balloon whose position is in a pose file, and `rgb.cal`."""
     for at, person in enumerate(("01", "05", "13", "20")):
         for frame in range(3, 48):
             scene = draw_scene(_SEED + 1, 100 * at + frame, kinds=("balloon",), size_wh=(320, 240))
@@ -112,7 +112,7 @@ def write_biwi(folder: Path) -> None:
 
 
 def write_pets(folder: Path) -> None:
-    """Write `images/KIND_number.jpg`, one thing an image; as with the pets, half of the kinds have a capital."""
+    """Write `images/KIND_number.jpg`, one thing per image; as with the pets, half of the kinds have a capital."""
     for at, kind in enumerate(KINDS):
         name = kind.capitalize() if at % 2 else kind
         for number in range(1, 31):
@@ -159,6 +159,6 @@ def _save(scene: Scene, file: Path) -> None:
     scene.image.save(file, quality=90)
 
 
-def _table(path: Path, names: Iterable[str], rows: Iterable[tuple[Any, ...]]) -> None:
+def _table(path: Path, names: Iterable[str], rows: Iterable[tuple[object, ...]]) -> None:
     with path.open("w", encoding="utf-8", newline="") as file:
         csv.writer(file, lineterminator="\n").writerows([tuple(names), *rows])

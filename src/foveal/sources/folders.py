@@ -1,4 +1,4 @@
-"""Folders of images: plain ones, and one folder a class."""
+"""Folders of images: plain ones, and one folder per class."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ def get_image_files(
     if not root.is_dir():
         raise InputError(f"There is no folder `{root}` to look for images in.")
     starts = [root / folder for folder in folders] if folders else [root]
-    found = [file for start in starts for file in _files(start, recurse=recurse)]
-    return L(sorted(found))
+    files = [file for start in starts for file in _files(start, recurse=recurse)]
+    return L(sorted(files))
 
 
 def images_in(folder: str | os.PathLike[str]) -> L[Path]:
@@ -46,13 +46,13 @@ def images_in(folder: str | os.PathLike[str]) -> L[Path]:
     Raises:
         InputError: there is none.
     """
-    if not (found := get_image_files(folder)):
+    if not (files := get_image_files(folder)):
         raise InputError(f"There is no image in `{folder}`.")
-    return found
+    return files
 
 
 def read_folders(folder: Path) -> Source:
-    """Read a folder a class, below train/ and valid/ (or val/) where there are such folders.
+    """Read one folder per class, below train/ and valid/ (or val/) where there are such folders.
 
     An image that lies in several class folders, with the same name and content, has several labels.
 
@@ -60,17 +60,17 @@ def read_folders(folder: Path) -> Source:
         InputError: no folder holds images, or one image is on both sides of the split.
     """
     sides = {child: _SIDES[child.name.lower()] for child in _folders(folder) if child.name.lower() in _SIDES}
-    places = list(sides.items()) if sides else [(folder, None)]
+    roots = list(sides.items()) if sides else [(folder, None)]
     items, notes = [], []
-    for place, side in places:
-        for label, images in ((child.name, get_image_files(child)) for child in _folders(place)):
+    for root, side in roots:
+        for label, images in ((child.name, get_image_files(child)) for child in _folders(root)):
             items += [Item(image, label, side, str(image.relative_to(folder))) for image in images]
     if not items:
-        raise InputError(f"`{folder}` has no folders with images in them, one a class.")
+        raise InputError(f"`{folder}` has no folders with images in them, one per class.")
     left_out = [child.name for child in _folders(folder) if sides and child.name.lower() in _LEFT_OUT]
     if left_out:
         notes.append(f"{left_out[0]}/ is left out: it is for `foveal evaluate`.")
-    merged = _merged(items)
+    merged = _merge_copies(items)
     if len(merged) == len(items):
         return Source("folders", SingleLabel.kind, items, notes=tuple(notes))
     notes.append(f"{len(items) - len(merged)} images lie in several class folders: they have several labels.")
@@ -78,18 +78,18 @@ def read_folders(folder: Path) -> Source:
 
 
 def read_plain(folder: Path) -> Source:
-    """Read all images of a folder; nothing is said of their labels."""
+    """Read all images of a folder, without labels."""
     return Source("images", "none", [Item(image, None, None, str(image)) for image in get_image_files(folder)])
 
 
 def has_class_folders(folder: Path) -> bool:
-    """Whether the folders below `folder`, or below its train/, hold images."""
+    """Return whether the folders below `folder`, or below its train/, hold images."""
     children = _folders(folder)
-    places = [child for child in children if child.name.lower() in _SIDES] or [folder]
-    return any(next(iter(_files(child, recurse=True)), None) for place in places for child in _folders(place))
+    roots = [child for child in children if child.name.lower() in _SIDES] or [folder]
+    return any(next(iter(_files(child, recurse=True)), None) for root in roots for child in _folders(root))
 
 
-def _merged(items: list[Item]) -> list[Item]:
+def _merge_copies(items: list[Item]) -> list[Item]:
     """Join items of one name and content into one with several labels."""
     by_name: dict[str, list[Item]] = defaultdict(list)
     for item in items:
@@ -114,11 +114,11 @@ def _folders(folder: os.PathLike[str] | str) -> list[Path]:
 
 
 def _files(folder: Path, *, recurse: bool) -> Iterable[Path]:
-    for place, folders, names in os.walk(folder):
+    for root, folders, names in os.walk(folder):
         folders[:] = [name for name in folders if recurse and not name.startswith(".")]
         for name in names:
             if not name.startswith(".") and "." + name.rpartition(".")[2].lower() in EXTENSIONS:
-                yield Path(place, name)
+                yield Path(root, name)
 
 
 def match_folders(path: Path) -> Match | None:

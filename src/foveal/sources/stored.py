@@ -8,7 +8,7 @@ import pandas as pd
 
 from foveal.core.errors import InputError
 from foveal.core.storage import BoundedFolder
-from foveal.images.parquet_rows import ImageRows, StoredRow, bytes_column, opened_table
+from foveal.images.parquet_rows import ImageRows, StoredRow, bytes_column, open_table
 from foveal.sources.addresses import tables_at
 
 
@@ -21,13 +21,13 @@ class ParquetImages:
     dls = block.dataloaders(images.frame)
     ```
 
-    Bytes are read a row group at a time and kept in memory up to `cache_mib`. A loader that shuffles goes through
-    windows of row groups that fit into half of it, so that an epoch reads each group once; with a `cache_folder`, what
-    fits there is fetched once for all epochs, runs and processes of a machine.
+    Bytes are read one row group at a time and kept in memory up to `cache_mib`. A loader that shuffles goes through
+    windows of row groups that fit into half of it, so that an epoch reads each group once; with a `cache_folder`, row
+    groups that fit there are fetched once for all epochs, runs and processes of a machine.
 
     Attributes:
-        frame: all other columns, and `image`: what `get_x` finds.
-        rows: what reads them.
+        frame: all other columns, and `stored_image`, for `get_x`.
+        rows: reads the images.
     """
 
     def __init__(
@@ -40,28 +40,28 @@ class ParquetImages:
         """Read the footers and all columns but the images'.
 
         Args:
-            addresses: parquet files, patterns or folders; here, or with the protocol of fsspec before it.
+            addresses: parquet files, patterns or folders; local, or with a protocol of fsspec before them.
             cache_mib: memory for images' bytes; at least four row groups are kept.
-            cache_folder: a folder on this machine's disk where row groups are kept besides.
-            cache_folder_mib: the most that they take there; those not used for longest go first.
+            cache_folder: a folder on this machine's disk where row groups are kept as well.
+            cache_folder_mib: MiB that they take there at most; the least recently used go first.
 
         Raises:
             InputError: there is no such file, or one without a column of images' bytes.
         """
         disk = None if cache_folder is None else BoundedFolder(cache_folder, cache_folder_mib << 20)
         self.rows = ImageRows(cache_mib, disk)
-        frames = [self._frame(table) for one in addresses for table in tables_at(one)]
+        frames = [self._frame(table) for address in addresses for table in tables_at(address)]
         if not frames:
             raise InputError(f"There is no parquet file at {', '.join(addresses) or 'no address'}.")
         self.frame = pd.concat(frames, ignore_index=True)
 
     def _frame(self, address: str) -> pd.DataFrame:
-        with opened_table(address) as table:
+        with open_table(address) as table:
             names = table.schema_arrow.names
             column = bytes_column(table.schema_arrow)
             frame: pd.DataFrame = table.read([name for name in names if name != column]).to_pandas()
         rows = [StoredRow(address, number, self.rows) for number in range(len(frame))]
         if rows:
-            self.rows.place(address, 0)  # its footer is read, or it is refused, now
+            self.rows.locate(address, 0)  # reads the footer, so that a table that is refused is refused now
         frame["stored_image"] = pd.Series(rows, frame.index, object)
         return frame

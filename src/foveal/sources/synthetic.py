@@ -20,13 +20,13 @@ from foveal.core import storage
 from foveal.core.rng import generator_for
 
 Colour = tuple[int, int, int]
-_OVERSAMPLING = 2
-_VALID_SHARE = 0.2
+_OVERSAMPLING = 2  # times the final size at which scenes are drawn, so that edges are smooth
+_VALID_SHARE = 0.2  # of the scenes, the last ones
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Scene:
-    """A drawn image, the kinds to be seen in it, and the centre of its balloon (x, y) if it has one."""
+    """A drawn image, the kinds to be seen in it, and the centre (x, y) of its balloon in pixels if it has one."""
 
     image: Image.Image
     labels: tuple[str, ...]
@@ -184,10 +184,17 @@ _MOODS = (
 def draw_scene(
     seed: int, index: int, *, kinds: Sequence[str] | None = None, size_wh: tuple[int, int] | None = None
 ) -> Scene:
-    """Draw one scene; the same arguments give the same image. What is in it and its size are drawn unless given."""
+    """Draw one scene; the same arguments give the same image.
+
+    Args:
+        seed: of the set.
+        index: of the scene in the set.
+        kinds: what is in it, of `KINDS`; none to four kinds at random by default.
+        size_wh: (width, height) in pixels; one of three by default.
+    """
     rng = generator_for(seed, 0, index)
-    drawn = ((320, 240), (240, 320), (280, 280))[int(rng.integers(3))]
-    width, height = drawn if size_wh is None else size_wh
+    random_wh = ((320, 240), (240, 320), (280, 280))[int(rng.integers(3))]
+    width, height = random_wh if size_wh is None else size_wh
     width, height = width * _OVERSAMPLING, height * _OVERSAMPLING
     image = _landscape(rng, width, height)
     count = int(rng.choice([0, 1, 2, 3, 4], p=[0.1, 0.28, 0.32, 0.2, 0.1]))
@@ -198,12 +205,12 @@ def draw_scene(
     draw = ImageDraw.Draw(image)
     balloon = None
     for slot, kind in zip(columns, (KINDS[i] for i in chosen), strict=False):
-        about = _KINDS[kind]
-        size = rng.uniform(*about.size) * min(width, height)
+        look = _KINDS[kind]
+        size = rng.uniform(*look.size) * min(width, height)
         share = (slot + rng.uniform(0.3, 0.7)) / max(count, 1)
         x = float(np.clip(share * width, size * 0.55, width - size * 0.55))
-        y = float(rng.uniform(*about.height) * height)
-        about.paint(_Pen(draw, x, y, size), rng)
+        y = float(rng.uniform(*look.height) * height)
+        look.paint(_Pen(draw, x, y, size), rng)
         if kind == "balloon":
             balloon = (x / _OVERSAMPLING, y / _OVERSAMPLING)
     small = image.resize((width // _OVERSAMPLING, height // _OVERSAMPLING), Image.Resampling.LANCZOS)
@@ -211,10 +218,15 @@ def draw_scene(
 
 
 def write_scenes(folder: str | os.PathLike[str], *, n: int = 400, seed: int = 0) -> Path:
-    """Write `n` scenes below `folder`, with two tables, and return the path of the first.
+    """Write scenes with two tables, and return the path of the first.
 
     `scenes.csv` has the columns fname, labels (separated by spaces, empty for none) and is_valid; `balloons.csv` the
     scenes with a balloon: fname, x, y, is_valid. Images lie in `scenes/`.
+
+    Args:
+        folder: is created.
+        n: how many scenes.
+        seed: of the set.
     """
     root = Path(folder)
     (root / "scenes").mkdir(parents=True, exist_ok=True)

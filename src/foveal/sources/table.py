@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from foveal.core.errors import InputError, TableError, near_match
-from foveal.images.parquet_rows import StoredRow, bytes_column, opened_table, row_of
+from foveal.images.parquet_rows import StoredRow, bytes_column, open_table, row_of
 from foveal.sources.formats import Match, ReadOptions, TableColumns
 from foveal.sources.items import NO_IMAGE, Finding, Item, Source
 from foveal.tasks.kinds import TASKS, LabelForm, kind_for
@@ -64,7 +64,7 @@ def load_frame(path: str | os.PathLike[str]) -> tuple[pd.DataFrame, list[Finding
 
 
 def _without_bytes(file: Path) -> pd.DataFrame:
-    with opened_table(str(file)) as table:
+    with open_table(str(file)) as table:
         names, column = table.schema_arrow.names, bytes_column(table.schema_arrow)
     if column is None:
         return pd.read_parquet(file)

@@ -157,7 +157,7 @@ class Training:
         if stored is not None:
             checkpoint.restore(stored, state, others)
         try:
-            with distributed.peer_failure(), runtime.signals_noted(state) if saving else nullcontext():
+            with distributed.peer_failure(), runtime.defer_signals(state) if saving else nullcontext():
                 loop.fit(state, self.plan(), Hooks([watching, *others, *saving]))
         except RuntimeError as error:
             if runtime.is_out_of_memory(error):

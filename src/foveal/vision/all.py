@@ -34,8 +34,8 @@ from foveal.data.splits.splitters import (
 from foveal.data.splits.stratify import GroupSplitter, StratifiedSplitter
 from foveal.evaluation.interpret import ClassificationInterpretation, Interpretation
 from foveal.evaluation.plots import plot_function
-from foveal.geometry.fit import RandomResizedCrop, Resize
 from foveal.geometry.moves import Dihedral, Flip, Rotate, Shift, Warp, Zoom
+from foveal.geometry.resize import RandomResizedCrop, Resize
 from foveal.images.augment import Normalize, aug_transforms, imagenet_stats
 from foveal.images.pil import PILImage
 from foveal.images.tones import Brightness, Contrast

@@ -1,14 +1,14 @@
-"""Fits: how an image of any size comes onto a canvas of one size.
+"""Resize steps: how an image of any size is brought to a model's input size.
 
-A fit is called with the image's (height, width) and a generator, and returns the homography from image to
-canvas. Without a generator it answers for validation: no randomness, the centre.
+A step is called with the image's (height, width) and a generator, and returns the homography from image to input.
+Without a generator it answers for validation: no randomness, the centre.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol, get_args
+from typing import Literal, Protocol, TypedDict, get_args
 
 import numpy as np
 
@@ -16,19 +16,32 @@ from foveal.core.errors import InputError, UnknownNameError
 from foveal.geometry.homography import Homography
 
 Size = int | tuple[int, int]
+"""One number of pixels for a square, or (height, width)."""
 ResizeMethod = Literal["crop", "pad", "squish"]
-_TRIES = 10
+_TRIES = 10  # of drawing a part that lies inside the image, as in torchvision's RandomResizedCrop
 
 
-class Fit(Protocol):
-    """Brings an image of any size onto a canvas of one size."""
+class StoredResize(TypedDict):
+    """A resize step as a bundle stores it."""
+
+    size_hw: tuple[int, int]
+    method: ResizeMethod
+
+
+class ResizeStep(Protocol):
+    """Brings an image of any size to one size."""
 
     @property
     def input_size_hw(self) -> tuple[int, int]:
-        """The canvas, (height, width)."""
+        """The size that comes out, (height, width) in pixels."""
 
     def __call__(self, size_hw: tuple[int, int], rng: np.random.Generator | None = None) -> Homography:
-        """Return the map from an image of `size_hw` to the canvas."""
+        """Return the map from an image to the input.
+
+        Args:
+            size_hw: the image's (height, width) in pixels.
+            rng: draws what is random; None for validation.
+        """
 
 
 def as_size_hw(size: Size) -> tuple[int, int]:
@@ -43,7 +56,7 @@ def as_size_hw(size: Size) -> tuple[int, int]:
 class Resize:
     """Bring an image to `size`, a number or (height, width).
 
-    `crop` fills the canvas and cuts what is over (a random part along the long side in training, the centre in
+    `crop` fills the input and cuts what is over (a random part along the long side in training, the centre in
     validation); `pad` shows the whole image and fills the rest by reflection; `squish` changes the aspect.
     """
 
@@ -57,23 +70,23 @@ class Resize:
 
     @property
     def input_size_hw(self) -> tuple[int, int]:
-        """The canvas, (height, width)."""
+        """The size that comes out, (height, width) in pixels."""
         return as_size_hw(self.size)
 
     def __call__(self, size_hw: tuple[int, int], rng: np.random.Generator | None = None) -> Homography:
-        """Return the map from an image of `size_hw` to the canvas."""
-        (height, width), (canvas_h, canvas_w) = size_hw, self.input_size_hw
-        across, down = canvas_w / width, canvas_h / height
+        """Return the map from an image of `size_hw` to the input; see `ResizeStep`."""
+        (height, width), (input_h, input_w) = size_hw, self.input_size_hw
+        scale_x, scale_y = input_w / width, input_h / height
         if self.method == "squish":
-            return Homography.scaling(across, down)
-        scale = max(across, down) if self.method == "crop" else min(across, down)
-        at_x, at_y = (0.5, 0.5) if rng is None else rng.random(2)
-        shift = Homography.translation(at_x * (canvas_w - width * scale), at_y * (canvas_h - height * scale))
+            return Homography.scaling(scale_x, scale_y)
+        scale = max(scale_x, scale_y) if self.method == "crop" else min(scale_x, scale_y)
+        share_x, share_y = (0.5, 0.5) if rng is None else rng.random(2)
+        shift = Homography.translation(share_x * (input_w - width * scale), share_y * (input_h - height * scale))
         return Homography.scaling(scale, scale).then(shift)
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> StoredResize:
         """Return what validation and serving need to know."""
-        return {"size_hw": list(self.input_size_hw), "method": self.method}
+        return {"size_hw": self.input_size_hw, "method": self.method}
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,8 +94,8 @@ class RandomResizedCrop:
     """Cut a random part of the image and bring it to `size`, a number or (height, width).
 
     The part's area is uniform in [`min_scale`, `max_scale`] of the image's, its aspect log-uniform in `ratio`
-    (relative to the canvas'); after ten tries that do not fit, the largest centred part. In validation the short
-    side is fitted and the centre cut, so that the aspect stays true.
+    (relative to the input's); after ten draws that do not lie inside the image, the largest centred part. In validation
+    the short side is resized and the centre cut, so that the aspect stays true.
     """
 
     size: Size
@@ -100,25 +113,25 @@ class RandomResizedCrop:
 
     @property
     def input_size_hw(self) -> tuple[int, int]:
-        """The canvas, (height, width)."""
+        """The size that comes out, (height, width) in pixels."""
         return as_size_hw(self.size)
 
     def __call__(self, size_hw: tuple[int, int], rng: np.random.Generator | None = None) -> Homography:
-        """Return the map from an image of `size_hw` to the canvas."""
+        """Return the map from an image of `size_hw` to the input; see `ResizeStep`."""
         if rng is None:
             return Resize(self.size)(size_hw)
-        (height, width), (canvas_h, canvas_w) = size_hw, self.input_size_hw
+        (height, width), (input_h, input_w) = size_hw, self.input_size_hw
         low, high = math.log(self.ratio[0]), math.log(self.ratio[1])
         for _ in range(_TRIES):
             area = rng.uniform(self.min_scale, self.max_scale) * height * width
-            aspect = math.exp(rng.uniform(low, high)) * canvas_w / canvas_h
-            part_w, part_h = math.sqrt(area * aspect), math.sqrt(area / aspect)
-            if part_w <= width and part_h <= height:
-                left, top = rng.random(2) * (width - part_w, height - part_h)
+            aspect = math.exp(rng.uniform(low, high)) * input_w / input_h
+            crop_w, crop_h = math.sqrt(area * aspect), math.sqrt(area / aspect)
+            if crop_w <= width and crop_h <= height:
+                left, top = rng.random(2) * (width - crop_w, height - crop_h)
                 shift = Homography.translation(-left, -top)
-                return shift.then(Homography.scaling(canvas_w / part_w, canvas_h / part_h))
+                return shift.then(Homography.scaling(input_w / crop_w, input_h / crop_h))
         return Resize(self.size)(size_hw)
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> StoredResize:
         """Return what validation and serving need to know."""
         return Resize(self.size).to_dict()

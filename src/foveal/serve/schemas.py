@@ -1,0 +1,57 @@
+"""The JSON of answers about images, for /openapi.json.
+
+Answers are built as plain dictionaries by each task's `to_json`; these models describe them and do not filter them, so
+that a task of another package may add names of its own.
+"""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class NamedPoint(BaseModel):
+    """A point in the image's pixels, x to the right and y down; null where it is unknown."""
+
+    name: str
+    x: float | None
+    y: float | None
+
+
+class ImageAnswer(BaseModel):
+    """The answer for one image; which of `labels`, `points` and `numbers` there is depends on the model."""
+
+    model_config = ConfigDict(extra="allow")
+
+    name: str = Field(description="The file's name in the form; `image` where the image was the body.")
+    width: int = Field(description="Pixels, upright.")
+    height: int = Field(description="Pixels, upright.")
+    labels: list[str] | None = Field(default=None, description="The classes found; empty where there is none.")
+    probabilities: dict[str, float | None] | None = Field(default=None, description="From 0 to 1, by class.")
+    points: list[NamedPoint] | None = None
+    numbers: dict[str, float | None] | None = Field(default=None, description="By name.")
+
+
+class RefusedImage(BaseModel):
+    """An image that cannot be used."""
+
+    name: str
+    error: str = Field(description="The reason, in words.")
+
+
+class Answers(BaseModel):
+    """An answer per image, in the order of the request; at least one image could be used."""
+
+    answers: list[ImageAnswer | RefusedImage]
+
+
+class AllRefused(BaseModel):
+    """No image of the request can be used; `answers` is absent where the request holds none or its form is damaged."""
+
+    error: str = Field(description="The reason for the first image, in words.")
+    answers: list[RefusedImage] | None = None
+
+
+class Refusal(BaseModel):
+    """A request that is not answered."""
+
+    error: str = Field(description="The reason, in words.")
