@@ -12,7 +12,7 @@ from foveal.collab.model import CollabSpec, collab_model, embedding_size
 from foveal.core.errors import InputError
 from foveal.core.rng import check_seed
 from foveal.learner.learner import Learner
-from foveal.metrics.common import Metric
+from foveal.metrics.common import MetricFunction
 
 
 def get_emb_sz(dls: CollabDataLoaders) -> list[tuple[int, int]]:
@@ -30,7 +30,7 @@ def collab_learner(
     *,
     y_range: tuple[float, float] | None = None,
     loss_func: Callable[[Tensor, Tensor], Tensor] | None = None,
-    metrics: Metric | Iterable[Metric] | None = None,
+    metrics: MetricFunction | Iterable[MetricFunction] | None = None,
     seed: int | None = None,
 ) -> Learner:
     """Return a learner that finds a vector for each user and each item.

@@ -260,12 +260,12 @@ def _keep_a_sleeping_team(library: ctypes.CDLL) -> None:
 class Interruptible(Protocol):
     """Something that can end early."""
 
-    asked: str | None
+    signal: str | None
 
 
 @contextlib.contextmanager
 def signals_noted(work: Interruptible) -> Iterator[None]:
-    """Note SIGTERM and the first interrupt in `work.asked` instead of ending at once; the second ends at once.
+    """Note SIGTERM and the first interrupt in `work.signal` instead of ending at once; the second ends at once.
 
     After the block the process goes on to end as it was asked to, with the code that belongs to the signal. Outside
     the main thread the block does nothing.
@@ -279,10 +279,10 @@ def signals_noted(work: Interruptible) -> Iterator[None]:
     def note(number: int, _: object) -> None:
         nonlocal first
         passed_on = distributed.world_size() > 1 and time.monotonic() - first < _PASSED_ON  # by torchrun, once more
-        if work.asked is not None and not passed_on:
+        if work.signal is not None and not passed_on:
             raise KeyboardInterrupt
         first = min(first, time.monotonic())
-        work.asked = signal.Signals(number).name
+        work.signal = signal.Signals(number).name
 
     before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
@@ -290,9 +290,9 @@ def signals_noted(work: Interruptible) -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-    if work.asked == "SIGTERM":
+    if work.signal == "SIGTERM":
         sys.exit(128 + signal.SIGTERM)
-    if work.asked is not None:
+    if work.signal is not None:
         raise KeyboardInterrupt
 
 

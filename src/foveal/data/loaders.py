@@ -136,8 +136,12 @@ class DataLoader:
         order: list[int] = found.tolist()
         return order
 
+    def in_order(self) -> DataLoader:
+        """Return a loader of the same items in data order, prepared as in validation, the last partial batch too."""
+        return DataLoader(self.batcher, self.batch_size)
+
     def over(self, batcher: Batcher) -> DataLoader:
-        """Return the same loader over another feed."""
+        """Return the same loader over another batcher."""
         return DataLoader(batcher, self.batch_size, self.shuffle, drop_last=self.drop_last, seed=self.seed)
 
     def show_batch(

@@ -15,7 +15,7 @@ from foveal.core.errors import InputError
 from foveal.evaluation.predictions import Predictions
 from foveal.images.decode import name_of
 from foveal.metrics.bootstrap import Interval, interval
-from foveal.metrics.common import Metric, smaller_is_better
+from foveal.metrics.common import MetricFunction, require_direction
 
 
 class Difference(NamedTuple):
@@ -25,13 +25,14 @@ class Difference(NamedTuple):
     first: float
     second: float
     difference: Interval
+    higher_is_better: bool
 
     @property
     def verdict(self) -> str:
         """`first`, `second`, or nothing where the interval holds 0 (or is not defined)."""
         if not (self.difference.low > 0 or self.difference.high < 0):
             return ""
-        return "second" if (self.difference.value > 0) != smaller_is_better(self.figure) else "first"
+        return "second" if (self.difference.value > 0) == self.higher_is_better else "first"
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +78,7 @@ def compare(first: Predictions, second: Predictions) -> Comparison:
     return Comparison(len(pairs), left_out, tuple(found))
 
 
-def _difference(name: str, of_first: Metric, of_second: Metric, *comparable: Tensor) -> Difference:
+def _difference(name: str, of_first: MetricFunction, of_second: MetricFunction, *comparable: Tensor) -> Difference:
     def both(first: Tensor, second: Tensor, truth: Tensor) -> tuple[float, float]:
         return float(of_first(first, truth)), float(of_second(second, truth))
 
@@ -85,4 +86,4 @@ def _difference(name: str, of_first: Metric, of_second: Metric, *comparable: Ten
         before, after = both(*comparable)
         return after - before
 
-    return Difference(name, *both(*comparable), interval(gain, *comparable))
+    return Difference(name, *both(*comparable), interval(gain, *comparable), require_direction(of_first, name))

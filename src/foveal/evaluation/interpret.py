@@ -24,7 +24,7 @@ from foveal.images.canvas import Canvas, sheet
 from foveal.images.decode import decode, name_of
 from foveal.inference.predictor import Predictor
 from foveal.losses import IGNORED
-from foveal.metrics.common import smaller_is_better
+from foveal.metrics.common import require_direction
 from foveal.metrics.one_label import confusion_matrix
 from foveal.metrics.several_labels import counts_per_class
 from foveal.tasks.multi_label import MultiLabel
@@ -200,7 +200,7 @@ class Interpretation:
         rows = [
             (value, len(at), float(figures[name](comparable[at], found.targets[at]))) for value, at in places.items()
         ]
-        return sorted(rows, key=lambda row: -row[2] if smaller_is_better(name) else row[2])
+        return sorted(rows, key=lambda row: row[2] if require_direction(figures[name], name) else -row[2])
 
     def _classes(self, what: str) -> Predictions:
         if self.predictions.task.kind not in CLASSES:

@@ -18,7 +18,7 @@ from foveal.data.loaders import DataLoaders
 from foveal.images.prepare import Statistics
 from foveal.inference.predictor import load_image_predictor
 from foveal.learner.learner import Learner
-from foveal.metrics.common import Metric
+from foveal.metrics.common import MetricFunction
 from foveal.models import zoo
 from foveal.models.vision import ModelSpec, VisionModel, build_model, pretrained_model
 from foveal.tasks.base import Task
@@ -33,7 +33,7 @@ def vision_learner(
     dls: DataLoaders,
     arch: str = zoo.DEFAULT_ARCH,
     *,
-    metrics: Metric | Iterable[Metric] | None = None,
+    metrics: MetricFunction | Iterable[MetricFunction] | None = None,
     loss_func: Callable[[Tensor, Tensor], Tensor] | None = None,
     y_range: tuple[float, float] | None = None,
     head: str = "pooled",

@@ -6,20 +6,23 @@ import torch
 from torch import Tensor
 
 from foveal.core.errors import InputError
-from foveal.metrics.common import refuse_nan
+from foveal.metrics.common import declare_metric, refuse_nan
 
 
+@declare_metric(higher_is_better=False, takes="activated")
 def rmse(output: Tensor, target: Tensor) -> Tensor:
     """Return the root of the mean squared error of numbers, over all that are known; takes *activated* outputs."""
     off = _errors(output, target)
     return (off**2).mean().sqrt()
 
 
+@declare_metric(higher_is_better=False, takes="activated")
 def mae(output: Tensor, target: Tensor) -> Tensor:
     """Return the mean absolute error of numbers, over all that are known; takes *activated* outputs."""
     return _errors(output, target).abs().mean()
 
 
+@declare_metric(higher_is_better=True, takes="activated")
 def r2_score(output: Tensor, target: Tensor) -> Tensor:
     """Return 1 - (squared errors / squared distances of the targets from their mean), the mean over columns.
 

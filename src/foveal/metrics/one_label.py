@@ -7,20 +7,23 @@ from torch import Tensor
 
 from foveal.core.errors import InputError
 from foveal.losses import IGNORED
-from foveal.metrics.common import refuse_nan
+from foveal.metrics.common import declare_metric, refuse_nan
 
 
+@declare_metric(higher_is_better=True)
 def accuracy(output: Tensor, target: Tensor) -> Tensor:
     """Return the share of images whose largest output is the target class."""
     output, target = _known(output, target, "accuracy")
     return (output.argmax(dim=1) == target).double().mean()
 
 
+@declare_metric(higher_is_better=False)
 def error_rate(output: Tensor, target: Tensor) -> Tensor:
     """Return 1 - `accuracy`."""
     return 1 - accuracy(output, target)
 
 
+@declare_metric(higher_is_better=True)
 def top_k_accuracy(output: Tensor, target: Tensor, k: int = 5) -> Tensor:
     """Return the share of images whose target class is among the `k` largest outputs; of equals the later class."""
     output, target = _known(output, target, "top_k_accuracy")
@@ -37,28 +40,33 @@ def confusion_matrix(output: Tensor, target: Tensor) -> Tensor:
     return torch.bincount(target * n + output.argmax(dim=1), minlength=n * n).reshape(n, n)
 
 
+@declare_metric(higher_is_better=True)
 def recall_per_class(output: Tensor, target: Tensor) -> Tensor:
     """Return the share of each class's images that is named rightly, [C]; NaN for a class without images."""
     right, there, _ = _counts(output, target, "recall_per_class")
     return right / there
 
 
+@declare_metric(higher_is_better=True)
 def balanced_accuracy(output: Tensor, target: Tensor) -> Tensor:
     """Return the mean of `recall_per_class` over the classes that occur."""
     return recall_per_class(output, target).nanmean()
 
 
+@declare_metric(higher_is_better=True)
 def f1_per_class(output: Tensor, target: Tensor) -> Tensor:
     """Return the F1 score of each class, [C]; NaN for a class that neither occurs nor is answered."""
     right, there, answered = _counts(output, target, "f1_per_class")
     return 2 * right / (there + answered)
 
 
+@declare_metric(higher_is_better=True)
 def f1_score(output: Tensor, target: Tensor) -> Tensor:
     """Return the mean of `f1_per_class` over the classes that occur or are answered (macro)."""
     return f1_per_class(output, target).nanmean()
 
 
+@declare_metric(higher_is_better=False, takes="activated")
 def expected_calibration_error(output: Tensor, target: Tensor, n_bins: int = 15) -> Tensor:
     """Return how far confidence and accuracy are apart, the mean over bins of confidence weighted by their images.
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from foveal.core.errors import InputError
+from foveal.metrics.common import declare_metric
 
 
 def distances(found: Tensor, true: Tensor) -> Tensor:
@@ -25,11 +26,13 @@ def distances(found: Tensor, true: Tensor) -> Tensor:
     return off
 
 
+@declare_metric(higher_is_better=False, takes="activated")
 def mean_error(found: Tensor, true: Tensor) -> Tensor:
     """Return the mean distance in pixels."""
     return distances(found, true).nanmean()
 
 
+@declare_metric(higher_is_better=False, takes="activated")
 def median_error(found: Tensor, true: Tensor) -> Tensor:
     """Return the median distance in pixels; of an even number the mean of the middle two."""
     known = distances(found, true).reshape(-1)
@@ -37,6 +40,7 @@ def median_error(found: Tensor, true: Tensor) -> Tensor:
     return known.quantile(0.5) if len(known) else torch.tensor(torch.nan, dtype=torch.float64)
 
 
+@declare_metric(higher_is_better=False, takes="activated")
 def normalised_error(found: Tensor, true: Tensor, scale: Tensor) -> Tensor:
     """Return the mean distance as a share of `scale` [N]: the images' size, or `pair_distance`."""
     return (distances(found, true) / scale.double()[:, None]).nanmean()
@@ -48,6 +52,7 @@ def pair_distance(true: Tensor, first: int, second: int) -> Tensor:
     return torch.where(apart > 0, apart, torch.nan)
 
 
+@declare_metric(higher_is_better=True, takes="activated")
 def pck(found: Tensor, true: Tensor, radius: float | Tensor) -> Tensor:
     """Return the share of points within `radius` pixels, or within a radius an image [N]: correct keypoints."""
     off = distances(found, true)
@@ -56,6 +61,7 @@ def pck(found: Tensor, true: Tensor, radius: float | Tensor) -> Tensor:
     return (off <= limit)[known].double().mean()
 
 
+@declare_metric(higher_is_better=False, takes="activated")
 def failure_rate(found: Tensor, true: Tensor, radius: float | Tensor) -> Tensor:
     """Return the share of points further off than `radius`."""
     return 1 - pck(found, true, radius)

@@ -12,9 +12,10 @@ import torch
 from torch import Tensor
 
 from foveal.core.errors import InputError
-from foveal.metrics.common import Average, averaged, not_defined, refuse_nan, sweep
+from foveal.metrics.common import Average, average_classes, declare_metric, refuse_nan, sweep, undefined
 
 
+@declare_metric(higher_is_better=True, has_threshold=True)
 def accuracy_multi(output: Tensor, target: Tensor, thresh: float | Tensor = 0.5, *, sigmoid: bool = True) -> Tensor:
     """Return the share of (image, label) pairs answered rightly at a threshold.
 
@@ -28,11 +29,13 @@ def accuracy_multi(output: Tensor, target: Tensor, thresh: float | Tensor = 0.5,
     return (found == truth)[known].double().mean()
 
 
+@declare_metric(higher_is_better=False, has_threshold=True)
 def hamming_loss(output: Tensor, target: Tensor, thresh: float | Tensor = 0.5, *, sigmoid: bool = True) -> Tensor:
     """Return 1 - `accuracy_multi`."""
     return 1 - accuracy_multi(output, target, thresh, sigmoid=sigmoid)
 
 
+@declare_metric(higher_is_better=True, has_threshold=True)
 def exact_match(output: Tensor, target: Tensor, thresh: float | Tensor = 0.5, *, sigmoid: bool = True) -> Tensor:
     """Return the share of images whose known labels are all answered rightly at a threshold."""
     found, truth, known = _answers(output, target, thresh, sigmoid, "exact_match")
@@ -49,6 +52,7 @@ def counts_per_class(
     return hits, alarms, misses, silences
 
 
+@declare_metric(higher_is_better=True, has_threshold=True)
 def precision_multi(
     output: Tensor,
     target: Tensor,
@@ -61,6 +65,7 @@ def precision_multi(
     return _from_counts(lambda hit, alarm, _: hit / (hit + alarm), output, target, thresh, sigmoid, average)
 
 
+@declare_metric(higher_is_better=True, has_threshold=True)
 def recall_multi(
     output: Tensor,
     target: Tensor,
@@ -73,6 +78,7 @@ def recall_multi(
     return _from_counts(lambda hit, _, miss: hit / (hit + miss), output, target, thresh, sigmoid, average)
 
 
+@declare_metric(higher_is_better=True, has_threshold=True)
 def f1_multi(
     output: Tensor,
     target: Tensor,
@@ -85,6 +91,7 @@ def f1_multi(
     return _from_counts(_f1, output, target, thresh, sigmoid, average)
 
 
+@declare_metric(higher_is_better=True)
 def average_precision(output: Tensor, target: Tensor) -> Tensor:
     """Return the average precision of each class, float64 [C]; NaN for a class without positives.
 
@@ -95,6 +102,7 @@ def average_precision(output: Tensor, target: Tensor) -> Tensor:
     return torch.stack([_average_precision(o, t) for o, t in zip(output.T, target.T, strict=True)])
 
 
+@declare_metric(higher_is_better=True)
 def mean_average_precision(output: Tensor, target: Tensor, average: Average = "macro") -> Tensor:
     """Return the mean of `average_precision` over the classes where it is defined.
 
@@ -103,9 +111,10 @@ def mean_average_precision(output: Tensor, target: Tensor, average: Average = "m
     if average == "micro":
         refuse_nan(output)
         return _average_precision(output.reshape(-1), target.reshape(-1))
-    return averaged(average_precision(output, target), _positives(target), average)
+    return average_classes(average_precision(output, target), _positives(target), average)
 
 
+@declare_metric(higher_is_better=True)
 def roc_auc(output: Tensor, target: Tensor) -> Tensor:
     """Return the area under the ROC curve of each class, float64 [C]; NaN where only one of 0 and 1 occurs.
 
@@ -115,14 +124,16 @@ def roc_auc(output: Tensor, target: Tensor) -> Tensor:
     return torch.stack([_auc(o, t) for o, t in zip(output.T, target.T, strict=True)])
 
 
+@declare_metric(higher_is_better=True)
 def mean_roc_auc(output: Tensor, target: Tensor, average: Average = "macro") -> Tensor:
     """Return the mean of `roc_auc` over the classes where it is defined; see `mean_average_precision`."""
     if average == "micro":
         refuse_nan(output)
         return _auc(output.reshape(-1), target.reshape(-1))
-    return averaged(roc_auc(output, target), _positives(target), average)
+    return average_classes(roc_auc(output, target), _positives(target), average)
 
 
+@declare_metric(higher_is_better=False)
 def label_ranking_loss(output: Tensor, target: Tensor) -> Tensor:
     """Return the share of pairs of a label there and one not there that are ranked wrongly or equal, mean of images.
 
@@ -131,6 +142,7 @@ def label_ranking_loss(output: Tensor, target: Tensor) -> Tensor:
     return _mean_of_images(_ranking_loss, output, target)
 
 
+@declare_metric(higher_is_better=False)
 def coverage_error(output: Tensor, target: Tensor) -> Tensor:
     """Return how far down the ranking one has to go to meet every label of an image, mean of images; ties count.
 
@@ -167,7 +179,7 @@ def _from_counts(
     hits, alarms, misses, _ = (n.double() for n in counts_per_class(output, target, thresh, sigmoid=sigmoid))
     if average == "micro":
         return share(hits.sum(), alarms.sum(), misses.sum())
-    return averaged(share(hits, alarms, misses), hits + misses, average)
+    return average_classes(share(hits, alarms, misses), hits + misses, average)
 
 
 def _positives(target: Tensor) -> Tensor:
@@ -177,7 +189,7 @@ def _positives(target: Tensor) -> Tensor:
 def _auc(score: Tensor, truth: Tensor) -> Tensor:
     positive, negative = score[truth == 1].sort().values, score[truth == 0].sort().values
     if not len(positive) or not len(negative):
-        return not_defined()
+        return undefined()
     below = torch.searchsorted(negative, positive, side="left").double()
     not_above = torch.searchsorted(negative, positive, side="right").double()
     return ((below + not_above) / 2).mean() / len(negative)
@@ -203,6 +215,6 @@ def _coverage(there: Tensor, absent: Tensor) -> Tensor:
 def _average_precision(score: Tensor, truth: Tensor) -> Tensor:
     _, hits, answers = sweep(score, truth)
     if not len(hits) or hits[-1] == 0:
-        return not_defined()
+        return undefined()
     recall_step = torch.diff(hits, prepend=hits.new_zeros(1)) / hits[-1]
     return (recall_step * hits / answers).sum()

@@ -9,10 +9,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from foveal.training.groups import decayed_and_not, parameter_groups
+from foveal.core.errors import InputError
+from foveal.training.groups import parameter_groups, split_by_decay
 from foveal.training.schedule import Point
 
-BETAS, EPS, WEIGHT_DECAY = (0.9, 0.99), 1e-5, 0.01
+# fastai's Adam, so that the book's recipe gives the book's numbers (tests/golden.json holds its schedules).
+BETAS = (0.9, 0.99)  # decay of the averages of gradient and squared gradient, per step; a schedule moves the first
+EPS = 1e-5  # added to the root of the averaged squared gradient, in units of the gradient
+WEIGHT_DECAY = 0.01  # share of a weight that a step takes away, times the learning rate
 
 
 class _AdamW(torch.optim.AdamW):
@@ -42,18 +46,36 @@ class _AdamW(torch.optim.AdamW):
 
 
 def adamw(model: nn.Module, rates: Sequence[float], *, wd: float = WEIGHT_DECAY) -> torch.optim.AdamW:
-    """Return AdamW over the parameters that train: a rate a group, no decay on normalisation and biases."""
+    """Return AdamW over the parameters that train, without decay on normalisation and biases.
+
+    Args:
+        model: parameters with `requires_grad` train.
+        rates: a learning rate per group of the model.
+        wd: weight decay.
+
+    Raises:
+        InputError: no parameter trains.
+    """
     groups: list[dict[str, Any]] = []
     for rate, parameters in zip(rates, parameter_groups(model), strict=True):
-        decayed, exempt = decayed_and_not(model, parameters)
-        for chosen, decay in ((decayed, wd), (exempt, 0.0)):
-            if chosen:
-                groups.append({"params": chosen, "lr": rate, "weight_decay": decay, "full_lr": rate})
+        decayed, exempt = split_by_decay(model, parameters)
+        for trained, decay in ((decayed, wd), (exempt, 0.0)):
+            if trained:
+                groups.append({"params": trained, "lr": rate, "weight_decay": decay, "full_lr": rate})
+    if not groups:
+        raise InputError(
+            "There is nothing to train: every parameter has requires_grad=False. `learn.unfreeze()` trains all."
+        )
     return _AdamW(groups, lr=rates[-1], betas=BETAS, eps=EPS, fused=_fused(groups))
 
 
-def follow(optimizer: torch.optim.Optimizer, point: Point) -> None:
-    """Set rates and momentum to what a schedule says."""
+def set_rates(optimizer: torch.optim.Optimizer, point: Point) -> None:
+    """Set rates and momentum to what a schedule says.
+
+    Args:
+        optimizer: by `adamw`.
+        point: of the schedule.
+    """
     for group in optimizer.param_groups:
         group["lr"] = group["full_lr"] * point.lr_factor
         if point.momentum is not None:
