@@ -309,7 +309,7 @@ class Trainer:
 
         ```
         learn.freeze()
-        learn.model[0].layer4.requires_grad_(True)
+        learn.model[0].network.layer4.requires_grad_(True)
         learn.fit_one_cycle(3)
         ```
 
