@@ -71,13 +71,13 @@ class Learner(Trainer):
         """
         task = of_kind(self.task, "Thresholds are for several labels", MultiLabel.kind)
         preds, targets = self.get_preds()
-        found = tuned(preds, targets, task.names, metric=metric, per_class=per_class, before=task.decision.thresholds)
-        self.use_thresholds(found)
-        return found
+        fitted = tuned(preds, targets, task.names, metric=metric, per_class=per_class, before=task.decision.thresholds)
+        self.use_thresholds(fitted)
+        return fitted
 
-    def use_thresholds(self, found: ThresholdFit) -> None:
+    def use_thresholds(self, fitted: ThresholdFit) -> None:
         """Answer with thresholds that were tuned elsewhere, by `tuned` for instance."""
-        self._decision, self.tuned = replace(self.task.decision, thresholds=found.thresholds), found
+        self._decision, self.tuned = replace(self.task.decision, thresholds=fitted.thresholds), fitted
 
     def calibrate(self) -> float:
         """Choose the temperature with the least loss on the validation side, and return it; answers stay as they are.
@@ -86,8 +86,9 @@ class Learner(Trainer):
             InputError: the task has no probabilities.
         """
         task = of_kind(self.task, "A temperature is for labels", *CLASSES)
-        found = self._training.evaluate(self.dls.valid)
-        temperature = best_temperature(lambda t: float(task.loss(found.outputs.double() / t, found.targets)))
+        evaluation = self._training.evaluate(self.dls.valid)
+        outputs, targets = evaluation.outputs.double(), evaluation.targets
+        temperature = best_temperature(lambda t: float(task.loss(outputs / t, targets)))
         self._decision = task.decision.at_temperature(temperature)
         return temperature
 
@@ -177,8 +178,8 @@ class Learner(Trainer):
     def embed(self, source: Any) -> Embeddings:
         """Return the activations before the last layer for images, or for rows that the data block reads."""
         images = self.dls.test_dl(source).dataset.images if isinstance(source, DataFrame) else source
-        found: Embeddings = self.predictor().embed(images)
-        return found
+        embeddings: Embeddings = self.predictor().embed(images)
+        return embeddings
 
     def predict(self, *item: Any) -> Any:
         """Answer for a path, bytes, an array or a PIL image, points in its pixels; or for a user and an item."""
@@ -230,6 +231,6 @@ class Learner(Trainer):
             answers = self.predictor().answers(dataset.inputs[indices])
             display(dataset.frame(indices, prediction=answers[:, 0].tolist()))
             return
-        chosen = dataset.subset(indices)
-        found = predict_dataset(self.predictor(), chosen)
-        show.results_sheet(found, max_n=n, rows=rows, figsize=figsize, figure=plots.new_figure())
+        sample = dataset.subset(indices)
+        predictions = predict_dataset(self.predictor(), sample)
+        show.results_sheet(predictions, max_n=n, rows=rows, figsize=figsize, figure=plots.new_figure())

@@ -46,9 +46,10 @@ def vision_learner(
 
     Args:
         dls: the loaders.
-        arch: `resnet18/34/50/101/152`, any timm name, or a bundle written by `learn.export` to go on from.
-        metrics: functions of (raw outputs, targets); the task's by default.
-        loss_func: the task's by default; activation and decoding stay the task's in any case.
+        arch: `resnet18/34/50/101/152`, any timm name, or a bundle written by `learn.export` to start from.
+        metrics: functions of (raw outputs, targets), partials, or `Metric`; the task's by default.
+        loss_func: of (raw outputs, targets), `CrossEntropyLossFlat(weight=...)` for instance; by default the task's,
+            whose activation and decoding stay in any case.
         y_range: squeeze outputs into (low, high); the task's by default.
         head: `pooled`, the book's; `linear`, or for points `spatial`, which `learn.probe()` can fit.
         pretrained: False starts from random weights.
@@ -84,7 +85,13 @@ def vision_learner(
 
 
 def cnn_learner(dls: DataLoaders, arch: str = zoo.DEFAULT_ARCH, **options: Any) -> Learner:
-    """Return `vision_learner(...)` under its old name."""
+    """Return `vision_learner(...)` under its old name.
+
+    Args:
+        dls: the loaders.
+        arch: see `vision_learner`.
+        options: see `vision_learner`.
+    """
     warnings.warn("`cnn_learner` has been renamed to `vision_learner` -- please update your code", stacklevel=2)
     return vision_learner(dls, arch, **options)
 

@@ -2,7 +2,7 @@
 
 A metric is a function of (output, target), computed once over all predictions. foveal's own are plain functions that
 declare with `declare_metric` whether higher is better and whether they take *raw* outputs (logits) or *activated* ones;
-a function of the user's says the same by `Metric`. Unknown targets (NaN, or `IGNORED` for class indices) are left out.
+`Metric` says the same of any other function. Unknown targets (NaN, or `IGNORED` for class indices) are left out.
 A value that is not defined, as the average precision of a class without positives, is NaN where one value per class is
 returned and is left out of means; outputs that are NaN are refused.
 
@@ -225,7 +225,7 @@ def sweep(score: Tensor, truth: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return score[last_of_tie], hits[last_of_tie], answers[last_of_tie]
 
 
-def undefined() -> Tensor:
+def nan_value() -> Tensor:
     """Return NaN, float64."""
     return torch.tensor(torch.nan, dtype=torch.float64)
 

@@ -19,7 +19,7 @@ _ONE_LABEL = (nn.CrossEntropyLoss, nn.NLLLoss)
 
 @dataclass(frozen=True, slots=True)
 class CheckedLoss:
-    """A loss of the user's, with messages where it would be wrong silently or fail far from the cause.
+    """A user's loss, with messages where it would be wrong silently or fail far from the cause.
 
     Attributes:
         loss: of (raw outputs, targets).
@@ -73,7 +73,7 @@ class CheckedLoss:
 
 
 def checked_loss(loss: Loss, *, several_labels: bool) -> CheckedLoss:
-    """Return a loss of the user's with messages where it would be wrong silently, or fail far from the cause.
+    """Return a user's loss with messages where it would be wrong silently, or fail far from the cause.
 
     Args:
         loss: of (raw outputs, targets).

@@ -36,7 +36,7 @@ HookState = Mapping[str, Any]
 
 @runtime_checkable
 class Stateful(Protocol):
-    """A callback that remembers something between steps, by torch's protocol, so that a resumed fit goes on with it."""
+    """A callback that remembers something between steps, by torch's protocol, so that a resumed fit has it too."""
 
     def state_dict(self) -> HookState:
         """Return what it remembers: tensors, and values that JSON can hold."""
@@ -119,16 +119,17 @@ def write(path: PathLike, state: FitState, hooks: Iterable[object] = ()) -> None
         tensors["random/cuda"] = torch.cuda.get_rng_state(state.device)
     if state.smooth.total is not None:
         tensors["smooth"] = state.smooth.total
-    values: dict[str, Any] = {"version": _VERSION, "scaler": state.scaler.state_dict(), "count": state.smooth.count}
+    values: dict[str, object] = {"version": _VERSION, "scaler": state.scaler.state_dict(), "count": state.smooth.count}
     values |= {"phase": state.phase, "step": state.step, "stop": state.stop, "plan": dict(state.run_fingerprint)}
     values |= {"epoch": state.epochs_done, "data_epoch": state.epochs_before + state.epochs_done}
     values["results"] = [asdict(result) for result in state.results]
     values["history"] = [asdict(result) for result in state.history]
-    values["hooks"] = {}
+    of_hooks: dict[str, dict[str, object]] = {}
     for name, hook in _stateful(hooks):
         kept_tensors, kept_values = _split(hook.state_dict())
         tensors |= {f"hook/{name}/{key}": tensor for key, tensor in kept_tensors.items()}
-        values["hooks"][name] = kept_values
+        of_hooks[name] = kept_values
+    values["hooks"] = of_hooks
     try:
         storage.write_tensors(path, tensors, {"checkpoint": json.dumps(values)})
     except OSError as error:
@@ -221,7 +222,7 @@ def restore(stored: Stored, state: FitState, hooks: Iterable[object] = ()) -> No
 class Checkpoints(Callback):
     """Write a checkpoint into a folder: after each epoch, now and then within one, and when a signal ends the fit.
 
-    `learn.fit(..., resume=folder)` goes on from it.
+    `learn.fit(..., resume=folder)` resumes it.
     """
 
     def __init__(self, folder: PathLike, *, every_seconds: float = _EVERY_SECONDS) -> None:

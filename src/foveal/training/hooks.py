@@ -81,7 +81,7 @@ class Callback:
     def after_fit(self, state: FitState) -> None:
         """Run once after the last epoch, also after an early stop; `state.stop` says why it ended early, if it did.
 
-        Where a signal ended the fit, `state.stopped_by` names it: a resumed fit goes on from here.
+        Where a signal ended the fit, `state.stopped_by` names it, and the fit can be resumed from here.
         """
 
 

@@ -212,7 +212,7 @@ def _not_finite_message(state: FitState, inputs: FitInputs, own: Tensor) -> str:
     return (
         f"The loss is {float(state.loss.detach())} {where}. "
         f"The batch held {shown}. Try a lower rate (`lr_find` suggests one), or `to_fp32()`. "
-        "Checkpoints written before are untouched."
+        "Checkpoints written before are unchanged."
     )
 
 

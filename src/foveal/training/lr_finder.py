@@ -40,7 +40,7 @@ class Curve(NamedTuple):
     rates: Values
     losses: Values
 
-    def trimmed(self) -> Curve:
+    def trim(self) -> Curve:
         """Return the part that suggestions look at: without the first ten and the last five."""
         return Curve(self.rates[_HEAD:-_TAIL], self.losses[_HEAD:-_TAIL])
 
@@ -170,7 +170,7 @@ def suggest_rates(curve: Curve, functions: Iterable[Suggestion] | Suggestion) ->
         TrainingError: the curve is too short to suggest anything.
     """
     listed = [functions] if callable(functions) else list(functions)
-    trimmed = curve.trimmed()
+    trimmed = curve.trim()
     if len(trimmed.rates) < 3 or not np.isfinite(trimmed.losses).all():
         raise TrainingError(
             f"The loss diverged after {len(curve.rates)} steps: there is no curve to read a rate from. Begin lower "

@@ -25,7 +25,7 @@ from foveal.training.crowding import Crowding
 from foveal.training.groups import Freeze, Freezer, parameter_groups
 from foveal.training.hooks import Hooks, as_list
 from foveal.training.measure import Trial, fastest_precision, largest_batch, seconds_of_epoch
-from foveal.training.optim import WEIGHT_DECAY, adamw
+from foveal.training.optim import WEIGHT_DECAY, OptimizerAverages, adamw
 from foveal.training.recorder import Recorder
 from foveal.training.schedule import Rate, Schedule, constant, rates_of
 from foveal.training.state import EpochResult, FitState
@@ -55,24 +55,6 @@ class Phase:
     deadline: float = math.inf
     least: int = 1
     reset_opt: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class OptimizerAverages:
-    """What an optimizer knows after a fit.
-
-    Attributes:
-        freeze, by_hand: what it trained; see `Freezer`.
-        values: by the parameter's number among those that trained, and the average's name.
-    """
-
-    freeze: Freeze
-    by_hand: Mapping[str, bool]
-    values: Mapping[int, Mapping[str, Tensor]]
-
-    def fits(self, freeze: Freeze, freezer: Freezer) -> bool:
-        """Return whether the same parameters train."""
-        return self.freeze == freeze and self.by_hand == freezer.by_hand
 
 
 @dataclass(slots=True)

@@ -44,7 +44,7 @@ class Sums:
     known: Tensor
 
     @classmethod
-    def nothing(cls, n_features: int, n_points: int, device: torch.device) -> Sums:
+    def zeros(cls, n_features: int, n_points: int, device: torch.device) -> Sums:
         """Return the sums over no cells.
 
         Args:
@@ -149,8 +149,8 @@ def fit_heatmaps(
     assert norm.running_var is not None
     assert isinstance(layer, nn.Conv2d)
     assert layer.bias is not None
-    nothing = Sums.nothing(norm.num_features, layer.out_channels, device)
-    everything, left_out, held = _sum_cells(body, batches, nothing, precision, held_out_positions(n))
+    zeros = Sums.zeros(norm.num_features, layer.out_channels, device)
+    everything, left_out, held = _sum_cells(body, batches, zeros, precision, held_out_positions(n))
     mean, variance = everything.standard()
     strength, sharpness = _STRENGTHS[0], _SHARPNESS[0]
     if everything.count > left_out.count:
@@ -176,15 +176,15 @@ def held_out_positions(n: int) -> range:
 
 
 def _sum_cells(
-    body: nn.Module, batches: Iterable[Batched], nothing: Sums, precision: runtime.Precision, held_at: range
+    body: nn.Module, batches: Iterable[Batched], zeros: Sums, precision: runtime.Precision, held_at: range
 ) -> tuple[Sums, Sums, Held]:
     """Return the sums over all images, those over the images held out, and the maps and points of the latter."""
     body.eval()
-    sums = left_out = nothing
+    sums = left_out = zeros
     held: Held = []
     with runtime.computing():
         for batch in batches:
-            with runtime.autocast(precision, nothing.total.device):
+            with runtime.autocast(precision, zeros.total.device):
                 maps = body(batch.inputs)
             maps, points = maps.float(), batch.targets
             sums = sums.plus(Sums.of(maps, points))
@@ -205,8 +205,8 @@ def _choose_penalty(rest: Sums, held: Held, mean: Tensor, variance: Tensor) -> t
         weights = rest.solve(strength, mean, variance) / variance.sqrt()
         heat = [torch.einsum("bfhw,kf->bkhw", maps.float(), weights.float()) for maps, _ in held]
         for sharpness in _SHARPNESS:
-            found = torch.cat([soft_argmax(one * sharpness) for one in heat])
-            off = torch.linalg.vector_norm(found - torch.cat([points for _, points in held]), dim=2)
+            predicted = torch.cat([soft_argmax(maps * sharpness) for maps in heat])
+            off = torch.linalg.vector_norm(predicted - torch.cat([points for _, points in held]), dim=2)
             distance = float(off.nanmean())
             if distance < best:
                 best, choice = distance, (strength, sharpness)
