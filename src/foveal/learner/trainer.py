@@ -28,7 +28,7 @@ from foveal.training.recorder import Recorder
 from foveal.training.schedule import Rate, Schedule, flat_cosine, one_cycle
 from foveal.training.state import EpochResult
 
-_MOMENTS = (0.95, 0.85, 0.95)
+_MOMENTS = (0.95, 0.85, 0.95)  # AdamW's first beta at the start, the highest rate and the end; the book's numbers
 
 
 class Trainer:

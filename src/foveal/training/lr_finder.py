@@ -26,7 +26,7 @@ Suggestion = Callable[[Values, Values], float]
 _DIVERGED = 4.0
 """Times the least smoothed loss at which the finder stops; fastai's number."""
 _named_tuple: Any = namedtuple  # noqa: PYI024 -- its fields are known at run time only
-# Points of the curve that suggestions leave out, as fastai does.
+# Points of the curve that suggestions leave out, as fastai does with its 100 steps.
 _HEAD = 10  # steps at the start, before the smoothed loss has settled
 _TAIL = 5  # steps at the end, where the loss may have diverged
 # Of `slide`, as fastai's; tests/golden.json holds its values.

@@ -18,7 +18,7 @@ from foveal.core import runtime
 from foveal.training.groups import Freeze, keeping_statistics_of_one, set_training
 from foveal.training.loop import Batched, FitInputs, Loss, evaluate
 
-# Chosen by hand, so that a measurement takes about as long as ten steps; no results are kept for them.
+# Chosen by hand, so that a measurement costs a few steps; there is no benchmark of them.
 _TRIAL_ITEMS = 16  # items of a trial step
 _TRIAL_ROUNDS = 2  # steps per precision after the first, of which the faster one counts
 _TIMED_BATCHES = 3  # batches of each side that an epoch is timed by, after one for warming up
