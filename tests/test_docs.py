@@ -11,12 +11,15 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+import foveal.vision.all as star
 from foveal.cli import main
 from foveal.core import storage
+from foveal.data.block import CategoryBlock
 from foveal.images.decode import open_image
 from foveal.images.prepare import IMAGENET, Preparation
 from foveal.inference.manifest import Manifest, TrainingPart
 from foveal.inference.predictor import Predictor
+from foveal.learner.vision import vision_learner
 from foveal.models.vision import ModelSpec, build_model
 from foveal.scale.resume_log import ResumeLog
 from foveal.sources.coco import write_coco
@@ -153,6 +156,16 @@ def test_the_python_for_handing_a_model_over_runs(handed_over, monkeypatch, caps
     said = capsys.readouterr().out
     assert "Prediction(label=" in said
     assert "Refused(name='bad.jpg'" in said
+
+
+def test_the_python_for_training_runs(scene_loaders):
+    dls = scene_loaders(target=CategoryBlock, get_y=lambda r: "abcd"[len(r["labels"]) % 4], num_workers=0)
+    names = {name: getattr(star, name) for name in star.__all__}
+    names |= {"dls": dls, "learn": vision_learner(dls, "test_resnet", pretrained=False), "resnet18": "test_resnet"}
+    found = blocks("training.md", "python")
+    assert len(found) == 5
+    for code in found:
+        exec(compile(code, "training.md", "exec"), names)  # noqa: S102 -- it is ours
 
 
 def test_the_python_for_scaling_runs(scenes, tmp_path, monkeypatch):

@@ -129,11 +129,11 @@ MISTAKES = {
     ),
     "accuracy_multi on one label": (
         lambda m: m.learner(*m.one_label(), metrics=accuracy_multi).fine_tune(1),
-        r"For one label an image use `accuracy`",
+        r"For one label per image use `accuracy`",
     ),
     "cross-entropy on one-hot targets": (
         lambda m: m.learner(loss_func=nn.CrossEntropyLoss()).fit(1),
-        r"one label an image.*Use `nn.BCEWithLogitsLoss\(\)`",
+        r"one label per image.*Use `nn.BCEWithLogitsLoss\(\)`",
     ),
     "BCELoss on raw outputs": (
         lambda m: m.learner(loss_func=nn.BCELoss()).fit(1),

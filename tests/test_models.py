@@ -11,7 +11,7 @@ from foveal.core.errors import ModelFileError, UnknownNameError
 from foveal.images.prepare import IMAGENET, Preparation, collate
 from foveal.models import zoo
 from foveal.models.vision import ModelSpec, build_model, pretrained_model
-from foveal.training.groups import Freeze, apply_freeze, decayed_and_not, parameter_groups, set_training
+from foveal.training.groups import Freeze, apply_freeze, parameter_groups, set_training, split_by_decay
 
 # ImageNet's classes (from 0) of which a photograph shows one.
 PHOTOGRAPHS = {
@@ -130,7 +130,7 @@ def test_groups_and_heads_are_the_books(arch, golden):
     assert [len(group) for group in groups] == golden[arch]["groups_n_tensors"]
     assert [sum(p.numel() for p in group) for group in groups] == golden[arch]["groups_n_params"]
     if arch == "resnet18":
-        exempt = sum(p.numel() for group in groups for p in decayed_and_not(model, group)[1])
+        exempt = sum(p.numel() for group in groups for p in split_by_decay(model, group)[1])
         assert exempt == golden[arch]["no_wd_params"]
         apply_freeze(model, Freeze(2, "train"))
         assert sum(p.numel() for p in model.parameters() if p.requires_grad) == golden[arch]["trainable_when_frozen"]

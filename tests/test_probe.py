@@ -133,7 +133,7 @@ def test_sums_give_the_ridge_regression_of_all_cells():
     heat = heatmap_around(points, 4, 6).permute(0, 2, 3, 1).reshape(-1, 2).double()
     standard = (cells - cells.mean(0)) / cells.std(0, unbiased=False)
     reference = Ridge(alpha=0.1 * len(cells)).fit(standard.numpy(), heat.numpy())
-    np.testing.assert_allclose(sums.solved(0.1, mean, variance), reference.coef_, rtol=1e-4, atol=1e-9)
+    np.testing.assert_allclose(sums.solve(0.1, mean, variance), reference.coef_, rtol=1e-4, atol=1e-9)
     rest = sums.plus(parts[0], -1.0)
     direct = functools.reduce(Sums.plus, parts[1:])
     np.testing.assert_allclose(rest.square, direct.square, rtol=1e-9)

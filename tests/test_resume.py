@@ -139,7 +139,7 @@ def test_a_second_interrupt_leaves_at_once_with_the_old_checkpoint(build, tmp_pa
             if state.step == 12:
                 seen.append((tmp_path / FILE).read_bytes())
                 signal.raise_signal(signal.SIGINT)
-                seen.append(state.asked)
+                seen.append(state.signal)
                 signal.raise_signal(signal.SIGINT)
                 seen.append("went on")
 
@@ -175,7 +175,7 @@ def test_a_checkpoint_that_cannot_be_written_says_so_and_leaves_the_old_one(buil
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("foveal.core.storage._sync", full)
-    with pytest.raises(TrainingError, match=r"No space left on device.*is as it was"):
+    with pytest.raises(TrainingError, match=r"No space left on device.*is unchanged"):
         build().fit(1, cbs=[Checkpoints(tmp_path)])
     assert (tmp_path / FILE).read_bytes() == before
     assert [file.name for file in tmp_path.iterdir()] == [FILE]

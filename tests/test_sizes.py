@@ -30,7 +30,7 @@ from foveal.evaluation.plots import MOST_CLASSES, threshold_curves
 from foveal.evaluation.predictions import Predictions
 from foveal.evaluation.thresholds import tune_best_thresholds
 from foveal.losses import heatmap_around, soft_argmax
-from foveal.metrics.bootstrap import interval, resampled
+from foveal.metrics.bootstrap import bootstrap_samples, interval
 from foveal.metrics.one_label import confusion_matrix, f1_per_class, recall_per_class
 from foveal.metrics.several_labels import mean_average_precision, mean_roc_auc
 from foveal.models.head import spatial_head
@@ -42,7 +42,7 @@ from foveal.tasks.regression import Regression
 from foveal.tasks.single_label import SingleLabel
 from foveal.tasks.vocab import Vocab
 from foveal.training.groups import Freeze, keeping_statistics_of_one, set_training
-from foveal.training.probes.heatmaps import fit_heatmaps, held_out
+from foveal.training.probes.heatmaps import fit_heatmaps, held_out_positions
 from foveal.training.probes.linear import linear_fit
 
 CPU = torch.device("cpu")
@@ -109,7 +109,7 @@ def test_more_images_never_end_much_worse():
 
 @given(ROWS)
 def test_images_held_out_lie_all_over_the_set(n):
-    kept = held_out(n)
+    kept = held_out_positions(n)
     assert len(kept) <= 256
     if n:
         assert kept[0] == 0
@@ -213,7 +213,7 @@ def test_metrics_intervals_and_thresholds_of_any_size(n, n_classes, which):
 
 def test_intervals_of_many_classes_take_fewer_samples():
     def samples(n_classes):
-        return sum(1 for _ in resampled((torch.zeros(100, n_classes),)))
+        return sum(1 for _ in bootstrap_samples((torch.zeros(100, n_classes),)))
 
     assert [samples(n) for n in (1, 200, 400, 100_000)] == [1000, 1000, 500, 50]
 

@@ -27,7 +27,7 @@ from foveal.training import loop, lr_finder
 from foveal.training.callbacks.extras import EMA, CutMix, EarlyStopping, GradientClip, KeepBest, MixUp
 from foveal.training.groups import Freeze
 from foveal.training.hooks import EVENTS, Hooks
-from foveal.training.optim import adamw, follow
+from foveal.training.optim import adamw, set_rates
 from foveal.training.schedule import constant, flat_cosine, one_cycle, rates_of
 from foveal.training.state import EpochResult, FitState, SmoothLoss
 
@@ -97,7 +97,7 @@ def tiny(n_epochs=2, schedule=None):
         n_epochs=n_epochs,
         steps_per_epoch=len(batches),
     )
-    plan = loop.Plan(lambda _, first: batches[first:], lambda: batches, nn.functional.mse_loss, dict)
+    plan = loop.FitInputs(lambda _, first: batches[first:], lambda: batches, nn.functional.mse_loss, dict)
     return state, plan
 
 
@@ -138,7 +138,7 @@ def test_a_hook_stops_by_saying_why():
 
     state, plan = tiny(n_epochs=9)
     loop.fit(state, plan, Hooks([Stop()]))
-    assert (state.step, state.epoch, state.stop) == (5, 2, "enough")
+    assert (state.step, state.epoch, state.epochs_done, state.stop) == (5, 1, 2, "enough")
 
 
 def test_wrong_hooks_are_refused():
@@ -147,14 +147,14 @@ def test_wrong_hooks_are_refused():
 
     with pytest.raises(InputError, match="`after_batch`, which is no event"):
         Hooks([Typo()])
-    with pytest.raises(InputError, match="is no hook"):
+    with pytest.raises(InputError, match="is no callback"):
         Hooks([object()])
 
 
 def test_nothing_trains_on_nothing():
     state, plan = tiny()
     with pytest.raises(TrainingError, match="no batch"):
-        loop.fit(state, loop.Plan(lambda _, first: [], plan.valid, plan.loss, plan.metrics), Hooks())
+        loop.fit(state, loop.FitInputs(lambda _, first: [], plan.valid, plan.loss, plan.metrics), Hooks())
 
 
 def test_evaluation_leaves_the_modes_alone():
@@ -170,7 +170,7 @@ def test_the_optimizer_decays_weights_alone():
     optimizer = adamw(model, [0.1], wd=0.3)
     decay = {id(p): g["weight_decay"] for g in optimizer.param_groups for p in g["params"]}
     assert [decay[id(p)] for p in model.parameters()] == [0.3, 0.0, 0.0, 0.0]
-    follow(optimizer, one_cycle()(0.0))
+    set_rates(optimizer, one_cycle()(0.0))
     assert optimizer.param_groups[0]["lr"] == pytest.approx(0.1 / 25)
     assert optimizer.param_groups[0]["betas"] == (0.95, 0.99)
 
@@ -192,7 +192,7 @@ def test_suggestions_on_the_golden_curve(golden):
     rates, losses = np.array(curve["lrs"]), np.array(curve["losses"])
     for function in (lr_finder.valley, lr_finder.slide, lr_finder.minimum, lr_finder.steep):
         assert function(rates, losses) == pytest.approx(curve[function.__name__], rel=1e-6)
-    grid = lr_finder.growing(1e-7, 10.0)
+    grid = lr_finder.geometric(1e-7, 10.0)
     assert grid(0.01).lr_factor == pytest.approx(golden["lr_find_grid"]["i=1"])
     assert grid(0.99).lr_factor == pytest.approx(golden["lr_find_grid"]["i=99"])
 
@@ -247,7 +247,7 @@ def test_accumulated_batches_are_one_large_one():
         state, _ = tiny(n_epochs=3)
         state.model, state.optimizer = model, adamw(model, [0.05])
         state.steps_per_epoch, state.accumulate = len(batches), accumulate
-        plan = loop.Plan(lambda _, first, b=batches: b[first:], lambda b=batches: b, nn.functional.mse_loss, dict)
+        plan = loop.FitInputs(lambda _, first, b=batches: b[first:], lambda b=batches: b, nn.functional.mse_loss, dict)
         loop.fit(state, plan, Hooks())
         results.append(model.weight.detach().clone())
     torch.testing.assert_close(*results)
@@ -261,12 +261,12 @@ def test_early_stopping_and_the_best_weights():
     class Say:
         def after_epoch(self, state):
             state.results[-1].valid_loss = next(losses)
-            if state.epoch == 4:
+            if state.epoch == 3:
                 self.weight = state.model[0].weight.detach().clone()
 
     say = Say()
     loop.fit(state, plan, Hooks([say, EarlyStopping(patience=5), kept]))
-    assert state.epoch == 9
+    assert state.epoch == 8
     assert state.stop == "valid_loss has not improved for 5 epochs"
     assert kept.epoch == 3
     assert torch.equal(state.model[0].weight, say.weight)

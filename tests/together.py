@@ -92,6 +92,10 @@ def check_what_is_gathered(learn, preds):
                 torch.testing.assert_close(together[name], tensor, rtol=1e-4, atol=1e-5)
 
 
+def steps_of(recorder):
+    return {name: value for name, value in recorder.state_dict().items() if isinstance(value, torch.Tensor)}
+
+
 def build():
     dls = loaders()
     torch.manual_seed(3 + distributed.rank())  # the first one's weights count
@@ -132,7 +136,7 @@ def main():
     )
     preds, targets = learn.get_preds()
     tensors = {f"model/{name}": tensor for name, tensor in learn.model.state_dict().items()}
-    tensors |= {"preds": preds, "targets": targets} | dict(learn.recorder.tensors())
+    tensors |= {"preds": preds, "targets": targets} | steps_of(learn.recorder)
     if OPTIONS.get("find"):
         check_what_is_gathered(learn, preds)
     history = [[one.train_loss, one.valid_loss, *one.metrics.values()] for one in learn.recorder.history]

@@ -7,20 +7,22 @@ Shapes: outputs and targets agree but for class indices, which are int64 [B] bes
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Literal
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
-from foveal.core.errors import FovealError, InputError, UnknownNameError
+from foveal.core.errors import InputError, UnknownNameError
 
 Reduction = Literal["mean", "sum", "none"]
 Loss = Callable[[Tensor, Tensor], Tensor]
-_TINY = 1e-7
+Weights = Tensor | Sequence[float]
+"""One number per class."""
+_TINY = 1e-7  # keeps logarithms and the gradient of a root finite; about the resolution of float32 at 1
 IGNORED = -100
 """The class index of an unknown label."""
 
@@ -33,17 +35,25 @@ class FlattenedLoss:
         function: of (output, target).
         name: what torch calls the loss.
         flat: flatten both first, class scores to [n, C].
+        per_class: keep the last dimension of both, for weights per class.
     """
 
     function: Loss
     name: str
     flat: bool = False
+    per_class: bool = False
 
     def __call__(self, output: Tensor, target: Tensor) -> Tensor:
-        """Return the mean loss of a batch."""
+        """Return the mean loss of a batch.
+
+        Args:
+            output: raw outputs [..., C].
+            target: of as many elements; class indices [...] for cross-entropy.
+        """
         if self.flat:
-            output = output.reshape(-1, output.shape[-1]) if self.name == "CrossEntropyLoss" else output.reshape(-1)
-            target = target.reshape(-1)
+            scores = self.per_class or self.name == "CrossEntropyLoss"
+            output = output.reshape(-1, output.shape[-1]) if scores else output.reshape(-1)
+            target = target.reshape(-1, target.shape[-1]) if self.per_class else target.reshape(-1)
         return self.function(output, target)
 
     def __repr__(self) -> str:
@@ -55,14 +65,27 @@ def MSELossFlat() -> FlattenedLoss:
     return FlattenedLoss(mean_squared_error, "MSELoss", flat=True)
 
 
-def BCEWithLogitsLossFlat() -> FlattenedLoss:
-    """Return the binary cross-entropy of flattened logits and targets."""
-    return FlattenedLoss(binary_cross_entropy, "BCEWithLogitsLoss", flat=True)
+def BCEWithLogitsLossFlat(*, weight: Weights | None = None, pos_weight: Weights | None = None) -> FlattenedLoss:
+    """Return the binary cross-entropy of flattened logits and targets; see torch's `BCEWithLogitsLoss`.
+
+    Args:
+        weight: of each class in the loss, [C].
+        pos_weight: of each class where it is present, [C]; absent ones count 1.
+    """
+    function = partial(binary_cross_entropy, weight=weight, pos_weight=pos_weight)
+    per_class = weight is not None or pos_weight is not None
+    return FlattenedLoss(function, "BCEWithLogitsLoss", flat=True, per_class=per_class)
 
 
-def CrossEntropyLossFlat() -> FlattenedLoss:
-    """Return the cross-entropy of logits [..., C] and flattened class indices."""
-    return FlattenedLoss(cross_entropy, "CrossEntropyLoss", flat=True)
+def CrossEntropyLossFlat(*, weight: Weights | None = None, label_smoothing: float = 0.0) -> FlattenedLoss:
+    """Return the cross-entropy of logits [..., C] and flattened class indices; see torch's `CrossEntropyLoss`.
+
+    Args:
+        weight: of each class, [C]; the mean is divided by the sum of the targets' weights.
+        label_smoothing: share of each target that is spread over all classes, 0 to 1.
+    """
+    function = partial(cross_entropy, weight=weight, label_smoothing=label_smoothing)
+    return FlattenedLoss(function, "CrossEntropyLoss", flat=True)
 
 
 def HuberLossFlat(*, delta: float = 1.0) -> FlattenedLoss:
@@ -71,7 +94,12 @@ def HuberLossFlat(*, delta: float = 1.0) -> FlattenedLoss:
 
 
 def WingLossFlat(*, width: float = 0.1, curvature: float = 0.02) -> FlattenedLoss:
-    """Return `wing_loss` of flattened outputs and targets."""
+    """Return `wing_loss` of flattened outputs and targets.
+
+    Args:
+        width: see `wing_loss`.
+        curvature: see `wing_loss`.
+    """
     return FlattenedLoss(partial(wing_loss, width=width, curvature=curvature), "WingLoss", flat=True)
 
 
@@ -81,33 +109,97 @@ def FocalLossFlat(*, gamma: float = 2.0) -> FlattenedLoss:
 
 
 def binary_cross_entropy(
-    output: Tensor, target: Tensor, *, reduction: Reduction = "mean", pos_weight: Tensor | None = None
+    output: Tensor,
+    target: Tensor,
+    *,
+    reduction: Reduction = "mean",
+    weight: Weights | None = None,
+    pos_weight: Weights | None = None,
 ) -> Tensor:
-    """Return the binary cross-entropy of logits [B, C] against targets in [0, 1]."""
+    """Return the binary cross-entropy, as torch's `binary_cross_entropy_with_logits`.
+
+    Args:
+        output: logits [B, C].
+        target: from 0 to 1, [B, C]; NaN is unknown.
+        reduction: `mean`, `sum` or `none`.
+        weight: of each class in the loss, [C].
+        pos_weight: of each class where it is present, [C]; absent ones count 1.
+
+    Raises:
+        InputError: there is not one weight per class.
+    """
     known = ~target.isnan()
     losses = F.binary_cross_entropy_with_logits(
-        output, torch.where(known, target, 0.0), reduction="none", pos_weight=pos_weight
+        output,
+        torch.where(known, target, 0.0),
+        reduction="none",
+        weight=_class_weights(weight, output, "weight"),
+        pos_weight=_class_weights(pos_weight, output, "pos_weight"),
     )
     return _reduce(losses, known, reduction)
 
 
 def cross_entropy(
-    output: Tensor, target: Tensor, *, reduction: Reduction = "mean", label_smoothing: float = 0.0
+    output: Tensor,
+    target: Tensor,
+    *,
+    reduction: Reduction = "mean",
+    weight: Weights | None = None,
+    label_smoothing: float = 0.0,
 ) -> Tensor:
-    """Return the cross-entropy of logits [B, C] against class indices [B] or class probabilities [B, C]."""
-    losses = F.cross_entropy(output, target, reduction="none", label_smoothing=label_smoothing, ignore_index=IGNORED)
+    """Return the cross-entropy, as torch's `cross_entropy`.
+
+    Args:
+        output: logits [B, C].
+        target: class indices [B], `IGNORED` is unknown, or class probabilities [B, C].
+        reduction: `mean` (of class indices with `weight`: over the sum of the targets' weights), `sum` or `none`.
+        weight: of each class, [C].
+        label_smoothing: share of each target that is spread over all classes, 0 to 1.
+
+    Raises:
+        InputError: there is not one weight per class.
+    """
+    weights = _class_weights(weight, output, "weight")
+    losses = F.cross_entropy(
+        output, target, reduction="none", weight=weights, label_smoothing=label_smoothing, ignore_index=IGNORED
+    )
+    if target.ndim == 1 and weights is not None and reduction == "mean":
+        total = target_weight(target, weights)
+        return losses.sum() / torch.where(total > 0, total, 1.0)
     known = target != IGNORED if target.ndim == 1 else torch.ones_like(losses, dtype=torch.bool)
     return _reduce(losses, known, reduction)
 
 
+def target_weight(target: Tensor, weights: Tensor) -> Tensor:
+    """Return the sum of the weights of class indices: what a weighted mean is divided by.
+
+    Args:
+        target: class indices [B]; `IGNORED` counts 0.
+        weights: of each class, [C].
+    """
+    return weights.to(target.device)[target[target != IGNORED]].sum()
+
+
 def mean_squared_error(output: Tensor, target: Tensor, *, reduction: Reduction = "mean") -> Tensor:
-    """Return the squared error of outputs against numbers of the same shape."""
+    """Return the squared error.
+
+    Args:
+        output: of any shape.
+        target: numbers of the same shape; NaN is unknown.
+        reduction: `mean`, `sum` or `none`.
+    """
     off, known = _distance(output, target)
     return _reduce(off**2, known, reduction)
 
 
 def huber_loss(output: Tensor, target: Tensor, *, reduction: Reduction = "mean", delta: float = 1.0) -> Tensor:
     """Return half the squared error up to `delta`, and from there on a straight line of slope `delta`.
+
+    Args:
+        output: of any shape.
+        target: numbers of the same shape; NaN is unknown.
+        reduction: `mean`, `sum` or `none`.
+        delta: in units of the target.
 
     Source: Huber 1964, "Robust Estimation of a Location Parameter".
     """
@@ -129,7 +221,7 @@ def wing_loss(
         output: coordinates.
         target: coordinates of the same shape.
         reduction: `mean`, `sum` or `none`.
-        width: in units of the coordinates; a tenth is 11 pixels on a canvas of 224 in [-1, 1].
+        width: in units of the coordinates; a tenth is 11 pixels of an input of 224 pixels in [-1, 1].
         curvature: how steeply the logarithm begins; less is steeper.
 
     Source: Feng et al. 2018, "Wing Loss for Robust Facial Landmark Localisation with Convolutional Neural Networks".
@@ -190,6 +282,10 @@ def asymmetric_loss(
 def soft_argmax(logits_BKhw: Tensor, temperature: float = 1.0) -> Tensor:
     """Return the expected place [B, K, 2], x before y in [-1, 1], of a softmax over each heatmap.
 
+    Args:
+        logits_BKhw: a heatmap per point.
+        temperature: divides the logits; below 1 the softmax is sharper.
+
     Source: Nibali et al. 2018, "Numerical Coordinate Regression with Convolutional Neural Networks".
     """
     chance = (logits_BKhw.flatten(2) / temperature).softmax(dim=2).view_as(logits_BKhw)
@@ -202,7 +298,7 @@ def heatmap_cross_entropy(
 ) -> Tensor:
     """Return the cross-entropy of heatmaps, as probabilities, against a normal distribution around each point.
 
-    It is convex in the logits. A point beyond the frame is looked for at the border.
+    It is convex in the logits. A point outside the image is taken to the border.
 
     Args:
         logits_BKhw: a heatmap for each point.
@@ -219,7 +315,11 @@ def heatmap_cross_entropy(
 def heatmap_around(points_BK2: Tensor, height: int, width: int, *, spread: float = 0.6) -> Tensor:
     """Return a normal distribution over the cells around each point [B, K, height, width]; NaN where it is unknown.
 
-    `spread` is the standard deviation in cells; a point beyond the frame is taken to the border.
+    Args:
+        points_BK2: in [-1, 1], x before y; a point outside the image is taken to the border.
+        height: of the heatmap, in cells.
+        width: of the heatmap, in cells.
+        spread: the standard deviation, in cells.
     """
     xs, ys = _cell_centres(width, points_BK2), _cell_centres(height, points_BK2)
     across = (-(((xs - points_BK2[:, :, 0, None]) * width / 2 / spread) ** 2) / 2).softmax(dim=2)
@@ -228,7 +328,13 @@ def heatmap_around(points_BK2: Tensor, height: int, width: int, *, spread: float
 
 
 def heatmap_loss(logits_BKhw: Tensor, target_BK2: Tensor, *, reduction: Reduction = "mean") -> Tensor:
-    """Return the distance of the soft-argmax from each point, plus `heatmap_cross_entropy`."""
+    """Return the distance of the soft-argmax from each point, plus `heatmap_cross_entropy`.
+
+    Args:
+        logits_BKhw: a heatmap per point.
+        target_BK2: points in [-1, 1], x before y; NaN is unknown.
+        reduction: over the points.
+    """
     known = ~target_BK2.isnan().any(dim=2)
     off = soft_argmax(logits_BKhw) - torch.where(known[..., None], target_BK2, 0.0)
     distance = torch.linalg.vector_norm(off + _TINY, dim=2)
@@ -241,7 +347,11 @@ def n_known(target: Tensor) -> Tensor:
 
 
 def same_shape(output: Tensor, target: Tensor) -> None:
-    """Refuse what would broadcast into a wrong loss without a word.
+    """Refuse what would broadcast into a wrong loss without a message.
+
+    Args:
+        output: raw outputs.
+        target: encoded labels.
 
     Raises:
         InputError: the shapes differ.
@@ -254,50 +364,14 @@ def same_shape(output: Tensor, target: Tensor) -> None:
         )
 
 
-_ELEMENTWISE = (nn.MSELoss, nn.L1Loss, nn.SmoothL1Loss, nn.HuberLoss, nn.BCELoss, nn.BCEWithLogitsLoss)
-_ELEMENTWISE_FUNCTIONS = (F.mse_loss, F.l1_loss, F.smooth_l1_loss, F.huber_loss)
-_ONE_LABEL = (nn.CrossEntropyLoss, nn.NLLLoss)
-
-
-def checked_loss(loss: Loss, *, several_labels: bool) -> Loss:
-    """Return a loss of the user's that refuses what would be wrong without a word, or fail far from its cause.
-
-    Args:
-        loss: of (raw outputs, targets).
-        several_labels: whether targets mark any number of classes.
-
-    Raises:
-        InputError: the loss is not made for such targets.
-    """
-    if several_labels and (isinstance(loss, _ONE_LABEL) or loss in {F.cross_entropy, F.nll_loss}):
-        raise InputError(
-            "Cross-entropy is for one label an image: targets with several labels are 0 or 1 for each class. "
-            "Use `nn.BCEWithLogitsLoss()`, or leave `loss_func` out."
-        )
-    elementwise = isinstance(loss, _ELEMENTWISE) or loss in _ELEMENTWISE_FUNCTIONS
-
-    def checked(output: Tensor, target: Tensor) -> Tensor:
-        if elementwise:
-            same_shape(output, target)
-        if isinstance(loss, nn.BCELoss) and not bool(((output >= 0) & (output <= 1)).all()):
-            raise InputError(
-                f"`BCELoss` takes probabilities from 0 to 1, and the model's raw outputs reach from {output.min():.3g} "
-                f"to {output.max():.3g}. Use `nn.BCEWithLogitsLoss()`, which takes them as they are."
-            )
-        try:
-            result: object = loss(output, target)
-        except (ValueError, IndexError, TypeError, RuntimeError) as error:
-            if isinstance(error, FovealError | torch.OutOfMemoryError):
-                raise
-            raise InputError(
-                f"The loss {loss!r} failed on outputs {_form(output)} and targets {_form(target)}: {error}"
-            ) from error
-        if not isinstance(result, Tensor) or result.ndim:
-            came = list(result.shape) if isinstance(result, Tensor) else type(result).__name__
-            raise InputError(f"A loss is one number for a batch (reduction='mean'); {loss!r} returned {came}.")
-        return result
-
-    return checked
+def _class_weights(weights: Weights | None, output: Tensor, name: str) -> Tensor | None:
+    """Return weights on the device of outputs [B, C]."""
+    if weights is None:
+        return None
+    tensor = torch.as_tensor(weights, dtype=output.dtype, device=output.device)
+    if tensor.shape != output.shape[-1:]:
+        raise InputError(f"`{name}` has one number per class, {output.shape[-1]}; got {list(tensor.shape)}.")
+    return tensor
 
 
 def _distance(output: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
@@ -309,10 +383,6 @@ def _distance(output: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
 
 def _cell_centres(n: int, like: Tensor) -> Tensor:
     return (torch.arange(n, device=like.device, dtype=torch.float32) + 0.5) * 2 / n - 1
-
-
-def _form(tensor: Tensor) -> str:
-    return f"{list(tensor.shape)} {str(tensor.dtype).removeprefix('torch.')}"
 
 
 def _reduce(losses: Tensor, known: Tensor, reduction: Reduction) -> Tensor:

@@ -28,11 +28,13 @@ from foveal.data.splits.stratify import GroupSplitter
 from foveal.inference.predictor import load_learner
 from foveal.learner.learner import Learner
 from foveal.losses import BCEWithLogitsLossFlat, MSELossFlat
+from foveal.metrics.common import Metric
 from foveal.metrics.numbers import mae, rmse
 from foveal.models.head import sigmoid_range
 from foveal.sources.book_sets import URLs, untar_data
 from foveal.training.callbacks.extras import EMA, EarlyStopping, GradientClip, KeepBest
 from foveal.training.checkpoint import Checkpoints
+from foveal.training.hooks import Callback
 from foveal.training.lr_finder import minimum, slide, steep, valley
 
 plt = module_on_use("matplotlib.pyplot")
@@ -40,6 +42,7 @@ plt = module_on_use("matplotlib.pyplot")
 __all__ = [
     "EMA",
     "BCEWithLogitsLossFlat",
+    "Callback",
     "Checkpoints",
     "ColSplitter",
     "CollabDataLoaders",
@@ -56,6 +59,7 @@ __all__ = [
     "L",
     "Learner",
     "MSELossFlat",
+    "Metric",
     "Module",
     "Path",
     "RandomSplitter",

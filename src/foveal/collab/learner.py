@@ -24,7 +24,7 @@ from foveal.data.loaders import DataLoader
 from foveal.inference.manifest import TrainingPart
 from foveal.inference.predictor import Prediction
 from foveal.learner.trainer import Trainer
-from foveal.metrics.common import Metric
+from foveal.metrics.common import MetricFunction
 
 PathLike = str | os.PathLike[str]
 
@@ -94,7 +94,7 @@ def collab_learner(
     *,
     y_range: tuple[float, float] | None = None,
     loss_func: Callable[[Tensor, Tensor], Tensor] | None = None,
-    metrics: Metric | Iterable[Metric] | None = None,
+    metrics: MetricFunction | Iterable[MetricFunction] | None = None,
     seed: int | None = None,
 ) -> CollabLearner:
     """Return a learner that finds a vector for each user and each item.

@@ -11,21 +11,24 @@ import torch
 from torch import Tensor
 
 from foveal.core.errors import InputError
-from foveal.metrics.common import refuse_nan
+from foveal.metrics.common import declare_metric, refuse_nan
 
 
+@declare_metric(higher_is_better=True)
 def precision_at_k(output: Tensor, target: Tensor, k: int = 10) -> Tensor:
     """Return the share of the k items ranked first that a user liked, mean of users."""
     hits, _ = _hits(output, target, k)
     return (hits.sum(dim=1) / k).mean()
 
 
+@declare_metric(higher_is_better=True)
 def recall_at_k(output: Tensor, target: Tensor, k: int = 10) -> Tensor:
     """Return the share of what a user liked that is among the k items ranked first, mean of users."""
     hits, liked = _hits(output, target, k)
     return (hits.sum(dim=1) / liked).mean()
 
 
+@declare_metric(higher_is_better=True)
 def ndcg_at_k(output: Tensor, target: Tensor, k: int = 10) -> Tensor:
     """Return the discounted gain of the k items ranked first, over that of the best ranking, mean of users."""
     hits, liked = _hits(output, target, k)

@@ -14,7 +14,7 @@ from foveal.core.errors import InputError
 from foveal.geometry.homography import Homography
 from foveal.images.canvas import INK, Canvas
 from foveal.losses import Reduction, binary_cross_entropy, mean_squared_error
-from foveal.metrics.common import Metric
+from foveal.metrics.common import MetricFunction
 from foveal.metrics.numbers import mae, rmse
 from foveal.tasks.base import Decision
 from foveal.tasks.kinds import TaskKind
@@ -145,7 +145,7 @@ class Rating:
         answers: list[float] = prediction.reshape(-1).tolist()
         return answers
 
-    def metrics(self) -> Mapping[str, Metric]:
+    def metrics(self) -> Mapping[str, MetricFunction]:
         """Return none: the loss says it."""
         return {}
 
@@ -153,7 +153,7 @@ class Rating:
         """Return the ratings."""
         return prediction
 
-    def figures(self) -> Mapping[str, Metric]:
+    def figures(self) -> Mapping[str, MetricFunction]:
         """Return RMSE and MAE."""
         return {"rmse": rmse, "mae": mae}
 

@@ -283,12 +283,12 @@ def _keep_a_sleeping_team(library: ctypes.CDLL) -> None:
 class Interruptible(Protocol):
     """Something that can end early."""
 
-    asked: str | None
+    signal: str | None
 
 
 @contextlib.contextmanager
 def defer_signals(work: Interruptible) -> Iterator[None]:
-    """Record SIGTERM and the first interrupt in `work.asked` instead of ending at once; a second one ends at once.
+    """Record SIGTERM and the first interrupt in `work.signal` instead of ending at once; a second one ends at once.
 
     After the block the process ends with the code that belongs to the signal. Outside the main thread the block does
     nothing.
@@ -303,10 +303,10 @@ def defer_signals(work: Interruptible) -> Iterator[None]:
         nonlocal first
         # torchrun passes a signal on to its processes once more.
         is_repeated = distributed.world_size() > 1 and time.monotonic() - first < _REPEAT_SECONDS
-        if work.asked is not None and not is_repeated:
+        if work.signal is not None and not is_repeated:
             raise KeyboardInterrupt
         first = min(first, time.monotonic())
-        work.asked = signal.Signals(number).name
+        work.signal = signal.Signals(number).name
 
     before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
@@ -314,9 +314,9 @@ def defer_signals(work: Interruptible) -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-    if work.asked == "SIGTERM":
+    if work.signal == "SIGTERM":
         sys.exit(128 + signal.SIGTERM)
-    if work.asked is not None:
+    if work.signal is not None:
         raise KeyboardInterrupt
 
 

@@ -158,6 +158,10 @@ class DataLoader:
         positions: list[int] = order.tolist()
         return positions
 
+    def in_order(self) -> DataLoader:
+        """Return a loader of the same items in data order, prepared as in validation, the last partial batch too."""
+        return DataLoader(self.batcher, self.batch_size)
+
     def with_batcher(self, batcher: Batcher) -> DataLoader:
         """Return the same loader over another batcher."""
         return DataLoader(batcher, self.batch_size, self.shuffle, drop_last=self.drop_last, seed=self.seed)

@@ -15,7 +15,7 @@ from foveal.core.errors import InputError
 from foveal.evaluation.predictions import Predictions
 from foveal.images.decode import name_of
 from foveal.metrics.bootstrap import Interval, interval
-from foveal.metrics.common import Metric, smaller_is_better
+from foveal.metrics.common import MetricFunction, require_direction
 
 
 class Difference(NamedTuple):
@@ -25,13 +25,14 @@ class Difference(NamedTuple):
     first: float
     second: float
     difference: Interval
+    higher_is_better: bool
 
     @property
     def verdict(self) -> str:
         """`first`, `second`, or nothing where the interval holds 0 (or is not defined)."""
         if not (self.difference.low > 0 or self.difference.high < 0):
             return ""
-        return "second" if (self.difference.value > 0) != smaller_is_better(self.metric) else "first"
+        return "second" if (self.difference.value > 0) == self.higher_is_better else "first"
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +83,9 @@ def compare(first: Predictions, second: Predictions) -> Comparison:
     return Comparison(len(pairs), left_out, tuple(differences))
 
 
-def _difference(name: str, first_metric: Metric, second_metric: Metric, *comparable: Tensor) -> Difference:
+def _difference(
+    name: str, first_metric: MetricFunction, second_metric: MetricFunction, *comparable: Tensor
+) -> Difference:
     def both(first: Tensor, second: Tensor, truth: Tensor) -> tuple[float, float]:
         return float(first_metric(first, truth)), float(second_metric(second, truth))
 
@@ -90,4 +93,4 @@ def _difference(name: str, first_metric: Metric, second_metric: Metric, *compara
         before, after = both(*comparable)
         return after - before
 
-    return Difference(name, *both(*comparable), interval(gain, *comparable))
+    return Difference(name, *both(*comparable), interval(gain, *comparable), require_direction(first_metric, name))

@@ -21,7 +21,7 @@ from foveal.evaluation.predictions import Predictions, predict_dataset
 from foveal.images.canvas import Canvas, sheet
 from foveal.images.decode import decode, name_of
 from foveal.inference.predictor import Predictor
-from foveal.metrics.common import smaller_is_better
+from foveal.metrics.common import require_direction
 from foveal.tasks.kinds import Confusion, require
 
 if TYPE_CHECKING:
@@ -178,7 +178,7 @@ class Interpretation:
         rows = [
             (value, len(at), float(figures[name](comparable[at], found.targets[at]))) for value, at in places.items()
         ]
-        return sorted(rows, key=lambda row: -row[2] if smaller_is_better(name) else row[2])
+        return sorted(rows, key=lambda row: row[2] if require_direction(figures[name], name) else -row[2])
 
     @property
     def confusion(self) -> Confusion:

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from foveal.core.errors import InputError
-from foveal.metrics.bootstrap import Interval, interval_of, resampled
+from foveal.metrics.bootstrap import Interval, bootstrap_samples, interval_of
 from foveal.metrics.common import sweep
 from foveal.metrics.several_labels import f1_multi
 
@@ -126,7 +126,7 @@ def tune_thresholds(
     own = (truth == 1).sum(dim=0) >= (least if per_class else len(truth) + 1)
     thresholds = _thresholds(probability, truth, score, own)
     samples = torch.stack(
-        [_thresholds(p, t, score, own) for p, t in resampled((probability, truth), n_samples=n_samples)]
+        [_thresholds(p, t, score, own) for p, t in bootstrap_samples((probability, truth), n_samples=n_samples)]
     )
     start = torch.full_like(thresholds, 0.5) if before is None else torch.tensor(before, dtype=torch.float64)
     fit = ThresholdFit(

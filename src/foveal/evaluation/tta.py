@@ -39,7 +39,7 @@ def augmented_predictions(
         beta: the weight of the plain image; the copies share the rest.
         precision: of the forward pass.
     """
-    groups = DataLoader(loader.batcher, loader.batch_size).groups(0)
+    groups = loader.in_order().groups(0)
     with runtime.evaluating(model):
         plain = list(_forward(model, loader.batcher.batches(groups, None), precision))
         plain_preds = torch.cat([task.activate(output) for output, _ in plain])

@@ -1,4 +1,4 @@
-"""The learner: it trains, and it answers for what was learned; each method is one call into a room."""
+"""The learner: it trains, and it answers for what was learned; each method is one call into a package below."""
 
 from __future__ import annotations
 
@@ -26,11 +26,12 @@ from foveal.images.decode import ImageSource
 from foveal.inference.manifest import TrainingPart
 from foveal.inference.predictor import Embeddings, Prediction, Predictor
 from foveal.learner.trainer import Trainer
+from foveal.metrics.common import MetricFunction, at_thresholds
 from foveal.reporting.report import Slices, report_on
 from foveal.tasks.base import Decision, Task, decoded
 from foveal.tasks.encoding import class_counts
 from foveal.tasks.kinds import kind_of, require
-from foveal.training.phases import Place
+from foveal.training.checkpoint import PathLike
 
 Loader = DataLoader | Iterable[tuple[Tensor, Tensor]]
 
@@ -39,7 +40,9 @@ class Learner(Trainer):
     """Trains a model on loaders and answers for what it learned.
 
     Attributes:
-        tuned: how thresholds were chosen, once they were.
+        tuned: how thresholds were chosen, once they were. From then on `validate` and the epoch table use them as
+            predictions do, in metrics whose `thresh` was left at its default; `partial(accuracy_multi, thresh=0.5)`
+            keeps .5.
     """
 
     tuned: ThresholdFit | None = None
@@ -62,7 +65,7 @@ class Learner(Trainer):
 
         Args:
             metric: `f1`, `precision>=0.9`, `recall>=0.95`, or (cost of a false alarm, cost of a miss).
-            per_class: a threshold a class, or one for all.
+            per_class: one threshold per class, or one for all.
 
         Returns:
             The thresholds with intervals, F1 before and after, and F1 to expect on images not seen.
@@ -73,15 +76,15 @@ class Learner(Trainer):
         task = self.task
         require("A threshold per class", task, has="has_thresholds")
         preds, targets = self.get_preds()
-        found = tune_thresholds(
+        fitted = tune_thresholds(
             preds, targets, task.names, metric=metric, per_class=per_class, before=task.decision.thresholds
         )
-        self.use_thresholds(found)
-        return found
+        self.use_thresholds(fitted)
+        return fitted
 
-    def use_thresholds(self, found: ThresholdFit) -> None:
+    def use_thresholds(self, fitted: ThresholdFit) -> None:
         """Answer with thresholds that were tuned elsewhere, by `tune_thresholds` for instance."""
-        self._decision, self.tuned = replace(self.task.decision, thresholds=found.thresholds), found
+        self._decision, self.tuned = replace(self.task.decision, thresholds=fitted.thresholds), fitted
 
     def validation_predictions(self) -> Predictions:
         """Return labels predicted for the validation side, with raw outputs, from one pass in the training's precision.
@@ -107,18 +110,42 @@ class Learner(Trainer):
         self._decision = self.task.decision.at_temperature(temperature)
         return temperature
 
-    def report(self, path: Place = "report.html", *, images: bool = True, by: Slices | None = None) -> Path:
-        """Write one self-contained page on the validation side; `by` has e.g. the camera of each of its images."""
+    def report(self, path: PathLike = "report.html", *, images: bool = True, by: Slices | None = None) -> Path:
+        """Write one self-contained page on the validation side; return its path.
+
+        Args:
+            path: of the page.
+            images: whether it shows images.
+            by: what is known of each validation image, by name: its camera, for instance.
+        """
         return report_on(self, self.tuned, images=images, slices=by or {}).write(path)
 
     def explain(self, image: ImageSource, label: str | None = None) -> None:
-        """Show what the model looked at for a label, by default its most probable answer (Grad-CAM)."""
+        """Show what the model looked at for a label (Grad-CAM).
+
+        Args:
+            image: a path, bytes, an array or a PIL image.
+            label: by default the most probable answer.
+        """
         show_overlay(self.predictor(), image, label)
 
     def plot_thresholds(self) -> None:
-        """Draw F1 by threshold on the validation side, a curve a class, with the thresholds in force."""
+        """Draw F1 by threshold on the validation side, one curve per class, with the thresholds in force."""
         preds, targets = self.get_preds()
         plots.threshold_curves(preds, targets, self.task)
+
+    def _activate(self, output: Tensor) -> Tensor:
+        return self.task.activate(output)
+
+    def _named_metrics(self) -> dict[str, MetricFunction]:
+        named = super()._named_metrics()
+        return named if self.tuned is None else at_thresholds(named, self.task.decision.thresholds)[0]
+
+    def _announce(self) -> None:
+        if self.tuned is not None:
+            _, names = at_thresholds(super()._named_metrics(), self.task.decision.thresholds)
+            if names:
+                self.recorder.say(f"{', '.join(names)}: at the tuned thresholds, which predictions use too.")
 
     def get_preds(
         self,
@@ -134,29 +161,35 @@ class Learner(Trainer):
         Args:
             ds_idx: 0 is the training side, in data order and prepared as in validation; 1 the validation side.
             dl: a loader instead, such as `dls.test_dl(files)`, or batches, such as `[dls.one_batch()]`.
-            with_loss: append the loss of each item [n].
-            with_decoded: append the answers as targets [n, ...], before the losses: labels found, points in [-1, 1].
+            with_loss: append the loss of each item [n], by the loss that trains; weights per class count.
+            with_decoded: append the answers as targets [n, ...], before the losses: labels, or points in [-1, 1].
             only_first: of several processes only the first has them; all tensors of the others are empty.
         """
-        chosen = self.dls[ds_idx] if dl is None else dl
-        plain = DataLoader(chosen.batcher, chosen.batch_size) if isinstance(chosen, DataLoader) else chosen
-        found = self._training.evaluate(plain, only_first=only_first)
+        loader = self.dls[ds_idx] if dl is None else dl
+        in_order = loader.in_order() if isinstance(loader, DataLoader) else loader
+        evaluation = self._training.evaluate(in_order, only_first=only_first)
         if only_first and not distributed.is_first():
             return (torch.empty(0),) * (2 + with_decoded + with_loss)
-        preds = self.task.activate(found.outputs)
+        preds = self.task.activate(evaluation.outputs)
         answers = [decoded(self.task, preds)] if with_decoded else []
-        losses = [found.losses(self._loss())] if with_loss else []
-        return (preds, found.targets, *answers, *losses)
+        losses = [evaluation.losses(self._loss().of_item)] if with_loss else []
+        return (preds, evaluation.targets, *answers, *losses)
 
     def tta(
         self, ds_idx: int = 1, *, dl: DataLoader | None = None, n: int = 4, beta: float = 0.25
     ) -> tuple[Tensor, Tensor]:
-        """Return predictions averaged over each image and `n` copies under the moves of training, and targets.
+        """Return predictions averaged over each image and copies under the moves of training, and targets.
 
-        Points are moved back first. `beta` is the weight of the plain image; `ds_idx` and `dl` as in `get_preds`.
+        Points are moved back first.
+
+        Args:
+            ds_idx: see `get_preds`.
+            dl: see `get_preds`.
+            n: copies per image.
+            beta: the weight of the plain image; the copies share the rest.
         """
-        chosen, precision = self.dls[ds_idx] if dl is None else dl, self._training.plain_precision
-        return augmented_predictions(self.model, chosen, self.task, n=n, beta=beta, precision=precision)
+        loader, precision = self.dls[ds_idx] if dl is None else dl, self._training.plain_precision
+        return augmented_predictions(self.model, loader, self.task, n=n, beta=beta, precision=precision)
 
     def embed(self, source: Any) -> Embeddings:
         """Return the activations before the last layer for images, or for rows that the data block reads."""
@@ -175,7 +208,7 @@ class Learner(Trainer):
         """Return what answers with the model as it is now, in fp32."""
         return Predictor.of(self.model, self.task, self.dls.preparation, training)
 
-    def export(self, path: Place = "model.safetensors") -> Path:
+    def export(self, path: PathLike = "model.safetensors") -> Path:
         """Write one safe file that `load_learner` reads; return its path."""
         self.predictor(self.trained()).save(path)
         return Path(path)
@@ -199,10 +232,18 @@ class Learner(Trainer):
         ncols: int | None = None,
         figsize: tuple[float, float] | None = None,
     ) -> None:
-        """Show items of one side of the split, chosen at random but always the same, with truth and prediction."""
+        """Show items of one side of the split, drawn at random but always the same, with truth and prediction.
+
+        Args:
+            ds_idx: 0 is the training side, 1 the validation side.
+            max_n: items, unless `nrows` and `ncols` are given.
+            nrows: rows of the sheet.
+            ncols: columns of the sheet.
+            figsize: in inches.
+        """
         n, rows = grid(max_n, nrows, ncols)
         dataset = self.dls[ds_idx].dataset
         indices = order_for(0, 0, len(dataset))[:n].tolist()
-        chosen = dataset.subset(indices)
-        found = predict_dataset(self.predictor(), chosen)
-        show.results_sheet(found, max_n=n, rows=rows, figsize=figsize, figure=plots.new_figure())
+        sample = dataset.subset(indices)
+        predictions = predict_dataset(self.predictor(), sample)
+        show.results_sheet(predictions, max_n=n, rows=rows, figsize=figsize, figure=plots.new_figure())

@@ -1,4 +1,4 @@
-"""What trains: data, model and loss in one hand; each method is one call into a room."""
+"""What trains: data, model and loss together; each method is one call into a package below."""
 
 from __future__ import annotations
 
@@ -7,25 +7,28 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Self
 
-from torch import nn
+from torch import Tensor, nn
 
 from foveal.core import runtime, timing
 from foveal.core.listing import L
 from foveal.data.loaders import DataLoader, DataLoaders
-from foveal.losses import Loss, checked_loss
-from foveal.metrics.common import Metric, metric_name, refuse_unsuitable
+from foveal.losses import Loss
+from foveal.metrics.common import MetricFunction, named_metrics, refuse_unsuitable
 from foveal.models.summary import layers_table
 from foveal.tasks.kinds import kind_of
 from foveal.training import lr_finder
-from foveal.training.groups import Freeze, Norm, apply_freeze, parameter_groups
+from foveal.training.checked_loss import CheckedLoss, checked_loss
+from foveal.training.checkpoint import PathLike
+from foveal.training.groups import Freeze, Norm, parameter_groups
+from foveal.training.hooks import as_list, check_callbacks
 from foveal.training.optim import WEIGHT_DECAY
-from foveal.training.phases import Phase, Place, Training
+from foveal.training.phases import Phase, Training
 from foveal.training.probes.linear import fit_head
 from foveal.training.recorder import Recorder
 from foveal.training.schedule import Rate, Schedule, flat_cosine, one_cycle
 from foveal.training.state import EpochResult
 
-_MOMENTS = (0.95, 0.85, 0.95)
+_MOMENTS = (0.95, 0.85, 0.95)  # AdamW's first beta at the start, the highest rate and the end; the book's numbers
 
 
 class Trainer:
@@ -33,7 +36,7 @@ class Trainer:
 
     Attributes:
         model, loss_func: what is trained, by which loss.
-        metrics: one function or several of (raw outputs, targets); may be changed at any time.
+        metrics: one or several functions of (raw outputs, targets), partials, or `Metric`; may be changed at any time.
         recorder: the history of all fits.
         path: the folder that `save` writes below.
     """
@@ -44,7 +47,7 @@ class Trainer:
         model: nn.Module,
         *,
         loss_func: Loss | None = None,
-        metrics: Metric | Iterable[Metric] | None = None,
+        metrics: MetricFunction | Iterable[MetricFunction] | None = None,
         origin: str = "",
         compile: bool = False,
     ) -> None:
@@ -54,8 +57,8 @@ class Trainer:
             dls: the loaders.
             model: answers with `dls.task.n_outputs` numbers.
             loss_func: of (raw outputs, targets); the task's by default.
-            metrics: the task's by default.
-            origin: where the weights came from.
+            metrics: functions of (raw outputs, targets), or `Metric`; the task's by default.
+            origin: where the weights are from.
             compile: train through torch.compile.
         """
         self.model: Any = model
@@ -63,8 +66,10 @@ class Trainer:
         runtime.to_device(model, dls.device)
         self.loss_func = loss_func if loss_func is not None else dls.loss_func
         self.metrics: Any = metrics if metrics is not None else list(dls.task.metrics().values())
-        self.recorder = Recorder(lambda: [metric_name(metric) for metric in self._metrics()])
-        self._training = Training(model, dls, self.recorder, self._loss, self._named_metrics, compile=compile)
+        self.recorder = Recorder(lambda: list(self._named_metrics()))
+        self._training = Training(
+            model, dls, self.recorder, self._loss, self._named_metrics, self._activate, compile=compile
+        )
 
     @property
     def dls(self) -> DataLoaders:
@@ -86,20 +91,24 @@ class Trainer:
         minutes: float | None = None,
         cbs: object = None,
         reset_opt: bool = False,
-        resume: Place | None = None,
+        resume: PathLike | None = None,
     ) -> None:
         """Train for `n_epoch` epochs at a constant rate, or as `schedule` says.
 
         Args:
             n_epoch: how often the training side is gone through.
-            lr: a rate, a rate a group, or a slice; see `rates_of`.
+            lr: a rate, one per group, or a slice; see `rates_of`.
             schedule: of the rates, over the whole fit.
             wd: weight decay.
             accumulate: batches whose gradients are summed up for one step of the optimizer.
             minutes: in place of `n_epoch`, as many epochs as fit into this time, measured at the start; at least one.
-            cbs: a hook, or several; `Checkpoints(folder)` among them makes the fit resumable.
-            reset_opt: forget what the optimizer learned in an earlier fit of the same groups.
-            resume: the folder of a run with a checkpoint, to go on from there to the bit.
+            cbs: a callback, or several; see `Callback`. `Checkpoints(folder)` makes the fit resumable.
+            reset_opt: forget the optimizer's averages of an earlier fit that trained the same parameters.
+            resume: the folder of a run with a checkpoint, from which the fit resumes bit-exactly.
+
+        Raises:
+            InputError: an argument, a metric or a callback does not suit; nothing was trained then.
+            TrainingError: the loss is not finite, or memory runs out.
         """
         phase = Phase(n_epoch, lr, schedule, self._training.freeze, wd, accumulate, reset_opt=reset_opt)
         self._run([phase], cbs, resume, minutes)
@@ -118,9 +127,24 @@ class Trainer:
         minutes: float | None = None,
         cbs: object = None,
         reset_opt: bool = False,
-        resume: Place | None = None,
+        resume: PathLike | None = None,
     ) -> None:
-        """Train with the one-cycle schedule up to `lr_max`; see `fit` for the rest."""
+        """Train with the one-cycle schedule; see `one_cycle` and `fit` for the other arguments.
+
+        Args:
+            n_epoch: epochs.
+            lr_max: the highest rate, one per group, or a slice; see `rates_of`.
+            div: the highest rate over the first one.
+            div_final: the highest rate over the last one.
+            pct_start: the share of the run in which the rate rises.
+            wd: weight decay.
+            moms: the optimizer's first beta at the start, at the highest rate and at the end.
+            accumulate: see `fit`.
+            minutes: see `fit`.
+            cbs: see `fit`.
+            reset_opt: see `fit`.
+            resume: see `fit`.
+        """
         schedule = one_cycle(pct_start=pct_start, div=div, div_final=div_final, moms=moms)
         phase = Phase(n_epoch, lr_max, schedule, self._training.freeze, wd, accumulate, reset_opt=reset_opt)
         self._run([phase], cbs, resume, minutes)
@@ -137,9 +161,22 @@ class Trainer:
         minutes: float | None = None,
         cbs: object = None,
         reset_opt: bool = False,
-        resume: Place | None = None,
+        resume: PathLike | None = None,
     ) -> None:
-        """Train at a constant rate for `pct_start` of the time, then down a cosine; see `fit` for the rest."""
+        """Train at a constant rate, then down a cosine.
+
+        Args:
+            n_epoch: epochs.
+            lr: a rate, one per group, or a slice; see `rates_of`.
+            div_final: the rate over the last one.
+            pct_start: the share of the run at the constant rate.
+            wd: weight decay.
+            accumulate: see `fit`.
+            minutes: see `fit`.
+            cbs: see `fit`.
+            reset_opt: see `fit`.
+            resume: see `fit`.
+        """
         schedule = flat_cosine(pct_start=pct_start, div_final=div_final)
         phase = Phase(n_epoch, lr, schedule, self._training.freeze, wd, accumulate, reset_opt=reset_opt)
         self._run([phase], cbs, resume, minutes)
@@ -162,17 +199,34 @@ class Trainer:
         probe: bool = False,
         cbs: object = None,
         reset_opt: bool = False,
-        resume: Place | None = None,
+        resume: PathLike | None = None,
     ) -> None:
         """Train the head for `freeze_epochs`, then everything for `epochs` with smaller rates towards the input.
 
-        With `probe` the head is fitted by `learn.probe()` in place of the first epochs, and batch normalisation goes
-        on with the statistics that the probe has seen. `lr_max` are the rates of the second part, by default
-        `slice(base_lr / 2 / lr_mult, base_lr / 2)`. See `fit` for the rest; with `minutes`, the second part takes what
-        the first one left, after a probe possibly nothing.
+        Parameters whose `requires_grad` you set yourself keep it in both parts; see `freeze_to`.
+
+        Args:
+            epochs: of the second part.
+            base_lr: the highest rate of the first part, a tenth of it for what is frozen but trains.
+            freeze_epochs: of the first part.
+            lr_mult: the rate of the last group over that of the first one.
+            pct_start: the share of the second part in which rates rise.
+            div: the highest rate over the first one, in the second part.
+            lr_max: rates of the second part; by default `slice(base_lr / 2 / lr_mult, base_lr / 2)`.
+            div_final: the highest rate over the last one.
+            wd: weight decay.
+            moms: see `fit_one_cycle`.
+            accumulate: see `fit`.
+            minutes: for both parts; the second one takes what the first one left, after a probe possibly nothing.
+            probe: fit the head by `learn.probe()` in place of the first part; batch normalisation then keeps the
+                statistics that the probe was fitted with.
+            cbs: see `fit`.
+            reset_opt: see `fit`.
+            resume: see `fit`.
         """
         phases, began = [], time.monotonic()
         if probe and resume is None:
+            self._refuse(cbs)
             self.probe()
         if freeze_epochs and not probe:
             head_only = Freeze(len(parameter_groups(self.model)) - 1)
@@ -189,13 +243,13 @@ class Trainer:
         """Fit the head, `linear` or `spatial`, to frozen features of the training images, each looked at once.
 
         The best linear head is found by convex optimisation; its L2 penalty is chosen inside the training side. On
-        small sets it is far ahead of the first epochs of training, and a good place to go on from.
+        small sets it is far ahead of the first epochs of training, and a good start for `fine_tune`.
 
         Raises:
             InputError: the head is another one.
         """
         began = time.perf_counter()
-        in_order = DataLoader(self.dls.train.batcher, self.dls.bs)
+        in_order = self.dls.train.in_order()
         precision = self._training.plain_precision
         train_loss = fit_head(self.model, in_order, self._loss(), precision=precision, device=self.dls.device)
         with timing.timed("probe validation"):
@@ -212,12 +266,23 @@ class Trainer:
         show_plot: bool = True,
         suggest_funcs: Iterable[lr_finder.Suggestion] | lr_finder.Suggestion = lr_finder.valley,
     ) -> Any:
-        """Try growing rates for up to `num_it` steps, draw the losses and return what `suggest_funcs` suggest.
+        """Try growing rates, draw the losses and return what `suggest_funcs` suggest, as a named tuple.
 
         Weights, optimizer and random state are afterwards as they were; no file is written.
+
+        Args:
+            start_lr: the first rate.
+            end_lr: the last one.
+            num_it: steps at most.
+            stop_div: whether to stop when the loss has diverged.
+            show_plot: whether to draw the curve.
+            suggest_funcs: `valley`, `slide`, `minimum`, `steep`, or several of them.
+
+        Raises:
+            TrainingError: the loss diverges at once.
         """
         curve = self._training.curve(start_lr, end_lr, num_it, stop_div=stop_div)
-        rates = lr_finder.suggested(curve, suggest_funcs)
+        rates = lr_finder.suggest_rates(curve, suggest_funcs)
         if show_plot:
             lr_finder.draw(curve, list(rates._asdict().items()))
         return rates
@@ -231,19 +296,36 @@ class Trainer:
         self.freeze_to(-1, norm=norm)
 
     def unfreeze(self) -> None:
-        """Train everything."""
+        """Train everything, also what you froze by hand."""
         self.freeze_to(0)
 
     def freeze_to(self, n: int, *, norm: Norm = "frozen") -> None:
-        """Freeze the first `n` groups; a negative `n` counts from the last."""
+        """Freeze the first `n` groups, and train all parameters of the others.
+
+        Groups go from the input to the output: of `vision_learner` two halves of the backbone and the head, so that
+        `freeze_to(-1)` trains the head and `freeze_to(-2)` the later half of the backbone too. For anything finer set
+        `requires_grad` yourself: it holds in every fit, `fine_tune` included, until you call `freeze`, `unfreeze` or
+        `freeze_to` again. To train the head and only the last block of a ResNet's backbone:
+
+        ```
+        learn.freeze()
+        learn.model[0].network.layer4.requires_grad_(True)
+        learn.fit_one_cycle(3)
+        ```
+
+        Args:
+            n: groups; a negative number counts from the last one.
+            norm: what the normalisation layers of frozen groups do; see `Freeze`.
+
+        Raises:
+            InputError: there are not so many groups.
+        """
         n_groups = len(parameter_groups(self.model))
-        self._training.freeze = Freeze(n + n_groups if n < 0 else n, norm)
-        self._training.averages = None
-        apply_freeze(self.model, self._training.freeze)
+        self._training.set_freeze(Freeze(n + n_groups if n < 0 else n, norm))
 
     @property
     def measured(self) -> dict[int, runtime.Precision]:
-        """What `auto` found quickest, by the number of frozen groups; what stands there is not measured again."""
+        """What `auto` found fastest, by the number of frozen groups; these are not measured again."""
         return self._training.measured
 
     def to_precision(self, name: str) -> Self:
@@ -264,7 +346,7 @@ class Trainer:
         return self.to_precision("bf16" if self.dls.device.type == "cpu" else "fp16")
 
     def validate(self, ds_idx: int = 1) -> L[float]:
-        """Return the loss and the metrics on one side of the split."""
+        """Return the loss and the metrics on one side of the split: 0 training, 1 validation; as in the epoch table."""
         loss, metrics = self._scores(self.dls[ds_idx])
         return L([loss, *metrics.values()])
 
@@ -285,19 +367,32 @@ class Trainer:
         self._training.load(self.path / "models" / f"{name}.safetensors")
         return self
 
-    def _run(self, phases: Sequence[Phase], cbs: object, resume: Place | None, *minutes: float | None) -> None:
-        refuse_unsuitable(self._metrics(), self.dls.task.n_outputs, self.dls.valid.dataset.targets)
+    def _run(self, phases: Sequence[Phase], cbs: object, resume: PathLike | None, *minutes: float | None) -> None:
+        self._refuse(cbs)
+        self._announce()
         self._training.run(phases, cbs, resume, *minutes)
 
-    def _scores(self, loader: DataLoader) -> tuple[float, dict[str, float]]:
-        found = self._training.evaluate(loader)
-        return float(self._loss()(found.outputs, found.targets)), found.metrics(self._named_metrics())
+    def _announce(self) -> None:
+        """Say, before a fit, what of it a reader of the table would not expect."""
 
-    def _loss(self) -> Loss:
+    def _refuse(self, cbs: object) -> None:
+        """Refuse metrics and callbacks that do not suit, before anything is trained."""
+        refuse_unsuitable(self._metrics(), self.dls.task.n_outputs, self.dls.valid.dataset.targets)
+        check_callbacks(as_list(cbs), self._training.fit_inputs().directions())
+
+    def _scores(self, loader: DataLoader) -> tuple[float, dict[str, float]]:
+        evaluation = self._training.evaluate(loader)
+        loss = float(self._loss()(evaluation.outputs, evaluation.targets))
+        return loss, evaluation.metrics(self._named_metrics(), self._activate)
+
+    def _activate(self, output: Tensor) -> Tensor:
+        return self.dls.task.activate(output)
+
+    def _loss(self) -> CheckedLoss:
         return checked_loss(self.loss_func, several_labels=kind_of(self.dls.task).has_thresholds)
 
-    def _metrics(self) -> Sequence[Metric]:
+    def _metrics(self) -> Sequence[MetricFunction]:
         return [self.metrics] if callable(self.metrics) else list(self.metrics or ())
 
-    def _named_metrics(self) -> dict[str, Metric]:
-        return {metric_name(metric): metric for metric in self._metrics()}
+    def _named_metrics(self) -> dict[str, MetricFunction]:
+        return named_metrics(self._metrics())

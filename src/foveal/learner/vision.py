@@ -18,7 +18,7 @@ from foveal.data.loaders import DataLoaders
 from foveal.images.prepare import Statistics
 from foveal.inference.predictor import load_image_predictor
 from foveal.learner.learner import Learner
-from foveal.metrics.common import Metric
+from foveal.metrics.common import MetricFunction
 from foveal.models import zoo
 from foveal.models.vision import ModelSpec, VisionModel, build_model, pretrained_model
 from foveal.tasks.base import Task
@@ -31,7 +31,7 @@ def vision_learner(
     dls: DataLoaders,
     arch: str = zoo.DEFAULT_ARCH,
     *,
-    metrics: Metric | Iterable[Metric] | None = None,
+    metrics: MetricFunction | Iterable[MetricFunction] | None = None,
     loss_func: Callable[[Tensor, Tensor], Tensor] | None = None,
     y_range: tuple[float, float] | None = None,
     head: str = "pooled",
@@ -45,8 +45,9 @@ def vision_learner(
     Args:
         dls: the loaders.
         arch: `resnet18/34/50/101/152`, any timm name, or a bundle written by `learn.export` to train further.
-        metrics: functions of (raw outputs, targets); the task's by default.
-        loss_func: the task's by default; activation and decoding stay the task's in any case.
+        metrics: functions of (raw outputs, targets), partials, or `Metric`; the task's by default.
+        loss_func: of (raw outputs, targets), `CrossEntropyLossFlat(weight=...)` for instance; by default the task's,
+            whose activation and decoding stay in any case.
         y_range: squeeze outputs into (low, high); the task's by default.
         head: `pooled`, the book's; `linear`, or for points `spatial`, which `learn.probe()` can fit.
         pretrained: False starts from random weights.
@@ -87,8 +88,8 @@ def cnn_learner(dls: DataLoaders, arch: str = zoo.DEFAULT_ARCH, **options: Any) 
 
     Args:
         dls: the loaders.
-        arch: the backbone.
-        options: as for `vision_learner`.
+        arch: see `vision_learner`.
+        options: see `vision_learner`.
     """
     warnings.warn("`cnn_learner` has been renamed to `vision_learner` -- please update your code", stacklevel=2)
     return vision_learner(dls, arch, **options)

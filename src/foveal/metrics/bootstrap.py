@@ -1,14 +1,14 @@
-"""How sure a figure is: bootstrap intervals over images.
+"""How sure a metric is: bootstrap intervals over images.
 
 Source: Efron 1981, "Nonparametric Standard Errors and Confidence Intervals": percentiles, corrected for the bias of
-figures that samples overstate or understate, such as the calibration error.
+metrics that samples overstate or understate, such as the calibration error.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from statistics import NormalDist
-from typing import Any, NamedTuple
+from typing import NamedTuple, SupportsFloat
 
 import numpy as np
 import torch
@@ -17,12 +17,14 @@ from torch import Tensor
 from foveal.core.errors import InputError
 from foveal.core.rng import generator_for
 
-_SAMPLES, _FEWEST, _MOST_ITEMS = 1000, 50, 2_000_000
+_SAMPLES = 1000  # drawn, the usual number for percentiles at 95%
+_FEWEST = 50  # samples, however many images or classes there are; chosen by hand
+_MOST_ITEMS = 2_000_000  # rows in all samples together, so that an interval takes seconds; chosen by hand
 _MOST_COLUMNS = 200  # of one row; a metric of several labels goes through them one by one, 0.2 ms each
 
 
 class Interval(NamedTuple):
-    """A figure, and the bounds between which it would lie had other images been drawn; NaN where not defined."""
+    """A value, and the bounds between which it would lie had other images been drawn; NaN where not defined."""
 
     value: float
     low: float
@@ -30,23 +32,34 @@ class Interval(NamedTuple):
 
 
 def interval(
-    figure: Callable[..., Any], *tensors: Tensor, level: float = 0.95, n_samples: int | None = None, seed: int = 0
+    metric: Callable[..., SupportsFloat],
+    *tensors: Tensor,
+    level: float = 0.95,
+    n_samples: int | None = None,
+    seed: int = 0,
 ) -> Interval:
-    """Return a figure of tensors [N, ...] with its bootstrap interval.
+    """Return a metric of tensors [N, ...] with its bootstrap interval.
 
     Args:
-        figure: a function of the tensors, for instance a metric.
-        tensors: with a row an image each; rows are drawn together.
+        metric: a function of the tensors.
+        tensors: with one row per image each; rows are drawn together.
         level: the share of samples within the bounds.
         n_samples: 1,000, or fewer for very many images (2 million rows in all) or classes (over 200), at least 50.
         seed: decides the samples.
     """
-    samples = [float(figure(*part)) for part in resampled(tensors, n_samples=n_samples, seed=seed)]
-    return interval_of(float(figure(*tensors)), samples, level)
+    samples = [float(metric(*sample)) for sample in bootstrap_samples(tensors, n_samples=n_samples, seed=seed)]
+    return interval_of(float(metric(*tensors)), samples, level)
 
 
-def resampled(tensors: Sequence[Tensor], *, n_samples: int | None = None, seed: int = 0) -> Any:
-    """Yield the tensors with as many rows, drawn with replacement, again and again.
+def bootstrap_samples(
+    tensors: Sequence[Tensor], *, n_samples: int | None = None, seed: int = 0
+) -> Iterator[tuple[Tensor, ...]]:
+    """Yield the tensors with as many rows, drawn with replacement, once per sample.
+
+    Args:
+        tensors: of one length; the same rows are drawn from all.
+        n_samples: see `interval`.
+        seed: decides the samples.
 
     Raises:
         InputError: there is nothing to draw from, or the tensors differ in length.
@@ -62,7 +75,13 @@ def resampled(tensors: Sequence[Tensor], *, n_samples: int | None = None, seed: 
 
 
 def interval_of(value: float, samples: Sequence[float], level: float = 0.95) -> Interval:
-    """Return a figure with the bias-corrected percentiles of its samples; it never lies outside its own bounds."""
+    """Return a value with the bias-corrected percentiles of its samples; it never lies outside its own bounds.
+
+    Args:
+        value: of all rows.
+        samples: the same of each sample; NaN is left out.
+        level: the share of samples within the bounds.
+    """
     defined = np.array([sample for sample in samples if not np.isnan(sample)])
     if not len(defined) or np.isnan(value):
         return Interval(value, float("nan"), float("nan"))

@@ -1,8 +1,9 @@
-"""What all metrics share.
+"""What all metrics share: what a metric is, its name, its direction, and means over classes.
 
-Metrics are plain functions of (output, target), computed once over all predictions. What a metric takes is said in its
-docstring: *raw* outputs (logits) or *activated* ones. Unknown targets (NaN, or `IGNORED` for class indices) are left
-out. A value that is not defined, as the average precision of a class without positives, is NaN where a value a class is
+A metric is a function of (output, target), computed once over all predictions. foveal's own are plain functions that
+declare with `declare_metric` whether higher is better and whether they take *raw* outputs (logits) or *activated* ones;
+`Metric` says the same of any other function. Unknown targets (NaN, or `IGNORED` for class indices) are left out.
+A value that is not defined, as the average precision of a class without positives, is NaN where one value per class is
 returned and is left out of means; outputs that are NaN are refused.
 
 Shapes: N images, C classes.
@@ -10,27 +11,160 @@ Shapes: N images, C classes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
-from typing import Any, Literal
+from typing import Literal, SupportsFloat, TypeVar, get_args
 
 import torch
 from torch import Tensor
 
 from foveal.core.errors import InputError, UnknownNameError
 
-Metric = Callable[[Tensor, Tensor], Any]
+MetricFunction = Callable[[Tensor, Tensor], SupportsFloat]
+"""A metric, or a value per class, of (output, target)."""
+Takes = Literal["logits", "activated"]
 Average = Literal["macro", "micro", "weighted"] | None
+Function = TypeVar("Function", bound=Callable[..., object])
+
+# Characters of an argument's value in the name of a metric, beyond which only its type is shown; chosen by hand, so
+# that a column of the epoch table stays narrower than a line of a terminal.
+_LONGEST_ARGUMENT = 16
 
 
-def metric_name(metric: Metric) -> str:
-    """Return the name of a function or of what a `partial` wraps."""
-    inner = metric.func if isinstance(metric, partial) else metric
-    return str(getattr(inner, "__name__", type(inner).__name__))
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """A metric of your own, with what cannot be read off a function.
+
+    Attributes:
+        function: of (output, target); returns a number.
+        name: the column of the epoch table, and what `monitor` is called.
+        higher_is_better: False for errors.
+        takes: `logits`, what the model returns, or `activated`, what `get_preds` returns (probabilities, points).
+
+    Raises:
+        UnknownNameError: `takes` is another word.
+
+    Example:
+        `Metric(mean_cost, "cost", higher_is_better=False, takes="activated")`
+    """
+
+    function: MetricFunction
+    name: str
+    higher_is_better: bool
+    takes: Takes = "logits"
+
+    def __post_init__(self) -> None:
+        if self.takes not in get_args(Takes):
+            raise UnknownNameError.of("form of outputs that a metric takes", self.takes, get_args(Takes))
+
+    def __call__(self, output: Tensor, target: Tensor) -> SupportsFloat:
+        """Return the value of the function.
+
+        Args:
+            output: what the model returned, or its activation; see `takes`.
+            target: encoded labels, one row per image.
+        """
+        return self.function(output, target)
 
 
-def refuse_unsuitable(metrics: Iterable[Metric], n_outputs: int, targets: Tensor) -> None:
+def declare_metric(
+    *, higher_is_better: bool, takes: Takes = "logits", has_threshold: bool = False
+) -> Callable[[Function], Function]:
+    """Return a decorator that declares what `Metric` says of a function; the function stays itself.
+
+    Args:
+        higher_is_better: False for errors.
+        takes: `logits`, also for a function that takes either, or `activated`.
+        has_threshold: whether it has the arguments `thresh` and `sigmoid`, so that tuned thresholds can be put in.
+    """
+
+    def declare(function: Function) -> Function:
+        vars(function).update(higher_is_better=higher_is_better, takes=takes, has_threshold=has_threshold)
+        return function
+
+    return declare
+
+
+def metric_name(metric: Callable[..., object]) -> str:
+    """Return the name of a `Metric`, of a function or of what a `partial` wraps."""
+    inner = _unwrap(metric)
+    return inner.name if isinstance(inner, Metric) else str(getattr(inner, "__name__", type(inner).__name__))
+
+
+def higher_is_better(metric: Callable[..., object]) -> bool | None:
+    """Return the direction that a metric declares; None where it declares none."""
+    declared: object = getattr(_unwrap(metric), "higher_is_better", None)
+    return declared if isinstance(declared, bool) else None
+
+
+def require_direction(metric: Callable[..., object], name: str) -> bool:
+    """Return whether higher is better.
+
+    Args:
+        metric: a figure of a task, for instance.
+        name: what the message calls it.
+
+    Raises:
+        InputError: the metric does not declare it.
+    """
+    if (declared := higher_is_better(metric)) is None:
+        raise InputError(
+            f"Whether a higher `{name}` is better is not known. Wrap the function: Metric(function, {name!r}, "
+            "higher_is_better=True), or False for an error."
+        )
+    return declared
+
+
+def takes_activated(metric: Callable[..., object]) -> bool:
+    """Return whether a metric takes activated outputs in place of raw ones."""
+    return getattr(_unwrap(metric), "takes", "logits") == "activated"
+
+
+def named_metrics(metrics: Iterable[MetricFunction]) -> dict[str, MetricFunction]:
+    """Return metrics by name, each name once: of several with one name, a `partial` shows its arguments.
+
+    >>> def share(output, target, thresh=0.5): ...
+    >>> list(named_metrics([share, partial(share, thresh=0.2), share]))
+    ['share', 'share(thresh=0.2)', 'share_2']
+    """
+    listed = list(metrics)
+    plain = [metric_name(metric) for metric in listed]
+    named: dict[str, MetricFunction] = {}
+    for name, metric in zip(plain, listed, strict=True):
+        full = name if plain.count(name) == 1 else name + _arguments(metric)
+        unique, number = full, 2
+        while unique in named:
+            unique, number = f"{full}_{number}", number + 1
+        named[unique] = metric
+    return named
+
+
+def at_thresholds(
+    metrics: Mapping[str, MetricFunction], thresholds: Sequence[float]
+) -> tuple[dict[str, MetricFunction], list[str]]:
+    """Return the same metrics, with these thresholds where a threshold was left at its default, and the names of those.
+
+    Args:
+        metrics: by name.
+        thresholds: one per class, of probabilities.
+    """
+    moved = {name: metric for name, metric in metrics.items() if _threshold_is_open(metric)}
+    at = {"thresh": torch.tensor(thresholds), "sigmoid": False}
+    fixed: dict[str, MetricFunction] = {
+        name: Metric(partial(_function(metric), **at), name, require_direction(metric, name), takes="activated")
+        for name, metric in moved.items()
+    }
+    return {**metrics, **fixed}, list(moved)
+
+
+def refuse_unsuitable(metrics: Iterable[MetricFunction], n_outputs: int, targets: Tensor) -> None:
     """Let a metric that does not suit a task say so before an epoch is spent.
+
+    Args:
+        metrics: each is called once.
+        n_outputs: numbers that the model returns per image.
+        targets: encoded labels [N, ...]; two of them are looked at.
 
     Raises:
         InputError: of the metric.
@@ -54,26 +188,33 @@ def refuse_nan(output: Tensor) -> None:
         raise InputError("A metric is not defined for outputs that are NaN.")
 
 
-def averaged(each: Tensor, weight: Tensor, average: Average) -> Tensor:
-    """Return the mean of values a class [C] where they are defined: plain, or weighted by [C]; or themselves for None.
+def average_classes(per_class: Tensor, weight: Tensor, average: Average) -> Tensor:
+    """Return the mean of one value per class over the classes where it is defined.
+
+    Args:
+        per_class: float64 [C], NaN where not defined.
+        weight: of each class in the weighted mean, [C].
+        average: `macro` is the plain mean, `weighted` goes by `weight`, None returns the values themselves.
 
     Raises:
         UnknownNameError: there is no such average.
     """
     if average is None:
-        return each
+        return per_class
     if average == "macro":
-        return each.nanmean()
+        return per_class.nanmean()
     if average == "weighted":
-        defined = ~each.isnan()
-        return (each[defined] * weight[defined]).sum() / weight[defined].sum()
+        defined = ~per_class.isnan()
+        return (per_class[defined] * weight[defined]).sum() / weight[defined].sum()
     raise UnknownNameError.of("average", average, ("macro", "micro", "weighted"))
 
 
 def sweep(score: Tensor, truth: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Return each distinct score [N], largest first, with the hits and the answers at it and above, float64.
+    """Return each distinct score, largest first, with the hits and the answers at it and above; float64, of one length.
 
-    Truth [N] is 0 or 1; images where it is NaN are left out.
+    Args:
+        score: of one class, [N].
+        truth: 0 or 1, [N]; images where it is NaN are left out.
     """
     known = ~truth.isnan()
     score, order = score[known].sort(descending=True)
@@ -84,11 +225,37 @@ def sweep(score: Tensor, truth: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return score[last_of_tie], hits[last_of_tie], answers[last_of_tie]
 
 
-def smaller_is_better(name: str) -> bool:
-    """Return whether a figure of this name counts errors."""
-    return any(word in name for word in ("error", "loss", "rmse", "mae"))
-
-
-def not_defined() -> Tensor:
+def nan_value() -> Tensor:
     """Return NaN, float64."""
     return torch.tensor(torch.nan, dtype=torch.float64)
+
+
+def _unwrap(metric: Callable[..., object]) -> Callable[..., object]:
+    """Return the function or the `Metric` below partials."""
+    while isinstance(metric, partial):
+        metric = metric.func
+    return metric
+
+
+def _function(metric: MetricFunction) -> MetricFunction:
+    return metric.function if isinstance(metric, Metric) else metric
+
+
+def _threshold_is_open(metric: MetricFunction) -> bool:
+    """Return whether a metric has a threshold that nobody set."""
+    function = _function(metric)
+    given = function.keywords if isinstance(function, partial) else {}
+    positional = function.args if isinstance(function, partial) else ()
+    has_threshold = getattr(_unwrap(function), "has_threshold", False) is True
+    return has_threshold and not positional and not {"thresh", "sigmoid"} & set(given)
+
+
+def _arguments(metric: Callable[..., object]) -> str:
+    """Return the keyword arguments of a partial as they stand in a call."""
+    given = metric.keywords if isinstance(metric, partial) else {}
+    texts = {name: repr(value) for name, value in given.items()}
+    shown = (
+        f"{name}={text if len(text) <= _LONGEST_ARGUMENT else type(given[name]).__name__}"
+        for name, text in texts.items()
+    )
+    return f"({', '.join(shown)})" if given else ""

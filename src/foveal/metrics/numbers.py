@@ -6,24 +6,41 @@ import torch
 from torch import Tensor
 
 from foveal.core.errors import InputError
-from foveal.metrics.common import refuse_nan
+from foveal.metrics.common import declare_metric, refuse_nan
 
 
+@declare_metric(higher_is_better=False, takes="activated")
 def rmse(output: Tensor, target: Tensor) -> Tensor:
-    """Return the root of the mean squared error of numbers, over all that are known; takes *activated* outputs."""
+    """Return the root of the mean squared error of numbers, over all that are known; takes *activated* outputs.
+
+    Args:
+        output: activated, in the units of the targets, [N] or [N, T].
+        target: numbers of as many elements; NaN is unknown.
+    """
     off = _errors(output, target)
     return (off**2).mean().sqrt()
 
 
+@declare_metric(higher_is_better=False, takes="activated")
 def mae(output: Tensor, target: Tensor) -> Tensor:
-    """Return the mean absolute error of numbers, over all that are known; takes *activated* outputs."""
+    """Return the mean absolute error of numbers, over all that are known; takes *activated* outputs.
+
+    Args:
+        output: activated, in the units of the targets, [N] or [N, T].
+        target: numbers of as many elements; NaN is unknown.
+    """
     return _errors(output, target).abs().mean()
 
 
+@declare_metric(higher_is_better=True, takes="activated")
 def r2_score(output: Tensor, target: Tensor) -> Tensor:
     """Return 1 - (squared errors / squared distances of the targets from their mean), the mean over columns.
 
     A column whose targets do not differ is not defined and left out. Takes *activated* outputs.
+
+    Args:
+        output: activated, in the units of the targets, [N] or [N, T].
+        target: numbers of as many elements; NaN is unknown.
     """
     _errors(output, target)
     output, target = output.double().reshape(len(output), -1), target.double().reshape(len(target), -1)

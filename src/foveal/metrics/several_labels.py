@@ -1,7 +1,7 @@
-"""Metrics of several labels an image: outputs and targets [N, C], targets 0 or 1, NaN where it is not known.
+"""Metrics of several labels per image: outputs and targets [N, C], targets 0 or 1, NaN where it is not known.
 
 Those with a threshold take *raw* outputs, or activated ones with `sigmoid=False`; those that only compare outputs take
-either. `average` is macro, micro, weighted, or None for a value a class. Names and definitions are scikit-learn's.
+either. `average` is macro, micro, weighted, or None for one value per class. Names and definitions are scikit-learn's.
 """
 
 from __future__ import annotations
@@ -12,43 +12,68 @@ import torch
 from torch import Tensor
 
 from foveal.core.errors import InputError
-from foveal.metrics.common import Average, averaged, not_defined, refuse_nan, sweep
+from foveal.metrics.common import Average, average_classes, declare_metric, nan_value, refuse_nan, sweep
 
 
+@declare_metric(higher_is_better=True, has_threshold=True)
 def accuracy_multi(output: Tensor, target: Tensor, thresh: float | Tensor = 0.5, *, sigmoid: bool = True) -> Tensor:
-    """Return the share of (image, label) pairs answered rightly at a threshold.
+    """Return the share of (image, label) pairs answered correctly at a threshold.
 
     Args:
-        output: *raw* outputs [N, C]; activated ones with `sigmoid=False`.
-        target: 0 or 1, [N, C].
-        thresh: the probability above which a label counts as found.
+        output: raw outputs [N, C]; activated ones with `sigmoid=False`.
+        target: 0 or 1, [N, C]; NaN is unknown.
+        thresh: the probability above which a label is predicted, one for all or one per class [C].
         sigmoid: whether to activate the outputs first.
     """
-    found, truth, known = _answers(output, target, thresh, sigmoid, "accuracy_multi")
-    return (found == truth)[known].double().mean()
+    predicted, truth, known = _answers(output, target, thresh, sigmoid, "accuracy_multi")
+    return (predicted == truth)[known].double().mean()
 
 
+@declare_metric(higher_is_better=False, has_threshold=True)
 def hamming_loss(output: Tensor, target: Tensor, thresh: float | Tensor = 0.5, *, sigmoid: bool = True) -> Tensor:
-    """Return 1 - `accuracy_multi`."""
+    """Return 1 - `accuracy_multi`.
+
+    Args:
+        output: raw outputs [N, C]; activated ones with `sigmoid=False`.
+        target: 0 or 1, [N, C]; NaN is unknown.
+        thresh: the probability above which a label is predicted, one for all or one per class [C].
+        sigmoid: whether to activate the outputs first.
+    """
     return 1 - accuracy_multi(output, target, thresh, sigmoid=sigmoid)
 
 
+@declare_metric(higher_is_better=True, has_threshold=True)
 def exact_match(output: Tensor, target: Tensor, thresh: float | Tensor = 0.5, *, sigmoid: bool = True) -> Tensor:
-    """Return the share of images whose known labels are all answered rightly at a threshold."""
-    found, truth, known = _answers(output, target, thresh, sigmoid, "exact_match")
-    return ((found == truth) | ~known).all(dim=1).double().mean()
+    """Return the share of images whose known labels are all answered correctly at a threshold.
+
+    Args:
+        output: raw outputs [N, C]; activated ones with `sigmoid=False`.
+        target: 0 or 1, [N, C]; NaN is unknown.
+        thresh: the probability above which a label is predicted, one for all or one per class [C].
+        sigmoid: whether to activate the outputs first.
+    """
+    predicted, truth, known = _answers(output, target, thresh, sigmoid, "exact_match")
+    return ((predicted == truth) | ~known).all(dim=1).double().mean()
 
 
 def counts_per_class(
     output: Tensor, target: Tensor, thresh: float | Tensor = 0.5, *, sigmoid: bool = True
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Return hits, false alarms, misses and right silences of each class at a threshold, int64 [C] each."""
-    found, truth, known = _answers(output, target, thresh, sigmoid, "counts_per_class")
+    """Return true and false positives, false and true negatives of each class at a threshold, int64 [C] each.
+
+    Args:
+        output: raw outputs [N, C]; activated ones with `sigmoid=False`.
+        target: 0 or 1, [N, C]; NaN is unknown.
+        thresh: the probability above which a label is predicted, one for all or one per class [C].
+        sigmoid: whether to activate the outputs first.
+    """
+    predicted, truth, known = _answers(output, target, thresh, sigmoid, "counts_per_class")
     pairs = ((True, True), (True, False), (False, True), (False, False))
-    hits, alarms, misses, silences = (((found == f) & (truth == t) & known).sum(dim=0) for f, t in pairs)
+    hits, alarms, misses, silences = (((predicted == f) & (truth == t) & known).sum(dim=0) for f, t in pairs)
     return hits, alarms, misses, silences
 
 
+@declare_metric(higher_is_better=True, has_threshold=True)
 def precision_multi(
     output: Tensor,
     target: Tensor,
@@ -57,10 +82,19 @@ def precision_multi(
     sigmoid: bool = True,
     average: Average = "macro",
 ) -> Tensor:
-    """Return the share of labels found that are there; not defined for a class of which nothing was found."""
+    """Return the share of predicted labels that are present; not defined for a class that was never predicted.
+
+    Args:
+        output: raw outputs [N, C]; activated ones with `sigmoid=False`.
+        target: 0 or 1, [N, C]; NaN is unknown.
+        thresh: the probability above which a label is predicted, one for all or one per class [C].
+        sigmoid: whether to activate the outputs first.
+        average: over classes: `macro`, `micro`, `weighted` by positives, or None for one value per class [C].
+    """
     return _from_counts(lambda hit, alarm, _: hit / (hit + alarm), output, target, thresh, sigmoid, average)
 
 
+@declare_metric(higher_is_better=True, has_threshold=True)
 def recall_multi(
     output: Tensor,
     target: Tensor,
@@ -69,10 +103,19 @@ def recall_multi(
     sigmoid: bool = True,
     average: Average = "macro",
 ) -> Tensor:
-    """Return the share of labels there that are found; not defined for a class without positives."""
+    """Return the share of present labels that are predicted; not defined for a class without positives.
+
+    Args:
+        output: raw outputs [N, C]; activated ones with `sigmoid=False`.
+        target: 0 or 1, [N, C]; NaN is unknown.
+        thresh: the probability above which a label is predicted, one for all or one per class [C].
+        sigmoid: whether to activate the outputs first.
+        average: over classes: `macro`, `micro`, `weighted` by positives, or None for one value per class [C].
+    """
     return _from_counts(lambda hit, _, miss: hit / (hit + miss), output, target, thresh, sigmoid, average)
 
 
+@declare_metric(higher_is_better=True, has_threshold=True)
 def f1_multi(
     output: Tensor,
     target: Tensor,
@@ -81,60 +124,100 @@ def f1_multi(
     sigmoid: bool = True,
     average: Average = "macro",
 ) -> Tensor:
-    """Return the harmonic mean of precision and recall; not defined for a class without positives."""
+    """Return the harmonic mean of precision and recall; not defined for a class without positives.
+
+    Args:
+        output: raw outputs [N, C]; activated ones with `sigmoid=False`.
+        target: 0 or 1, [N, C]; NaN is unknown.
+        thresh: the probability above which a label is predicted, one for all or one per class [C].
+        sigmoid: whether to activate the outputs first.
+        average: over classes: `macro`, `micro`, `weighted` by positives, or None for one value per class [C].
+    """
     return _from_counts(_f1, output, target, thresh, sigmoid, average)
 
 
+@declare_metric(higher_is_better=True)
 def average_precision(output: Tensor, target: Tensor) -> Tensor:
     """Return the average precision of each class, float64 [C]; NaN for a class without positives.
 
-    AP = sum over distinct scores of (R_n - R_{n-1}) P_n, as scikit-learn defines it; ties share one step. Outputs
-    [N, C] may be raw or activated: only their order counts. Targets are 0 or 1, [N, C].
+    AP = sum over distinct scores of (R_n - R_{n-1}) P_n, as scikit-learn defines it; ties share one step.
+
+    Args:
+        output: raw or activated, [N, C]; only their order counts.
+        target: 0 or 1, [N, C]; NaN is unknown.
     """
     refuse_nan(output)
     return torch.stack([_average_precision(o, t) for o, t in zip(output.T, target.T, strict=True)])
 
 
+@declare_metric(higher_is_better=True)
 def mean_average_precision(output: Tensor, target: Tensor, average: Average = "macro") -> Tensor:
     """Return the mean of `average_precision` over the classes where it is defined.
 
     `micro` is that of all pairs of image and label in one ranking, `weighted` counts classes by their positives.
+
+    Args:
+        output: raw or activated, [N, C]; only their order counts.
+        target: 0 or 1, [N, C]; NaN is unknown.
+        average: over classes: `macro`, `micro`, `weighted` by positives, or None for one value per class [C].
     """
     if average == "micro":
         refuse_nan(output)
         return _average_precision(output.reshape(-1), target.reshape(-1))
-    return averaged(average_precision(output, target), _positives(target), average)
+    return average_classes(average_precision(output, target), _positives(target), average)
 
 
+@declare_metric(higher_is_better=True)
 def roc_auc(output: Tensor, target: Tensor) -> Tensor:
     """Return the area under the ROC curve of each class, float64 [C]; NaN where only one of 0 and 1 occurs.
 
     It is the share of pairs of a positive and a negative whose positive has the larger output; ties count half.
+
+    Args:
+        output: raw or activated, [N, C]; only their order counts.
+        target: 0 or 1, [N, C]; NaN is unknown.
     """
     refuse_nan(output)
     return torch.stack([_auc(o, t) for o, t in zip(output.T, target.T, strict=True)])
 
 
+@declare_metric(higher_is_better=True)
 def mean_roc_auc(output: Tensor, target: Tensor, average: Average = "macro") -> Tensor:
-    """Return the mean of `roc_auc` over the classes where it is defined; see `mean_average_precision`."""
+    """Return the mean of `roc_auc` over the classes where it is defined; see `mean_average_precision`.
+
+    Args:
+        output: raw or activated, [N, C]; only their order counts.
+        target: 0 or 1, [N, C]; NaN is unknown.
+        average: over classes: `macro`, `micro`, `weighted` by positives, or None for one value per class [C].
+    """
     if average == "micro":
         refuse_nan(output)
         return _auc(output.reshape(-1), target.reshape(-1))
-    return averaged(roc_auc(output, target), _positives(target), average)
+    return average_classes(roc_auc(output, target), _positives(target), average)
 
 
+@declare_metric(higher_is_better=False)
 def label_ranking_loss(output: Tensor, target: Tensor) -> Tensor:
-    """Return the share of pairs of a label there and one not there that are ranked wrongly or equal, mean of images.
+    """Return the share of pairs of a present and an absent label that are ranked wrongly or equal, mean over images.
 
     An image with all or none of the labels has no such pair and counts 0.
+
+    Args:
+        output: raw or activated, [N, C]; only their order counts.
+        target: 0 or 1, [N, C]; NaN is unknown.
     """
     return _mean_of_images(_ranking_loss, output, target)
 
 
+@declare_metric(higher_is_better=False)
 def coverage_error(output: Tensor, target: Tensor) -> Tensor:
-    """Return how far down the ranking one has to go to meet every label of an image, mean of images; ties count.
+    """Return how far down the ranking one has to go to meet every label of an image, mean over images; ties count.
 
     An image without labels counts 0.
+
+    Args:
+        output: raw or activated, [N, C]; only their order counts.
+        target: 0 or 1, [N, C]; NaN is unknown.
     """
     return _mean_of_images(_coverage, output, target)
 
@@ -142,11 +225,11 @@ def coverage_error(output: Tensor, target: Tensor) -> Tensor:
 def _answers(
     output: Tensor, target: Tensor, thresh: float | Tensor, sigmoid: bool, name: str
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Return what is found, what is there, and where that is known; bool [N, C] each."""
+    """Return what is predicted, what is present, and where that is known; bool [N, C] each."""
     if output.shape != target.shape:
         raise InputError(
             f"`{name}` takes outputs and targets of one shape, got {list(output.shape)} and "
-            f"{list(target.shape)}. For one label an image use `accuracy`."
+            f"{list(target.shape)}. For one label per image use `accuracy`."
         )
     refuse_nan(output)
     probability = output.sigmoid() if sigmoid else output
@@ -167,7 +250,7 @@ def _from_counts(
     hits, alarms, misses, _ = (n.double() for n in counts_per_class(output, target, thresh, sigmoid=sigmoid))
     if average == "micro":
         return share(hits.sum(), alarms.sum(), misses.sum())
-    return averaged(share(hits, alarms, misses), hits + misses, average)
+    return average_classes(share(hits, alarms, misses), hits + misses, average)
 
 
 def _positives(target: Tensor) -> Tensor:
@@ -177,7 +260,7 @@ def _positives(target: Tensor) -> Tensor:
 def _auc(score: Tensor, truth: Tensor) -> Tensor:
     positive, negative = score[truth == 1].sort().values, score[truth == 0].sort().values
     if not len(positive) or not len(negative):
-        return not_defined()
+        return nan_value()
     below = torch.searchsorted(negative, positive, side="left").double()
     not_above = torch.searchsorted(negative, positive, side="right").double()
     return ((below + not_above) / 2).mean() / len(negative)
@@ -203,6 +286,6 @@ def _coverage(there: Tensor, absent: Tensor) -> Tensor:
 def _average_precision(score: Tensor, truth: Tensor) -> Tensor:
     _, hits, answers = sweep(score, truth)
     if not len(hits) or hits[-1] == 0:
-        return not_defined()
+        return nan_value()
     recall_step = torch.diff(hits, prepend=hits.new_zeros(1)) / hits[-1]
     return (recall_step * hits / answers).sum()

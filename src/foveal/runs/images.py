@@ -140,9 +140,6 @@ def _written(
     console = new_console()
     settings.with_values(measured=learn.measured).save(folder / run.SETTINGS)
     write_history(folder / run.HISTORY, learn.recorder.history)
-    if kept.best is not None:
-        which = "of the probe" if kept.epoch is None else f"after epoch {kept.epoch}"
-        console.print(f"Kept the weights {which}, whose valid_loss is the lowest.")
     summary = _finish(learn, settings, source, folder)
     if kept.best is not None:
         summary["valid_loss"] = kept.best

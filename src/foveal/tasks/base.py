@@ -19,7 +19,7 @@ from foveal.core.errors import InputError
 from foveal.geometry.homography import Homography
 from foveal.images.canvas import Canvas
 from foveal.losses import Reduction
-from foveal.metrics.common import Metric
+from foveal.metrics.common import MetricFunction
 
 Label = TypeVar("Label")
 
@@ -109,13 +109,13 @@ class Task(Protocol[Label]):
     def decode(self, prediction: Tensor, back: Homography) -> list[Label]:
         """Turn a batch of predictions into labels; points return to source pixels through `back` [B, 3, 3]."""
 
-    def metrics(self) -> Mapping[str, Metric]:
+    def metrics(self) -> Mapping[str, MetricFunction]:
         """Return the metrics that suit this task by default; they take raw outputs."""
 
     def comparable(self, prediction: Tensor, labels: Sequence[Label]) -> Tensor:
         """Return what is compared with encoded labels [n, ...]: the predictions, or points in source pixels."""
 
-    def figures(self) -> Mapping[str, Metric]:
+    def figures(self) -> Mapping[str, MetricFunction]:
         """Return the headline figures by name, functions of (what is judged, encoded labels)."""
 
     def per_sample_error(self, comparable: Tensor, target: Tensor) -> Tensor:

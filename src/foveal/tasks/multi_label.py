@@ -18,7 +18,7 @@ from foveal.core.errors import InputError
 from foveal.geometry.homography import Homography
 from foveal.images.canvas import INK, RIGHT, WRONG, Canvas
 from foveal.losses import Reduction, binary_cross_entropy
-from foveal.metrics.common import Metric
+from foveal.metrics.common import MetricFunction
 from foveal.metrics.several_labels import (
     accuracy_multi,
     average_precision,
@@ -128,7 +128,7 @@ class MultiLabel:
         passed = prediction > torch.tensor(self.decision.thresholds, device=prediction.device)
         return [[self.vocab.names[i] for i in row.nonzero()[:, 0].tolist()] for row in passed]
 
-    def metrics(self) -> Mapping[str, Metric]:
+    def metrics(self) -> Mapping[str, MetricFunction]:
         """Return mean average precision and accuracy_multi."""
         return {"mean_average_precision": mean_average_precision, "accuracy_multi": accuracy_multi}
 
@@ -136,7 +136,7 @@ class MultiLabel:
         """Return the probabilities."""
         return prediction
 
-    def figures(self) -> Mapping[str, Metric]:
+    def figures(self) -> Mapping[str, MetricFunction]:
         """Return ranking figures, and those at the thresholds in force."""
         at = self._at_thresholds
         return {

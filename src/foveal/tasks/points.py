@@ -15,7 +15,7 @@ from foveal.core.errors import InputError, NothingToLearnError, UnknownNameError
 from foveal.geometry.homography import Homography
 from foveal.images.canvas import INK, PREDICTED, TARGET, Canvas
 from foveal.losses import Reduction, heatmap_loss, mean_squared_error, soft_argmax
-from foveal.metrics.common import Metric
+from foveal.metrics.common import MetricFunction
 from foveal.metrics.pixels import distances, mean_error, median_error
 from foveal.tasks.base import Decision
 from foveal.tasks.display import ShownTensor
@@ -154,7 +154,7 @@ class Points:
         points[mirrored] = points[mirrored][:, self._mirrored_order()]
         return list(points)
 
-    def metrics(self) -> Mapping[str, Metric]:
+    def metrics(self) -> Mapping[str, MetricFunction]:
         """Return none: the loss is the error on the canvas, and errors in pixels come from the predictions."""
         return {}
 
@@ -162,7 +162,7 @@ class Points:
         """Return the points in source pixels."""
         return torch.from_numpy(np.stack(labels))
 
-    def figures(self) -> Mapping[str, Metric]:
+    def figures(self) -> Mapping[str, MetricFunction]:
         """Return mean and median distance in source pixels, over all points that are not missing."""
         return {"mean_error_pixels": mean_error, "median_error_pixels": median_error}
 

@@ -16,7 +16,7 @@ from foveal.core.errors import InputError, NothingToLearnError
 from foveal.geometry.homography import Homography
 from foveal.images.canvas import INK, Canvas
 from foveal.losses import Reduction, mean_squared_error
-from foveal.metrics.common import Metric
+from foveal.metrics.common import MetricFunction
 from foveal.metrics.numbers import mae, r2_score, rmse
 from foveal.tasks.base import Decision
 from foveal.tasks.display import ShownTensor
@@ -141,7 +141,7 @@ class Regression:
             raise InputError("The model answered with a number that is not finite; it cannot be used.")
         return list(prediction.double().cpu().numpy())
 
-    def metrics(self) -> Mapping[str, Metric]:
+    def metrics(self) -> Mapping[str, MetricFunction]:
         """Return R2, and for a single number, which has a unit, RMSE and MAE."""
         return {"r2_score": r2_score} if self.n_outputs > 1 else {"rmse": rmse, "mae": mae, "r2_score": r2_score}
 
@@ -149,7 +149,7 @@ class Regression:
         """Return the numbers."""
         return prediction
 
-    def figures(self) -> Mapping[str, Metric]:
+    def figures(self) -> Mapping[str, MetricFunction]:
         """Return RMSE, MAE and R2 of a number; of several, which may differ in unit, the mean R2."""
         return {"mean_r2": r2_score} if self.n_outputs > 1 else {"rmse": rmse, "mae": mae, "r2": r2_score}
 

@@ -17,7 +17,7 @@ from foveal.core.errors import InputError
 from foveal.geometry.homography import Homography
 from foveal.images.canvas import INK, RIGHT, WRONG, Canvas
 from foveal.losses import IGNORED, Reduction, cross_entropy
-from foveal.metrics.common import Metric
+from foveal.metrics.common import MetricFunction
 from foveal.metrics.one_label import (
     accuracy,
     balanced_accuracy,
@@ -100,7 +100,7 @@ class SingleLabel:
         """Return the most probable names."""
         return [self.vocab.names[i] for i in prediction.argmax(dim=1).tolist()]
 
-    def metrics(self) -> Mapping[str, Metric]:
+    def metrics(self) -> Mapping[str, MetricFunction]:
         """Return accuracy and error rate."""
         return {"accuracy": accuracy, "error_rate": error_rate}
 
@@ -108,10 +108,10 @@ class SingleLabel:
         """Return the probabilities."""
         return prediction
 
-    def figures(self) -> Mapping[str, Metric]:
+    def figures(self) -> Mapping[str, MetricFunction]:
         """Return accuracy of several kinds, F1 and calibration."""
         top = {f"top_{_TOP}_accuracy": partial(top_k_accuracy, k=_TOP)} if self.n_outputs > _TOP else {}
-        plain: dict[str, Metric] = {"accuracy": accuracy, "error_rate": error_rate}
+        plain: dict[str, MetricFunction] = {"accuracy": accuracy, "error_rate": error_rate}
         return (
             plain
             | top

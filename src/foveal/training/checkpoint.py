@@ -1,8 +1,8 @@
-"""Checkpoints: all that a run needs to go on to the bit, in one safe file that is whole or absent.
+"""Checkpoints: all that a run needs to resume bit-exactly, in one safe file that is whole or absent.
 
 A checkpoint is a .safetensors file: weights, the optimizer's averages, gradients that wait for their step, torch's
-random state, what hooks keep, and as JSON the position in the run. The data pipeline needs three integers of it: seed,
-epoch and position.
+random state, the state of callbacks, and as JSON the position in the run. The data pipeline needs three
+integers of it: seed, epoch and position.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import time
+import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -20,24 +21,53 @@ from torch import Tensor
 
 from foveal.core import distributed, storage
 from foveal.core.errors import InputError, ModelFileError, TrainingError
+from foveal.training.hooks import Callback
 from foveal.training.state import EpochResult, FitState
 
 FILE = "checkpoint.safetensors"
-_VERSION = 1
+_VERSION = 1  # of the file's layout; another one is refused
+_EVERY_SECONDS = 120.0
+"""Seconds between two checkpoints within an epoch; chosen by hand: what a crash costs at most, beside a fraction of a
+second for writing."""
+PathLike = str | os.PathLike[str]
+HookState = Mapping[str, Any]
+"""Tensors and JSON values by name, as torch's `state_dict` has them."""
 
 
 @runtime_checkable
 class Stateful(Protocol):
-    """A hook with something to keep from one step to the next."""
+    """A callback that remembers something between steps, by torch's protocol, so that a resumed fit has it too."""
 
-    def tensors(self) -> Mapping[str, Tensor]:
-        """Return its tensors."""
+    def state_dict(self) -> HookState:
+        """Return what it remembers: tensors, and values that JSON can hold."""
 
-    def values(self) -> Mapping[str, Any]:
-        """Return its other values, as JSON says them."""
+    def load_state_dict(self, state: HookState) -> None:
+        """Take back what `state_dict` returned."""
 
-    def restore(self, tensors: Mapping[str, Tensor], values: Mapping[str, Any]) -> None:
-        """Take both back."""
+
+@runtime_checkable
+class _OldStateful(Protocol):
+    """What `Stateful` was in version 0.1; it works for one more version, with a warning."""
+
+    def tensors(self) -> Mapping[str, Tensor]: ...
+
+    def values(self) -> Mapping[str, object]: ...
+
+    def restore(self, tensors: Mapping[str, Tensor], values: Mapping[str, object]) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class _Adapted:
+    """A callback by the old protocol, under the new one."""
+
+    hook: _OldStateful
+
+    def state_dict(self) -> HookState:
+        return {**self.hook.tensors(), **self.hook.values()}
+
+    def load_state_dict(self, state: HookState) -> None:
+        tensors, values = _split(state)
+        self.hook.restore(tensors, values)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -55,23 +85,33 @@ class Stored:
 
     def part(self, name: str) -> dict[str, Tensor]:
         """Return the tensors whose names begin with `name/`, without it."""
-        return below(self.tensors, name)
+        return strip_prefix(self.tensors, name)
 
 
-def below(tensors: Mapping[str, Tensor], name: str) -> dict[str, Tensor]:
-    """Return the tensors whose names begin with `name/`, without it."""
+def strip_prefix(tensors: Mapping[str, Tensor], name: str) -> dict[str, Tensor]:
+    """Return the tensors whose names begin with `name/`, without it.
+
+    Args:
+        tensors: by name.
+        name: what stands before the first `/`.
+    """
     return {key.removeprefix(f"{name}/"): t for key, t in tensors.items() if key.startswith(f"{name}/")}
 
 
-def write(path: str | os.PathLike[str], state: FitState, hooks: Iterable[object] = ()) -> None:
+def write(path: PathLike, state: FitState, hooks: Iterable[object] = ()) -> None:
     """Write a checkpoint.
 
+    Args:
+        path: the file; it is replaced as a whole.
+        state: where the fit stands.
+        hooks: the state of those that are `Stateful` is written too.
+
     Raises:
-        TrainingError: it cannot be written; the one before is as it was.
+        TrainingError: it cannot be written; the one before is unchanged.
     """
     tensors = {f"model/{name}": tensor for name, tensor in state.model.state_dict().items()}
-    tensors |= averages_as_tensors(state.optimizer.state_dict()["state"])
-    if state.waiting:
+    tensors |= optimizer_tensors(state.optimizer.state_dict()["state"])
+    if state.n_waiting:
         parameters = state.model.named_parameters()
         tensors |= {f"gradient/{name}": p.grad for name, p in parameters if p.grad is not None}
     tensors["random/cpu"] = torch.get_rng_state()
@@ -79,25 +119,28 @@ def write(path: str | os.PathLike[str], state: FitState, hooks: Iterable[object]
         tensors["random/cuda"] = torch.cuda.get_rng_state(state.device)
     if state.smooth.total is not None:
         tensors["smooth"] = state.smooth.total
-    values: dict[str, Any] = {"version": _VERSION, "scaler": state.scaler.state_dict(), "count": state.smooth.count}
-    values |= {name: getattr(state, name) for name in _POSITION} | {"plan": dict(state.plan)}
+    values: dict[str, object] = {"version": _VERSION, "scaler": state.scaler.state_dict(), "count": state.smooth.count}
+    values |= {"phase": state.phase, "step": state.step, "stop": state.stop, "plan": dict(state.run_fingerprint)}
+    values |= {"epoch": state.epochs_done, "data_epoch": state.epochs_before + state.epochs_done}
     values["results"] = [asdict(result) for result in state.results]
     values["history"] = [asdict(result) for result in state.history]
-    values["hooks"] = {}
-    for name, hook in _keeping(hooks):
-        tensors |= {f"hook/{name}/{key}": tensor for key, tensor in hook.tensors().items()}
-        values["hooks"][name] = dict(hook.values())
+    of_hooks: dict[str, dict[str, object]] = {}
+    for name, hook in _stateful(hooks):
+        kept_tensors, kept_values = _split(hook.state_dict())
+        tensors |= {f"hook/{name}/{key}": tensor for key, tensor in kept_tensors.items()}
+        of_hooks[name] = kept_values
+    values["hooks"] = of_hooks
     try:
         storage.write_tensors(path, tensors, {"checkpoint": json.dumps(values)})
     except OSError as error:
         raise TrainingError(
             f"The checkpoint `{path}` could not be written ({error.strerror or error}). The one before, if there was "
-            "one, is as it was: make room or choose another folder, and resume."
+            "one, is unchanged: make room or choose another folder, and resume."
         ) from error
 
 
-def averages_as_tensors(averages: Mapping[int, Mapping[str, Any]]) -> dict[str, Tensor]:
-    """Return what an optimizer knows of its parameters as tensors by name."""
+def optimizer_tensors(averages: Mapping[int, Mapping[str, Tensor]]) -> dict[str, Tensor]:
+    """Return an optimizer's averages, as its `state_dict` has them by the parameter's number, as tensors by name."""
     return {
         f"optimizer/{index}/{name}": torch.as_tensor(value)
         for index, kept in averages.items()
@@ -105,17 +148,22 @@ def averages_as_tensors(averages: Mapping[int, Mapping[str, Any]]) -> dict[str, 
     }
 
 
-def averages_of(tensors: Mapping[str, Tensor], optimizer: torch.optim.Optimizer) -> dict[int, dict[str, Tensor]]:
-    """Return what `averages_as_tensors` wrote, laid out as the parameters of an optimizer."""
-    trained = [p for group in optimizer.param_groups for p in group["params"]]
+def optimizer_averages(tensors: Mapping[str, Tensor], optimizer: torch.optim.Optimizer) -> dict[int, dict[str, Tensor]]:
+    """Return what `optimizer_tensors` wrote, in the memory format of an optimizer's parameters.
+
+    Args:
+        tensors: by the parameter's number and the name of the average, without `optimizer/`.
+        optimizer: over the same parameters in the same order.
+    """
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
     averages: dict[int, dict[str, Tensor]] = {}
     for key, tensor in tensors.items():
         index, _, name = key.partition("/")
-        averages.setdefault(int(index), {})[name] = _laid_out_as(trained[int(index)], tensor)
+        averages.setdefault(int(index), {})[name] = _match_layout(parameters[int(index)], tensor)
     return averages
 
 
-def read(path: str | os.PathLike[str]) -> Stored:
+def read(path: PathLike) -> Stored:
     """Read a checkpoint: a file, or the folder of a run.
 
     Raises:
@@ -138,40 +186,59 @@ def read(path: str | os.PathLike[str]) -> Stored:
 def restore(stored: Stored, state: FitState, hooks: Iterable[object] = ()) -> None:
     """Bring a fresh state of the same fit to where a checkpoint stands.
 
+    Args:
+        stored: the checkpoint.
+        state: at the beginning of the fit.
+        hooks: as they were when the checkpoint was written, in the same order.
+
     Raises:
         InputError: the fit is another one; the message names what differs.
     """
-    _check_plan(stored, state)
+    _check_fingerprint(stored, state)
     state.model.load_state_dict(stored.part("model"))
-    averages = averages_of(stored.part("optimizer"), state.optimizer)
+    averages = optimizer_averages(stored.part("optimizer"), state.optimizer)
     state.optimizer.load_state_dict(state.optimizer.state_dict() | {"state": averages})
     gradients = stored.part("gradient")
     for name, parameter in state.model.named_parameters():
         if name in gradients:
-            parameter.grad = _laid_out_as(parameter, gradients[name])
+            parameter.grad = _match_layout(parameter, gradients[name])
     state.scaler.load_state_dict(stored.position["scaler"])
-    for name in _POSITION:
-        setattr(state, name, stored.position[name])
+    state.phase, state.step, state.stop = (stored.position[name] for name in ("phase", "step", "stop"))
+    state.epochs_done = stored.position["epoch"]
+    state.epochs_before = stored.position["data_epoch"] - state.epochs_done
+    state.epoch = min(state.epochs_done, state.n_epochs - 1)  # a fit that is done stands at its last epoch
     state.smooth.count = stored.position["count"]
     state.smooth.total = stored.tensors["smooth"].to(state.device) if "smooth" in stored.tensors else None
     state.results[:] = [EpochResult(**result) for result in stored.position["results"]]
     state.history[:] = [EpochResult(**result) for result in stored.position["history"]]
-    for name, hook in _keeping(hooks):
+    for name, hook in _stateful(hooks):
         if name in stored.position["hooks"]:
-            hook.restore(stored.part(f"hook/{name}"), stored.position["hooks"][name])
+            hook.load_state_dict({**stored.part(f"hook/{name}"), **stored.position["hooks"][name]})
     torch.set_rng_state(stored.tensors["random/cpu"])
     if "random/cuda" in stored.tensors and state.device.type == "cuda":
         torch.cuda.set_rng_state(stored.tensors["random/cuda"], state.device)
 
 
-class Checkpoints:
-    """A hook that writes a checkpoint into a folder: after each epoch, now and then within one, and when stopped."""
+class Checkpoints(Callback):
+    """Write a checkpoint into a folder: after each epoch, now and then within one, and when a signal ends the fit.
 
-    def __init__(self, folder: str | os.PathLike[str], *, every_seconds: float = 120.0) -> None:
+    `learn.fit(..., resume=folder)` resumes it.
+    """
+
+    def __init__(self, folder: PathLike, *, every_seconds: float = _EVERY_SECONDS) -> None:
+        """Write below a folder, which is made where it is missing.
+
+        Args:
+            folder: of the run.
+            every_seconds: the time between two checkpoints within an epoch.
+        """
         self.path = Path(folder) / FILE
         self.every_seconds = every_seconds
         self.others: list[object] = []
         self._last = time.monotonic()
+
+    def __repr__(self) -> str:
+        return f"Checkpoints({str(self.path.parent)!r}, every_seconds={self.every_seconds})"
 
     def before_fit(self, state: FitState) -> None:
         """Begin to count the time."""
@@ -198,24 +265,45 @@ class Checkpoints:
         self._last = time.monotonic()
 
 
-_POSITION = ("phase", "data_epoch", "epoch", "step", "stop")
+def _stateful(hooks: Iterable[object]) -> list[tuple[str, Stateful]]:
+    """Return callbacks with a state by their name in the file: a number among them, and their class."""
+    kept = [(type(hook).__name__, adapted) for hook in hooks if (adapted := _adapt(hook)) is not None]
+    return [(f"{number}-{name}", hook) for number, (name, hook) in enumerate(kept)]
 
 
-def _keeping(hooks: Iterable[object]) -> Iterable[tuple[str, Stateful]]:
-    kept = [hook for hook in hooks if isinstance(hook, Stateful)]
-    return [(f"{at}-{type(hook).__name__}", hook) for at, hook in enumerate(kept)]
+def _adapt(hook: object) -> Stateful | None:
+    if isinstance(hook, Stateful):
+        return hook
+    if not isinstance(hook, _OldStateful):
+        return None
+    warnings.warn(
+        f"{type(hook).__name__} has `tensors`, `values` and `restore`; a callback's state is now `state_dict` and "
+        "`load_state_dict`, as torch has them. The old methods go with the next version.",
+        DeprecationWarning,
+        stacklevel=2,
+    )
+    return _Adapted(hook)
 
 
-def _laid_out_as(parameter: Tensor, tensor: Tensor) -> Tensor:
+def _split(state: HookState) -> tuple[dict[str, Tensor], dict[str, object]]:
+    """Return the tensors of a state, and its other values."""
+    tensors = {name: value for name, value in state.items() if isinstance(value, Tensor)}
+    return tensors, {name: value for name, value in state.items() if name not in tensors}
+
+
+def _match_layout(parameter: Tensor, tensor: Tensor) -> Tensor:
     """Return a tensor in a parameter's memory format: fused optimizers go through memory, not through indices."""
     if tensor.shape != parameter.shape:
         return tensor
     return torch.empty_like(parameter, dtype=tensor.dtype, requires_grad=False).copy_(tensor)
 
 
-def _check_plan(stored: Stored, state: FitState) -> None:
-    before, now = stored.position["plan"], json.loads(json.dumps(dict(state.plan)))
-    differ = [f"{name} was {before.get(name)!r}, is {now.get(name)!r}" for name in now if before.get(name) != now[name]]
+def _check_fingerprint(stored: Stored, state: FitState) -> None:
+    before, now = stored.position["plan"], json.loads(json.dumps(dict(state.run_fingerprint)))
+    names = [*now, *(name for name in before if name not in now)] if now else []
+    differ = [
+        f"{name} was {before.get(name)!r}, is {now.get(name)!r}" for name in names if before.get(name) != now.get(name)
+    ]
     if differ:
         raise InputError(
             f"`{stored.path}` is of another run: {'; '.join(differ)}. Resume with the same data, model and arguments."

@@ -1,4 +1,4 @@
-"""A hook that says, once per process, what to set where other work slows torch's threads down by a multiple."""
+"""A callback that prints, once per process, what to set where other work slows torch's threads down by a multiple."""
 
 from __future__ import annotations
 
@@ -7,16 +7,17 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from foveal.core import distributed, processors, runtime
+from foveal.training.hooks import Callback
 from foveal.training.state import FitState
 
 _SECONDS = 2.0  # so many ticks of the system's clock that a busy process is told from a busy moment
 _BUSY = 0.5  # processors that others take; from there on an unfrozen epoch has taken twice as long
 
-_said: list[str] = []
+_printed: list[str] = []
 
 
 @dataclass(slots=True)
-class Crowding:
+class Crowding(Callback):
     """Looks at what other processes take, over the first seconds of a fit whose threads wait long for each other.
 
     Attributes:
@@ -30,7 +31,7 @@ class Crowding:
     def before_fit(self, state: FitState) -> None:
         """Begin to count, where there is something to say: on a GPU, or of several processes, others are no guide."""
         alone = distributed.world_size() == 1 and state.device.type == "cpu"
-        if alone and not _said and runtime.has_long_waits():
+        if alone and not _printed and runtime.has_long_waits():
             self._began, self._others = time.perf_counter(), processors.seconds_of_others()
 
     def after_step(self, state: FitState) -> None:
@@ -43,9 +44,9 @@ class Crowding:
         taken = 0.0 if now is None else (now - self._others) / seconds
         self._others = None
         if taken >= _BUSY:
-            _said.append(
+            _printed.append(
                 f"note: other work takes {taken:.1f} of {processors.usable()} processors, and torch's threads wait for "
                 "each other in busy loops. Quicker: import foveal before torch, and leave OMP_WAIT_POLICY, "
                 "GOMP_SPINCOUNT and KMP_BLOCKTIME unset."
             )
-            self.say(_said[0])
+            self.say(_printed[0])

@@ -1,10 +1,14 @@
-"""Groups of parameters: freezing, and what of a frozen body still moves."""
+"""Groups of parameters: freezing, what of a frozen body still moves, and what a user froze or thawed by hand.
+
+A model's groups go from the input to the output; rates and freezing go by group. `requires_grad` that a user sets on a
+parameter holds in every fit, until `learn.freeze`, `freeze_to` or `unfreeze` set it for all parameters.
+"""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Literal, Protocol, get_args, runtime_checkable
 
 from torch import Tensor, nn
@@ -40,7 +44,7 @@ class Freeze:
         norm: what the normalisation layers of frozen groups do: `train` (weights and statistics follow the data, the
             fast.ai book's way), `stats` (statistics follow, weights stay), `frozen` (nothing moves, and no gradient
             runs through the frozen part at all).
-        keep_statistics: batch normalisation goes on with the statistics that it has, also in groups that train.
+        keep_statistics: batch normalisation keeps the statistics that it has, also in groups that train.
     """
 
     n_frozen: int = 0
@@ -60,13 +64,64 @@ def module_groups(model: nn.Module) -> list[list[nn.Module]]:
 def parameter_groups(model: nn.Module) -> list[list[nn.Parameter]]:
     """Return the parameters of each group; those that belong to no module of a group go with the first."""
     groups = module_groups(model)
-    placed = [[p for module in group for p in module.parameters()] for group in groups[1:]]
-    later = {id(p) for group in placed for p in group}
-    return [[p for p in model.parameters() if id(p) not in later], *placed]
+    later = [[p for module in group for p in module.parameters()] for group in groups[1:]]
+    in_later = {id(p) for group in later for p in group}
+    return [[p for p in model.parameters() if id(p) not in in_later], *later]
+
+
+@dataclass(slots=True)
+class Freezer:
+    """Sets which parameters receive gradients, and respects those that a user set by hand.
+
+    Attributes:
+        by_hand: `requires_grad` of the parameters that a user set since the last `reset`, by name.
+    """
+
+    by_hand: dict[str, bool] = field(default_factory=dict)
+    _applied: dict[str, bool] = field(default_factory=dict)
+
+    def apply(self, model: nn.Module, freeze: Freeze) -> None:
+        """Freeze a model but for what was set by hand: what differs from what was applied last.
+
+        Args:
+            model: has the same parameters each time.
+            freeze: how much of it is frozen.
+
+        Raises:
+            InputError: there are not so many groups.
+        """
+        parameters = dict(model.named_parameters())
+        for name, parameter in parameters.items():
+            if parameter.requires_grad != self._applied.get(name, True):
+                self.by_hand[name] = parameter.requires_grad
+        apply_freeze(model, freeze)
+        for name, requires_grad in self.by_hand.items():
+            parameters[name].requires_grad_(requires_grad)
+        self._applied = {name: parameter.requires_grad for name, parameter in parameters.items()}
+
+    def reset(self, model: nn.Module, freeze: Freeze, by_hand: Mapping[str, bool] | None = None) -> None:
+        """Freeze a model and forget what was set by hand.
+
+        Args:
+            model: the model.
+            freeze: how much of it is frozen.
+            by_hand: what counts as set by hand instead: of a file of weights, for instance.
+        """
+        self.by_hand = dict(by_hand or {})
+        self._applied = {name: parameter.requires_grad for name, parameter in model.named_parameters()}
+        self.apply(model, freeze)
 
 
 def apply_freeze(model: nn.Module, freeze: Freeze) -> None:
-    """Set which parameters receive gradients."""
+    """Set which parameters receive gradients, whatever a user set.
+
+    Args:
+        model: the model.
+        freeze: how much of it is frozen.
+
+    Raises:
+        InputError: there are not so many groups.
+    """
     groups = parameter_groups(model)
     if not 0 <= freeze.n_frozen < len(groups):
         raise InputError(f"The model has {len(groups)} groups; between 0 and {len(groups) - 1} can be frozen.")
@@ -77,7 +132,12 @@ def apply_freeze(model: nn.Module, freeze: Freeze) -> None:
 
 
 def set_training(model: nn.Module, freeze: Freeze) -> None:
-    """Put a model into training mode but for what is frozen: with `norm="frozen"`, all of the frozen groups."""
+    """Put a model into training mode but for what is frozen: with `norm="frozen"`, all of the frozen groups.
+
+    Args:
+        model: the model.
+        freeze: how much of it is frozen.
+    """
     model.train()
     if freeze.norm == "frozen":
         for group in module_groups(model)[: freeze.n_frozen]:
@@ -93,8 +153,12 @@ def set_training(model: nn.Module, freeze: Freeze) -> None:
 def keeping_statistics_of_one(model: nn.Module, n_items: int) -> Iterator[None]:
     """Go forward in the block although a batch may hold one item.
 
-    Where that leaves one value per channel there is no variance, which torch refuses: there, batch normalisation goes
-    on with the statistics that it has. One that processes share has more values than are here, and stays as it is.
+    Where that leaves one value per channel there is no variance, which torch refuses: there, batch normalisation keeps
+    the statistics that it has. One that processes share has more values than are here, and stays as it is.
+
+    Args:
+        model: in training mode.
+        n_items: of the batch.
     """
     own = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
     norms = [m for m in model.modules() if isinstance(m, own) and m.training] if n_items == 1 else []
@@ -111,8 +175,13 @@ def _keep_if_one_value(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
     module.train(inputs[0].numel() > inputs[0].shape[1])
 
 
-def decayed_and_not(model: nn.Module, group: Sequence[nn.Parameter]) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
-    """Split a group's parameters that train into those with weight decay and those without (norms and biases)."""
+def split_by_decay(model: nn.Module, group: Sequence[nn.Parameter]) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
+    """Split a group's parameters that train into those with weight decay and those without (norms and biases).
+
+    Args:
+        model: says which parameters belong to normalisation, and which are called bias.
+        group: some of its parameters.
+    """
     exempt = {id(p) for p in _parameters_of_norms(model)}
     exempt |= {id(p) for name, p in model.named_parameters() if name.rsplit(".", 1)[-1] == "bias"}
     trained = [p for p in group if p.requires_grad]

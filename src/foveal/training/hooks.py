@@ -1,8 +1,13 @@
-"""Hooks: any object with one or more of the eight methods of `EVENTS`, each called with the fit state."""
+"""Callbacks: the eight events of a fit, the class that documents them, and what calls them in order.
+
+Any object with one or more of the methods of `EVENTS` is a callback; `Callback` is there so that an editor completes
+them and shows what each may do.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Protocol, runtime_checkable
 
 from foveal.core.errors import InputError, near_match
 from foveal.training.state import FitState
@@ -19,21 +24,125 @@ EVENTS = (
 )
 
 
+class Callback:
+    """What a fit calls at its eight events, in this order; override those that you need.
+
+    ```
+    before_fit
+        before_epoch
+            before_step   after_loss   after_backward   after_step
+        after_epoch
+    after_fit
+    ```
+
+    Each method gets the `FitState`: read what you like, and assign `inputs`, `targets` or `loss` where the method says
+    so. `state.stop = "reason"` ends the fit after the step at work; `state.say(line)` prints above the table. Give a
+    callback that remembers something between steps the methods `state_dict` and `load_state_dict` (see
+    `checkpoint.Stateful`), so that a resumed fit has it too.
+
+    Example:
+        ```
+        class StopAt(Callback):
+            def after_step(self, state):
+                if state.smooth.value < 0.1:
+                    state.stop = "the loss is low enough"
+
+        learn.fit(10, cbs=StopAt())
+        ```
+    """
+
+    __slots__ = ()
+
+    def before_fit(self, state: FitState) -> None:
+        """Run once before the first epoch, and again when a fit is resumed: check arguments here."""
+
+    def before_epoch(self, state: FitState) -> None:
+        """Run before the first batch of an epoch; `state.epoch` is its number in the table, from 0."""
+
+    def before_step(self, state: FitState) -> None:
+        """Run before the forward pass; `inputs` and `targets` are on the device and may be assigned."""
+
+    def after_loss(self, state: FitState) -> None:
+        """Run after the forward pass; `state.output` holds raw outputs, and `state.loss` may be assigned."""
+
+    def after_backward(self, state: FitState) -> None:
+        """Run after the backward pass, before the optimizer's step; gradients may be changed.
+
+        In half precision they are scaled; `state.scaler.unscale_(state.optimizer)` undoes that. With `accumulate`,
+        `state.completes_step` says whether the optimizer steps now.
+        """
+
+    def after_step(self, state: FitState) -> None:
+        """Run after each batch; `state.step` counts it, `state.smooth.value` is the smoothed loss."""
+
+    def after_epoch(self, state: FitState) -> None:
+        """Run after the validation of an epoch; `state.results[-1]` is its line of the table."""
+
+    def after_fit(self, state: FitState) -> None:
+        """Run once after the last epoch, also after an early stop; `state.stop` says why it ended early, if it did.
+
+        Where a signal ended the fit, `state.stopped_by` names it, and the fit can be resumed from here.
+        """
+
+
+@runtime_checkable
+class Monitoring(Protocol):
+    """A callback that follows one of the numbers of the table."""
+
+    def check_monitor(self, directions: Mapping[str, bool | None]) -> None:
+        """Refuse a number that there will not be.
+
+        Args:
+            directions: the numbers of the table by name, and whether higher is better; None where not known.
+        """
+
+
 class Hooks:
-    """Calls, at each event, the hooks that listen to it, in order."""
+    """Calls, at each event, the callbacks that listen to it, in order."""
 
     def __init__(self, hooks: Iterable[object] = ()) -> None:
         self._listeners: dict[str, Sequence[Callable[[FitState], object]]] = {}
-        given = list(hooks)
-        for hook in given:
+        listed = list(hooks)
+        for hook in listed:
             _check(hook)
         for event in EVENTS:
-            self._listeners[event] = [getattr(hook, event) for hook in given if hasattr(hook, event)]
+            self._listeners[event] = [getattr(hook, event) for hook in listed if _listens(hook, event)]
 
     def __call__(self, event: str, state: FitState) -> None:
-        """Tell every listener of `event`."""
+        """Call every listener of `event`.
+
+        Args:
+            event: one of `EVENTS`.
+            state: what they get.
+        """
         for listener in self._listeners[event]:
             listener(state)
+
+
+def check_callbacks(callbacks: Iterable[object], directions: Mapping[str, bool | None]) -> None:
+    """Refuse, before anything is trained, callbacks that would never be called or that follow what there is not.
+
+    Args:
+        callbacks: as a fit gets them.
+        directions: the numbers of the table by name, and whether higher is better.
+
+    Raises:
+        InputError: a method is no event, or a monitor is no number of the table.
+    """
+    for callback in callbacks:
+        _check(callback)
+        if isinstance(callback, Monitoring):
+            callback.check_monitor(directions)
+
+
+def as_list(callbacks: object) -> list[object]:
+    """Return callbacks as a list: of one, of several, or of None."""
+    return [] if callbacks is None else list(callbacks) if isinstance(callbacks, Iterable) else [callbacks]
+
+
+def _listens(hook: object, event: str) -> bool:
+    """Return whether a callback has a method of its own for an event, other than the empty one of `Callback`."""
+    return hasattr(hook, event) and getattr(type(hook), event, None) is not getattr(Callback, event)
 
 
 def _check(hook: object) -> None:
@@ -45,5 +154,5 @@ def _check(hook: object) -> None:
                 f"{type(hook).__name__} has the method `{name}`, which is no event.{near_match(name, EVENTS)} "
                 f"Events: {', '.join(EVENTS)}."
             )
-    if not methods:
-        raise InputError(f"{hook!r} is no hook: it has none of the methods {', '.join(EVENTS)}.")
+    if not any(_listens(hook, name) for name in methods):
+        raise InputError(f"{hook!r} is no callback: it has none of the methods {', '.join(EVENTS)}.")

@@ -13,14 +13,15 @@ from torch import Tensor, nn
 from foveal.core import distributed, runtime
 from foveal.core.errors import TrainingError
 from foveal.losses import n_known
-from foveal.metrics.common import Metric
+from foveal.metrics.common import MetricFunction, higher_is_better, takes_activated
 from foveal.training.groups import keeping_statistics_of_one, set_training
 from foveal.training.hooks import Hooks
-from foveal.training.optim import follow
+from foveal.training.optim import set_rates
 from foveal.training.state import EpochResult, FitState
 
 Loss = Callable[[Tensor, Tensor], Tensor]
-_NAMES = 8
+Activation = Callable[[Tensor], Tensor]
+_NAMES = 8  # files that a message shows; chosen by hand, so that it stays within a terminal
 
 
 class Batched(Protocol):
@@ -41,96 +42,141 @@ class Batched(Protocol):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Evaluation:
-    """What a pass without gradients gave: outputs and targets of all items, in order, on the CPU."""
+    """What a pass without gradients gave: raw outputs [n, ...] and targets [n, ...] in data order, on the CPU."""
 
     outputs: Tensor
     targets: Tensor
 
     def losses(self, loss: Loss) -> Tensor:
         """Return the loss of each item, [n]."""
-        parts = (slice(at, at + 1) for at in range(len(self.targets)))
-        return torch.stack([loss(self.outputs[part], self.targets[part]) for part in parts])
+        items = (slice(at, at + 1) for at in range(len(self.targets)))
+        return torch.stack([loss(self.outputs[item], self.targets[item]) for item in items])
 
-    def metrics(self, metrics: Mapping[str, Metric]) -> dict[str, float]:
-        """Return each metric, computed once over all items."""
-        return {name: float(metric(self.outputs, self.targets)) for name, metric in metrics.items()}
+    def metrics(self, metrics: Mapping[str, MetricFunction], activate: Activation | None = None) -> dict[str, float]:
+        """Return each metric, computed once over all items.
+
+        Args:
+            metrics: by name.
+            activate: what turns raw outputs into those that some metrics take; raw ones stay raw by default.
+        """
+        values = {}
+        for name, metric in metrics.items():
+            wanted = activate if takes_activated(metric) else None
+            outputs = self.outputs if wanted is None else wanted(self.outputs)
+            values[name] = float(metric(outputs, self.targets))
+        return values
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Plan:
+class FitInputs:
     """What a fit needs besides its state.
 
     Attributes:
-        train: the batches of a training epoch, by its number, from a batch on.
-        valid: the batches of a validation pass.
+        train: returns the batches of a training epoch, by its number, from a batch on.
+        valid: returns the batches of a validation pass.
         loss: of raw outputs and targets.
-        metrics: read anew at every evaluation, by name.
+        metrics: by name; called at every evaluation.
         name: what a message calls an item of the training side.
         n_valid: batches of a validation pass.
+        activate: turns raw outputs into those that some metrics take.
+        count: by how much the targets of a batch count in its mean loss; entries that are known, or their weights.
     """
 
     train: Callable[[int, int], Iterable[Batched]]
     valid: Callable[[], Iterable[Batched]]
     loss: Loss
-    metrics: Callable[[], Mapping[str, Metric]]
+    metrics: Callable[[], Mapping[str, MetricFunction]]
     name: Callable[[int], str] = str
     n_valid: int = 1
+    activate: Activation | None = None
+    count: Callable[[Tensor], Tensor] = n_known
+
+    def directions(self) -> dict[str, bool | None]:
+        """Return the numbers of the table by name, and whether higher is better; None where a metric declares none."""
+        losses: dict[str, bool | None] = {"train_loss": False, "valid_loss": False}
+        return losses | {name: higher_is_better(metric) for name, metric in self.metrics().items()}
 
 
-def fit(state: FitState, plan: Plan, hooks: Hooks) -> None:
-    """Train for all epochs, until a hook sets `state.stop` or the process is asked to end."""
+def fit(state: FitState, inputs: FitInputs, hooks: Hooks) -> None:
+    """Train for all epochs, until a callback sets `state.stop` or a signal ends the process.
+
+    Args:
+        state: at the start of a fit, or where a checkpoint stands.
+        inputs: data, loss and metrics.
+        hooks: what is called at each event.
+    """
+    state.directions = inputs.directions()
     with runtime.computing():
         hooks("before_fit", state)
-        while state.epoch < state.n_epochs and not state.sync_stop():
-            epoch(state, plan, hooks)
+        while state.epochs_done < state.n_epochs and not state.sync_stop():
+            epoch(state, inputs, hooks)
         hooks("after_fit", state)
         distributed.broadcast_buffers(state.model)
 
 
-def epoch(state: FitState, plan: Plan, hooks: Hooks) -> None:
-    """Train what is left of one epoch and evaluate."""
+def epoch(state: FitState, inputs: FitInputs, hooks: Hooks) -> None:
+    """Train what is left of one epoch and evaluate.
+
+    Args:
+        state: the epoch after those that are done is trained.
+        inputs: data, loss and metrics.
+        hooks: what is called at each event.
+
+    Raises:
+        TrainingError: there is no batch, or the loss is not finite.
+    """
     began = time.perf_counter()
+    state.epoch = state.epochs_done
     hooks("before_epoch", state)
     set_training(state.model, state.freeze)
-    for batch in plan.train(state.data_epoch, state.step_in_epoch):
-        step(state, batch, plan, hooks)
+    for batch in inputs.train(state.data_epoch, state.step_in_epoch):
+        step(state, batch, inputs, hooks)
         if state.sync_stop():
             break
     if state.step == 0:
         raise TrainingError("There is nothing to train on: the loader gave no batch.")
-    found = None if state.stopped_by else _evaluated(state, plan)
+    evaluation = None if state.stopped_by else _evaluate_until_stopped(state, inputs)
     state.sync_stop()
-    if found is None or state.stopped_by is not None:
+    if evaluation is None or state.stopped_by is not None:
         return  # the epoch is closed when the run is resumed
-    valid_loss = float(plan.loss(found.outputs, found.targets))
-    metrics = found.metrics(plan.metrics())
+    valid_loss = float(inputs.loss(evaluation.outputs, evaluation.targets))
+    metrics = evaluation.metrics(inputs.metrics(), inputs.activate)
     seconds = time.perf_counter() - began
     result = EpochResult(state.epoch, state.smooth.value, valid_loss, metrics, seconds)
     state.results.append(result)
     state.history.append(result)
-    state.epoch += 1
-    state.data_epoch += 1
+    state.epochs_done += 1  # before the callbacks, so that a checkpoint written by one of them resumes with the next
     hooks("after_epoch", state)
 
 
-def step(state: FitState, batch: Batched, plan: Plan, hooks: Hooks) -> None:
-    """Take one batch, and with the last that is accumulated one step of the optimizer."""
+def step(state: FitState, batch: Batched, inputs: FitInputs, hooks: Hooks) -> None:
+    """Take one batch, and with the last that is accumulated one step of the optimizer.
+
+    Args:
+        state: holds the batch afterwards.
+        batch: this process's share of it.
+        inputs: loss, and how a message names items.
+        hooks: what is called at each event.
+
+    Raises:
+        TrainingError: the loss is not finite.
+    """
     state.inputs, state.targets, state.indices = batch.inputs, batch.targets, batch.indices
-    follow(state.optimizer, state.schedule(state.position))
+    set_rates(state.optimizer, state.schedule(state.position))
     hooks("before_step", state)
-    alone = keeping_statistics_of_one(state.model, len(state.inputs))
-    with runtime.autocast(state.precision, state.device), alone:
+    one_item = keeping_statistics_of_one(state.model, len(state.inputs))
+    with runtime.autocast(state.precision, state.device), one_item:
         state.output = (state.compiled or state.model)(state.inputs)
-    state.loss = plan.loss(state.output.float(), state.targets)
+    state.loss = inputs.loss(state.output.float(), state.targets)
     hooks("after_loss", state)
     own, share = state.loss, 1.0
-    if distributed.world_size() > 1:  # a part of the batch counts for what it has of its targets
-        n_own = n_known(state.targets)
+    if distributed.world_size() > 1:  # a mean of means is the batch's mean only if each counts by its targets
+        n_own = inputs.count(state.targets)
         n_all, summed = distributed.all_reduce_sum(torch.stack([n_own.to(own), own.detach() * n_own]))
-        n_all = n_all.clamp(min=1)
+        n_all = torch.where(n_all > 0, n_all, 1.0)
         state.loss, share = summed / n_all, float(n_own / n_all) * distributed.world_size()
     if not state.loss.isfinite():
-        raise TrainingError(_not_finite(state, plan, own))
+        raise TrainingError(_not_finite_message(state, inputs, own))
     torch.autograd.backward(state.scaler.scale(own * share / state.accumulate))
     hooks("after_backward", state)
     if state.completes_step:
@@ -142,30 +188,31 @@ def step(state: FitState, batch: Batched, plan: Plan, hooks: Hooks) -> None:
     hooks("after_step", state)
 
 
-def _evaluated(state: FitState, plan: Plan) -> Evaluation:
-    """Evaluate, but end early where the process is asked to."""
+def _evaluate_until_stopped(state: FitState, inputs: FitInputs) -> Evaluation:
+    """Evaluate, but end early where a signal or a callback ends the fit."""
 
-    def heeding() -> Iterator[Batched]:
-        for batch in plan.valid():
+    def batches() -> Iterator[Batched]:
+        for batch in inputs.valid():
             yield batch
-            if distributed.world_size() == 1 and state.sync_stop():  # several have unlike numbers of batches
+            # Several processes may have unlike numbers of batches: one that waits here for all would wait for ever.
+            if distributed.world_size() == 1 and state.sync_stop():
                 return
 
     distributed.broadcast_buffers(state.model)
-    return evaluate(state.model, heeding(), precision=state.precision, device=state.device, dealt=True)
+    return evaluate(state.model, batches(), precision=state.precision, device=state.device, sharded=True)
 
 
-def _not_finite(state: FitState, plan: Plan, own: Tensor) -> str:
+def _not_finite_message(state: FitState, inputs: FitInputs, own: Tensor) -> str:
     if own.isfinite():
         return f"The loss of another process is {float(state.loss)}; it says on which images."
-    names = [plan.name(index) for index in state.indices]
+    names = [inputs.name(index) for index in state.indices]
     shown = ", ".join(names[:_NAMES]) + (f" and {len(names) - _NAMES} more" if len(names) > _NAMES else "")
     rates = ", ".join(sorted({f"{group['lr']:.3g}" for group in state.optimizer.param_groups}))
     where = f"at step {state.step} of epoch {state.epoch}, at a learning rate of {rates}"
     return (
         f"The loss is {float(state.loss.detach())} {where}. "
         f"The batch held {shown}. Try a lower rate (`lr_find` suggests one), or `to_fp32()`. "
-        "Checkpoints written before are untouched."
+        "Checkpoints written before are unchanged."
     )
 
 
@@ -176,13 +223,18 @@ def evaluate(
     *,
     precision: runtime.Precision,
     device: torch.device,
-    dealt: bool = False,
+    sharded: bool = False,
     only_first: bool = False,
 ) -> Evaluation:
     """Return the raw outputs of all items; every module is left in the mode it was in.
 
-    With `dealt` the batches are this process's of `DataLoader.shard_batches`; all have the outputs of all, or,
-    with `only_first`, the first process has them and the others have none.
+    Args:
+        model: on `device`.
+        batches: of inputs and targets.
+        precision: of the forward pass; outputs are returned in single precision.
+        device: where the model is.
+        sharded: the batches are this process's share of those of a `DataLoader`, and outputs are gathered in order.
+        only_first: of several processes only the first has the outputs; those of the others are empty.
 
     Raises:
         TrainingError: there was no batch at all.
@@ -194,7 +246,7 @@ def evaluate(
                 output = model(batch.inputs)
             outputs.append(output.float().cpu())
             targets.append(batch.targets.cpu())
-    if dealt:
+    if sharded:
         outputs, targets = (distributed.all_gather_ordered(one, only_first=only_first) for one in (outputs, targets))
     if only_first and not distributed.is_first():
         return Evaluation(torch.empty(0), torch.empty(0))

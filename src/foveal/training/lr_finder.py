@@ -17,16 +17,21 @@ from numpy.typing import NDArray
 from foveal.core.errors import InputError, TrainingError
 from foveal.training import loop
 from foveal.training.groups import set_training
-from foveal.training.hooks import Hooks
+from foveal.training.hooks import Callback, Hooks
 from foveal.training.schedule import Point, Schedule
 from foveal.training.state import FitState
 
 Values = NDArray[np.float64]
 Suggestion = Callable[[Values, Values], float]
 _DIVERGED = 4.0
+"""Times the least smoothed loss at which the finder stops; fastai's number."""
 _named_tuple: Any = namedtuple  # noqa: PYI024 -- its fields are known at run time only
-_HEAD, _TAIL = 10, 5
-_INTERVAL, _THRESHOLD = 15, 0.005
+# Points of the curve that suggestions leave out, as fastai does with its 100 steps.
+_HEAD = 10  # steps at the start, before the smoothed loss has settled
+_TAIL = 5  # steps at the end, where the loss may have diverged
+# Of `slide`, as fastai's; tests/golden.json holds its values.
+_INTERVAL = 15  # steps between the slopes that are compared
+_THRESHOLD = 0.005  # difference of slopes, in units of the loss per step
 
 
 class Curve(NamedTuple):
@@ -35,21 +40,34 @@ class Curve(NamedTuple):
     rates: Values
     losses: Values
 
-    def trimmed(self) -> Curve:
+    def trim(self) -> Curve:
         """Return the part that suggestions look at: without the first ten and the last five."""
         return Curve(self.rates[_HEAD:-_TAIL], self.losses[_HEAD:-_TAIL])
 
 
-def growing(lowest: float, highest: float) -> Schedule:
-    """Return the schedule of a rate of 1 that grows geometrically."""
+def geometric(lowest: float, highest: float) -> Schedule:
+    """Return the schedule of a rate of 1 that grows geometrically.
+
+    Args:
+        lowest: the first rate.
+        highest: the rate at the end.
+
+    Raises:
+        InputError: they are not positive, or not in this order.
+    """
     if not 0 < lowest < highest:
         raise InputError(f"The rates grow from `start_lr` to `end_lr`, both positive; got {lowest!r} and {highest!r}.")
     return lambda position: Point(lowest * (highest / lowest) ** position)
 
 
 @dataclass(slots=True)
-class Watch:
-    """A hook that keeps the curve and stops when the loss has diverged."""
+class CurveRecorder(Callback):
+    """Keeps the curve and stops when the loss has diverged.
+
+    Attributes:
+        rates, losses: one per step.
+        stops: whether to stop.
+    """
 
     rates: list[float]
     losses: list[float]
@@ -63,34 +81,58 @@ class Watch:
             state.stop = "the loss has diverged"
 
 
-def run(state: FitState, plan: loop.Plan, *, stop_div: bool) -> Curve:
-    """Take up to `state.steps_per_epoch` steps and return the curve; the state's model and optimizer are changed."""
-    watch = Watch([], [], stop_div)
-    hooks = Hooks([watch])
+def run(state: FitState, inputs: loop.FitInputs, *, stop_div: bool) -> Curve:
+    """Take up to `state.steps_per_epoch` steps and return the curve; the state's model and optimizer are changed.
+
+    Args:
+        state: at the beginning of a fit.
+        inputs: data and loss.
+        stop_div: whether to stop when the loss has diverged.
+
+    Raises:
+        TrainingError: there is no batch, or the first loss is not finite.
+    """
+    recorder = CurveRecorder([], [], stop_div)
+    hooks = Hooks([recorder])
     set_training(state.model, state.freeze)
     try:
-        for batch in _endless(plan, state.data_epoch, state.steps_per_epoch):
-            loop.step(state, batch, plan, hooks)
+        for batch in _endless(inputs, state.data_epoch, state.steps_per_epoch):
+            loop.step(state, batch, inputs, hooks)
             if state.stop is not None:
                 break
     except TrainingError:
-        if not watch.losses:
+        if not recorder.losses:
             raise
-    return Curve(np.array(watch.rates), np.array(watch.losses))
+    return Curve(np.array(recorder.rates), np.array(recorder.losses))
 
 
 def minimum(rates: Values, losses: Values) -> float:
-    """Return a tenth of the rate where the loss is least."""
+    """Return a tenth of the rate where the loss is least.
+
+    Args:
+        rates: ascending, [n].
+        losses: smoothed, [n].
+    """
     return float(rates[losses.argmin()] / 10)
 
 
 def steep(rates: Values, losses: Values) -> float:
-    """Return the rate where the loss falls fastest over the logarithm of the rate."""
+    """Return the rate where the loss falls fastest over the logarithm of the rate.
+
+    Args:
+        rates: ascending, [n].
+        losses: smoothed, [n].
+    """
     return float(rates[(np.diff(losses) / np.diff(np.log(rates))).argmin()])
 
 
 def valley(rates: Values, losses: Values) -> float:
-    """Return a rate half way through the longest fall, the longest subsequence of ever smaller losses."""
+    """Return a rate half way through the longest fall, the longest subsequence of ever smaller losses.
+
+    Args:
+        rates: ascending, [n].
+        losses: smoothed, [n].
+    """
     length = np.ones(len(losses), dtype=int)
     for at in range(1, len(losses)):
         higher = length[:at][losses[:at] > losses[at]]
@@ -102,36 +144,50 @@ def valley(rates: Values, losses: Values) -> float:
 
 
 def slide(rates: Values, losses: Values) -> float:
-    """Return the rate where, seen from the right, slopes an interval apart first agree: where the curve flattens."""
+    """Return the rate where, seen from the right, slopes an interval apart first agree: where the curve flattens.
+
+    Args:
+        rates: ascending, [n].
+        losses: smoothed, [n].
+    """
     slopes = np.gradient(losses)
-    found = float(rates[-1])
+    rate = float(rates[-1])
     for right in range(len(losses) - 1, _INTERVAL - 1, -1):
         if abs(slopes[right] - slopes[right - _INTERVAL]) <= _THRESHOLD:
             break
-        found = float(rates[right - _INTERVAL])
-    return found
+        rate = float(rates[right - _INTERVAL])
+    return rate
 
 
-def suggested(curve: Curve, functions: Iterable[Suggestion] | Suggestion) -> Any:
+def suggest_rates(curve: Curve, functions: Iterable[Suggestion] | Suggestion) -> Any:
     """Return what each function suggests, as a named tuple with the functions' names.
 
+    Args:
+        curve: of the finder.
+        functions: one or several of (rates, losses); see `valley`.
+
     Raises:
-        TrainingError: the curve is too short to say anything.
+        TrainingError: the curve is too short to suggest anything.
     """
-    chosen = [functions] if callable(functions) else list(functions)
-    part = curve.trimmed()
-    if len(part.rates) < 3 or not np.isfinite(part.losses).all():
+    listed = [functions] if callable(functions) else list(functions)
+    trimmed = curve.trim()
+    if len(trimmed.rates) < 3 or not np.isfinite(trimmed.losses).all():
         raise TrainingError(
             f"The loss diverged after {len(curve.rates)} steps: there is no curve to read a rate from. Begin lower "
             "(start_lr), or look for what makes the loss so large."
         )
-    return _named_tuple("SuggestedLRs", [function.__name__ for function in chosen])(
-        *(function(part.rates, part.losses) for function in chosen)
+    return _named_tuple("SuggestedLRs", [function.__name__ for function in listed])(
+        *(function(trimmed.rates, trimmed.losses) for function in listed)
     )
 
 
 def draw(curve: Curve, suggestions: Sequence[tuple[str, float]]) -> None:
-    """Plot the curve with the suggestions on it."""
+    """Plot the curve with the suggestions on it.
+
+    Args:
+        curve: of the finder.
+        suggestions: names and rates.
+    """
     from matplotlib import pyplot as plt
 
     _, axes = plt.subplots()
@@ -144,12 +200,12 @@ def draw(curve: Curve, suggestions: Sequence[tuple[str, float]]) -> None:
     axes.legend(frameon=False)
 
 
-def _endless(plan: loop.Plan, epoch: int, n: int) -> Iterator[loop.Batched]:
+def _endless(inputs: loop.FitInputs, epoch: int, n: int) -> Iterator[loop.Batched]:
     """Yield `n` batches, through as many epochs as that takes."""
     taken = 0
     while taken < n:
         before = taken
-        for batch in plan.train(epoch, 0):
+        for batch in inputs.train(epoch, 0):
             yield batch
             taken += 1
             if taken == n:

@@ -1,6 +1,6 @@
-"""What is measured before a fit instead of guessed: the quickest precision, the largest batch, the time of an epoch.
+"""What is measured before a fit instead of guessed: the fastest precision, the largest batch, the time of an epoch.
 
-Whatever is tried, the model is afterwards as it was, and so is the random state.
+After a measurement the model and the random state are as they were.
 """
 
 from __future__ import annotations
@@ -16,15 +16,26 @@ from torch import Tensor, nn
 
 from foveal.core import runtime
 from foveal.training.groups import Freeze, keeping_statistics_of_one, set_training
-from foveal.training.loop import Batched, Loss, Plan, evaluate
+from foveal.training.loop import Batched, FitInputs, Loss, evaluate
 
-_ITEMS, _ROUNDS, _BATCHES = 16, 2, 3
-_SPARED, _FAR = 0.6, 1.5
+# Chosen by hand, so that a measurement costs a few steps; there is no benchmark of them.
+_TRIAL_ITEMS = 16  # items of a trial step
+_TRIAL_ROUNDS = 2  # steps per precision after the first, of which the faster one counts
+_TIMED_BATCHES = 3  # batches of each side that an epoch is timed by, after one for warming up
+_USABLE_SHARE = 0.6  # of the free memory of a device that does not report that it is full; chosen by hand
+_CLEARLY_SLOWER = 1.5  # times the first precision's first step, beyond which one is not tried again; chosen by hand
 
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """What a step is tried with."""
+    """What a trial step is made with.
+
+    Attributes:
+        model: on `device`.
+        freeze: how much of it is frozen.
+        loss: of (raw outputs, targets).
+        device: where the batches are.
+    """
 
     model: nn.Module
     freeze: Freeze
@@ -32,7 +43,13 @@ class Trial:
     device: torch.device
 
     def step(self, inputs: Tensor, targets: Tensor, precision: runtime.Precision) -> float:
-        """Go forward and back; return the seconds that it took."""
+        """Run one forward and backward pass; return its seconds.
+
+        Args:
+            inputs: on the device, [B, ...].
+            targets: on the device, [B, ...].
+            precision: of the forward pass.
+        """
         runtime.wait_for(self.device)
         began = time.perf_counter()
         with runtime.autocast(precision, self.device), keeping_statistics_of_one(self.model, len(inputs)):
@@ -43,7 +60,7 @@ class Trial:
 
     @contextlib.contextmanager
     def restoring_state(self) -> Iterator[None]:
-        """Train in the block without leaving a trace."""
+        """Train in the block; buffers, gradients and random state are afterwards as they were."""
         buffers = {name: buffer.clone() for name, buffer in self.model.named_buffers()}
         gradients = [(p, p.grad) for p in self.model.parameters()]
         set_training(self.model, self.freeze)
@@ -59,67 +76,85 @@ class Trial:
 
 
 @dataclass(frozen=True, slots=True)
-class Choice:
-    """A precision, and the seconds that a step took in each candidate."""
+class PrecisionTiming:
+    """The fastest precision, and the seconds of a step in each candidate."""
 
     precision: runtime.Precision
     seconds: dict[runtime.Precision, float]
 
     def __str__(self) -> str:
         times = ", ".join(f"{name} {1000 * seconds:.0f} ms" for name, seconds in self.seconds.items())
-        return f"precision {self.precision}, measured for a step of {_ITEMS} or fewer: {times}"
+        return f"precision {self.precision}, measured for a step of {_TRIAL_ITEMS} or fewer: {times}"
 
 
-def fastest_precision(trial: Trial, batch: Batched) -> Choice:
-    """Return the precision in which forward and backward take the least time.
+def fastest_precision(trial: Trial, batch: Batched) -> PrecisionTiming:
+    """Return the precision in which forward and backward pass take the least time.
 
-    The first step of each is for warming up; one that is far slower in it than the first one, which pays for all that
-    is made once, is not tried again.
+    The first step of each warms up; a precision that is clearly slower in it than the first one, which pays for what is
+    built once, is not tried again.
+
+    Args:
+        trial: what is trained.
+        batch: on the device; its first items are used.
     """
     candidates = runtime.precisions(trial.device)
     if len(candidates) == 1:
-        return Choice(candidates[0], {})
-    inputs, targets = batch.inputs[:_ITEMS], batch.targets[:_ITEMS]
+        return PrecisionTiming(candidates[0], {})
+    inputs, targets = batch.inputs[:_TRIAL_ITEMS], batch.targets[:_TRIAL_ITEMS]
     with trial.restoring_state():
         seconds = {candidate: trial.step(inputs, targets, candidate) for candidate in candidates}
-        near = [candidate for candidate in candidates if seconds[candidate] <= _FAR * seconds[candidates[0]]]
+        near = [candidate for candidate in candidates if seconds[candidate] <= _CLEARLY_SLOWER * seconds[candidates[0]]]
         if len(near) > 1:
-            rounds = [{one: trial.step(inputs, targets, one) for one in near} for _ in range(_ROUNDS)]
-            seconds |= {one: min(times[one] for times in rounds) for one in near}
-    return Choice(min(near, key=lambda candidate: seconds[candidate]), seconds)
+            rounds = [{name: trial.step(inputs, targets, name) for name in near} for _ in range(_TRIAL_ROUNDS)]
+            seconds |= {name: min(times[name] for times in rounds) for name in near}
+    return PrecisionTiming(min(near, key=lambda candidate: seconds[candidate]), seconds)
 
 
 def largest_batch(trial: Trial, inputs: Tensor, targets: Tensor, precision: runtime.Precision) -> int:
     """Return how many items of a batch fit into memory in one step: all of them, or half, a quarter, ...; at least 1.
 
-    Where a device does not say that it is full (a CPU's memory), what the backward pass will need is counted, and kept
-    under six tenths of what is free.
+    Where a device does not report that it is full (a CPU's memory), what the backward pass will need is counted, and
+    kept under six tenths of what is free.
+
+    Args:
+        trial: what is trained.
+        inputs: a batch, on the device.
+        targets: its targets.
+        precision: of the forward pass.
     """
     n = len(inputs)
-    while n > 1 and not _fits(trial, inputs[:n], targets[:n], precision):
+    while n > 1 and not _fits_in_memory(trial, inputs[:n], targets[:n], precision):
         n //= 2
     return n
 
 
-def seconds_of_epoch(trial: Trial, plan: Plan, epoch: int, precision: runtime.Precision, n_steps: int) -> float:
-    """Return the time that an epoch of `n_steps` will take, validation included, from a few batches of each side."""
+def seconds_of_epoch(trial: Trial, inputs: FitInputs, epoch: int, precision: runtime.Precision, n_steps: int) -> float:
+    """Return the seconds that an epoch will take, validation included, from a few batches of each side.
+
+    Args:
+        trial: what is trained.
+        inputs: the batches of both sides.
+        epoch: whose training batches are used.
+        precision: of the forward passes.
+        n_steps: batches of an epoch.
+    """
     with trial.restoring_state():
-        batches = plan.train(epoch, 0)
+        batches = inputs.train(epoch, 0)
         taken = []
         began = time.perf_counter()
-        for batch in islice(batches, _BATCHES + 1):
+        for batch in islice(batches, _TIMED_BATCHES + 1):
             trial.step(batch.inputs, batch.targets, precision)
             taken.append(time.perf_counter() - began)
             began = time.perf_counter()
         began = time.perf_counter()
-        some = list(islice(plan.valid(), _BATCHES))
-        evaluate(trial.model, some, precision=precision, device=trial.device)
-        validating = (time.perf_counter() - began) / len(some)
-    return min(taken) * n_steps + validating * plan.n_valid
+        batches_of_valid = list(islice(inputs.valid(), _TIMED_BATCHES))
+        evaluate(trial.model, batches_of_valid, precision=precision, device=trial.device)
+        validating = (time.perf_counter() - began) / len(batches_of_valid)
+    return min(taken) * n_steps + validating * inputs.n_valid
 
 
-def _fits(trial: Trial, inputs: Tensor, targets: Tensor, precision: runtime.Precision) -> bool:
-    most = runtime.free_memory(trial.device) * _SPARED
+def _fits_in_memory(trial: Trial, inputs: Tensor, targets: Tensor, precision: runtime.Precision) -> bool:
+    most = runtime.free_memory(trial.device) * _USABLE_SHARE
     try:
         with trial.restoring_state(), runtime.saved_for_backward(trial.model, most):
             trial.step(inputs, targets, precision)

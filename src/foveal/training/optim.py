@@ -3,16 +3,44 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from foveal.training.groups import decayed_and_not, parameter_groups
+from foveal.core.errors import InputError
+from foveal.training.groups import Freeze, Freezer, parameter_groups, split_by_decay
 from foveal.training.schedule import Point
 
-BETAS, EPS, WEIGHT_DECAY = (0.9, 0.99), 1e-5, 0.01
+# fastai's Adam, so that the book's recipe gives the book's numbers (tests/golden.json holds its schedules).
+BETAS = (0.9, 0.99)  # decay of the averages of gradient and squared gradient, per step; a schedule moves the first
+EPS = 1e-5  # added to the root of the averaged squared gradient, in units of the gradient
+WEIGHT_DECAY = 0.01  # share of a weight that a step takes away, times the learning rate
+
+
+@dataclass(frozen=True, slots=True)
+class OptimizerAverages:
+    """What an optimizer knows after a fit.
+
+    Attributes:
+        freeze, by_hand: what it trained; see `Freezer`.
+        values: by the parameter's number among those that trained, and the average's name.
+    """
+
+    freeze: Freeze
+    by_hand: Mapping[str, bool]
+    values: Mapping[int, Mapping[str, Tensor]]
+
+    def fits(self, freeze: Freeze, freezer: Freezer) -> bool:
+        """Return whether the same parameters train.
+
+        Args:
+            freeze: of the next fit.
+            freezer: knows what was set by hand.
+        """
+        return self.freeze == freeze and self.by_hand == freezer.by_hand
 
 
 class _AdamW(torch.optim.AdamW):
@@ -42,24 +70,42 @@ class _AdamW(torch.optim.AdamW):
 
 
 def adamw(model: nn.Module, rates: Sequence[float], *, wd: float = WEIGHT_DECAY) -> torch.optim.AdamW:
-    """Return AdamW over the parameters that train: a rate a group, no decay on normalisation and biases."""
+    """Return AdamW over the parameters that train, without decay on normalisation and biases.
+
+    Args:
+        model: parameters with `requires_grad` train.
+        rates: a learning rate per group of the model.
+        wd: weight decay.
+
+    Raises:
+        InputError: no parameter trains.
+    """
     groups: list[dict[str, Any]] = []
     for rate, parameters in zip(rates, parameter_groups(model), strict=True):
-        decayed, exempt = decayed_and_not(model, parameters)
-        for chosen, decay in ((decayed, wd), (exempt, 0.0)):
-            if chosen:
-                groups.append({"params": chosen, "lr": rate, "weight_decay": decay, "full_lr": rate})
-    return _AdamW(groups, lr=rates[-1], betas=BETAS, eps=EPS, fused=_fused(groups))
+        decayed, exempt = split_by_decay(model, parameters)
+        for trained, decay in ((decayed, wd), (exempt, 0.0)):
+            if trained:
+                groups.append({"params": trained, "lr": rate, "weight_decay": decay, "full_lr": rate})
+    if not groups:
+        raise InputError(
+            "There is nothing to train: every parameter has requires_grad=False. `learn.unfreeze()` trains all."
+        )
+    return _AdamW(groups, lr=rates[-1], betas=BETAS, eps=EPS, fused=_supports_fused(groups))
 
 
-def follow(optimizer: torch.optim.Optimizer, point: Point) -> None:
-    """Set rates and momentum to what a schedule says."""
+def set_rates(optimizer: torch.optim.Optimizer, point: Point) -> None:
+    """Set rates and momentum to what a schedule says.
+
+    Args:
+        optimizer: by `adamw`.
+        point: of the schedule.
+    """
     for group in optimizer.param_groups:
         group["lr"] = group["full_lr"] * point.lr_factor
         if point.momentum is not None:
             group["betas"] = (point.momentum, group["betas"][1])
 
 
-def _fused(groups: list[dict[str, Any]]) -> bool:
+def _supports_fused(groups: list[dict[str, Any]]) -> bool:
     devices = {p.device.type for group in groups for p in group["params"]}
     return devices <= {"cpu", "cuda", "mps"}

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -19,21 +17,20 @@ from foveal.core import distributed, runtime, storage, timing
 from foveal.core.errors import InputError, ModelFileError, TrainingError
 from foveal.data.batches import Batch
 from foveal.data.loaders import DataLoader, DataLoaders
-from foveal.losses import Loss
-from foveal.metrics.common import Metric
+from foveal.metrics.common import MetricFunction
 from foveal.training import checkpoint, loop, lr_finder
-from foveal.training.checkpoint import Checkpoints, Stored, below
+from foveal.training.checked_loss import CheckedLoss
+from foveal.training.checkpoint import Checkpoints, PathLike, Stored, strip_prefix
 from foveal.training.crowding import Crowding
-from foveal.training.groups import Freeze, apply_freeze, parameter_groups
-from foveal.training.hooks import Hooks
+from foveal.training.groups import Freeze, Freezer, parameter_groups
+from foveal.training.hooks import Hooks, as_list
 from foveal.training.measure import Trial, fastest_precision, largest_batch, seconds_of_epoch
-from foveal.training.optim import WEIGHT_DECAY, adamw
+from foveal.training.optim import WEIGHT_DECAY, OptimizerAverages, adamw
 from foveal.training.recorder import Recorder
 from foveal.training.schedule import Rate, Schedule, constant, rates_of
 from foveal.training.state import EpochResult, FitState
 
-Place = str | os.PathLike[str]
-_DRAWN = 64
+_DRAWN = 64  # points of a schedule that its fingerprint is made of; chosen by hand
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,8 +38,12 @@ class Phase:
     """One fit of a run.
 
     Attributes:
+        lr, schedule: rates, and how they move; constant by default.
+        freeze: how much is frozen.
+        wd: weight decay.
+        accumulate: batches per step of the optimizer.
         n_epochs: None is as many as fit before `deadline`, by the clock of `time.monotonic`; at least `least`.
-        reset_opt: begin with a fresh optimizer also where the fit before trained the same groups.
+        reset_opt: begin with a fresh optimizer, also where the fit before trained the same parameters.
     """
 
     n_epochs: int | None
@@ -61,24 +62,28 @@ class Training:
     """What all runs of a learner share.
 
     Attributes:
-        loss, metrics: asked for at the beginning of each fit, so that both may be changed between fits.
-        precision: what was asked for; `auto` is measured once for each way to freeze.
+        loss, metrics: called at the beginning of each fit, so that both may be changed between fits.
+        activate: turns raw outputs into those that some metrics take.
+        precision: the user's choice; `auto` is measured once for each number of frozen groups.
         freeze: how the model is frozen now.
+        freezer: sets `requires_grad`, and knows what was set by hand.
         data_epoch: epochs of training so far, in the life of the learner.
-        averages: what the optimizer of the last fit knew, for the next one that trains the same groups.
-        measured: what `auto` found quickest, by the number of frozen groups.
+        averages: the optimizer's of the last fit, and what it trained, for the next fit that trains the same.
+        measured: what `auto` found fastest, by the number of frozen groups.
         compile: whether training steps go through torch.compile.
     """
 
     model: nn.Module
     dls: DataLoaders
     recorder: Recorder
-    loss: Callable[[], Loss]
-    metrics: Callable[[], Mapping[str, Metric]]
+    loss: Callable[[], CheckedLoss]
+    metrics: Callable[[], Mapping[str, MetricFunction]]
+    activate: loop.Activation
     precision: runtime.PrecisionChoice = "fp32"
     freeze: Freeze = field(default=Freeze())
     data_epoch: int = 0
-    averages: tuple[Freeze, dict[int, dict[str, Any]]] | None = None
+    freezer: Freezer = field(default_factory=Freezer)
+    averages: OptimizerAverages | None = None
     compile: bool = False
     measured: dict[int, runtime.Precision] = field(default_factory=dict)
 
@@ -86,7 +91,7 @@ class Training:
         self,
         phases: Sequence[Phase],
         cbs: object,
-        resume: Place | None,
+        resume: PathLike | None,
         minutes: float | None = None,
         began: float | None = None,
     ) -> None:
@@ -94,7 +99,7 @@ class Training:
 
         Args:
             phases: the last one may leave its length to `minutes`.
-            cbs: a hook, several, or None.
+            cbs: a callback, several, or None.
             resume: the folder of a run, or its checkpoint.
             minutes: for all of it, counted from `began`, by default now.
             began: by the clock of `time.monotonic`.
@@ -106,7 +111,7 @@ class Training:
             deadline = (time.monotonic() if began is None else began) + 60 * minutes
             phases = [*phases[:-1], replace(last, deadline=deadline)]
         stored = checkpoint.read(resume) if resume is not None else None
-        hooks = [] if cbs is None else list(cbs) if isinstance(cbs, Iterable) else [cbs]
+        hooks = as_list(cbs)
         if stored is not None and not any(isinstance(hook, Checkpoints) for hook in hooks):
             hooks.append(Checkpoints(stored.path.parent))
         with runtime.on_threads(self.dls.n_threads):
@@ -119,30 +124,34 @@ class Training:
     def evaluate(
         self, loader: DataLoader | Iterable[tuple[Tensor, Tensor]], *, only_first: bool = False
     ) -> loop.Evaluation:
-        """Return the raw outputs for all items of a loader, or of batches of inputs and targets.
+        """Return the raw outputs for all items.
 
-        Of several processes each has all of them, or, with `only_first`, the first has them and the others have none.
+        Args:
+            loader: a loader, or batches of inputs and targets.
+            only_first: of several processes only the first has the outputs; those of the others are empty.
         """
-        dealt, device = isinstance(loader, DataLoader), self.dls.device
+        sharded, device = isinstance(loader, DataLoader), self.dls.device
         if isinstance(loader, DataLoader):
             batches = loader.shard_batches()
         else:
             batches = (Batch(tuple(part.to(device) for part in parts), ()) for parts in loader)
-        how = {"dealt": dealt, "only_first": only_first}
+        precision = self.plain_precision
         with runtime.on_threads(self.dls.n_threads):
-            return loop.evaluate(self.model, batches, precision=self.plain_precision, device=device, **how)
+            return loop.evaluate(
+                self.model, batches, precision=precision, device=device, sharded=sharded, only_first=only_first
+            )
 
     @property
     def plain_precision(self) -> runtime.Precision:
-        """The precision that was asked for; fp32 where that is to be measured."""
+        """The user's precision; fp32 where that is to be measured."""
         return "fp32" if self.precision == "auto" else self.precision
 
     def _fit(self, phase: Phase, number: int, cbs: Sequence[object], stored: Stored | None) -> bool:
-        """Fit one phase; return whether it was gone through."""
+        """Fit one phase; return whether it ran to its end."""
         if phase.n_epochs is not None and phase.n_epochs < 1:
             raise InputError(f"At least one epoch is trained; got {phase.n_epochs}.")
         self.freeze = phase.freeze
-        apply_freeze(self.model, self.freeze)
+        self.freezer.apply(self.model, self.freeze)
         phase = replace(phase, n_epochs=self._length(phase, stored))
         if phase.n_epochs == 0:
             return True
@@ -153,20 +162,20 @@ class Training:
         for hook in saving:
             hook.others = others
         if saving:
-            state.plan = self._description(phase, state.precision)
+            state.run_fingerprint = self._fingerprint(phase, state.precision)
         if stored is not None:
             checkpoint.restore(stored, state, others)
         try:
             with distributed.peer_failure(), runtime.defer_signals(state) if saving else nullcontext():
-                loop.fit(state, self.plan(), Hooks([watching, *others, *saving]))
+                loop.fit(state, self.fit_inputs(), Hooks([watching, *others, *saving]))
         except RuntimeError as error:
             if runtime.is_out_of_memory(error):
-                raise TrainingError(self._too_large(state)) from error
+                raise TrainingError(self._too_large_message(state)) from error
             raise
         finally:
             self.recorder.close()
-            self.data_epoch = state.data_epoch
-        self.averages = phase.freeze, state.optimizer.state_dict()["state"]
+            self.data_epoch = state.epochs_before + state.epochs_done
+        self.averages = self._averages(phase.freeze, state.optimizer.state_dict()["state"])
         return state.stop is None
 
     def state(
@@ -178,12 +187,21 @@ class Training:
         steps: int | None = None,
         stored: Stored | None = None,
     ) -> FitState:
-        """Return the state at the beginning of a fit, in the precision of `stored` where a run is resumed."""
+        """Return the state at the beginning of a fit.
+
+        Args:
+            phase: what is fitted.
+            number: of the phase in its run, from 0.
+            history: results so far; the fit adds to it.
+            steps: per epoch; by default the batches of the training side.
+            stored: where a run is resumed, its checkpoint, whose precision holds.
+        """
         device, rates = self.dls.device, self._rates(phase.lr)
-        precision = stored.position["plan"]["precision"] if stored else self._resolved(phase.freeze)
+        precision = stored.position["plan"]["precision"] if stored else self.resolve_precision(phase.freeze)
         optimizer = adamw(self.model, rates, wd=phase.wd)
-        if self.averages is not None and self.averages[0] == phase.freeze and not phase.reset_opt:
-            optimizer.load_state_dict(optimizer.state_dict() | {"state": self.averages[1]})
+        before = self.averages
+        if before is not None and not phase.reset_opt and before.fits(phase.freeze, self.freezer):
+            optimizer.load_state_dict(optimizer.state_dict() | {"state": before.values})
         return FitState(
             model=self.model,
             optimizer=optimizer,
@@ -194,34 +212,45 @@ class Training:
             scaler=runtime.gradient_scaler(precision, device),
             n_epochs=phase.n_epochs or 1,
             steps_per_epoch=steps or len(self.dls.train),
-            data_epoch=self.data_epoch,
+            epochs_before=self.data_epoch,
             history=history,
             phase=number,
             accumulate=phase.accumulate,
             mix=self.dls.task.mix,
-            compiled=self._compiled(),
+            compiled=self._compile(),
+            say=self.recorder.say,
         )
 
-    def plan(self) -> loop.Plan:
+    def fit_inputs(self) -> loop.FitInputs:
         """Return what a fit needs besides its state."""
         train, valid = self.dls.loaders
-        return loop.Plan(
+        loss = self.loss()
+        return loop.FitInputs(
             train=lambda epoch, first: train.rank_batches(epoch=epoch, first=first),
             valid=valid.shard_batches,
-            loss=self.loss(),
+            loss=loss,
             metrics=self.metrics,
             name=train.dataset.name,
             n_valid=len(valid),
+            activate=self.activate,
+            count=loss.count,
         )
 
     def curve(self, start_lr: float, end_lr: float, num_it: int, *, stop_div: bool) -> lr_finder.Curve:
-        """Return the losses at growing rates; the model is afterwards as it was."""
-        phase = Phase(1, 1.0, lr_finder.growing(start_lr, end_lr), self.freeze, reset_opt=True)
+        """Return the losses at growing rates; the model is afterwards as it was.
+
+        Args:
+            start_lr: the first rate.
+            end_lr: the last one.
+            num_it: steps at most.
+            stop_div: whether to stop when the loss has diverged.
+        """
+        phase = Phase(1, 1.0, lr_finder.geometric(start_lr, end_lr), self.freeze, reset_opt=True)
         state = self.state(phase, 0, history=[], steps=num_it)
         weights = {name: tensor.clone() for name, tensor in self.model.state_dict().items()}
         try:
             with torch.random.fork_rng(), runtime.on_threads(self.dls.n_threads), runtime.computing():
-                return lr_finder.run(state, self.plan(), stop_div=stop_div)
+                return lr_finder.run(state, self.fit_inputs(), stop_div=stop_div)
         finally:
             self.model.load_state_dict(weights)
             self.model.zero_grad()
@@ -229,19 +258,18 @@ class Training:
     def largest_batch(self) -> int:
         """Return how large a batch, up to the loaders', fits into memory when everything trains."""
         freeze = Freeze()
-        apply_freeze(self.model, freeze)
-        batch = self._batch()
-        found = largest_batch(self._trial(freeze), batch.inputs, batch.targets, self.plain_precision)
-        apply_freeze(self.model, self.freeze)
-        return int(distributed.broadcast_value(found))
+        self.freezer.apply(self.model, freeze)
+        batch = self._first_batch()
+        n_items = largest_batch(self._trial(freeze), batch.inputs, batch.targets, self.plain_precision)
+        self.freezer.apply(self.model, self.freeze)
+        return int(distributed.broadcast_value(n_items))
 
     def save(self, path: Path) -> Path:
         """Write weights, and the optimizer's averages of the last fit."""
-        freeze, averages = self.averages or (self.freeze, {})
+        averages = self.averages or self._averages(self.freeze, {})
         tensors = {f"model/{name}": tensor for name, tensor in self.model.state_dict().items()}
-        storage.write_tensors(
-            path, tensors | checkpoint.averages_as_tensors(averages), {"freeze": json.dumps(asdict(freeze))}
-        )
+        metadata = {"freeze": json.dumps(asdict(averages.freeze)), "by_hand": json.dumps(dict(averages.by_hand))}
+        storage.write_tensors(path, tensors | checkpoint.optimizer_tensors(averages.values), metadata)
         return path
 
     def load(self, path: Path) -> None:
@@ -252,16 +280,39 @@ class Training:
         """
         tensors, metadata = storage.read_tensors(path)
         try:
-            self.model.load_state_dict(below(tensors, "model"))
+            self.model.load_state_dict(strip_prefix(tensors, "model"))
             freeze = Freeze(**json.loads(metadata["freeze"]))
+            by_hand = json.loads(metadata.get("by_hand", "{}"))  # files of version 0.1 do not have it
         except (RuntimeError, KeyError, ValueError, TypeError) as error:
             raise ModelFileError(f"`{path}` does not fit this model: {str(error).splitlines()[0]}") from error
         self.freeze = freeze
-        apply_freeze(self.model, freeze)
-        averages = checkpoint.averages_of(below(tensors, "optimizer"), adamw(self.model, self._rates(1.0)))
-        self.averages = (freeze, averages) if averages else None
+        self.freezer.reset(self.model, freeze, by_hand)
+        optimizer = adamw(self.model, self._rates(1.0))
+        averages = checkpoint.optimizer_averages(strip_prefix(tensors, "optimizer"), optimizer)
+        self.averages = self._averages(freeze, averages) if averages else None
 
-    def _compiled(self) -> Callable[[Tensor], Tensor] | None:
+    def set_freeze(self, freeze: Freeze) -> None:
+        """Freeze the model, also what was thawed by hand, and forget the optimizer's averages."""
+        self.freeze, self.averages = freeze, None
+        self.freezer.reset(self.model, freeze)
+
+    def resolve_precision(self, freeze: Freeze) -> runtime.Precision:
+        """Return the user's precision, or with `auto` the one that measures fastest for what trains."""
+        if self.precision != "auto":
+            return self.precision
+        if freeze.n_frozen not in self.measured:
+            with timing.timed("precision"):
+                choice = fastest_precision(self._trial(freeze), self._first_batch())
+            known = runtime.precisions(self.dls.device)
+            self.measured[freeze.n_frozen] = known[int(distributed.broadcast_value(known.index(choice.precision)))]
+            if choice.seconds:
+                self.recorder.say(str(choice))
+        return self.measured[freeze.n_frozen]
+
+    def _averages(self, freeze: Freeze, values: Mapping[int, Mapping[str, Tensor]]) -> OptimizerAverages:
+        return OptimizerAverages(freeze, dict(self.freezer.by_hand), values)
+
+    def _compile(self) -> Callable[[Tensor], Tensor] | None:
         """Return what training steps go through where that is not the model itself."""
         if self.dls.device.type == "cuda":
             self.model = distributed.sync_batchnorm(self.model)
@@ -275,24 +326,24 @@ class Training:
     def _trial(self, freeze: Freeze) -> Trial:
         return Trial(self.model, freeze, self.loss(), self.dls.device)
 
-    def _batch(self) -> loop.Batched:
+    def _first_batch(self) -> loop.Batched:
         return next(self.dls.train.batches(epoch=self.data_epoch))
 
     def _length(self, phase: Phase, stored: Stored | None) -> int:
-        """Return the epochs of a phase: as said, as stored, or as many as fit into the time that is left."""
+        """Return the epochs of a phase: its own, a checkpoint's, or as many as fit into the time that is left."""
         if phase.n_epochs is not None:
             return phase.n_epochs
         if stored is not None:
             return int(stored.position["plan"]["epochs"])
-        precision, n_steps = self._resolved(phase.freeze), len(self.dls.train)
+        precision, n_steps = self.resolve_precision(phase.freeze), len(self.dls.train)
         with timing.timed("length of an epoch"):
-            each = seconds_of_epoch(self._trial(phase.freeze), self.plan(), self.data_epoch, precision, n_steps)
+            each = seconds_of_epoch(self._trial(phase.freeze), self.fit_inputs(), self.data_epoch, precision, n_steps)
         left = phase.deadline - time.monotonic()
         n_epochs = int(distributed.broadcast_value(max(phase.least, int(left / each))))
         self.recorder.say(f"{n_epochs} epochs of about {each:.0f} s in the {max(0.0, left):.0f} s that are left")
         return n_epochs
 
-    def _too_large(self, state: FitState) -> str:
+    def _too_large_message(self, state: FitState) -> str:
         """Return what to do about a batch that does not fit into memory."""
         n = len(state.inputs)
         state.output = state.loss = torch.empty(0)
@@ -302,28 +353,21 @@ class Training:
         return (
             f"There is not enough memory for a batch of {n}. A batch of {fitting} fits: build the loaders with "
             f"bs={fitting} (`--batch-size {fitting}`, or `--batch-size auto`); `accumulate={-(-n // fitting)}` keeps "
-            "the size of a step. Checkpoints written before are untouched."
+            "the size of a step. Checkpoints written before are unchanged."
         )
 
-    def _resolved(self, freeze: Freeze) -> runtime.Precision:
-        """Return the precision that was asked for, or with `auto` the one that measures quickest for what trains."""
-        if self.precision != "auto":
-            return self.precision
-        if freeze.n_frozen not in self.measured:
-            with timing.timed("precision"):
-                choice = fastest_precision(self._trial(freeze), self._batch())
-            known = runtime.precisions(self.dls.device)
-            self.measured[freeze.n_frozen] = known[int(distributed.broadcast_value(known.index(choice.precision)))]
-            if choice.seconds:
-                self.recorder.say(str(choice))
-        return self.measured[freeze.n_frozen]
+    def _fingerprint(self, phase: Phase, precision: str) -> dict[str, object]:
+        """Return what decides a fit, by name; it goes through the names of all images.
 
-    def _description(self, phase: Phase, precision: str) -> dict[str, Any]:
-        """Return what decides a fit, by name; it goes through the names of all images."""
+        The names are those of the checkpoint's file format.
+        """
         rates = self._rates(phase.lr)
         schedule = phase.schedule or constant()
         shape = [schedule(step / _DRAWN) for step in range(_DRAWN)]
-        return {
+        by_hand = self.freezer.by_hand
+        # Only where there is something, so that checkpoints of version 0.1, which do not have it, resume.
+        of_hand = {"set by hand": storage.text_hash(repr(sorted(by_hand.items())))} if by_hand else {}
+        return of_hand | {
             "epochs": phase.n_epochs,
             "rates": [round(rate, 12) for rate in rates],
             "schedule": storage.text_hash(repr(shape)),

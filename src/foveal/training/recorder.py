@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -11,16 +11,21 @@ from torch import Tensor
 from foveal.core import progress
 from foveal.core.errors import InputError
 from foveal.images.canvas import INK, PREDICTED
+from foveal.training.checkpoint import HookState
+from foveal.training.hooks import Callback
 from foveal.training.state import EpochResult, FitState
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 _STEPS = ("loss", "rate", "momentum", "smooth")
 
 
-class Recorder:
-    """A hook that every fit has.
+class Recorder(Callback):
+    """The callback that every fit has.
 
     Attributes:
-        history: one result an epoch, over all fits; the fit state adds to it.
+        history: one result per epoch, over all fits; the fit state adds to it.
         epochs: the step after which each of them ended, counted over all fits.
         silent: print nothing.
     """
@@ -32,6 +37,9 @@ class Recorder:
         self._metric_names = metric_names
         self._steps: dict[str, list[Tensor]] = {name: [] for name in _STEPS}
         self._table = progress.Table(())
+
+    def __repr__(self) -> str:
+        return f"Recorder({len(self.history)} epochs)"
 
     def before_fit(self, state: FitState) -> None:
         """Print the head of the table."""
@@ -65,7 +73,7 @@ class Recorder:
             progress.say(line)
 
     def note(self, result: EpochResult) -> None:
-        """Keep and print the result of something that is no fit, as a table of its own."""
+        """Keep and print the result of something other than a fit, as a table of its own."""
         self.history.append(result)
         self.epochs.append(len(self._steps["loss"]))
         self._begin()
@@ -75,21 +83,23 @@ class Recorder:
         """Clear the bar, also when a fit ends in an error."""
         self._table.end()
 
-    def tensors(self) -> Mapping[str, Tensor]:
-        """Return what was kept of every step."""
-        return {name: torch.stack([one.cpu() for one in kept]) for name, kept in self._steps.items() if kept}
+    def state_dict(self) -> HookState:
+        """Return what was kept of every step, and where epochs ended."""
+        steps = {name: torch.stack([value.cpu() for value in kept]) for name, kept in self._steps.items() if kept}
+        return {"epochs": self.epochs} | steps
 
-    def values(self) -> Mapping[str, Any]:
-        """Return where epochs ended."""
-        return {"epochs": self.epochs}
-
-    def restore(self, tensors: Mapping[str, Tensor], values: Mapping[str, Any]) -> None:
+    def load_state_dict(self, state: HookState) -> None:
         """Take both back."""
-        self._steps = {name: list(tensors.get(name, torch.empty(0))) for name in _STEPS}
-        self.epochs = list(values["epochs"])
+        self._steps = {name: list(state.get(name, torch.empty(0))) for name in _STEPS}
+        self.epochs = list(state["epochs"])
 
     def plot_loss(self, *, skip_start: int = 5, with_valid: bool = True) -> None:
-        """Draw the smoothed training loss step by step, and the validation loss at the end of each epoch."""
+        """Draw the smoothed training loss step by step, and the validation loss at the end of each epoch.
+
+        Args:
+            skip_start: steps that are left out at the start, where the loss is largest.
+            with_valid: whether to draw the validation loss.
+        """
         smooth = self._kept("smooth")
         axes = _axes("step", "loss")
         axes.plot(range(skip_start, len(smooth)), smooth[skip_start:], color=INK, label="training, smoothed")
@@ -115,8 +125,8 @@ class Recorder:
         names = list(dict.fromkeys(name for result in self.history for name in result.metrics))
         if not names:
             raise InputError("There are no metrics to plot: no epoch was trained with one.")
-        _, figures = plt.subplots(1, len(names), figsize=(4.2 * len(names), 3.2), layout="constrained", squeeze=False)
-        for axes, name in zip(figures[0], names, strict=True):
+        _, plots = plt.subplots(1, len(names), figsize=(4.2 * len(names), 3.2), layout="constrained", squeeze=False)
+        for axes, name in zip(plots[0], names, strict=True):
             values = [result.metrics.get(name, float("nan")) for result in self.history]
             axes.plot(range(1, 1 + len(values)), values, "o-", color=INK)
             axes.xaxis.get_major_locator().set_params(integer=True)
@@ -136,12 +146,12 @@ class Recorder:
     def _print(self, result: EpochResult) -> None:
         numbers = [result.train_loss, result.valid_loss, *result.metrics.values()]
         if not self.silent:
-            # Six decimals as in the book; numbers in units far from 1 would show nothing, or too much, so.
+            # Six decimals as in the book; for numbers far from 1 they would show nothing, or too many digits.
             cells = [f"{n:.6f}" if n == 0 or 1e-4 <= abs(n) < 1e6 else f"{n:.4g}" for n in numbers]
             self._table.row([str(result.epoch), *cells, progress.clock(result.seconds)])
 
 
-def _axes(x: str, y: str) -> Any:
+def _axes(x: str, y: str) -> Axes:
     from matplotlib import pyplot as plt
 
     _, axes = plt.subplots(layout="constrained")

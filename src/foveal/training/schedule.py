@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from foveal.core.errors import InputError
 
 Rate = float | slice | Sequence[float]
-_START_SHARE = 10
+_START_DIVISOR = 10  # of the highest rate for all groups but the last, by `slice(highest)`; the book's number
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +28,13 @@ Schedule = Callable[[float], Point]
 
 
 def cosine(start: float, end: float, position: float) -> float:
-    """Return the value at `position` in [0, 1] of half a cosine from `start` to `end`."""
+    """Return the value of half a cosine from `start` to `end`.
+
+    Args:
+        start: the value at 0.
+        end: the value at 1.
+        position: from 0 to 1.
+    """
     return start + (1 + math.cos(math.pi * (1 - position))) * (end - start) / 2
 
 
@@ -43,6 +49,15 @@ def one_cycle(
 
     The rate rises from 1 / `div` of its maximum over the share `pct_start` of the run and falls to 1 / `div_final`;
     momentum does the opposite through `moms`.
+
+    Args:
+        pct_start: the share of the run in which the rate rises, between 0 and 1.
+        div: the maximum over the first rate.
+        div_final: the maximum over the last rate.
+        moms: AdamW's first beta at the start, at the maximum and at the end.
+
+    Raises:
+        InputError: `pct_start` is not between 0 and 1.
     """
     if not 0 < pct_start < 1:
         raise InputError(f"`pct_start` is a share of the run between 0 and 1; got {pct_start!r}.")
@@ -58,7 +73,12 @@ def one_cycle(
 
 
 def flat_cosine(*, pct_start: float = 0.75, div_final: float = 1e5) -> Schedule:
-    """Return a schedule that stays at the full rate over the share `pct_start`, then falls to 1 / `div_final`."""
+    """Return a schedule that stays at the full rate, then falls along a cosine.
+
+    Args:
+        pct_start: the share of the run at the full rate.
+        div_final: the full rate over the last one.
+    """
 
     def at(position: float) -> Point:
         share = max(0.0, (position - pct_start) / (1 - pct_start))
@@ -76,13 +96,20 @@ def rates_of(lr: Rate, n_groups: int) -> list[float]:
     """Return a learning rate for each group, first to last.
 
     A number holds for all; `slice(hi)` is hi / 10 for every group but the last; `slice(lo, hi)` is geometric across
-    the groups; a list has one entry a group.
+    the groups; a list has one entry per group.
+
+    Args:
+        lr: one of these.
+        n_groups: of the model.
+
+    Raises:
+        InputError: a rate is not positive, or a list has another length.
     """
     if isinstance(lr, slice):
         if lr.stop is None:
             raise InputError("A slice of learning rates is slice(highest) or slice(lowest, highest).")
         if lr.start is None:
-            rates = [lr.stop / _START_SHARE] * (n_groups - 1) + [lr.stop]
+            rates = [lr.stop / _START_DIVISOR] * (n_groups - 1) + [lr.stop]
         elif n_groups == 1:
             rates = [lr.stop]
         else:

@@ -52,6 +52,7 @@ from foveal.losses import (
     asymmetric_loss,
     focal_loss,
 )
+from foveal.metrics.common import Metric
 from foveal.metrics.numbers import mae, r2_score, rmse
 from foveal.metrics.one_label import accuracy, error_rate
 from foveal.metrics.several_labels import accuracy_multi, average_precision, mean_average_precision
@@ -66,6 +67,7 @@ from foveal.tasks.single_label import CategoryBlock
 from foveal.training.callbacks.extras import EMA, CutMix, EarlyStopping, GradientClip, KeepBest, MixUp
 from foveal.training.callbacks.logs import CSVLogger, HistoryFile, TensorBoardLogger
 from foveal.training.checkpoint import Checkpoints
+from foveal.training.hooks import Callback
 from foveal.training.lr_finder import minimum, slide, steep, valley
 
 plt = module_on_use("matplotlib.pyplot")
@@ -75,6 +77,7 @@ __all__ = [
     "BCEWithLogitsLossFlat",
     "Brightness",
     "CSVLogger",
+    "Callback",
     "CategoryBlock",
     "Checkpoints",
     "ClassificationInterpretation",
@@ -108,6 +111,7 @@ __all__ = [
     "Learner",
     "MSELossFlat",
     "MaskSplitter",
+    "Metric",
     "MixUp",
     "MultiCategoryBlock",
     "Normalize",

@@ -1,6 +1,6 @@
-"""Hooks for what many runs want: clipping, averaged weights, mixed images, early stopping, the best weights kept.
+"""Callbacks for what many runs want: clipping, averaged weights, mixed images, early stopping, the best weights kept.
 
-Those that remember something from one step to the next fulfil `checkpoint.Keeping`, so that a resumed run has it too.
+Those that remember something between steps are `checkpoint.Stateful`, so that a resumed run has it too.
 """
 
 from __future__ import annotations
@@ -8,22 +8,24 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
 
 from foveal.core.errors import InputError, UnknownNameError
 from foveal.core.rng import generator_for
-from foveal.training.checkpoint import below
+from foveal.training.checkpoint import HookState, strip_prefix
+from foveal.training.hooks import Callback
 from foveal.training.state import EpochResult, FitState
 
 Weights = dict[str, Tensor]
+_WEIGHTS = "weights/"
 
 
 @dataclass(slots=True)
-class GradientClip:
-    """Scale gradients down to a norm of at most `max_norm`."""
+class GradientClip(Callback):
+    """Scale gradients down to a norm of at most `max_norm`, over all parameters together."""
 
     max_norm: float = 1.0
 
@@ -35,15 +37,18 @@ class GradientClip:
 
 
 @dataclass(slots=True)
-class EMA:
+class EMA(Callback):
     """Keep an exponential moving average of the weights; validate with it, and end with it.
+
+    Attributes:
+        decay: share of the average that each step of a batch keeps; at least 0 and below 1.
 
     Source: Polyak and Juditsky 1992, "Acceleration of stochastic approximation by averaging".
     """
 
     decay: float = 0.99
-    _average: Weights = field(default_factory=dict)
-    _own: Weights = field(default_factory=dict)
+    _average: Weights = field(default_factory=dict, init=False, repr=False)
+    _own: Weights = field(default_factory=dict, init=False, repr=False)
 
     def before_fit(self, state: FitState) -> None:
         """Begin with the weights as they are, unless an average was restored."""
@@ -66,7 +71,7 @@ class EMA:
             state.model.load_state_dict(self._average)
 
     def after_epoch(self, state: FitState) -> None:
-        """Go on with the weights themselves."""
+        """Continue with the weights themselves."""
         if self._own:
             state.model.load_state_dict(self._own)
             self._own = {}
@@ -76,22 +81,22 @@ class EMA:
         if state.stopped_by is None:
             state.model.load_state_dict(self._average)
 
-    def tensors(self) -> Mapping[str, Tensor]:
+    def state_dict(self) -> HookState:
         """Return the average, and the weights it stands in for."""
         return {f"average/{k}": t for k, t in self._average.items()} | {f"own/{k}": t for k, t in self._own.items()}
 
-    def values(self) -> Mapping[str, Any]:
-        """Return nothing."""
-        return {}
-
-    def restore(self, tensors: Mapping[str, Tensor], values: Mapping[str, Any]) -> None:
+    def load_state_dict(self, state: HookState) -> None:
         """Take both back."""
-        self._average, self._own = _clone(below(tensors, "average")), _clone(below(tensors, "own"))
+        self._average, self._own = _clone(strip_prefix(state, "average")), _clone(strip_prefix(state, "own"))
 
 
 @dataclass(slots=True)
-class MixUp:
+class MixUp(Callback):
     """Train on images laid over each other, with targets mixed alike; for labels only.
+
+    Attributes:
+        alpha: both parameters of the beta distribution that the share of the first image is drawn from.
+        seed: decides the draws.
 
     Source: Zhang et al. 2018, "mixup: Beyond Empirical Risk Minimization".
     """
@@ -105,14 +110,18 @@ class MixUp:
         n = len(state.inputs)
         weight = torch.from_numpy(rng.beta(self.alpha, self.alpha, n)).to(state.inputs)
         other = torch.from_numpy(rng.permutation(n)).to(state.device)
-        state.targets = _mixed(state, other, weight)
+        state.targets = _mix_targets(state, other, weight)
         shares = weight.reshape(-1, 1, 1, 1)
         state.inputs = state.inputs * shares + state.inputs[other] * (1 - shares)
 
 
 @dataclass(slots=True)
-class CutMix:
+class CutMix(Callback):
     """Train on images with a rectangle of another one, targets mixed by area; for labels only.
+
+    Attributes:
+        alpha: both parameters of the beta distribution that the share of the first image is drawn from.
+        seed: decides the draws.
 
     Source: Yun et al. 2019, "CutMix: Regularization Strategy to Train Strong Classifiers with Localizable Features".
     """
@@ -131,100 +140,214 @@ class CutMix:
         columns = slice(max(0, left), min(width, left + round(side * width)))
         other = torch.from_numpy(rng.permutation(n)).to(state.device)
         cut = max(0, rows.stop - rows.start) * max(0, columns.stop - columns.start) / (height * width)
-        state.targets = _mixed(state, other, torch.full((n,), 1 - cut, device=state.device))
+        state.targets = _mix_targets(state, other, torch.full((n,), 1 - cut, device=state.device))
         state.inputs = state.inputs.clone(memory_format=torch.preserve_format)
         state.inputs[:, :, rows, columns] = state.inputs[other][:, :, rows, columns]
 
 
 Mode = Literal["min", "max"]
+_OTHER_WORDS: Mapping[str, Mode] = {
+    **dict.fromkeys(("minimum", "minimise", "minimize", "smaller", "lower", "less", "down"), "min"),
+    **dict.fromkeys(("maximum", "maximise", "maximize", "larger", "higher", "greater", "more", "up"), "max"),
+}
 
 
 @dataclass(slots=True)
-class EarlyStopping:
+class EarlyStopping(Callback):
     """Stop when `monitor` has not improved by more than `min_delta` for `patience` epochs.
 
     Attributes:
-        monitor: valid_loss, train_loss or the name of a metric.
-        mode: whether smaller or larger is better; by default smaller for losses and error rates.
+        monitor: valid_loss, train_loss or the name of a metric, as the table shows it.
+        patience: epochs without improvement after which the fit ends.
+        min_delta: what counts as an improvement, in units of `monitor`.
+        mode: `min` or `max`; by default the metric's own direction, which a plain function of yours does not have.
+
+    Raises:
+        UnknownNameError: there is no such mode, or, when a fit begins, no such number in the table.
+        InputError: when a fit begins, the metric does not declare a direction and there is no `mode`.
     """
 
     monitor: str = "valid_loss"
     patience: int = 3
     min_delta: float = 0.0
     mode: Mode | None = None
-    _best: float | None = None
-    _waited: int = 0
+    _best: float | None = field(default=None, init=False, repr=False)
+    _best_epoch: int | None = field(default=None, init=False, repr=False)
+    _waited: int = field(default=0, init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        check_mode(self.mode)
+
+    def check_monitor(self, directions: Mapping[str, bool | None]) -> None:
+        """Refuse a monitor that the table does not have, or whose direction is not known."""
+        monitored_mode(self.monitor, self.mode, directions)
+
+    def before_fit(self, state: FitState) -> None:
+        """Check the monitor, and forget an earlier fit."""
+        self.check_monitor(state.directions)
+        if state.step == 0:
+            self._best, self._best_epoch, self._waited = None, None, 0
 
     def after_epoch(self, state: FitState) -> None:
-        """Judge the epoch."""
-        value = _monitored(state.results[-1], self.monitor)
-        if _improves(value, self._best, self.monitor, self.mode, self.min_delta):
-            self._best, self._waited = value, 0
+        """Stop where there was no improvement for too long."""
+        mode = monitored_mode(self.monitor, self.mode, state.directions)
+        value = monitored_value(state.results[-1], self.monitor)
+        if is_improvement(value, self._best, mode, min_delta=self.min_delta):
+            self._best, self._best_epoch, self._waited = value, state.epoch, 0
             return
         self._waited += 1
         if self._waited >= self.patience:
             state.stop = f"{self.monitor} has not improved for {self.patience} epochs"
 
-    def tensors(self) -> Mapping[str, Tensor]:
-        """Return nothing."""
-        return {}
+    def after_fit(self, state: FitState) -> None:
+        """Say what happened."""
+        if state.stopped_by is not None or self._best is None:
+            return
+        stopped = self._waited >= self.patience
+        what = f"stopped after epoch {state.epoch}" if stopped else "did not stop the fit"
+        epoch = "" if self._best_epoch is None else f", at epoch {self._best_epoch}"
+        state.say(f"EarlyStopping {what}; the best {self.monitor} was {self._best:.6g}{epoch}.")
 
-    def values(self) -> Mapping[str, Any]:
-        """Return the best value and the epochs since."""
-        return {"best": self._best, "waited": self._waited}
+    def state_dict(self) -> HookState:
+        """Return the best value, its epoch, and the epochs since."""
+        return {"best": self._best, "best_epoch": self._best_epoch, "waited": self._waited}
 
-    def restore(self, tensors: Mapping[str, Tensor], values: Mapping[str, Any]) -> None:
-        """Take both back."""
-        self._best, self._waited = values["best"], values["waited"]
+    def load_state_dict(self, state: HookState) -> None:
+        """Take them back; a checkpoint of version 0.1 does not have the epoch."""
+        self._best, self._best_epoch, self._waited = state["best"], state.get("best_epoch"), state["waited"]
 
 
 @dataclass(slots=True)
-class KeepBest:
-    """End with the weights of the epoch that was best by `monitor`; see `EarlyStopping` for the arguments.
+class KeepBest(Callback):
+    """End with the weights of the epoch that was best by `monitor`.
 
-    `epoch` is the one that was best, None for the start; `best` its value. With `from_start` the weights that the fit
-    begins with count too, by the last result before it: a probe's.
+    Attributes:
+        monitor: see `EarlyStopping`.
+        mode: see `EarlyStopping`.
+        from_start: whether the weights that the fit begins with count too, by the last result before it: a probe's.
+        epoch: the epoch that was best, as the table numbers it; None for the start.
+        best: its value.
+
+    Raises:
+        InputError: see `EarlyStopping`.
     """
 
     monitor: str = "valid_loss"
     mode: Mode | None = None
     from_start: bool = False
-    epoch: int | None = None
-    best: float | None = None
-    _weights: Weights = field(default_factory=dict)
+    epoch: int | None = field(default=None, init=False, repr=False)
+    best: float | None = field(default=None, init=False, repr=False)
+    _weights: Weights = field(default_factory=dict, init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        check_mode(self.mode)
+
+    def check_monitor(self, directions: Mapping[str, bool | None]) -> None:
+        """Refuse a monitor that the table does not have, or whose direction is not known."""
+        monitored_mode(self.monitor, self.mode, directions)
 
     def before_fit(self, state: FitState) -> None:
-        """Forget an earlier fit."""
+        """Check the monitor, and forget an earlier fit."""
+        self.check_monitor(state.directions)
         if state.step == 0:
             self.best, self._weights, self.epoch = None, {}, None
             if self.from_start and state.history:
-                self.best, self._weights = _monitored(state.history[-1], self.monitor), _copy(state)
+                self.best, self._weights = monitored_value(state.history[-1], self.monitor), _copy(state)
 
     def after_epoch(self, state: FitState) -> None:
         """Keep the weights if they are the best so far."""
-        value = _monitored(state.results[-1], self.monitor)
-        if _improves(value, self.best, self.monitor, self.mode, 0.0):
-            self.best, self._weights, self.epoch = value, _copy(state), state.results[-1].epoch
+        mode = monitored_mode(self.monitor, self.mode, state.directions)
+        value = monitored_value(state.results[-1], self.monitor)
+        if is_improvement(value, self.best, mode):
+            self.best, self._weights, self.epoch = value, _copy(state), state.epoch
 
     def after_fit(self, state: FitState) -> None:
-        """Bring the best weights back."""
-        if self._weights and state.stopped_by is None:
-            state.model.load_state_dict(self._weights)
+        """Bring the best weights back, and say whose they are."""
+        if not self._weights or state.stopped_by is not None:
+            return
+        state.model.load_state_dict(self._weights)
+        of_epoch = "that the fit began with" if self.epoch is None else f"of epoch {self.epoch}"
+        state.say(f"KeepBest ended with the weights {of_epoch}: {self.monitor} {self.best:.6g}.")
 
-    def tensors(self) -> Mapping[str, Tensor]:
-        """Return the best weights."""
-        return self._weights
+    def state_dict(self) -> HookState:
+        """Return the best weights, their value and their epoch."""
+        weights = {f"{_WEIGHTS}{name}": tensor for name, tensor in self._weights.items()}
+        return {"best": self.best, "epoch": self.epoch} | weights
 
-    def values(self) -> Mapping[str, Any]:
-        """Return the best value and its epoch."""
-        return {"best": self.best, "epoch": self.epoch}
-
-    def restore(self, tensors: Mapping[str, Tensor], values: Mapping[str, Any]) -> None:
+    def load_state_dict(self, state: HookState) -> None:
         """Take them back."""
-        self._weights, self.best, self.epoch = dict(tensors), values["best"], values["epoch"]
+        tensors = {name: tensor for name, tensor in state.items() if isinstance(tensor, Tensor)}
+        # A checkpoint of version 0.1 has the weights' names without what stands before them here.
+        self._weights = {name.removeprefix(_WEIGHTS): tensor for name, tensor in tensors.items()}
+        self.best, self.epoch = state["best"], state["epoch"]
 
 
-def _mixed(state: FitState, other: Tensor, weight: Tensor) -> Tensor:
+def check_mode(mode: str | None) -> None:
+    """Refuse a mode that is neither `min` nor `max`.
+
+    Raises:
+        UnknownNameError: it is another word; the message offers the one that is meant.
+    """
+    if mode is not None and mode not in get_args(Mode):
+        meant = _OTHER_WORDS.get(str(mode).lower())
+        raise UnknownNameError.of("mode", mode, get_args(Mode), f"Did you mean `{meant}`?" if meant else "")
+
+
+def monitored_mode(monitor: str, mode: Mode | None, directions: Mapping[str, bool | None]) -> Mode:
+    """Return whether smaller or larger is better.
+
+    Args:
+        monitor: a number of the table.
+        mode: what the user wants, if anything.
+        directions: the numbers of the table by name, and whether higher is better; None where not known.
+
+    Raises:
+        UnknownNameError: the table has no such number.
+        InputError: the metric declares no direction, and there is no `mode`.
+    """
+    if monitor not in directions:
+        raise UnknownNameError.of("value to monitor", monitor, directions)
+    if mode is not None:
+        return mode
+    if (higher := directions[monitor]) is None:
+        raise InputError(
+            f"Whether a higher `{monitor}` is better is not known: give mode='min' or mode='max', or make the metric "
+            "Metric(function, name, higher_is_better=...)."
+        )
+    return "max" if higher else "min"
+
+
+def monitored_value(result: EpochResult, monitor: str) -> float:
+    """Return one number of a line of the table.
+
+    Args:
+        result: the line.
+        monitor: the name of the number.
+
+    Raises:
+        UnknownNameError: the line does not have it.
+    """
+    values = result.values()
+    if monitor not in values:
+        raise UnknownNameError.of("value to monitor", monitor, values)
+    return values[monitor]
+
+
+def is_improvement(value: float, best: float | None, mode: Mode, *, min_delta: float = 0.0) -> bool:
+    """Return whether a value is better than the best so far; NaN never is.
+
+    Args:
+        value: the new one.
+        best: None before the first.
+        mode: whether smaller or larger is better.
+        min_delta: by how much it must be better.
+    """
+    if math.isnan(value):
+        return False
+    return best is None or (best - value if mode == "min" else value - best) > min_delta
+
+
+def _mix_targets(state: FitState, other: Tensor, weight: Tensor) -> Tensor:
     mixed = state.mix(state.targets, state.targets[other], weight) if state.mix is not None else None
     if mixed is None:
         raise InputError("Targets of this task cannot be mixed: MixUp and CutMix are for labels.")
@@ -241,17 +364,3 @@ def _copy(state: FitState) -> Weights:
 
 def _clone(tensors: Mapping[str, Tensor]) -> Weights:
     return {name: tensor.detach().clone() for name, tensor in tensors.items()}
-
-
-def _monitored(result: EpochResult, name: str) -> float:
-    known = {"train_loss": result.train_loss, "valid_loss": result.valid_loss} | result.metrics
-    if name not in known:
-        raise UnknownNameError.of("value to monitor", name, known)
-    return known[name]
-
-
-def _improves(value: float, best: float | None, monitor: str, mode: Mode | None, min_delta: float) -> bool:
-    if math.isnan(value):
-        return False
-    smaller = mode == "min" if mode else "loss" in monitor or "error" in monitor
-    return best is None or ((best - value) if smaller else (value - best)) > min_delta

@@ -22,9 +22,11 @@ from foveal.losses import heatmap_around, soft_argmax
 from foveal.training.loop import Batched, Loss
 
 Held = list[tuple[Tensor, Tensor]]
-_STRENGTHS = (0.3, 0.1, 0.03, 0.01)
-_SHARPNESS = (12.0, 25.0, 50.0, 100.0, 200.0, 400.0, 800.0)
-_EVERY, _MOST_HELD = 4, 256  # images left out; their maps are kept in memory, at 224 px 170 KB each
+# Both grids were chosen by hand; what the probe reaches with them is in benchmarks/results/2026-11-22-head-points.md.
+_STRENGTHS = (0.3, 0.1, 0.03, 0.01)  # of the ridge penalty, on features of variance 1
+_SHARPNESS = (12.0, 25.0, 50.0, 100.0, 200.0, 400.0, 800.0)  # factors of the heatmaps' logits
+_EVERY = 4  # images, of which one is held out; chosen by hand
+_MOST_HELD = 256  # images held out at most; their maps are kept in memory, at 224 px 170 KB each
 
 
 @dataclass(slots=True)
@@ -42,14 +44,25 @@ class Sums:
     known: Tensor
 
     @classmethod
-    def nothing(cls, n_features: int, n_points: int, device: torch.device) -> Sums:
-        """Return the sums over no cells."""
+    def zeros(cls, n_features: int, n_points: int, device: torch.device) -> Sums:
+        """Return the sums over no cells.
+
+        Args:
+            n_features: F.
+            n_points: K.
+            device: where the sums are.
+        """
         sizes = ((), (n_features,), (n_features,) * 2, (n_features, n_points), (n_points,), (n_points,))
         return cls(*(torch.zeros(size, dtype=torch.float64, device=device) for size in sizes))
 
     @classmethod
     def of(cls, maps_BFhw: Tensor, points_BK2: Tensor) -> Sums:
-        """Sum over the cells of some images."""
+        """Sum over the cells of some images.
+
+        Args:
+            maps_BFhw: features, float32.
+            points_BK2: in [-1, 1], x before y; NaN is unknown.
+        """
         height, width = maps_BFhw.shape[2:]
         cells = maps_BFhw.permute(0, 2, 3, 1).reshape(-1, maps_BFhw.shape[1])
         heat = heatmap_around(points_BK2, height, width).permute(0, 2, 3, 1).reshape(len(cells), points_BK2.shape[1])
@@ -65,11 +78,16 @@ class Sums:
         )
 
     def plus(self, other: Sums, sign: float = 1.0) -> Sums:
-        """Return the sums of both, or with -1 of the rest."""
+        """Return the sums of both, or with -1 of the rest.
+
+        Args:
+            other: of other cells, or of some of the same.
+            sign: 1 or -1.
+        """
         return Sums(*(own + sign * more for own, more in zip(self.parts, other.parts, strict=True)))
 
     @property
-    def over_all(self) -> Sums:
+    def of_all_processes(self) -> Sums:
         """The sums over what all processes have."""
         return Sums(*map(distributed.all_reduce_sum, self.parts))
 
@@ -83,8 +101,14 @@ class Sums:
         mean = self.total / self.count
         return mean, (self.square.diagonal() / self.count - mean**2).clamp(min=1e-12)
 
-    def solved(self, strength: float, mean: Tensor, variance: Tensor) -> Tensor:
-        """Return the weights [K, F] on features brought to mean 0 and variance 1."""
+    def solve(self, strength: float, mean: Tensor, variance: Tensor) -> Tensor:
+        """Return the weights [K, F] on features of mean 0 and variance 1.
+
+        Args:
+            strength: of the ridge penalty.
+            mean: of each feature, [F].
+            variance: of each feature, [F].
+        """
         scale = variance.sqrt()
         own = self.total / self.count
         square = self.square / self.count - torch.outer(own, mean) - torch.outer(mean, own) + torch.outer(mean, mean)
@@ -110,7 +134,7 @@ def fit_heatmaps(
     Args:
         body: gives maps float32 [B, F, h, w].
         head: batch normalisation and a convolution of one cell, F to K.
-        batches: this process's hand of those of `DataLoader.dealt`, in data order; targets [B, K, 2] from -1 to 1.
+        batches: this process's share of those of `DataLoader.dealt`, in data order; targets [B, K, 2] from -1 to 1.
         loss: of (heatmaps, targets).
         n: how many images there are in all.
         precision: of the body.
@@ -125,14 +149,14 @@ def fit_heatmaps(
     assert norm.running_var is not None
     assert isinstance(layer, nn.Conv2d)
     assert layer.bias is not None
-    nothing = Sums.nothing(norm.num_features, layer.out_channels, device)
-    everything, left_out, held = _summed(body, batches, nothing, precision, held_out(n))
+    zeros = Sums.zeros(norm.num_features, layer.out_channels, device)
+    everything, left_out, held = _sum_cells(body, batches, zeros, precision, held_out_positions(n))
     mean, variance = everything.standard()
     strength, sharpness = _STRENGTHS[0], _SHARPNESS[0]
     if everything.count > left_out.count:
         with timing.timed("probe cross-validation"):
-            strength, sharpness = _chosen(everything.plus(left_out, -1.0), held, mean, variance)
-    weight = everything.solved(strength, mean, variance) * sharpness
+            strength, sharpness = _choose_penalty(everything.plus(left_out, -1.0), held, mean, variance)
+    weight = everything.solve(strength, mean, variance) * sharpness
     norm.running_mean.copy_(mean)
     norm.running_var.copy_(variance)
     layer.weight.copy_(weight[..., None, None])
@@ -142,25 +166,25 @@ def fit_heatmaps(
     return float(loss(outputs, torch.cat([points for _, points in held])))
 
 
-def held_out(n: int) -> range:
-    """Return which of `n` images are left out of the first solution.
+def held_out_positions(n: int) -> range:
+    """Return which of `n` images are held out of the first solution.
 
-    >>> held_out(10), held_out(2000)
+    >>> held_out_positions(10), held_out_positions(2000)
     (range(0, 10, 4), range(0, 2000, 8))
     """
     return range(0, n, max(_EVERY, -(-n // _MOST_HELD)))
 
 
-def _summed(
-    body: nn.Module, batches: Iterable[Batched], nothing: Sums, precision: runtime.Precision, held_at: range
+def _sum_cells(
+    body: nn.Module, batches: Iterable[Batched], zeros: Sums, precision: runtime.Precision, held_at: range
 ) -> tuple[Sums, Sums, Held]:
     """Return the sums over all images, those over the images held out, and the maps and points of the latter."""
     body.eval()
-    sums = left_out = nothing
+    sums = left_out = zeros
     held: Held = []
     with runtime.computing():
         for batch in batches:
-            with runtime.autocast(precision, nothing.total.device):
+            with runtime.autocast(precision, zeros.total.device):
                 maps = body(batch.inputs)
             maps, points = maps.float(), batch.targets
             sums = sums.plus(Sums.of(maps, points))
@@ -171,18 +195,18 @@ def _summed(
     if not maps_of_all:
         raise TrainingError("There is nothing to fit the head to: the loader gave no batch.")
     pairs = [pair for pair in zip(maps_of_all, points_of_all, strict=True) if len(pair[0])]
-    return sums.over_all, left_out.over_all, pairs
+    return sums.of_all_processes, left_out.of_all_processes, pairs
 
 
-def _chosen(rest: Sums, held: Held, mean: Tensor, variance: Tensor) -> tuple[float, float]:
+def _choose_penalty(rest: Sums, held: Held, mean: Tensor, variance: Tensor) -> tuple[float, float]:
     """Return penalty and sharpness whose soft-argmax is nearest to the points of images that were left out."""
     best, choice = float("inf"), (_STRENGTHS[0], _SHARPNESS[0])
     for strength in _STRENGTHS:
-        weights = rest.solved(strength, mean, variance) / variance.sqrt()
+        weights = rest.solve(strength, mean, variance) / variance.sqrt()
         heat = [torch.einsum("bfhw,kf->bkhw", maps.float(), weights.float()) for maps, _ in held]
         for sharpness in _SHARPNESS:
-            found = torch.cat([soft_argmax(one * sharpness) for one in heat])
-            off = torch.linalg.vector_norm(found - torch.cat([points for _, points in held]), dim=2)
+            predicted = torch.cat([soft_argmax(maps * sharpness) for maps in heat])
+            off = torch.linalg.vector_norm(predicted - torch.cat([points for _, points in held]), dim=2)
             distance = float(off.nanmean())
             if distance < best:
                 best, choice = distance, (strength, sharpness)

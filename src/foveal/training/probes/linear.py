@@ -25,9 +25,11 @@ from foveal.models.vision import VisionModel
 from foveal.training.loop import Loss, evaluate
 from foveal.training.probes.heatmaps import fit_heatmaps
 
+# Strengths and folds were chosen by hand; what the probe reaches with them is in
+# benchmarks/results/2026-11-22-probe-recipe.md. Strengths are of the L2 penalty, as a share of the loss at 0.
 STRENGTHS = (3.0, 1.0, 0.3, 0.1, 0.03, 0.01, 0.003)
-_FOLDS = 3
-_ITERATIONS = 60
+_FOLDS = 3  # of the training side, for the choice of the penalty
+_ITERATIONS = 60  # of L-BFGS per strength, at most; each begins where the stronger one ended; chosen by hand
 # The loss on rows left out falls and then rises along the strengths; on labels, one label and numbers of 20 to 1,096
 # photographs nothing after the first rise by a hundredth was ever the lowest. Most of the time goes into the weakest.
 _CLEARLY_WORSE = 1.01
@@ -36,7 +38,8 @@ _PLAIN_UNITS = (1e-2, 1e2)
 # Numbers in the features from which the folds are solved in threads side by side (20 rows of 1,280 take 0.53 s so, and
 # 0.44 s one after the other; 1,096 rows 1.1 and 1.7 s), and from which each problem gets all threads instead (13,152
 # rows: 1.75 times as quick with two).
-_SIDE_BY_SIDE, _SHARED = 2**17, 2**24
+_SIDE_BY_SIDE = 2**17
+_SHARED = 2**24
 
 
 def fit_head(
@@ -65,17 +68,17 @@ def fit_head(
             f"head='linear'). This learner's is `{model.spec.head}`."
         )
     with timing.timed("probe features"):
-        found = evaluate(
-            PooledFeatures(model.body), loader.shard_batches(), precision=precision, device=device, dealt=True
+        evaluation = evaluate(
+            PooledFeatures(model.body), loader.shard_batches(), precision=precision, device=device, sharded=True
         )
 
     def squeezed_loss(output: Tensor, target: Tensor) -> Tensor:
         return loss(model.apply_range(output), target)
 
     with timing.timed("probe cross-validation"):
-        layer, _ = linear_fit(found.outputs, found.targets, squeezed_loss, model.linear.out_features)
+        layer, _ = linear_fit(evaluation.outputs, evaluation.targets, squeezed_loss, model.linear.out_features)
     model.linear.load_state_dict(layer.state_dict())
-    return float(squeezed_loss(layer(found.outputs).detach(), found.targets))
+    return float(squeezed_loss(layer(evaluation.outputs).detach(), evaluation.targets))
 
 
 class PooledFeatures(nn.Module):
@@ -150,7 +153,7 @@ class _Path:
     """Solutions for weaker and weaker penalties, each begun where the last one ended.
 
     Attributes:
-        left_out: bool [n], the rows that are judged instead of solved for; none by default.
+        left_out: bool [n], the rows that the loss is returned for instead of solved for; none by default.
     """
 
     def __init__(
@@ -161,14 +164,14 @@ class _Path:
         self.bias = torch.zeros(n_outputs, requires_grad=True)
 
     def solve(self, strength: float) -> Tensor:
-        """Go on to the next strength; return the summed loss on the rows left out, 0 without any."""
+        """Solve for the next strength; return the summed loss on the rows left out, 0 without any."""
         features, targets, left_out = self.features, self.targets, self.left_out
         if left_out is not None:  # without any no copy is made
             features, targets = features[~left_out], targets[~left_out]
         optimizer: Any = torch.optim.LBFGS(
             [self.weight, self.bias], max_iter=_ITERATIONS, tolerance_grad=1e-5, line_search_fn="strong_wolfe"
         )
-        optimizer.step(_penalised(features, targets, self.loss, strength, self.weight, self.bias, optimizer))
+        optimizer.step(_penalised_loss(features, targets, self.loss, strength, self.weight, self.bias, optimizer))
         if left_out is None:
             return torch.zeros(())
         with torch.no_grad():
@@ -176,7 +179,7 @@ class _Path:
             return self.loss(output, self.targets[left_out]) * left_out.sum()
 
 
-def _penalised(
+def _penalised_loss(
     features: Tensor,
     targets: Tensor,
     loss: Loss,

@@ -1,0 +1,110 @@
+"""The guard around a loss: what would be wrong silently, or fail far from its cause, ends in a message that helps."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from foveal.core.errors import FovealError, InputError
+from foveal.losses import FlattenedLoss, Loss, Weights, cross_entropy, n_known, same_shape, target_weight
+
+_ELEMENTWISE = (nn.MSELoss, nn.L1Loss, nn.SmoothL1Loss, nn.HuberLoss, nn.BCELoss, nn.BCEWithLogitsLoss)
+_ELEMENTWISE_FUNCTIONS = (F.mse_loss, F.l1_loss, F.smooth_l1_loss, F.huber_loss)
+_ONE_LABEL = (nn.CrossEntropyLoss, nn.NLLLoss)
+
+
+@dataclass(frozen=True, slots=True)
+class CheckedLoss:
+    """A user's loss, with messages where it would be wrong silently or fail far from the cause.
+
+    Attributes:
+        loss: of (raw outputs, targets).
+    """
+
+    loss: Loss
+
+    def __call__(self, output: Tensor, target: Tensor) -> Tensor:
+        """Return the mean loss of a batch.
+
+        Args:
+            output: raw outputs [B, ...].
+            target: encoded labels [B, ...].
+
+        Raises:
+            InputError: the loss does not suit them, or is not one number.
+        """
+        loss = self.loss
+        if isinstance(loss, _ELEMENTWISE) or loss in _ELEMENTWISE_FUNCTIONS:
+            same_shape(output, target)
+        if isinstance(loss, nn.BCELoss) and not bool(((output >= 0) & (output <= 1)).all()):
+            raise InputError(
+                f"`BCELoss` takes probabilities from 0 to 1, and the model's raw outputs reach from {output.min():.3g} "
+                f"to {output.max():.3g}. Use `nn.BCEWithLogitsLoss()`, which takes them as they are."
+            )
+        if isinstance(loss, nn.Module):
+            loss.to(output.device)  # its weights: batches lie on the accelerator, all outputs of a pass on the CPU
+        try:
+            result: object = loss(output, target)
+        except (ValueError, IndexError, TypeError, RuntimeError) as error:
+            if isinstance(error, FovealError | torch.OutOfMemoryError):
+                raise
+            raise InputError(
+                f"The loss {loss!r} failed on outputs {_form(output)} and targets {_form(target)}: {error}"
+            ) from error
+        if not isinstance(result, Tensor) or result.ndim:
+            got = list(result.shape) if isinstance(result, Tensor) else type(result).__name__
+            raise InputError(f"A loss is one number for a batch (reduction='mean'); {loss!r} returned {got}.")
+        return result
+
+    def count(self, target: Tensor) -> Tensor:
+        """Return by how much targets count in a mean loss: entries that are known, or the sum of their weights."""
+        weights = class_weights(self.loss)
+        return n_known(target) if weights is None or target.ndim != 1 else target_weight(target, weights)
+
+    @property
+    def of_item(self) -> CheckedLoss:
+        """The same loss for one item at a time, times the weight of its class, which a mean over one would cancel."""
+        weights = class_weights(self.loss)
+        return self if weights is None else CheckedLoss(partial(_weighted_item, self.loss, weights))
+
+
+def checked_loss(loss: Loss, *, several_labels: bool) -> CheckedLoss:
+    """Return a user's loss with messages where it would be wrong silently, or fail far from the cause.
+
+    Args:
+        loss: of (raw outputs, targets).
+        several_labels: whether targets mark any number of classes.
+
+    Raises:
+        InputError: the loss is not made for such targets.
+    """
+    if several_labels and (isinstance(loss, _ONE_LABEL) or loss in {F.cross_entropy, F.nll_loss}):
+        raise InputError(
+            "Cross-entropy is for one label per image: targets with several labels are 0 or 1 for each class. "
+            "Use `nn.BCEWithLogitsLoss()`, or leave `loss_func` out."
+        )
+    return CheckedLoss(loss)
+
+
+def class_weights(loss: Loss) -> Tensor | None:
+    """Return the weights [C] of a cross-entropy, torch's or one of these; None for other losses and without weights."""
+    function = loss.function if isinstance(loss, FlattenedLoss) else loss
+    if isinstance(function, partial):
+        weighted = function.func in {cross_entropy, F.cross_entropy, F.nll_loss}
+        given: Weights | None = function.keywords.get("weight") if weighted else None
+        return None if given is None else torch.as_tensor(given)
+    return function.weight if isinstance(function, _ONE_LABEL) else None
+
+
+def _weighted_item(loss: Loss, weights: Tensor, output: Tensor, target: Tensor) -> Tensor:
+    """Return the loss of one item [1, ...] times the weight of its class."""
+    value = loss(output, target)
+    return value * target_weight(target.reshape(-1), weights).to(value) / max(1, target.numel())
+
+
+def _form(tensor: Tensor) -> str:
+    return f"{list(tensor.shape)} {str(tensor.dtype).removeprefix('torch.')}"
