@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from foveal._moved import attribute
 from foveal.core import storage
@@ -37,7 +37,7 @@ class Predictions:
         labels: the predicted labels, points in source pixels.
         targets: the encoded truth [n, ...], points in source pixels.
         task: with the decision that made the labels.
-        outputs: the raw outputs [n, C] of labels, where `of_outputs` was given them: another temperature can be applied
+        outputs: the raw outputs [n, C] of labels, where `predict_dataset` kept them: another temperature can be applied
             without another pass. They are not saved.
     """
 
@@ -48,20 +48,6 @@ class Predictions:
     task: Task[Any]
     outputs: Tensor | None = None
     pictures = attribute("pictures", "images")
-
-    @classmethod
-    def of_outputs(
-        cls, images: Sequence[ImageSource], outputs: Tensor, targets: Tensor, task: Task[Any]
-    ) -> Predictions:
-        """Return predictions of labels that keep the raw outputs they come from.
-
-        Args:
-            images: one per row.
-            outputs: raw outputs, float32 [n, C] on the CPU.
-            targets: the encoded truth, [n, C] or [n].
-            task: of one label or several; its decision makes the labels.
-        """
-        return cls(images, outputs, [], targets, task, outputs).with_decision(task.decision)
 
     @property
     def comparable(self) -> Tensor:
@@ -142,28 +128,42 @@ class Predictions:
             yield {"fname": _relative(image, base)} | self.task.to_row(values, label)
 
 
-def predict_dataset(predictor: Predictor, dataset: ImageDataset, *, num_workers: int | None = None) -> Predictions:
+def predict_dataset(
+    predictor: Predictor, dataset: ImageDataset, *, num_workers: int | None = None, keep_outputs: bool = False
+) -> Predictions:
     """Answer for every image of a dataset.
 
     Args:
         predictor: answers in fp32.
         dataset: images and targets.
         num_workers: threads that load images; one per core by default.
+        keep_outputs: keep the raw outputs, from which a temperature can be chosen; those of heatmaps are large.
 
     Raises:
         ImageError: an image is refused.
         InputError: there is no image.
     """
+    outputs: list[Tensor] = []
+
+    def keep(_: nn.Module, __: tuple[Tensor, ...], output: Tensor) -> None:
+        outputs.append(output.cpu())
+
+    handle = predictor.quick.register_forward_hook(keep) if keep_outputs else None
     answers = []
-    for answer in predictor.predict_batch(dataset.images, num_workers=num_workers):
-        if not isinstance(answer, Prediction):
-            raise answer.error
-        answers.append(answer)
+    try:
+        for answer in predictor.predict_batch(dataset.images, num_workers=num_workers):
+            if not isinstance(answer, Prediction):
+                raise answer.error
+            answers.append(answer)
+    finally:
+        if handle is not None:
+            handle.remove()
     if not answers:
         raise InputError("There are no images to answer for.")
     values = torch.stack([answer.values for answer in answers])
     labels = [answer.label for answer in answers]
-    return Predictions(dataset.images, values, labels, dataset.targets, predictor.task)
+    kept = torch.cat(outputs) if outputs else None
+    return Predictions(dataset.images, values, labels, dataset.targets, predictor.task, kept)
 
 
 def fit_temperature(predictions: Predictions) -> float:
@@ -175,6 +175,8 @@ def fit_temperature(predictions: Predictions) -> float:
     if predictions.outputs is None:
         raise InputError("A temperature needs raw outputs; take the predictions of `learn.validation_predictions()`.")
     outputs, task, targets = predictions.outputs.double(), predictions.task, predictions.targets
+    if targets.is_floating_point():
+        targets = targets.double()  # in single precision the loss is flat for 3e-4 around its minimum
     return best_temperature(lambda temperature: float(task.loss(outputs / temperature, targets)))
 
 

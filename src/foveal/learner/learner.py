@@ -87,15 +87,12 @@ class Learner(Trainer):
         self._decision, self.tuned = replace(self.task.decision, thresholds=fitted.thresholds), fitted
 
     def validation_predictions(self) -> Predictions:
-        """Return labels predicted for the validation side, with raw outputs, from one pass in the training's precision.
+        """Return what the model, in fp32 as it is handed over, answers on the validation side, from one pass.
 
-        Raises:
-            InputError: the task has no probabilities.
+        The raw outputs of labels are kept, so that `calibrate` and `with_decision` need no other pass.
         """
-        task, loader = self.task, self.dls.valid
-        require("A temperature", task, has="has_classes")
-        evaluated = self._training.evaluate(loader)
-        return Predictions.of_outputs(loader.dataset.images, evaluated.outputs, evaluated.targets, task)
+        keep = kind_of(self.task).has_classes
+        return predict_dataset(self.predictor(), self.dls.valid.dataset, keep_outputs=keep)
 
     def calibrate(self, predictions: Predictions | None = None) -> float:
         """Choose the temperature with the least loss on the validation side, and return it; answers stay as they are.
@@ -106,6 +103,7 @@ class Learner(Trainer):
         Raises:
             InputError: the task has no probabilities.
         """
+        require("A temperature", self.task, has="has_classes")
         temperature = fit_temperature(self.validation_predictions() if predictions is None else predictions)
         self._decision = self.task.decision.at_temperature(temperature)
         return temperature

@@ -21,7 +21,7 @@ from foveal.data.block import block_for
 from foveal.data.loaders import DataLoaders
 from foveal.data.splits.splitters import Splitter
 from foveal.data.splits.stratify import KFoldSplitter, StratifiedSplitter
-from foveal.evaluation.predictions import Predictions, constant_answer, predict_dataset
+from foveal.evaluation.predictions import Predictions, constant_answer
 from foveal.evaluation.show import results_sheet
 from foveal.evaluation.thresholds import ThresholdFit, tune_best_thresholds
 from foveal.geometry.moves import Flip
@@ -264,11 +264,13 @@ def _finish(learn: Learner, settings: ImageRun, source: Source, folder: Path) ->
     """Write model, predictions and sheet from one fp32 pass; return the summary."""
     dls, left_out = learn.dls, dict[str, str]()
     counts = {"n_train": dls.train.n, "n_valid": dls.valid.n}
-    with timing.timed("thresholds"):
-        decided = _decide(learn, left_out)
-    predictor = learn.predictor()
     with timing.timed("predictions"):
-        predictions = predict_dataset(predictor, dls.valid.dataset)
+        predictions = learn.validation_predictions()
+    with timing.timed("thresholds"):
+        decided = _decide(learn, predictions, left_out)
+        if predictions.outputs is not None:
+            predictions = predictions.with_decision(learn.task.decision)
+    predictor = learn.predictor()
     with timing.timed("metrics and intervals"):
         scores = predictions.scores()
         intervals = intervals_of(predictions, left_out)
@@ -310,13 +312,12 @@ def intervals_of(predictions: Predictions, left_out: dict[str, str]) -> dict[str
     return intervals
 
 
-def _decide(learn: Learner, left_out: dict[str, str]) -> dict[str, Any]:
-    """Choose temperature and thresholds of labels from one pass over the validation side; return a summary of both."""
+def _decide(learn: Learner, predictions: Predictions, left_out: dict[str, str]) -> dict[str, Any]:
+    """Choose temperature and thresholds of labels by the predictions; return a summary of both."""
     kind = kind_of(learn.dls.task)
     if not kind.has_classes:
         return {}
     decided: dict[str, Any] = {}
-    predictions = learn.validation_predictions()
     with leaving_out("temperature", left_out):
         decided["temperature"] = learn.calibrate(predictions)
     if kind.has_thresholds:
