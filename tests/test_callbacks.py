@@ -162,7 +162,7 @@ def test_what_to_monitor_is_refused_before_training(callback, learn):
     assert not learn.recorder.history
     learn.fit(1, cbs=callback("cost", mode="min"))
     learn.metrics = Metric(cost, "my cost", higher_is_better=False)
-    learn.fit(1, cbs=callback("my cost"))
+    learn.fit(1, cbs=(kept for kept in [callback("my cost")]))
 
 
 def test_a_monitor_is_refused_before_the_probe(scene_loaders, monkeypatch):
