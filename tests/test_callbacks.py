@@ -2,6 +2,7 @@
 
 import json
 from functools import partial
+from pathlib import Path
 
 import pytest
 import torch
@@ -161,7 +162,7 @@ def test_what_to_monitor_is_refused_before_training(callback, learn):
     assert not learn.recorder.history
     learn.fit(1, cbs=callback("cost", mode="min"))
     learn.metrics = Metric(cost, "my cost", higher_is_better=False)
-    learn.fit(1, cbs=callback("my cost"))
+    learn.fit(1, cbs=(kept for kept in [callback("my cost")]))
 
 
 def test_a_monitor_is_refused_before_the_probe(scene_loaders, monkeypatch):
@@ -337,3 +338,22 @@ def test_an_unknown_direction_is_refused_where_it_is_needed():
     with pytest.raises(InputError, match=r"Whether a higher `cost` is better is not known. Wrap the function: Metric"):
         common.require_direction(cost, "cost")
     assert common.require_direction(partial(rmse), "rmse") is False
+
+
+def test_a_checkpoint_that_version_0_1_wrote_resumes():
+    """It was written by that version after 6 of 12 steps, with gradients that wait for their step."""
+    ends = []
+    for stored in (None, read(Path(__file__).parent / "golden" / "checkpoint-0.1.safetensors")):
+        state, inputs = tiny(n_epochs=3)
+        state.accumulate, state.run_fingerprint = 3, {"epochs": 3}
+        hooks = [EMA(0.5), KeepBest(), EarlyStopping()]
+        if stored is not None:
+            restore(stored, state, hooks)
+            assert (state.step, state.epoch, state.epochs_done, hooks[1].epoch) == (6, 1, 1, 0)
+        fit(state, inputs, Hooks(hooks))
+        ends.append((state, hooks))
+    (whole, _), (resumed, _) = ends
+    for one, other in zip(whole.model.parameters(), resumed.model.parameters(), strict=True):
+        torch.testing.assert_close(one, other)
+    assert [r.valid_loss for r in resumed.results] == pytest.approx([r.valid_loss for r in whole.results])
+    assert [r.epoch for r in resumed.results] == [0, 1, 2]

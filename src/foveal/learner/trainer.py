@@ -226,7 +226,7 @@ class Trainer:
         """
         phases, began = [], time.monotonic()
         if probe and resume is None:
-            self._refuse(cbs)
+            self._refuse(cbs := as_list(cbs))
             self.probe()
         if freeze_epochs and not probe:
             head_only = Freeze(len(parameter_groups(self.model)) - 1)
@@ -368,17 +368,18 @@ class Trainer:
         return self
 
     def _run(self, phases: Sequence[Phase], cbs: object, resume: PathLike | None, *minutes: float | None) -> None:
-        self._refuse(cbs)
+        callbacks = as_list(cbs)
+        self._refuse(callbacks)
         self._announce()
-        self._training.run(phases, cbs, resume, *minutes)
+        self._training.run(phases, callbacks, resume, *minutes)
 
     def _announce(self) -> None:
         """Say, before a fit, what of it a reader of the table would not expect."""
 
-    def _refuse(self, cbs: object) -> None:
+    def _refuse(self, callbacks: Sequence[object]) -> None:
         """Refuse metrics and callbacks that do not suit, before anything is trained."""
         refuse_unsuitable(self._metrics(), self.dls.task.n_outputs, self.dls.valid.dataset.targets)
-        check_callbacks(as_list(cbs), self._training.fit_inputs().directions())
+        check_callbacks(callbacks, self._training.fit_inputs().directions())
 
     def _scores(self, loader: DataLoader) -> tuple[float, dict[str, float]]:
         evaluation = self._training.evaluate(loader)

@@ -20,7 +20,7 @@ def accuracy_multi(output: Tensor, target: Tensor, thresh: float | Tensor = 0.5,
     """Return the share of (image, label) pairs answered correctly at a threshold.
 
     Args:
-        output: raw outputs [N, C]; activated ones with `sigmoid=False`.
+        output: *raw* outputs [N, C]; activated ones with `sigmoid=False`.
         target: 0 or 1, [N, C]; NaN is unknown.
         thresh: the probability above which a label is predicted, one for all or one per class [C].
         sigmoid: whether to activate the outputs first.
@@ -34,7 +34,7 @@ def hamming_loss(output: Tensor, target: Tensor, thresh: float | Tensor = 0.5, *
     """Return 1 - `accuracy_multi`.
 
     Args:
-        output: raw outputs [N, C]; activated ones with `sigmoid=False`.
+        output: *raw* outputs [N, C]; activated ones with `sigmoid=False`.
         target: 0 or 1, [N, C]; NaN is unknown.
         thresh: the probability above which a label is predicted, one for all or one per class [C].
         sigmoid: whether to activate the outputs first.
@@ -47,7 +47,7 @@ def exact_match(output: Tensor, target: Tensor, thresh: float | Tensor = 0.5, *,
     """Return the share of images whose known labels are all answered correctly at a threshold.
 
     Args:
-        output: raw outputs [N, C]; activated ones with `sigmoid=False`.
+        output: *raw* outputs [N, C]; activated ones with `sigmoid=False`.
         target: 0 or 1, [N, C]; NaN is unknown.
         thresh: the probability above which a label is predicted, one for all or one per class [C].
         sigmoid: whether to activate the outputs first.
@@ -62,7 +62,7 @@ def counts_per_class(
     """Return true and false positives, false and true negatives of each class at a threshold, int64 [C] each.
 
     Args:
-        output: raw outputs [N, C]; activated ones with `sigmoid=False`.
+        output: *raw* outputs [N, C]; activated ones with `sigmoid=False`.
         target: 0 or 1, [N, C]; NaN is unknown.
         thresh: the probability above which a label is predicted, one for all or one per class [C].
         sigmoid: whether to activate the outputs first.
@@ -85,7 +85,7 @@ def precision_multi(
     """Return the share of predicted labels that are present; not defined for a class that was never predicted.
 
     Args:
-        output: raw outputs [N, C]; activated ones with `sigmoid=False`.
+        output: *raw* outputs [N, C]; activated ones with `sigmoid=False`.
         target: 0 or 1, [N, C]; NaN is unknown.
         thresh: the probability above which a label is predicted, one for all or one per class [C].
         sigmoid: whether to activate the outputs first.
@@ -106,7 +106,7 @@ def recall_multi(
     """Return the share of present labels that are predicted; not defined for a class without positives.
 
     Args:
-        output: raw outputs [N, C]; activated ones with `sigmoid=False`.
+        output: *raw* outputs [N, C]; activated ones with `sigmoid=False`.
         target: 0 or 1, [N, C]; NaN is unknown.
         thresh: the probability above which a label is predicted, one for all or one per class [C].
         sigmoid: whether to activate the outputs first.
@@ -127,7 +127,7 @@ def f1_multi(
     """Return the harmonic mean of precision and recall; not defined for a class without positives.
 
     Args:
-        output: raw outputs [N, C]; activated ones with `sigmoid=False`.
+        output: *raw* outputs [N, C]; activated ones with `sigmoid=False`.
         target: 0 or 1, [N, C]; NaN is unknown.
         thresh: the probability above which a label is predicted, one for all or one per class [C].
         sigmoid: whether to activate the outputs first.
