@@ -1,1 +1,1 @@
-"""The audit: labels, split and every image judged before anything is trained."""
+"""The audit: labels, split and every image are checked before anything is trained."""

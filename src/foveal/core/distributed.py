@@ -1,7 +1,7 @@
 """The processes of one run, started by `torchrun`: rank and world size, shards, and collective operations.
 
 With one process everything here is the identity. A function that is called *collective* must be called by all ranks at
-the same place, or they wait for each other for ever. What differs between ranks (a clock, a signal) must be broadcast
+the same place, or they wait for each other forever. What differs between ranks (a clock, a signal) must be broadcast
 from one of them before it decides anything.
 """
 
@@ -179,7 +179,7 @@ def sync_batchnorm(model: nn.Module) -> nn.Module:
         return model
     from torch import nn
 
-    convert: Callable[[nn.Module], object] = nn.SyncBatchNorm.convert_sync_batchnorm  # has no types of its own
+    convert: Callable[[nn.Module], object] = nn.SyncBatchNorm.convert_sync_batchnorm  # untyped in torch
     converted = convert(model)
     assert isinstance(converted, nn.Module)
     return converted

@@ -71,8 +71,8 @@ def download(
         advance: called with the number of bytes of each step, first of those that an earlier try left.
 
     Raises:
-        FetchError: the network failed, and what came so far is kept for the next try; or the file is another one than
-            expected, and is not kept.
+        FetchError: the network failed, and the part that has arrived is kept for the next try; or it is
+            another file than expected, and is not kept.
     """
     if target.is_file() and n_bytes in {None, target.stat().st_size}:
         return target

@@ -2,8 +2,8 @@
 
 The number comes from the affinity and from the CPU quota of the control groups, so that a container with one processor
 of a machine of 64 gets one thread, not 64. OpenMP's threads wait for each other in a loop that does nothing; where
-other work wants the processor, that loop takes it from the very thread that is waited for. The wait is made short here,
-in the environment, which OpenMP reads once, when torch is loaded.
+other work competes for the processor, that loop takes it from the very thread that is waited for. The wait is made
+short here, in the environment, which OpenMP reads once, when torch is loaded.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ def shorten_waits() -> None:
 
 
 def waits_are_chosen(runtime: Waits) -> bool:
-    """Return whether the environment says how the threads of an OpenMP runtime wait, by the variable of its own."""
+    """Return whether the environment sets how the threads of an OpenMP runtime wait."""
     return runtime in os.environ or POLICY in os.environ
 
 
@@ -115,8 +115,8 @@ def cgroup_quota(root: Path = Path("/")) -> float:
     }
     quotas = [math.inf]
     for line in mounts:
-        place, _, kind = line.partition(" - ")
-        _, _, _, origin, mounted, *_ = [*place.split(), *[""] * 5]
+        mount, _, kind = line.partition(" - ")
+        _, _, _, origin, mounted, *_ = [*mount.split(), *[""] * 5]
         filesystem, _, options = [*kind.split(), *[""] * 3][:3]
         if filesystem == "cgroup2":
             path = paths.get("")

@@ -1,4 +1,4 @@
-"""What a person sees while work goes on: a table that grows and a bar.
+"""What a person sees during a run: a table that grows, and a bar.
 
 In a notebook both are one display that is updated in place; on a terminal the bar clears when done; elsewhere (a log)
 there are plain lines only.
@@ -49,7 +49,7 @@ def in_notebook() -> bool:
 
 @dataclass(slots=True)
 class Table:
-    """Lines of aligned columns, printed as they come, and a bar below them."""
+    """Lines of aligned columns, printed one by one, and a bar below them."""
 
     columns: Sequence[str]
     stream: TextIO | None = None
@@ -99,7 +99,7 @@ class _Display(Protocol):
 
 
 class NotebookTable(Table):
-    """The same in a notebook: one display of HTML, redrawn in place at most five times a second."""
+    """The same in a notebook: one display of HTML, redrawn in place at most five times per second."""
 
     def __init__(self, columns: Sequence[str]) -> None:
         super().__init__(columns)

@@ -33,7 +33,7 @@ _CPU_BF16 = ("_is_amx_tile_supported", "_is_avx512_bf16_supported")
 
 
 def default_device() -> torch.device:
-    """Return the best device at hand: CUDA, then Apple's MPS, then the CPU."""
+    """Return the best device of this machine: CUDA, then Apple's MPS, then the CPU."""
     if torch.cuda.is_available():
         if distributed.world_size() > 1:
             torch.cuda.set_device(distributed.local_rank()[0] % torch.cuda.device_count())
@@ -44,7 +44,7 @@ def default_device() -> torch.device:
 
 
 def device_named(name: torch.device | str | None) -> torch.device:
-    """Return a device by its name, the best at hand for None.
+    """Return a device by its name; the best of this machine for None.
 
     Raises:
         InputError: this machine has none of that name.
@@ -97,7 +97,7 @@ def wait_for(device: torch.device) -> None:
 
 
 def hardware(device: torch.device) -> str:
-    """Return what a device is, in words."""
+    """Return the name of the hardware behind a device."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     with contextlib.suppress(OSError, StopIteration):

@@ -1,7 +1,7 @@
 """Files that are either whole or absent, and tensors with a hash each.
 
-A file is written beside its place, synced, renamed, and its folder synced: whoever reads it finds the old one or
-the new one, never a part.
+A file is written beside its target, synced, renamed, and its folder synced: a reader sees the old file or the new one,
+never a part of it.
 """
 
 from __future__ import annotations
@@ -129,7 +129,7 @@ def read_tensors(path: str | os.PathLike[str]) -> tuple[dict[str, Tensor], dict[
     """Read a .safetensors file; return its tensors and its metadata.
 
     Raises:
-        ModelFileError: there is no such file, or it is none of that kind.
+        ModelFileError: there is no such file, or it is not a .safetensors file.
     """
     file = Path(path)
     if not file.is_file():

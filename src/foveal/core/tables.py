@@ -24,7 +24,7 @@ _ROWS_PER_GROUP = 4096  # rows of a parquet row group, and in memory; chosen by 
 
 
 def check_table(path: Path) -> None:
-    """Refuse a file whose ending is none of a table.
+    """Refuse a file whose ending is not that of a table.
 
     Raises:
         InputError: it ends otherwise than in .csv, .jsonl or .parquet.

@@ -1,7 +1,7 @@
 """What the seconds of a run are spent on, by name.
 
-`spent` opens an account, and `timed` books a block of code on the account that is open; a block within another is
-booked on its own name alone, so that all entries add up to the time that passed in such blocks.
+`spent` opens an account, and `timed` books a block of code on the open account; a block within another is booked under
+its own name only, so that all entries add up to the time that passed in such blocks.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ _account: ContextVar[dict[str, float] | None] = ContextVar("account", default=No
 
 @contextlib.contextmanager
 def spent() -> Iterator[dict[str, float]]:
-    """Open an account for the block, within another one too; yield its seconds by name, which `timed` fills."""
+    """Open an account for the block, also within another one; yield its seconds by name, which `timed` fills in."""
     account: dict[str, float] = {}
     before = _account.set(account)
     try:
@@ -26,7 +26,7 @@ def spent() -> Iterator[dict[str, float]]:
 
 
 def rounded() -> dict[str, float]:
-    """Return the seconds by name of the account that is open so far, to hundredths; none without one."""
+    """Return the seconds by name of the open account so far, to hundredths; empty without one."""
     return {name: round(seconds, 2) for name, seconds in (_account.get() or {}).items()}
 
 
@@ -37,9 +37,9 @@ def timed(name: str) -> Iterator[None]:
     if account is None:
         yield
         return
-    began, booked = time.perf_counter(), sum(account.values())
+    started, booked = time.perf_counter(), sum(account.values())
     try:
         yield
     finally:
         within = sum(account.values()) - booked
-        account[name] = account.get(name, 0.0) + time.perf_counter() - began - within
+        account[name] = account.get(name, 0.0) + time.perf_counter() - started - within

@@ -92,7 +92,7 @@ class Homography:
         return Homography(np.asarray(np.linalg.inv(self.matrix), dtype=np.float64))
 
     def around(self, centre_xy: tuple[float, float]) -> Homography:
-        """Return the same map with `centre_xy` in the place of the origin."""
+        """Return the same map about `centre_xy` instead of the origin."""
         x, y = centre_xy
         return Homography.translation(-x, -y).then(self, Homography.translation(x, y))
 
@@ -108,7 +108,7 @@ class Homography:
 
     @property
     def is_mirrored(self) -> bool | NDArray[np.bool_]:
-        """Whether left and right change places (a bool, or one per map of a stack)."""
+        """Whether left and right are swapped (a bool, or one per map of a stack)."""
         return np.asarray(np.linalg.det(self.matrix[..., :2, :2]) < 0)[()]
 
     def scales_at(self, point_xy: tuple[float, float]) -> tuple[float, float]:

@@ -149,12 +149,12 @@ class ImageRows:
         key = f"{table} {footer.version} {at}"
         if (data := self._disk.get(key)) is not None:
             return pa.ipc.open_file(data).read_all().column(0)
-        found = self._file(table).read_row_group(at, columns=[footer.column])
+        group = self._file(table).read_row_group(at, columns=[footer.column])
         out = pa.BufferOutputStream()
-        with pa.ipc.new_file(out, found.schema) as writer:
-            writer.write_table(found)
+        with pa.ipc.new_file(out, group.schema) as writer:
+            writer.write_table(group)
         self._disk.put(key, out.getvalue().to_pybytes())
-        return found.column(0)
+        return group.column(0)
 
     def _footer(self, table: str) -> _Footer:
         file = self._file(table)
@@ -243,14 +243,14 @@ class StoredRow:
 
 
 def row_of(image: object) -> StoredRow | None:
-    """Return the row that a path or a text names, `train.parquet#17`; None where it is none.
+    """Return the row that a path or a text names, such as `train.parquet#17`; None if it names no row.
 
     A path has lost a slash of `s3://`.
     """
     if isinstance(image, StoredRow):
         return image
-    found = _NAME.fullmatch(os.fspath(image)) if isinstance(image, str | Path) else None
-    return None if found is None else StoredRow(_ONE_SLASH.sub(r"\1://", found[1]), int(found[2]))
+    match = _NAME.fullmatch(os.fspath(image)) if isinstance(image, str | Path) else None
+    return None if match is None else StoredRow(_ONE_SLASH.sub(r"\1://", match[1]), int(match[2]))
 
 
 def read_bytes(file: Path) -> tuple[bytes, int]:

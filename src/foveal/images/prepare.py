@@ -114,7 +114,7 @@ def scale_of(source_to_input: Homography, size_hw: tuple[int, int]) -> float:
         size_hw: the image's (height, width) in pixels.
     """
     if source_to_input.matrix[2, 0] or source_to_input.matrix[2, 1]:
-        return 1.0  # in perspective the scale differs from place to place
+        return 1.0  # in perspective the scale is not the same everywhere
     return max(source_to_input.scales_at((size_hw[1] / 2, size_hw[0] / 2)))
 
 

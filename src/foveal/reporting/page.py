@@ -134,7 +134,7 @@ def drawing(png: bytes, caption: str) -> Markup:
 
 
 def missing_image(caption: str) -> Markup:
-    """Return a figure in the place of an image that cannot be shown; the caption says which."""
+    """Return a figure instead of an image that cannot be shown; the caption says which."""
     return _figure(caption, b"", "")
 
 

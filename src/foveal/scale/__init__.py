@@ -1,1 +1,1 @@
-"""Engines: answers for more images than one process should be asked for."""
+"""Scale: predictions for more images than one process can answer for, and training in several processes."""

@@ -31,9 +31,9 @@ def launch(n: int, more: list[str]) -> None:
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
-    words = sys.argv[1:]
-    at = next(at for at, word in enumerate(words) if word.startswith("--processes"))
-    del words[at : at + (1 if "=" in words[at] else 2)]
+    arguments = sys.argv[1:]
+    index = next(index for index, word in enumerate(arguments) if word.startswith("--processes"))
+    del arguments[index : index + (1 if "=" in arguments[index] else 2)]
     logging.disable()  # this process only waits; the messages of the others are enough
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, processors.usable() // n)))
     config = LaunchConfig(
@@ -49,7 +49,7 @@ def launch(n: int, more: list[str]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         os.environ[distributed.GIVE_UP_FILE] = str(Path(folder) / "given-up")
         try:
-            elastic_launch(config, sys.executable)("-P", "-m", "foveal", *words, *more)
+            elastic_launch(config, sys.executable)("-P", "-m", "foveal", *arguments, *more)
         except ChildFailedError as error:
             code = error.get_first_failure()[1].exitcode
             sys.exit(code if code > 0 else 128 - code)

@@ -1,4 +1,4 @@
-"""The resume log: predictions as they come, one JSON line per image, so that an interrupted command can continue.
+"""The resume log: one JSON line per predicted image, so that an interrupted command can continue.
 
 The log lies beside the target. Its first line says which model answers. At the end the target is written from the other
 lines, in order, and the images that could not be used are listed beside it.

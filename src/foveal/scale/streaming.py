@@ -1,4 +1,4 @@
-"""Predictions one after the other, as they come, in constant memory."""
+"""Predictions one after the other, in constant memory."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class PredictionStream:
     def __init__(
         self, predictor: Predictor, files: Iterable[Path], batch_size: int, resume_log: ResumeLog | None = None
     ) -> None:
-        """Begin; nothing is read before the first prediction is asked for.
+        """Begin; nothing is read before the iteration starts.
 
         Args:
             predictor: the model that answers.

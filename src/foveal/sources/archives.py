@@ -1,7 +1,7 @@
 """Archives from the network: data sets by name, downloaded, checked and unpacked into a folder, whole or not at all.
 
 Only regular files and folders inside the target come out of an archive; links, devices, absolute paths, `..`, too many
-files and too many bytes are refused before anything takes its final place.
+files and too many bytes are refused before anything takes its final name.
 """
 
 from __future__ import annotations
@@ -80,9 +80,9 @@ def untar_data(archive: Archive) -> ListingPath:
         FetchError: it is not on disk and cannot be downloaded; the message says where to put it by hand.
     """
     own = cache_folder() / "data" / archive.folder
-    for place in (own, Path.home() / ".fastai" / "data" / archive.folder):
-        if place.is_dir():
-            return ListingPath(place)
+    for folder in (own, Path.home() / ".fastai" / "data" / archive.folder):
+        if folder.is_dir():
+            return ListingPath(folder)
     file = cache_folder() / "archives" / archive.address.rsplit("/", 1)[1]
     try:
         with progress.Bar(f"fetching {archive.folder}", archive.n_bytes) as bar:
@@ -116,9 +116,9 @@ def unpack(file: Path, target: Path, *, expect: str) -> None:
             n_files, n_bytes = n_files + 1, n_bytes + size
             if n_files > _MAX_FILES or n_bytes > _MAX_BYTES:
                 raise InputError(f"`{file}` holds more than {_MAX_FILES:,} files or {_MAX_BYTES >> 30} GiB.")
-            place = beside / _inside(file, name)
-            place.parent.mkdir(parents=True, exist_ok=True)
-            with content, place.open("xb") as out:
+            unpacked = beside / _relative_path(file, name)
+            unpacked.parent.mkdir(parents=True, exist_ok=True)
+            with content, unpacked.open("xb") as out:
                 shutil.copyfileobj(content, out)
         if not (beside / expect).is_dir():
             raise InputError(f"`{file}` holds no folder `{expect}`.")
@@ -149,7 +149,7 @@ def _members(file: Path) -> Iterator[tuple[str, int, IO[bytes]]]:
                 yield member.name, member.size, content
 
 
-def _inside(file: Path, name: str) -> PurePosixPath:
+def _relative_path(file: Path, name: str) -> PurePosixPath:
     path = PurePosixPath(name.replace("\\", "/"))
     if path.is_absolute() or ".." in path.parts or ":" in name or "\0" in name:
         raise InputError(f"`{file}`: `{name}` would lie outside the folder it is unpacked to.")

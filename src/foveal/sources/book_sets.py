@@ -67,17 +67,17 @@ def untar_data(what: archives.Archive | Sample | object) -> ListingPath:
     if not isinstance(what, Sample):
         known = [name for name in dir(URLs) if not name.startswith("_")]
         raise UnknownNameError.of("data set", what, known, "For instance: untar_data(URLs.PETS).")
-    place = cache_folder() / "data" / what.folder
-    if not place.is_dir():
-        place.parent.mkdir(parents=True, exist_ok=True)
-        beside = Path(tempfile.mkdtemp(prefix=f".{what.folder}.", dir=place.parent))
+    folder = cache_folder() / "data" / what.folder
+    if not folder.is_dir():
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        beside = Path(tempfile.mkdtemp(prefix=f".{what.folder}.", dir=folder.parent))
         try:
             what.write(beside)
             beside.chmod(0o755)
-            beside.rename(place)
+            beside.rename(folder)
         finally:
             shutil.rmtree(beside, ignore_errors=True)
-    return ListingPath(place)
+    return ListingPath(folder)
 
 
 def write_pascal(folder: Path) -> None:
