@@ -11,6 +11,7 @@ from typing import ClassVar
 import torch
 import torch.nn.functional as F
 
+from foveal.metrics.common import declare_metric
 from foveal.sources.formats import FORMATS, Match
 from foveal.sources.items import Item, Source
 from foveal.tasks.base import Decision
@@ -18,6 +19,7 @@ from foveal.tasks.kinds import BOOK, PROBE, TASKS, Confusion, TaskKind
 from foveal.tasks.vocab import Vocab
 
 
+@declare_metric(higher_is_better=False, takes="activated")
 def mean_grade_error(probability, target):
     return ((probability > 0.5).sum(dim=1) - target).abs().double().mean()
 

@@ -69,7 +69,7 @@ def test_it_is_audited_trained_and_reported(run, graded, scenes):
     assert run.interpretation().confusion_matrix().sum() == len(run.predictions)
     assert run.compare(run).differences[0].metric == "mean_grade_error"
     with pytest.raises(
-        InputError, match="A search for wrong labels is for tasks of .*single-label.*this task is ordinal"
+        InputError, match=r"A search for wrong labels is for tasks of .*single-label.*this task is ordinal"
     ):
         run.label_issues()
 
@@ -141,7 +141,7 @@ def test_two_values_of_one_name_are_refused():
     registry.add("a", 1)
     with pytest.raises(InputError, match="The thing `a` is registered already"):
         registry.add("a", 2)
-    with pytest.raises(InputError, match="There is no thing `b`.*Known: a"):
+    with pytest.raises(InputError, match=r"There is no thing `b`.*Known: a"):
         registry["b"]
     assert list(registry) == ["a"]
     assert TASKS.find("nothing of the kind") is None
