@@ -45,7 +45,7 @@ class Ordinal:
         return None
 
     @property
-    def unknown(self):
+    def missing_target(self):
         return torch.tensor(-100)
 
     def with_decision(self, decision):
@@ -68,7 +68,7 @@ class Ordinal:
     def activate(self, output):
         return torch.sigmoid(output / self.decision.temperature)
 
-    def decode(self, prediction, back):
+    def decode(self, prediction, target_to_source):
         return [self.vocab.names[n] for n in (prediction > 0.5).sum(dim=1).tolist()]
 
     def metrics(self):
@@ -77,13 +77,13 @@ class Ordinal:
     def comparable(self, prediction, labels):
         return prediction
 
-    def figures(self):
+    def report_metrics(self):
         return {"mean_grade_error": mean_grade_error}
 
     def per_sample_error(self, comparable, target):
         return ((comparable > 0.5).sum(dim=1) - target).abs().double()
 
-    def parts(self, comparable, target):
+    def metrics_by_output(self, comparable, target):
         rows = ((name, comparable[target == at], target[target == at]) for at, name in enumerate(self.vocab.names))
         return {"grades": {n: {"error": float(mean_grade_error(p, t)), "images": len(t)} for n, p, t in rows if len(t)}}
 

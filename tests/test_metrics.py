@@ -234,9 +234,9 @@ def test_figures_do_not_depend_on_the_order_of_images(case, seed):
     answers = torch.stack([values, values.flip(0)], dim=2)
     where = torch.stack([values.flip(0), values], dim=2)
     for figures, comparable, target in (
-        (MultiLabel(vocab).figures(), *tensors(scores, truth)),
-        (SingleLabel(vocab).figures(), torch.softmax(values, dim=1), torch.from_numpy(truth.argmax(axis=1))),
-        (points.figures(), answers, where),
+        (MultiLabel(vocab).report_metrics(), *tensors(scores, truth)),
+        (SingleLabel(vocab).report_metrics(), torch.softmax(values, dim=1), torch.from_numpy(truth.argmax(axis=1))),
+        (points.report_metrics(), answers, where),
     ):
         for name, figure in figures.items():
             before, after = float(figure(comparable, target)), float(figure(comparable[order], target[order]))

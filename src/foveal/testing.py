@@ -46,8 +46,8 @@ def check_task(task: Task[Label], labels: Sequence[Label]) -> None:
     assert bool(output.grad.isfinite().all()), "gradients are finite, also where a target is unknown"
 
     prediction = task.activate(output.detach())
-    back = Homography.stack([source_to_target.inverse] * len(labels))
-    answers = task.decode(prediction, back)
+    target_to_source = Homography.stack([source_to_target.inverse] * len(labels))
+    answers = task.decode(prediction, target_to_source)
     assert len(answers) == len(labels), "one answer per image"
     for name, metric in task.metrics().items():
         assert np.isscalar(float(metric(output.detach(), moved))), f"{name} is a number"
@@ -57,9 +57,11 @@ def check_task(task: Task[Label], labels: Sequence[Label]) -> None:
     per_sample_error = task.per_sample_error(comparable, targets)
     assert per_sample_error.shape == (len(labels),), "one error per answer"
     assert bool((per_sample_error >= 0).all()), "which is never negative, and 0 where nothing is known"
-    assert task.figures(), "there are headline metrics"
-    assert all(np.isscalar(float(metric(comparable, targets))) for metric in task.figures().values()), "each a number"
-    assert all(set(kind) for kind in task.parts(comparable, targets).values()), "parts have names"
+    assert task.report_metrics(), "there are headline metrics"
+    assert all(np.isscalar(float(metric(comparable, targets))) for metric in task.report_metrics().values()), (
+        "each a number"
+    )
+    assert all(set(kind) for kind in task.metrics_by_output(comparable, targets).values()), "parts have names"
 
     rebuilt = task_from_dict(task.to_dict())
     assert rebuilt.to_dict() == task.to_dict(), "a task survives to_dict and from_dict"

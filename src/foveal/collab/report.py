@@ -59,7 +59,7 @@ class RatingReport:
     def scores(self) -> dict[str, Interval]:
         """Return RMSE and MAE with their bootstrap intervals, and those of always answering the mean rating."""
         truth, answers = (torch.tensor([pair[at] for pair in self.pairs])[:, None] for at in (2, 3))
-        figures = self.predictor.task.figures()
+        figures = self.predictor.task.report_metrics()
         found = {name: interval(of, answers, truth) for name, of in figures.items()}
         mean = torch.full_like(truth, self.baseline)
         return found | {f"{name}_of_the_mean": interval(of, mean, truth) for name, of in figures.items()}

@@ -113,7 +113,7 @@ class Rating:
         return torch.stack([self.users.numbers(users), self.items.numbers(items)], dim=1)
 
     @property
-    def unknown(self) -> Tensor:
+    def missing_target(self) -> Tensor:
         """NaN."""
         return torch.full((1,), torch.nan)
 
@@ -128,7 +128,7 @@ class Rating:
         """Return the rating."""
         return float(target)
 
-    def move(self, target: Tensor, frame: Homography) -> Tensor:
+    def move(self, target: Tensor, source_to_target: Homography) -> Tensor:
         """There is no image to move with."""
         return target
 
@@ -140,7 +140,7 @@ class Rating:
         """Return ratings [B, 1]."""
         return output.reshape(-1, 1)
 
-    def decode(self, prediction: Tensor, back: Homography) -> list[float]:
+    def decode(self, prediction: Tensor, target_to_source: Homography) -> list[float]:
         """Return the ratings."""
         answers: list[float] = prediction.reshape(-1).tolist()
         return answers
@@ -153,7 +153,7 @@ class Rating:
         """Return the ratings."""
         return prediction
 
-    def figures(self) -> Mapping[str, MetricFunction]:
+    def report_metrics(self) -> Mapping[str, MetricFunction]:
         """Return RMSE and MAE."""
         return {"rmse": rmse, "mae": mae}
 
@@ -161,7 +161,7 @@ class Rating:
         """Return the absolute errors."""
         return (comparable.double() - target.double()).abs().reshape(-1)
 
-    def parts(self, comparable: Tensor, target: Tensor) -> Mapping[str, Mapping[str, Mapping[str, float]]]:
+    def metrics_by_output(self, comparable: Tensor, target: Tensor) -> Mapping[str, Mapping[str, Mapping[str, float]]]:
         """There are none."""
         return {}
 

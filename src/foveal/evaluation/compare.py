@@ -75,9 +75,10 @@ def compare(first: Predictions, second: Predictions) -> Comparison:
     if not truth.allclose(second.targets[theirs], equal_nan=True):
         raise InputError("The labels of the same images differ between these runs: they cannot be compared.")
     comparable = first.comparable[ours], second.comparable[theirs], truth
-    second_metrics = second.task.figures()
+    second_metrics = second.task.report_metrics()
     differences = (
-        _difference(name, metric, second_metrics[name], *comparable) for name, metric in first.task.figures().items()
+        _difference(name, metric, second_metrics[name], *comparable)
+        for name, metric in first.task.report_metrics().items()
     )
     left_out = len(first.images) + len(second.images) - 2 * len(pairs)
     return Comparison(len(pairs), left_out, tuple(differences))

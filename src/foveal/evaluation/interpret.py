@@ -111,7 +111,9 @@ class Interpretation:
     def report_lines(self) -> list[str]:
         """Return the lines of `print_classification_report`."""
         lines = []
-        for kind, rows in self.predictions.task.parts(self.predictions.comparable, self.predictions.targets).items():
+        for kind, rows in self.predictions.task.metrics_by_output(
+            self.predictions.comparable, self.predictions.targets
+        ).items():
             columns = list(next(iter(rows.values())))
             width = max(len(name) for name in (kind, *rows))
             lines.append("  ".join([kind.ljust(width), *(f"{c.replace('_', ' '):>17}" for c in columns)]))
@@ -162,7 +164,7 @@ class Interpretation:
             InputError: there are not as many values as images, or too many different ones for figures of each.
         """
         found = self.predictions
-        figures: Mapping[str, Any] = found.task.figures()
+        figures: Mapping[str, Any] = found.task.report_metrics()
         if len(values) != len(found.labels):
             raise InputError(f"One value an image is expected, {len(found.labels)}; got {len(values)}.")
         name = figure or next(iter(figures))

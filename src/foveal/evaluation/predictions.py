@@ -57,13 +57,13 @@ class Predictions:
     def scores(self) -> dict[str, Any]:
         """Return the headline metrics, and those of each class, point or number."""
         comparable = self.comparable
-        metrics = {name: float(metric(comparable, self.targets)) for name, metric in self.task.figures().items()}
-        return {**metrics, **self.task.parts(comparable, self.targets)}
+        metrics = {name: float(metric(comparable, self.targets)) for name, metric in self.task.report_metrics().items()}
+        return {**metrics, **self.task.metrics_by_output(comparable, self.targets)}
 
     def intervals(self) -> dict[str, Interval]:
         """Return the headline metrics with their bootstrap intervals."""
         comparable = self.comparable
-        return {name: interval(metric, comparable, self.targets) for name, metric in self.task.figures().items()}
+        return {name: interval(metric, comparable, self.targets) for name, metric in self.task.report_metrics().items()}
 
     def with_decision(self, decision: Decision) -> Predictions:
         """Return the labels that another decision makes of the same outputs; for labels only.

@@ -222,8 +222,8 @@ class Predictor:
         outputs = self.quick(self.preparation.normalise(pixels))
         values = self.task.activate(outputs).cpu()
         to_unit = Homography.unit_frame(self.preparation.input_size_hw)
-        back = Homography.stack([one.source_to_input.then(to_unit).inverse for one in prepared])
-        labels = self.task.decode(values, back)
+        target_to_source = Homography.stack([one.source_to_input.then(to_unit).inverse for one in prepared])
+        labels = self.task.decode(values, target_to_source)
         return [Prediction(label, self.task.encode(label), value) for label, value in zip(labels, values, strict=True)]
 
 

@@ -130,7 +130,7 @@ class Report:
             yield page.drawing(canvas.png(loss_curves(self.history)), "loss by epoch")
 
     def _slices(self, name: str, values: Sequence[Hashable]) -> Iterator[Markup]:
-        figure = next(iter(self.interpretation.predictions.task.figures())).replace("_", " ")
+        figure = next(iter(self.interpretation.predictions.task.report_metrics())).replace("_", " ")
         rows = self.interpretation.slices(values)[:_SLICES]
         yield page.section(f"By {name}, worst first", page.table((name, "images", figure), rows))
 
@@ -147,7 +147,7 @@ class Report:
 
     def _parts_of_classes(self) -> Iterator[Markup]:
         found = self.interpretation.predictions
-        for kind, rows in found.task.parts(found.comparable, found.targets).items():
+        for kind, rows in found.task.metrics_by_output(found.comparable, found.targets).items():
             columns = list(next(iter(rows.values())))
             ranked = sorted(rows.items(), key=lambda entry: -entry[1][columns[-1]])
             yield page.section(f"Each of the {kind}")

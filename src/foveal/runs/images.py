@@ -306,7 +306,7 @@ def _finish(learn: Learner, settings: ImageRun, source: Source, folder: Path) ->
 
 def intervals_of(predictions: Predictions, left_out: dict[str, str]) -> dict[str, list[float]]:
     """Return the bounds of each headline figure, not defined where they cannot be had."""
-    intervals = {name: [math.nan, math.nan] for name in predictions.task.figures()}
+    intervals = {name: [math.nan, math.nan] for name in predictions.task.report_metrics()}
     with leaving_out("intervals", left_out):
         intervals |= {name: [found.low, found.high] for name, found in predictions.intervals().items()}
     return intervals

@@ -84,7 +84,7 @@ class Task(Protocol[Label]):
         """Return the same task with another decision."""
 
     @property
-    def unknown(self) -> Tensor:
+    def missing_target(self) -> Tensor:
         """A target that says nothing: it adds nothing to loss and metrics."""
 
     def encode(self, label: Any) -> Tensor:
@@ -97,7 +97,7 @@ class Task(Protocol[Label]):
     def decode_target(self, target: Tensor) -> Label:
         """Turn an encoded label back into what a person would write down."""
 
-    def move(self, target: Tensor, frame: Homography) -> Tensor:
+    def move(self, target: Tensor, source_to_target: Homography) -> Tensor:
         """Take one target along with its image (labels stay as they are)."""
 
     def loss(self, output: Tensor, target: Tensor, reduction: Reduction = "mean") -> Tensor:
@@ -106,7 +106,7 @@ class Task(Protocol[Label]):
     def activate(self, output: Tensor) -> Tensor:
         """Turn a batch of outputs into predictions."""
 
-    def decode(self, prediction: Tensor, back: Homography) -> list[Label]:
+    def decode(self, prediction: Tensor, target_to_source: Homography) -> list[Label]:
         """Turn a batch of predictions into labels; points return to source pixels through `back` [B, 3, 3]."""
 
     def metrics(self) -> Mapping[str, MetricFunction]:
@@ -115,13 +115,13 @@ class Task(Protocol[Label]):
     def comparable(self, prediction: Tensor, labels: Sequence[Label]) -> Tensor:
         """Return what is compared with encoded labels [n, ...]: the predictions, or points in source pixels."""
 
-    def figures(self) -> Mapping[str, MetricFunction]:
+    def report_metrics(self) -> Mapping[str, MetricFunction]:
         """Return the headline figures by name, functions of (what is judged, encoded labels)."""
 
     def per_sample_error(self, comparable: Tensor, target: Tensor) -> Tensor:
         """Return how wrong each answer is, float64 [n]: a loss, or pixels for points; 0 where nothing is known."""
 
-    def parts(self, comparable: Tensor, target: Tensor) -> Mapping[str, Mapping[str, Mapping[str, float]]]:
+    def metrics_by_output(self, comparable: Tensor, target: Tensor) -> Mapping[str, Mapping[str, Mapping[str, float]]]:
         """Return figures of each class or number: {"classes": {name: {figure: value}}}; the last counts images."""
 
     def draw(self, canvas: Canvas, label: Label, truth: Label | None = None) -> None:

@@ -54,7 +54,7 @@ def encode_known(labels: Sequence[object], name: Namer, task: Task[Label]) -> Te
         except UnknownNameError:
             known, missing = _without_unknown(label, task)
             unseen.update(dict.fromkeys(missing, n_items))
-            return task.unknown if known is None else task.encode(known)
+            return task.missing_target if known is None else task.encode(known)
 
     targets = _encode_each(labels, name, encode, task)
     for label, count in sorted(unseen.items()):
@@ -75,7 +75,7 @@ def _encode_each(
     firsts = np.empty(len(distinct), dtype=np.int64)
     firsts[which[::-1]] = np.arange(n)[::-1]
     counts = np.bincount(which, minlength=len(distinct))
-    targets = task.unknown.expand(len(distinct), *task.unknown.shape).clone()
+    targets = task.missing_target.expand(len(distinct), *task.missing_target.shape).clone()
     for index, (first, count) in enumerate(zip(firsts.tolist(), counts.tolist(), strict=True)):
         try:
             targets[index] = encode(labels[first], count)
@@ -104,7 +104,7 @@ def no_labels(n: int, task: Task[Label]) -> Tensor:
         n: the number of images.
         task: of the targets.
     """
-    return task.unknown.expand(n, *task.unknown.shape)
+    return task.missing_target.expand(n, *task.missing_target.shape)
 
 
 def class_counts(task: Task[Label], targets: Tensor) -> dict[str, int]:

@@ -92,7 +92,7 @@ class MultiLabel:
         return replace(self, decision=decision)
 
     @property
-    def unknown(self) -> Tensor:
+    def missing_target(self) -> Tensor:
         """NaN throughout."""
         return torch.full((len(self.vocab),), torch.nan)
 
@@ -111,7 +111,7 @@ class MultiLabel:
         unknown = [self.vocab.names[i] for i in target.isnan().nonzero()[:, 0].tolist()]
         return PartialLabels(tuple(present), tuple(unknown)) if unknown else present
 
-    def move(self, target: Tensor, frame: Homography) -> Tensor:
+    def move(self, target: Tensor, source_to_target: Homography) -> Tensor:
         """Labels stay as they are."""
         return target
 
@@ -123,7 +123,7 @@ class MultiLabel:
         """Return probabilities [B, C]."""
         return torch.sigmoid(output / self.decision.temperature)
 
-    def decode(self, prediction: Tensor, back: Homography) -> list[list[str]]:
+    def decode(self, prediction: Tensor, target_to_source: Homography) -> list[list[str]]:
         """Return the names whose probability passes their threshold."""
         passed = prediction > torch.tensor(self.decision.thresholds, device=prediction.device)
         return [[self.vocab.names[i] for i in row.nonzero()[:, 0].tolist()] for row in passed]
@@ -136,7 +136,7 @@ class MultiLabel:
         """Return the probabilities."""
         return prediction
 
-    def figures(self) -> Mapping[str, MetricFunction]:
+    def report_metrics(self) -> Mapping[str, MetricFunction]:
         """Return ranking figures, and those at the thresholds in force."""
         at = self._at_thresholds
         return {
@@ -159,7 +159,7 @@ class MultiLabel:
         losses = -torch.where(target == 1, likely, 1 - likely).log()
         return (losses * known).sum(dim=1) / known.sum(dim=1).clamp(min=1)
 
-    def parts(self, comparable: Tensor, target: Tensor) -> Mapping[str, Mapping[str, Mapping[str, float]]]:
+    def metrics_by_output(self, comparable: Tensor, target: Tensor) -> Mapping[str, Mapping[str, Mapping[str, float]]]:
         """Return average precision, precision and recall of each class, its threshold and its positives."""
         at: dict[str, Any] = self._at_thresholds | {"average": None}
         columns = {

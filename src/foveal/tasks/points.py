@@ -94,7 +94,7 @@ class Points:
         raise NothingToLearnError.of(self.point_names[int((~known).nonzero()[0])])
 
     @property
-    def unknown(self) -> Tensor:
+    def missing_target(self) -> Tensor:
         """NaN throughout."""
         return torch.full((self.n_points, 2), torch.nan, dtype=torch.float64)
 
@@ -118,10 +118,10 @@ class Points:
         """Return the points as an array."""
         return np.asarray(target.numpy())
 
-    def move(self, target: Tensor, frame: Homography) -> Tensor:
+    def move(self, target: Tensor, source_to_target: Homography) -> Tensor:
         """Take points along with their image; where it is mirrored, the points of a flip pair change places."""
-        points = frame(target.numpy())
-        if frame.is_mirrored:
+        points = source_to_target(target.numpy())
+        if source_to_target.is_mirrored:
             points = points[self._mirrored_order()]
         return torch.from_numpy(points).to(torch.float32)
 
@@ -141,7 +141,7 @@ class Points:
             return soft_argmax(output, self.decision.temperature)
         return output.reshape(-1, self.n_points, 2)
 
-    def decode(self, prediction: Tensor, back: Homography) -> list[NDArray[np.float64]]:
+    def decode(self, prediction: Tensor, target_to_source: Homography) -> list[NDArray[np.float64]]:
         """Return points [N, 2] in source pixels.
 
         Raises:
@@ -149,8 +149,8 @@ class Points:
         """
         if not prediction.isfinite().all():
             raise InputError("The model answered with a point that is not finite; it cannot be used.")
-        points = back(prediction.double().cpu().numpy())
-        mirrored = np.broadcast_to(back.is_mirrored, len(points))
+        points = target_to_source(prediction.double().cpu().numpy())
+        mirrored = np.broadcast_to(target_to_source.is_mirrored, len(points))
         points[mirrored] = points[mirrored][:, self._mirrored_order()]
         return list(points)
 
@@ -162,7 +162,7 @@ class Points:
         """Return the points in source pixels."""
         return torch.from_numpy(np.stack(labels))
 
-    def figures(self) -> Mapping[str, MetricFunction]:
+    def report_metrics(self) -> Mapping[str, MetricFunction]:
         """Return mean and median distance in source pixels, over all points that are not missing."""
         return {"mean_error_pixels": mean_error, "median_error_pixels": median_error}
 
@@ -170,14 +170,14 @@ class Points:
         """Return the mean distance in source pixels over the points that are known."""
         return distances(comparable, target).nanmean(dim=1).nan_to_num(0.0)
 
-    def parts(self, comparable: Tensor, target: Tensor) -> Mapping[str, Mapping[str, Mapping[str, float]]]:
+    def metrics_by_output(self, comparable: Tensor, target: Tensor) -> Mapping[str, Mapping[str, Mapping[str, float]]]:
         """Return the same of each point, where there are several."""
         if self.n_points == 1:
             return {}
         columns = ((name, comparable[:, [at]], target[:, [at]]) for at, name in enumerate(self.point_names))
         return {
             "points": {
-                name: {figure: float(of(*pair)) for figure, of in self.figures().items()}
+                name: {figure: float(of(*pair)) for figure, of in self.report_metrics().items()}
                 | {"images": int((~pair[1].isnan()).all(dim=2).sum())}
                 for name, *pair in columns
             }

@@ -92,7 +92,7 @@ class Regression:
         return replace(self, decision=decision)
 
     @property
-    def unknown(self) -> Tensor:
+    def missing_target(self) -> Tensor:
         """NaN throughout."""
         return torch.full((self.n_outputs,), torch.nan)
 
@@ -117,7 +117,7 @@ class Regression:
         """Return the numbers as an array."""
         return np.asarray(target.double().numpy())
 
-    def move(self, target: Tensor, frame: Homography) -> Tensor:
+    def move(self, target: Tensor, source_to_target: Homography) -> Tensor:
         """Numbers stay as they are."""
         return target
 
@@ -131,7 +131,7 @@ class Regression:
         """Return the numbers [B, N] as they are."""
         return output.reshape(-1, self.n_outputs)
 
-    def decode(self, prediction: Tensor, back: Homography) -> list[NDArray[np.float64]]:
+    def decode(self, prediction: Tensor, target_to_source: Homography) -> list[NDArray[np.float64]]:
         """Return the numbers [N].
 
         Raises:
@@ -149,7 +149,7 @@ class Regression:
         """Return the numbers."""
         return prediction
 
-    def figures(self) -> Mapping[str, MetricFunction]:
+    def report_metrics(self) -> Mapping[str, MetricFunction]:
         """Return RMSE, MAE and R2 of a number; of several, which may differ in unit, the mean R2."""
         return {"mean_r2": r2_score} if self.n_outputs > 1 else {"rmse": rmse, "mae": mae, "r2": r2_score}
 
@@ -158,7 +158,7 @@ class Regression:
         off = (comparable.double() - target.double()).abs() / torch.tensor(self.spread or (1.0,), dtype=torch.float64)
         return off.nanmean(dim=1).nan_to_num(0.0)
 
-    def parts(self, comparable: Tensor, target: Tensor) -> Mapping[str, Mapping[str, Mapping[str, float]]]:
+    def metrics_by_output(self, comparable: Tensor, target: Tensor) -> Mapping[str, Mapping[str, Mapping[str, float]]]:
         """Return RMSE, MAE and R2 of each of several numbers."""
         if self.n_outputs == 1:
             return {}

@@ -72,7 +72,7 @@ class SingleLabel:
         return replace(self, decision=decision)
 
     @property
-    def unknown(self) -> Tensor:
+    def missing_target(self) -> Tensor:
         """`IGNORED`."""
         return torch.tensor(IGNORED)
 
@@ -84,7 +84,7 @@ class SingleLabel:
         """Return the name of an index; an unknown one has an empty name."""
         return self.vocab.names[int(target)] if target >= 0 else ""
 
-    def move(self, target: Tensor, frame: Homography) -> Tensor:
+    def move(self, target: Tensor, source_to_target: Homography) -> Tensor:
         """Labels stay as they are."""
         return target
 
@@ -96,7 +96,7 @@ class SingleLabel:
         """Return probabilities [B, C]."""
         return torch.softmax(output / self.decision.temperature, dim=1)
 
-    def decode(self, prediction: Tensor, back: Homography) -> list[str]:
+    def decode(self, prediction: Tensor, target_to_source: Homography) -> list[str]:
         """Return the most probable names."""
         return [self.vocab.names[i] for i in prediction.argmax(dim=1).tolist()]
 
@@ -108,7 +108,7 @@ class SingleLabel:
         """Return the probabilities."""
         return prediction
 
-    def figures(self) -> Mapping[str, MetricFunction]:
+    def report_metrics(self) -> Mapping[str, MetricFunction]:
         """Return accuracy of several kinds, F1 and calibration."""
         top = {f"top_{_TOP}_accuracy": partial(top_k_accuracy, k=_TOP)} if self.n_outputs > _TOP else {}
         plain: dict[str, MetricFunction] = {"accuracy": accuracy, "error_rate": error_rate}
@@ -128,7 +128,7 @@ class SingleLabel:
         likely = comparable.double().gather(1, torch.where(known, target, 0)[:, None])[:, 0]
         return torch.where(known, -likely.clamp(min=1e-7).log(), 0.0)
 
-    def parts(self, comparable: Tensor, target: Tensor) -> Mapping[str, Mapping[str, Mapping[str, float]]]:
+    def metrics_by_output(self, comparable: Tensor, target: Tensor) -> Mapping[str, Mapping[str, Mapping[str, float]]]:
         """Return recall, F1 and positives of each class."""
         columns = {
             "recall": recall_per_class(comparable, target).tolist(),
