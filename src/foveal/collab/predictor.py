@@ -21,7 +21,7 @@ from foveal.inference.manifest import Manifest, OwnPart, Positive, TrainingPart,
 from foveal.inference.predictor import Prediction
 from foveal.inference.store import hashes_of, write_bundle
 from foveal.models.vision import check_fit
-from foveal.tasks.base import Task
+from foveal.tasks.base import AnyTask
 
 _BATCH, _PAIRS = 4096, 1 << 20
 _STEPS = 100
@@ -217,7 +217,7 @@ class RatingPredictor:
 
 
 def rating_predictor(
-    manifest: Manifest, task: Task[Any], tensors: Mapping[str, Tensor], device: torch.device, model: nn.Module | None
+    manifest: Manifest, task: AnyTask, tensors: Mapping[str, Tensor], device: torch.device, model: nn.Module | None
 ) -> RatingPredictor:
     """Return the predictor that a bundle holds; of a module written by hand, `model` is filled.
 

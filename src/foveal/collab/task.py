@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Self, SupportsFloat
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -16,7 +17,7 @@ from foveal.images.canvas import INK, Canvas
 from foveal.losses import Reduction, binary_cross_entropy, mean_squared_error
 from foveal.metrics.common import MetricFunction
 from foveal.metrics.numbers import mae, rmse
-from foveal.tasks.base import Decision
+from foveal.tasks.base import Decision, MetricsByOutput
 from foveal.tasks.kinds import TaskKind
 
 UNKNOWN = "#na#"
@@ -30,13 +31,13 @@ class Ids:
     known: tuple[Id, ...]
 
     @classmethod
-    def of(cls, values: Iterable[Any]) -> Ids:
+    def of(cls, values: Iterable[Id | np.generic | Tensor]) -> Ids:
         """Learn ids from values; numbers come before texts."""
-        plain = {value.item() if hasattr(value, "item") else value for value in values}
+        plain = {value.item() if isinstance(value, np.generic | Tensor) else value for value in values}
         return cls(tuple(sorted(plain, key=lambda value: (isinstance(value, str), value))))
 
     @classmethod
-    def stored(cls, values: Any) -> Ids:
+    def stored(cls, values: object) -> Ids:
         """Rebuild them from JSON.
 
         Raises:
@@ -53,11 +54,11 @@ class Ids:
         """The ids by number, the unknown first."""
         return (UNKNOWN, *self.known)
 
-    def numbers(self, values: Iterable[Any]) -> Tensor:
+    def numbers(self, values: Iterable[object]) -> Tensor:
         """Return the number of each id, int64; 0 where it is not known."""
         return torch.tensor([self._index.get(value, 0) for value in values], dtype=torch.int64)
 
-    def number(self, value: Any) -> int:
+    def number(self, value: object) -> int:
         """Return the number of one id; 0 where it is not known."""
         return int(self.numbers([value])[0])
 
@@ -65,7 +66,7 @@ class Ids:
         return 1 + len(self.known)
 
     @cached_property
-    def _index(self) -> dict[Id, int]:
+    def _index(self) -> dict[object, int]:
         return {value: number for number, value in enumerate(self.known, start=1)}
 
 
@@ -108,8 +109,13 @@ class Rating:
         """Return the same task with another decision."""
         return replace(self, decision=decision)
 
-    def pairs(self, users: Sequence[Any], items: Sequence[Any]) -> Tensor:
-        """Return what a model takes: the numbers of users and items, int64 [n, 2]."""
+    def pairs(self, users: Sequence[object], items: Sequence[object]) -> Tensor:
+        """Return what a model takes: the numbers of users and items, int64 [n, 2].
+
+        Args:
+            users: n ids as a table holds them; those that training did not know become 0.
+            items: n ids, the same.
+        """
         return torch.stack([self.users.numbers(users), self.items.numbers(items)], dim=1)
 
     @property
@@ -117,23 +123,36 @@ class Rating:
         """NaN."""
         return torch.full((1,), torch.nan)
 
-    def encode(self, label: Any) -> Tensor:
+    def encode(self, label: object) -> Tensor:
         """Turn a rating into a target."""
         try:
-            return torch.tensor([float(label)])
+            if isinstance(label, str | SupportsFloat):
+                return torch.tensor([float(label)])
         except (TypeError, ValueError):
-            raise InputError(f"A rating is a number; got {label!r}.") from None
+            pass
+        raise InputError(f"A rating must be a number; got {label!r}.")
 
     def decode_target(self, target: Tensor) -> float:
         """Return the rating."""
         return float(target)
 
     def move(self, target: Tensor, source_to_target: Homography) -> Tensor:
-        """There is no image to move with."""
+        """There is no image to move with.
+
+        Args:
+            target: [1].
+            source_to_target: not used.
+        """
         return target
 
     def loss(self, output: Tensor, target: Tensor, reduction: Reduction = "mean") -> Tensor:
-        """Return the squared error."""
+        """Return the squared error.
+
+        Args:
+            output: ratings [B] or [B, 1].
+            target: ratings [B, 1], NaN where not known.
+            reduction: over all pairs; "none" gives [B, 1].
+        """
         return mean_squared_error(output.reshape(-1, 1), target.reshape(-1, 1), reduction=reduction)
 
     def activate(self, output: Tensor) -> Tensor:
@@ -141,7 +160,12 @@ class Rating:
         return output.reshape(-1, 1)
 
     def decode(self, prediction: Tensor, target_to_source: Homography) -> list[float]:
-        """Return the ratings."""
+        """Return the ratings.
+
+        Args:
+            prediction: ratings [B, 1].
+            target_to_source: not used.
+        """
         answers: list[float] = prediction.reshape(-1).tolist()
         return answers
 
@@ -150,7 +174,12 @@ class Rating:
         return {}
 
     def comparable(self, prediction: Tensor, labels: Sequence[float]) -> Tensor:
-        """Return the ratings."""
+        """Return the ratings.
+
+        Args:
+            prediction: ratings [n, 1].
+            labels: not used.
+        """
         return prediction
 
     def report_metrics(self) -> Mapping[str, MetricFunction]:
@@ -158,30 +187,62 @@ class Rating:
         return {"rmse": rmse, "mae": mae}
 
     def per_sample_error(self, comparable: Tensor, target: Tensor) -> Tensor:
-        """Return the absolute errors."""
+        """Return the absolute errors.
+
+        Args:
+            comparable: ratings [n, 1].
+            target: ratings [n, 1].
+        """
         return (comparable.double() - target.double()).abs().reshape(-1)
 
-    def metrics_by_output(self, comparable: Tensor, target: Tensor) -> Mapping[str, Mapping[str, Mapping[str, float]]]:
-        """There are none."""
+    def metrics_by_output(self, comparable: Tensor, target: Tensor) -> MetricsByOutput:
+        """There are none.
+
+        Args:
+            comparable: not used.
+            target: not used.
+        """
         return {}
 
     def draw(self, canvas: Canvas, label: float, truth: float | None = None) -> None:
-        """Write the rating."""
+        """Write the rating.
+
+        Args:
+            canvas: what is drawn on.
+            label: the answer.
+            truth: what it should have been.
+        """
         lines = [label] if truth is None else [truth, label]
         canvas.title(*((f"{line:.3g}", INK) for line in lines))
 
-    def to_row(self, prediction: Tensor, label: float) -> dict[str, Any]:
-        """Return the rating under its name."""
+    def to_row(self, prediction: Tensor, label: float) -> dict[str, object]:
+        """Return the rating under its name.
+
+        Args:
+            prediction: not used.
+            label: the rating.
+        """
         return {self.columns[2]: label}
 
-    def to_json(self, prediction: Tensor, label: float) -> dict[str, Any]:
-        """Return the rating under its name."""
+    def to_json(self, prediction: Tensor, label: float) -> dict[str, object]:
+        """Return the rating under its name.
+
+        Args:
+            prediction: not used.
+            label: the rating.
+        """
         return self.to_row(prediction, label)
 
     def mix(self, first: Tensor, second: Tensor, weight: Tensor) -> None:
-        """Ratings are not mixed."""
+        """Ratings are not mixed.
 
-    def to_dict(self) -> dict[str, Any]:
+        Args:
+            first: not used.
+            second: not used.
+            weight: not used.
+        """
+
+    def to_dict(self) -> dict[str, object]:
         """Return users, items, columns and range."""
         about = {"kind": self.kind, "users": list(self.users.known), "items": list(self.items.known)}
         return about | {
@@ -213,7 +274,13 @@ class ImplicitFeedback(Rating):
     loss_name: ClassVar[str] = "BCEWithLogitsLoss"
 
     def loss(self, output: Tensor, target: Tensor, reduction: Reduction = "mean") -> Tensor:
-        """Return the binary cross-entropy."""
+        """Return the binary cross-entropy.
+
+        Args:
+            output: logits [B] or [B, 1].
+            target: 0 or 1 [B, 1], NaN where not known.
+            reduction: over all pairs; "none" gives [B, 1].
+        """
         return binary_cross_entropy(output.reshape(-1, 1), target.reshape(-1, 1), reduction=reduction)
 
     def activate(self, output: Tensor) -> Tensor:

@@ -29,7 +29,7 @@ from foveal.data.splits.rows import Rows, rows_of
 from foveal.data.splits.splitters import MaskSplitter, RandomSplitter, Splitter, check_split
 from foveal.data.summary import walk
 from foveal.sources.items import Item, Source
-from foveal.tasks.base import Task
+from foveal.tasks.base import AnyTask
 from foveal.tasks.encoding import encode_all, encode_known, no_labels
 from foveal.tasks.kinds import TASKS, SourceLabels, TargetBlock
 
@@ -157,7 +157,7 @@ class DataBlock:
             raise InputError("The source holds no items. Is it the right folder or table?")
         return found
 
-    def _read_new(self, task: Task[Any], source: Any, with_labels: bool) -> ImageDataset:
+    def _read_new(self, task: AnyTask, source: Any, with_labels: bool) -> ImageDataset:
         """Read new items as those of training were, without a split."""
         a_place = isinstance(source, str | os.PathLike) and Path(source).is_dir()
         items = rows_of(self._found(source) if a_place or isinstance(source, Source) else source)
@@ -259,7 +259,7 @@ def _target_block(blocks: Sequence[Any]) -> TargetBlock:
     return made[1]
 
 
-def _bind(block: TargetBlock, labels: list[Any], name: Callable[[int], str]) -> Task[Any]:
+def _bind(block: TargetBlock, labels: list[Any], name: Callable[[int], str]) -> AnyTask:
     try:
         return block.bind(labels)
     except InputError as error:

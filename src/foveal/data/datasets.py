@@ -21,7 +21,7 @@ from foveal.core.listing import L
 from foveal.data.labels import Getter
 from foveal.images.decode import ImageSource, name_of
 from foveal.images.pil import PILImage
-from foveal.tasks.base import Task
+from foveal.tasks.base import AnyTask
 from foveal.tasks.display import ShownTensor, shown
 from foveal.tasks.kinds import kind_of
 
@@ -33,7 +33,7 @@ class Dataset(ABC):
 
     @property
     @abstractmethod
-    def task(self) -> Task[Any]:
+    def task(self) -> AnyTask:
         """What is learned."""
 
     @property
@@ -64,7 +64,7 @@ class ImageDataset(Dataset):
 
     images: Sequence[ImageSource]
     targets: Tensor
-    task: Task[Any] = field()  # `field()`: dataclass would take the property of the base for a default
+    task: AnyTask = field()  # `field()`: dataclass would take the property of the base for a default
     pictures = attribute("pictures", "images")
 
     def __len__(self) -> int:

@@ -26,7 +26,7 @@ from foveal.images.canvas import grid
 from foveal.images.parquet_rows import windows_of
 from foveal.images.prepare import Preparation, Statistics
 from foveal.losses import FlattenedLoss
-from foveal.tasks.base import Task
+from foveal.tasks.base import AnyTask
 from foveal.tasks.kinds import kind_of
 
 Reader = Callable[[Any, bool], ImageDataset]
@@ -268,7 +268,7 @@ class DataLoaders:
         return self.train.batch_size
 
     @property
-    def task(self) -> Task[Any]:
+    def task(self) -> AnyTask:
         """What is learned."""
         dataset = self.train.dataset
         if not isinstance(dataset, Dataset):

@@ -21,7 +21,7 @@ from foveal.geometry.homography import Homography
 from foveal.images.decode import ImageSource, name_of, open_image
 from foveal.inference.predictor import Prediction, Predictor
 from foveal.metrics.bootstrap import Interval, interval
-from foveal.tasks.base import Decision, Task
+from foveal.tasks.base import AnyTask, Decision
 from foveal.tasks.kinds import task_from_dict
 
 _KEY = "predictions"
@@ -45,7 +45,7 @@ class Predictions:
     values: Tensor
     labels: Sequence[Any]
     targets: Tensor
-    task: Task[Any]
+    task: AnyTask
     outputs: Tensor | None = None
     pictures = attribute("pictures", "images")
 

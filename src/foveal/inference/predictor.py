@@ -32,7 +32,7 @@ from foveal.inference.manifest import (
 from foveal.inference.store import hashes_of, read_bundle, write_bundle
 from foveal.models.fusing import fuse_batchnorm
 from foveal.models.vision import ModelSpec, VisionModel, check_fit, model_with_weights
-from foveal.tasks.base import Task
+from foveal.tasks.base import AnyTask
 from foveal.tasks.kinds import kind_of
 
 _BATCH = 32
@@ -71,7 +71,7 @@ class AnyPredictor(Protocol):
         """The model, in fp32 and evaluation mode."""
 
     @property
-    def task(self) -> Task[Any]:
+    def task(self) -> AnyTask:
         """What it answers."""
 
     @property
@@ -83,7 +83,7 @@ class AnyPredictor(Protocol):
 
 
 MakePredictor = Callable[
-    [Manifest, Task[Any], dict[str, Tensor], torch.device, nn.Module | None],
+    [Manifest, AnyTask, dict[str, Tensor], torch.device, nn.Module | None],
     AnyPredictor,
 ]
 
@@ -102,7 +102,7 @@ class Predictor:
     """
 
     model: nn.Module
-    task: Task[Any]
+    task: AnyTask
     preparation: Preparation
     device: torch.device
     training: TrainingPart
@@ -110,7 +110,7 @@ class Predictor:
 
     @classmethod
     def of(
-        cls, model: nn.Module, task: Task[Any], preparation: Preparation, training: TrainingPart | None = None
+        cls, model: nn.Module, task: AnyTask, preparation: Preparation, training: TrainingPart | None = None
     ) -> Predictor:
         """Wrap a copy of a model, in fp32 and evaluation mode, on the device that it is on."""
         device = next(model.parameters()).device
@@ -280,7 +280,7 @@ def load_predictor(
 
 
 def _image_predictor(
-    manifest: Manifest, task: Task[Any], tensors: dict[str, Tensor], device: torch.device, model: nn.Module | None
+    manifest: Manifest, task: AnyTask, tensors: dict[str, Tensor], device: torch.device, model: nn.Module | None
 ) -> Predictor:
     stored, part = manifest.preparation, manifest.model
     if stored is None:

@@ -7,7 +7,7 @@ import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import pydantic
 from safetensors import SafetensorError, safe_open
@@ -16,7 +16,7 @@ from torch import Tensor
 from foveal.core import storage
 from foveal.core.errors import InputError, ModelFileError
 from foveal.inference.manifest import FORMAT, Manifest
-from foveal.tasks.base import Task
+from foveal.tasks.base import AnyTask
 from foveal.tasks.kinds import task_from_dict
 
 _KEY = "foveal"
@@ -49,7 +49,7 @@ class Bundle(NamedTuple):
     """The content of a bundle: its manifest, the task that it describes, and the tensors by name."""
 
     manifest: Manifest
-    task: Task[Any]
+    task: AnyTask
     tensors: dict[str, Tensor]
 
 
@@ -80,7 +80,7 @@ def read_manifest(path: str | os.PathLike[str]) -> Manifest:
     return _read_description(Path(path))[0]
 
 
-def _read_description(file: Path) -> tuple[Manifest, Task[Any]]:
+def _read_description(file: Path) -> tuple[Manifest, AnyTask]:
     if not file.is_file():
         raise ModelFileError(f"There is no model file `{file}`.")
     try:

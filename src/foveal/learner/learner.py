@@ -28,7 +28,7 @@ from foveal.inference.predictor import Embeddings, Prediction, Predictor
 from foveal.learner.trainer import Trainer
 from foveal.metrics.common import MetricFunction, at_thresholds
 from foveal.reporting.report import Slices, report_on
-from foveal.tasks.base import Decision, Task, decoded
+from foveal.tasks.base import AnyTask, Decision, decoded
 from foveal.tasks.encoding import class_counts
 from foveal.tasks.kinds import kind_of, require
 from foveal.training.checkpoint import PathLike
@@ -56,7 +56,7 @@ class Learner(Trainer):
         return super().__new__(cls)
 
     @property
-    def task(self) -> Task[Any]:
+    def task(self) -> AnyTask:
         """What is learned, with the thresholds and the temperature in force."""
         return self.dls.task if self._decision is None else self.dls.task.with_decision(self._decision)
 

@@ -21,7 +21,7 @@ from foveal.learner.learner import Learner
 from foveal.metrics.common import MetricFunction
 from foveal.models import zoo
 from foveal.models.vision import ModelSpec, VisionModel, build_model, pretrained_model
-from foveal.tasks.base import Task
+from foveal.tasks.base import AnyTask
 from foveal.tasks.kinds import kind_of
 
 _BUNDLE = ".safetensors"
@@ -95,7 +95,7 @@ def cnn_learner(dls: DataLoaders, arch: str = zoo.DEFAULT_ARCH, **options: Any) 
     return vision_learner(dls, arch, **options)
 
 
-def _check_head(head: str, task: Task[Any]) -> None:
+def _check_head(head: str, task: AnyTask) -> None:
     if head == "spatial" and not kind_of(task).has_points:
         raise InputError(f"A spatial head finds points; this task is {task.kind}. Use head='pooled' or 'linear'.")
 

@@ -1,8 +1,16 @@
 """The protocol that every task fulfils, and the decision that turns probabilities into an answer.
 
-Shapes: an `output` is what the model returns, [B, n_outputs]; a `prediction` is an activated output; a `target` is an
-encoded label. A *frame* is the homography from source pixels to the target's coordinates, [-1, 1] on the canvas; *back*
-is its inverse.
+The words, in the order in which a value passes through them:
+
+* a *label* is what a person would write down; points are in source pixels, (x, y), pixel centres at +0.5;
+* an *encoded label* is a tensor made of it by `encode`, in the same coordinates (points: source pixels);
+* a *target* is an encoded label that was moved along with its image by `move` (points: [-1, 1] on the input, the
+  rectangle of pixels that the model sees); a task without coordinates moves nothing, so there both are the same;
+* an *output* is what the model returns, a *prediction* is an activated output (points: [-1, 1] on the input);
+* `decode` takes a prediction back to a label (points: to source pixels).
+
+Shapes: B images of a batch, n images of a dataset, C classes, N points or numbers; `...` is what one encoded label of
+this task has, such as [C] or [N, 2]. Floats are float32 unless a method says otherwise.
 """
 
 from __future__ import annotations
@@ -22,18 +30,20 @@ from foveal.losses import Reduction
 from foveal.metrics.common import MetricFunction
 
 Label = TypeVar("Label")
+MetricsByOutput = Mapping[str, Mapping[str, Mapping[str, float]]]
+"""{what the rows are: {name: {metric: value}}}, see `Task.metrics_by_output`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """How probabilities become an answer: a threshold a class, and a temperature that divides the logits."""
+    """How probabilities become an answer: a threshold per class, and a temperature that divides the logits."""
 
     thresholds: tuple[float, ...] = ()
     temperature: float = 1.0
 
     def __post_init__(self) -> None:
         if not 0 < self.temperature < math.inf:
-            raise InputError(f"A temperature is a positive number; got {self.temperature!r}.")
+            raise InputError(f"A temperature must be a positive number; got {self.temperature!r}.")
         if odd := [threshold for threshold in self.thresholds if not 0 <= threshold <= 1]:
             raise InputError(f"A threshold is between 0 and 1; got {odd[0]!r}.")
 
@@ -43,7 +53,7 @@ class Decision:
         moved = (1 / (1 + (1 / t - 1) ** ratio) if 0 < t < 1 else t for t in self.thresholds)
         return Decision(tuple(moved), temperature)
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, object]:
         """Return it as JSON values."""
         return {"thresholds": list(self.thresholds), "temperature": self.temperature}
 
@@ -56,8 +66,13 @@ class Decision:
 class Task(Protocol[Label]):
     """Everything that depends on what kind of target is learned. `Label` is what a person would write down.
 
-    `kind` is the name in bundles and on the command line; `legend` says how to read what `draw` draws; `loss_name` is
-    what torch calls the loss.
+    Implementations are values: nothing in them changes. Methods take tensors of any device and return theirs on the
+    same one; `encode`, `move` and `decode_target` are called on the CPU, for one image each.
+
+    Attributes:
+        kind: the name in bundles and on the command line.
+        legend: how to read what `draw` draws, a line below a sheet of images.
+        loss_name: what torch calls the loss.
     """
 
     kind: ClassVar[str]
@@ -70,87 +85,214 @@ class Task(Protocol[Label]):
 
     @property
     def names(self) -> tuple[str, ...]:
-        """What the columns of a prediction are called."""
+        """What these numbers are called, one name per output: the columns of a table of predictions."""
 
     @property
     def y_range(self) -> tuple[float, float] | tuple[tuple[float, ...], tuple[float, ...]] | None:
-        """The range that the model's outputs are squeezed into, one for all or one each; None for no range."""
+        """The range (low, high) that the model's outputs are squeezed into, in the units of the target.
+
+        Numbers for one range of all outputs, tuples for one range each; None for no range (logits).
+        """
 
     @property
     def decision(self) -> Decision:
-        """Thresholds and temperature; used by `activate` and `decode`."""
+        """Thresholds and temperature, used by `activate` and `decode`."""
 
     def with_decision(self, decision: Decision) -> Self:
         """Return the same task with another decision."""
 
     @property
     def missing_target(self) -> Tensor:
-        """A target that says nothing: it adds nothing to loss and metrics."""
+        """An encoded label [...] of an image whose label is not known: it adds nothing to loss and metrics.
 
-    def encode(self, label: Any) -> Tensor:
-        """Turn a label into a target.
+        Its shape and dtype are those of every encoded label of this task.
+        """
+
+    def encode(self, label: object) -> Tensor:
+        """Turn a label into an encoded label [...], on the CPU; points stay in source pixels.
+
+        `label` may be anything that stood in a source or came from a getter, so a wrong form is refused here.
 
         Raises:
-            InputError: the label is of the wrong form or not known.
+            UnknownNameError: the label names a class that the task does not know.
+            InputError: the label is of the wrong form; the message says which is expected.
         """
 
     def decode_target(self, target: Tensor) -> Label:
-        """Turn an encoded label back into what a person would write down."""
+        """Turn an encoded label [...] back into what a person would write down; the inverse of `encode`.
+
+        Points are read in the pixels that the target is in: source pixels for a dataset's, the input's for a batch
+        that is shown.
+        """
 
     def move(self, target: Tensor, source_to_target: Homography) -> Tensor:
-        """Take one target along with its image (labels stay as they are)."""
+        """Return the target of an image that was resized and augmented; labels without coordinates stay as they are.
+
+        Args:
+            target: an encoded label [...] as `encode` returns it, coordinates in source pixels.
+            source_to_target: one 3x3 map of (x, y) from source pixels to the coordinates wanted: [-1, 1] on the input.
+                `is_mirrored` says whether left and right change places. Where a batch is drawn, the target is one of
+                training and the map leads from [-1, 1] to the input's pixels.
+
+        Returns:
+            The target [...], coordinates in those that `source_to_target` maps to, in the dtype that `loss` takes.
+        """
 
     def loss(self, output: Tensor, target: Tensor, reduction: Reduction = "mean") -> Tensor:
-        """Return the loss of a batch."""
+        """Return the loss of a batch; what is not known in the targets counts for nothing, and its gradient is 0.
+
+        Args:
+            output: what the model returned, float32 [B, n_outputs], not activated; [B, N, h, w] of a heatmap head.
+            target: the targets [B, ...] as `move` returns them, coordinates in [-1, 1] on the input; or, of mixed
+                images, what `mix` returns.
+            reduction: "mean" over everything known, "sum", or "none".
+
+        Returns:
+            A scalar; with "none" one loss per image and output, [B] or [B, ...].
+        """
 
     def activate(self, output: Tensor) -> Tensor:
-        """Turn a batch of outputs into predictions."""
+        """Turn outputs float [B, n_outputs] (heatmaps: [B, N, h, w]) into predictions [B, ...].
+
+        Probabilities at the decision's temperature; points [B, N, 2] in [-1, 1] on the input; numbers in the units of
+        the labels. It must be traceable, because exported models hold it.
+        """
 
     def decode(self, prediction: Tensor, target_to_source: Homography) -> list[Label]:
-        """Turn a batch of predictions into labels; points return to source pixels through `back` [B, 3, 3]."""
+        """Turn predictions into labels, as the decision says.
+
+        Args:
+            prediction: activated outputs float [B, ...] as `activate` returns them, points in [-1, 1] on the input.
+            target_to_source: a stack of B 3x3 maps [B, 3, 3] of (x, y), from [-1, 1] on the input to source pixels of
+                each image. Tasks without coordinates ignore it.
+
+        Returns:
+            B labels, coordinates in source pixels.
+
+        Raises:
+            InputError: a prediction is not finite and cannot be an answer.
+        """
 
     def metrics(self) -> Mapping[str, MetricFunction]:
-        """Return the metrics that suit this task by default; they take raw outputs."""
+        """Return the metrics of the epoch table by name, functions of (outputs, targets).
+
+        They take raw outputs float [n, n_outputs] and targets [n, ...], coordinates in [-1, 1] on the input, of the
+        whole validation side, and return a scalar; see `declare_metric` for what they declare of themselves.
+        """
 
     def comparable(self, prediction: Tensor, labels: Sequence[Label]) -> Tensor:
-        """Return what is compared with encoded labels [n, ...]: the predictions, or points in source pixels."""
+        """Return predictions in the coordinates of encoded labels, for what is reported: points in source pixels.
+
+        Args:
+            prediction: activated outputs float [n, ...], coordinates in [-1, 1] on the input.
+            labels: n answers, what `decode` made of them; coordinates in source pixels.
+
+        Returns:
+            What the three methods below take, [n, ...]: the predictions as they are (probabilities, numbers), or points
+            float64 [n, N, 2] in source pixels.
+        """
 
     def report_metrics(self) -> Mapping[str, MetricFunction]:
-        """Return the headline figures by name, functions of (what is judged, encoded labels)."""
+        """Return the headline metrics of a report by name, functions of (comparable, encoded labels); at least one.
+
+        They take what `comparable` returns, [n, ...], and encoded labels [n, ...], both with coordinates in source
+        pixels, and return a scalar. The first one names and orders what reports show.
+        """
 
     def per_sample_error(self, comparable: Tensor, target: Tensor) -> Tensor:
-        """Return how wrong each answer is, float64 [n]: a loss, or pixels for points; 0 where nothing is known."""
+        """Return how wrong each answer is: a loss, or a distance in source pixels for points.
 
-    def metrics_by_output(self, comparable: Tensor, target: Tensor) -> Mapping[str, Mapping[str, Mapping[str, float]]]:
-        """Return figures of each class or number: {"classes": {name: {figure: value}}}; the last counts images."""
+        Args:
+            comparable: what `comparable` returned, [n, ...], coordinates in source pixels.
+            target: encoded labels [n, ...], coordinates in source pixels.
+
+        Returns:
+            float64 [n], at least 0; 0 where nothing is known.
+        """
+
+    def metrics_by_output(self, comparable: Tensor, target: Tensor) -> MetricsByOutput:
+        """Return metrics of each class, point or number; {} where there is only one.
+
+        Args:
+            comparable: what `comparable` returned, [n, ...], coordinates in source pixels.
+            target: encoded labels [n, ...], coordinates in source pixels.
+
+        Returns:
+            {"classes": {name: {metric: value}}}: what the rows are, their names, and the columns. A report
+            judges by the first column; the last one counts images.
+        """
 
     def draw(self, canvas: Canvas, label: Label, truth: Label | None = None) -> None:
-        """Draw a label, and whether it agrees with the truth where that is given."""
+        """Draw a label, and whether it agrees with the truth where that is given.
 
-    def to_row(self, prediction: Tensor, label: Label) -> dict[str, Any]:
-        """Return one prediction and its label as columns of a table."""
+        Args:
+            canvas: the image; it is drawn on in pixels of the image that it shows, (x, y) from the upper left corner.
+            label: the answer, or the truth where nothing was answered; coordinates in the canvas's pixels.
+            truth: what the label should have been, in the same coordinates.
+        """
 
-    def to_json(self, prediction: Tensor, label: Label) -> dict[str, Any]:
-        """Return one prediction and its label as the service gives them."""
+    def to_row(self, prediction: Tensor, label: Label) -> dict[str, object]:
+        """Return one answer as columns of a table; every name of `names` must be among them.
+
+        Args:
+            prediction: of one image, [...], coordinates in [-1, 1] on the input.
+            label: what `decode` made of it, coordinates in source pixels.
+        """
+
+    def to_json(self, prediction: Tensor, label: Label) -> dict[str, object]:
+        """Return one answer as the service gives it.
+
+        Args:
+            prediction: of one image, [...], coordinates in [-1, 1] on the input.
+            label: what `decode` made of it, coordinates in source pixels.
+        """
 
     def mix(self, first: Tensor, second: Tensor, weight: Tensor) -> Tensor | None:
-        """Return the targets of images mixed at `weight` [B] to 1 - weight; None where that makes no sense."""
+        """Return the targets of images that were mixed (MixUp, CutMix); None where mixing makes no sense.
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return all that is needed to rebuild it, as JSON values."""
+        Args:
+            first: targets [B, ...] of the images that `weight` is the share of.
+            second: targets [B, ...] of the others.
+            weight: float [B] from 0 to 1; the second images have 1 - weight.
+
+        Returns:
+            float [B, ...], something that `loss` takes.
+        """
+
+    def to_dict(self) -> dict[str, object]:
+        """Return all that is needed to rebuild it, as JSON values: "kind", and the decision."""
 
     @classmethod
     def from_dict(cls, stored: Mapping[str, Any]) -> Self:
-        """Rebuild it from `to_dict`."""
+        """Rebuild it from what `to_dict` returned, after a way through JSON (tuples are lists).
+
+        Raises:
+            InputError, ValueError, TypeError, LookupError: it is not what `to_dict` returns; the file is refused.
+        """
 
 
-def decoded(task: Task[Any], predictions: Tensor) -> Tensor:
-    """Return the answers to predictions [n, ...] as encoded labels [n, ...], points in [-1, 1] as they are."""
+AnyTask = Task[Any]
+"""A task whose labels may be of any type: only the task knows."""
+
+
+def decoded(task: AnyTask, predictions: Tensor) -> Tensor:
+    """Return answers as encoded labels [n, ...].
+
+    Args:
+        task: decodes and encodes.
+        predictions: activated outputs [n, ...]; points stay in [-1, 1] on the input.
+    """
     nowhere = Homography.stack([Homography()] * len(predictions))
     return torch.stack([task.encode(label) for label in task.decode(predictions, nowhere)])
 
 
 def lerp(first: Tensor, second: Tensor, weight: Tensor) -> Tensor:
-    """Mix targets [B, ...] at `weight` [B] to 1 - weight."""
+    """Mix targets in proportion.
+
+    Args:
+        first: float [B, ...].
+        second: float [B, ...].
+        weight: float [B], the share of the first; the second has 1 - weight.
+    """
     weight = weight.reshape(-1, *[1] * (first.ndim - 1))
     return first * weight + second * (1 - weight)

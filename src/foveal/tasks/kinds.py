@@ -18,7 +18,7 @@ from foveal.core.registry import Registry
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from foveal.tasks.base import Task
+    from foveal.tasks.base import AnyTask
     from foveal.tasks.display import ShownTensor
 
 LabelForm = Literal["names", "name", "points_xy", "numbers"]
@@ -29,7 +29,7 @@ LabelForm = Literal["names", "name", "points_xy", "numbers"]
 class TargetBlock(Protocol):
     """The target's recipe in a data block."""
 
-    def bind(self, labels: Iterable[Any]) -> Task[Any]:
+    def bind(self, labels: Iterable[Any]) -> AnyTask:
         """Return the task that these training labels teach."""
 
 
@@ -146,7 +146,7 @@ class TaskKind:
         endpoints: "module:function" that adds its addresses to the service, where they are not those for images.
     """
 
-    task: type[Task[Any]]
+    task: type[AnyTask]
     describe: Callable[[Any], str]
     answers: str = ""
     label_form: LabelForm | None = None
@@ -179,7 +179,7 @@ TASKS.add("points", "foveal.tasks.points:KIND")
 TASKS.add("regression", "foveal.tasks.regression:KIND")
 
 
-def kind_of(task: Task[Any]) -> TaskKind:
+def kind_of(task: AnyTask) -> TaskKind:
     """Return what is known of the kind of a task."""
     return TASKS[task.kind]
 
@@ -218,7 +218,7 @@ def has_classes(name: str) -> bool:
     return kind is not None and kind.has_classes
 
 
-def require(what: str, task: Task[Any], *, has: str) -> TaskKind:
+def require(what: str, task: AnyTask, *, has: str) -> TaskKind:
     """Return the kind of a task that has a capability.
 
     Args:
@@ -236,7 +236,7 @@ def require(what: str, task: Task[Any], *, has: str) -> TaskKind:
     return kind
 
 
-def task_from_dict(stored: Mapping[str, Any]) -> Task[Any]:
+def task_from_dict(stored: Mapping[str, Any]) -> AnyTask:
     """Rebuild a task from what its `to_dict` returned.
 
     Raises:

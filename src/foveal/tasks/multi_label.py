@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypedDict
 
 import numpy as np
 import torch
@@ -30,7 +30,7 @@ from foveal.metrics.several_labels import (
     precision_multi,
     recall_multi,
 )
-from foveal.tasks.base import Decision, lerp
+from foveal.tasks.base import Decision, MetricsByOutput, lerp
 from foveal.tasks.display import ShownTensor
 from foveal.tasks.kinds import BOOK, PROBE, Confusion, Issue, LabelIssues, TaskKind
 from foveal.tasks.vocab import Vocab, vocab_of
@@ -50,6 +50,13 @@ class PartialLabels:
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.present)
+
+
+class _AtThresholds(TypedDict):
+    """Arguments of metrics that decide."""
+
+    thresh: Tensor
+    sigmoid: bool
 
 
 class TensorMultiCategory(ShownTensor):
@@ -96,7 +103,7 @@ class MultiLabel:
         """NaN throughout."""
         return torch.full((len(self.vocab),), torch.nan)
 
-    def encode(self, label: Any) -> Tensor:
+    def encode(self, label: object) -> Tensor:
         """Turn a list of class names, or `PartialLabels`, into a target."""
         values = np.zeros(len(self.vocab), dtype=np.float32)
         for name in label.unknown if isinstance(label, PartialLabels) else ():
@@ -112,11 +119,22 @@ class MultiLabel:
         return PartialLabels(tuple(present), tuple(unknown)) if unknown else present
 
     def move(self, target: Tensor, source_to_target: Homography) -> Tensor:
-        """Labels stay as they are."""
+        """Labels stay as they are.
+
+        Args:
+            target: [C].
+            source_to_target: not used, there are no coordinates.
+        """
         return target
 
     def loss(self, output: Tensor, target: Tensor, reduction: Reduction = "mean") -> Tensor:
-        """Return the binary cross-entropy."""
+        """Return the binary cross-entropy.
+
+        Args:
+            output: logits [B, C].
+            target: from 0 to 1 [B, C], NaN where not known.
+            reduction: over all labels that are known; "none" gives [B, C].
+        """
         return binary_cross_entropy(output, target, reduction=reduction)
 
     def activate(self, output: Tensor) -> Tensor:
@@ -124,7 +142,12 @@ class MultiLabel:
         return torch.sigmoid(output / self.decision.temperature)
 
     def decode(self, prediction: Tensor, target_to_source: Homography) -> list[list[str]]:
-        """Return the names whose probability passes their threshold."""
+        """Return the names whose probability is above their threshold.
+
+        Args:
+            prediction: probabilities [B, C].
+            target_to_source: not used.
+        """
         passed = prediction > torch.tensor(self.decision.thresholds, device=prediction.device)
         return [[self.vocab.names[i] for i in row.nonzero()[:, 0].tolist()] for row in passed]
 
@@ -133,7 +156,12 @@ class MultiLabel:
         return {"mean_average_precision": mean_average_precision, "accuracy_multi": accuracy_multi}
 
     def comparable(self, prediction: Tensor, labels: Sequence[list[str]]) -> Tensor:
-        """Return the probabilities."""
+        """Return the probabilities.
+
+        Args:
+            prediction: probabilities [n, C].
+            labels: not used.
+        """
         return prediction
 
     def report_metrics(self) -> Mapping[str, MetricFunction]:
@@ -150,22 +178,32 @@ class MultiLabel:
         }
 
     @property
-    def _at_thresholds(self) -> dict[str, Any]:
+    def _at_thresholds(self) -> _AtThresholds:
         return {"thresh": torch.tensor(self.decision.thresholds), "sigmoid": False}
 
     def per_sample_error(self, comparable: Tensor, target: Tensor) -> Tensor:
-        """Return the mean cross-entropy over the labels that are known."""
+        """Return the mean cross-entropy over the labels that are known.
+
+        Args:
+            comparable: probabilities [n, C].
+            target: 0 or 1 [n, C], NaN where not known.
+        """
         known, likely = ~target.isnan(), comparable.double().clamp(_TINY, 1 - _TINY)
         losses = -torch.where(target == 1, likely, 1 - likely).log()
         return (losses * known).sum(dim=1) / known.sum(dim=1).clamp(min=1)
 
-    def metrics_by_output(self, comparable: Tensor, target: Tensor) -> Mapping[str, Mapping[str, Mapping[str, float]]]:
-        """Return average precision, precision and recall of each class, its threshold and its positives."""
-        at: dict[str, Any] = self._at_thresholds | {"average": None}
+    def metrics_by_output(self, comparable: Tensor, target: Tensor) -> MetricsByOutput:
+        """Return average precision, precision and recall of each class, its threshold and its positives.
+
+        Args:
+            comparable: probabilities [n, C].
+            target: 0 or 1 [n, C], NaN where not known.
+        """
+        at = self._at_thresholds
         columns = {
             "average_precision": average_precision(comparable, target).tolist(),
-            "precision": precision_multi(comparable, target, **at).tolist(),
-            "recall": recall_multi(comparable, target, **at).tolist(),
+            "precision": precision_multi(comparable, target, average=None, **at).tolist(),
+            "recall": recall_multi(comparable, target, average=None, **at).tolist(),
             "threshold": list(self.decision.thresholds),
             "positives": (target == 1).sum(dim=0).tolist(),
         }
@@ -173,7 +211,13 @@ class MultiLabel:
         return {"classes": {n: dict(zip(columns, row, strict=True)) for n, row in zip(self.names, rows, strict=True)}}
 
     def draw(self, canvas: Canvas, label: list[str], truth: list[str] | None = None) -> None:
-        """Write the names above the image."""
+        """Write the names above the image.
+
+        Args:
+            canvas: the image.
+            label: the names that were found.
+            truth: the names that should have been.
+        """
         said = "; ".join(label) or NOTHING
         if truth is None:
             canvas.title((said, INK))
@@ -181,20 +225,36 @@ class MultiLabel:
         right = set(label) == set(truth)
         canvas.title(("; ".join(truth) or "nothing", INK), ("✓ " + said, RIGHT) if right else ("✗ " + said, WRONG))
 
-    def to_row(self, prediction: Tensor, label: list[str]) -> dict[str, Any]:
-        """Return the labels, joined by spaces or, where names hold spaces, by `;`, and a probability a class."""
+    def to_row(self, prediction: Tensor, label: list[str]) -> dict[str, object]:
+        """Return the labels, joined by spaces or, where names hold spaces, by `;`, and a probability per class.
+
+        Args:
+            prediction: probabilities [C].
+            label: the names that were found.
+        """
         joint = ";" if any(" " in name for name in self.names) else " "
         return {"predicted": joint.join(label)} | dict(zip(self.names, prediction.tolist(), strict=True))
 
-    def to_json(self, prediction: Tensor, label: list[str]) -> dict[str, Any]:
-        """Return the labels found, none perhaps, and a probability a class."""
+    def to_json(self, prediction: Tensor, label: list[str]) -> dict[str, object]:
+        """Return the labels found, possibly none, and a probability per class.
+
+        Args:
+            prediction: probabilities [C].
+            label: the names that were found.
+        """
         return {"labels": label, "probabilities": dict(zip(self.names, prediction.tolist(), strict=True))}
 
     def mix(self, first: Tensor, second: Tensor, weight: Tensor) -> Tensor:
-        """Mix the targets."""
+        """Mix the targets.
+
+        Args:
+            first: from 0 to 1 [B, C].
+            second: from 0 to 1 [B, C].
+            weight: of the first, [B].
+        """
         return lerp(first, second, weight)
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, object]:
         """Return vocabulary and decision."""
         return {"kind": self.kind, "vocab": list(self.names), "decision": self.decision.to_dict()}
 
@@ -204,12 +264,12 @@ class MultiLabel:
         return cls(Vocab.from_json(stored["vocab"]), Decision.from_dict(stored["decision"]))
 
 
-def all_names(label: Any) -> list[str]:
+def all_names(label: object) -> list[str]:
     """Return every class name in a label, those that are unknown for the image included."""
     return [*check_labels(label), *(label.unknown if isinstance(label, PartialLabels) else ())]
 
 
-def check_labels(label: Any) -> list[str]:
+def check_labels(label: object) -> list[str]:
     """Return a list of class names as a list of text.
 
     Raises:
@@ -231,7 +291,7 @@ class MultiCategoryBlock:
 
     vocab: Sequence[str] | None = None
 
-    def bind(self, labels: Iterable[Any]) -> MultiLabel:
+    def bind(self, labels: Iterable[object]) -> MultiLabel:
         """Return the task that these training labels teach."""
         labels = list(labels)
         found = [all_names(label) for label in {id(label): label for label in labels}.values()]

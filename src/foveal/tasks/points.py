@@ -17,7 +17,7 @@ from foveal.images.canvas import INK, PREDICTED, TARGET, Canvas
 from foveal.losses import Reduction, heatmap_loss, mean_squared_error, soft_argmax
 from foveal.metrics.common import MetricFunction
 from foveal.metrics.pixels import distances, mean_error, median_error
-from foveal.tasks.base import Decision
+from foveal.tasks.base import Decision, MetricsByOutput
 from foveal.tasks.display import ShownTensor
 from foveal.tasks.kinds import BOOK, PROBE, TaskKind
 
@@ -79,7 +79,7 @@ class Points:
         """Return the same task with another decision."""
         return replace(self, decision=decision)
 
-    def known_in(self, labels: Iterable[Any]) -> Points:
+    def known_in(self, labels: Iterable[object]) -> Points:
         """Return the task itself, if the training labels tell each of its points at least once.
 
         Raises:
@@ -98,7 +98,7 @@ class Points:
         """NaN throughout."""
         return torch.full((self.n_points, 2), torch.nan, dtype=torch.float64)
 
-    def encode(self, label: Any) -> Tensor:
+    def encode(self, label: object) -> Tensor:
         """Turn points [N, 2], or one (x, y), in source pixels into a target in source pixels (`move` scales it)."""
         points = np.array(label if not isinstance(label, Tensor) else label.tolist(), dtype=np.float64)
         if points.size != self.n_outputs:
@@ -119,7 +119,15 @@ class Points:
         return np.asarray(target.numpy())
 
     def move(self, target: Tensor, source_to_target: Homography) -> Tensor:
-        """Take points along with their image; where it is mirrored, the points of a flip pair change places."""
+        """Take points along with their image; where it is mirrored, the points of a flip pair change places.
+
+        Args:
+            target: float64 [N, 2] in source pixels, NaN where a point is missing.
+            source_to_target: from source pixels to [-1, 1] on the input.
+
+        Returns:
+            float32 [N, 2] in the coordinates that the map leads to.
+        """
         points = source_to_target(target.numpy())
         if source_to_target.is_mirrored:
             points = points[self._mirrored_order()]
@@ -130,7 +138,13 @@ class Points:
         return (target.abs() <= 1).all(dim=-1)
 
     def loss(self, output: Tensor, target: Tensor, reduction: Reduction = "mean") -> Tensor:
-        """Return the squared error in [-1, 1] coordinates; of heatmaps [B, N, h, w], `heatmap_loss`."""
+        """Return the squared error in [-1, 1] coordinates; of heatmaps [B, N, h, w], `heatmap_loss`.
+
+        Args:
+            output: [B, 2N], from -1 to 1 on the input, or heatmaps [B, N, h, w].
+            target: [B, N, 2] in [-1, 1] on the input, NaN where a point is missing.
+            reduction: over all coordinates that are known; "none" gives [B, N, 2], of heatmaps [B, N].
+        """
         if output.ndim == 4:
             return heatmap_loss(output, target, reduction=reduction)
         return mean_squared_error(self.activate(output), target.reshape(-1, self.n_points, 2), reduction=reduction)
@@ -143,6 +157,11 @@ class Points:
 
     def decode(self, prediction: Tensor, target_to_source: Homography) -> list[NDArray[np.float64]]:
         """Return points [N, 2] in source pixels.
+
+        Args:
+            prediction: [B, N, 2] in [-1, 1] on the input.
+            target_to_source: [B, 3, 3], from [-1, 1] on the input to source pixels; where one of them mirrors, the
+                points of a flip pair change places again.
 
         Raises:
             InputError: a prediction is not finite.
@@ -159,7 +178,15 @@ class Points:
         return {}
 
     def comparable(self, prediction: Tensor, labels: Sequence[NDArray[np.float64]]) -> Tensor:
-        """Return the points in source pixels."""
+        """Return the points in source pixels.
+
+        Args:
+            prediction: not used, it is in [-1, 1] on the input.
+            labels: n arrays float64 [N, 2] in source pixels.
+
+        Returns:
+            float64 [n, N, 2].
+        """
         return torch.from_numpy(np.stack(labels))
 
     def report_metrics(self) -> Mapping[str, MetricFunction]:
@@ -167,11 +194,21 @@ class Points:
         return {"mean_error_pixels": mean_error, "median_error_pixels": median_error}
 
     def per_sample_error(self, comparable: Tensor, target: Tensor) -> Tensor:
-        """Return the mean distance in source pixels over the points that are known."""
+        """Return the mean distance in source pixels over the points that are known.
+
+        Args:
+            comparable: float64 [n, N, 2] in source pixels.
+            target: float64 [n, N, 2] in source pixels, NaN where a point is missing.
+        """
         return distances(comparable, target).nanmean(dim=1).nan_to_num(0.0)
 
-    def metrics_by_output(self, comparable: Tensor, target: Tensor) -> Mapping[str, Mapping[str, Mapping[str, float]]]:
-        """Return the same of each point, where there are several."""
+    def metrics_by_output(self, comparable: Tensor, target: Tensor) -> MetricsByOutput:
+        """Return both distances of each point, in source pixels, where there are several.
+
+        Args:
+            comparable: float64 [n, N, 2] in source pixels.
+            target: float64 [n, N, 2] in source pixels, NaN where a point is missing.
+        """
         if self.n_points == 1:
             return {}
         columns = ((name, comparable[:, [at]], target[:, [at]]) for at, name in enumerate(self.point_names))
@@ -184,7 +221,13 @@ class Points:
         }
 
     def draw(self, canvas: Canvas, label: NDArray[np.float64], truth: NDArray[np.float64] | None = None) -> None:
-        """Draw the points: a circle where the truth is, a cross where the prediction is."""
+        """Draw the points: a circle where the truth is, a cross where the prediction is.
+
+        Args:
+            canvas: the image.
+            label: [N, 2] in the pixels of the image that the canvas shows.
+            truth: the same of the points that should have been.
+        """
         canvas.lines(label, self.skeleton, PREDICTED)
         if truth is None:
             canvas.points(label, PREDICTED, "o")
@@ -195,20 +238,36 @@ class Points:
         known = distance[~np.isnan(distance)]
         canvas.title((f"{known.mean():.1f} px off" if len(known) else "no point given", INK))
 
-    def to_row(self, prediction: Tensor, label: NDArray[np.float64]) -> dict[str, Any]:
-        """Return the coordinates in source pixels."""
+    def to_row(self, prediction: Tensor, label: NDArray[np.float64]) -> dict[str, object]:
+        """Return the coordinates in source pixels.
+
+        Args:
+            prediction: not used.
+            label: float64 [N, 2] in source pixels.
+        """
         return dict(zip(self.names, label.reshape(-1).tolist(), strict=True))
 
-    def to_json(self, prediction: Tensor, label: NDArray[np.float64]) -> dict[str, Any]:
-        """Return the points by name, in source pixels."""
+    def to_json(self, prediction: Tensor, label: NDArray[np.float64]) -> dict[str, object]:
+        """Return the points by name, in source pixels.
+
+        Args:
+            prediction: not used.
+            label: float64 [N, 2] in source pixels.
+        """
         return {
             "points": [{"name": n, "x": x, "y": y} for n, (x, y) in zip(self.point_names, label.tolist(), strict=True)]
         }
 
     def mix(self, first: Tensor, second: Tensor, weight: Tensor) -> None:
-        """Points of two images cannot be mixed."""
+        """Points of two images cannot be mixed.
 
-    def to_dict(self) -> dict[str, Any]:
+        Args:
+            first: not used.
+            second: not used.
+            weight: not used.
+        """
+
+    def to_dict(self) -> dict[str, object]:
         """Return what the points are, and the decision."""
         pairs = {"flip_pairs": [list(p) for p in self.flip_pairs], "skeleton": [list(p) for p in self.skeleton]}
         about = {"kind": self.kind, "n_points": self.n_points, "point_names": list(self.point_names)}
@@ -248,7 +307,7 @@ class PointBlock:
     skeleton: Sequence[tuple[str | int, str | int]] = ()
     n_points: int | None = None
 
-    def bind(self, labels: Iterable[Any]) -> Points:
+    def bind(self, labels: Iterable[object]) -> Points:
         """Return the task that these training labels teach."""
         labels = list(labels)
         first = np.asarray(labels[0], dtype=float)

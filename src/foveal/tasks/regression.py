@@ -18,7 +18,7 @@ from foveal.images.canvas import INK, Canvas
 from foveal.losses import Reduction, mean_squared_error
 from foveal.metrics.common import MetricFunction
 from foveal.metrics.numbers import mae, r2_score, rmse
-from foveal.tasks.base import Decision
+from foveal.tasks.base import Decision, MetricsByOutput
 from foveal.tasks.display import ShownTensor
 from foveal.tasks.kinds import BOOK, PROBE, TaskKind
 from foveal.tasks.single_precision import LARGEST, check_single_precision
@@ -55,8 +55,12 @@ class Regression:
     decision: Decision = field(default=Decision())
 
     @classmethod
-    def of(cls, names: Sequence[str], values: Iterable[Any]) -> Self:
+    def of(cls, names: Sequence[str], values: Iterable[object]) -> Self:
         """Learn ranges and spreads from labels.
+
+        Args:
+            names: what the N numbers are called.
+            values: labels of the training side, a number or N of them each, NaN where not known.
 
         Raises:
             InputError: a label is of the wrong form, a number is known nowhere, or differs too little for 32 bits.
@@ -96,11 +100,11 @@ class Regression:
         """NaN throughout."""
         return torch.full((self.n_outputs,), torch.nan)
 
-    def encode(self, label: Any) -> Tensor:
+    def encode(self, label: object) -> Tensor:
         """Turn a number, or N of them, into a target."""
         return torch.from_numpy(self._numbers(label)).float()
 
-    def _numbers(self, label: Any) -> NDArray[np.float64]:
+    def _numbers(self, label: object) -> NDArray[np.float64]:
         try:
             values = np.array(label if not isinstance(label, Tensor) else label.tolist(), dtype=np.float64).reshape(-1)
         except (TypeError, ValueError):
@@ -118,11 +122,22 @@ class Regression:
         return np.asarray(target.double().numpy())
 
     def move(self, target: Tensor, source_to_target: Homography) -> Tensor:
-        """Numbers stay as they are."""
+        """Numbers stay as they are.
+
+        Args:
+            target: [N] in the units of the labels.
+            source_to_target: not used, there are no coordinates.
+        """
         return target
 
     def loss(self, output: Tensor, target: Tensor, reduction: Reduction = "mean") -> Tensor:
-        """Return the squared error, of several numbers in units of their spread."""
+        """Return the squared error, of several numbers in units of their spread.
+
+        Args:
+            output: [B, N] in the units of the labels.
+            target: [B, N] in the units of the labels, NaN where not known.
+            reduction: over all numbers that are known; "none" gives [B, N].
+        """
         output, target = output.reshape(-1, self.n_outputs), target.reshape(-1, self.n_outputs)
         spread = torch.tensor(self.spread or 1.0, device=output.device)
         return mean_squared_error(output / spread, target / spread, reduction=reduction)
@@ -133,6 +148,10 @@ class Regression:
 
     def decode(self, prediction: Tensor, target_to_source: Homography) -> list[NDArray[np.float64]]:
         """Return the numbers [N].
+
+        Args:
+            prediction: [B, N] in the units of the labels.
+            target_to_source: not used.
 
         Raises:
             InputError: a prediction is not finite.
@@ -146,7 +165,12 @@ class Regression:
         return {"r2_score": r2_score} if self.n_outputs > 1 else {"rmse": rmse, "mae": mae, "r2_score": r2_score}
 
     def comparable(self, prediction: Tensor, labels: Sequence[NDArray[np.float64]]) -> Tensor:
-        """Return the numbers."""
+        """Return the numbers.
+
+        Args:
+            prediction: [n, N] in the units of the labels.
+            labels: not used.
+        """
         return prediction
 
     def report_metrics(self) -> Mapping[str, MetricFunction]:
@@ -154,12 +178,22 @@ class Regression:
         return {"mean_r2": r2_score} if self.n_outputs > 1 else {"rmse": rmse, "mae": mae, "r2": r2_score}
 
     def per_sample_error(self, comparable: Tensor, target: Tensor) -> Tensor:
-        """Return the mean absolute error, of several numbers in units of their spread."""
+        """Return the mean absolute error, of several numbers in units of their spread.
+
+        Args:
+            comparable: [n, N] in the units of the labels.
+            target: [n, N] in the units of the labels, NaN where not known.
+        """
         off = (comparable.double() - target.double()).abs() / torch.tensor(self.spread or (1.0,), dtype=torch.float64)
         return off.nanmean(dim=1).nan_to_num(0.0)
 
-    def metrics_by_output(self, comparable: Tensor, target: Tensor) -> Mapping[str, Mapping[str, Mapping[str, float]]]:
-        """Return RMSE, MAE and R2 of each of several numbers."""
+    def metrics_by_output(self, comparable: Tensor, target: Tensor) -> MetricsByOutput:
+        """Return RMSE, MAE and R2 of each of several numbers.
+
+        Args:
+            comparable: [n, N] in the units of the labels.
+            target: [n, N] in the units of the labels, NaN where not known.
+        """
         if self.n_outputs == 1:
             return {}
         columns = zip(self.names, comparable.T, target.T, strict=True)
@@ -172,22 +206,44 @@ class Regression:
         }
 
     def draw(self, canvas: Canvas, label: NDArray[np.float64], truth: NDArray[np.float64] | None = None) -> None:
-        """Write the numbers above the image."""
+        """Write the numbers above the image.
+
+        Args:
+            canvas: the image.
+            label: [N], the answer.
+            truth: [N], the numbers that should have been.
+        """
         lines = [self._written(label)] if truth is None else [self._written(truth), self._written(label)]
         canvas.title(*((line, INK) for line in lines))
 
-    def to_row(self, prediction: Tensor, label: NDArray[np.float64]) -> dict[str, Any]:
-        """Return the numbers by name."""
+    def to_row(self, prediction: Tensor, label: NDArray[np.float64]) -> dict[str, object]:
+        """Return the numbers by name.
+
+        Args:
+            prediction: not used.
+            label: float64 [N].
+        """
         return dict(zip(self.names, label.tolist(), strict=True))
 
-    def to_json(self, prediction: Tensor, label: NDArray[np.float64]) -> dict[str, Any]:
-        """Return the numbers by name."""
+    def to_json(self, prediction: Tensor, label: NDArray[np.float64]) -> dict[str, object]:
+        """Return the numbers by name.
+
+        Args:
+            prediction: not used.
+            label: float64 [N].
+        """
         return {"numbers": self.to_row(prediction, label)}
 
     def mix(self, first: Tensor, second: Tensor, weight: Tensor) -> None:
-        """Numbers of two images are not mixed."""
+        """Numbers of two images are not mixed.
 
-    def to_dict(self) -> dict[str, Any]:
+        Args:
+            first: not used.
+            second: not used.
+            weight: not used.
+        """
+
+    def to_dict(self) -> dict[str, object]:
         """Return names, ranges, spreads and the decision."""
         numbers = {name: list(getattr(self, name)) for name in ("names", "low", "high", "spread")}
         return {"kind": self.kind} | numbers | {"decision": self.decision.to_dict()}
@@ -212,7 +268,7 @@ class RegressionBlock:
     n_out: int | None = None
     names: Sequence[str] = ()
 
-    def bind(self, labels: Iterable[Any]) -> Regression:
+    def bind(self, labels: Iterable[object]) -> Regression:
         """Return the task that these training labels teach."""
         labels = list(labels)
         n_out = self.n_out or len(self.names) or np.asarray(labels[0]).size

@@ -29,7 +29,7 @@ from foveal.metrics.one_label import (
     recall_per_class,
     top_k_accuracy,
 )
-from foveal.tasks.base import Decision, lerp
+from foveal.tasks.base import Decision, MetricsByOutput, lerp
 from foveal.tasks.display import ShownTensor
 from foveal.tasks.kinds import BOOK, PROBE, Confusion, Issue, LabelIssues, TaskKind
 from foveal.tasks.vocab import Vocab, vocab_of
@@ -76,7 +76,7 @@ class SingleLabel:
         """`IGNORED`."""
         return torch.tensor(IGNORED)
 
-    def encode(self, label: Any) -> Tensor:
+    def encode(self, label: object) -> Tensor:
         """Turn a class name into its index."""
         return torch.tensor(self.vocab.index(check_label(label)))
 
@@ -85,11 +85,22 @@ class SingleLabel:
         return self.vocab.names[int(target)] if target >= 0 else ""
 
     def move(self, target: Tensor, source_to_target: Homography) -> Tensor:
-        """Labels stay as they are."""
+        """Labels stay as they are.
+
+        Args:
+            target: a class index, a scalar.
+            source_to_target: not used, there are no coordinates.
+        """
         return target
 
     def loss(self, output: Tensor, target: Tensor, reduction: Reduction = "mean") -> Tensor:
-        """Return the cross-entropy."""
+        """Return the cross-entropy.
+
+        Args:
+            output: logits [B, C].
+            target: class indices int64 [B], `IGNORED` where not known, or of mixed images probabilities [B, C].
+            reduction: over the images whose label is known; "none" gives [B].
+        """
         return cross_entropy(output, target, reduction=reduction)
 
     def activate(self, output: Tensor) -> Tensor:
@@ -97,7 +108,12 @@ class SingleLabel:
         return torch.softmax(output / self.decision.temperature, dim=1)
 
     def decode(self, prediction: Tensor, target_to_source: Homography) -> list[str]:
-        """Return the most probable names."""
+        """Return the most probable names.
+
+        Args:
+            prediction: probabilities [B, C].
+            target_to_source: not used.
+        """
         return [self.vocab.names[i] for i in prediction.argmax(dim=1).tolist()]
 
     def metrics(self) -> Mapping[str, MetricFunction]:
@@ -105,7 +121,12 @@ class SingleLabel:
         return {"accuracy": accuracy, "error_rate": error_rate}
 
     def comparable(self, prediction: Tensor, labels: Sequence[str]) -> Tensor:
-        """Return the probabilities."""
+        """Return the probabilities.
+
+        Args:
+            prediction: probabilities [n, C].
+            labels: not used.
+        """
         return prediction
 
     def report_metrics(self) -> Mapping[str, MetricFunction]:
@@ -123,13 +144,23 @@ class SingleLabel:
         )
 
     def per_sample_error(self, comparable: Tensor, target: Tensor) -> Tensor:
-        """Return the cross-entropy."""
+        """Return the cross-entropy.
+
+        Args:
+            comparable: probabilities [n, C].
+            target: class indices [n], `IGNORED` where not known.
+        """
         known = target != IGNORED
         likely = comparable.double().gather(1, torch.where(known, target, 0)[:, None])[:, 0]
         return torch.where(known, -likely.clamp(min=1e-7).log(), 0.0)
 
-    def metrics_by_output(self, comparable: Tensor, target: Tensor) -> Mapping[str, Mapping[str, Mapping[str, float]]]:
-        """Return recall, F1 and positives of each class."""
+    def metrics_by_output(self, comparable: Tensor, target: Tensor) -> MetricsByOutput:
+        """Return recall, F1 and positives of each class.
+
+        Args:
+            comparable: probabilities [n, C].
+            target: class indices [n], `IGNORED` where not known.
+        """
         columns = {
             "recall": recall_per_class(comparable, target).tolist(),
             "f1": f1_per_class(comparable, target).tolist(),
@@ -139,25 +170,47 @@ class SingleLabel:
         return {"classes": {n: dict(zip(columns, row, strict=True)) for n, row in zip(self.names, rows, strict=True)}}
 
     def draw(self, canvas: Canvas, label: str, truth: str | None = None) -> None:
-        """Write the name above the image."""
+        """Write the name above the image.
+
+        Args:
+            canvas: the image.
+            label: the name that was answered.
+            truth: the name that should have been.
+        """
         if truth is None:
             canvas.title((label, INK))
         else:
             canvas.title((truth, INK), ("✓ " + label, RIGHT) if label == truth else ("✗ " + label, WRONG))
 
-    def to_row(self, prediction: Tensor, label: str) -> dict[str, Any]:
-        """Return the name and a probability a class."""
+    def to_row(self, prediction: Tensor, label: str) -> dict[str, object]:
+        """Return the name and a probability per class.
+
+        Args:
+            prediction: probabilities [C].
+            label: the most probable name.
+        """
         return {"predicted": label} | dict(zip(self.names, prediction.tolist(), strict=True))
 
-    def to_json(self, prediction: Tensor, label: str) -> dict[str, Any]:
-        """Return the label and a probability a class."""
+    def to_json(self, prediction: Tensor, label: str) -> dict[str, object]:
+        """Return the label and a probability per class.
+
+        Args:
+            prediction: probabilities [C].
+            label: the most probable name.
+        """
         return {"labels": [label], "probabilities": dict(zip(self.names, prediction.tolist(), strict=True))}
 
     def mix(self, first: Tensor, second: Tensor, weight: Tensor) -> Tensor:
-        """Mix class indices [B] into class probabilities [B, C]."""
+        """Mix class indices [B] into class probabilities [B, C].
+
+        Args:
+            first: class indices int64 [B].
+            second: class indices int64 [B].
+            weight: of the first, [B].
+        """
         return lerp(F.one_hot(first, self.n_outputs).float(), F.one_hot(second, self.n_outputs).float(), weight)
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, object]:
         """Return vocabulary and decision."""
         return {"kind": self.kind, "vocab": list(self.names), "decision": self.decision.to_dict()}
 
@@ -167,7 +220,7 @@ class SingleLabel:
         return cls(Vocab.from_json(stored["vocab"]), Decision.from_dict(stored["decision"]))
 
 
-def check_label(label: Any) -> str:
+def check_label(label: object) -> str:
     """Return a class name as text.
 
     Raises:
@@ -186,7 +239,7 @@ class CategoryBlock:
 
     vocab: Sequence[str] | None = None
 
-    def bind(self, labels: Iterable[Any]) -> SingleLabel:
+    def bind(self, labels: Iterable[object]) -> SingleLabel:
         """Return the task that these training labels teach."""
         return SingleLabel(vocab_of(self.vocab, (check_label(label) for label in labels)))
 
@@ -240,7 +293,13 @@ def label_issues(task: SingleLabel, values: Tensor, targets: Tensor) -> Iterator
 
 
 def mended(task: SingleLabel, target: Tensor, issues: Sequence[Issue]) -> str:
-    """Return the class that the issue suggests."""
+    """Return the class that the issue suggests.
+
+    Args:
+        task: with C classes.
+        target: a class index.
+        issues: about this target; the first one decides.
+    """
     return issues[0].suggested
 
 
