@@ -13,9 +13,8 @@ import foveal as library
 import outside
 from foveal.core.errors import InputError
 from foveal.core.registry import Registry
-from foveal.geometry.homography import Homography
 from foveal.sources.recognise import read_source
-from foveal.tasks.kinds import TASKS
+from foveal.tasks.kinds import TASKS, TaskKind
 from foveal.testing import check_task
 
 
@@ -52,10 +51,32 @@ def run(graded, scenes, tmp_path_factory):
 
 def test_the_task_keeps_the_contract():
     task = outside.OrdinalBlock().bind(["a", "b", "c"])
-    check_task(task, ["a", "c"], Homography())
+    check_task(task, ["a", "c"])
     output = torch.tensor([[2.0, -2.0], [3.0, 1.0]])
     assert task.decode(task.activate(output), None) == ["b", "c"]
     assert float(task.loss(output, torch.tensor([1, 2]))) < float(task.loss(output, torch.tensor([2, 0])))
+
+
+@pytest.mark.parametrize(
+    ("new", "old"),
+    [("missing_target", "unknown"), ("report_metrics", "figures"), ("metrics_by_output", "parts")],
+)
+def test_a_task_of_version_0_1_is_refused_with_the_new_name(new, old):
+    members = dict(vars(outside.Ordinal))
+    members[old] = members.pop(new)
+    for name in ("__dict__", "__weakref__", *outside.Ordinal.__slots__):
+        members.pop(name, None)
+    earlier = type("Earlier", (), members | {"__slots__": ("vocab", "decision")})
+    message = rf"`Earlier` has no `{new}`, which every task needs. It is what `{old}` was in version 0.1"
+    with pytest.raises(InputError, match=message):
+        TaskKind(task=earlier, describe=str)
+    with pytest.raises(InputError, match=message):
+        check_task(object.__new__(earlier), [])
+
+
+def test_a_kind_without_a_recipe_is_refused():
+    with pytest.raises(InputError, match="`ordinal` has no recipe book"):
+        TaskKind(task=outside.Ordinal, describe=str, recipes={"probe": None})
 
 
 def test_it_is_audited_trained_and_reported(run, graded, scenes):

@@ -1,6 +1,6 @@
 """Contract suites: the laws that every implementation of a protocol must fulfil, foveal's own and yours.
 
-Each check raises `AssertionError` at the first law that does not hold.
+A check raises `AssertionError` at the first law that does not hold.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import torch
 
 from foveal.geometry.homography import Homography
 from foveal.tasks.base import Task
-from foveal.tasks.kinds import task_from_dict
+from foveal.tasks.kinds import require_protocol, task_from_dict
 
 Label = TypeVar("Label")
 
@@ -26,9 +26,13 @@ def check_task(task: Task[Label], labels: Sequence[Label]) -> None:
         labels: as a person would write them down; points in source pixels.
 
     Raises:
+        InputError: a member of the protocol `Task` is missing, or has its old name.
         AssertionError: a law does not hold; the message says which.
     """
+    require_protocol(type(task))
     targets = torch.stack([task.encode(label) for label in labels])
+    missing = task.missing_target
+    assert (missing.shape, missing.dtype) == (targets.shape[1:], targets.dtype), "a missing target looks like any other"
     source_to_target = Homography.unit_frame((90, 120))
     moved = torch.stack([task.move(target, source_to_target) for target in targets])
     assert len(task.names) == task.n_outputs, "one name per output"
@@ -61,7 +65,9 @@ def check_task(task: Task[Label], labels: Sequence[Label]) -> None:
     assert all(np.isscalar(float(metric(comparable, targets))) for metric in task.report_metrics().values()), (
         "each a number"
     )
-    assert all(set(kind) for kind in task.metrics_by_output(comparable, targets).values()), "parts have names"
+    assert all(set(kind) for kind in task.metrics_by_output(comparable, targets).values()), (
+        "metrics by output name their rows"
+    )
 
     rebuilt = task_from_dict(task.to_dict())
     assert rebuilt.to_dict() == task.to_dict(), "a task survives to_dict and from_dict"

@@ -22,6 +22,7 @@ from foveal.images.canvas import Canvas, sheet
 from foveal.images.decode import decode, name_of
 from foveal.inference.predictor import Predictor
 from foveal.metrics.common import require_direction
+from foveal.tasks.base import AnyTask
 from foveal.tasks.kinds import Confusion, require
 
 if TYPE_CHECKING:
@@ -183,7 +184,7 @@ class Interpretation:
         return sorted(rows, key=lambda row: row[2] if require_direction(figures[name], name) else -row[2])
 
     @property
-    def confusion(self) -> Confusion:
+    def confusion(self) -> Confusion[AnyTask]:
         """How this task's answers are confused.
 
         Raises:

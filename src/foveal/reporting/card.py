@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from foveal.inference.manifest import Manifest, MetricPart, ModelPart, OwnPart
-from foveal.tasks.kinds import TaskKind, kind_of, task_from_dict
+from foveal.tasks.kinds import AnyKind, kind_of, task_from_dict
 
 _FEW = 10
 
@@ -80,7 +80,7 @@ def _figures(figures: dict[str, MetricPart]) -> list[tuple[Any, ...]]:
     ]
 
 
-def _classes(manifest: Manifest, kind: TaskKind) -> Section:
+def _classes(manifest: Manifest, kind: AnyKind) -> Section:
     trained = manifest.training
     columns = list(next(iter(trained.parts.values()), {}))
     if not columns:
@@ -96,7 +96,7 @@ def _classes(manifest: Manifest, kind: TaskKind) -> Section:
     return Section("Classes" if kind.has_classes else "Each of them", head, rows)
 
 
-def _training(manifest: Manifest, kind: TaskKind) -> list[tuple[Any, ...]]:
+def _training(manifest: Manifest, kind: AnyKind) -> list[tuple[Any, ...]]:
     trained = manifest.training
     facts = [
         ("trained on", f"{trained.n_train:,} {kind.unit}" if trained.n_train is not None else ""),
@@ -129,7 +129,7 @@ def _model(manifest: Manifest) -> list[tuple[Any, ...]]:
     return rows
 
 
-def _limits(manifest: Manifest, kind: TaskKind) -> list[str]:
+def _limits(manifest: Manifest, kind: AnyKind) -> list[str]:
     trained, found = manifest.training, []
     few = [name for name, n in trained.counts.items() if n < _FEW]
     if few:

@@ -23,7 +23,7 @@ from foveal.core.errors import InputError, UnknownNameError, near_match
 from foveal.core.registry import Registry
 from foveal.core.seeds import SEEDS, check_seed
 from foveal.runs.parsing import Minutes, Names, Pairs, Size
-from foveal.tasks.kinds import TASKS, TaskKind
+from foveal.tasks.kinds import TASKS, AnyKind
 
 if TYPE_CHECKING:
     from foveal.audit.checks import Audit
@@ -243,7 +243,7 @@ class ImageRun(RunSettings):
         if self.task.task != "auto" and self.task.task not in TASKS:
             raise UnknownNameError.of("task", self.task.task, ("auto", *TASKS))
 
-    def refuse_unused(self, kind: TaskKind) -> None:
+    def refuse_unused(self, kind: AnyKind) -> None:
         """Refuse settings that the kind of task, known once the source was read, does not use.
 
         Raises:
@@ -367,7 +367,7 @@ def _panel(info: FieldInfo) -> type[Panel]:
     return info.annotation
 
 
-def _uses(kind: TaskKind, needs: str) -> bool:
+def _uses(kind: AnyKind, needs: str) -> bool:
     if needs == "classes":
         return kind.label_form in {"names", "name"}
     return kind.label_form == needs or bool(getattr(kind, needs, False))

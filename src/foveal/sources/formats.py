@@ -1,8 +1,9 @@
 """The register of source formats: ours, and those that other packages add under the entry point `foveal.sources`.
 
-A format is a function that looks at a path and returns a `Match`, or None where it is not of its kind. The surest match
-reads the source. Sureness: 1 where nothing else can be meant, 0.9 for a known layout inside, 0.5 for any table, less
-for folders that say little.
+A format is a function that looks at a path and returns a `Match`, or None where the path is not of this format. It is
+called with whatever path a user names, also one that does not exist, so it looks quickly and raises only where the path
+is surely of this format and broken. Of all matches the surest one reads the source; of equally sure ones, the format
+that was registered first. docs/extending.md shows one.
 """
 
 from __future__ import annotations
@@ -12,10 +13,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 from foveal.core.errors import TableError
 from foveal.core.registry import Registry
+from foveal.core.storage import Json
 from foveal.sources.items import Source
 
 
@@ -24,9 +26,12 @@ class TableColumns:
     """Which columns hold what; None means: find it by its usual name.
 
     Attributes:
-        labels: one 0/1 column a class, instead of `label`; blank or -1 is unknown.
+        image: the files of the images.
+        label: a class name, or several in one cell.
+        labels: one 0/1 column per class, instead of `label`; blank or -1 is unknown.
         group: what must stay on one side of a split.
         about: further columns that the items should know.
+        valid: whether a row is for validation.
         points: the columns x, y[, x2, y2, ...] of a point task.
         targets: the columns of numbers of a regression; blank is unknown.
         label_delimiter: what separates several labels in one cell.
@@ -61,11 +66,12 @@ class ReadOptions:
 
 
 class Match(NamedTuple):
-    """A format that a path is of.
+    """What a format says of a path that is of this format.
 
     Attributes:
-        sure: from 0 to 1; see the module.
-        read: reads it.
+        sure: how sure it is, from 0 to 1. The formats of foveal say 1 where nothing else can be meant, 0.9 for a known
+            layout inside a file or folder, 0.5 for any table, and less for folders that say little.
+        read: reads the source; called once, and only if no other format is surer.
     """
 
     sure: float
@@ -73,6 +79,7 @@ class Match(NamedTuple):
 
 
 Format = Callable[[Path], Match | None]
+"""Looks at a path; see the module."""
 
 FORMATS: Registry[Format] = Registry("source format", group="foveal.sources")
 for _name, _module in (
@@ -87,7 +94,7 @@ for _name, _module in (
     FORMATS.add(_name, f"foveal.sources.{_module}:match_{_name.replace('-', '_')}")
 
 
-def load_json(path: Path) -> Any:
+def load_json(path: Path) -> Json:
     """Return what a .json file holds; None where the path is no .json file.
 
     Raises:
@@ -100,8 +107,9 @@ def load_json(path: Path) -> Any:
 
 
 @lru_cache(maxsize=1)  # several formats look into the same file
-def _load_json(path: Path, _changed: int, _size: int) -> Any:
+def _load_json(path: Path, _changed: int, _size: int) -> Json:
     try:
-        return json.loads(path.read_text(encoding="utf-8-sig"))
+        value: Json = json.loads(path.read_text(encoding="utf-8-sig"))
     except (OSError, UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
         raise TableError(f"`{path}` cannot be read as JSON: {error}") from error
+    return value

@@ -1,16 +1,18 @@
 """What the rest of foveal asks of a kind of task besides its targets: one `TaskKind` per kind, in the task's file.
 
 Nothing outside asks which kind a task is. It asks whether the kind has what is needed (`has_classes`, `confusion`, ...)
-and calls it. A kind of another package is registered by `TASKS.add` from a module that the package names under the
-entry point `foveal.tasks`; `tests/test_outside.py` shows one from table to served page.
+and calls it. A kind of another package is registered by `TASKS.add(KIND.name, KIND)` in a module that the package names
+under the entry point `foveal.tasks`; docs/extending.md shows how, and `tests/test_outside.py` takes one from table to
+served page.
 """
 
 from __future__ import annotations
 
+import inspect
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Generic, Literal, NamedTuple, Protocol, TypeVar, runtime_checkable
 
 from foveal.core.errors import InputError, UnknownNameError
 from foveal.core.registry import Registry
@@ -21,16 +23,22 @@ if TYPE_CHECKING:
     from foveal.tasks.base import AnyTask
     from foveal.tasks.display import ShownTensor
 
+T = TypeVar("T", bound="AnyTask")
+
 LabelForm = Literal["names", "name", "points_xy", "numbers"]
 """How a source writes a label: class names, one class name, points [N, 2] in source pixels, or numbers [N]."""
 
 
 @runtime_checkable
 class TargetBlock(Protocol):
-    """The target's recipe in a data block."""
+    """What a data block knows of its target before it has seen any labels."""
 
-    def bind(self, labels: Iterable[Any]) -> AnyTask:
-        """Return the task that these training labels teach."""
+    def bind(self, labels: Iterable[object]) -> AnyTask:
+        """Return the task that these labels of the training side teach (its vocabulary, its ranges).
+
+        Raises:
+            InputError: a label is of the wrong form.
+        """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,77 +96,94 @@ class Issue(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class LabelIssues:
+class LabelIssues(Generic[T]):
     """How labels that are probably wrong are found, and what a label becomes once they are mended.
 
     Attributes:
-        find: of (task, probabilities [n, C], encoded labels).
-        mend: of (task, encoded label, the issues about it); returns a label.
+        find: a function of (task, predictions [n, ...], encoded labels [n, ...]).
+        mend: a function of (task, one encoded label [...], the issues about it) that returns a label.
     """
 
-    find: Callable[[Any, Tensor, Tensor], Iterable[Issue]]
-    mend: Callable[[Any, Tensor, Sequence[Issue]], Any]
+    find: Callable[[T, Tensor, Tensor], Iterable[Issue]]
+    mend: Callable[[T, Tensor, Sequence[Issue]], object]
 
 
 @dataclass(frozen=True, slots=True)
-class Confusion:
+class Confusion(Generic[T]):
     """What is confused with what.
 
     Attributes:
-        matrix: of (task, probabilities [n, C], encoded labels): counts [C, C], the truth down, or a 2 x 2 table per
-            class [C, 2, 2].
-        pairs: of (task, answers, encoded labels): how often which name stands for which.
-        head: what the two names of a pair are called.
+        matrix: a function of (task, predictions [n, ...], encoded labels [n, ...]) that returns int64 [C, C], the truth
+            down and the answer across, or [C, 2, 2], such a table of absent and present per class.
+        pairs: a function of (task, n answers, encoded labels [n, ...]) that counts the pairs of two names that differ.
+        head: what the two names of a pair are called, such as ("truth", "answer").
     """
 
-    matrix: Callable[[Any, Tensor, Tensor], Tensor]
-    pairs: Callable[[Any, Sequence[Any], Tensor], Counter[tuple[str, str]]]
+    matrix: Callable[[T, Tensor, Tensor], Tensor]
+    pairs: Callable[[T, Sequence[Any], Tensor], Counter[tuple[str, str]]]
     head: tuple[str, str]
 
+
+_OLD_NAMES = {
+    "missing_target": "unknown",
+    "report_metrics": "figures",
+    "metrics_by_output": "parts",
+    "comparable": "judged",
+    "per_sample_error": "wrongness",
+    "decode_target": "label_of",
+}
+"""Members of a task, and what version 0.1 called them."""
 
 PROBE = Recipe("linear", probe=True, epochs=4, lr=1e-3, lr_mult=10.0, freeze_epochs=0)
 BOOK = Recipe("pooled", probe=False, epochs=5, lr=2e-3, lr_mult=100.0, freeze_epochs=1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TaskKind:
+class TaskKind(Generic[T]):
     """What the rest asks of a kind of task. A capability that is None or False is one that the kind does not have.
+
+    A kind that learns from images needs `task`, `describe`, `answers`, `label_form` and `block`, the rest is optional.
 
     Attributes:
         task: the class of its tasks; its `kind` is the name in bundles and settings.
-        describe: of a task: one sentence on what a model answers, for its card.
-        answers: what the numbers are that an exported model gives.
-        label_form: how a source of images writes its labels.
-        block: the target block for a source's labels.
+        describe: a function of a task that returns one sentence on what a model answers, for its card.
+        answers: what the numbers are that an exported model gives, in words.
+        label_form: how a source of images writes its labels; None for a kind that is not trained on labels of images.
+        block: a function of what is known of a source's labels that returns the target block for them.
         shown_as: how a target prints in a notebook.
-        recipes: by name, `probe` and `book`.
+        recipes: how `foveal train` trains: `probe`, and `book` for those who ask for it.
         crops: whether a label holds for a part of its image, so that training may crop it.
-        has_classes: its names are classes: probabilities with a temperature, splits that keep class rates, counts.
+        has_classes: its names are classes: predictions are probabilities [n, C] and encoded labels class indices [n] or
+            0 and 1 [n, C], so there are a temperature, splits that keep class rates, and counts of classes.
         has_thresholds: one threshold per class decides.
-        has_points: answers are places in the image: heatmap heads, and mean point as the answer to beat.
+        has_points: answers are places in the image: heatmap heads, and the mean point as the answer to beat.
         confusion: what is confused with what.
         label_issues: labels that are probably wrong.
-        baselines: metrics that are also given for the mean answer, under `mean_point_NAME`.
+        baselines: names of `report_metrics` that are also given for the mean point, under `mean_point_NAME`.
         limits: sentences on what to know of such a model, for its card.
         unit: what its data consist of.
         predictor: "module:function" that makes its predictor from a bundle, where that is not `Predictor`.
         exporter: "module:class" that exports it, where that is not the one for images.
         endpoints: "module:function" that adds its addresses to the service, where they are not those for images.
+
+    Raises:
+        InputError: the class of its tasks lacks something of the protocol `Task`, or has it under its old name; or a
+            recipe is missing.
     """
 
-    task: type[AnyTask]
-    describe: Callable[[Any], str]
+    task: type[T]
+    describe: Callable[[T], str]
     answers: str = ""
     label_form: LabelForm | None = None
     block: Callable[[SourceLabels], TargetBlock] | None = None
     shown_as: type[ShownTensor] | None = None
-    recipes: Mapping[str, Recipe] = field(default_factory=dict)
+    recipes: Mapping[str, Recipe] = field(default_factory=lambda: {"probe": PROBE, "book": BOOK})
     crops: bool = True
     has_classes: bool = False
     has_thresholds: bool = False
     has_points: bool = False
-    confusion: Confusion | None = None
-    label_issues: LabelIssues | None = None
+    confusion: Confusion[T] | None = None
+    label_issues: LabelIssues[T] | None = None
     baselines: tuple[str, ...] = ()
     limits: tuple[str, ...] = ()
     unit: str = "images"
@@ -166,21 +191,50 @@ class TaskKind:
     exporter: str | None = None
     endpoints: str | None = None
 
+    def __post_init__(self) -> None:
+        require_protocol(self.task)
+        if lacking := {"probe", "book"} - set(self.recipes):
+            raise InputError(f"The kind of task `{self.name}` has no recipe {' and '.join(sorted(lacking))}.")
+
     @property
     def name(self) -> str:
         """What bundles and settings call it."""
         return self.task.kind
 
 
-TASKS: Registry[TaskKind] = Registry("task", group="foveal.tasks")
+AnyKind = TaskKind[Any]
+"""A kind of which it is not known which class its tasks are of."""
+
+
+def require_protocol(task: type[AnyTask]) -> None:
+    """Refuse a class that is not a task.
+
+    Raises:
+        InputError: it lacks a member of the protocol `Task`; the message names it, and its old name where it has that.
+    """
+    from foveal.tasks.base import Task
+
+    fields = {name for base in task.__mro__ for name in inspect.get_annotations(base)}
+    for name in (*Task.__annotations__, *(name for name in vars(Task) if not name.startswith("_"))):
+        if not hasattr(task, name) and name not in fields:
+            old = _OLD_NAMES.get(name)
+            hint = f" It is what `{old}` was in version 0.1: rename that." if old and hasattr(task, old) else ""
+            raise InputError(f"The task `{task.__name__}` has no `{name}`, which every task needs.{hint}")
+
+
+TASKS: Registry[AnyKind] = Registry("task", group="foveal.tasks")
 TASKS.add("multi-label", "foveal.tasks.multi_label:KIND")  # the first of a label form is what `--task auto` takes
 TASKS.add("single-label", "foveal.tasks.single_label:KIND")
 TASKS.add("points", "foveal.tasks.points:KIND")
 TASKS.add("regression", "foveal.tasks.regression:KIND")
 
 
-def kind_of(task: AnyTask) -> TaskKind:
-    """Return what is known of the kind of a task."""
+def kind_of(task: AnyTask) -> AnyKind:
+    """Return what is known of the kind of a task.
+
+    Raises:
+        UnknownNameError: its `kind` is not registered.
+    """
     return TASKS[task.kind]
 
 
@@ -218,7 +272,7 @@ def has_classes(name: str) -> bool:
     return kind is not None and kind.has_classes
 
 
-def require(what: str, task: AnyTask, *, has: str) -> TaskKind:
+def require(what: str, task: AnyTask, *, has: str) -> AnyKind:
     """Return the kind of a task that has a capability.
 
     Args:
@@ -236,7 +290,7 @@ def require(what: str, task: AnyTask, *, has: str) -> TaskKind:
     return kind
 
 
-def task_from_dict(stored: Mapping[str, Any]) -> AnyTask:
+def task_from_dict(stored: Mapping[str, object]) -> AnyTask:
     """Rebuild a task from what its `to_dict` returned.
 
     Raises:
@@ -246,4 +300,5 @@ def task_from_dict(stored: Mapping[str, Any]) -> AnyTask:
     found = TASKS.find(kind) if isinstance(kind, str) else None
     if found is None:
         raise UnknownNameError.of("task", kind, TASKS, "A newer foveal, or another package, may know it.")
-    return found.task.from_dict(stored)
+    task: AnyTask = found.task.from_dict(stored)
+    return task

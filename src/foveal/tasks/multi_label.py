@@ -32,7 +32,7 @@ from foveal.metrics.several_labels import (
 )
 from foveal.tasks.base import Decision, MetricsByOutput, lerp
 from foveal.tasks.display import ShownTensor
-from foveal.tasks.kinds import BOOK, PROBE, Confusion, Issue, LabelIssues, TaskKind
+from foveal.tasks.kinds import Confusion, Issue, LabelIssues, TaskKind
 from foveal.tasks.vocab import Vocab, vocab_of
 
 NOTHING = "nothing found"
@@ -395,7 +395,6 @@ KIND = TaskKind(
     label_form="names",
     block=lambda labels: MultiCategoryBlock(labels.vocab),
     shown_as=TensorMultiCategory,
-    recipes={"probe": PROBE, "book": BOOK},
     has_classes=True,
     has_thresholds=True,
     confusion=Confusion(confusion_counts, confused_pairs, ("missed", "found in its place")),

@@ -20,7 +20,7 @@ from foveal.metrics.common import MetricFunction
 from foveal.metrics.numbers import mae, r2_score, rmse
 from foveal.tasks.base import Decision, MetricsByOutput
 from foveal.tasks.display import ShownTensor
-from foveal.tasks.kinds import BOOK, PROBE, TaskKind
+from foveal.tasks.kinds import TaskKind
 from foveal.tasks.single_precision import LARGEST, check_single_precision
 
 _WIDER = 0.1
@@ -289,6 +289,5 @@ KIND = TaskKind(
     label_form="numbers",
     block=lambda labels: RegressionBlock(names=labels.target_names),
     shown_as=TensorRegression,
-    recipes={"probe": PROBE, "book": BOOK},
     crops=False,
 )

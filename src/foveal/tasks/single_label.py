@@ -31,7 +31,7 @@ from foveal.metrics.one_label import (
 )
 from foveal.tasks.base import Decision, MetricsByOutput, lerp
 from foveal.tasks.display import ShownTensor
-from foveal.tasks.kinds import BOOK, PROBE, Confusion, Issue, LabelIssues, TaskKind
+from foveal.tasks.kinds import Confusion, Issue, LabelIssues, TaskKind
 from foveal.tasks.vocab import Vocab, vocab_of
 
 _TOP = 5
@@ -314,7 +314,6 @@ KIND = TaskKind(
     label_form="name",
     block=lambda labels: CategoryBlock(labels.vocab),
     shown_as=TensorCategory,
-    recipes={"probe": PROBE, "book": BOOK},
     has_classes=True,
     confusion=Confusion(confusion_counts, confused_pairs, ("truth", "answer")),
     label_issues=LabelIssues(label_issues, mended),
