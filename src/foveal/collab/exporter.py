@@ -25,7 +25,12 @@ class RatingExporter:
         return given
 
     def inputs(self, n: int, images: Sequence[object]) -> Tensor:
-        """Return drawn pairs; there are no images."""
+        """Return drawn pairs; there are no images.
+
+        Args:
+            n: how many pairs.
+            images: not used.
+        """
         sizes = (len(self.predictor.task.users), len(self.predictor.task.items))
         return torch.from_numpy(generator_for(0, 0, 0).integers(0, sizes, (n, 2)))
 

@@ -72,7 +72,12 @@ class CollabLearner(Trainer):
         return TrainingPart(weights=self.origin, made=day, n_train=self.dls.train.n, n_valid=self.dls.valid.n)
 
     def show_results(self, ds_idx: int = 1, *, max_n: int = 9) -> None:
-        """Show pairs of one side of the split, drawn at random but always the same, with rating and prediction."""
+        """Show pairs of one side of the split, drawn at random but always the same, with rating and prediction.
+
+        Args:
+            ds_idx: 0 is the training side, 1 the validation side.
+            max_n: how many pairs.
+        """
         dataset = self.dls[ds_idx].dataset
         indices = order_for(0, 0, len(dataset))[:max_n].tolist()
         answers = self.predictor().answers(dataset.inputs[indices])

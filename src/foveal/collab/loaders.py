@@ -62,7 +62,12 @@ class RatingDataset(Dataset):
         return self.task.users.names[user], self.task.items.names[item]
 
     def frame(self, indices: Sequence[int], **columns: Any) -> pd.DataFrame:
-        """Return pairs by name with their ratings, and further columns, as a table."""
+        """Return pairs by name with their ratings, as a table.
+
+        Args:
+            indices: positions of the pairs in the dataset.
+            columns: further columns by name, a value per pair.
+        """
         rows = [self.ids(self.inputs[index]) for index in indices]
         user, item, rating = self.task.columns
         users, items = ([row[at] for row in rows] for at in (0, 1))
@@ -86,7 +91,12 @@ class RatingBatcher(Batcher):
     known: Tensor | None = None
 
     def batches(self, groups: Sequence[Sequence[int]], draw: tuple[int, int] | None) -> Iterator[Batch]:
-        """Yield a batch for each group."""
+        """Yield a batch for each group.
+
+        Args:
+            groups: positions of the pairs of each batch.
+            draw: (seed, epoch) of random draws; None for those of validation, which are always the same.
+        """
         inputs, targets = self.dataset.inputs.to(self.device), self.dataset.targets.to(self.device)
         for number, group in enumerate(groups):
             chosen = torch.tensor(group, device=self.device)
@@ -191,7 +201,12 @@ class CollabDataLoaders(DataLoaders):
 
     @classmethod
     def from_csv(cls, path: str | os.PathLike[str], **options: Any) -> CollabDataLoaders:
-        """Read a CSV file; see `from_df`."""
+        """Read a CSV file; see `from_df`.
+
+        Args:
+            path: of the file.
+            options: arguments of `from_df`.
+        """
         return cls.from_df(pd.read_csv(path), **options)
 
     @property
@@ -222,7 +237,12 @@ class CollabDataLoaders(DataLoaders):
         return self
 
     def test_dl(self, items: Any, *, with_labels: bool = False) -> DataLoader:
-        """Return a loader for other rows of users and items; ratings are read with `with_labels`."""
+        """Return a loader for other rows of users and items.
+
+        Args:
+            items: a table with the columns of users and items.
+            with_labels: read its column of ratings too.
+        """
         user, item, rating = self.task.columns
         pairs = self.task.pairs(items[user].tolist(), items[item].tolist())
         values = _numbers(items, rating) if with_labels else np.full(len(items), np.nan)
@@ -231,7 +251,13 @@ class CollabDataLoaders(DataLoaders):
 
 
 def TimeSplitter(column: str, valid_pct: float = 0.2, *, group: str | None = None) -> Splitter:
-    """Put the latest share of the rows by `column` into validation, of each `group` (a user) where one is named."""
+    """Put the latest share of the rows by `column` into validation, of each `group` (a user) where one is named.
+
+    Args:
+        column: of the times, anything that sorts.
+        valid_pct: the share of the rows to validate on.
+        group: a column; the share is taken of the rows of each of its values.
+    """
 
     def split(frame: pd.DataFrame) -> tuple[list[int], list[int]]:
         for name in (column, group):

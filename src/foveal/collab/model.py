@@ -50,6 +50,10 @@ def embedding_size(n: int) -> int:
 def one_hot(x: int | Tensor, c: int) -> Tensor:
     """Return `c` zeros with a one at `x`, uint8 [c].
 
+    Args:
+        x: from 0 to c - 1.
+        c: how many numbers.
+
     >>> one_hot(1, 3).tolist()
     [0, 1, 0]
     """
@@ -127,11 +131,21 @@ class EmbeddingDotBias(_Embeddings):
         return self._squeeze(self.i_weight.weight @ user[:-1] + user[-1] + self.i_bias.weight.squeeze(1))
 
     def bias(self, names: Sequence[Id], *, is_item: bool = True) -> Tensor:
-        """Return the biases of items, or of users, by name, [n]."""
+        """Return the biases of items, or of users, by name, [n].
+
+        Args:
+            names: ids as the table has them.
+            is_item: whether they are items.
+        """
         return self._by_name(self.i_bias if is_item else self.u_bias, names, is_item).squeeze(1)
 
     def weight(self, names: Sequence[Id], *, is_item: bool = True) -> Tensor:
-        """Return the vectors of items, or of users, by name, [n, n_factors]."""
+        """Return the vectors of items, or of users, by name, [n, n_factors].
+
+        Args:
+            names: ids as the table has them.
+            is_item: whether they are items.
+        """
         return self._by_name(self.i_weight if is_item else self.u_weight, names, is_item)
 
     def _by_name(self, table: nn.Embedding, names: Sequence[Id], is_item: bool) -> Tensor:
@@ -167,7 +181,13 @@ CollabModel = EmbeddingDotBias | EmbeddingNN
 
 
 def collab_model(spec: CollabSpec, users: Ids = NOBODY, items: Ids = NOBODY) -> CollabModel:
-    """Return the model that a spec describes, with fresh weights."""
+    """Return the model that a spec describes, with fresh weights.
+
+    Args:
+        spec: what is built.
+        users: whom the numbers stand for.
+        items: what the numbers stand for.
+    """
     return EmbeddingNN(spec) if spec.layers else EmbeddingDotBias(spec, users, items)
 
 

@@ -62,7 +62,14 @@ class RatingPredictor:
 
     @classmethod
     def of(cls, model: nn.Module, task: Rating, seen: Tensor, training: TrainingPart | None = None) -> RatingPredictor:
-        """Wrap a copy of a model, in fp32 and evaluation mode, on the device that it is on."""
+        """Wrap a copy of a model, in fp32 and evaluation mode, on the device that it is on.
+
+        Args:
+            model: takes pairs int64 [B, 2] and returns ratings [B] or [B, 1].
+            task: what it answers.
+            seen: the pairs of training, as numbers, int64 [n, 2].
+            training: what it was trained on.
+        """
         device = next(model.parameters()).device
         own = copy.deepcopy(model).float().eval().requires_grad_(requires_grad=False)
         return cls(own, task, seen.cpu(), device, training or TrainingPart())
@@ -71,6 +78,10 @@ class RatingPredictor:
         """Answer for one pair, given as two ids or as a tuple of both.
 
         A user or an item that training did not know is answered for as such: what is left is the other's share.
+
+        Args:
+            user: an id as the table has it, or (user, item).
+            item: an id as the table has it; None where `user` is a tuple.
         """
         pair = (user, item) if item is not None else tuple(user)
         return next(self.predict_batch([pair]))
@@ -92,9 +103,11 @@ class RatingPredictor:
 
     @torch.inference_mode()
     def scores(self, users: Tensor, *, seen: bool = False) -> Tensor:
-        """Return the ratings of all items for users given as numbers, [U, I]; -inf for the unknown item.
+        """Return the ratings of all items for some users, float32 [U, I]; -inf for the unknown item.
 
-        With `seen` False, items that a user had in training are -inf too.
+        Args:
+            users: their numbers, int64 [U].
+            seen: whether items that a user had in training keep their ratings; otherwise they are -inf too.
         """
         n_items = len(self.task.items)
         if isinstance(self.model, EmbeddingDotBias):
@@ -109,7 +122,12 @@ class RatingPredictor:
         return table
 
     def recommend(self, user: Any, n: int = 10, *, seen: bool = False) -> list[Recommended]:
-        """Return the `n` items that a user would rate highest; with `seen`, those of training among them.
+        """Return the items that a user would rate highest.
+
+        Args:
+            user: an id as the table has it.
+            n: how many items.
+            seen: whether those that the user had in training may be among them.
 
         Raises:
             InputError: training did not know the user.
@@ -118,7 +136,12 @@ class RatingPredictor:
         return self._first(self.scores(torch.tensor([number]), seen=seen)[0], n)
 
     def recommend_all(self, n: int = 10, *, seen: bool = False) -> Iterator[tuple[Id, list[Recommended]]]:
-        """Yield every user of training with the `n` items that they would rate highest."""
+        """Yield every user of training with the `n` items that they would rate highest.
+
+        Args:
+            n: how many items per user.
+            seen: whether those that a user had in training may be among them.
+        """
         n_users, at_once = len(self.task.users), max(1, _PAIRS // len(self.task.items))
         for start in range(1, n_users, at_once):
             numbers = torch.arange(start, min(start + at_once, n_users))
@@ -130,6 +153,10 @@ class RatingPredictor:
 
         The user's vector and bias are those that fit the ratings best while staying near the users of training (the
         mode of a Gaussian around their mean, with their spread); the items stay as they are.
+
+        Args:
+            ratings: by item, at least one.
+            n: how many items.
 
         Raises:
             InputError: training did not know an item, or the model is not the dot product with biases.
@@ -161,6 +188,10 @@ class RatingPredictor:
 
     def similar(self, item: Any, n: int = 10) -> list[Recommended]:
         """Return the `n` items whose vectors point most nearly the same way, with the cosine of the angle.
+
+        Args:
+            item: an id as the table has it.
+            n: how many items.
 
         Raises:
             InputError: training did not know the item, or the model has no vectors of its own kind.
@@ -221,6 +252,13 @@ def rating_predictor(
 ) -> RatingPredictor:
     """Return the predictor that a bundle holds; of a module written by hand, `model` is filled.
 
+    Args:
+        manifest: of the bundle.
+        task: that the bundle describes.
+        tensors: the model's weights under `model.NAME`, and `seen`, the pairs of training int64 [n, 2].
+        device: where it answers.
+        model: a module written by hand, to be filled.
+
     Raises:
         InputError: its parts do not fit together.
     """
@@ -250,7 +288,14 @@ def rating_predictor(
 
 
 def mark(table: Tensor, users: Tensor, pairs_N2: Tensor, value: float) -> None:
-    """Set a value in a table [U, I] of some users where they have a pair of user and item."""
+    """Set a value in a table [U, I] of some users where they have a pair of user and item.
+
+    Args:
+        table: [U, I], changed in place.
+        users: the number of the user of each row, int64 [U].
+        pairs_N2: numbers of users and items, int64 [N, 2]; pairs of other users are left out.
+        value: what is set.
+    """
     if not len(pairs_N2):
         return
     row = torch.full((1 + int(max(users.max(), pairs_N2[:, 0].max())),), -1)
@@ -260,5 +305,10 @@ def mark(table: Tensor, users: Tensor, pairs_N2: Tensor, value: float) -> None:
 
 
 def popular(seen: Tensor, n_items: int) -> Tensor:
-    """Return how often each item occurs in training, float32 [I]: the ranking that a model has to beat."""
+    """Return how often each item occurs in training, float32 [I]: the ranking that a model has to beat.
+
+    Args:
+        seen: the pairs of training, as numbers, int64 [n, 2].
+        n_items: how many items there are, the unknown one included.
+    """
     return torch.bincount(seen[:, 1], minlength=n_items).float()

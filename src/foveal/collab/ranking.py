@@ -16,21 +16,39 @@ from foveal.metrics.common import declare_metric, refuse_nan
 
 @declare_metric(higher_is_better=True)
 def precision_at_k(output: Tensor, target: Tensor, k: int = 10) -> Tensor:
-    """Return the share of the k items ranked first that a user liked, mean of users."""
+    """Return the share of the k items ranked first that a user liked, mean of users.
+
+    Args:
+        output: scores [U, I]; -inf takes an item out.
+        target: 1 where a user liked an item, [U, I].
+        k: how many items are recommended.
+    """
     hits, _ = _hits(output, target, k)
     return (hits.sum(dim=1) / k).mean()
 
 
 @declare_metric(higher_is_better=True)
 def recall_at_k(output: Tensor, target: Tensor, k: int = 10) -> Tensor:
-    """Return the share of what a user liked that is among the k items ranked first, mean of users."""
+    """Return the share of what a user liked that is among the k items ranked first, mean of users.
+
+    Args:
+        output: scores [U, I]; -inf takes an item out.
+        target: 1 where a user liked an item, [U, I].
+        k: how many items are recommended.
+    """
     hits, liked = _hits(output, target, k)
     return (hits.sum(dim=1) / liked).mean()
 
 
 @declare_metric(higher_is_better=True)
 def ndcg_at_k(output: Tensor, target: Tensor, k: int = 10) -> Tensor:
-    """Return the discounted gain of the k items ranked first, over that of the best ranking, mean of users."""
+    """Return the discounted gain of the k items ranked first, over that of the best ranking, mean of users.
+
+    Args:
+        output: scores [U, I]; -inf takes an item out.
+        target: 1 where a user liked an item, [U, I].
+        k: how many items are recommended.
+    """
     hits, liked = _hits(output, target, k)
     discount = 1 / torch.arange(2, hits.shape[1] + 2, dtype=torch.float64).log2()
     best = torch.cat([torch.zeros(1, dtype=torch.float64), discount.cumsum(0)])

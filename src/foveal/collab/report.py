@@ -117,7 +117,13 @@ class Rated(Protocol):
 
 
 def rating_report_on(learn: Rated, *, title: str = "", repeat: str = "") -> RatingReport:
-    """Return the report on a learner's validation side."""
+    """Return the report on a learner's validation side.
+
+    Args:
+        learn: trained on ratings.
+        title: of the page; the name of the model by default.
+        repeat: the command that repeats the run.
+    """
     predictor: RatingPredictor = learn.predictor()
     left_out: dict[str, str] = {}
     train, valid = (loader.dataset for loader in learn.dls)

@@ -72,7 +72,13 @@ class _Ratings:
 
 
 def add_ratings(app: FastAPI, service: Service, predictor: RatingPredictor) -> dict[str, Any]:
-    """Add the addresses; return what the page needs to know of the model."""
+    """Add the addresses; return what the page needs to know of the model.
+
+    Args:
+        app: what they are added to.
+        service: what the addresses of this process share.
+        predictor: the model that answers.
+    """
     ratings = _Ratings(service, predictor)
     user, item, rating = predictor.task.columns
 

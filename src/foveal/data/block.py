@@ -122,10 +122,16 @@ class DataBlock:
         device: torch.device | str | None = None,
         on_bad: OnBad = "stop",
     ) -> DataLoaders:
-        """Read a source and build its loaders; see `DataLoaders.from_dsets` for the arguments.
+        """Read a source and build its loaders.
 
-        An image that cannot be used stops training when its turn comes; with `on_bad="skip"` all are looked at
-        first, and those are left out with a warning that names them.
+        Args:
+            source: a folder, a table, a list: what `get_items`, or the splitter and the getters, take.
+            bs: batch size.
+            seed: decides the order of the items and every random draw.
+            num_workers: threads that load images; 0 loads them in this one, one per core by default.
+            device: where batches go; the best at hand by default.
+            on_bad: with "stop" an image that cannot be used stops training when its turn comes; with "skip" all are
+                looked at first, and those are left out with a warning that names them.
         """
         datasets = self.datasets(source)
         if on_bad not in get_args(OnBad):
@@ -224,7 +230,13 @@ def block_for(
 ) -> DataBlock:
     """Return the data block for what a reader found: its task's block, its split where it has one.
 
-    `vocab` are the classes, in place of those of the training side.
+    Args:
+        source: what the reader found.
+        splitter: a split in place of the source's own.
+        vocab: the classes, in place of those of the training side.
+        flip_pairs: names of points that change places in a mirrored image.
+        item_tfms: a resize step, and other transforms.
+        batch_tfms: more of them.
     """
     kind = TASKS.find(source.task)
     if kind is None or kind.block is None:

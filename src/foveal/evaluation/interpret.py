@@ -50,7 +50,12 @@ class Interpretation:
 
     @classmethod
     def from_learner(cls, learn: Learned, ds_idx: int = 1) -> Self:
-        """Answer for one side of the split."""
+        """Answer for one side of the split.
+
+        Args:
+            learn: answers.
+            ds_idx: 0 is the training side, 1 the validation side.
+        """
         return cls(predict_dataset(learn.predictor(), learn.dls[ds_idx].dataset))
 
     @property
@@ -60,16 +65,32 @@ class Interpretation:
         return found.task.per_sample_error(found.comparable, found.targets)
 
     def top_losses(self, k: int | None = None, *, largest: bool = True) -> tuple[Tensor, list[int]]:
-        """Return the largest (or smallest) losses and where in the dataset they are."""
+        """Return the largest (or smallest) losses and where in the dataset they are.
+
+        Args:
+            k: how many; all by default.
+            largest: whether the largest ones, or the smallest.
+        """
         values, order = self.losses.sort(descending=largest, stable=True)
         return values[:k], order[:k].tolist()
 
     def plot_top_losses(self, k: int = 9, *, largest: bool = True) -> None:
-        """Show the images that are answered worst, with truth, answer and how wrong it is."""
+        """Show the images that are answered worst, with truth, answer and loss.
+
+        Args:
+            k: how many.
+            largest: whether the worst answers, or the best.
+        """
         self.draw_top_losses(k, plots.new_figure(), largest=largest)
 
     def draw_top_losses(self, k: int, figure: Figure, *, largest: bool = True) -> Figure:
-        """Draw the same on a figure, and return it."""
+        """Draw the images that are answered worst, with truth, answer and loss, on a figure; return it.
+
+        Args:
+            k: how many.
+            figure: is drawn on.
+            largest: whether the worst answers, or the best.
+        """
         values, chosen = self.top_losses(k, largest=largest)
         found, task = self.predictions, self.predictions.task
 
@@ -101,7 +122,12 @@ class Interpretation:
         return [(first, second, n) for (first, second), n in ranked if n >= min_val]
 
     def plot_confusion_matrix(self, *, figsize: tuple[float, float] | None = None, dpi: int | None = None) -> None:
-        """Show the confusion matrix; for several labels the 2x2 table of each class."""
+        """Show the confusion matrix; for several labels the 2x2 table of each class.
+
+        Args:
+            figsize: (width, height) in inches; by the number of classes by default.
+            dpi: dots per inch.
+        """
         plots.confusion(self.confusion_matrix(), self.predictions.task.names, plots.new_figure(dpi=dpi), figsize)
 
     def print_classification_report(self) -> None:
@@ -137,7 +163,11 @@ class Interpretation:
         return label_issues_of(self.predictions)[:k]
 
     def export_label_issues(self, path: str | os.PathLike[str], *, layout: str = "label-studio") -> int:
-        """Write the doubts as a table, or what they suggest as a .json for a labelling tool; return how many.
+        """Write label issues as a table, or what they suggest as a .json for a labelling tool; return how many.
+
+        Args:
+            path: of the file; .csv, .jsonl and .parquet are tables.
+            layout: of a .json, `coco` or `label-studio`.
 
         Raises:
             InputError: the file's ending names no format, or there is no such layout.

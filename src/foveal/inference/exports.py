@@ -54,7 +54,15 @@ class Exporter(Protocol):
         """Return what the model takes for the inputs of the exported one."""
 
     def inputs(self, n: int, images: Sequence[ImageSource]) -> Tensor:
-        """Return `n` inputs to compare answers on, made of `images` where those mean something."""
+        """Return `n` inputs to compare answers on, made of `images` where those mean something.
+
+        Args:
+            n: how many.
+            images: of the user; none perhaps.
+
+        Returns:
+            What the exported model takes, [n, ...].
+        """
 
     def describe(self) -> dict[str, Any]:
         """Return what the description says of inputs and answers."""
@@ -85,7 +93,15 @@ class ImageExporter:
         return self.predictor.preparation.normalise(given)
 
     def inputs(self, n: int, images: Sequence[ImageSource]) -> Tensor:
-        """Return images as they come to the model, drawn ones where none are given."""
+        """Return images as they come to the model, drawn ones where none are given.
+
+        Args:
+            n: how many; few images are repeated.
+            images: of the user.
+
+        Returns:
+            uint8 [n, h, w, 3].
+        """
         sources = list(images)[:n] or [draw_scene(0, index).image for index in range(_DRAWN)]
         prepared = [self.predictor.preparation.image(source).pixels for source in sources]
         return collate(list(itertools.islice(itertools.cycle(prepared), n)))

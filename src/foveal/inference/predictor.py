@@ -112,7 +112,14 @@ class Predictor:
     def of(
         cls, model: nn.Module, task: AnyTask, preparation: Preparation, training: TrainingPart | None = None
     ) -> Predictor:
-        """Wrap a copy of a model, in fp32 and evaluation mode, on the device that it is on."""
+        """Wrap a copy of a model, in fp32 and evaluation mode, on the device that it is on.
+
+        Args:
+            model: takes normalised images [B, 3, h, w] and returns outputs [B, n_outputs] or heatmaps.
+            task: what it answers.
+            preparation: how images come to it.
+            training: what it was trained on.
+        """
         device = next(model.parameters()).device
         ready = _ready(copy.deepcopy(model), device)
         return cls(ready, task, preparation, device, training or TrainingPart(), _quick(ready, preparation, device))
@@ -150,7 +157,13 @@ class Predictor:
     def predict_batch(
         self, images: Iterable[ImageSource], *, batch_size: int = _BATCH, num_workers: int | None = None
     ) -> Iterator[Prediction | Refused]:
-        """Answer for any number of images, in order and in constant memory; bad ones come back as `Refused`."""
+        """Answer for any number of images, in order and in constant memory; bad ones come back as `Refused`.
+
+        Args:
+            images: paths, bytes, arrays or PIL images.
+            batch_size: images that the model takes at once.
+            num_workers: threads that load images; one per core by default.
+        """
         prepared = threads.ordered_map(self._prepare, images, num_workers=num_workers, ahead=2 * batch_size)
         with runtime.computing():
             while group := list(islice(prepared, batch_size)):
@@ -161,6 +174,10 @@ class Predictor:
 
     def embed(self, images: Iterable[ImageSource], *, batch_size: int = _BATCH) -> Embeddings:
         """Return the activations before the last layer; of a heatmap's, their mean over the map.
+
+        Args:
+            images: paths, bytes, arrays or PIL images.
+            batch_size: images that the model takes at once.
 
         Raises:
             ImageError: an image is refused.
@@ -306,6 +323,10 @@ def _image_predictor(
 
 def load_image_predictor(path: str | os.PathLike[str], *, device: torch.device | str | None = None) -> Predictor:
     """Load a bundle that answers for images.
+
+    Args:
+        path: a file written by `learn.export` or `foveal train`.
+        device: where to answer; the best at hand by default.
 
     Raises:
         ModelFileError: as `load_learner`, or it does not answer for images.

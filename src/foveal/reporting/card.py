@@ -48,7 +48,12 @@ class Card:
 
 
 def card_of(manifest: Manifest, path: Path) -> Card:
-    """Return the card of a model; it is called like its file, or where that is just `model`, like its folder."""
+    """Return the card of a model; it is called like its file, or where that is just `model`, like its folder.
+
+    Args:
+        manifest: of the bundle.
+        path: of the bundle.
+    """
     trained, task = manifest.training, task_from_dict(manifest.task)
     kind = kind_of(task)
     sections = [

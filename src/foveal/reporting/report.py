@@ -227,7 +227,14 @@ class Trained(Learned, Protocol):
 
 
 def report_on(learn: Trained, tuned: ThresholdFit | None, *, images: bool, slices: Slices) -> Report:
-    """Return the report on a learner's validation side."""
+    """Return the report on a learner's validation side.
+
+    Args:
+        learn: was trained.
+        tuned: how its thresholds were chosen, where they were.
+        images: whether images may stand in the page.
+        slices: something known of every image of the validation side, by name.
+    """
     predictor = learn.predictor()
     return Report(
         f"{_named(learn)}, {learn.dls.task.kind}",

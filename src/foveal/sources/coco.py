@@ -24,6 +24,12 @@ def read_coco(path: Path, data: Mapping[str, Any], images: Path, task: str = "au
     Labels are the categories that an image has annotations of (those marked `iscrowd` count too). For points, a
     image has the keypoints of its largest annotated object; visibility 0 is a missing point.
 
+    Args:
+        path: of the file, for messages.
+        data: what it holds.
+        images: the folder of the images.
+        task: what the labels should be read for, or "auto".
+
     Raises:
         TableError: the file is not as COCO describes it.
     """
@@ -54,6 +60,11 @@ def write_coco(path: Path, rows: Iterable[tuple[str, tuple[int, int], Any]], tas
     """Write predictions (file name, (height, width), label) as COCO annotations; return how many images.
 
     Labels become annotations of the whole image, points the keypoints of one category.
+
+    Args:
+        path: of the file to be written.
+        rows: file name, (height, width) and label of each image; points [N, 2] in source pixels.
+        task: of the labels.
     """
     points = kind_of(task).has_points
     names = ["object"] if points else list(task.names)

@@ -99,7 +99,13 @@ class Source:
 
 
 def missing_image(where: str, file: object, hint: str = "") -> Finding:
-    """Return the finding of an image that is not there."""
+    """Return the finding of an image that is not there.
+
+    Args:
+        where: the row that names it.
+        file: the image.
+        hint: what to do.
+    """
     return Finding("error", NO_IMAGE, where, str(file), hint)
 
 
@@ -114,6 +120,10 @@ def by_rule(findings: Sequence[Finding]) -> dict[tuple[Level, str], list[Finding
 def refuse_errors(name: str, findings: Sequence[Finding]) -> None:
     """Refuse what has findings that are errors.
 
+    Args:
+        name: what has the findings, as the message begins.
+        findings: of any level.
+
     Raises:
         TableError: the message lists them.
     """
@@ -122,7 +132,12 @@ def refuse_errors(name: str, findings: Sequence[Finding]) -> None:
 
 
 def listed(findings: Sequence[Finding], *, most: int = _LISTED) -> Iterator[str]:
-    """Yield findings as lines of text, at most `most` of each rule."""
+    """Yield findings as lines of text, at most `most` of each rule.
+
+    Args:
+        findings: of any level.
+        most: how many lines per rule.
+    """
     for (level, rule), same in by_rule(findings).items():
         yield f"{level}: {rule} ({len(same)})"
         for finding in same[:most]:

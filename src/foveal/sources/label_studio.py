@@ -20,6 +20,12 @@ from foveal.tasks.kinds import form_of, kind_for, kind_of
 def read_label_studio(path: Path, tasks: Sequence[Any], images: Path, task: str = "auto") -> Source:
     """Read an export in the JSON format; images are looked for by name under `images`.
 
+    Args:
+        path: of the file, for messages.
+        tasks: what it holds.
+        images: the folder of the images.
+        task: what the labels should be read for, or "auto".
+
     Raises:
         TableError: the file is not as Label Studio writes it.
     """
@@ -49,7 +55,13 @@ def read_label_studio(path: Path, tasks: Sequence[Any], images: Path, task: str 
 
 
 def write_label_studio(path: Path, rows: Iterable[tuple[str, tuple[int, int], Any]], task: Any) -> int:
-    """Write predictions (file name, (height, width), label) as tasks with pre-annotations; return how many."""
+    """Write predictions (file name, (height, width), label) as tasks with pre-annotations; return how many.
+
+    Args:
+        path: of the file to be written.
+        rows: file name, (height, width) and label of each image; points [N, 2] in source pixels.
+        task: of the labels.
+    """
     tasks = []
     for name, (height, width), label in rows:
         size = {"original_width": width, "original_height": height, "image_rotation": 0}

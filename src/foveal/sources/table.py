@@ -99,6 +99,12 @@ def read_table(
 ) -> Source:
     """Read a table whose rows name images under `images` (by default the table's own folder).
 
+    Args:
+        path: a .csv, .tsv or .parquet file, or a folder of parquet files.
+        images: the folder of the images.
+        columns: which columns hold what.
+        task: what the labels should be read for, or "auto".
+
     Raises:
         TableError: the file cannot be read, or a column is missing. What is wrong with rows stands in the findings.
     """
@@ -116,7 +122,18 @@ def read_frame(
     task: str = "auto",
     name: str = "table",
 ) -> Source:
-    """Read a data frame as `read_table` reads a file."""
+    """Read a data frame as `read_table` reads a file.
+
+    Args:
+        frame: a row per image.
+        images: the folder of the images.
+        columns: which columns hold what.
+        task: what the labels should be read for, or "auto".
+        name: what messages call the table.
+
+    Returns:
+        The items of the rows that can be used, and findings about the others.
+    """
     columns = columns or TableColumns()
     if not images.is_dir():
         raise InputError(f"There is no folder `{images}` with the images. Say where they are with --images.")
@@ -264,6 +281,10 @@ def _label_columns(
 
 def split_labels(cell: str, delimiter: str) -> list[str]:
     """Split a cell at a delimiter; double and stray delimiters never make an empty name, nor a name twice.
+
+    Args:
+        cell: of a table.
+        delimiter: what separates names.
 
     >>> split_labels(" cat  dog dog ", " ")
     ['cat', 'dog']

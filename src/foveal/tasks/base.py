@@ -219,7 +219,7 @@ class Task(Protocol[Label]):
 
         Returns:
             {"classes": {name: {metric: value}}}: what the rows are, their names, and the columns. A report
-            judges by the first column; the last one counts images.
+            judges by the first column and is ordered by the last one, which counts images.
         """
 
     def draw(self, canvas: Canvas, label: Label, truth: Label | None = None) -> None:
