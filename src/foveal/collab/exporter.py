@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.resources
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -34,7 +33,7 @@ class RatingExporter:
         sizes = (len(self.predictor.task.users), len(self.predictor.task.items))
         return torch.from_numpy(generator_for(0, 0, 0).integers(0, sizes, (n, 2)))
 
-    def describe(self) -> dict[str, Any]:
+    def describe(self) -> dict[str, object]:
         """Return what the numbers of a pair mean."""
         meaning = "numbers of user and item, counted from 1 in the lists of the task; 0 is unknown"
         return {"input": {"name": "input", "type": "int64", "shape": ["batch", 2], "is": meaning}}

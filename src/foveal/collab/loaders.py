@@ -12,7 +12,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from foveal.collab.task import Ids, ImplicitFeedback, Rating
+from foveal.collab.task import Id, Ids, ImplicitFeedback, Rating
 from foveal.core import runtime, storage
 from foveal.core.errors import InputError, TableError, near_match
 from foveal.core.listing import L
@@ -56,12 +56,12 @@ class RatingDataset(Dataset):
         """Return what a message calls a pair."""
         return " and ".join(str(value) for value in self.ids(self.inputs[index]))
 
-    def ids(self, pair: Tensor) -> tuple[Any, Any]:
+    def ids(self, pair: Tensor) -> tuple[Id, Id]:
         """Return user and item by the numbers of a pair."""
         user, item = pair.tolist()
         return self.task.users.names[user], self.task.items.names[item]
 
-    def frame(self, indices: Sequence[int], **columns: Any) -> pd.DataFrame:
+    def frame(self, indices: Sequence[int], **columns: Sequence[object]) -> pd.DataFrame:
         """Return pairs by name with their ratings, as a table.
 
         Args:
@@ -128,11 +128,11 @@ class RatingBatcher(Batcher):
         return torch.stack([users, items], dim=1)
 
 
-class Classes(L[Any]):
+class Classes(L[Id]):
     """Users or items by their numbers."""
 
     @property
-    def o2i(self) -> dict[Any, int]:
+    def o2i(self) -> dict[Id, int]:
         """The number of each."""
         return {one: number for number, one in enumerate(self)}
 
@@ -236,7 +236,7 @@ class CollabDataLoaders(DataLoaders):
             raise InputError("The new loaders have other users or items: make a new learner.")
         return self
 
-    def test_dl(self, items: Any, *, with_labels: bool = False) -> DataLoader:
+    def test_dl(self, items: pd.DataFrame, *, with_labels: bool = False) -> DataLoader:
         """Return a loader for other rows of users and items.
 
         Args:

@@ -87,7 +87,7 @@ class CollabSpec:
             before * after for before, after in pairwise(sizes)
         )  # fmt: skip
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, object]:
         """Return it as JSON values."""
         return asdict(self)
 

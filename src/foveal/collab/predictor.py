@@ -86,7 +86,7 @@ class RatingPredictor:
         pair = (user, item) if item is not None else tuple(user)
         return next(self.predict_batch([pair]))
 
-    def predict_batch(self, pairs: Iterable[tuple[Any, Any]]) -> Iterator[Prediction]:
+    def predict_batch(self, pairs: Iterable[tuple[Id, Id]]) -> Iterator[Prediction]:
         """Answer for any number of pairs, in order and in constant memory."""
         rest = iter(pairs)
         while group := list(islice(rest, _BATCH)):
@@ -121,7 +121,7 @@ class RatingPredictor:
             mark(table, users, self.seen, -torch.inf)
         return table
 
-    def recommend(self, user: Any, n: int = 10, *, seen: bool = False) -> list[Recommended]:
+    def recommend(self, user: Id, n: int = 10, *, seen: bool = False) -> list[Recommended]:
         """Return the items that a user would rate highest.
 
         Args:
@@ -148,7 +148,7 @@ class RatingPredictor:
             for number, row in zip(numbers.tolist(), self.scores(numbers, seen=seen), strict=True):
                 yield self.task.users.names[number], self._first(row, n)
 
-    def recommend_to_new(self, ratings: Mapping[Any, float], n: int = 10) -> list[Recommended]:
+    def recommend_to_new(self, ratings: Mapping[Id, float], n: int = 10) -> list[Recommended]:
         """Return the `n` items that somebody would rate highest of whom only a few ratings are known.
 
         The user's vector and bias are those that fit the ratings best while staying near the users of training (the
@@ -186,7 +186,7 @@ class RatingPredictor:
         table[numbers] = -torch.inf
         return self._first(table, n)
 
-    def similar(self, item: Any, n: int = 10) -> list[Recommended]:
+    def similar(self, item: Id, n: int = 10) -> list[Recommended]:
         """Return the `n` items whose vectors point most nearly the same way, with the cosine of the angle.
 
         Args:
@@ -213,7 +213,7 @@ class RatingPredictor:
         """Write the bundle: one .safetensors file; of a module written by hand, its weights."""
         part: OwnPart | dict[str, Any] = OwnPart(module=type(self.model).__name__)
         if isinstance(self.model, EmbeddingDotBias | EmbeddingNN):
-            part = CollabPart(**self.model.spec.to_dict()).model_dump()
+            part = CollabPart.model_validate(self.model.spec.to_dict()).model_dump()
         tensors = {f"model.{name}": tensor for name, tensor in self.model.state_dict().items()} | {"seen": self.seen}
         manifest = Manifest(
             task=self.task.to_dict(),
@@ -230,7 +230,7 @@ class RatingPredictor:
         pairs = zip(found.values.tolist(), found.indices.tolist(), strict=True)
         return [Recommended(names[at], value) for value, at in pairs if value != float("-inf")]
 
-    def _known(self, ids: Ids, value: Any, what: str) -> int:
+    def _known(self, ids: Ids, value: Id, what: str) -> int:
         if (number := ids.number(value)) == 0:
             hint = near_match(str(value), map(str, ids.known))
             raise InputError(f"The {what} {value!r} did not occur in training.{hint}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -12,10 +12,12 @@ from typing import Any, Protocol
 import pandas as pd
 import torch
 from markupsafe import Markup
+from torch import Tensor, nn
 
 from foveal.collab.model import EmbeddingDotBias
 from foveal.collab.predictor import RatingPredictor, mark, popular
 from foveal.collab.ranking import ndcg_at_k, precision_at_k, recall_at_k
+from foveal.collab.task import Id
 from foveal.core import storage
 from foveal.core.errors import InputError
 from foveal.core.left_out import leaving_out
@@ -47,7 +49,7 @@ class RatingReport:
 
     title: str
     facts: Sequence[tuple[str, str]]
-    pairs: Sequence[tuple[Any, Any, float, float]]
+    pairs: Sequence[tuple[Id, Id, float, float]]
     predictor: RatingPredictor
     baseline: float
     rankings: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
@@ -105,14 +107,14 @@ class RatingReport:
 class Rated(Protocol):
     """What a report on ratings is made from: a learner of them."""
 
-    model: Any
+    model: nn.Module
     recorder: Recorder
 
     @property
     def dls(self) -> Any:
         """Its loaders."""
 
-    def predictor(self) -> Any:
+    def predictor(self) -> RatingPredictor:
         """What answers with the model as it is now."""
 
 
@@ -176,7 +178,11 @@ def rank_metrics(learn: Rated, k: int = 10, *, liked: float | None = None) -> pd
     if not len(pairs):
         raise InputError(f"Nobody liked anything in validation: no rating of a known item is {bound:.3g} or more.")
     popularity = popular(predictor.seen, len(predictor.task.items))
-    figures: dict[str, Any] = {"precision": precision_at_k, "recall": recall_at_k, "NDCG": ndcg_at_k}
+    figures: dict[str, Callable[[Tensor, Tensor, int], Tensor]] = {
+        "precision": precision_at_k,
+        "recall": recall_at_k,
+        "NDCG": ndcg_at_k,
+    }
     sums = {which: dict.fromkeys(figures, 0.0) for which in ("model", "most popular")}
     users = torch.unique(pairs[:, 0])
     for start in range(0, len(users), _USERS):

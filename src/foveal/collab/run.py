@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from rich.console import Console
 
-from foveal.audit.checks import Audit
+from foveal.audit.checks import Audit, Figure
 from foveal.collab.learner import CollabLearner, collab_learner
 from foveal.collab.loaders import CollabDataLoaders
 from foveal.collab.report import rating_report_on
@@ -81,7 +81,7 @@ def train_ratings(settings: RatingRun, folder: Path, resume: bool = False) -> di
 
 def check_ratings(settings: RatingRun) -> Audit:
     """Judge a table with a rating a row as training would; nothing is written."""
-    figures: dict[str, Any] = {"kind": "ratings", "task": settings.task.task}
+    figures: dict[str, Figure] = {"kind": "ratings", "task": settings.task.task}
     try:
         dls = rating_loaders(settings)
     except FovealError as error:

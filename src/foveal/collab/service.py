@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 from fastapi import FastAPI, Request
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -24,17 +23,23 @@ class _Asked(BaseModel):
     k: int = Field(default=10, ge=1)
 
 
+Asked = dict[str, object]
+"""What a request holds: the fields of `_Asked`, and the names of user and item."""
+Answer = dict[str, object]
+"""What goes out as JSON."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Ratings:
     service: Service
     predictor: RatingPredictor
 
-    async def answer(self, request: Request, work: Callable[[dict[str, Any]], dict[str, Any]]) -> dict[str, Any]:
+    async def answer(self, request: Request, work: Callable[[Asked], Answer]) -> Answer:
         with Slot(self.service.engine.limiter) as slot:
             given = await self.asked(request, slot)
             return await self.service.engine.run(lambda: work(given))
 
-    async def asked(self, request: Request, slot: Slot) -> dict[str, Any]:
+    async def asked(self, request: Request, slot: Slot) -> Asked:
         kind = media_type(request.headers.get("content-type", ""))
         if kind != "application/json":
             raise RequestRefusedError(415, f"Send JSON (Content-Type application/json); got {kind or 'none'}.")
@@ -46,13 +51,13 @@ class _Ratings:
             where = ".".join(map(str, first["loc"]))
             raise RequestRefusedError(422, f"Send a JSON object. {where} {first['msg']}".strip()) from None
 
-    def user(self, given: dict[str, Any]) -> Id:
+    def user(self, given: Asked) -> Id:
         return _id(given, self.predictor.task.columns[0], "user", self.predictor.task.users)
 
-    def item(self, given: dict[str, Any]) -> Id:
+    def item(self, given: Asked) -> Id:
         return _id(given, self.predictor.task.columns[1], "item", self.predictor.task.items)
 
-    def rating(self, given: dict[str, Any]) -> dict[str, Any]:
+    def rating(self, given: Asked) -> Answer:
         task, user, item = self.predictor.task, self.user(given), self.item(given)
         answer = self.predictor.predict(user, item)
         known = zip(task.columns, (task.users.number(user), task.items.number(item)), strict=False)
@@ -64,14 +69,16 @@ class _Ratings:
             "unknown": unknown,
         }
 
-    def recommendations(self, given: dict[str, Any]) -> dict[str, Any]:
+    def recommendations(self, given: Asked) -> Answer:
         task, user = self.predictor.task, self.user(given)
-        found = self.predictor.recommend(user, min(given["k"], len(task.items)))
+        k = given["k"]
+        assert isinstance(k, int)  # `_Asked` has seen to it
+        found = self.predictor.recommend(user, min(k, len(task.items)))
         rows = [{task.columns[1]: one.item, task.columns[2]: one.rating} for one in found]
         return {task.columns[0]: user, "recommended": rows}
 
 
-def add_ratings(app: FastAPI, service: Service, predictor: RatingPredictor) -> dict[str, Any]:
+def add_ratings(app: FastAPI, service: Service, predictor: RatingPredictor) -> dict[str, object]:
     """Add the addresses; return what the page needs to know of the model.
 
     Args:
@@ -83,17 +90,17 @@ def add_ratings(app: FastAPI, service: Service, predictor: RatingPredictor) -> d
     user, item, rating = predictor.task.columns
 
     @app.post("/predict", summary=f"The {rating} that a `{user}` would give a `{item}`.")
-    async def predict(request: Request) -> Any:
+    async def predict(request: Request) -> Answer:
         return {"answers": [await ratings.answer(request, ratings.rating)]}
 
     @app.post("/recommend", summary=f"The `k` best of {item} for a `{user}`, without what they had.")
-    async def recommend(request: Request) -> Any:
+    async def recommend(request: Request) -> Answer:
         return await ratings.answer(request, ratings.recommendations)
 
     return {"columns": list(predictor.task.columns), "explains": False}
 
 
-def _id(given: dict[str, Any], name: str, also: str, ids: Ids) -> Id:
+def _id(given: Asked, name: str, also: str, ids: Ids) -> Id:
     """Return an id as training had it: a form sends 7 as text."""
     value = given.get(name, given.get(also))
     if not isinstance(value, str | int) or isinstance(value, bool):

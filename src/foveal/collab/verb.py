@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -33,7 +33,7 @@ def recommend(
     user, item, rating = predictor.task.columns
     known = {str(value): value for value in predictor.task.users.known}
 
-    def rows() -> Iterator[dict[str, Any]]:
+    def rows() -> Iterator[dict[str, str | float]]:
         chosen = ((name, predictor.recommend(known.get(name, name), top, seen=seen)) for name in users or ())
         for name, found in chosen if users else predictor.recommend_all(top, seen=seen):
             for rank, one in enumerate(found, start=1):

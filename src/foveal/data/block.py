@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal, Never, get_args
 
 import numpy as np
 import torch
@@ -22,9 +22,9 @@ from foveal.core import runtime
 from foveal.core.errors import FovealError, InputError, NothingToLearnError, UnknownNameError
 from foveal.data.auditing import audit_datasets, without_bad_images
 from foveal.data.datasets import Datasets, ImageDataset, Tuples
-from foveal.data.labels import ColReader
+from foveal.data.labels import ColReader, Getter
 from foveal.data.loaders import DataLoaders
-from foveal.data.samples import Pipeline
+from foveal.data.samples import Pipeline, Transforms
 from foveal.data.splits.rows import Rows, rows_of
 from foveal.data.splits.splitters import MaskSplitter, RandomSplitter, Splitter, check_split
 from foveal.data.summary import walk
@@ -33,7 +33,6 @@ from foveal.tasks.base import AnyTask
 from foveal.tasks.encoding import encode_all, encode_known, no_labels
 from foveal.tasks.kinds import TASKS, SourceLabels, TargetBlock
 
-Getter = Callable[[Any], Any]
 OnBad = Literal["stop", "skip"]
 
 
@@ -47,15 +46,15 @@ class DataBlock:
 
     def __init__(
         self,
-        blocks: Sequence[Any] | None = None,
+        blocks: Sequence[object] | None = None,
         *,
         get_items: Getter | None = None,
         get_x: Getter | None = None,
         get_y: Getter | None = None,
         splitter: Splitter | None = None,
-        item_tfms: Any = None,
-        batch_tfms: Any = None,
-        **unknown: Any,
+        item_tfms: Transforms = None,
+        batch_tfms: Transforms = None,
+        **unknown: Never,
     ) -> None:
         """Write down the plan; nothing is read yet.
 
@@ -67,7 +66,10 @@ class DataBlock:
             splitter: a function of all items that returns (training, validation); a random fifth by default.
             item_tfms: a fit such as `Resize(224)`, and other transforms.
             batch_tfms: more of them, such as `aug_transforms()`.
-            unknown: is refused with the near match.
+            unknown: there are no others.
+
+        Raises:
+            UnknownNameError: an argument is not among these; the near match is offered.
         """
         arguments = ("blocks", "get_items", "get_x", "get_y", "splitter", "item_tfms", "batch_tfms")
         for name in unknown:
@@ -79,7 +81,7 @@ class DataBlock:
         Pipeline.of(item_tfms, batch_tfms)
 
     @runtime.without_collecting()
-    def datasets(self, source: Any) -> Datasets:
+    def datasets(self, source: object) -> Datasets:
         """Read a source, split it, learn the vocabulary from the training side, encode all targets once.
 
         Raises:
@@ -99,7 +101,7 @@ class DataBlock:
             ImageDataset(sides[0].images, train_targets, task), ImageDataset(sides[1].images, valid_targets, task)
         )
 
-    def summary(self, source: Any) -> None:
+    def summary(self, source: object) -> None:
         """Walk one item through every step and print what each step makes of it.
 
         Raises:
@@ -108,13 +110,13 @@ class DataBlock:
         for line in walk(self.datasets(source), Pipeline.of(*self._transforms)):
             print(line)  # noqa: T201 -- printing is what it is for
 
-    def check(self, source: Any) -> Audit:
+    def check(self, source: object) -> Audit:
         """Audit labels, split and every image of a source; see `foveal.audit.checks`."""
         return audit_datasets(self.datasets(source))
 
     def dataloaders(
         self,
-        source: Any,
+        source: object,
         *,
         bs: int = 64,
         seed: int = 0,
@@ -180,7 +182,7 @@ class _Getting:
     getter: Getter | None
     role: str
 
-    def __call__(self, item: Any, at: int | None = None) -> Any:
+    def __call__(self, item: object, at: int | None = None) -> object:
         if self.getter is None:
             return item
         try:
@@ -193,7 +195,7 @@ class _Getting:
                 f"The item was: {_short(item)}"
             ) from error
 
-    def all_of(self, items: Sequence[Any], at: Sequence[int]) -> list[Any]:
+    def all_of(self, items: Sequence[object], at: Sequence[int]) -> list[Any]:
         if isinstance(self.getter, ColReader) and isinstance(items, Rows):
             with contextlib.suppress(FovealError):  # which row it was is found below, row by row
                 return self.getter.read_rows(items, at)
@@ -204,13 +206,13 @@ class _Getting:
 class _Side:
     """Images and labels of one side, and the items that they came from."""
 
-    items: Sequence[Any]
+    items: Sequence[object]
     at: Sequence[int]
     images: list[Any]
-    labels: list[Any]
+    labels: list[object]
 
     @classmethod
-    def read(cls, items: Sequence[Any], at: Sequence[int], *getters: tuple[Getter | None, str]) -> _Side:
+    def read(cls, items: Sequence[object], at: Sequence[int], *getters: tuple[Getter | None, str]) -> _Side:
         images, labels = (_Getting(*getter).all_of(items, at) for getter in getters)
         return cls(items, at, images, labels)
 
@@ -225,8 +227,8 @@ def block_for(
     splitter: Splitter | None = None,
     vocab: Sequence[str] | None = None,
     flip_pairs: Sequence[tuple[str, str]] = (),
-    item_tfms: Any,
-    batch_tfms: Any = None,
+    item_tfms: Transforms,
+    batch_tfms: Transforms = None,
 ) -> DataBlock:
     """Return the data block for what a reader found: its task's block, its split where it has one.
 
@@ -261,7 +263,7 @@ def block_for(
     )
 
 
-def _target_block(blocks: Sequence[Any]) -> TargetBlock:
+def _target_block(blocks: Sequence[object]) -> TargetBlock:
     made = [block() if isinstance(block, type) or callable(block) else block for block in blocks]
     if len(made) != 2 or not isinstance(made[0], ImageBlock) or not isinstance(made[1], TargetBlock):
         raise InputError(
@@ -271,7 +273,7 @@ def _target_block(blocks: Sequence[Any]) -> TargetBlock:
     return made[1]
 
 
-def _bind(block: TargetBlock, labels: list[Any], name: Callable[[int], str]) -> AnyTask:
+def _bind(block: TargetBlock, labels: list[object], name: Callable[[int], str]) -> AnyTask:
     try:
         return block.bind(labels)
     except InputError as error:
@@ -285,7 +287,7 @@ def _bind(block: TargetBlock, labels: list[Any], name: Callable[[int], str]) -> 
         raise
 
 
-def _name(item: Any, at: int | None, image: Any = None) -> str:
+def _name(item: object, at: int | None, image: object = None) -> str:
     """Return what a message calls an item: where it was said, or its image, or its number."""
     if isinstance(item, Item) and item.origin:
         return item.origin
@@ -294,6 +296,6 @@ def _name(item: Any, at: int | None, image: Any = None) -> str:
     return "an item" if at is None else f"item {at}"
 
 
-def _short(item: Any) -> str:
+def _short(item: object) -> str:
     text = repr(item)
     return text if len(text) <= 300 else text[:300] + " …"

@@ -6,10 +6,10 @@ Everything is computed from the predictions of one fp32 pass.
 from __future__ import annotations
 
 import os
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, Self
+from typing import TYPE_CHECKING, Protocol, Self
 
 from torch import Tensor
 
@@ -195,10 +195,10 @@ class Interpretation:
             InputError: there are not as many values as images, or too many different ones for figures of each.
         """
         found = self.predictions
-        figures: Mapping[str, Any] = found.task.report_metrics()
+        metrics = found.task.report_metrics()
         if len(values) != len(found.labels):
             raise InputError(f"One value an image is expected, {len(found.labels)}; got {len(values)}.")
-        name = figure or next(iter(figures))
+        name = figure or next(iter(metrics))
         places: dict[Hashable, list[int]] = {}
         for at, value in enumerate(values):
             places.setdefault(value, []).append(at)
@@ -209,9 +209,9 @@ class Interpretation:
             )
         comparable = found.comparable
         rows = [
-            (value, len(at), float(figures[name](comparable[at], found.targets[at]))) for value, at in places.items()
+            (value, len(at), float(metrics[name](comparable[at], found.targets[at]))) for value, at in places.items()
         ]
-        return sorted(rows, key=lambda row: row[2] if require_direction(figures[name], name) else -row[2])
+        return sorted(rows, key=lambda row: row[2] if require_direction(metrics[name], name) else -row[2])
 
     @property
     def confusion(self) -> Confusion[AnyTask]:

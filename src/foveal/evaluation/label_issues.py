@@ -8,12 +8,12 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from foveal.core.tables import write_table
 from foveal.evaluation.predictions import Predictions
 from foveal.evaluation.writers import check_target, write_labels
-from foveal.images.decode import name_of, open_image
+from foveal.images.decode import ImageSource, name_of, open_image
 from foveal.tasks.kinds import Issue, kind_of, require
 
 
@@ -27,7 +27,7 @@ class LabelIssue(NamedTuple):
         confidence: the probability of the suggestion, or against the label given.
     """
 
-    image: Any
+    image: ImageSource
     given: str
     suggested: str
     confidence: float
@@ -80,11 +80,11 @@ def write_label_issues(
     return write_table(target, ({"fname": name_of(doubt.image)} | _columns(doubt) for doubt in label_issues))
 
 
-def _columns(doubt: LabelIssue) -> dict[str, Any]:
+def _columns(doubt: LabelIssue) -> dict[str, object]:
     return {"given": doubt.given, "suggested": doubt.suggested, "confidence": doubt.confidence}
 
 
-def _corrected(label_issues: Sequence[LabelIssue], found: Predictions) -> Iterator[tuple[Any, Any]]:
+def _corrected(label_issues: Sequence[LabelIssue], found: Predictions) -> Iterator[tuple[ImageSource, object]]:
     kind = kind_of(found.task)
     assert kind.label_issues is not None
     by_image: dict[str, list[LabelIssue]] = {}

@@ -11,7 +11,7 @@ from foveal.images.decode import ImageSource
 from foveal.images.prepare import collate
 from foveal.inference.predictor import Predictor
 from foveal.models.explain import grad_cam
-from foveal.tasks.kinds import kind_of
+from foveal.tasks.kinds import kind_of, point_names_of
 
 _STRENGTH = 0.6
 """How dark an image becomes where the model did not look, 1 is black; chosen by hand."""
@@ -30,7 +30,7 @@ def overlay(predictor: Predictor, image: ImageSource, label: str | None = None) 
         InputError: the model is written by hand, or has several numbers and `label` names none of them.
     """
     task = predictor.task
-    names = getattr(task, "point_names", task.names)
+    names = point_names_of(task) or task.names
     if label is not None and label not in names:
         raise UnknownNameError.of("label", label, names)
     classes = kind_of(task).has_classes

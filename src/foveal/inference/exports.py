@@ -64,7 +64,7 @@ class Exporter(Protocol):
             What the exported model takes, [n, ...].
         """
 
-    def describe(self) -> dict[str, Any]:
+    def describe(self) -> dict[str, object]:
         """Return what the description says of inputs and answers."""
 
 
@@ -106,7 +106,7 @@ class ImageExporter:
         prepared = [self.predictor.preparation.image(source).pixels for source in sources]
         return collate(list(itertools.islice(itertools.cycle(prepared), n)))
 
-    def describe(self) -> dict[str, Any]:
+    def describe(self) -> dict[str, object]:
         """Return the input's size, how an image comes to it, and what the answers are."""
         height, width = self.predictor.preparation.input_size_hw
         return {
@@ -201,7 +201,7 @@ def _to_torch_export(whole: nn.Module, example: Tensor, file: Path) -> Runs:
     return runs
 
 
-def _any_batch() -> dict[int, Any]:
+def _any_batch() -> dict[int, torch.export.Dim]:
     return {0: torch.export.Dim("batch", min=1, max=_MOST_BATCH)}
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from foveal.inference.manifest import Manifest, MetricPart, ModelPart, OwnPart
 from foveal.tasks.kinds import AnyKind, kind_of, task_from_dict
@@ -19,7 +18,7 @@ class Section:
 
     title: str
     head: tuple[str, ...]
-    rows: Sequence[tuple[Any, ...]]
+    rows: Sequence[tuple[object, ...]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +37,7 @@ class Card:
             parts += [_line([said(cell) for cell in row]) for row in section.rows]
         return "\n".join(parts) + "\n"
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, object]:
         """Return it as JSON values, every cell as text."""
         sections = [
             {"title": one.title, "head": list(one.head), "rows": [[said(cell) for cell in row] for row in one.rows]}
@@ -78,7 +77,7 @@ def said(cell: object) -> str:
     return f"{cell:.4g}" if isinstance(cell, float) else str(cell)
 
 
-def _figures(figures: dict[str, MetricPart]) -> list[tuple[Any, ...]]:
+def _figures(figures: dict[str, MetricPart]) -> list[tuple[object, ...]]:
     return [
         (name.replace("_", " "), one.value, "" if one.low is None else f"{said(one.low)} to {said(one.high)}")
         for name, one in figures.items()
@@ -101,7 +100,7 @@ def _classes(manifest: Manifest, kind: AnyKind) -> Section:
     return Section("Classes" if kind.has_classes else "Each of them", head, rows)
 
 
-def _training(manifest: Manifest, kind: AnyKind) -> list[tuple[Any, ...]]:
+def _training(manifest: Manifest, kind: AnyKind) -> list[tuple[object, ...]]:
     trained = manifest.training
     facts = [
         ("trained on", f"{trained.n_train:,} {kind.unit}" if trained.n_train is not None else ""),
@@ -114,9 +113,9 @@ def _training(manifest: Manifest, kind: AnyKind) -> list[tuple[Any, ...]]:
     return [(name, value) for name, value in facts if value not in ("", None)]
 
 
-def _model(manifest: Manifest) -> list[tuple[Any, ...]]:
+def _model(manifest: Manifest) -> list[tuple[object, ...]]:
     part, prepared = manifest.model, manifest.preparation
-    rows: list[tuple[Any, ...]] = [("task", manifest.task["kind"]), ("bundle format", manifest.format)]
+    rows: list[tuple[object, ...]] = [("task", manifest.task["kind"]), ("bundle format", manifest.format)]
     if isinstance(part, ModelPart):
         rows.append(("model", f"{part.arch}, {part.head} head"))
     elif isinstance(part, OwnPart):

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import torch
 from markupsafe import Markup
+from torch import nn
 
 from foveal.audit.checks import Audit
 from foveal.core import runtime, storage
@@ -28,7 +29,7 @@ from foveal.evaluation.interpret import Interpretation, Learned
 from foveal.evaluation.predictions import predict_dataset
 from foveal.evaluation.thresholds import ThresholdFit
 from foveal.images import canvas
-from foveal.images.decode import decode, name_of
+from foveal.images.decode import ImageSource, decode, name_of
 from foveal.inference.manifest import current_versions
 from foveal.inference.predictor import Predictor
 from foveal.metrics.bootstrap import Interval
@@ -221,7 +222,7 @@ class Report:
 class Trained(Learned, Protocol):
     """What a report is made from: a learner."""
 
-    model: Any
+    model: nn.Module
     origin: str
     recorder: Recorder
 
@@ -310,7 +311,7 @@ def _verdict(rows: Mapping[str, Mapping[str, float]]) -> str:
     return text
 
 
-def _short(image: Any) -> str:
+def _short(image: ImageSource) -> str:
     return Path(name_of(image)).name
 
 

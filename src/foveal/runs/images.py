@@ -19,6 +19,7 @@ from foveal.core.left_out import leaving_out
 from foveal.core.tables import write_rows
 from foveal.data.block import block_for
 from foveal.data.loaders import DataLoaders
+from foveal.data.samples import Transforms
 from foveal.data.splits.splitters import Splitter
 from foveal.data.splits.stratify import KFoldSplitter, StratifiedSplitter
 from foveal.evaluation.predictions import Predictions, constant_answer
@@ -226,7 +227,7 @@ def loaders(settings: ImageRun, source: Source) -> DataLoaders:
     """Build the loaders with the transforms that suit the task."""
     training = settings.training
     if TASKS[source.task].crops:
-        transforms: list[object] = [
+        transforms: Transforms = [
             RandomResizedCrop(training.size, min_scale=training.min_scale),
             Flip(),
         ]

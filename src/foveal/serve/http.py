@@ -30,7 +30,7 @@ from foveal.serve.measures import Measures
 from foveal.serve.service import ServeSettings, Service
 from foveal.tasks.kinds import kind_of
 
-AddEndpoints = Callable[[FastAPI, Service, Any], dict[str, Any]]
+AddEndpoints = Callable[[FastAPI, Service, Any], dict[str, object]]
 """Adds the addresses of a kind of predictor, and returns what its page needs to know of the model."""
 
 SETTINGS = "FOVEAL_SERVE"
@@ -74,20 +74,20 @@ def app_from_environment() -> FastAPI:
     return app_of(ServeSettings.model_validate_json(os.environ[SETTINGS]))
 
 
-def _add_common(app: FastAPI, service: Service, about: dict[str, Any]) -> None:
+def _add_common(app: FastAPI, service: Service, about: dict[str, object]) -> None:
     card = card_of(service.manifest, service.settings.model).to_dict()
     about = {"kind": service.predictor.task.kind, "card": card} | about
 
     @app.get("/model", summary="What the model answers, and its card.")
-    async def model() -> Any:
+    async def model() -> dict[str, object]:
         return about
 
     @app.get("/healthz", summary="Whether the process is alive.")
-    async def healthz() -> Any:
+    async def healthz() -> dict[str, str]:
         return {"status": "ok"}
 
     @app.get("/readyz", summary="Whether requests would be answered: 503 if the model's thread is gone.")
-    async def readyz() -> Any:
+    async def readyz() -> JSONResponse:
         ready = service.engine.is_alive
         return JSONResponse({"ready": ready}, 200 if ready else 503)
 

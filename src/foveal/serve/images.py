@@ -48,7 +48,7 @@ _PNG: _Responses = {
 }
 
 
-def add_images(app: FastAPI, service: Service, predictor: Predictor) -> dict[str, Any]:
+def add_images(app: FastAPI, service: Service, predictor: Predictor) -> dict[str, object]:
     """Add the addresses; return what the page needs to know of the model.
 
     Args:

@@ -15,7 +15,8 @@ from foveal.core import storage
 from foveal.core.errors import TableError
 from foveal.sources.formats import Match, load_json
 from foveal.sources.items import Item, Source, missing_image
-from foveal.tasks.kinds import form_of, kind_for, kind_of
+from foveal.tasks.base import AnyTask
+from foveal.tasks.kinds import form_of, kind_for, kind_of, point_names_of
 
 
 def read_coco(path: Path, data: Mapping[str, Any], images: Path, task: str = "auto") -> Source:
@@ -44,7 +45,7 @@ def read_coco(path: Path, data: Mapping[str, Any], images: Path, task: str = "au
         items = []
         for image in data["images"]:
             found = by_image[int(image["id"])]
-            label: Any = sorted({str(categories[int(a["category_id"])]["name"]) for a in found})
+            label: object = sorted({str(categories[int(a["category_id"])]["name"]) for a in found})
             if points:
                 label = _keypoints(found, len(names))
             items.append(Item(images / str(image["file_name"]), label, None, f"{path.name}, image {image['id']}"))
@@ -56,7 +57,7 @@ def read_coco(path: Path, data: Mapping[str, Any], images: Path, task: str = "au
     return Source("COCO", kind, there, point_names=names, findings=tuple(missing))
 
 
-def write_coco(path: Path, rows: Iterable[tuple[str, tuple[int, int], Any]], task: Any) -> int:
+def write_coco(path: Path, rows: Iterable[tuple[str, tuple[int, int], Any]], task: AnyTask) -> int:
     """Write predictions (file name, (height, width), label) as COCO annotations; return how many images.
 
     Labels become annotations of the whole image, points the keypoints of one category.
@@ -68,11 +69,11 @@ def write_coco(path: Path, rows: Iterable[tuple[str, tuple[int, int], Any]], tas
     """
     points = kind_of(task).has_points
     names = ["object"] if points else list(task.names)
-    categories: list[dict[str, Any]] = [{"id": i + 1, "name": name} for i, name in enumerate(names)]
+    categories: list[dict[str, object]] = [{"id": i + 1, "name": name} for i, name in enumerate(names)]
     if points:
-        categories[0]["keypoints"] = list(task.point_names)
-    images: list[dict[str, Any]] = []
-    annotations: list[dict[str, Any]] = []
+        categories[0]["keypoints"] = list(point_names_of(task))
+    images: list[dict[str, object]] = []
+    annotations: list[dict[str, object]] = []
     for number, (name, (height, width), label) in enumerate(rows, start=1):
         images.append({"id": number, "file_name": name, "height": height, "width": width})
         whole = {"image_id": number, "bbox": [0, 0, width, height], "area": height * width, "iscrowd": 0}

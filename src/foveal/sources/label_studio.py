@@ -9,12 +9,14 @@ from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
 import numpy as np
+from numpy.typing import NDArray
 
 from foveal.core import storage
 from foveal.core.errors import TableError
 from foveal.sources.formats import Match, load_json
 from foveal.sources.items import Item, Source, missing_image
-from foveal.tasks.kinds import form_of, kind_for, kind_of
+from foveal.tasks.base import AnyTask
+from foveal.tasks.kinds import form_of, kind_for, kind_of, point_names_of
 
 
 def read_label_studio(path: Path, tasks: Sequence[Any], images: Path, task: str = "auto") -> Source:
@@ -54,7 +56,7 @@ def read_label_studio(path: Path, tasks: Sequence[Any], images: Path, task: str 
     return Source("Label Studio", kind, items, point_names=point_names, findings=tuple(findings))
 
 
-def write_label_studio(path: Path, rows: Iterable[tuple[str, tuple[int, int], Any]], task: Any) -> int:
+def write_label_studio(path: Path, rows: Iterable[tuple[str, tuple[int, int], Any]], task: AnyTask) -> int:
     """Write predictions (file name, (height, width), label) as tasks with pre-annotations; return how many.
 
     Args:
@@ -69,7 +71,7 @@ def write_label_studio(path: Path, rows: Iterable[tuple[str, tuple[int, int], An
             results = [
                 _result("keypointlabels", {"x": 100 * x / width, "y": 100 * y / height, "keypointlabels": [point]})
                 | size
-                for point, (x, y) in zip(task.point_names, label, strict=True)
+                for point, (x, y) in zip(point_names_of(task), label, strict=True)
             ]
         else:
             results = [_result("choices", {"choices": [label] if isinstance(label, str) else list(label)})]
@@ -78,7 +80,7 @@ def write_label_studio(path: Path, rows: Iterable[tuple[str, tuple[int, int], An
     return len(tasks)
 
 
-def _result(kind: str, value: dict[str, Any]) -> dict[str, Any]:
+def _result(kind: str, value: dict[str, object]) -> dict[str, object]:
     return {"from_name": kind, "to_name": "image", "type": kind, "value": value}
 
 
@@ -109,7 +111,7 @@ def _choices(results: Iterable[Mapping[str, Any]]) -> list[str]:
     return [str(name) for result in results for name in result["value"].get("choices", ())]
 
 
-def _points(results: Iterable[Mapping[str, Any]], names: Sequence[str]) -> Any:
+def _points(results: Iterable[Mapping[str, Any]], names: Sequence[str]) -> NDArray[np.float64]:
     points = np.full((len(names), 2), np.nan)
     for result in results:
         for name in result["value"].get("keypointlabels", ()):

@@ -6,7 +6,7 @@ import codecs
 import io
 import math
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -146,7 +146,7 @@ def read_frame(
     valid = _valid(frame, columns.valid, name, found)
     kind, labels = _labels(frame, columns, task, name, found)
     form = TASKS[kind].label_form
-    groups: list[Any] = [None] * len(frame)
+    groups: list[Hashable] = [None] * len(frame)
     if columns.group is not None:
         groups = frame[_column(frame, columns.group, (), "--group-column", name)].tolist()
     about = [(column, frame[_column(frame, column, (), "--by", name)].tolist()) for column in columns.about]
@@ -232,7 +232,7 @@ def _valid(frame: pd.DataFrame, given: str | None, name: str, found: _Findings) 
 
 def _labels(
     frame: pd.DataFrame, columns: TableColumns, task: str, name: str, found: _Findings
-) -> tuple[str, Sequence[Any]]:
+) -> tuple[str, Sequence[object]]:
     form = None if task == "auto" else TASKS[task].label_form
 
     def kind(found_form: LabelForm) -> str:

@@ -156,7 +156,8 @@ class TaskKind(Generic[T]):
         has_classes: its names are classes: predictions are probabilities [n, C] and encoded labels class indices [n] or
             0 and 1 [n, C], so there are a temperature, splits that keep class rates, and counts of classes.
         has_thresholds: one threshold per class decides.
-        has_points: answers are places in the image: heatmap heads, and the mean point as the answer to beat.
+        has_points: answers are places in the image: heatmap heads, and the mean point as the answer to beat. Its tasks
+            have `point_names`, a name per point.
         confusion: what is confused with what.
         label_issues: labels that are probably wrong.
         baselines: names of `report_metrics` that are also given for the mean point, under `mean_point_NAME`.
@@ -236,6 +237,12 @@ def kind_of(task: AnyTask) -> AnyKind:
         UnknownNameError: its `kind` is not registered.
     """
     return TASKS[task.kind]
+
+
+def point_names_of(task: AnyTask) -> tuple[str, ...]:
+    """Return what the points of a task are called, in order; none of a task without points."""
+    names: tuple[str, ...] = getattr(task, "point_names", ())
+    return names
 
 
 def kind_for(form: LabelForm) -> str:
