@@ -135,7 +135,7 @@ def test_a_bundle_answers_as_the_learner(learn, tmp_path):
     assert [one.label for one in stored.predict_batch(pairs)] == pytest.approx(
         [stored.predict(*p).label for p in pairs]
     )
-    with pytest.raises(ModelFileError, match="user, title, not for images"):
+    with pytest.raises(ModelFileError, match="answers for rows, not for images"):
         load_image_predictor(file)
 
 

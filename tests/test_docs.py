@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pandas as pd
@@ -14,7 +15,6 @@ import pytest
 import foveal.vision.all as star
 from foveal.cli import main
 from foveal.core import storage
-from foveal.data.block import CategoryBlock
 from foveal.images.decode import open_image
 from foveal.images.prepare import IMAGENET, Preparation
 from foveal.inference.manifest import Manifest, TrainingPart
@@ -27,6 +27,7 @@ from foveal.sources.label_studio import write_label_studio
 from foveal.sources.recognise import read_source
 from foveal.tasks.multi_label import MultiLabel
 from foveal.tasks.points import Points
+from foveal.tasks.single_label import CategoryBlock
 from foveal.tasks.vocab import Vocab
 
 DOCS = Path(__file__).parents[1] / "docs"
@@ -179,6 +180,32 @@ def test_the_python_for_scaling_runs(scenes, tmp_path, monkeypatch):
     with pytest.warns(UserWarning, match="fewer than a batch"):
         exec(compile(code, "scaling.md", "exec"), found)  # noqa: S102 -- it is ours
     assert found["dls"].one_batch()[0].shape == (48, 3, 128, 128)
+
+
+def test_the_package_that_extends_foveal_is_found_trained_and_reported(scenes, tmp_path):
+    *module, trying = blocks("extending.md", "python")
+    (project,) = blocks("extending.md", "toml")
+    described = tomllib.loads(project)["project"]
+    info = tmp_path / "site" / "foveal_ordinal-1.dist-info"
+    info.mkdir(parents=True)
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {described['name']}\nVersion: 1\n")
+    points = "".join(
+        f"[{g}]\n" + "".join(f"{n} = {v}\n" for n, v in e.items()) for g, e in described["entry-points"].items()
+    )
+    (info / "entry_points.txt").write_text(points)
+    (info.parent / "foveal_ordinal.py").write_text("\n".join(module))
+    shutil.copytree(scenes / "scenes", tmp_path / "graded")
+    files = sorted(file.name for file in (tmp_path / "graded").glob("*.jpg"))
+    lines = [f"{name} {('low', 'mid', 'high')[at % 3]}" for at, name in enumerate(files)]
+    (tmp_path / "graded" / "GRADES.txt").write_text("\n".join(lines))
+    paths = os.pathsep.join([str(info.parent), *sys.path])
+    environment = os.environ | {"PYTHONPATH": paths, "FOVEAL_HOME": str(tmp_path / "home")}
+    command = [sys.executable, "-c", trying]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, check=False, capture_output=True, text=True)
+    assert not done.returncode, done.stderr
+    assert "cannot be loaded" not in done.stderr
+    assert "0 errors" in done.stdout
+    assert "mean_grade_error" in (tmp_path / "run" / "summary.json").read_text()
 
 
 def test_the_page_names_every_field_of_a_manifest():

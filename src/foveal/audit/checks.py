@@ -293,13 +293,13 @@ def _any_outside(points: NDArray[np.float64], size_wh: NDArray[np.int64]) -> boo
     return bool(((points < 0) | (points > size_wh)).any())
 
 
-def names_of(label: str | Iterable[str] | PartialLabels | None) -> list[str]:
+def names_of(label: object) -> list[str]:
     """Return the class names of a label: one name, several, or none."""
     if isinstance(label, PartialLabels):
         return list(label.present)
     if label is None:
         return []
-    return [label] if isinstance(label, str) else list(label)
+    return [str(name) for name in label] if isinstance(label, Iterable) and not isinstance(label, str) else [str(label)]
 
 
 def _figures(source: Source, inspected: Mapping[Path, Inspection]) -> dict[str, Figure]:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, NotRequired, TypedDict, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +19,34 @@ from foveal.tasks.base import AnyTask
 from foveal.tasks.kinds import form_of, kind_for, kind_of, point_names_of
 
 
-def read_coco(path: Path, data: Mapping[str, Any], images: Path, task: str = "auto") -> Source:
+class _Category(TypedDict):
+    id: int
+    name: str
+    keypoints: NotRequired[list[str]]
+
+
+class _Image(TypedDict):
+    id: int
+    file_name: str
+
+
+class _Annotation(TypedDict):
+    image_id: int
+    category_id: int
+    keypoints: NotRequired[list[float]]
+    """x, y and visibility of each, in pixels; 0 is not labelled."""
+    area: NotRequired[float]
+
+
+class CocoFile(TypedDict):
+    """What is read of a file as COCO describes it; what a file really holds is found out while it is read."""
+
+    images: list[_Image]
+    annotations: list[_Annotation]
+    categories: list[_Category]
+
+
+def read_coco(path: Path, data: CocoFile, images: Path, task: str = "auto") -> Source:
     """Read the annotations of every image.
 
     Labels are the categories that an image has annotations of (those marked `iscrowd` count too). For points, a
@@ -36,7 +63,7 @@ def read_coco(path: Path, data: Mapping[str, Any], images: Path, task: str = "au
     """
     try:
         categories = {int(c["id"]): c for c in data["categories"]}
-        by_image: dict[int, list[Mapping[str, Any]]] = defaultdict(list)
+        by_image: dict[int, list[_Annotation]] = defaultdict(list)
         for annotation in data["annotations"]:
             by_image[int(annotation["image_id"])].append(annotation)
         keypoints = any("keypoints" in c for c in categories.values())
@@ -87,7 +114,7 @@ def write_coco(path: Path, rows: Iterable[tuple[str, tuple[int, int], Any]], tas
     return len(images)
 
 
-def _keypoints(annotations: list[Mapping[str, Any]], n_points: int) -> NDArray[np.float64]:
+def _keypoints(annotations: list[_Annotation], n_points: int) -> NDArray[np.float64]:
     posed = [a for a in annotations if a.get("keypoints")]
     if not posed:
         return np.full((n_points, 2), np.nan)
@@ -101,4 +128,5 @@ def match_coco(path: Path) -> Match | None:
     data = load_json(path)
     if not (isinstance(data, dict) and {"images", "annotations", "categories"} <= set(data)):
         return None
-    return Match(0.9, lambda options: read_coco(path, data, options.images or path.parent, options.task))
+    file = cast("CocoFile", data)
+    return Match(0.9, lambda options: read_coco(path, file, options.images or path.parent, options.task))

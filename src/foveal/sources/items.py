@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from foveal._moved import attribute
 from foveal.core.errors import TableError
@@ -34,7 +34,7 @@ class Item:
     """
 
     image: Path
-    label: Any = None
+    label: object = None
     is_valid: bool | None = None
     origin: str = ""
     group: Hashable = None

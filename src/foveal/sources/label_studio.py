@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, NotRequired, TypedDict, cast
 from urllib.parse import parse_qs, unquote, urlsplit
 
 import numpy as np
@@ -19,7 +19,34 @@ from foveal.tasks.base import AnyTask
 from foveal.tasks.kinds import form_of, kind_for, kind_of, point_names_of
 
 
-def read_label_studio(path: Path, tasks: Sequence[Any], images: Path, task: str = "auto") -> Source:
+class _Value(TypedDict, total=False):
+    choices: list[str]
+    keypointlabels: list[str]
+    x: float
+    """In percent of the width, as y of the height."""
+    y: float
+
+
+class _Result(TypedDict):
+    value: _Value
+    original_width: NotRequired[int]
+    original_height: NotRequired[int]
+
+
+class _Annotation(TypedDict):
+    result: list[_Result]
+    was_cancelled: NotRequired[bool]
+
+
+class LabelStudioTask(TypedDict):
+    """What is read of a task; what a file really holds is found out while it is read."""
+
+    data: dict[str, str]
+    annotations: NotRequired[list[_Annotation]]
+    predictions: NotRequired[list[_Annotation]]
+
+
+def read_label_studio(path: Path, tasks: Sequence[LabelStudioTask], images: Path, task: str = "auto") -> Source:
     """Read an export in the JSON format; images are looked for by name under `images`.
 
     Args:
@@ -84,13 +111,13 @@ def _result(kind: str, value: dict[str, object]) -> dict[str, object]:
     return {"from_name": kind, "to_name": "image", "type": kind, "value": value}
 
 
-def _results(task: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+def _results(task: LabelStudioTask) -> list[_Result]:
     """Return the results of the first annotation that was not cancelled, or else of the first prediction."""
     kept = [a for a in task.get("annotations", ()) if not a.get("was_cancelled")] or list(task.get("predictions", ()))
     return list(kept[0]["result"]) if kept else []
 
 
-def _file_of(data: Mapping[str, Any]) -> str:
+def _file_of(data: Mapping[str, str]) -> str:
     """Return the file name in a task's data: a path, an upload, or a local-files address."""
     address = str(data.get("image") or next(iter(data.values())))
     parts = urlsplit(address)
@@ -107,11 +134,11 @@ def _find(images: Path, name: str) -> Path | None:
     return None
 
 
-def _choices(results: Iterable[Mapping[str, Any]]) -> list[str]:
+def _choices(results: Iterable[_Result]) -> list[str]:
     return [str(name) for result in results for name in result["value"].get("choices", ())]
 
 
-def _points(results: Iterable[Mapping[str, Any]], names: Sequence[str]) -> NDArray[np.float64]:
+def _points(results: Iterable[_Result], names: Sequence[str]) -> NDArray[np.float64]:
     points = np.full((len(names), 2), np.nan)
     for result in results:
         for name in result["value"].get("keypointlabels", ()):
@@ -125,4 +152,5 @@ def match_label_studio(path: Path) -> Match | None:
     data = load_json(path)
     if not (isinstance(data, list) and data and all(isinstance(one, dict) and "data" in one for one in data)):
         return None
-    return Match(0.9, lambda options: read_label_studio(path, data, options.images or path.parent, options.task))
+    tasks = cast("list[LabelStudioTask]", data)
+    return Match(0.9, lambda options: read_label_studio(path, tasks, options.images or path.parent, options.task))
