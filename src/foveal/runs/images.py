@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
@@ -39,7 +39,7 @@ from foveal.runs.settings import ImageRun
 from foveal.sources.formats import TableColumns
 from foveal.sources.items import Source
 from foveal.sources.recognise import read_source
-from foveal.tasks.kinds import TASKS, Recipe, has_classes, kind_of
+from foveal.tasks.kinds import TASKS, has_classes, kind_of
 from foveal.training.callbacks.extras import KeepBest
 from foveal.training.callbacks.logs import HistoryFile, write_history
 from foveal.training.checkpoint import FILE as CHECKPOINT
@@ -84,13 +84,8 @@ def train_on(
     with timing.timed("model and loaders"):
         dls = loaders(settings, source)
         torch.manual_seed(training.seed)
-        recipe = recipe_of(settings, dls)
         learn = vision_learner(
-            dls,
-            training.arch,
-            head=recipe.head,
-            weights=training.weights,
-            seed=training.seed,
+            dls, training.arch, recipe=_recipe_name(settings), weights=training.weights, seed=training.seed
         )
     learn.to_precision(training.precision).measured.update(training.measured)
     if training.batch_size == "auto":
@@ -103,16 +98,15 @@ def train_on(
         write_rows(folder / run.SPLIT, _split_rows(dls))
         storage.write_json(folder / run.AUDIT, found.to_dict())
         kept = KeepBest(from_start=True)
-        hooks = [*([kept] if recipe.probe else []), HistoryFile(folder / run.HISTORY), Checkpoints(folder)]
+        probes = learn.recipe is not None and learn.recipe.probe
+        hooks = [*([kept] if probes else []), HistoryFile(folder / run.HISTORY), Checkpoints(folder)]
         minutes = None if training.time is None else training.time - (time.perf_counter() - began) / 60
         try:
             with timing.timed("epochs"):
                 learn.fine_tune(
-                    None if minutes is not None else training.epochs or recipe.epochs,
-                    training.lr or recipe.lr,
-                    freeze_epochs=recipe.freeze_epochs if training.freeze_epochs is None else training.freeze_epochs,
-                    lr_mult=recipe.lr_mult,
-                    probe=recipe.probe,
+                    training.epochs,
+                    training.lr,
+                    freeze_epochs=training.freeze_epochs,
                     minutes=minutes,
                     cbs=hooks,
                     resume=folder if resume else None,
@@ -155,15 +149,12 @@ def _written(
     return summary
 
 
-def recipe_of(settings: ImageRun, dls: DataLoaders) -> Recipe:
-    """Return the recipe that was asked for, or the one that suits the task.
-
-    Raises:
-        InputError: the settings do not go together.
-    """
-    if settings.training.recipe == "book" or settings.training.freeze_epochs is not None:
-        return kind_of(dls.task).recipes["book"]
-    return kind_of(dls.task).recipes["probe"]
+def _recipe_name(settings: ImageRun) -> Literal["best", "probe", "book"]:
+    """Return the recipe that the settings name; epochs for the head alone are the book's."""
+    training = settings.training
+    if training.recipe == "auto":
+        return "best" if training.freeze_epochs is None else "book"
+    return training.recipe
 
 
 def read(settings: ImageRun) -> Source:

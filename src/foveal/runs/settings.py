@@ -28,7 +28,6 @@ from foveal.tasks.kinds import TASKS, TaskKind
 if TYPE_CHECKING:
     from foveal.audit.checks import Audit
 
-RECIPES = ("probe", "book")
 _FORMER = {"pictures": "embed_images"}
 """Settings by the names that version 0.1 gave them, which its run.toml holds."""
 _PATHS = ("table", "images", "weights")
