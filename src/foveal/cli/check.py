@@ -8,30 +8,10 @@ from typing import Annotated, Any
 import typer
 
 from foveal.cli.options import SourceArgument
+from foveal.cli.settings import names_in
 
 Option = typer.Option
-SETTINGS = (
-    "images",
-    "image_column",
-    "label_column",
-    "label_columns",
-    "label_delimiter",
-    "valid_column",
-    "group_column",
-    "empty",
-    "on_bad",
-    "task",
-    "points",
-    "targets",
-    "point_names",
-    "flip_pairs",
-    "folds",
-    "seed",
-    "user",
-    "item",
-    "rating",
-    "implicit",
-)
+SETTINGS = (*names_in("data", "task"), "seed", "folds")  # what decides how a source is read and split
 
 
 def check(

@@ -50,6 +50,11 @@ def with_settings(verb: Callable[..., None], only: Iterable[str] | None = None) 
     return command
 
 
+def names_in(*panels: str) -> list[str]:
+    """Return the names of all settings that are options in some panels."""
+    return [name for name, (panel, _) in _fields().items() if panel in panels]
+
+
 def _fields() -> Mapping[str, tuple[str, FieldInfo]]:
     """Return all settings of all kinds of run in the order of the panels; one that several share is described once."""
     fields: dict[str, tuple[str, FieldInfo]] = {}

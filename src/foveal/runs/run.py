@@ -102,7 +102,7 @@ class Run:
     def predictor(self) -> Predictor:
         """Return the trained model, ready to answer: `run.predictor().predict(image)`.
 
-        Of a run on ratings it is a `RatingPredictor`; see `load_learner`.
+        A run that is not on images has a predictor of its own kind; see `load_learner`.
 
         Raises:
             ModelFileError: there are several runs, each with a model of its own.
