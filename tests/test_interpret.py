@@ -72,7 +72,7 @@ def test_confusions_of_several_labels_are_tables_and_pairs():
     assert tables[2].sum() == 2  # the unknown one is left out
     interp.plot_confusion_matrix()
     assert len([axes for axes in plt.gcf().axes if axes.texts]) == 3
-    with pytest.raises(InputError, match="needs classes; this task is points"):
+    with pytest.raises(InputError, match=r"is for tasks of .*single-label.*; this task is points"):
         Interpretation(Predictions([], torch.zeros(0), [], torch.zeros(0), Points(1))).most_confused()
 
 
@@ -204,5 +204,5 @@ def test_precision_by_recall_ends_at_what_the_definition_says():
     assert [float(ant.lines[1].get_xdata()[0]), float(ant.lines[1].get_ydata()[0])] == pytest.approx([0.5, 0.5])
     assert len(bee.lines) == 2
     assert not cat.lines  # no image has it
-    with pytest.raises(InputError, match="several labels"):
+    with pytest.raises(InputError, match="is for tasks of multi-label"):
         one_label([0], [0]).plot_precision_recall()

@@ -6,9 +6,9 @@ import torch.nn.functional as F
 from torch import nn
 
 from foveal.core.errors import InputError
-from foveal.data.block import CategoryBlock
 from foveal.learner.vision import vision_learner
 from foveal.losses import IGNORED, BCEWithLogitsLossFlat, CrossEntropyLossFlat, binary_cross_entropy, cross_entropy
+from foveal.tasks.single_label import CategoryBlock
 from foveal.training.checked_loss import checked_loss
 
 WEIGHT = torch.tensor([0.2, 1.0, 3.0])

@@ -8,10 +8,13 @@ from typing import Annotated, Any
 import typer
 
 from foveal.cli.options import SourceArgument
-from foveal.cli.settings import names_in
 
 Option = typer.Option
-SETTINGS = (*names_in("data", "task"), "seed", "folds")  # what decides how a source is read and split
+
+
+def has_option(name: str, panel: str) -> bool:
+    """Return whether the command has a setting, by name and panel: whatever decides how a source is read and split."""
+    return panel in {"data", "task"} or name in {"seed", "folds"}
 
 
 def check(

@@ -11,7 +11,12 @@ import typer
 from foveal.cli.options import Run
 
 Option = typer.Option
-SETTINGS = ("by", "embed_images")
+
+
+def has_option(name: str, panel: str) -> bool:
+    """Return whether the command has a setting, by name and panel: what the page shows."""
+    del name
+    return panel == "output"
 
 
 def report(

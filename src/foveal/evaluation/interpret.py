@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from torch import Tensor
 
+from foveal._moved import method
 from foveal.core.errors import InputError
 from foveal.data.loaders import DataLoaders
 from foveal.evaluation import plots
@@ -140,6 +141,9 @@ class Interpretation:
             InputError: the file's ending names no format, or there is no such layout.
         """
         return write_label_issues(path, self.label_issues(), self.predictions, layout=layout)
+
+    doubts = method("doubts", "label_issues")
+    export_doubts = method("export_doubts", "export_label_issues")
 
     def plot_precision_recall(self) -> None:
         """Show precision by recall, a curve a class, with the point of the threshold in force.

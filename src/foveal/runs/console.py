@@ -15,7 +15,7 @@ from foveal.core import distributed
 from foveal.learner.learner import Learner
 from foveal.reporting import page
 from foveal.runs import folder as run
-from foveal.runs.settings import ImageRun
+from foveal.runs.image_settings import ImageRun
 from foveal.sources.items import Source
 from foveal.tasks.kinds import kind_of
 

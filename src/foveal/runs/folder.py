@@ -16,7 +16,8 @@ from foveal.evaluation.thresholds import ThresholdFit
 from foveal.inference.predictor import load_image_predictor
 from foveal.metrics.bootstrap import Interval
 from foveal.reporting.report import Report
-from foveal.runs.settings import ImageRun, RunSettings, load_settings
+from foveal.runs.image_settings import ImageRun
+from foveal.runs.settings import RunSettings, load_settings
 from foveal.sources.items import Source
 from foveal.training.callbacks.logs import read_history
 

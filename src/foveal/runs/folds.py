@@ -21,8 +21,8 @@ from foveal.evaluation.thresholds import tune_best_thresholds
 from foveal.reporting.report import table_of_runs
 from foveal.runs import folder as run
 from foveal.runs.console import new_console, number
+from foveal.runs.image_settings import ImageRun
 from foveal.runs.images import decision_of, intervals_of, judged, loaders, read, train_on, train_once
-from foveal.runs.settings import ImageRun
 from foveal.sources.items import Source
 from foveal.tasks.base import Decision
 from foveal.tasks.kinds import kind_of

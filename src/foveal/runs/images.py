@@ -35,7 +35,7 @@ from foveal.learner.vision import vision_learner
 from foveal.reporting.report import facts_of
 from foveal.runs import folder as run
 from foveal.runs.console import introduce, new_console, print_outcome
-from foveal.runs.settings import ImageRun
+from foveal.runs.image_settings import ImageRun
 from foveal.sources.formats import TableColumns
 from foveal.sources.items import Source
 from foveal.sources.recognise import read_source
@@ -328,7 +328,7 @@ def decision_of(best: ThresholdFit) -> dict[str, Any]:
         return {"thresholds": "0.5 for all", **scores, "f1": best.before, "uncertain": list(best.few)}
     n_distinct = len(set(best.thresholds))
     shared = n_distinct < len(best.thresholds) - 1
-    each = "one for all" if n_distinct == 1 else "one a class, few positives share one" if shared else "one a class"
+    each = "one for all" if n_distinct == 1 else "one per class, few positives share one" if shared else "one per class"
     return {"thresholds": each, **scores, "uncertain": list(best.few)}
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Sequence
 from html import escape
 from pathlib import Path
@@ -170,8 +169,8 @@ class Run:
     def _repr_html_(self) -> str:
         """Return the metrics and the sheet of validation images, as a notebook shows them."""
         rows = page.intervals(self.metrics)
-        shown = page.table(("metric", "value", "interval"), rows) if rows else ""
+        shown = page.table(("metric", "value", "interval"), rows)
         sheet = self.folder / files.SAMPLES
         if sheet.is_file():
-            shown += f'<img src="data:image/png;base64,{base64.b64encode(sheet.read_bytes()).decode()}">'
+            shown += page.drawing(sheet.read_bytes(), "validation images")
         return f"<p><code>{escape(str(self.folder))}</code></p>{shown}"
