@@ -162,7 +162,7 @@ class Rating:
         return (comparable.double() - target.double()).abs().reshape(-1)
 
     def parts(self, comparable: Tensor, target: Tensor) -> Mapping[str, Mapping[str, Mapping[str, float]]]:
-        """There are none."""
+        """Return nothing: ratings have no classes."""
         return {}
 
     def draw(self, canvas: Canvas, label: float, truth: float | None = None) -> None:

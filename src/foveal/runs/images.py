@@ -49,7 +49,7 @@ _USUAL_BATCH = 64
 
 
 def train_once(settings: ImageRun, folder: Path, resume: bool = False) -> dict[str, Any]:
-    """Train, write the run folder, print what came out, and return the summary.
+    """Train, write the run folder, print the results, and return the summary.
 
     Args:
         settings: of a single run.
@@ -75,7 +75,7 @@ def train_on(
     whole: Path | None = None,
     began: float | None = None,
 ) -> dict[str, Any]:
-    """Do what `train_run` does, on a source that was judged; `whole` is the folder of several runs, this one in it.
+    """Do what `train_once` does, on a source that was audited; `whole` is the folder of several runs, this one in it.
 
     The time that the settings allow counts from `began`, by the clock of `time.perf_counter`; by default from now.
     """
@@ -156,7 +156,7 @@ def _written(
 
 
 def recipe_of(settings: ImageRun, dls: DataLoaders) -> Recipe:
-    """Return the recipe that was asked for, or the one that suits the task.
+    """Return the recipe of the settings, or by default the one that suits the task.
 
     Raises:
         InputError: the settings do not go together.
@@ -230,7 +230,7 @@ def loaders(settings: ImageRun, source: Source) -> DataLoaders:
             RandomResizedCrop(training.size, min_scale=training.min_scale),
             Flip(),
         ]
-    else:  # nothing that is asked for may be cut off
+    else:  # a point or number to learn may not be cut off
         transforms = [Resize(training.size, method="squish"), *aug_transforms()]
     splitter = None if source.has_split else _splitter(settings, source)
     vocab = None
@@ -337,7 +337,7 @@ def decision_of(best: ThresholdFit) -> dict[str, Any]:
         return {"thresholds": "0.5 for all", **scores, "f1": best.before, "uncertain": list(best.few)}
     n_distinct = len(set(best.thresholds))
     shared = n_distinct < len(best.thresholds) - 1
-    each = "one for all" if n_distinct == 1 else "one a class, few positives share one" if shared else "one a class"
+    each = "one for all" if n_distinct == 1 else "one per class, few positives share one" if shared else "one per class"
     return {"thresholds": each, **scores, "uncertain": list(best.few)}
 
 
