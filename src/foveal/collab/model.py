@@ -1,4 +1,4 @@
-"""Models of who likes what: one vector per user and one per item, and what is made of the two.
+"""Models of ratings: one vector per user and one per item, and what is made of the two.
 
 A model takes pairs int64 [B, 2], the numbers of user and item, and returns [B] or [B, 1].
 """

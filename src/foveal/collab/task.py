@@ -1,4 +1,4 @@
-"""Who likes what: a rating for each pair of a user and an item, or only which pairs there are."""
+"""The task of ratings: a rating for each pair of a user and an item, or only which pairs there are."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A run that is several: with other seeds, or with each fold of the data in turn for validation."""
+"""Several runs as one: with other seeds, or with each fold of the data in turn for validation."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A training run from settings to a filled run folder."""
+"""A training run on images, from settings to a filled run folder."""
 
 from __future__ import annotations
 
