@@ -14,7 +14,6 @@ import pytest
 import foveal.vision.all as star
 from foveal.cli import main
 from foveal.core import storage
-from foveal.data.block import CategoryBlock
 from foveal.images.decode import open_image
 from foveal.images.prepare import IMAGENET, Preparation
 from foveal.inference.manifest import Manifest, TrainingPart
@@ -27,6 +26,7 @@ from foveal.sources.label_studio import write_label_studio
 from foveal.sources.recognise import read_source
 from foveal.tasks.multi_label import MultiLabel
 from foveal.tasks.points import Points
+from foveal.tasks.single_label import CategoryBlock
 from foveal.tasks.vocab import Vocab
 
 DOCS = Path(__file__).parents[1] / "docs"
