@@ -113,7 +113,7 @@ def test_slices_are_worst_first():
     interp = one_label([0, 1, 2, 0], [0, 0, 2, 0])
     assert interp.slices(["a", "a", "b", "b"]) == [("a", 2, 0.5), ("b", 2, 1.0)]
     assert interp.slices(["a", "a", "b", "b"], "error_rate")[0] == ("a", 2, 0.5)
-    with pytest.raises(InputError, match="One value an image is expected, 4; got 2"):
+    with pytest.raises(InputError, match="One value per image is expected, 4; got 2"):
         interp.slices(["a", "b"])
 
 

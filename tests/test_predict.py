@@ -85,7 +85,7 @@ def test_what_was_begun_with_other_images_or_another_model_does_not_go_on(files,
         resume_log.add({"fname": "a.jpg"})
     said = foveal("predict", MODEL, files[0], "--out", out, "--resume", code=2).err
     assert "begun with other images" in said
-    assert "--resume continues" in foveal("predict", MODEL, files[0], "--resume", code=2).err
+    assert "--resume needs an --out" in foveal("predict", MODEL, files[0], "--resume", code=2).err
 
 
 def test_a_list_may_come_on_stdin(files, tmp_path, foveal, monkeypatch):

@@ -1,4 +1,4 @@
-"""The `foveal` command."""
+"""The `foveal` command: its verbs, ours and those of plugins, and how errors end it."""
 
 from __future__ import annotations
 

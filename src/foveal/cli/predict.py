@@ -60,7 +60,7 @@ def predict(
     if out is not None:
         check_target(out, layout)
     if resume and (out is None or out.suffix == ".json"):
-        raise InputError("--resume continues an --out in .csv, .jsonl or .parquet.")
+        raise InputError("--resume needs an --out in .csv, .jsonl or .parquet.")
     files = _expand(images)
     predictor = load_image_predictor(model, device=device)
     answered = PredictionStream(predictor, files, batch_size)

@@ -1,4 +1,4 @@
-"""Who likes what: a rating for each pair of a user and an item, or only which pairs there are."""
+"""The task of ratings: a rating for each pair of a user and an item, or only which pairs there are."""
 
 from __future__ import annotations
 
@@ -162,7 +162,7 @@ class Rating:
         return (comparable.double() - target.double()).abs().reshape(-1)
 
     def parts(self, comparable: Tensor, target: Tensor) -> Mapping[str, Mapping[str, Mapping[str, float]]]:
-        """There are none."""
+        """Return nothing: ratings have no classes."""
         return {}
 
     def draw(self, canvas: Canvas, label: float, truth: float | None = None) -> None:

@@ -274,7 +274,7 @@ def _bind(block: TargetBlock, labels: list[Any], name: Callable[[int], str]) -> 
 
 
 def _name(item: Any, at: int | None, image: Any = None) -> str:
-    """Return what a message calls an item: where it was said, or its image, or its number."""
+    """Return what a message calls an item: its origin, or its image, or its number."""
     if isinstance(item, Item) and item.origin:
         return item.origin
     if image is not None and not isinstance(image, np.ndarray | bytes | float) and len(str(image)) < 500:

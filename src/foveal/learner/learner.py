@@ -1,4 +1,4 @@
-"""The learner: it trains, and it answers for what was learned; each method is one call into a package below."""
+"""The learner: a trainer that also predicts, evaluates and exports; each method is one call into a package below."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What trains: data, model and loss together; each method is one call into a package below."""
+"""The trainer, the part of a learner that trains; each method is one call into a package below."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The way to a learner for images."""
+"""`vision_learner`: a learner for images, from loaders and the name of a backbone."""
 
 from __future__ import annotations
 

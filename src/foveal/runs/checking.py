@@ -12,7 +12,7 @@ from foveal.runs.images import audited, read, skipped_by
 
 
 def check_images(settings: ImageRun) -> Audit:
-    """Judge what the settings name; nothing is written.
+    """Audit the source that the settings name and try its splits; nothing is written.
 
     Raises:
         FovealError: the source cannot be read at all.

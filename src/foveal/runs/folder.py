@@ -33,7 +33,7 @@ ABOUT = {
     "predictions.csv": "every validation image",
     PREDICTIONS: "the same with the truth, for foveal compare and report",
     SUMMARY: "the figures above",
-    HISTORY: "one line an epoch",
+    HISTORY: "one line per epoch",
     SPLIT: "which image was on which side",
     AUDIT: "what was found in the data before",
     SETTINGS: "the settings; repeat with: foveal train run.toml",
@@ -117,7 +117,7 @@ def predictions_of(folder: Path) -> Predictions:
 
 
 def slices_of(source: Source, images: Sequence[Any], columns: Sequence[str]) -> dict[str, list[Hashable]]:
-    """Return what the source says in some columns, a value an image.
+    """Return what the source says in some columns, one value per image.
 
     Raises:
         InputError: an image is not in the source.

@@ -1,4 +1,4 @@
-"""A run that is several: with other seeds, or with each fold of the data in turn for validation."""
+"""Several runs as one: with other seeds, or with each fold of the data in turn for validation."""
 
 from __future__ import annotations
 
@@ -46,9 +46,9 @@ def train_images(settings: ImageRun, folder: Path, resume: bool = False) -> dict
 
 
 def train_repeatedly(settings: ImageRun, folder: Path) -> dict[str, Any]:
-    """Train once a seed or fold, each in a folder of its own; print and return mean and spread.
+    """Train once per seed or fold, each in a folder of its own; print and return mean and spread.
 
-    Runs that are already there are not repeated, and one that was stopped goes on, so that the same call resumes.
+    Runs that are already there are not repeated, and one that was stopped is resumed, so that the same call resumes.
 
     Raises:
         FovealError: the input is wrong; nothing was written then.

@@ -1,4 +1,4 @@
-"""A training run from settings to a filled run folder."""
+"""A training run on images, from settings to a filled run folder."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ _USUAL_BATCH = 64
 
 
 def train_once(settings: ImageRun, folder: Path, resume: bool = False) -> dict[str, Any]:
-    """Train, write the run folder, print what came out, and return the summary.
+    """Train, write the run folder, print the results, and return the summary.
 
     Args:
         settings: of a single run.
@@ -75,7 +75,7 @@ def train_on(
     whole: Path | None = None,
     began: float | None = None,
 ) -> dict[str, Any]:
-    """Do what `train_run` does, on a source that was judged; `whole` is the folder of several runs, this one in it.
+    """Do what `train_once` does, on a source that was audited; `whole` is the folder of several runs, this one in it.
 
     The time that the settings allow counts from `began`, by the clock of `time.perf_counter`; by default from now.
     """
@@ -221,7 +221,7 @@ def loaders(settings: ImageRun, source: Source) -> DataLoaders:
             RandomResizedCrop(training.size, min_scale=training.min_scale),
             Flip(),
         ]
-    else:  # nothing that is asked for may be cut off
+    else:  # a point or number to learn may not be cut off
         transforms = [Resize(training.size, method="squish"), *aug_transforms()]
     splitter = None if source.has_split else _splitter(settings, source)
     vocab = None

@@ -49,7 +49,7 @@ class Run:
     def metrics(self) -> dict[str, Interval]:
         """The headline metrics on the validation side with their 95% intervals, NaN where not defined.
 
-        Of several runs with other seeds, which share no predictions, there are none: see `runs`.
+        Of several runs with other seeds, which share no predictions, the dictionary is empty: see `runs`.
         """
         intervals = self._summary.get("intervals", {})
         values = self._summary.get("metrics", {})

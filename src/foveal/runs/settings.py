@@ -37,7 +37,7 @@ def setting(description: str, default: Any = None, *, used_by: str = "", shown: 
 
     Args:
         description: one sentence, for help and reference.
-        default: its value where nothing is said.
+        default: its value where none is given.
         used_by: what a kind of task must have to use it: a label form ("points_xy", "numbers", "names", "classes"), or
             a capability of `TaskKind`; by default every kind uses it.
         shown: the default in words, where it depends on something.

@@ -48,7 +48,7 @@ def untar_data(what: archives.Archive | Sample | object) -> ListingPath:
 
     Raises:
         FetchError: it is not on disk and cannot be downloaded; the message says where to put it by hand.
-        UnknownNameError: it is none of `URLs`.
+        UnknownNameError: it is not one of `URLs`.
     """
     if isinstance(what, archives.Archive):
         return archives.untar_data(what)

@@ -24,7 +24,7 @@ class TableColumns:
     """Which columns hold what; None means: find it by its usual name.
 
     Attributes:
-        labels: one 0/1 column a class, instead of `label`; blank or -1 is unknown.
+        labels: one 0/1 column per class, instead of `label`; blank or -1 is unknown.
         group: what must stay on one side of a split.
         about: further columns that the items should know.
         points: the columns x, y[, x2, y2, ...] of a point task.
@@ -47,7 +47,7 @@ class TableColumns:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReadOptions:
-    """What a user said of a source.
+    """How a source should be read: the options of a user.
 
     Attributes:
         images: the folder of the images; None for the one that the source lies in.

@@ -26,7 +26,7 @@ Label = TypeVar("Label")
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """How probabilities become an answer: a threshold a class, and a temperature that divides the logits."""
+    """How probabilities become an answer: one threshold per class, and a temperature that divides the logits."""
 
     thresholds: tuple[float, ...] = ()
     temperature: float = 1.0
@@ -116,7 +116,7 @@ class Task(Protocol[Label]):
         """Return what is compared with encoded labels [n, ...]: the predictions, or points in source pixels."""
 
     def figures(self) -> Mapping[str, MetricFunction]:
-        """Return the headline figures by name, functions of (what is judged, encoded labels)."""
+        """Return the headline figures by name, functions of (comparable predictions, encoded labels)."""
 
     def per_sample_error(self, comparable: Tensor, target: Tensor) -> Tensor:
         """Return how wrong each answer is, float64 [n]: a loss, or pixels for points; 0 where nothing is known."""

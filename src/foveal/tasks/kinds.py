@@ -185,7 +185,7 @@ def kind_of(task: Task[Any]) -> TaskKind:
 
 
 def kind_for(form: LabelForm) -> str:
-    """Return the name of the kind that labels of a form are for, where nothing else was said.
+    """Return the name of the kind that labels of a form are for, where no task is given.
 
     Args:
         form: how the source writes them.
@@ -198,7 +198,7 @@ def form_of(name: str, *, usual: LabelForm) -> LabelForm:
 
     Args:
         name: of the kind, or "auto".
-        usual: where nothing else is said.
+        usual: what "auto" stands for.
 
     Raises:
         UnknownNameError: there is no such kind.

@@ -1,4 +1,4 @@
-"""One label an image: a softmax over the classes."""
+"""One label per image: a softmax over the classes."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class SingleLabel:
 
     @property
     def n_outputs(self) -> int:
-        """One logit a class."""
+        """One logit per class."""
         return len(self.vocab)
 
     @property
@@ -146,11 +146,11 @@ class SingleLabel:
             canvas.title((truth, INK), ("✓ " + label, RIGHT) if label == truth else ("✗ " + label, WRONG))
 
     def to_row(self, prediction: Tensor, label: str) -> dict[str, Any]:
-        """Return the name and a probability a class."""
+        """Return the name and a probability per class."""
         return {"predicted": label} | dict(zip(self.names, prediction.tolist(), strict=True))
 
     def to_json(self, prediction: Tensor, label: str) -> dict[str, Any]:
-        """Return the label and a probability a class."""
+        """Return the label and a probability per class."""
         return {"labels": [label], "probabilities": dict(zip(self.names, prediction.tolist(), strict=True))}
 
     def mix(self, first: Tensor, second: Tensor, weight: Tensor) -> Tensor:
