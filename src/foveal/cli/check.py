@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -20,7 +20,7 @@ def has_option(name: str, panel: str) -> bool:
 def check(
     table: SourceArgument,
     *,
-    given: dict[str, Any],
+    given: dict[str, object],
     as_json: Annotated[bool, Option("--json", help="Print JSON.")] = False,
     html: Annotated[Path | None, Option(help="Write a page with the images concerned.")] = None,
 ) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -25,7 +25,7 @@ def evaluate(
     model: Model,
     table: SourceArgument,
     *,
-    given: dict[str, Any],
+    given: dict[str, object],
     split: Annotated[str, Option(help="valid, train or all; valid where the source says, else all.")] = "auto",
 ) -> None:
     """Print, as JSON, how well a model does on a source's validation rows (on all, if it marks none)."""

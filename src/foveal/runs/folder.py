@@ -21,6 +21,8 @@ from foveal.runs.settings import RunSettings, load_settings
 from foveal.sources.items import Source
 from foveal.training.callbacks.logs import read_history
 
+Summary = dict[str, Any]
+"""What summary.json holds."""
 SETTINGS, SUMMARY, AUDIT = "run.toml", "summary.json", "audit.json"
 MODEL, HISTORY, SPLIT = "model.safetensors", "history.jsonl", "split.csv"
 PREDICTIONS, REPORT, SAMPLES = "predictions.safetensors", "report.html", "samples.png"
@@ -90,7 +92,7 @@ def free_folder(wanted: Path | None, stem: str) -> Path:
     raise InputError("`runs` is full. Name a folder with --out.")
 
 
-def summary_of(folder: Path) -> dict[str, Any]:
+def summary_of(folder: Path) -> Summary:
     """Read the summary of a run, NaN where a figure is not defined.
 
     Raises:
@@ -98,7 +100,7 @@ def summary_of(folder: Path) -> dict[str, Any]:
     """
     if not (folder / SUMMARY).is_file():
         raise InputError(f"The run in `{folder}` did not come to its end. Go on with: foveal train --resume {folder}")
-    summary: dict[str, Any] = storage.with_nan(json.loads((folder / SUMMARY).read_text(encoding="utf-8")))
+    summary: Summary = storage.with_nan(json.loads((folder / SUMMARY).read_text(encoding="utf-8")))
     return summary
 
 

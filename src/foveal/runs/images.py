@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 
@@ -35,6 +35,7 @@ from foveal.learner.vision import vision_learner
 from foveal.reporting.report import facts_of
 from foveal.runs import folder as run
 from foveal.runs.console import introduce, new_console, print_outcome
+from foveal.runs.folder import Summary
 from foveal.runs.image_settings import ImageRun
 from foveal.sources.formats import TableColumns
 from foveal.sources.items import Source
@@ -48,7 +49,7 @@ from foveal.training.checkpoint import Checkpoints
 _USUAL_BATCH = 64
 
 
-def train_once(settings: ImageRun, folder: Path, resume: bool = False) -> dict[str, Any]:
+def train_once(settings: ImageRun, folder: Path, resume: bool = False) -> Summary:
     """Train, write the run folder, print the results, and return the summary.
 
     Args:
@@ -74,7 +75,7 @@ def train_on(
     resume: bool = False,
     whole: Path | None = None,
     began: float | None = None,
-) -> dict[str, Any]:
+) -> Summary:
     """Do what `train_once` does, on a source that was audited; `whole` is the folder of several runs, this one in it.
 
     The time that the settings allow counts from `began`, by the clock of `time.perf_counter`; by default from now.
@@ -129,7 +130,7 @@ def _written(
     *,
     began: float,
     whole: Path | None,
-) -> dict[str, Any]:
+) -> Summary:
     """Write what a trained model leaves behind; print and return the summary."""
     console = new_console()
     settings.with_values(measured=learn.measured).save(folder / run.SETTINGS)
@@ -246,12 +247,12 @@ def _splitter(settings: ImageRun, source: Source) -> Splitter:
     return StratifiedSplitter(labels, seed=seed, group=group)
 
 
-def _split_rows(dls: DataLoaders) -> Iterator[dict[str, Any]]:
+def _split_rows(dls: DataLoaders) -> Iterator[dict[str, str]]:
     for side, loader in zip(("train", "valid"), dls, strict=True):
         yield from ({"fname": name_of(image), "split": side} for image in loader.dataset.images)
 
 
-def _finish(learn: Learner, settings: ImageRun, source: Source, folder: Path) -> dict[str, Any]:
+def _finish(learn: Learner, settings: ImageRun, source: Source, folder: Path) -> Summary:
     """Write model, predictions and sheet from one fp32 pass; return the summary."""
     dls, left_out = learn.dls, dict[str, str]()
     counts = {"n_train": dls.train.n, "n_valid": dls.valid.n}
@@ -303,12 +304,12 @@ def intervals_of(predictions: Predictions, left_out: dict[str, str]) -> dict[str
     return intervals
 
 
-def _decide(learn: Learner, predictions: Predictions, left_out: dict[str, str]) -> dict[str, Any]:
+def _decide(learn: Learner, predictions: Predictions, left_out: dict[str, str]) -> Summary:
     """Choose temperature and thresholds of labels by the predictions; return a summary of both."""
     kind = kind_of(learn.dls.task)
     if not kind.has_classes:
         return {}
-    decided: dict[str, Any] = {}
+    decided: Summary = {}
     with leaving_out("temperature", left_out):
         decided["temperature"] = learn.calibrate(predictions)
     if kind.has_thresholds:
@@ -321,7 +322,7 @@ def _decide(learn: Learner, predictions: Predictions, left_out: dict[str, str]) 
     return decided
 
 
-def decision_of(best: ThresholdFit) -> dict[str, Any]:
+def decision_of(best: ThresholdFit) -> Summary:
     """Return what is to be known of thresholds, whether they are taken or not."""
     scores = {"f1_at_half": best.before, "f1": best.after, "f1_on_unseen_images": best.unseen}
     if not best.is_improvement:

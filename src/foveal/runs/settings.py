@@ -25,6 +25,9 @@ from foveal.core.registry import Registry
 if TYPE_CHECKING:
     from foveal.audit.checks import Audit
 
+Value = Any
+"""What a setting may be: it is checked by the field of its name."""
+Values = dict[str, Value]
 IMAGES = "images"
 """The kind of run for whatever task has none of its own."""
 _FORMER = {"pictures": "embed_images"}
@@ -32,7 +35,9 @@ _FORMER = {"pictures": "embed_images"}
 _PATHS = ("table", "images", "weights")
 
 
-def setting(description: str, default: Any = None, *, used_by: str = "", shown: str = "", **bounds: Any) -> Any:
+def setting(
+    description: str, default: Value = None, *, used_by: str = "", shown: str = "", **bounds: float | bool
+) -> Value:
     """Describe a setting.
 
     Args:
@@ -66,7 +71,7 @@ class RunSettings(BaseModel):
         return {name: (panel, field) for panel, model in panels for name, field in model.model_fields.items()}
 
     @classmethod
-    def of(cls, **values: Any) -> Self:
+    def of(cls, **values: Value) -> Self:
         """Build settings from flat values.
 
         Args:
@@ -77,7 +82,7 @@ class RunSettings(BaseModel):
             InputError: a setting is not used by this kind of run, or a value is out of range; all are named.
         """
         fields = cls.fields()
-        panels: dict[str, dict[str, Any]] = {name: {} for name in cls.model_fields}
+        panels: dict[str, Values] = {name: {} for name in cls.model_fields}
         for name, value in values.items():
             if name not in fields:
                 raise _no_setting(name, cls, values.get("task"))
@@ -96,23 +101,23 @@ class RunSettings(BaseModel):
             InputError: the message names both.
         """
 
-    def get(self, name: str) -> Any:
+    def get(self, name: str) -> Value:
         """Return a setting by its name."""
         return getattr(getattr(self, self.fields()[name][0]), name)
 
-    def with_values(self, **values: Any) -> Self:
+    def with_values(self, **values: Value) -> Self:
         """Return the same settings with other values, which are not checked anew.
 
         Args:
             values: settings by name.
         """
-        fields, panels = self.fields(), dict[str, dict[str, Any]]()
+        fields, panels = self.fields(), dict[str, Values]()
         for name, value in values.items():
             panels.setdefault(fields[name][0], {})[name] = value
         changed = {panel: getattr(self, panel).model_copy(update=some) for panel, some in panels.items()}
         return self.model_copy(update=changed)
 
-    def given(self) -> dict[str, Any]:
+    def given(self) -> Values:
         """Return the settings that differ from their defaults."""
         return {
             name: value
@@ -167,7 +172,7 @@ class RunKind:
 RUNS: Registry[RunKind] = Registry("kind of run", group="foveal.tasks")
 RUNS.add(IMAGES, "foveal.runs.image_settings:KIND")
 
-Train = Callable[[Any, Path, bool], dict[str, Any]]
+Train = Callable[[Any, Path, bool], Values]
 Check = Callable[[Any], "Audit"]
 
 
@@ -176,7 +181,7 @@ def kind_of_run(task: object) -> RunKind:
     return (RUNS.find(task) if isinstance(task, str) else None) or RUNS[IMAGES]
 
 
-def make_settings(**values: Any) -> RunSettings:
+def make_settings(**values: Value) -> RunSettings:
     """Build the settings of a run, of the kind that `task` says.
 
     Args:
@@ -200,13 +205,13 @@ def load_settings(path: Path) -> RunSettings:
         stored = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise InputError(f"`{path}` cannot be read as the settings of a run: {error}") from error
-    flat: dict[str, Any] = {}
+    flat: Values = {}
     for name, value in stored.items():
         flat |= value if isinstance(value, dict) and name != "measured" else {name: value}
     return make_settings(**_without_former_defaults(flat) if "table" in stored else flat)
 
 
-def _without_former_defaults(flat: dict[str, Any]) -> dict[str, Any]:
+def _without_former_defaults(flat: Values) -> Values:
     """Leave out what version 0.1 wrote for every kind of run, though that kind does not use it.
 
     It is left out only where it is the default; anything else is refused by name as in any other file.
