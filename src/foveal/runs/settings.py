@@ -35,9 +35,7 @@ _FORMER = {"pictures": "embed_images"}
 _PATHS = ("table", "images", "weights")
 
 
-def setting(
-    description: str, default: Value = None, *, used_by: str = "", shown: str = "", **bounds: float | bool
-) -> Value:
+def setting(description: str, default: Value = None, *, used_by: str = "", shown: str = "", **bounds: Value) -> Value:
     """Describe a setting.
 
     Args:
