@@ -10,7 +10,7 @@ import pytest
 
 import foveal
 from foveal.cli import check, evaluate, train
-from foveal.cli.settings import NOT_OPTIONS
+from foveal.cli.run_options import NOT_OPTIONS
 from foveal.runs.settings import RUNS
 
 HERE = Path(__file__).parent

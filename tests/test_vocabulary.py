@@ -51,7 +51,7 @@ KEPT = {
     ("inference/exports.py", '"canvas_hw"'),
     ("inference/manifest.py", 'alias="canvas_hw"'),
     ("inference/runner_images.txt", '"canvas_hw"'),
-    ("cli/settings.py", "_FORMER"),
+    ("cli/run_options.py", "_FORMER"),
     ("runs/settings.py", "_FORMER"),
     # Former names of attributes and options, which warn for one version.
     ("data/datasets.py", 'attribute("pictures"'),

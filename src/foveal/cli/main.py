@@ -41,7 +41,7 @@ def _add_verb(verb: Callable[..., None], choose: Callable[[str, str], bool]) -> 
         context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []},
     )
     def call(context: typer.Context) -> None:
-        from foveal.cli.settings import run_verb
+        from foveal.cli.run_options import run_verb
 
         if code := run_verb(verb, choose, context):
             raise typer.Exit(code)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 import tomllib
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -91,6 +92,12 @@ class RunSettings(BaseModel):
             raise InputError("; ".join(_problems(error, fields))) from error
         settings.check()
         return settings
+
+    @staticmethod
+    def checked(**values: Value) -> RunSettings:
+        """Return `make_settings(...)`, under the name of version 0.1."""
+        warnings.warn("`RunSettings.checked` is now `make_settings`.", DeprecationWarning, stacklevel=2)
+        return make_settings(**values)
 
     def check(self) -> None:
         """Refuse settings that do not go together.
