@@ -35,6 +35,7 @@ from foveal.tasks.points import PointBlock
 settings.register_profile("foveal", deadline=None)
 settings.load_profile("foveal")
 
+collect_ignore = ["typing"]  # scripts that mypy reads and nobody runs
 DATA = Path(os.environ.get("FOVEAL_TEST_DATA", Path(__file__).parents[2] / "shared" / "data"))
 
 

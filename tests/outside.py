@@ -159,7 +159,3 @@ def register():
         ),
     )
     FORMATS.add("graded-folder", grades_in_folders)
-
-
-if __name__ != "outside":  # imported by an entry point
-    register()

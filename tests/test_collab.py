@@ -320,7 +320,10 @@ def test_from_a_table_to_recommendations_on_the_command_line(ratings, foveal, tm
     again = tmp_path / "again"
     foveal("train", out / "run.toml", "--out", again)
     assert json.loads((again / "summary.json").read_text())["metrics"] == summary["metrics"]
-    assert "ratings train once" in foveal("train", tmp_path / "ratings.csv", *columns, "--folds", 3, code=2).err
+    assert (
+        "--folds is not used with --task rating"
+        in foveal("train", tmp_path / "ratings.csv", *columns, "--folds", 3, code=2).err
+    )
     assert "did not occur in training" in foveal("recommend", model, "bob", code=2).err
     assert "must end in .csv, .jsonl or .parquet" in foveal("recommend", model, "--out", "x.json", code=2).err
     checked = foveal("check", tmp_path / "ratings.csv", "--task", "rating").out

@@ -12,7 +12,8 @@ from safetensors import safe_open
 
 import foveal as library
 from foveal.core.errors import InputError, UnknownNameError
-from foveal.runs.settings import RUNS, ImageRun, load_settings, make_settings, option
+from foveal.runs.image_settings import ImageRun
+from foveal.runs.settings import RUNS, load_settings, make_settings, option
 
 GOLDEN = Path(__file__).parent / "golden" / "runs-0.1"
 

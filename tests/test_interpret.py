@@ -72,7 +72,7 @@ def test_confusions_of_several_labels_are_tables_and_pairs():
     assert tables[2].sum() == 2  # the unknown one is left out
     interp.plot_confusion_matrix()
     assert len([axes for axes in plt.gcf().axes if axes.texts]) == 3
-    with pytest.raises(InputError, match=r"is for tasks of multi-label, single-label.*this task is points"):
+    with pytest.raises(InputError, match=r"is for tasks of .*single-label.*; this task is points"):
         Interpretation(Predictions([], torch.zeros(0), [], torch.zeros(0), Points(1))).most_confused()
 
 
@@ -113,7 +113,7 @@ def test_slices_are_worst_first():
     interp = one_label([0, 1, 2, 0], [0, 0, 2, 0])
     assert interp.slices(["a", "a", "b", "b"]) == [("a", 2, 0.5), ("b", 2, 1.0)]
     assert interp.slices(["a", "a", "b", "b"], "error_rate")[0] == ("a", 2, 0.5)
-    with pytest.raises(InputError, match="One value an image is expected, 4; got 2"):
+    with pytest.raises(InputError, match="One value per image is expected, 4; got 2"):
         interp.slices(["a", "b"])
 
 
@@ -204,5 +204,5 @@ def test_precision_by_recall_ends_at_what_the_definition_says():
     assert [float(ant.lines[1].get_xdata()[0]), float(ant.lines[1].get_ydata()[0])] == pytest.approx([0.5, 0.5])
     assert len(bee.lines) == 2
     assert not cat.lines  # no image has it
-    with pytest.raises(InputError, match="for tasks of multi-label"):
+    with pytest.raises(InputError, match="is for tasks of multi-label"):
         one_label([0], [0]).plot_precision_recall()

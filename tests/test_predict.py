@@ -85,7 +85,7 @@ def test_what_was_begun_with_other_images_or_another_model_does_not_go_on(files,
         resume_log.add({"fname": "a.jpg"})
     said = foveal("predict", MODEL, files[0], "--out", out, "--resume", code=2).err
     assert "begun with other images" in said
-    assert "--resume goes on with" in foveal("predict", MODEL, files[0], "--resume", code=2).err
+    assert "--resume needs an --out" in foveal("predict", MODEL, files[0], "--resume", code=2).err
 
 
 def test_a_list_may_come_on_stdin(files, tmp_path, foveal, monkeypatch):
@@ -149,3 +149,22 @@ def test_a_journal_is_json_lines(tmp_path):
     with ResumeLog(tmp_path / "a.jsonl", "m", resume=True) as resume_log:
         assert resume_log.done == 2
         assert resume_log.finish() == (1, 1)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--layout", "coco", "--out", "a.csv"], "--layout coco says what a .json holds"),
+        (["--shard-size", "10"], "--shard-size 10 is for answers in a folder"),
+        (["--engine", "ray", "--out", "a.csv"], "--engine ray is for answers in a folder"),
+    ],
+)
+def test_an_option_that_is_not_used_is_refused(words, message, files, foveal):
+    assert message in foveal("predict", MODEL, files[0], *words, code=2).err
+
+
+def test_options_of_exports_and_reports_that_are_not_used_are_refused(tmp_path, foveal):
+    ratings = MODEL.with_name("ratings-1.safetensors")
+    said = foveal("export", ratings, "--images", MODEL.parent, "--out", tmp_path / "m.onnx", code=2).err
+    assert "There is no image" in said or "--images is for models of images" in said
+    assert "--layout coco" in foveal("report", tmp_path, "--layout", "coco", code=2).err

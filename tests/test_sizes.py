@@ -35,7 +35,7 @@ from foveal.metrics.one_label import confusion_matrix, f1_per_class, recall_per_
 from foveal.metrics.several_labels import mean_average_precision, mean_roc_auc
 from foveal.models.head import spatial_head
 from foveal.reporting.page import MOST_ROWS, number, table
-from foveal.runs.settings import number as console_number
+from foveal.runs.console import number as console_number
 from foveal.tasks.base import Decision
 from foveal.tasks.multi_label import MultiLabel
 from foveal.tasks.regression import Regression

@@ -91,8 +91,8 @@ def test_evaluate_gives_the_scores_of_the_run(run, scenes, foveal):
 def test_a_run_repeats_from_its_settings(run, tmp_path, foveal, monkeypatch):
     folder, _ = run
     stored = tomllib.loads((folder / "run.toml").read_text())
-    assert stored["batch_size"] == 16
-    assert set(stored["measured"]) == {"0"}  # a repeated run measures no precision anew
+    assert stored["training"]["batch_size"] == 16
+    assert set(stored["training"]["measured"]) == {"0"}  # a repeated run measures no precision anew
     monkeypatch.chdir(tmp_path)
     foveal("train", folder / "run.toml", "--out", tmp_path / "again")
     first, again = (rows_of(place / "predictions.csv") for place in (folder, tmp_path / "again"))

@@ -1,6 +1,6 @@
 """foveal: from a folder or a table of images to a trained, explained and served model.
 
-The names below are found when they are first asked for (PEP 562), so that `import foveal` costs next to nothing. Before
+The names below are resolved at their first use (PEP 562), so that `import foveal` costs next to nothing. Before
 torch is loaded, it says how OpenMP's threads wait (see `processors`).
 """
 

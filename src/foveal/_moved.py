@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from types import ModuleType
@@ -154,6 +154,21 @@ def attribute(old: str, new: str) -> property:
         return getattr(value, new)
 
     return property(read)
+
+
+def method(old: str, new: str) -> Callable[..., Any]:
+    """Return a method that calls another one under its old name, with a warning.
+
+    Args:
+        old: what it was called.
+        new: what it is called.
+    """
+
+    def call(value: object, *args: Any, **options: Any) -> Any:
+        _warn(old, new)
+        return getattr(value, new)(*args, **options)
+
+    return call
 
 
 def _warn(old: str, new: str) -> None:

@@ -188,7 +188,7 @@ def test_a_run_killed_before_its_first_checkpoint_begins_again(again, scenes, tm
     assert code == 0, printed
     assert "begins again" in printed or again != "resume"
     judge_run(out)
-    code, refused = foveal("train", "--resume", out)
-    assert code == 2
-    assert "has ended" in refused
+    code, printed = foveal("train", "--resume", out)
+    assert code == 0  # so that a script can repeat one line
+    assert "has ended" in printed
     assert foveal("train", *words)[0] == 2

@@ -1,4 +1,4 @@
-"""What is measured of an image file, kept from one audit to the next, and the search for copies among many files."""
+"""Inspections of image files, kept from one audit to the next, and the search for copies among them."""
 
 from __future__ import annotations
 

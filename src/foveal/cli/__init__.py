@@ -1,1 +1,1 @@
-"""The command line: one file a verb; what is heavy is imported inside the verb."""
+"""The command line: one file per verb; heavy packages are imported inside the verb."""

@@ -3,41 +3,24 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from foveal.cli.options import SourceArgument
 
 Option = typer.Option
-SETTINGS = (
-    "images",
-    "image_column",
-    "label_column",
-    "label_columns",
-    "label_delimiter",
-    "valid_column",
-    "group_column",
-    "empty",
-    "on_bad",
-    "task",
-    "points",
-    "targets",
-    "point_names",
-    "flip_pairs",
-    "folds",
-    "seed",
-    "user",
-    "item",
-    "rating",
-    "implicit",
-)
+
+
+def has_option(name: str, panel: str) -> bool:
+    """Return whether the command has a setting, by name and panel: whatever decides how a source is read and split."""
+    return panel in {"data", "task"} or name in {"seed", "folds"}
 
 
 def check(
     table: SourceArgument,
     *,
-    given: dict[str, Any],
+    given: dict[str, object],
     as_json: Annotated[bool, Option("--json", help="Print JSON.")] = False,
     html: Annotated[Path | None, Option(help="Write a page with the images concerned.")] = None,
 ) -> None:

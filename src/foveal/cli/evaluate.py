@@ -2,31 +2,30 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from foveal.cli.options import Model, SourceArgument
 
 Option = typer.Option
-SETTINGS = (
-    "images",
-    "image_column",
-    "label_column",
-    "label_columns",
-    "label_delimiter",
-    "valid_column",
-    "empty",
-    "points",
-    "targets",
-)
+
+
+_COLUMNS = frozenset({"image_column", "label_column", "label_columns", "label_delimiter", "valid_column"})
+_READING = _COLUMNS | {"images", "empty", "points", "targets"}
+
+
+def has_option(name: str, panel: str) -> bool:
+    """Return whether the command has a setting, by name and panel: what says how the labels of images are read."""
+    del panel
+    return name in _READING
 
 
 def evaluate(
     model: Model,
     table: SourceArgument,
     *,
-    given: dict[str, Any],
+    given: dict[str, object],
     split: Annotated[str, Option(help="valid, train or all; valid where the source says, else all.")] = "auto",
 ) -> None:
     """Print, as JSON, how well a model does on a source's validation rows (on all, if it marks none)."""

@@ -1,21 +1,20 @@
-"""The `foveal` command."""
+"""The `foveal` command: its verbs, ours and those of plugins, and how errors end it."""
 
 from __future__ import annotations
 
 import os
 import sys
 import warnings
+from collections.abc import Callable
+from importlib.metadata import entry_points
 from pathlib import Path
 
 import typer
 
 from foveal import __version__
 from foveal.cli import check, compare, demo, evaluate, export, info, predict, report, serve, train
-from foveal.cli.settings import with_settings
 from foveal.core import distributed, timing
 from foveal.core.errors import FovealError, ProcessEndedError
-from foveal.core.registry import resolve
-from foveal.runs.settings import RUNS
 
 app = typer.Typer(
     name="foveal",
@@ -25,19 +24,41 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
 )
-app.command("check")(with_settings(check.check, check.SETTINGS))
-app.command("train")(with_settings(train.train))
+
+
+def _add_verb(verb: Callable[..., None], choose: Callable[[str, str], bool]) -> None:
+    """Add a command whose options are settings of a run; they are made once it is called, as that takes pydantic.
+
+    Args:
+        verb: takes the settings that were given as `given`, and arguments of its own.
+        choose: of (setting, panel); whether the command has it.
+    """
+
+    @app.command(
+        verb.__name__,
+        help=verb.__doc__,
+        add_help_option=False,
+        context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []},
+    )
+    def call(context: typer.Context) -> None:
+        from foveal.cli.run_options import run_verb
+
+        if code := run_verb(verb, choose, context):
+            raise typer.Exit(code)
+
+
+_add_verb(check.check, check.has_option)
+_add_verb(train.train, train.has_option)
 app.command("predict")(predict.predict)
-app.command("evaluate")(with_settings(evaluate.evaluate, evaluate.SETTINGS))
+_add_verb(evaluate.evaluate, evaluate.has_option)
 app.command("compare")(compare.compare)
 app.command("export")(export.export)
 app.command("info")(info.info)
-app.command("report")(with_settings(report.report, report.SETTINGS))
+_add_verb(report.report, report.has_option)
 app.command("serve")(serve.serve)
 app.command("demo")(demo.demo)
-for _kind in RUNS:
-    for _name, _reference in RUNS[_kind].verbs.items():
-        app.command(_name)(resolve(_reference))
+for _entry in entry_points(group="foveal.verbs"):  # a package may add verbs for models of its own kinds
+    app.command(_entry.name)(_entry.load())
 
 
 @app.callback(invoke_without_command=True)

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from foveal.scale.resume_log import ResumeLog
     from foveal.scale.streaming import PredictionStream
 
+SHARD_SIZE = 4096  # images; a file of them is some MB, and a part that is lost is done again in a minute
+
 
 def predict(
     model: Model,
@@ -26,11 +28,17 @@ def predict(
     ],
     *,
     out: Annotated[Path | None, typer.Option(help="Write a .csv, .jsonl, .parquet or (see --layout) .json.")] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with an --out that was interrupted.")] = False,
-    layout: Annotated[str, typer.Option(help="What a .json holds: 'coco' or 'label-studio'.")] = "coco",
+    resume: Annotated[bool, typer.Option("--resume", help="Continue an --out that was interrupted.")] = False,
+    layout: Annotated[
+        str | None, typer.Option(help="What a .json holds: 'coco' or 'label-studio'. (default: coco)")
+    ] = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Images at a time.")] = 32,
-    engine: Annotated[str, typer.Option(help="For an --out that is a folder: 'local' or 'ray'.")] = "local",
-    shard_size: Annotated[int, typer.Option(min=1, help="Images a file of such a folder.")] = 4096,
+    engine: Annotated[
+        str | None, typer.Option(help="For an --out that is a folder: 'local' or 'ray'. (default: local)")
+    ] = None,
+    shard_size: Annotated[
+        int | None, typer.Option(min=1, help=f"Images per file of such a folder. (default: {SHARD_SIZE})")
+    ] = None,
     device: Device = None,
 ) -> None:
     """Answer for images; an image that cannot be used is named, the others are answered."""
@@ -39,15 +47,20 @@ def predict(
     from foveal.inference.predictor import load_image_predictor
     from foveal.scale.streaming import PredictionStream
 
+    if layout is not None and (out is None or out.suffix != ".json"):
+        raise InputError(f"--layout {layout} says what a .json holds: give --out FILE.json with it.")
     if out is not None and not out.suffix:
-        _write_shards(model, images, out, engine, shard_size, batch_size, device, resume=resume)
+        size = shard_size or SHARD_SIZE
+        _write_shards(model, images, out, engine or "local", size, batch_size, device, resume=resume)
         return
-    if engine != "local":
-        raise InputError(f"--engine {engine} writes into a folder: give --out DIR.")
+    for option, value in (("--engine", engine), ("--shard-size", shard_size)):
+        if value is not None:
+            raise InputError(f"{option} {value} is for answers in a folder: give --out DIR with it.")
+    layout = layout or "coco"
     if out is not None:
         check_target(out, layout)
     if resume and (out is None or out.suffix == ".json"):
-        raise InputError("--resume goes on with an --out in .csv, .jsonl or .parquet.")
+        raise InputError("--resume needs an --out in .csv, .jsonl or .parquet.")
     files = _expand(images)
     predictor = load_image_predictor(model, device=device)
     answered = PredictionStream(predictor, files, batch_size)

@@ -11,7 +11,12 @@ import typer
 from foveal.cli.options import Run
 
 Option = typer.Option
-SETTINGS = ("by", "embed_images")
+
+
+def has_option(name: str, panel: str) -> bool:
+    """Return whether the command has a setting, by name and panel: what the page shows."""
+    del name
+    return panel == "output"
 
 
 def report(
@@ -23,18 +28,22 @@ def report(
         Path | None, Option(help="Also write labels that are probably wrong: .csv, .jsonl, .parquet or .json.")
     ] = None,
     doubts: Annotated[Path | None, Option(hidden=True)] = None,
-    layout: Annotated[str, Option(help="Of a .json: coco or label-studio.")] = "label-studio",
+    layout: Annotated[str | None, Option(help="Of a .json: coco or label-studio. (default: label-studio)")] = None,
 ) -> None:
     """Write the report of a run again: by other columns, without images, or with labels that are probably wrong."""
+    from foveal.core.errors import InputError
     from foveal.runs.images import rewrite_report
     from foveal.runs.parsing import parse_names
     from foveal.runs.run import Run as ReadRun
 
     if doubts is not None:
         warnings.warn("--doubts is now --label-issues.", DeprecationWarning, stacklevel=2)
+    target = label_issues or doubts
+    if layout is not None and (target is None or target.suffix != ".json"):
+        raise InputError(f"--layout {layout} says what a .json holds: give --label-issues FILE.json with it.")
     by = parse_names(given.get("by"))
     page = rewrite_report(run, by=by, out=out, embed_images=given.get("embed_images"))
     typer.echo(f"Written to {page}.")
-    if (target := label_issues or doubts) is not None:
-        n = ReadRun(run).interpretation().export_label_issues(target, layout=layout)
+    if target is not None:
+        n = ReadRun(run).interpretation().export_label_issues(target, layout=layout or "label-studio")
         typer.echo(f"{n} labels that are probably wrong, written to {target}.")

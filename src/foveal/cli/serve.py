@@ -18,7 +18,7 @@ def serve(
     port: Annotated[int, Option(min=1, max=65535, help="The port.")] = 8000,
     workers: Annotated[int, Option(min=1, help="Processes that answer, each with the model.")] = 1,
     max_queue: Annotated[
-        int | None, Option(min=1, help="Images at work at once; others are told to come again. (default: measured)")
+        int | None, Option(min=1, help="Images at work at once; others are told to try again. (default: measured)")
     ] = None,
     max_body: Annotated[str, Option(help="The largest request, such as 20MB.")] = "20MB",
     device: Device = None,

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from foveal.collab.predictor import RatingPredictor
+from foveal.core.errors import InputError
 from foveal.core.rng import generator_for
 
 
@@ -24,12 +25,17 @@ class RatingExporter:
         return given
 
     def inputs(self, n: int, images: Sequence[object]) -> Tensor:
-        """Return drawn pairs; there are no images.
+        """Return drawn pairs.
 
         Args:
             n: how many pairs.
-            images: not used.
+            images: must be empty.
+
+        Raises:
+            InputError: images were given.
         """
+        if images:
+            raise InputError("--images is for models of images: this one takes pairs of users and items.")
         sizes = (len(self.predictor.task.users), len(self.predictor.task.items))
         return torch.from_numpy(generator_for(0, 0, 0).integers(0, sizes, (n, 2)))
 

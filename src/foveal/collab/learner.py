@@ -1,4 +1,4 @@
-"""The way to a learner for ratings."""
+"""`collab_learner`: a learner for ratings, from loaders and the sizes of a model."""
 
 from __future__ import annotations
 

@@ -158,7 +158,7 @@ class CollabDataLoaders(DataLoaders):
         bs: int = 64,
         device: torch.device | str | None = None,
     ) -> CollabDataLoaders:
-        """Read a table with a rating a row.
+        """Read a table with one rating per row.
 
         Args:
             ratings: the table.

@@ -1,4 +1,4 @@
-"""Models of who likes what: a vector a user and one an item, and what is made of the two.
+"""Models of ratings: one vector per user and one per item, and what is made of the two.
 
 A model takes pairs int64 [B, 2], the numbers of user and item, and returns [B] or [B, 1].
 """
@@ -68,7 +68,7 @@ class CollabSpec:
 
     Attributes:
         n_users, n_items: numbers that there are, the unknown included.
-        n_factors: the size of both vectors, or of the user's and the item's.
+        n_factors: the length of both vectors, or the lengths for users and for items.
         y_range: squeeze outputs into (low, high).
         layers: the hidden layers of a network over both vectors; without any, their product and two biases.
     """

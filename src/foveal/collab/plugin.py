@@ -14,6 +14,5 @@ RUNS.add(
         settings=RatingRun,
         train="foveal.collab.run:train_ratings",
         check="foveal.collab.run:check_ratings",
-        verbs={"recommend": "foveal.collab.verb:recommend"},
     ),
 )

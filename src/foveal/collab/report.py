@@ -42,7 +42,7 @@ class RatingReport:
         predictor: answered.
         baseline: the mean rating in training.
         rankings: figures at 10 of the model and of what is most popular; empty where nobody liked anything.
-        history: an entry an epoch.
+        history: one entry per epoch.
         repeat: the command that repeats the run.
         left_out: results that could not be had, with the reason.
     """
@@ -73,8 +73,8 @@ class RatingReport:
 
     def _parts(self) -> Iterator[Markup]:
         user, item, rating = self.predictor.task.columns
-        said = f"rating, judged on {len(self.pairs):,} pairs that it was not trained on"
-        yield page.opening(self.title, said) + page.table(("", ""), self.facts)
+        lead = f"rating, measured on {len(self.pairs):,} pairs that it was not trained on"
+        yield page.opening(self.title, lead) + page.table(("", ""), self.facts)
         yield page.section("How well it works", _table_of(self.scores))
         if self.rankings:
             yield page.section("How well it ranks") + page.table(
@@ -167,11 +167,11 @@ def rank_metrics(learn: Rated, k: int = 10, *, liked: float | None = None) -> pd
     Args:
         learn: trained on ratings.
         k: how many items are recommended.
-        liked: the rating from which on a user liked an item; the mean rating by default (all, where there are none).
+        liked: the rating from which on a user liked an item; the mean rating by default (every pair, without ratings).
     """
     predictor = learn.predictor()
     if not isinstance(predictor, RatingPredictor):
-        raise InputError(f"Rankings are judged of ratings; this task is {predictor.task.kind}.")
+        raise InputError(f"Only models of ratings rank items; this task is {predictor.task.kind}.")
     train, valid = (loader.dataset for loader in learn.dls)
     bound = float(train.targets.mean()) if liked is None else liked
     pairs = valid.inputs[(valid.targets[:, 0] >= bound) & (valid.inputs > 0).all(dim=1)]

@@ -36,7 +36,7 @@ _MARGIN = 0.1  # of the range of ratings, so that the highest can be reached: th
 
 
 def train_ratings(settings: RatingRun, folder: Path, resume: bool = False) -> dict[str, Any]:
-    """Train on a table with a rating a row, write the run folder, print what came out, and return the summary.
+    """Train on a table with one rating per row, write the run folder, print the results, and return the summary.
 
     Args:
         settings: of the run.
@@ -80,7 +80,7 @@ def train_ratings(settings: RatingRun, folder: Path, resume: bool = False) -> di
 
 
 def check_ratings(settings: RatingRun) -> Audit:
-    """Judge a table with a rating a row as training would; nothing is written."""
+    """Check a table with one rating per row as training would; nothing is written."""
     figures: dict[str, Figure] = {"kind": "ratings", "task": settings.task.task}
     try:
         dls = rating_loaders(settings)

@@ -1,4 +1,4 @@
-"""Who likes what: a rating for each pair of a user and an item, or only which pairs there are."""
+"""The task of ratings: a rating for each pair of a user and an item, or only which pairs there are."""
 
 from __future__ import annotations
 
@@ -196,7 +196,7 @@ class Rating:
         return (comparable.double() - target.double()).abs().reshape(-1)
 
     def metrics_by_output(self, comparable: Tensor, target: Tensor) -> MetricsByOutput:
-        """There are none.
+        """Return nothing: ratings have no classes.
 
         Args:
             comparable: not used.

@@ -1,4 +1,4 @@
-"""Continuing without a result that only accompanies the model: it is left out, with the reason."""
+"""Results that only accompany the model: one that fails is left out, with the reason, and the run continues."""
 
 from __future__ import annotations
 

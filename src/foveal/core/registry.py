@@ -55,7 +55,7 @@ class Registry(Generic[T]):
         return value
 
     def find(self, name: str) -> T | None:
-        """Return a value, or None where there is none of this name."""
+        """Return a value, or None if no value has this name."""
         if name not in self._values:
             load_plugins(self.group)
         value = self._values.get(name)

@@ -1,4 +1,4 @@
-"""Which numbers are seeds; without NumPy, so that settings load quickly."""
+"""The check of seeds; without NumPy, so that settings load quickly."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the seconds of a run are spent on, by name.
+"""Timings: the seconds of a run by name.
 
 `spent` opens an account, and `timed` books a block of code on the open account; a block within another is booked under
 its own name only, so that all entries add up to the time that passed in such blocks.

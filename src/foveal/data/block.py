@@ -288,7 +288,7 @@ def _bind(block: TargetBlock, labels: list[object], name: Callable[[int], str]) 
 
 
 def _name(item: object, at: int | None, image: object = None) -> str:
-    """Return what a message calls an item: where it was said, or its image, or its number."""
+    """Return what a message calls an item: its origin, or its image, or its number."""
     if isinstance(item, Item) and item.origin:
         return item.origin
     if image is not None and not isinstance(image, np.ndarray | bytes | float) and len(str(image)) < 500:

@@ -1,1 +1,1 @@
-"""Results: predictions, their scores, and the images that show them."""
+"""Evaluation: predictions, their metrics, thresholds, label issues, and the images that show them."""

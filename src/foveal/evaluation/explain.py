@@ -1,4 +1,4 @@
-"""Where a model looked, in figures."""
+"""Explanations as figures: one image in a notebook, or a sheet of several."""
 
 from __future__ import annotations
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Protocol, Self
 
 from torch import Tensor
 
+from foveal._moved import method
 from foveal.core.errors import InputError
 from foveal.data.loaders import DataLoaders
 from foveal.evaluation import plots
@@ -103,7 +104,7 @@ class Interpretation:
         return sheet(images, draw, figure=figure, caption=task.legend)
 
     def confusion_matrix(self) -> Tensor:
-        """Return the counts: [C, C] for one label, the truth down; for several a 2x2 table a class, [C, 2, 2].
+        """Return the counts: [C, C] for one label, the truth down; for several one 2x2 table per class, [C, 2, 2].
 
         Raises:
             InputError: the task has no classes.
@@ -155,7 +156,7 @@ class Interpretation:
     def label_issues(self, k: int | None = None) -> list[LabelIssue]:
         """Return labels that are probably wrong, the most certain first.
 
-        `foveal.evaluation.label_issues` says when a label is doubted.
+        `foveal.evaluation.label_issues` says when a label counts as an issue.
 
         Raises:
             InputError: the task has no classes.
@@ -163,7 +164,7 @@ class Interpretation:
         return label_issues_of(self.predictions)[:k]
 
     def export_label_issues(self, path: str | os.PathLike[str], *, layout: str = "label-studio") -> int:
-        """Write label issues as a table, or what they suggest as a .json for a labelling tool; return how many.
+        """Write label issues as a table, or the labels they suggest as a .json for a labelling tool; return how many.
 
         Args:
             path: of the file; .csv, .jsonl and .parquet are tables.
@@ -174,8 +175,11 @@ class Interpretation:
         """
         return write_label_issues(path, self.label_issues(), self.predictions, layout=layout)
 
+    doubts = method("doubts", "label_issues")
+    export_doubts = method("export_doubts", "export_label_issues")
+
     def plot_precision_recall(self) -> None:
-        """Show precision by recall, a curve a class, with the point of the threshold in force.
+        """Show precision by recall, one curve per class, with the point of the threshold in force.
 
         Raises:
             InputError: the task has not several labels.
@@ -188,7 +192,7 @@ class Interpretation:
         """Return (value, images, figure) for each value of something known of every image, worst first.
 
         Args:
-            values: one an image of this side: a person, a camera, a day.
+            values: one per image of this side: a person, a camera, a day.
             figure: the name of a headline figure; the first one by default.
 
         Raises:
@@ -197,7 +201,7 @@ class Interpretation:
         found = self.predictions
         metrics = found.task.report_metrics()
         if len(values) != len(found.labels):
-            raise InputError(f"One value an image is expected, {len(found.labels)}; got {len(values)}.")
+            raise InputError(f"One value per image is expected, {len(found.labels)}; got {len(values)}.")
         name = figure or next(iter(metrics))
         places: dict[Hashable, list[int]] = {}
         for at, value in enumerate(values):

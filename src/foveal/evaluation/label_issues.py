@@ -41,7 +41,7 @@ class LabelIssue(NamedTuple):
 
 
 def label_issues_of(predictions: Predictions) -> list[LabelIssue]:
-    """Return labels that are probably wrong, the most certain first; the task's file says when a label is doubted.
+    """Return labels that are probably wrong, the most certain first; the task's file decides which.
 
     Raises:
         InputError: the task has no classes.
@@ -64,24 +64,24 @@ def write_label_issues(
     *,
     layout: str = "label-studio",
 ) -> int:
-    """Write doubts as a table (.csv, .jsonl, .parquet), or the labels that they suggest as a .json; return how many.
+    """Write label issues as a table (.csv, .jsonl, .parquet), or the labels they suggest as a .json; return how many.
 
     Args:
         path: the file; its ending says what is written.
         label_issues: about labels of `found`.
         found: the predictions that they come from.
-        layout: of a .json, `coco` or `label-studio`: each doubted image once, with what it should be called.
+        layout: of a .json, `coco` or `label-studio`: each image with an issue once, with the suggested labels.
     """
     target = Path(path)
     check_target(target, layout)
     if target.suffix == ".json":
         labelled = ((str(image), open_image(image).size_hw, label) for image, label in _corrected(label_issues, found))
         return write_labels(target, layout, labelled, found.task)
-    return write_table(target, ({"fname": name_of(doubt.image)} | _columns(doubt) for doubt in label_issues))
+    return write_table(target, ({"fname": name_of(issue.image)} | _columns(issue) for issue in label_issues))
 
 
-def _columns(doubt: LabelIssue) -> dict[str, object]:
-    return {"given": doubt.given, "suggested": doubt.suggested, "confidence": doubt.confidence}
+def _columns(issue: LabelIssue) -> dict[str, object]:
+    return {"given": issue.given, "suggested": issue.suggested, "confidence": issue.confidence}
 
 
 def _corrected(label_issues: Sequence[LabelIssue], found: Predictions) -> Iterator[tuple[ImageSource, object]]:

@@ -218,7 +218,7 @@ def require_precision(score: Score, least_precision: float) -> Score:
 
 
 def _precision(hits: Tensor, alarms: Tensor) -> Tensor:
-    """Return the share of predictions that are right; 1 where there are none."""
+    """Return the share of predictions that are right; 1 without predictions."""
     return torch.where(hits + alarms > 0, hits / (hits + alarms).clamp(min=1), 1.0)
 
 

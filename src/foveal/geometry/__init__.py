@@ -1,1 +1,1 @@
-"""Where pixels and points go: homographies, fits, moves, and the one warp that resamples."""
+"""Where pixels and points go: homographies, resize steps, moves, and the one warp that resamples."""

@@ -25,7 +25,7 @@ class JpegHeader:
         size_hw: height and width in pixels, as stored, not upright.
         is_cmyk: whether its four components are inks.
         orientation: of EXIF, 1 to 8.
-        icc_profile: the colour profile; empty if there is none.
+        icc_profile: the colour profile; empty without one.
     """
 
     size_hw: tuple[int, int]

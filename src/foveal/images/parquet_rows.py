@@ -47,7 +47,7 @@ def open_table(address: str) -> pq.ParquetFile:
 
 
 def bytes_column(schema: pa.Schema) -> str | None:
-    """Return the name of the column with images' bytes, or pairs of bytes and path; None where there is none."""
+    """Return the name of the column with images' bytes, or pairs of bytes and path; None if there is no such column."""
     import pyarrow as pa
 
     kinds: dict[str, pa.DataType] = {field.name: field.type for field in schema}
@@ -98,7 +98,7 @@ class ImageRows:
         return max(2, self._size // 2 // max((footer.largest for footer in self._footers.values()), default=1))
 
     def locate(self, table: str, number: int) -> tuple[int, int]:
-        """Return which row group a row lies in, and where in it.
+        """Return the row group of a row, and where in it.
 
         Args:
             table: a path, or an address of fsspec.

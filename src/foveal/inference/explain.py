@@ -1,4 +1,4 @@
-"""Where a model looked, as an image: for reports, notebooks and the service alike."""
+"""Explanations as images: Grad-CAM laid over the image that the model saw, for reports, notebooks and the service."""
 
 from __future__ import annotations
 

@@ -153,7 +153,7 @@ def export_model(
         file = Path(folder) / target.name
         runs = FORMATS[to](whole, inputs[:_TRACED], file)
         differences = {n: _difference(whole, runs, inputs[:n]) for n in BATCHES}
-        if not all(difference <= TOLERANCE for difference in differences.values()):  # NaN is none
+        if not all(difference <= TOLERANCE for difference in differences.values()):  # NaN must fail too
             worst = max(differences.values(), key=lambda difference: (math.isnan(difference), difference))
             others = ", ".join(name for name in FORMATS if name != to)
             raise InputError(

@@ -217,7 +217,7 @@ class Predictor:
         write_bundle(path, tensors, manifest)
 
     def fine_tune(self, *_: object, **__: object) -> None:
-        """Say how training goes on: a predictor only answers.
+        """Refuse, and say how to train further: a predictor only answers.
 
         Raises:
             InputError: always.
@@ -315,7 +315,7 @@ def _image_predictor(
         check_fit(model, tensors)
         model.load_state_dict(tensors)
     else:
-        raise InputError("its model is none of images.")
+        raise InputError("its model does not take images.")
     preparation = Preparation.of(stored.fit.size_hw, stored.fit.method, Statistics(stored.mean, stored.std))
     ready = _ready(model, device)
     return Predictor(ready, task, preparation, device, manifest.training, _quick(ready, preparation, device))

@@ -1,1 +1,1 @@
-"""The learner: data, model and loss in one hand."""
+"""The learner: one object with data, model and loss, whose methods call the packages below."""

@@ -1,4 +1,4 @@
-"""The learner: it trains, and it answers for what was learned; each method is one call into a package below."""
+"""The learner: a trainer that also predicts, evaluates and exports; each method is one call into a package below."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Learner(Trainer):
     _decision: Decision | None = None
 
     def __new__(cls, dls: DataLoaders, *args: Any, **options: Any) -> Self:
-        """Make the learner that suits the loaders: the book calls `Learner` for images and ratings alike."""
+        """Make the learner that suits the loaders: the book calls `Learner` for whatever is learned."""
         if cls is Learner and dls.learner is not None:
             suited: Any = resolve(dls.learner)
             return cast("Self", suited(dls, *args, **options))  # no `Learner`, so Python does not initialise it again

@@ -1,4 +1,4 @@
-"""What trains: data, model and loss together; each method is one call into a package below."""
+"""The trainer, the part of a learner that trains; each method is one call into a package below."""
 
 from __future__ import annotations
 
@@ -15,10 +15,11 @@ from foveal.data.loaders import DataLoader, DataLoaders
 from foveal.losses import Loss
 from foveal.metrics.common import MetricFunction, named_metrics, refuse_unsuitable
 from foveal.models.summary import layers_table
-from foveal.tasks.kinds import kind_of
+from foveal.tasks.kinds import Recipe, kind_of
 from foveal.training import lr_finder
 from foveal.training.checked_loss import CheckedLoss, checked_loss
 from foveal.training.checkpoint import PathLike
+from foveal.training.fine_tuning import fill_recipe, fine_tune_phases, with_best_weights
 from foveal.training.groups import Freeze, Norm, parameter_groups
 from foveal.training.hooks import as_list, check_callbacks
 from foveal.training.optim import WEIGHT_DECAY
@@ -38,6 +39,7 @@ class Trainer:
         model, loss_func: what is trained, by which loss.
         metrics: one or several functions of (raw outputs, targets), partials, or `Metric`; may be changed at any time.
         recorder: the history of all fits.
+        recipe: what `fine_tune` does unless told otherwise; None for the book's.
         path: the folder that `save` writes below.
     """
 
@@ -63,6 +65,7 @@ class Trainer:
         """
         self.model: Any = model
         self.origin, self.path = origin, Path()
+        self.recipe: Recipe | None = None
         runtime.to_device(model, dls.device)
         self.loss_func = loss_func if loss_func is not None else dls.loss_func
         self.metrics: Any = metrics if metrics is not None else list(dls.task.metrics().values())
@@ -184,10 +187,10 @@ class Trainer:
     def fine_tune(
         self,
         epochs: int | None = None,
-        base_lr: float = 2e-3,
-        freeze_epochs: int = 1,
+        base_lr: float | None = None,
+        freeze_epochs: int | None = None,
         *,
-        lr_mult: float = 100.0,
+        lr_mult: float | None = None,
         pct_start: float = 0.3,
         div: float = 5.0,
         lr_max: Rate | None = None,
@@ -196,20 +199,22 @@ class Trainer:
         moms: tuple[float, float, float] = _MOMENTS,
         accumulate: int = 1,
         minutes: float | None = None,
-        probe: bool = False,
+        probe: bool | None = None,
         cbs: object = None,
         reset_opt: bool = False,
         resume: PathLike | None = None,
     ) -> None:
         """Train the head for `freeze_epochs`, then everything for `epochs` with smaller rates towards the input.
 
-        Parameters whose `requires_grad` you set yourself keep it in both parts; see `freeze_to`.
+        What is not given is the learner's recipe's (`vision_learner(recipe="best")`), which ends with the best weights
+        where it probes; without a recipe it is the book's. Parameters whose `requires_grad` you set yourself keep it in
+        both parts; see `freeze_to`.
 
         Args:
             epochs: of the second part.
-            base_lr: the highest rate of the first part, a tenth of it for what is frozen but trains.
-            freeze_epochs: of the first part.
-            lr_mult: the rate of the last group over that of the first one.
+            base_lr: the highest rate of the first part, a tenth of it for what is frozen but trains; the book's 0.002.
+            freeze_epochs: of the first part; the book's 1.
+            lr_mult: the rate of the last group over that of the first one; the book's 100.
             pct_start: the share of the second part in which rates rise.
             div: the highest rate over the first one, in the second part.
             lr_max: rates of the second part; by default `slice(base_lr / 2 / lr_mult, base_lr / 2)`.
@@ -224,20 +229,17 @@ class Trainer:
             reset_opt: see `fit`.
             resume: see `fit`.
         """
-        phases, began = [], time.monotonic()
-        if probe and resume is None:
-            self._refuse(cbs := as_list(cbs))
+        began, by_recipe = time.monotonic(), self.recipe is not None
+        recipe = fill_recipe(self.recipe, lr=base_lr, freeze_epochs=freeze_epochs, lr_mult=lr_mult, probe=probe)
+        callbacks = with_best_weights(as_list(cbs)) if by_recipe and recipe.probe else as_list(cbs)
+        if epochs is None and minutes is None and by_recipe:
+            epochs = recipe.epochs
+        if recipe.probe and resume is None:
+            self._refuse(callbacks)
             self.probe()
-        if freeze_epochs and not probe:
-            head_only = Freeze(len(parameter_groups(self.model)) - 1)
-            gentle = one_cycle(pct_start=0.99, div=25.0, div_final=div_final, moms=moms)
-            phases.append(Phase(freeze_epochs, slice(base_lr), gentle, head_only, wd, accumulate, reset_opt=reset_opt))
-        base_lr /= 2
-        rates = slice(base_lr / lr_mult, base_lr) if lr_max is None else lr_max
-        schedule = one_cycle(pct_start=pct_start, div=div, div_final=div_final, moms=moms)
-        everything = Freeze(keep_statistics=probe)
-        second = Phase(epochs, rates, schedule, everything, wd, accumulate, least=0 if probe else 1, reset_opt=True)
-        self._run([*phases, second], cbs, resume, minutes, began)
+        cycle, options = (pct_start, div, div_final), (wd, accumulate, reset_opt)
+        phases = fine_tune_phases(self.model, recipe, epochs, lr_max, cycle, moms, options)
+        self._run(phases, callbacks, resume, minutes, began)
 
     def probe(self) -> None:
         """Fit the head, `linear` or `spatial`, to frozen features of the training images, each looked at once.
@@ -305,13 +307,8 @@ class Trainer:
         Groups go from the input to the output: of `vision_learner` two halves of the backbone and the head, so that
         `freeze_to(-1)` trains the head and `freeze_to(-2)` the later half of the backbone too. For anything finer set
         `requires_grad` yourself: it holds in every fit, `fine_tune` included, until you call `freeze`, `unfreeze` or
-        `freeze_to` again. To train the head and only the last block of a ResNet's backbone:
-
-        ```
-        learn.freeze()
-        learn.model[0].network.layer4.requires_grad_(True)
-        learn.fit_one_cycle(3)
-        ```
+        `freeze_to` again. Only the last block of a ResNet's backbone beside the head: `learn.freeze()`, then
+        `learn.model[0].network.layer4.requires_grad_(True)`.
 
         Args:
             n: groups; a negative number counts from the last one.

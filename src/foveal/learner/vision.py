@@ -1,4 +1,4 @@
-"""The way to a learner for images."""
+"""`vision_learner`: a learner for images, from loaders and the name of a backbone."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import os
 import warnings
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
-from foveal.core.errors import InputError
+from foveal.core.errors import InputError, UnknownNameError
 from foveal.core.progress import say
 from foveal.core.seeds import check_seed
 from foveal.data.loaders import DataLoaders
@@ -22,7 +22,7 @@ from foveal.metrics.common import MetricFunction
 from foveal.models import zoo
 from foveal.models.vision import ModelSpec, VisionModel, build_model, pretrained_model
 from foveal.tasks.base import AnyTask
-from foveal.tasks.kinds import kind_of
+from foveal.tasks.kinds import Recipe, kind_of
 
 _BUNDLE = ".safetensors"
 
@@ -34,7 +34,8 @@ def vision_learner(
     metrics: MetricFunction | Iterable[MetricFunction] | None = None,
     loss_func: Callable[[Tensor, Tensor], Tensor] | None = None,
     y_range: tuple[float, float] | None = None,
-    head: str = "pooled",
+    head: str | None = None,
+    recipe: Literal["best", "probe", "book"] | None = None,
     pretrained: bool = True,
     weights: str | os.PathLike[str] | None = None,
     seed: int | None = None,
@@ -49,7 +50,11 @@ def vision_learner(
         loss_func: of (raw outputs, targets), `CrossEntropyLossFlat(weight=...)` for instance; by default the task's,
             whose activation and decoding stay in any case.
         y_range: squeeze outputs into (low, high); the task's by default.
-        head: `pooled`, the book's; `linear`, or for points `spatial`, which `learn.probe()` can fit.
+        head: `pooled`, the book's; `linear`, or for points `spatial`, which `learn.probe()` can fit; by default the
+            recipe's.
+        recipe: what `learn.fine_tune()` does unless told otherwise: `best` is what `foveal train` does, today `probe`:
+            the best head on frozen features, then a few epochs of everything, and the best weights are kept; `book` the
+            book's numbers for this task. By default the book's for any task.
         pretrained: False starts from random weights.
         weights: a file with the backbone's weights, instead of the usual ones.
         seed: draws the head's first weights; torch's global random state by default.
@@ -60,6 +65,8 @@ def vision_learner(
         ModelFileError: the weights cannot be had; the message names the ways out.
     """
     task = dls.task
+    chosen = _recipe(recipe, task)
+    head = head or (chosen.head if chosen is not None else "pooled")
     if str(arch).endswith(_BUNDLE):
         model, origin, statistics = _from_bundle(dls, arch)
     else:
@@ -78,6 +85,7 @@ def vision_learner(
     learn = Learner(
         dls.with_statistics(statistics), model, loss_func=loss_func, metrics=metrics, origin=origin, compile=compile
     )
+    learn.recipe = chosen
     if pretrained:
         learn.freeze()
     return learn
@@ -93,6 +101,16 @@ def cnn_learner(dls: DataLoaders, arch: str = zoo.DEFAULT_ARCH, **options: Any) 
     """
     warnings.warn("`cnn_learner` has been renamed to `vision_learner` -- please update your code", stacklevel=2)
     return vision_learner(dls, arch, **options)
+
+
+def _recipe(name: str | None, task: AnyTask) -> Recipe | None:
+    if name is None:
+        return None
+    recipes = kind_of(task).recipes
+    known = {"best": recipes["probe"], **recipes}
+    if name not in known:
+        raise UnknownNameError.of("recipe", name, known)
+    return known[name]
 
 
 def _check_head(head: str, task: AnyTask) -> None:

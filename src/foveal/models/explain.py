@@ -1,4 +1,4 @@
-"""Where a model looked: Grad-CAM over the body's feature map.
+"""Grad-CAM: how much each cell of the body's feature map contributes to an output.
 
 Source: Selvaraju et al. 2017, "Grad-CAM: Visual Explanations from Deep Networks via Gradient-based Localization".
 """

@@ -1,4 +1,4 @@
-"""Inference without batch normalisation: each layer's scale and shift go into the convolution before it."""
+"""Fused batch normalisation for inference: each layer's scale and shift go into the convolution before it."""
 
 from __future__ import annotations
 

@@ -104,7 +104,7 @@ def _training(manifest: Manifest, kind: AnyKind) -> list[tuple[object, ...]]:
     trained = manifest.training
     facts = [
         ("trained on", f"{trained.n_train:,} {kind.unit}" if trained.n_train is not None else ""),
-        ("judged on", f"{trained.n_valid:,} other {kind.unit}" if trained.n_valid is not None else ""),
+        ("evaluated on", f"{trained.n_valid:,} other {kind.unit}" if trained.n_valid is not None else ""),
         ("source", trained.source),
         ("weights began as", trained.weights),
         ("day", trained.made),

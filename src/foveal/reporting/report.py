@@ -43,7 +43,7 @@ from foveal.training.state import EpochResult
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-_SHOWN, _DOUBTS, _CONFUSED, _SLICES = 12, 12, 15, 30
+_SHOWN, _LISTED_ISSUES, _CONFUSED, _SLICES = 12, 12, 15, 30
 _WEAK, _UNSEEN = 0.5, 30
 Slices = Mapping[str, Sequence[Hashable]]
 
@@ -57,13 +57,13 @@ class Report:
         facts: (what, value), such as the backbone and the number of images.
         interpretation: of the validation side.
         predictor: explains answers; None where they come from several models.
-        history: an entry an epoch.
-        audit: of the data, where it was judged.
+        history: one entry per epoch.
+        audit: of the data, where there was one.
         tuned: how thresholds were chosen, where they were.
         repeat: the command that repeats the run.
         images: whether images may stand in the page.
         intervals: of the headline figures, where they are known already.
-        slices: something known of every image, by name: a value an image of the interpretation.
+        slices: something known of every image, by name: one value per image of the interpretation.
         runs: the headline figures of each run, by its name, where there were several.
         left_out: results that could not be had, with the reason.
         baselines: figures to beat, such as the error of answering with the mean point.
@@ -137,14 +137,14 @@ class Report:
 
     def _lead(self) -> str:
         found = self.interpretation.predictions
-        return f"{found.task.kind}, judged on {len(found.labels):,} images that it was not trained on"
+        return f"{found.task.kind}, measured on {len(found.labels):,} images that it was not trained on"
 
     def _figures(self) -> Iterator[Markup]:
         yield page.section("How well it works")
         rows = page.intervals(self.intervals or self.interpretation.predictions.intervals())
         rows += [(name.replace("_", " "), value, "to beat") for name, value in self.baselines.items()]
-        said = "The last column holds the figure in 95 of 100 draws of other images of this kind (bootstrap)."
-        yield page.table(("figure", "value", "interval"), rows) + page.paragraph(said)
+        note = "The last column holds the figure in 95 of 100 draws of other images of this kind (bootstrap)."
+        yield page.table(("figure", "value", "interval"), rows) + page.paragraph(note)
 
     def _parts_of_classes(self) -> Iterator[Markup]:
         found = self.interpretation.predictions
@@ -161,7 +161,7 @@ class Report:
         if self.tuned is None:
             return
         found = self.interpretation.predictions
-        yield page.section("Which threshold to use", *map(page.paragraph, said_of(self.tuned)))
+        yield page.section("Which threshold to use", *map(page.paragraph, threshold_notes(self.tuned)))
         figure = plots.threshold_curves(found.values, found.targets, found.task, _figure())
         yield page.drawing(canvas.png(figure), "F1 by threshold")
 
@@ -211,12 +211,12 @@ class Report:
             yield page.paragraph("None stands out.")
             return
         yield page.paragraph("The model is sure of something else than what is written down. Look at these first.")
-        said = [(str(one), one) for one in label_issues[:_DOUBTS]]
+        listed = [(str(one), one) for one in label_issues[:_LISTED_ISSUES]]
         if self.images:
-            figures = (page.image(decode(one.image), f"{_short(one.image)}: {text}") for text, one in said)
+            figures = (page.image(decode(one.image), f"{_short(one.image)}: {text}") for text, one in listed)
             yield page.gallery(figures)
         else:
-            yield page.table(("image", "doubt"), [(_short(one.image), text) for text, one in said])
+            yield page.table(("image", "label issue"), [(_short(one.image), text) for text, one in listed])
 
 
 class Trained(Learned, Protocol):
@@ -285,12 +285,12 @@ def table_of_runs(runs: Mapping[str, Mapping[str, float]]) -> tuple[list[str], l
     return ["figure", "mean", "spread", *runs], rows
 
 
-def said_of(tuned: ThresholdFit) -> Iterator[str]:
-    """Yield what is to be known of tuned thresholds, in words."""
+def threshold_notes(tuned: ThresholdFit) -> Iterator[str]:
+    """Yield what to know about tuned thresholds, one sentence each."""
     yield (
         f"Macro F1 is {tuned.before:.3f} at the thresholds before, {tuned.after:.3f} at the tuned ones, on the "
         f"images that they were tuned on. On other images expect {tuned.unseen:.3f}: that is what thresholds give "
-        "that were tuned on four fifths of the images and judged on the last fifth."
+        "that were tuned on four fifths of the images and evaluated on the last fifth."
     )
     if tuned.few:
         yield f"Too few images to be sure of the threshold (fewer than 10): {', '.join(tuned.few)}."
@@ -307,7 +307,7 @@ def _verdict(rows: Mapping[str, Mapping[str, float]]) -> str:
         text += f" Weakest: {', '.join(f'{n} ({rows[n][first]:.2f})' for n in ranked[:6])}."
     if unseen:
         more = f" and {len(unseen) - _UNSEEN:,} more" if len(unseen) > _UNSEEN else ""
-        text += f" Not in these images, so not judged: {', '.join(unseen[:_UNSEEN])}{more}."
+        text += f" Not in these images, so not measured: {', '.join(unseen[:_UNSEEN])}{more}."
     return text
 
 

@@ -7,12 +7,12 @@ from dataclasses import replace
 from foveal.audit.checks import Audit, without_bad
 from foveal.core.errors import FovealError
 from foveal.runs.folds import try_splits
+from foveal.runs.image_settings import ImageRun
 from foveal.runs.images import audited, read, skipped_by
-from foveal.runs.settings import ImageRun
 
 
 def check_images(settings: ImageRun) -> Audit:
-    """Judge what the settings name; nothing is written.
+    """Audit the source that the settings name and try its splits; nothing is written.
 
     Raises:
         FovealError: the source cannot be read at all.

@@ -6,7 +6,6 @@ import math
 import textwrap
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 from rich.table import Table
@@ -15,7 +14,8 @@ from foveal.core import distributed
 from foveal.learner.learner import Learner
 from foveal.reporting import page
 from foveal.runs import folder as run
-from foveal.runs.settings import ImageRun
+from foveal.runs.folder import Summary
+from foveal.runs.image_settings import ImageRun
 from foveal.sources.items import Source
 from foveal.tasks.kinds import kind_of
 
@@ -54,7 +54,7 @@ def introduce(out: Console, settings: ImageRun, source: Source, learn: Learner) 
     out.print()
 
 
-def print_outcome(out: Console, summary: Mapping[str, Any], folder: Path) -> None:
+def print_outcome(out: Console, summary: Summary, folder: Path) -> None:
     """Print the figures, what the seconds were spent on, and what the folder holds."""
     scores = dict(summary["metrics"])
     parts = [name for name, value in scores.items() if isinstance(value, Mapping)]

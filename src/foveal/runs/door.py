@@ -8,13 +8,13 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from foveal.core import distributed, timing
 from foveal.core.errors import InputError, UnknownNameError
 from foveal.core.progress import say
 from foveal.core.registry import resolve
-from foveal.runs.settings import Check, RunSettings, Train, kind_of_run, load_settings, make_settings
+from foveal.runs.settings import Check, RunSettings, Train, Value, Values, kind_of_run, load_settings, make_settings
 
 if TYPE_CHECKING:
     from foveal.audit.checks import Audit
@@ -27,7 +27,7 @@ SPLITS = ("auto", "valid", "train", "all")
 
 
 def train(
-    source: PathLike | None = None, *, out: PathLike | None = None, resume: PathLike | None = None, **settings: Any
+    source: PathLike | None = None, *, out: PathLike | None = None, resume: PathLike | None = None, **settings: Value
 ) -> Run:
     """Train a model on a source with the best recipe that is known, as `foveal train` does, and fill a run folder.
 
@@ -50,7 +50,7 @@ def train(
     return Run(start(source, out=out, resume=resume, given=settings))
 
 
-def start(source: PathLike | None, *, out: PathLike | None, resume: PathLike | None, given: dict[str, Any]) -> Path:
+def start(source: PathLike | None, *, out: PathLike | None, resume: PathLike | None, given: Values) -> Path:
     """Train, and return the folder; see `train`.
 
     Args:
@@ -72,7 +72,7 @@ def start(source: PathLike | None, *, out: PathLike | None, resume: PathLike | N
     return _train(settings, free_folder(folder, settings.table.stem), resume=False)
 
 
-def settings_for(source: PathLike | None, given: dict[str, Any]) -> RunSettings:
+def settings_for(source: PathLike | None, given: Values) -> RunSettings:
     """Return the settings for a source, or those of a run.toml with some of them changed.
 
     Args:
@@ -132,7 +132,7 @@ def _train(settings: RunSettings, folder: Path, *, resume: bool) -> Path:
     return folder
 
 
-def check(source: PathLike, **settings: Any) -> Audit:
+def check(source: PathLike, **settings: Value) -> Audit:
     """Audit a source as `foveal check` does: labels, split, every image, and whatever training would refuse.
 
     Args:
@@ -162,7 +162,7 @@ class Evaluation:
 
     split: str
     predictions: Predictions
-    metrics: dict[str, Any]
+    metrics: Values
 
 
 def evaluate(
@@ -170,7 +170,7 @@ def evaluate(
     source: PathLike,
     *,
     split: Literal["auto", "valid", "train", "all"] = "auto",
-    **settings: Any,
+    **settings: Value,
 ) -> Evaluation:
     """Evaluate a model on the labels of a source, as `foveal evaluate` does.
 
@@ -186,8 +186,8 @@ def evaluate(
     from foveal.data.datasets import ImageDataset
     from foveal.evaluation.predictions import predict_dataset
     from foveal.inference.predictor import load_image_predictor
+    from foveal.runs.image_settings import ImageRun
     from foveal.runs.images import read
-    from foveal.runs.settings import ImageRun
     from foveal.tasks.encoding import encode_known
 
     if split not in SPLITS:

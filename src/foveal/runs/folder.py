@@ -16,10 +16,13 @@ from foveal.evaluation.thresholds import ThresholdFit
 from foveal.inference.predictor import load_image_predictor
 from foveal.metrics.bootstrap import Interval
 from foveal.reporting.report import Report
-from foveal.runs.settings import ImageRun, RunSettings, load_settings
+from foveal.runs.image_settings import ImageRun
+from foveal.runs.settings import RunSettings, load_settings
 from foveal.sources.items import Source
 from foveal.training.callbacks.logs import read_history
 
+Summary = dict[str, Any]
+"""What summary.json holds."""
 SETTINGS, SUMMARY, AUDIT = "run.toml", "summary.json", "audit.json"
 MODEL, HISTORY, SPLIT = "model.safetensors", "history.jsonl", "split.csv"
 PREDICTIONS, REPORT, SAMPLES = "predictions.safetensors", "report.html", "samples.png"
@@ -32,7 +35,7 @@ ABOUT = {
     "predictions.csv": "every validation image",
     PREDICTIONS: "the same with the truth, for foveal compare and report",
     SUMMARY: "the figures above",
-    HISTORY: "one line an epoch",
+    HISTORY: "one line per epoch",
     SPLIT: "which image was on which side",
     AUDIT: "what was found in the data before",
     SETTINGS: "the settings; repeat with: foveal train run.toml",
@@ -89,7 +92,7 @@ def free_folder(wanted: Path | None, stem: str) -> Path:
     raise InputError("`runs` is full. Name a folder with --out.")
 
 
-def summary_of(folder: Path) -> dict[str, Any]:
+def summary_of(folder: Path) -> Summary:
     """Read the summary of a run, NaN where a figure is not defined.
 
     Raises:
@@ -97,7 +100,7 @@ def summary_of(folder: Path) -> dict[str, Any]:
     """
     if not (folder / SUMMARY).is_file():
         raise InputError(f"The run in `{folder}` did not come to its end. Go on with: foveal train --resume {folder}")
-    summary: dict[str, Any] = storage.with_nan(json.loads((folder / SUMMARY).read_text(encoding="utf-8")))
+    summary: Summary = storage.with_nan(json.loads((folder / SUMMARY).read_text(encoding="utf-8")))
     return summary
 
 
@@ -116,7 +119,7 @@ def predictions_of(folder: Path) -> Predictions:
 
 
 def slices_of(source: Source, images: Sequence[Any], columns: Sequence[str]) -> dict[str, list[Hashable]]:
-    """Return what the source says in some columns, a value an image.
+    """Return what the source says in some columns, one value per image.
 
     Raises:
         InputError: an image is not in the source.

@@ -1,4 +1,4 @@
-"""A run that is several: with other seeds, or with each fold of the data in turn for validation."""
+"""Several runs as one: with other seeds, or with each fold of the data in turn for validation."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import warnings
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 from rich.table import Table
@@ -21,15 +20,16 @@ from foveal.evaluation.thresholds import tune_best_thresholds
 from foveal.reporting.report import table_of_runs
 from foveal.runs import folder as run
 from foveal.runs.console import new_console, number
+from foveal.runs.folder import Summary
+from foveal.runs.image_settings import ImageRun
 from foveal.runs.images import decision_of, intervals_of, judged, loaders, read, train_on, train_once
-from foveal.runs.settings import ImageRun
 from foveal.sources.items import Source
 from foveal.tasks.base import Decision
 from foveal.tasks.kinds import kind_of
 from foveal.training.checkpoint import FILE as CHECKPOINT
 
 
-def train_images(settings: ImageRun, folder: Path, resume: bool = False) -> dict[str, Any]:
+def train_images(settings: ImageRun, folder: Path, resume: bool = False) -> Summary:
     """Train one run on images, or several with other seeds or folds; return the summary.
 
     Args:
@@ -45,10 +45,10 @@ def train_images(settings: ImageRun, folder: Path, resume: bool = False) -> dict
     return train_once(settings, folder, resume=resume)
 
 
-def train_repeatedly(settings: ImageRun, folder: Path) -> dict[str, Any]:
-    """Train once a seed or fold, each in a folder of its own; print and return mean and spread.
+def train_repeatedly(settings: ImageRun, folder: Path) -> Summary:
+    """Train once per seed or fold, each in a folder of its own; print and return mean and spread.
 
-    Runs that are already there are not repeated, and one that was stopped goes on, so that the same call resumes.
+    Runs that are already there are not repeated, and one that was stopped is resumed, so that the same call resumes.
 
     Raises:
         FovealError: the input is wrong; nothing was written then.
@@ -60,7 +60,7 @@ def train_repeatedly(settings: ImageRun, folder: Path) -> dict[str, Any]:
     with storage.working_in(folder):
         settings.save(folder / run.SETTINGS)
         storage.write_json(folder / run.AUDIT, found.to_dict())
-        summaries: dict[str, dict[str, Any]] = {}
+        summaries: dict[str, Summary] = {}
         for name, part in parts_of(settings).items():
             console.print(f"[bold]{name}[/]")
             if not (folder / name / run.SUMMARY).is_file():
@@ -70,7 +70,7 @@ def train_repeatedly(settings: ImageRun, folder: Path) -> dict[str, Any]:
             summaries[name] = run.summary_of(folder / name)
             console.print()
         first = next(iter(summaries.values()))
-        summary: dict[str, Any] = {"task": first["task"], "n_outputs": first["n_outputs"]}
+        summary: Summary = {"task": first["task"], "n_outputs": first["n_outputs"]}
         times = (
             f"{settings.training.folds} folds"
             if settings.training.folds is not None
@@ -113,10 +113,10 @@ def parts_of(settings: ImageRun) -> dict[str, ImageRun]:
     return {f"seed-{seed}": alone.with_values(seed=seed) for seed in seeds}
 
 
-def _out_of_fold(joined: Predictions, source: Source, folder: Path) -> dict[str, Any]:
+def _out_of_fold(joined: Predictions, source: Source, folder: Path) -> Summary:
     """Write the answers for every image by the model that had not seen it; return what they are worth."""
     left_out: dict[str, str] = {}
-    found: dict[str, Any] = {"left_out": left_out}
+    found: Summary = {"left_out": left_out}
     kind = kind_of(joined.task)
     if kind.has_classes:
         joined = joined.with_decision(Decision())
@@ -133,11 +133,11 @@ def _out_of_fold(joined: Predictions, source: Source, folder: Path) -> dict[str,
     return found | {"n_valid": len(joined.labels), "metrics": joined.scores(), "intervals": intervals}
 
 
-def _figures(metrics: Mapping[str, Any]) -> dict[str, float]:
+def _figures(metrics: Summary) -> dict[str, float]:
     return {name: value for name, value in metrics.items() if not isinstance(value, Mapping)}
 
 
-def _report(console: Console, summary: Mapping[str, Any], folder: Path) -> None:
+def _report(console: Console, summary: Summary, folder: Path) -> None:
     head, rows = table_of_runs(summary["runs"])
     table = Table(box=None, padding=(0, 2), header_style="bold")
     for at, name in enumerate(head):

@@ -1,4 +1,4 @@
-"""A training run from settings to a filled run folder."""
+"""A training run on images, from settings to a filled run folder."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import Literal
 
 import torch
 
@@ -36,11 +36,12 @@ from foveal.learner.vision import vision_learner
 from foveal.reporting.report import facts_of
 from foveal.runs import folder as run
 from foveal.runs.console import introduce, new_console, print_outcome
-from foveal.runs.settings import ImageRun
+from foveal.runs.folder import Summary
+from foveal.runs.image_settings import ImageRun
 from foveal.sources.formats import TableColumns
 from foveal.sources.items import Source
 from foveal.sources.recognise import read_source
-from foveal.tasks.kinds import TASKS, Recipe, has_classes, kind_of
+from foveal.tasks.kinds import TASKS, has_classes, kind_of
 from foveal.training.callbacks.extras import KeepBest
 from foveal.training.callbacks.logs import HistoryFile, write_history
 from foveal.training.checkpoint import FILE as CHECKPOINT
@@ -49,8 +50,8 @@ from foveal.training.checkpoint import Checkpoints
 _USUAL_BATCH = 64
 
 
-def train_once(settings: ImageRun, folder: Path, resume: bool = False) -> dict[str, Any]:
-    """Train, write the run folder, print what came out, and return the summary.
+def train_once(settings: ImageRun, folder: Path, resume: bool = False) -> Summary:
+    """Train, write the run folder, print the results, and return the summary.
 
     Args:
         settings: of a single run.
@@ -75,8 +76,8 @@ def train_on(
     resume: bool = False,
     whole: Path | None = None,
     began: float | None = None,
-) -> dict[str, Any]:
-    """Do what `train_run` does, on a source that was judged; `whole` is the folder of several runs, this one in it.
+) -> Summary:
+    """Do what `train_once` does, on a source that was audited; `whole` is the folder of several runs, this one in it.
 
     The time that the settings allow counts from `began`, by the clock of `time.perf_counter`; by default from now.
     """
@@ -85,13 +86,8 @@ def train_on(
     with timing.timed("model and loaders"):
         dls = loaders(settings, source)
         torch.manual_seed(training.seed)
-        recipe = recipe_of(settings, dls)
         learn = vision_learner(
-            dls,
-            training.arch,
-            head=recipe.head,
-            weights=training.weights,
-            seed=training.seed,
+            dls, training.arch, recipe=_recipe_name(settings), weights=training.weights, seed=training.seed
         )
     learn.to_precision(training.precision).measured.update(training.measured)
     if training.batch_size == "auto":
@@ -104,16 +100,15 @@ def train_on(
         write_rows(folder / run.SPLIT, _split_rows(dls))
         storage.write_json(folder / run.AUDIT, found.to_dict())
         kept = KeepBest(from_start=True)
-        hooks = [*([kept] if recipe.probe else []), HistoryFile(folder / run.HISTORY), Checkpoints(folder)]
+        probes = learn.recipe is not None and learn.recipe.probe
+        hooks = [*([kept] if probes else []), HistoryFile(folder / run.HISTORY), Checkpoints(folder)]
         minutes = None if training.time is None else training.time - (time.perf_counter() - began) / 60
         try:
             with timing.timed("epochs"):
                 learn.fine_tune(
-                    None if minutes is not None else training.epochs or recipe.epochs,
-                    training.lr or recipe.lr,
-                    freeze_epochs=recipe.freeze_epochs if training.freeze_epochs is None else training.freeze_epochs,
-                    lr_mult=recipe.lr_mult,
-                    probe=recipe.probe,
+                    training.epochs,
+                    training.lr,
+                    freeze_epochs=training.freeze_epochs,
                     minutes=minutes,
                     cbs=hooks,
                     resume=folder if resume else None,
@@ -136,7 +131,7 @@ def _written(
     *,
     began: float,
     whole: Path | None,
-) -> dict[str, Any]:
+) -> Summary:
     """Write what a trained model leaves behind; print and return the summary."""
     console = new_console()
     settings.with_values(measured=learn.measured).save(folder / run.SETTINGS)
@@ -156,15 +151,12 @@ def _written(
     return summary
 
 
-def recipe_of(settings: ImageRun, dls: DataLoaders) -> Recipe:
-    """Return the recipe that was asked for, or the one that suits the task.
-
-    Raises:
-        InputError: the settings do not go together.
-    """
-    if settings.training.recipe == "book" or settings.training.freeze_epochs is not None:
-        return kind_of(dls.task).recipes["book"]
-    return kind_of(dls.task).recipes["probe"]
+def _recipe_name(settings: ImageRun) -> Literal["best", "probe", "book"]:
+    """Return the recipe that the settings name; epochs for the head alone are the book's."""
+    training = settings.training
+    if training.recipe == "auto":
+        return "best" if training.freeze_epochs is None else "book"
+    return training.recipe
 
 
 def read(settings: ImageRun) -> Source:
@@ -231,7 +223,7 @@ def loaders(settings: ImageRun, source: Source) -> DataLoaders:
             RandomResizedCrop(training.size, min_scale=training.min_scale),
             Flip(),
         ]
-    else:  # nothing that is asked for may be cut off
+    else:  # a point or number to learn may not be cut off
         transforms = [Resize(training.size, method="squish"), *aug_transforms()]
     splitter = None if source.has_split else _splitter(settings, source)
     vocab = None
@@ -256,12 +248,12 @@ def _splitter(settings: ImageRun, source: Source) -> Splitter:
     return StratifiedSplitter(labels, seed=seed, group=group)
 
 
-def _split_rows(dls: DataLoaders) -> Iterator[dict[str, Any]]:
+def _split_rows(dls: DataLoaders) -> Iterator[dict[str, str]]:
     for side, loader in zip(("train", "valid"), dls, strict=True):
         yield from ({"fname": name_of(image), "split": side} for image in loader.dataset.images)
 
 
-def _finish(learn: Learner, settings: ImageRun, source: Source, folder: Path) -> dict[str, Any]:
+def _finish(learn: Learner, settings: ImageRun, source: Source, folder: Path) -> Summary:
     """Write model, predictions and sheet from one fp32 pass; return the summary."""
     dls, left_out = learn.dls, dict[str, str]()
     counts = {"n_train": dls.train.n, "n_valid": dls.valid.n}
@@ -313,12 +305,12 @@ def intervals_of(predictions: Predictions, left_out: dict[str, str]) -> dict[str
     return intervals
 
 
-def _decide(learn: Learner, predictions: Predictions, left_out: dict[str, str]) -> dict[str, Any]:
+def _decide(learn: Learner, predictions: Predictions, left_out: dict[str, str]) -> Summary:
     """Choose temperature and thresholds of labels by the predictions; return a summary of both."""
     kind = kind_of(learn.dls.task)
     if not kind.has_classes:
         return {}
-    decided: dict[str, Any] = {}
+    decided: Summary = {}
     with leaving_out("temperature", left_out):
         decided["temperature"] = learn.calibrate(predictions)
     if kind.has_thresholds:
@@ -331,14 +323,14 @@ def _decide(learn: Learner, predictions: Predictions, left_out: dict[str, str]) 
     return decided
 
 
-def decision_of(best: ThresholdFit) -> dict[str, Any]:
+def decision_of(best: ThresholdFit) -> Summary:
     """Return what is to be known of thresholds, whether they are taken or not."""
     scores = {"f1_at_half": best.before, "f1": best.after, "f1_on_unseen_images": best.unseen}
     if not best.is_improvement:
         return {"thresholds": "0.5 for all", **scores, "f1": best.before, "uncertain": list(best.few)}
     n_distinct = len(set(best.thresholds))
     shared = n_distinct < len(best.thresholds) - 1
-    each = "one for all" if n_distinct == 1 else "one a class, few positives share one" if shared else "one a class"
+    each = "one for all" if n_distinct == 1 else "one per class, few positives share one" if shared else "one per class"
     return {"thresholds": each, **scores, "uncertain": list(best.few)}
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Sequence
 from html import escape
 from pathlib import Path
@@ -50,7 +49,7 @@ class Run:
     def metrics(self) -> dict[str, Interval]:
         """The headline metrics on the validation side with their 95% intervals, NaN where not defined.
 
-        Of several runs with other seeds, which share no predictions, there are none: see `runs`.
+        Of several runs with other seeds, which share no predictions, the dictionary is empty: see `runs`.
         """
         intervals = self._summary.get("intervals", {})
         values = self._summary.get("metrics", {})
@@ -102,7 +101,7 @@ class Run:
     def predictor(self) -> Predictor:
         """Return the trained model, ready to answer: `run.predictor().predict(image)`.
 
-        Of a run on ratings it is a `RatingPredictor`; see `load_learner`.
+        A run that is not on images has a predictor of its own kind; see `load_learner`.
 
         Raises:
             ModelFileError: there are several runs, each with a model of its own.
@@ -170,8 +169,8 @@ class Run:
     def _repr_html_(self) -> str:
         """Return the metrics and the sheet of validation images, as a notebook shows them."""
         rows = page.intervals(self.metrics)
-        shown = page.table(("metric", "value", "interval"), rows) if rows else ""
+        shown = page.table(("metric", "value", "interval"), rows)
         sheet = self.folder / files.SAMPLES
         if sheet.is_file():
-            shown += f'<img src="data:image/png;base64,{base64.b64encode(sheet.read_bytes()).decode()}">'
+            shown += page.drawing(sheet.read_bytes(), "validation images")
         return f"<p><code>{escape(str(self.folder))}</code></p>{shown}"

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import re
 import tomllib
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import pydantic
 import tomli_w
@@ -21,25 +22,26 @@ from pydantic.fields import FieldInfo
 
 from foveal.core.errors import InputError, UnknownNameError, near_match
 from foveal.core.registry import Registry
-from foveal.core.seeds import SEEDS, check_seed
-from foveal.runs.parsing import Minutes, Names, Pairs, Size
-from foveal.tasks.kinds import TASKS, AnyKind
 
 if TYPE_CHECKING:
     from foveal.audit.checks import Audit
 
-RECIPES = ("probe", "book")
+Value = Any
+"""What a setting may be: it is checked by the field of its name."""
+Values = dict[str, Value]
+IMAGES = "images"
+"""The kind of run for whatever task has none of its own."""
 _FORMER = {"pictures": "embed_images"}
 """Settings by the names that version 0.1 gave them, which its run.toml holds."""
 _PATHS = ("table", "images", "weights")
 
 
-def setting(description: str, default: Any = None, *, used_by: str = "", shown: str = "", **bounds: Any) -> Any:
+def setting(description: str, default: Value = None, *, used_by: str = "", shown: str = "", **bounds: Value) -> Value:
     """Describe a setting.
 
     Args:
         description: one sentence, for help and reference.
-        default: its value where nothing is said.
+        default: its value where none is given.
         used_by: what a kind of task must have to use it: a label form ("points_xy", "numbers", "names", "classes"), or
             a capability of `TaskKind`; by default every kind uses it.
         shown: the default in words, where it depends on something.
@@ -52,74 +54,6 @@ class Panel(BaseModel):
     """Settings that stand together."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class ImageData(Panel):
-    """What is read."""
-
-    table: Path = Field(description="A table, a .json, a folder, or a run.toml.")
-    images: Path | None = setting("Folder of the images.", shown="the source's")
-    image_column: str | None = setting("Column of file names.", shown="fname")
-    label_column: str | None = setting("Column of labels.", used_by="classes", shown="labels")
-    label_columns: Names = setting(
-        "One 0/1 column per class: a,b,c; blank or -1 is unknown.", default=(), used_by="names"
-    )
-    label_delimiter: str | None = setting("What separates several labels.", used_by="names", shown="a space")
-    valid_column: str | None = setting("Column that marks validation.", shown="is_valid")
-    group_column: str | None = setting("Column whose groups stay on one side of a split.")
-    empty: Literal["error", "none"] = setting(
-        "An empty label cell is an 'error' or means 'none'.", default="error", used_by="names"
-    )
-    on_bad: Literal["stop", "skip"] = setting("Images that cannot be used: 'stop' or 'skip'.", default="stop")
-
-
-class ImageTask(Panel):
-    """What is learned."""
-
-    task: str = setting("What is learned, 'auto' for what the source's labels ask for.", default="auto")
-    points: Names = setting("Columns of points: x,y[,x2,y2,...], in pixels.", default=(), used_by="points_xy")
-    targets: Names = setting("Columns of numbers to predict: age[,weight,...].", default=(), used_by="numbers")
-    point_names: Names = setting(
-        "What the points are called: nose,left eye,...", default=(), used_by="points_xy", shown="point 1, ..."
-    )
-    flip_pairs: Pairs = setting("Points that change places in a mirror: A:B,C:D.", default=(), used_by="points_xy")
-
-
-class ImageTraining(Panel):
-    """How it is trained."""
-
-    recipe: Literal["auto", "probe", "book"] = setting(
-        "'probe': the best head on frozen features, then everything; 'book': the book's.", default="auto", shown="probe"
-    )
-    arch: str = setting("Any timm model.", default="tf_efficientnet_lite0")
-    weights: Path | None = setting("A file with the backbone's weights.", shown="the model's own")
-    size: Size = setting("Pixels: 128, or HEIGHTxWIDTH like 240x320.", default=(224, 224), shown="224")
-    min_scale: float = setting("Least share of an image in a crop.", default=0.5, used_by="crops", gt=0, le=1)
-    epochs: int | None = setting("Epochs that train everything.", shown="4, book 5 or 20", ge=1)
-    freeze_epochs: int | None = setting("Epochs before, for the head; the book's recipe only.", shown="1", ge=0)
-    lr: float | None = setting("Base learning rate.", shown="0.001, book 0.002 or 0.01", gt=0, allow_inf_nan=False)
-    time: Minutes = setting(
-        "Minutes for all of it, instead of --epochs; auto: as the recipe says.", shown="auto", gt=0, allow_inf_nan=False
-    )
-    batch_size: Annotated[int, Field(ge=1)] | Literal["auto"] = setting(
-        "Images per step; auto: up to 64, as memory allows.", default=64
-    )
-    precision: str = setting("auto, fp32, bf16 or fp16.", default="auto")
-    seed: int = setting("Decides every random draw.", default=0, ge=SEEDS.start, lt=SEEDS.stop)
-    seeds: int | None = setting("Train this often, from --seed on; mean and spread.", shown="once", ge=2)
-    folds: int | None = setting("Train this often, each part of the data in turn for validation.", shown="once", ge=2)
-    fold: int | None = setting("Which of the folds this run is.", ge=0)
-    split_seed: int | None = setting("Decides the split, where that is not --seed.", ge=SEEDS.start, lt=SEEDS.stop)
-    measured: dict[int, Literal["fp32", "bf16", "fp16"]] = setting(
-        "What --precision auto found, by the number of frozen groups.", default={}
-    )
-
-
-class ImageOutput(Panel):
-    """What is written."""
-
-    by: Names = setting("Columns that the report gives metrics by: person,camera.", default=())
-    embed_images: bool = setting("Whether images may stand in the report.", default=True)
 
 
 class RunSettings(BaseModel):
@@ -136,7 +70,7 @@ class RunSettings(BaseModel):
         return {name: (panel, field) for panel, model in panels for name, field in model.model_fields.items()}
 
     @classmethod
-    def of(cls, **values: Any) -> Self:
+    def of(cls, **values: Value) -> Self:
         """Build settings from flat values.
 
         Args:
@@ -147,7 +81,7 @@ class RunSettings(BaseModel):
             InputError: a setting is not used by this kind of run, or a value is out of range; all are named.
         """
         fields = cls.fields()
-        panels: dict[str, dict[str, Any]] = {name: {} for name in cls.model_fields}
+        panels: dict[str, Values] = {name: {} for name in cls.model_fields}
         for name, value in values.items():
             if name not in fields:
                 raise _no_setting(name, cls, values.get("task"))
@@ -155,9 +89,15 @@ class RunSettings(BaseModel):
         try:
             settings = cls.model_validate(panels)
         except pydantic.ValidationError as error:
-            raise InputError("; ".join(_problems(error, fields)) + ".") from error
+            raise InputError("; ".join(_problems(error, fields))) from error
         settings.check()
         return settings
+
+    @staticmethod
+    def checked(**values: Value) -> RunSettings:
+        """Return `make_settings(...)`, under the name of version 0.1."""
+        warnings.warn("`RunSettings.checked` is now `make_settings`.", DeprecationWarning, stacklevel=2)
+        return make_settings(**values)
 
     def check(self) -> None:
         """Refuse settings that do not go together.
@@ -166,23 +106,23 @@ class RunSettings(BaseModel):
             InputError: the message names both.
         """
 
-    def get(self, name: str) -> Any:
+    def get(self, name: str) -> Value:
         """Return a setting by its name."""
         return getattr(getattr(self, self.fields()[name][0]), name)
 
-    def with_values(self, **values: Any) -> Self:
+    def with_values(self, **values: Value) -> Self:
         """Return the same settings with other values, which are not checked anew.
 
         Args:
             values: settings by name.
         """
-        fields, panels = self.fields(), dict[str, dict[str, Any]]()
+        fields, panels = self.fields(), dict[str, Values]()
         for name, value in values.items():
             panels.setdefault(fields[name][0], {})[name] = value
         changed = {panel: getattr(self, panel).model_copy(update=some) for panel, some in panels.items()}
         return self.model_copy(update=changed)
 
-    def given(self) -> dict[str, Any]:
+    def given(self) -> Values:
         """Return the settings that differ from their defaults."""
         return {
             name: value
@@ -215,49 +155,6 @@ class RunSettings(BaseModel):
         storage.write_text(path, tomli_w.dumps({name: panel for name, panel in stored.items() if panel}))
 
 
-class ImageRun(RunSettings):
-    """A run on images."""
-
-    kind: ClassVar[str] = "images"
-
-    data: ImageData
-    task: ImageTask = Field(default_factory=ImageTask)
-    training: ImageTraining = Field(default_factory=ImageTraining)
-    output: ImageOutput = Field(default_factory=ImageOutput)
-
-    @property
-    def repeats(self) -> bool:
-        """Whether these are settings of several runs."""
-        return self.training.seeds is not None or (self.training.folds is not None and self.training.fold is None)
-
-    def check(self) -> None:
-        """Refuse settings that do not go together."""
-        training = self.training
-        if training.time is not None and training.epochs is not None:
-            raise InputError("--time and --epochs both say how long to train: give one of them.")
-        check_seed(training.seed + (training.seeds or 1) - 1)
-        if training.seeds is not None and training.folds is not None:
-            raise InputError("--seeds repeats one split and --folds one seed: give one of them.")
-        if training.recipe == "probe" and training.freeze_epochs:
-            raise InputError("--freeze-epochs belongs to --recipe book: with `probe` the head is fitted at once.")
-        if self.task.task != "auto" and self.task.task not in TASKS:
-            raise UnknownNameError.of("task", self.task.task, ("auto", *TASKS))
-
-    def refuse_unused(self, kind: AnyKind) -> None:
-        """Refuse settings that the kind of task, known once the source was read, does not use.
-
-        Raises:
-            InputError: one was given; the message names the tasks that it belongs to.
-        """
-        fields = self.fields()
-        for name in self.given():
-            extra = fields[name][1].json_schema_extra
-            needs = str(extra.get("used_by", "")) if isinstance(extra, dict) else ""
-            if needs and not _uses(kind, needs):
-                able = ", ".join(known for known in TASKS if TASKS[known].label_form and _uses(TASKS[known], needs))
-                raise InputError(f"{option(name)} is not used with task {kind.name}; it belongs to {able}.")
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunKind:
     """A kind of run; where something is heavy to import it is a reference, "module:function".
@@ -268,7 +165,6 @@ class RunKind:
         check: of settings; returns an `Audit` of what training would refuse.
         parallel: whether several processes may train one model.
         rewrites_report: whether a report can be written anew from the folder.
-        verbs: commands that only such models know, by name.
     """
 
     settings: type[RunSettings]
@@ -276,32 +172,21 @@ class RunKind:
     check: str
     parallel: bool = False
     rewrites_report: bool = False
-    verbs: Mapping[str, str]
 
 
 RUNS: Registry[RunKind] = Registry("kind of run", group="foveal.tasks")
-RUNS.add(
-    ImageRun.kind,
-    RunKind(
-        settings=ImageRun,
-        train="foveal.runs.folds:train_images",
-        check="foveal.runs.checking:check_images",
-        parallel=True,
-        rewrites_report=True,
-        verbs={},
-    ),
-)
+RUNS.add(IMAGES, "foveal.runs.image_settings:KIND")
 
-Train = Callable[[Any, Path, bool], dict[str, Any]]
+Train = Callable[[Any, Path, bool], Values]
 Check = Callable[[Any], "Audit"]
 
 
 def kind_of_run(task: object) -> RunKind:
     """Return the kind of run that trains a task: one of its own, or that of images."""
-    return (RUNS.find(task) if isinstance(task, str) else None) or RUNS[ImageRun.kind]
+    return (RUNS.find(task) if isinstance(task, str) else None) or RUNS[IMAGES]
 
 
-def make_settings(**values: Any) -> RunSettings:
+def make_settings(**values: Value) -> RunSettings:
     """Build the settings of a run, of the kind that `task` says.
 
     Args:
@@ -325,13 +210,13 @@ def load_settings(path: Path) -> RunSettings:
         stored = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise InputError(f"`{path}` cannot be read as the settings of a run: {error}") from error
-    flat: dict[str, Any] = {}
+    flat: Values = {}
     for name, value in stored.items():
         flat |= value if isinstance(value, dict) and name != "measured" else {name: value}
     return make_settings(**_without_former_defaults(flat) if "table" in stored else flat)
 
 
-def _without_former_defaults(flat: dict[str, Any]) -> dict[str, Any]:
+def _without_former_defaults(flat: Values) -> Values:
     """Leave out what version 0.1 wrote for every kind of run, though that kind does not use it.
 
     It is left out only where it is the default; anything else is refused by name as in any other file.
@@ -367,18 +252,12 @@ def _panel(info: FieldInfo) -> type[Panel]:
     return info.annotation
 
 
-def _uses(kind: AnyKind, needs: str) -> bool:
-    if needs == "classes":
-        return kind.label_form in {"names", "name"}
-    return kind.label_form == needs or bool(getattr(kind, needs, False))
-
-
 def _no_setting(name: str, settings: type[RunSettings], task: object) -> InputError:
     """Return the error for a name that a kind of run does not know: that of another kind, or a misspelt one."""
     owners = [kind for kind in RUNS if name in RUNS[kind].settings.fields()]
     if owners:
-        where = " and ".join("tasks of images" if kind == ImageRun.kind else f"--task {kind}" for kind in owners)
-        what = "with tasks of images" if settings.kind == ImageRun.kind else f"with --task {task}"
+        where = " and ".join("tasks of images" if kind == IMAGES else f"--task {kind}" for kind in owners)
+        what = "with tasks of images" if settings.kind == IMAGES else f"with --task {task}"
         return InputError(f"{option(name)} is not used {what}; it belongs to {where}.")
     return UnknownNameError.of("setting", name, all_settings())
 
@@ -399,4 +278,4 @@ def _problems(error: pydantic.ValidationError, fields: Mapping[str, tuple[str, F
         if one["type"] == "missing":
             yield f"{option(name)} is missing: {str(fields[name][1].description).rstrip('.')}"
         else:
-            yield f"{option(name)} {one['input']}: {one['msg']}{hint.rstrip('.')}"
+            yield f"{option(name)} {one['input']}: {one['msg']}.{hint}".rstrip(".")

@@ -1,4 +1,4 @@
-"""Predictions by Ray Data: a pool of actors, each with the bundle loaded once, over the machines of a cluster."""
+"""Predictions by Ray: a pool of actors over a cluster, each with the bundle loaded once."""
 
 from __future__ import annotations
 

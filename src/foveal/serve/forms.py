@@ -52,7 +52,7 @@ def parse_uploads(body: bytes, content_type: str) -> list[Upload]:
         content_type: its Content-Type, with the boundary of a form.
 
     Raises:
-        RequestRefusedError: 422, there are none, or the form is damaged; 413, there are too many.
+        RequestRefusedError: 422, it holds no image, or the form is damaged; 413, there are too many.
     """
     if media_type(content_type) == "multipart/form-data":
         uploads = _parse_form(body, content_type)

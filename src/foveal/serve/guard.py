@@ -1,4 +1,4 @@
-"""What surrounds every request: the headers of its answer, the host that it is addressed to, and its count."""
+"""The middleware around every request: headers of the answer, the host addressed, and the count."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ class ImageAnswer(BaseModel):
     name: str = Field(description="The file's name in the form; `image` where the image was the body.")
     width: int = Field(description="Pixels, upright.")
     height: int = Field(description="Pixels, upright.")
-    labels: list[str] | None = Field(default=None, description="The classes found; empty where there is none.")
+    labels: list[str] | None = Field(default=None, description="The classes found; empty if no class is found.")
     probabilities: dict[str, float | None] | None = Field(default=None, description="From 0 to 1, by class.")
     points: list[NamedPoint] | None = None
     numbers: dict[str, float | None] | None = Field(default=None, description="By name.")

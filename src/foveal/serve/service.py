@@ -1,4 +1,4 @@
-"""What a service is started with, and what its addresses share."""
+"""The settings of a service, and the state that its addresses share."""
 
 from __future__ import annotations
 

@@ -111,7 +111,7 @@ def files_at(pattern: str) -> Sequence[Path]:
     """Return the local images that a path, a folder or a pattern stands for.
 
     Raises:
-        InputError: there is none.
+        InputError: no image matches.
     """
     path = Path(pattern)
     if path.is_dir():
@@ -141,7 +141,7 @@ def image_column(schema: pa.Schema, table: str) -> str:
         table: its address, for messages.
 
     Raises:
-        InputError: there is none.
+        InputError: the table has no column of images or of paths.
     """
     import pyarrow as pa
 

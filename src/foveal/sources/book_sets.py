@@ -3,7 +3,7 @@
     path = untar_data(URLs.SAMPLE_PASCAL)
 
 Everything is drawn, small, and the same on every machine: scenes in a table with several labels, frames with pose
-files, images named by what they show, and ratings of invented films.
+files, images named by what they show, and a table of who liked which invented film.
 """
 
 from __future__ import annotations
@@ -11,45 +11,33 @@ from __future__ import annotations
 import csv
 import shutil
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from itertools import product
 from pathlib import Path
-
-import numpy as np
 
 from foveal.core.download import cache_folder
 from foveal.core.errors import UnknownNameError
 from foveal.core.listing import Path as ListingPath
-from foveal.core.rng import generator_for
+from foveal.core.registry import resolve
 from foveal.sources import archives
 from foveal.sources.synthetic import KINDS, Scene, draw_scene
 
 _SEED = 2  # of all drawings
 # The camera matrix, in pixels: focal lengths on the diagonal, the centre of 320 x 240 px in the last column.
 _CALIBRATION = ((517.679, 0.0, 160.0), (0.0, 517.679, 120.0), (0.0, 0.0, 1.0))
-_FIRST_WORDS = ("Silent", "Crimson", "Broken", "Golden", "Hidden", "Last", "Paper", "Winter", "Electric", "Lonely")
-_SECOND_WORDS = (
-    "River",
-    "Crown",
-    "Garden",
-    "Engine",
-    "Letter",
-    "Harbour",
-    "Mirror",
-    "Station",
-    "Fox",
-    "Promise",
-    "Sky",
-)
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """A data set that is drawn when it is first used: `write` fills a folder with it."""
+    """A data set that is drawn when it is first used.
+
+    Attributes:
+        folder: its name.
+        write: fills a folder with it; a function, or "module:function".
+    """
 
     folder: str
-    write: Callable[[Path], None]
+    write: Callable[[Path], None] | str
 
 
 def untar_data(what: archives.Archive | Sample | object) -> ListingPath:
@@ -60,7 +48,7 @@ def untar_data(what: archives.Archive | Sample | object) -> ListingPath:
 
     Raises:
         FetchError: it is not on disk and cannot be downloaded; the message says where to put it by hand.
-        UnknownNameError: it is none of `URLs`.
+        UnknownNameError: it is not one of `URLs`.
     """
     if isinstance(what, archives.Archive):
         return archives.untar_data(what)
@@ -72,7 +60,8 @@ def untar_data(what: archives.Archive | Sample | object) -> ListingPath:
         folder.parent.mkdir(parents=True, exist_ok=True)
         beside = Path(tempfile.mkdtemp(prefix=f".{what.folder}.", dir=folder.parent))
         try:
-            what.write(beside)
+            write: Callable[[Path], None] = resolve(what.write) if isinstance(what.write, str) else what.write
+            write(beside)
             beside.chmod(0o755)
             beside.rename(folder)
         finally:
@@ -119,39 +108,13 @@ def write_pets(folder: Path) -> None:
             _save(draw_scene(_SEED + 2 + at, number, kinds=(kind,)), folder / "images" / f"{name}_{number}.jpg")
 
 
-def write_ratings(folder: Path) -> None:
-    """Write u.data (user, film, rating, time, by tabs) and u.item (film, title, ..., by |, latin-1)."""
-    rng = generator_for(_SEED)
-    titles = [f"{first} {second}, The ({1950 + at % 70})" for at, (first, second) in enumerate(_titles())]
-    n_users, n_films, n_factors = 240, len(titles), 3
-    liking, kind = rng.normal(size=(n_users, n_factors)), rng.normal(size=(n_films, n_factors))
-    mood, quality = 0.4 * rng.normal(size=n_users), 0.6 * rng.normal(size=n_films)
-    popular = np.sort(rng.dirichlet(np.full(n_films, 0.6)) + 1e-4)[::-1]
-    rows = []
-    for user in range(n_users):
-        for film in rng.choice(n_films, size=int(rng.integers(15, 60)), replace=False, p=popular / popular.sum()):
-            exact = 3.5 + mood[user] + quality[film] + 0.5 * float(liking[user] @ kind[film]) + 0.7 * rng.normal()
-            when = 875_000_000 + int(rng.integers(20_000_000))
-            rows.append((user + 1, int(film) + 1, int(np.clip(round(exact), 1, 5)), when))
-    order = rng.permutation(len(rows))
-    (folder / "u.data").write_text("".join("\t".join(map(str, rows[at])) + "\n" for at in order), encoding="ascii")
-    genres = "|".join("0" for _ in range(19))
-    lines = (f"{at}|{title}|01-Jan-{1950 + (at - 1) % 70}|||{genres}\n" for at, title in enumerate(titles, start=1))
-    (folder / "u.item").write_text("".join(lines), encoding="latin-1")
-
-
 class URLs(archives.URLs):
     """The data sets of the fast.ai book that foveal's chapters use, and drawn ones laid out alike."""
 
     SAMPLE_PASCAL = Sample("sample_pascal", write_pascal)
     SAMPLE_BIWI = Sample("sample_biwi", write_biwi)
     SAMPLE_PETS = Sample("sample_pets", write_pets)
-    SAMPLE_ML = Sample("sample_ml", write_ratings)
-
-
-def _titles() -> Iterator[tuple[str, str]]:
-    pairs = list(product(_FIRST_WORDS, _SECOND_WORDS))
-    return (pairs[at] for at in generator_for(_SEED, 0, 1).permutation(len(pairs)))
+    SAMPLE_ML = Sample("sample_ml", "foveal.collab.drawn:write_ratings")
 
 
 def _save(scene: Scene, file: Path) -> None:

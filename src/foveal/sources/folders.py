@@ -44,7 +44,7 @@ def images_in(folder: str | os.PathLike[str]) -> L[Path]:
     """Return all images below a folder, sorted.
 
     Raises:
-        InputError: there is none.
+        InputError: the folder holds no image.
     """
     if not (files := get_image_files(folder)):
         raise InputError(f"There is no image in `{folder}`.")
@@ -127,5 +127,5 @@ def match_folders(path: Path) -> Match | None:
 
 
 def match_images(path: Path) -> Match | None:
-    """Recognise a folder of images, of whose labels nothing is said."""
+    """Recognise a folder of images without labels."""
     return Match(0.1, lambda _: read_plain(path)) if path.is_dir() and get_image_files(path) else None

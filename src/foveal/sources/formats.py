@@ -52,7 +52,7 @@ class TableColumns:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReadOptions:
-    """What a user said of a source.
+    """How a source should be read: the options of a user.
 
     Attributes:
         images: the folder of the images; None for the one that the source lies in.

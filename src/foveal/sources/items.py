@@ -1,4 +1,4 @@
-"""Items: one image, its label and where both were said; findings: what is wrong with what was said.
+"""Items: one image, its label and where both come from; findings: what is wrong with a source.
 
 Both are the same for every format. A finding has a level: `error` stops training, `warning` should be looked at, `note`
 is for the record.
@@ -29,8 +29,8 @@ class Item:
         label: what a person would write down: a name, names, points [N, 2] in source pixels; None if unknown.
         is_valid: the side of the split that the source asks for, None where it does not say.
         group: what must stay on one side of a split (a person, a camera), where the source says so.
-        about: (column, value) for the columns that were asked for besides.
-        origin: where the item was said, for messages: "train.csv, row 12".
+        about: (column, value) for the further columns that the options name.
+        origin: where the item comes from, for messages: "train.csv, row 12".
     """
 
     image: Path
@@ -69,10 +69,10 @@ class Source:
     Attributes:
         kind: the format, in words.
         task: what its labels ask for; "none" if it has none.
-        items: one an image; rows that cannot be used are left out and stand in the findings.
+        items: one per image; rows that cannot be used are left out and stand in the findings.
         point_names: what its points are called.
         target_names: what its numbers are called.
-        notes: what should be said once.
+        notes: remarks that are printed once.
         findings: what is wrong with the rows.
     """
 

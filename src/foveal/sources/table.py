@@ -1,4 +1,4 @@
-"""Tables: CSV, TSV and parquet files, and data frames, with an image a row."""
+"""Tables: CSV, TSV and parquet files, and data frames, with one image per row."""
 
 from __future__ import annotations
 
@@ -263,7 +263,7 @@ def _labels(
 def _label_columns(
     frame: pd.DataFrame, names: Sequence[str], name: str, found: _Findings
 ) -> list[PartialLabels | list[str]]:
-    """Read one 0/1 column a class; blank or -1 is unknown."""
+    """Read one 0/1 column per class; blank or -1 is unknown."""
     columns = [_column(frame, column, (), "--label-columns", name) for column in names]
     values = frame[columns].apply(pd.to_numeric, errors="coerce")
     for column in columns:
@@ -293,7 +293,7 @@ def split_labels(cell: str, delimiter: str) -> list[str]:
 
 
 def _looks_several(column: str, cells: Sequence[str | None], columns: TableColumns) -> bool:
-    """Judge whether cells hold several labels: by what was said, the column's name, or names that recur in parts."""
+    """Decide whether cells hold several labels: by the options, the column's name, or names that recur in parts."""
     if columns.label_delimiter is not None or columns.empty == "none" or column.lower() in _SEVERAL:
         return True
     whole = {cell for cell in cells if cell}

@@ -36,7 +36,7 @@ MetricsByOutput = Mapping[str, Mapping[str, Mapping[str, float]]]
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """How probabilities become an answer: a threshold per class, and a temperature that divides the logits."""
+    """How probabilities become an answer: one threshold per class, and a temperature that divides the logits."""
 
     thresholds: tuple[float, ...] = ()
     temperature: float = 1.0

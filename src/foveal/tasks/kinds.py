@@ -246,7 +246,7 @@ def point_names_of(task: AnyTask) -> tuple[str, ...]:
 
 
 def kind_for(form: LabelForm) -> str:
-    """Return the name of the kind that labels of a form are for, where nothing else was said.
+    """Return the name of the kind that labels of a form are for, where no task is given.
 
     Args:
         form: how the source writes them.
@@ -259,7 +259,7 @@ def form_of(name: str, *, usual: LabelForm) -> LabelForm:
 
     Args:
         name: of the kind, or "auto".
-        usual: where nothing else is said.
+        usual: what "auto" stands for.
 
     Raises:
         UnknownNameError: there is no such kind.

@@ -1,4 +1,4 @@
-"""Several labels an image, none included: a sigmoid and a threshold a class."""
+"""Several labels per image, or none: one sigmoid and one threshold per class."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ from foveal.tasks.vocab import Vocab, vocab_of
 NOTHING = "nothing found"
 _TINY = 1e-7
 _FEWEST = 5  # images with and without a label from which their average says something; chosen by hand
-_COMPETENT = 0.5  # average precision from which a model may doubt a label; chosen by hand
+_COMPETENT = 0.5  # average precision from which a model may question a label; chosen by hand
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +81,7 @@ class MultiLabel:
 
     @property
     def n_outputs(self) -> int:
-        """One logit a class."""
+        """One logit per class."""
         return len(self.vocab)
 
     @property
@@ -218,12 +218,12 @@ class MultiLabel:
             label: the names that were found.
             truth: the names that should have been.
         """
-        said = "; ".join(label) or NOTHING
+        names = "; ".join(label) or NOTHING
         if truth is None:
-            canvas.title((said, INK))
+            canvas.title((names, INK))
             return
         right = set(label) == set(truth)
-        canvas.title(("; ".join(truth) or "nothing", INK), ("✓ " + said, RIGHT) if right else ("✗ " + said, WRONG))
+        canvas.title(("; ".join(truth) or "nothing", INK), ("✓ " + names, RIGHT) if right else ("✗ " + names, WRONG))
 
     def to_row(self, prediction: Tensor, label: list[str]) -> dict[str, object]:
         """Return the labels, joined by spaces or, where names hold spaces, by `;`, and a probability per class.
@@ -346,8 +346,8 @@ def confused_pairs(task: MultiLabel, labels: Sequence[list[str]], targets: Tenso
 def label_issues(task: MultiLabel, values: Tensor, targets: Tensor) -> Iterator[Issue]:
     """Yield labels that are probably wrong or missing.
 
-    A label that is given is doubted where its probability is at most that of images without it, on average; one that
-    is not given where it is at least that of images with it. Source: Northcutt et al. 2021, "Confident Learning:
+    A given label is an issue where its probability is at most the average of images without it; an absent one where
+    its probability is at least the average of images with it. Source: Northcutt et al. 2021, "Confident Learning:
     Estimating Uncertainty in Dataset Labels", class by class.
 
     Args:

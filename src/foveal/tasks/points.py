@@ -1,4 +1,4 @@
-"""One or more points an image, answered in source pixels."""
+"""One or more points per image, answered in source pixels."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class Points:
 
     @property
     def n_outputs(self) -> int:
-        """Two numbers a point."""
+        """Two numbers per point."""
         return 2 * self.n_points
 
     @property

@@ -1,4 +1,4 @@
-"""One or several numbers an image."""
+"""One or several numbers per image."""
 
 from __future__ import annotations
 

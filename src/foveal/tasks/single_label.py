@@ -1,4 +1,4 @@
-"""One label an image: a softmax over the classes."""
+"""One label per image: a softmax over the classes."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class SingleLabel:
 
     @property
     def n_outputs(self) -> int:
-        """One logit a class."""
+        """One logit per class."""
         return len(self.vocab)
 
     @property

@@ -1,4 +1,4 @@
-"""Which numbers can be learned in 32 bits."""
+"""The check that numbers can be learned in 32 bits."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Training: the loop, its schedule, optimizer and hooks."""
+"""Training: the loop, its schedule, optimizer and callbacks."""

@@ -167,7 +167,7 @@ def read(path: PathLike) -> Stored:
     """Read a checkpoint: a file, or the folder of a run.
 
     Raises:
-        ModelFileError: there is none, or it is no checkpoint of this version.
+        ModelFileError: it does not exist, or is not a checkpoint of this version.
     """
     file = Path(path) / FILE if Path(path).is_dir() else Path(path)
     if not file.is_file():

@@ -1,4 +1,4 @@
-"""A callback that prints, once per process, what to set where other work slows torch's threads down by a multiple."""
+"""A callback that warns, once per process, where other work slows torch's threads down by a multiple."""
 
 from __future__ import annotations
 

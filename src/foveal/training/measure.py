@@ -1,4 +1,4 @@
-"""What is measured before a fit instead of guessed: the fastest precision, the largest batch, the time of an epoch.
+"""Measurements before a fit: the fastest precision, the largest batch that fits, the time of an epoch.
 
 After a measurement the model and the random state are as they were.
 """

@@ -1,6 +1,6 @@
 """Splits that keep groups together and every label's rate the same on both sides.
 
-Rare labels are dealt first, as in Sechidis et al. 2011, "On the Stratification of Multi-Label Data"; then single
+Rare labels are distributed first, as in Sechidis et al. 2011, "On the Stratification of Multi-Label Data"; then single
 groups change sides while that brings the label counts nearer to their share. An item that belongs to no group is a
 group by itself.
 """

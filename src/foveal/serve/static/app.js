@@ -81,7 +81,7 @@ async function ask(one) {
 function report() {
   const left = tried.filter((one) => !one.answer && !one.error).length;
   const bad = tried.filter((one) => one.error).length;
-  const last = tried.length === 1 ? (tried[0].error || said(tried[0])) : "";
+  const last = tried.length === 1 ? (tried[0].error || answerText(tried[0])) : "";
   say(left ? `${left} of ${tried.length} still to answer` :
     `${tried.length - bad} answered${bad ? `, ${bad} not` : ""}. ${last}`);
 }
@@ -94,7 +94,7 @@ function found(answer) {
   return model.names.filter((name) => answer.probabilities[name] > thresholds[name]);
 }
 
-function said(one) {
+function answerText(one) {
   const answer = one.answer;
   if (!answer) return "";
   if (answer.probabilities) return found(answer).join(", ") || "nothing found";
@@ -108,7 +108,7 @@ function draw(one) {
   const right = make("div", {}, make("h2", {}, one.name));
   if (one.error) right.append(make("p", { class: "error" }, one.error));
   if (one.answer) {
-    right.append(make("p", { class: "found" }, said(one)));
+    right.append(make("p", { class: "found" }, answerText(one)));
     if (one.answer.probabilities) right.append(bars(one));
     if (one.answer.points && model.explains)
       right.append(...one.answer.points.map((point) => whyButton(one, point.name, `Why ${point.name}?`)));
@@ -131,7 +131,7 @@ function points(answer) {
   const drawing = document.createElementNS(NS, "svg");
   drawing.setAttribute("viewBox", `0 0 ${answer.width} ${answer.height}`);
   drawing.setAttribute("role", "img");
-  drawing.setAttribute("aria-label", said({ answer }));
+  drawing.setAttribute("aria-label", answerText({ answer }));
   const line = (kind, x1, y1, x2, y2) => {
     const element = document.createElementNS(NS, "line");
     for (const [name, value] of Object.entries({ x1, y1, x2, y2, class: `point ${kind}` })) element.setAttribute(name, value);

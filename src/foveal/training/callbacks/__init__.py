@@ -1,1 +1,1 @@
-"""Hooks that a run may have besides those that it always has."""
+"""Callbacks that a run may have, besides those that every fit has."""

@@ -134,7 +134,7 @@ def fit_heatmaps(
     Args:
         body: gives maps float32 [B, F, h, w].
         head: batch normalisation and a convolution of one cell, F to K.
-        batches: this process's share of those of `DataLoader.dealt`, in data order; targets [B, K, 2] from -1 to 1.
+        batches: this process's shard of the batches, in data order; targets [B, K, 2] from -1 to 1.
         loss: of (heatmaps, targets).
         n: how many images there are in all.
         precision: of the body.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, get_args
 
@@ -20,14 +20,32 @@ _FORMER = {"embed_images": "--pictures/--no-pictures"}
 _PANELS = {"data": "Data", "task": "Task", "training": "Training", "output": "Output"}
 
 
-def with_settings(verb: Callable[..., None], only: Iterable[str] | None = None) -> Callable[..., None]:
-    """Return a command that takes settings as options, in panels, and hands them to a verb as `given`.
+def run_verb(verb: Callable[..., None], choose: Callable[[str, str], bool], context: typer.Context) -> int:
+    """Run a verb that takes settings as options; return its exit code.
+
+    Args:
+        verb: takes the settings that were given as `given`, and arguments of its own.
+        choose: of (setting, panel); whether the verb has it.
+        context: of the command that was called, with all of its words.
+
+    Raises:
+        Exception: click's usage errors, which the root prints.
+    """
+    alone = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+    root = dict(context.find_root().command.context_settings)
+    alone.command(verb.__name__, context_settings=root)(with_settings(verb, choose))
+    name = f"foveal {verb.__name__}"
+    return int(typer.main.get_command(alone).main(context.args, prog_name=name, standalone_mode=False) or 0)
+
+
+def with_settings(verb: Callable[..., None], choose: Callable[[str, str], bool]) -> Callable[..., None]:
+    """Return a function that takes settings as options, in panels, and hands them to a verb as `given`.
 
     Args:
         verb: called with `given`, the settings that were given by name, and its own arguments.
-        only: names of settings; all by default.
+        choose: of (setting, panel); whether the function has it.
     """
-    chosen = {name: about for name, about in _fields().items() if only is None or name in set(only)}
+    chosen = {name: about for name, about in _fields().items() if choose(name, about[0])}
     signature = inspect.signature(verb, eval_str=True)
     own = [parameter for name, parameter in signature.parameters.items() if name != "given"]
     made = [_parameter(name, panel, field) for name, (panel, field) in chosen.items()]

@@ -1,0 +1,140 @@
+"""The settings of a run on images."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field
+
+from foveal.core.errors import InputError, UnknownNameError
+from foveal.core.seeds import SEEDS, check_seed
+from foveal.runs.parsing import Minutes, Names, Pairs, Size
+from foveal.runs.settings import IMAGES, Panel, RunKind, RunSettings, option, setting
+from foveal.tasks.kinds import TASKS, AnyKind
+
+
+class ImageData(Panel):
+    """What is read."""
+
+    table: Path = Field(description="A table, a .json, a folder, or a run.toml.")
+    images: Path | None = setting("Folder of the images.", shown="the source's")
+    image_column: str | None = setting("Column of file names.", shown="fname")
+    label_column: str | None = setting("Column of labels.", used_by="classes", shown="labels")
+    label_columns: Names = setting(
+        "One 0/1 column per class: a,b,c; blank or -1 is unknown.", default=(), used_by="names"
+    )
+    label_delimiter: str | None = setting("What separates several labels.", used_by="names", shown="a space")
+    valid_column: str | None = setting("Column that marks validation.", shown="is_valid")
+    group_column: str | None = setting("Column whose groups stay on one side of a split.")
+    empty: Literal["error", "none"] = setting(
+        "An empty label cell is an 'error' or means 'none'.", default="error", used_by="names"
+    )
+    on_bad: Literal["stop", "skip"] = setting("Images that cannot be used: 'stop' or 'skip'.", default="stop")
+
+
+class ImageTask(Panel):
+    """What is learned."""
+
+    task: str = setting("What is learned, 'auto' for what the source's labels ask for.", default="auto")
+    points: Names = setting("Columns of points: x,y[,x2,y2,...], in pixels.", default=(), used_by="points_xy")
+    targets: Names = setting("Columns of numbers to predict: age[,weight,...].", default=(), used_by="numbers")
+    point_names: Names = setting(
+        "What the points are called: nose,left eye,...", default=(), used_by="points_xy", shown="point 1, ..."
+    )
+    flip_pairs: Pairs = setting("Points that change places in a mirror: A:B,C:D.", default=(), used_by="points_xy")
+
+
+class ImageTraining(Panel):
+    """How it is trained."""
+
+    recipe: Literal["auto", "probe", "book"] = setting(
+        "'probe': the best head on frozen features, then everything; 'book': the book's.", default="auto", shown="probe"
+    )
+    arch: str = setting("Any timm model.", default="tf_efficientnet_lite0")
+    weights: Path | None = setting("A file with the backbone's weights.", shown="the model's own")
+    size: Size = setting("Pixels: 128, or HEIGHTxWIDTH like 240x320.", default=(224, 224), shown="224")
+    min_scale: float = setting("Least share of an image in a crop.", default=0.5, used_by="crops", gt=0, le=1)
+    epochs: int | None = setting("Epochs that train everything.", shown="4, book 5 or 20", ge=1)
+    freeze_epochs: int | None = setting("Epochs before, for the head; the book's recipe only.", shown="1", ge=0)
+    lr: float | None = setting("Base learning rate.", shown="0.001, book 0.002 or 0.01", gt=0, allow_inf_nan=False)
+    time: Minutes = setting(
+        "Minutes for all of it, instead of --epochs; auto: as the recipe says.", shown="auto", gt=0, allow_inf_nan=False
+    )
+    batch_size: Annotated[int, Field(ge=1)] | Literal["auto"] = setting(
+        "Images per step; auto: up to 64, as memory allows.", default=64
+    )
+    precision: str = setting("auto, fp32, bf16 or fp16.", default="auto")
+    seed: int = setting("Decides every random draw.", default=0, ge=SEEDS.start, lt=SEEDS.stop)
+    seeds: int | None = setting("Train this often, from --seed on; mean and spread.", shown="once", ge=2)
+    folds: int | None = setting("Train this often, each part of the data in turn for validation.", shown="once", ge=2)
+    fold: int | None = setting("Which of the folds this run is.", ge=0)
+    split_seed: int | None = setting("Decides the split, where that is not --seed.", ge=SEEDS.start, lt=SEEDS.stop)
+    measured: dict[int, Literal["fp32", "bf16", "fp16"]] = setting(
+        "What --precision auto found, by the number of frozen groups.", default={}
+    )
+
+
+class ImageOutput(Panel):
+    """What is written."""
+
+    by: Names = setting("Columns that the report gives metrics by: person,camera.", default=())
+    embed_images: bool = setting("Whether images may stand in the report.", default=True)
+
+
+class ImageRun(RunSettings):
+    """A run on images."""
+
+    kind: ClassVar[str] = IMAGES
+
+    data: ImageData
+    task: ImageTask = Field(default_factory=ImageTask)
+    training: ImageTraining = Field(default_factory=ImageTraining)
+    output: ImageOutput = Field(default_factory=ImageOutput)
+
+    @property
+    def repeats(self) -> bool:
+        """Whether these are settings of several runs."""
+        return self.training.seeds is not None or (self.training.folds is not None and self.training.fold is None)
+
+    def check(self) -> None:
+        """Refuse settings that do not go together."""
+        training = self.training
+        if training.time is not None and training.epochs is not None:
+            raise InputError("--time and --epochs both say how long to train: give one of them.")
+        check_seed(training.seed + (training.seeds or 1) - 1)
+        if training.seeds is not None and training.folds is not None:
+            raise InputError("--seeds repeats one split and --folds one seed: give one of them.")
+        if training.recipe == "probe" and training.freeze_epochs:
+            raise InputError("--freeze-epochs belongs to --recipe book: with `probe` the head is fitted at once.")
+        if self.task.task != "auto" and self.task.task not in TASKS:
+            raise UnknownNameError.of("task", self.task.task, ("auto", *TASKS))
+
+    def refuse_unused(self, kind: AnyKind) -> None:
+        """Refuse settings that the kind of task, known once the source was read, does not use.
+
+        Raises:
+            InputError: one was given; the message names the tasks that it belongs to.
+        """
+        fields = self.fields()
+        for name in self.given():
+            extra = fields[name][1].json_schema_extra
+            needs = str(extra.get("used_by", "")) if isinstance(extra, dict) else ""
+            if needs and not _uses(kind, needs):
+                able = ", ".join(known for known in TASKS if TASKS[known].label_form and _uses(TASKS[known], needs))
+                raise InputError(f"{option(name)} is not used with task {kind.name}; it belongs to {able}.")
+
+
+KIND = RunKind(
+    settings=ImageRun,
+    train="foveal.runs.folds:train_images",
+    check="foveal.runs.checking:check_images",
+    parallel=True,
+    rewrites_report=True,
+)
+
+
+def _uses(kind: AnyKind, needs: str) -> bool:
+    if needs == "classes":
+        return kind.label_form in {"names", "name"}
+    return kind.label_form == needs or bool(getattr(kind, needs, False))
