@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import ndcg_score
 
 import foveal.collab.all as star
+from foveal.collab.drawn import write_ratings
 from foveal.collab.learner import collab_learner
 from foveal.collab.loaders import CollabDataLoaders, TimeSplitter
 from foveal.collab.model import Embedding, Module, embedding_size
@@ -22,7 +23,6 @@ from foveal.inference.predictor import load_image_predictor, load_learner
 from foveal.learner.learner import Learner
 from foveal.losses import MSELossFlat
 from foveal.models.head import sigmoid_range
-from foveal.sources.book_sets import write_ratings
 
 
 @pytest.fixture(scope="module")

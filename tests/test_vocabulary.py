@@ -57,6 +57,7 @@ KEPT = {
     ("data/datasets.py", 'attribute("pictures"'),
     ("sources/items.py", 'attribute("picture"'),
     ("cli/report.py", "doubts"),
+    ("evaluation/interpret.py", "method("),
     # Names of functions and locals that are still to be renamed.
     ("reporting/card.py", "said("),
     ("cli/info.py", "said"),

@@ -83,6 +83,17 @@ NAMES = {
 }
 
 
+TASK_MEMBERS = {
+    "missing_target": "unknown",
+    "report_metrics": "figures",
+    "metrics_by_output": "parts",
+    "comparable": "judged",
+    "per_sample_error": "wrongness",
+    "decode_target": "label_of",
+}
+"""Members of a task, and what version 0.1 called them: a task of another package that has the old ones is refused."""
+
+
 class _Moved(ModuleType):
     """Stands for a module under its old name."""
 
@@ -165,6 +176,13 @@ def method(old: str, new: str) -> Callable[..., Any]:
     """
 
     def call(value: object, *args: Any, **options: Any) -> Any:
+        """Call a method under its old name, with a warning.
+
+        Args:
+            value: what has the method.
+            args: its arguments.
+            options: its keyword arguments.
+        """
         _warn(old, new)
         return getattr(value, new)(*args, **options)
 

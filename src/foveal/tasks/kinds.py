@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Generic, Literal, NamedTuple, Protocol, TypeVar, runtime_checkable
 
+from foveal._moved import TASK_MEMBERS
 from foveal.core.errors import InputError, UnknownNameError
 from foveal.core.registry import Registry
 
@@ -124,16 +125,6 @@ class Confusion(Generic[T]):
     head: tuple[str, str]
 
 
-_OLD_NAMES = {
-    "missing_target": "unknown",
-    "report_metrics": "figures",
-    "metrics_by_output": "parts",
-    "comparable": "judged",
-    "per_sample_error": "wrongness",
-    "decode_target": "label_of",
-}
-"""Members of a task, and what version 0.1 called them."""
-
 PROBE = Recipe("linear", probe=True, epochs=4, lr=1e-3, lr_mult=10.0, freeze_epochs=0)
 BOOK = Recipe("pooled", probe=False, epochs=5, lr=2e-3, lr_mult=100.0, freeze_epochs=1)
 
@@ -218,7 +209,7 @@ def require_protocol(task: type[AnyTask]) -> None:
     fields = {name for base in task.__mro__ for name in inspect.get_annotations(base)}
     for name in (*Task.__annotations__, *(name for name in vars(Task) if not name.startswith("_"))):
         if not hasattr(task, name) and name not in fields:
-            old = _OLD_NAMES.get(name)
+            old = TASK_MEMBERS.get(name)
             hint = f" It is what `{old}` was in version 0.1: rename that." if old and hasattr(task, old) else ""
             raise InputError(f"The task `{task.__name__}` has no `{name}`, which every task needs.{hint}")
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import warnings
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -33,7 +32,7 @@ from foveal.metrics.several_labels import (
 from foveal.tasks.base import Decision, MetricsByOutput, lerp
 from foveal.tasks.display import ShownTensor
 from foveal.tasks.kinds import Confusion, Issue, LabelIssues, TaskKind
-from foveal.tasks.vocab import Vocab, vocab_of
+from foveal.tasks.vocab import Vocab, vocab_of, warn_about_delimiter
 
 NOTHING = "nothing found"
 _TINY = 1e-7
@@ -298,20 +297,6 @@ class MultiCategoryBlock:
         if self.vocab is None and all(len(names) <= 1 for names in found):
             warn_about_delimiter({name for names in found for name in names})
         return MultiLabel(vocab_of(self.vocab, (name for names in found for name in names)))
-
-
-def warn_about_delimiter(names: set[str]) -> None:
-    """Warn where no image has several labels, but the names look like several in one text."""
-    for mark in (" ", ",", ";", "|"):
-        parts = {part.strip() for name in names for part in name.split(mark)}
-        joint = next((name for name in sorted(names) if mark in name.strip()), None)
-        if joint is not None and len(parts) < len(names):
-            warnings.warn(
-                f"No image has more than one label, and class names such as `{joint}` look like several. "
-                f"Is the delimiter right? Try label_delim={mark!r}.",
-                stacklevel=4,
-            )
-            return
 
 
 def confusion_counts(task: MultiLabel, values: Tensor, targets: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -67,3 +68,17 @@ def vocab_of(given: Sequence[str] | None, names: Iterable[str]) -> Vocab:
         names: of all training labels, with repetitions.
     """
     return Vocab(tuple(given)) if given is not None else Vocab.of(names)
+
+
+def warn_about_delimiter(names: set[str]) -> None:
+    """Warn where no image has several labels, but the names look like several in one text."""
+    for mark in (" ", ",", ";", "|"):
+        parts = {part.strip() for name in names for part in name.split(mark)}
+        joint = next((name for name in sorted(names) if mark in name.strip()), None)
+        if joint is not None and len(parts) < len(names):
+            warnings.warn(
+                f"No image has more than one label, and class names such as `{joint}` look like several. "
+                f"Is the delimiter right? Try label_delim={mark!r}.",
+                stacklevel=4,
+            )
+            return
