@@ -219,6 +219,10 @@ class Predictor:
     def fine_tune(self, *_: object, **__: object) -> None:
         """Refuse, and say how to train further: a predictor only answers.
 
+        Args:
+            _: not used.
+            __: not used.
+
         Raises:
             InputError: always.
         """
