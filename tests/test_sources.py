@@ -1,6 +1,7 @@
 """Every format yields the same items; what can be written comes back the same."""
 
 import json
+import re
 import shutil
 
 import numpy as np
@@ -187,3 +188,21 @@ def test_masked_labels_train(voc):
     _, targets = next(iter(dls.valid))
     assert targets[0].isnan().tolist() == [True, False]
     assert dls.vocab == ("cat", "dog")
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"images": "elsewhere"}, "--images cannot be used with this source (folders)"),
+        ({"columns": TableColumns(image="file", group="who")}, "--image-column and --group-column cannot be used"),
+        ({"columns": TableColumns(empty="none")}, "--empty cannot be used with this source (folders)"),
+        ({"task": "points"}, "--task points cannot be learned from this source (folders)"),
+    ],
+)
+def test_what_a_format_does_not_use_is_refused(given, message, scenes, tmp_path):
+    (tmp_path / "ant").mkdir()
+    shutil.copy(scenes / "scenes" / "scene_0000.jpg", tmp_path / "ant")
+    with pytest.raises(InputError, match=re.escape(message)):
+        read_source(tmp_path, **given)
+    (item,) = read_source(tmp_path, task="multi-label").items
+    assert item.label == ["ant"]

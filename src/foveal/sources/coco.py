@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from foveal.core import storage
 from foveal.core.errors import TableError
-from foveal.sources.formats import Match, load_json
+from foveal.sources.formats import ONLY_IMAGES, Match, load_json
 from foveal.sources.items import Item, Source, missing_image
 from foveal.tasks.base import AnyTask
 from foveal.tasks.kinds import form_of, kind_for, kind_of, point_names_of
@@ -129,4 +129,8 @@ def match_coco(path: Path) -> Match | None:
     if not (isinstance(data, dict) and {"images", "annotations", "categories"} <= set(data)):
         return None
     file = cast("CocoFile", data)
-    return Match(0.9, lambda options: read_coco(path, file, options.images or path.parent, options.task))
+    return Match(
+        0.9,
+        lambda options: read_coco(path, file, options.images or path.parent, options.task),
+        ONLY_IMAGES,
+    )

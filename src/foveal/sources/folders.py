@@ -10,7 +10,7 @@ from foveal.core import storage
 from foveal.core.errors import InputError
 from foveal.core.listing import L, Path
 from foveal.images.decode import EXTENSIONS
-from foveal.sources.formats import Match
+from foveal.sources.formats import NO_OPTIONS, Match
 from foveal.sources.items import Item, Source
 from foveal.tasks.multi_label import MultiLabel
 from foveal.tasks.single_label import SingleLabel
@@ -123,9 +123,9 @@ def _files(folder: Path, *, recurse: bool) -> Iterable[Path]:
 
 def match_folders(path: Path) -> Match | None:
     """Recognise one folder per class."""
-    return Match(0.3, lambda _: read_folders(path)) if path.is_dir() and has_class_folders(path) else None
+    return Match(0.3, lambda _: read_folders(path), NO_OPTIONS) if path.is_dir() and has_class_folders(path) else None
 
 
 def match_images(path: Path) -> Match | None:
     """Recognise a folder of images without labels."""
-    return Match(0.1, lambda _: read_plain(path)) if path.is_dir() and get_image_files(path) else None
+    return Match(0.1, lambda _: read_plain(path), NO_OPTIONS) if path.is_dir() and get_image_files(path) else None

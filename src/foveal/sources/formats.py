@@ -65,6 +65,10 @@ class ReadOptions:
     task: str = "auto"
 
 
+NO_OPTIONS: frozenset[str] = frozenset()
+ONLY_IMAGES = frozenset({"images"})
+
+
 class Match(NamedTuple):
     """What a format says of a path that is of this format.
 
@@ -72,10 +76,12 @@ class Match(NamedTuple):
         sure: how sure it is, from 0 to 1. The formats of foveal say 1 where nothing else can be meant, 0.9 for a known
             layout inside a file or folder, 0.5 for any table, and less for folders that say little.
         read: reads the source; called once, and only if no other format is surer.
+        uses: the fields of `ReadOptions` that it uses besides `task`; what a user gives of the others is refused.
     """
 
     sure: float
     read: Callable[[ReadOptions], Source]
+    uses: frozenset[str] = frozenset({"images", "columns"})
 
 
 Format = Callable[[Path], Match | None]

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from foveal.core import storage
 from foveal.core.errors import TableError
-from foveal.sources.formats import Match, load_json
+from foveal.sources.formats import ONLY_IMAGES, Match, load_json
 from foveal.sources.items import Item, Source, missing_image
 from foveal.tasks.base import AnyTask
 from foveal.tasks.kinds import form_of, kind_for, kind_of, point_names_of
@@ -153,4 +153,8 @@ def match_label_studio(path: Path) -> Match | None:
     if not (isinstance(data, list) and data and all(isinstance(one, dict) and "data" in one for one in data)):
         return None
     tasks = cast("list[LabelStudioTask]", data)
-    return Match(0.9, lambda options: read_label_studio(path, tasks, options.images or path.parent, options.task))
+    return Match(
+        0.9,
+        lambda options: read_label_studio(path, tasks, options.images or path.parent, options.task),
+        ONLY_IMAGES,
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from dataclasses import replace
 
@@ -10,6 +11,20 @@ from foveal.core.listing import Path
 from foveal.sources.formats import FORMATS, Match, ReadOptions, TableColumns
 from foveal.sources.items import Source
 from foveal.tasks.kinds import TASKS
+
+_OPTIONS = {
+    "image": "--image-column",
+    "label": "--label-column",
+    "labels": "--label-columns",
+    "group": "--group-column",
+    "about": "--by",
+    "valid": "--valid-column",
+    "points": "--points",
+    "targets": "--targets",
+    "label_delimiter": "--label-delimiter",
+    "empty": "--empty",
+}
+"""How the command line calls the fields of `TableColumns`."""
 
 
 def read_source(
@@ -31,7 +46,8 @@ def read_source(
         task: `auto`, or what the labels should be read as.
 
     Raises:
-        InputError: it is of no known format, cannot be used, or its labels are not what `task` needs.
+        InputError: it is of no known format, cannot be used, does not use something that was given, or its labels are
+            not what `task` needs.
     """
     file = Path(path)
     match: Match | None = None
@@ -41,8 +57,21 @@ def read_source(
             match = found
     if match is None:
         raise _unknown(file)
-    folder = Path(images) if images is not None else None
-    return _for_task(match.read(ReadOptions(images=folder, columns=columns, task=task)), task)
+    options = ReadOptions(images=Path(images) if images is not None else None, columns=columns, task=task)
+    source = match.read(options)
+    _refuse_unused(source, match, options)
+    return _for_task(source, task)
+
+
+def _refuse_unused(source: Source, match: Match, options: ReadOptions) -> None:
+    """Refuse what was given for a source whose format does not use it."""
+    given = ["--images"] if options.images is not None and "images" not in match.uses else []
+    if options.columns is not None and "columns" not in match.uses:
+        usual = TableColumns()
+        fields = (field.name for field in dataclasses.fields(usual))
+        given += [_OPTIONS[name] for name in fields if getattr(options.columns, name) != getattr(usual, name)]
+    if given:
+        raise InputError(f"{' and '.join(given)} cannot be used with this source ({source.kind}): leave it out.")
 
 
 def _for_task(source: Source, task: str) -> Source:

@@ -6,7 +6,7 @@ from pathlib import Path
 from xml.etree import ElementTree as ET
 
 from foveal.core.errors import TableError
-from foveal.sources.formats import Match
+from foveal.sources.formats import NO_OPTIONS, Match
 from foveal.sources.items import Item, Source, missing_image
 from foveal.tasks.multi_label import MultiLabel, PartialLabels
 
@@ -71,4 +71,4 @@ def _parse(annotation: Path) -> ET.Element:
 
 def match_voc(path: Path) -> Match | None:
     """Recognise Pascal VOC by its folders."""
-    return Match(0.9, lambda _: read_voc(path)) if path.is_dir() and is_voc(path) else None
+    return Match(0.9, lambda _: read_voc(path), NO_OPTIONS) if path.is_dir() and is_voc(path) else None

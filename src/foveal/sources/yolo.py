@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from foveal.core.errors import TableError
 from foveal.images.decode import open_image
 from foveal.sources.folders import get_image_files
-from foveal.sources.formats import Match
+from foveal.sources.formats import NO_OPTIONS, Match
 from foveal.sources.items import Item, Source
 from foveal.tasks.points import Points
 
@@ -83,4 +83,4 @@ def _guess_shape(row: NDArray[np.float64], annotation: Path) -> tuple[int, int]:
 
 def match_yolo_pose(path: Path) -> Match | None:
     """Recognise YOLO pose by its folders."""
-    return Match(0.9, lambda _: read_yolo_pose(path)) if path.is_dir() and is_yolo_pose(path) else None
+    return Match(0.9, lambda _: read_yolo_pose(path), NO_OPTIONS) if path.is_dir() and is_yolo_pose(path) else None
