@@ -302,16 +302,16 @@ def test_seconds_are_booked_once(monkeypatch):
     clock = iter([0, 10, 11, 20, 25, 30, 40, 41])
     monkeypatch.setattr(timing, "time", SimpleNamespace(perf_counter=lambda: next(clock)))
     with timing.spent() as account:
-        with timing.timed("outer"):  # from 0 to 30
-            with timing.timed("inner"):  # from 10 to 11
+        with timing.measure("outer"):  # from 0 to 30
+            with timing.measure("inner"):  # from 10 to 11
                 pass
-            with timing.timed("inner"):  # from 20 to 25
+            with timing.measure("inner"):  # from 20 to 25
                 pass
-        with timing.spent() as other, timing.timed("elsewhere"):  # from 40 to 41
+        with timing.spent() as other, timing.measure("elsewhere"):  # from 40 to 41
             pass
-        assert timing.rounded() == account
+        assert timing.rounded_seconds() == account
     assert account == {"inner": 6, "outer": 24}
     assert other == {"elsewhere": 1}
-    with timing.timed("unheard"):
+    with timing.measure("unheard"):
         pass
-    assert timing.rounded() == {}
+    assert timing.rounded_seconds() == {}

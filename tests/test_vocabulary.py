@@ -58,12 +58,6 @@ KEPT = {
     ("sources/items.py", 'attribute("picture"'),
     ("cli/report.py", "doubts"),
     ("evaluation/interpret.py", "method("),
-    # Names of functions and locals that are still to be renamed.
-    ("reporting/card.py", "said("),
-    ("cli/info.py", "said"),
-    ("runs/images.py", "judged("),
-    ("runs/folds.py", "judged"),
-    ("runs/checking.py", "judged"),
 }
 """(file, part of the line): exactly where one of the words stays."""
 

@@ -23,7 +23,7 @@ def info(
 
     from foveal.core import storage
     from foveal.inference.store import read_bundle
-    from foveal.reporting.card import card_of, said
+    from foveal.reporting.card import card_of, format_cell
 
     manifest, _, tensors = read_bundle(model)
     if json:
@@ -49,5 +49,5 @@ def info(
             show_header=any(section.head),
         )
         for row in section.rows:
-            table.add_row(*(escape(said(cell)) for cell in row))
+            table.add_row(*(escape(format_cell(cell)) for cell in row))
         console.print(f"\n[bold]{section.title}[/]", table, sep="\n")

@@ -48,7 +48,7 @@ def train_ratings(settings: RatingRun, folder: Path, resume: bool = False) -> di
     """
     console = new_console()
     began = time.perf_counter()
-    with timing.timed("ratings"):
+    with timing.measure("ratings"):
         dls = rating_loaders(settings)
     task = dls.task
     margin = _MARGIN * (task.high - task.low)
@@ -67,11 +67,11 @@ def train_ratings(settings: RatingRun, folder: Path, resume: bool = False) -> di
         hooks = [KeepBest(), HistoryFile(folder / run.HISTORY), Checkpoints(folder)]
         torch.manual_seed(settings.training.seed)
         epochs, resumed = settings.training.epochs or _EPOCHS, folder if resume else None
-        with timing.timed("epochs"):
+        with timing.measure("epochs"):
             learn.fit_one_cycle(epochs, settings.training.lr or _LR, wd=_DECAY, cbs=hooks, resume=resumed)
-        with timing.timed("predictions and report"):
+        with timing.measure("predictions and report"):
             summary = _finish(learn, settings, folder)
-        summary["timings"] = timing.rounded()
+        summary["timings"] = timing.rounded_seconds()
         summary["seconds"] = round(time.perf_counter() - began, 2)
         storage.write_json(folder / run.SUMMARY, summary)
         (folder / CHECKPOINT).unlink(missing_ok=True)

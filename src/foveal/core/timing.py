@@ -1,6 +1,6 @@
 """Timings: the seconds of a run by name.
 
-`spent` opens an account, and `timed` books a block of code on the open account; a block within another is booked under
+`spent` opens an account, and `measure` books a block of code on the open account; a block within another is booked under
 its own name only, so that all entries add up to the time that passed in such blocks.
 """
 
@@ -16,7 +16,7 @@ _account: ContextVar[dict[str, float] | None] = ContextVar("account", default=No
 
 @contextlib.contextmanager
 def spent() -> Iterator[dict[str, float]]:
-    """Open an account for the block, also within another one; yield its seconds by name, which `timed` fills in."""
+    """Open an account for the block, also within another one; yield its seconds by name, which `measure` fills in."""
     account: dict[str, float] = {}
     before = _account.set(account)
     try:
@@ -25,13 +25,13 @@ def spent() -> Iterator[dict[str, float]]:
         _account.reset(before)
 
 
-def rounded() -> dict[str, float]:
+def rounded_seconds() -> dict[str, float]:
     """Return the seconds by name of the open account so far, to hundredths; empty without one."""
     return {name: round(seconds, 2) for name, seconds in (_account.get() or {}).items()}
 
 
 @contextlib.contextmanager
-def timed(name: str) -> Iterator[None]:
+def measure(name: str) -> Iterator[None]:
     """Book the seconds of the block under `name`, less those that blocks within it book."""
     account = _account.get()
     if account is None:

@@ -254,7 +254,7 @@ class Trainer:
         in_order = self.dls.train.in_order()
         precision = self._training.plain_precision
         train_loss = fit_head(self.model, in_order, self._loss(), precision=precision, device=self.dls.device)
-        with timing.timed("probe validation"):
+        with timing.measure("probe validation"):
             valid_loss, metrics = self._scores(self.dls.valid)
         self.recorder.note(EpochResult(0, train_loss, valid_loss, metrics, time.perf_counter() - began))
 

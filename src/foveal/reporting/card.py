@@ -34,13 +34,17 @@ class Card:
         parts = [f"# {_plain(self.title)}", "", _plain(self.lead)]
         for section in self.sections:
             parts += ["", f"## {section.title}", "", _line(section.head), "|" + "---|" * len(section.head)]
-            parts += [_line([said(cell) for cell in row]) for row in section.rows]
+            parts += [_line([format_cell(cell) for cell in row]) for row in section.rows]
         return "\n".join(parts) + "\n"
 
     def to_dict(self) -> dict[str, object]:
         """Return it as JSON values, every cell as text."""
         sections = [
-            {"title": one.title, "head": list(one.head), "rows": [[said(cell) for cell in row] for row in one.rows]}
+            {
+                "title": one.title,
+                "head": list(one.head),
+                "rows": [[format_cell(cell) for cell in row] for row in one.rows],
+            }
             for one in self.sections
         ]
         return {"title": self.title, "lead": self.lead, "sections": sections}
@@ -70,7 +74,7 @@ def card_of(manifest: Manifest, path: Path) -> Card:
     )
 
 
-def said(cell: object) -> str:
+def format_cell(cell: object) -> str:
     """Return a cell as text: numbers with four digits, what is not defined in words."""
     if cell is None:
         return "not defined"
@@ -79,7 +83,11 @@ def said(cell: object) -> str:
 
 def _figures(figures: dict[str, MetricPart]) -> list[tuple[object, ...]]:
     return [
-        (name.replace("_", " "), one.value, "" if one.low is None else f"{said(one.low)} to {said(one.high)}")
+        (
+            name.replace("_", " "),
+            one.value,
+            "" if one.low is None else f"{format_cell(one.low)} to {format_cell(one.high)}",
+        )
         for name, one in figures.items()
     ]
 

@@ -8,7 +8,7 @@ from foveal.audit.checks import Audit, without_bad
 from foveal.core.errors import FovealError
 from foveal.runs.folds import try_splits
 from foveal.runs.image_settings import ImageRun
-from foveal.runs.images import audited, read, skipped_by
+from foveal.runs.images import audit_with_bar, read, rules_to_skip
 
 
 def check_images(settings: ImageRun) -> Audit:
@@ -18,15 +18,15 @@ def check_images(settings: ImageRun) -> Audit:
         FovealError: the source cannot be read at all.
     """
     source = read(settings)
-    judged = audited(source)
-    if skipping := skipped_by(settings):
-        source = without_bad(source, judged)
-        kept = [replace(one, level="warning") if one.rule in skipping else one for one in judged.findings]
-        judged = replace(judged, findings=kept)
-    if judged.errors:
-        return judged
+    audit = audit_with_bar(source)
+    if skipping := rules_to_skip(settings):
+        source = without_bad(source, audit)
+        kept = [replace(one, level="warning") if one.rule in skipping else one for one in audit.findings]
+        audit = replace(audit, findings=kept)
+    if audit.errors:
+        return audit
     try:
         try_splits(settings, source)
     except FovealError as error:
-        return judged.with_refusal(error)
-    return judged
+        return audit.with_refusal(error)
+    return audit

@@ -126,7 +126,7 @@ def _train(settings: RunSettings, folder: Path, *, resume: bool) -> Path:
     kind = kind_of_run(settings.kind)
     if distributed.world_size() > 1 and (settings.repeats or not kind.parallel):
         raise InputError("Several processes train one model of images: leave out --seeds, --folds and --task.")
-    with timing.timed("imports"):
+    with timing.measure("imports"):
         run: Train = resolve(kind.train)
     run(settings, folder, resume)
     return folder

@@ -22,7 +22,7 @@ from foveal.runs import folder as run
 from foveal.runs.console import new_console, number
 from foveal.runs.folder import Summary
 from foveal.runs.image_settings import ImageRun
-from foveal.runs.images import decision_of, intervals_of, judged, loaders, read, train_on, train_once
+from foveal.runs.images import audit_source, decision_of, intervals_of, loaders, read, train_on, train_once
 from foveal.sources.items import Source
 from foveal.tasks.base import Decision
 from foveal.tasks.kinds import kind_of
@@ -55,7 +55,7 @@ def train_repeatedly(settings: ImageRun, folder: Path) -> Summary:
     """
     console = new_console()
     began = time.perf_counter()
-    source, found = judged(settings, read(settings))
+    source, found = audit_source(settings, read(settings))
     try_splits(settings, source)
     with storage.working_in(folder):
         settings.save(folder / run.SETTINGS)

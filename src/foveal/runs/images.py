@@ -62,8 +62,8 @@ def train_once(settings: ImageRun, folder: Path, resume: bool = False) -> Summar
         FovealError: the input is wrong; nothing was written then.
     """
     began = time.perf_counter()
-    with timing.timed("images"):
-        source, found = judged(settings, read(settings))
+    with timing.measure("images"):
+        source, found = audit_source(settings, read(settings))
     return train_on(settings, source, found, folder, resume=resume, began=began)
 
 
@@ -83,7 +83,7 @@ def train_on(
     """
     console, training = new_console(), settings.training
     began = time.perf_counter() if began is None else began
-    with timing.timed("model and loaders"):
+    with timing.measure("model and loaders"):
         dls = loaders(settings, source)
         torch.manual_seed(training.seed)
         learn = vision_learner(
@@ -91,7 +91,7 @@ def train_on(
         )
     learn.to_precision(training.precision).measured.update(training.measured)
     if training.batch_size == "auto":
-        with timing.timed("batch size"):
+        with timing.measure("batch size"):
             settings = settings.with_values(batch_size=learn.largest_batch())
             learn.dls = loaders(settings, source)
     introduce(console, settings, source, learn)
@@ -104,7 +104,7 @@ def train_on(
         hooks = [*([kept] if probes else []), HistoryFile(folder / run.HISTORY), Checkpoints(folder)]
         minutes = None if training.time is None else training.time - (time.perf_counter() - began) / 60
         try:
-            with timing.timed("epochs"):
+            with timing.measure("epochs"):
                 learn.fine_tune(
                     training.epochs,
                     training.lr,
@@ -119,10 +119,10 @@ def train_on(
         if not distributed.is_first():
             return {}
         with distributed.single_process():
-            return _written(learn, settings, source, kept, folder, began=began, whole=whole)
+            return _write_results(learn, settings, source, kept, folder, began=began, whole=whole)
 
 
-def _written(
+def _write_results(
     learn: Learner,
     settings: ImageRun,
     source: Source,
@@ -140,9 +140,9 @@ def _written(
     if kept.best is not None:
         summary["valid_loss"] = kept.best
     storage.write_json(folder / run.SUMMARY, summary)
-    with timing.timed("report"), leaving_out("report", summary["left_out"]):
+    with timing.measure("report"), leaving_out("report", summary["left_out"]):
         run.write_report(folder, source, by=settings.output.by)
-    summary["timings"] = timing.rounded()
+    summary["timings"] = timing.rounded_seconds()
     summary["seconds"] = round(time.perf_counter() - began, 2)
     storage.write_json(folder / run.SUMMARY, summary)
     (folder / CHECKPOINT).unlink(missing_ok=True)
@@ -186,20 +186,20 @@ def read(settings: ImageRun) -> Source:
     return replace(source, point_names=settings.task.point_names) if settings.task.point_names else source
 
 
-def audited(source: Source) -> Audit:
+def audit_with_bar(source: Source) -> Audit:
     """Audit a source, with a bar."""
     with progress.Bar("reading images", len(source.items)) as bar:
         return audit(source, advance=bar.advance)
 
 
-def judged(settings: ImageRun, source: Source) -> tuple[Source, Audit]:
+def audit_source(settings: ImageRun, source: Source) -> tuple[Source, Audit]:
     """Audit a source; leave out bad images if the settings say so.
 
     Raises:
         TableError: there are errors; the message lists them.
     """
-    found = audited(source)
-    skipping = skipped_by(settings)
+    found = audit_with_bar(source)
+    skipping = rules_to_skip(settings)
     try:
         found.require_usable(f"`{settings.data.table}`", skipping=skipping)
     except TableError as error:
@@ -210,7 +210,7 @@ def judged(settings: ImageRun, source: Source) -> tuple[Source, Audit]:
     return source, found
 
 
-def skipped_by(settings: ImageRun) -> frozenset[str]:
+def rules_to_skip(settings: ImageRun) -> frozenset[str]:
     """Return the rules whose errors leave out an image instead of stopping the run."""
     return SKIPPED if settings.data.on_bad == "skip" else frozenset()
 
@@ -257,14 +257,14 @@ def _finish(learn: Learner, settings: ImageRun, source: Source, folder: Path) ->
     """Write model, predictions and sheet from one fp32 pass; return the summary."""
     dls, left_out = learn.dls, dict[str, str]()
     counts = {"n_train": dls.train.n, "n_valid": dls.valid.n}
-    with timing.timed("predictions"):
+    with timing.measure("predictions"):
         predictions = learn.validation_predictions()
-    with timing.timed("thresholds"):
+    with timing.measure("thresholds"):
         decided = _decide(learn, predictions, left_out)
         if predictions.outputs is not None:
             predictions = predictions.with_decision(learn.task.decision)
     predictor = learn.predictor()
-    with timing.timed("metrics and intervals"):
+    with timing.measure("metrics and intervals"):
         scores = predictions.scores()
         intervals = intervals_of(predictions, left_out)
     if baselines := kind_of(dls.task).baselines:

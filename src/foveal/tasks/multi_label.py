@@ -354,7 +354,7 @@ def label_issues(task: MultiLabel, values: Tensor, targets: Tensor) -> Iterator[
                 yield Issue(index, name, "", 1 - v)
 
 
-def mended(task: MultiLabel, target: Tensor, issues: Sequence[Issue]) -> list[str]:
+def mend_label(task: MultiLabel, target: Tensor, issues: Sequence[Issue]) -> list[str]:
     """Return the labels without those in question, and with those that are missing.
 
     Args:
@@ -383,6 +383,6 @@ KIND = TaskKind(
     has_classes=True,
     has_thresholds=True,
     confusion=Confusion(confusion_counts, confused_pairs, ("missed", "found in its place")),
-    label_issues=LabelIssues(label_issues, mended),
+    label_issues=LabelIssues(label_issues, mend_label),
     limits=("Where no class passes its threshold, it answers that nothing was found.",),
 )

@@ -292,7 +292,7 @@ def label_issues(task: SingleLabel, values: Tensor, targets: Tensor) -> Iterator
             yield Issue(index, names[given], names[best], float(row[best]))
 
 
-def mended(task: SingleLabel, target: Tensor, issues: Sequence[Issue]) -> str:
+def mend_label(task: SingleLabel, target: Tensor, issues: Sequence[Issue]) -> str:
     """Return the class that the issue suggests.
 
     Args:
@@ -316,6 +316,6 @@ KIND = TaskKind(
     shown_as=TensorCategory,
     has_classes=True,
     confusion=Confusion(confusion_counts, confused_pairs, ("truth", "answer")),
-    label_issues=LabelIssues(label_issues, mended),
+    label_issues=LabelIssues(label_issues, mend_label),
     limits=("It names one of its classes for every image, also for one that shows none of them.",),
 )

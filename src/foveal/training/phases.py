@@ -301,7 +301,7 @@ class Training:
         if self.precision != "auto":
             return self.precision
         if freeze.n_frozen not in self.measured:
-            with timing.timed("precision"):
+            with timing.measure("precision"):
                 choice = fastest_precision(self._trial(freeze), self._first_batch())
             known = runtime.precisions(self.dls.device)
             self.measured[freeze.n_frozen] = known[int(distributed.broadcast_value(known.index(choice.precision)))]
@@ -336,7 +336,7 @@ class Training:
         if stored is not None:
             return int(stored.position["plan"]["epochs"])
         precision, n_steps = self.resolve_precision(phase.freeze), len(self.dls.train)
-        with timing.timed("length of an epoch"):
+        with timing.measure("length of an epoch"):
             each = seconds_of_epoch(self._trial(phase.freeze), self.fit_inputs(), self.data_epoch, precision, n_steps)
         left = phase.deadline - time.monotonic()
         n_epochs = int(distributed.broadcast_value(max(phase.least, int(left / each))))

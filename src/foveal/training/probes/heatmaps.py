@@ -154,7 +154,7 @@ def fit_heatmaps(
     mean, variance = everything.standard()
     strength, sharpness = _STRENGTHS[0], _SHARPNESS[0]
     if everything.count > left_out.count:
-        with timing.timed("probe cross-validation"):
+        with timing.measure("probe cross-validation"):
             strength, sharpness = _choose_penalty(everything.plus(left_out, -1.0), held, mean, variance)
     weight = everything.solve(strength, mean, variance) * sharpness
     norm.running_mean.copy_(mean)

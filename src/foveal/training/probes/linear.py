@@ -58,7 +58,7 @@ def fit_head(
         InputError: the head is another one.
     """
     if model.spec.head == "spatial":
-        with timing.timed("probe features"):
+        with timing.measure("probe features"):
             return fit_heatmaps(
                 model.body, model[1], loader.shard_batches(), loss, n=loader.n, precision=precision, device=device
             )
@@ -67,7 +67,7 @@ def fit_head(
             "A probe fits a linear head (labels, numbers) or a spatial one (points): vision_learner(dls, arch, "
             f"head='linear'). This learner's is `{model.spec.head}`."
         )
-    with timing.timed("probe features"):
+    with timing.measure("probe features"):
         evaluation = evaluate(
             PooledFeatures(model.body), loader.shard_batches(), precision=precision, device=device, sharded=True
         )
@@ -75,7 +75,7 @@ def fit_head(
     def squeezed_loss(output: Tensor, target: Tensor) -> Tensor:
         return loss(model.apply_range(output), target)
 
-    with timing.timed("probe cross-validation"):
+    with timing.measure("probe cross-validation"):
         layer, _ = linear_fit(evaluation.outputs, evaluation.targets, squeezed_loss, model.linear.out_features)
     model.linear.load_state_dict(layer.state_dict())
     return float(squeezed_loss(layer(evaluation.outputs).detach(), evaluation.targets))
