@@ -17,7 +17,7 @@ from foveal.collab.learner import collab_learner
 from foveal.collab.loaders import CollabDataLoaders
 from foveal.collab.predictor import RatingPredictor
 from foveal.collab.report import rank_metrics
-from foveal.core import rng, storage
+from foveal.core import seeds, storage
 from foveal.core.errors import InputError, TrainingError
 from foveal.core.left_out import leaving_out
 from foveal.core.tables import write_table
@@ -186,12 +186,12 @@ def test_what_is_no_seed_is_refused_everywhere(seed):
         lambda: RandomSplitter(0.2, seed),
         lambda: StratifiedSplitter(None, seed=seed)([1, 2, 3]),
         lambda: KFoldSplitter(2, 0, None, seed)([1, 2, 3]),
-        lambda: rng.check_seed(seed),
+        lambda: seeds.check_seed(seed),
     )
     for door in doors:
         with pytest.raises(InputError, match="A seed is a whole number"):
             door()
-    assert rng.check_seed(np.int64(-5)) == -5
+    assert seeds.check_seed(np.int64(-5)) == -5
 
 
 @settings(max_examples=20, deadline=None)
