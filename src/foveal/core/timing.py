@@ -1,7 +1,7 @@
 """Timings: the seconds of a run by name.
 
-`spent` opens an account, and `measure` books a block of code on the open account; a block within another is booked under
-its own name only, so that all entries add up to the time that passed in such blocks.
+`spent` opens an account, and `measure` books a block of code on the open account; a block within another is booked
+under its own name only, so that all entries add up to the time that passed in such blocks.
 """
 
 from __future__ import annotations
