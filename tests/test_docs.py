@@ -30,7 +30,8 @@ from foveal.tasks.points import Points
 from foveal.tasks.single_label import CategoryBlock
 from foveal.tasks.vocab import Vocab
 
-DOCS = Path(__file__).parents[1] / "docs"
+ROOT = Path(__file__).parents[1]
+DOCS = ROOT / "docs"
 
 
 def blocks(page, language):
@@ -214,3 +215,15 @@ def test_the_page_names_every_field_of_a_manifest():
     assert list(described) == ["format", "task", "preparation", "model", "training", "versions", "tensors"]
     assert set(described) == set(Manifest.model_fields)
     assert all(f"`{field}`" in described["training"] for field in TrainingPart.model_fields)
+
+
+def test_the_list_of_files_in_the_architecture_is_current():
+    command = [sys.executable, ROOT / "scripts" / "list_files", "--check"]
+    listed = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert listed.returncode == 0, listed.stderr  # which says what mends it
+
+
+def test_the_architecture_names_every_public_name_of_the_star_import():
+    page = (ROOT / "ARCHITECTURE.md").read_text()
+    missing = [name for name in star.__all__ if not re.search(rf"`[^`]*\b{name}\b[^`]*`", page)]
+    assert not missing, f"ARCHITECTURE.md has no line for {', '.join(missing)}"

@@ -1,4 +1,4 @@
-"""The audit: what is wrong, or looks wrong, with labels, split and images, before anything is trained.
+"""The audit: its rules and their levels for labels, split and images, before anything is trained.
 
 Every image is read and decoded once, in threads. The measurements are kept under `FOVEAL_HOME` by the hash of the file,
 so that a second audit only reads and hashes, and a file that has changed since is noticed.

@@ -1,4 +1,4 @@
-"""How a model of ratings is exported: the numbers of user and item go in, a rating comes out."""
+"""What an export of a model of ratings takes and gives: numbers of user and item in, a rating out."""
 
 from __future__ import annotations
 

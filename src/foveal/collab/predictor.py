@@ -1,4 +1,4 @@
-"""The predictor of ratings: pairs of a user and an item in, ratings and recommendations out."""
+"""The predictor of ratings: pairs of a user and an item in, ratings out; recommendations, to new users too."""
 
 from __future__ import annotations
 

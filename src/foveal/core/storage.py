@@ -1,4 +1,4 @@
-"""Files that are either whole or absent, and tensors with a hash each.
+"""Files that are either whole or absent, the lock of a folder at work, and tensors with a hash each.
 
 A file is written beside its target, synced, renamed, and its folder synced: a reader sees the old file or the new one,
 never a part of it.

@@ -1,4 +1,4 @@
-"""Tables of rows: CSV, JSON lines and parquet, each written atomically and in constant memory."""
+"""Tables that foveal writes: CSV, JSON lines and parquet, each atomically and in constant memory."""
 
 from __future__ import annotations
 

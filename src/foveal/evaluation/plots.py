@@ -1,4 +1,4 @@
-"""Figures: what thresholds do to each class, and what is confused with what."""
+"""Figures of an evaluation: confusion matrix, F1 by threshold, precision by recall; and `plot_function`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The only place that opens images: one strict decoder for training, batch prediction and the server.
+"""The only place that opens images: one strict decoder, whose pixels are upright (EXIF) and sRGB.
 
 An image is accepted as it is or refused with an `ImageError`; it is never repaired, guessed at or replaced.
 Pixels come out upright (EXIF orientation applied), as sRGB, transparency over white. JPEG goes through simplejpeg in

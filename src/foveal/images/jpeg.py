@@ -1,4 +1,4 @@
-"""The header of a JPEG file: size, colours, orientation and colour profile, read from its markers (ITU-T T.81, B)."""
+"""The header of a JPEG file: size, colours, EXIF orientation and colour profile, read only (ITU-T T.81, B)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Preparation: what happens to an image on its way into a model, in training and in service alike."""
+"""Preparation: how an upright image is resized and normalised for a model, in training and in service alike."""
 
 from __future__ import annotations
 

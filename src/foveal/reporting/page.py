@@ -1,4 +1,4 @@
-"""The parts of every HTML page that foveal writes: one style, escaped text, images inside the file.
+"""The parts of every HTML page that foveal writes: style, escaped text, embedded images, tables cut when long.
 
 A page needs no network, works in light and dark, on a phone and on paper. The templates beside this module do all of
 the markup and escape whatever is put into them: a plain `str` is text, so that names with markup in them stay inert;

@@ -1,4 +1,4 @@
-"""Admission: how many images may be in work at once, and how the bodies of admitted requests are read.
+"""Admission: slots of the images in work (503), and how admitted bodies are read: their size (413), time (408).
 
 A request takes a slot before a byte of its body is read. A sender that falls behind gives its slot back and takes one
 again at the end, so that a few slow senders cannot block the service; the bytes that slow senders have sent so far are

@@ -1,4 +1,4 @@
-"""The two forms in which images come over HTTP: one as the body itself, or the files of a form."""
+"""The two forms in which images come over HTTP (else 415): as the body itself, or as the files of a form."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The middleware around every request: headers of the answer, the host addressed, and the count."""
+"""The middleware around every request: headers of the answer, refusals as JSON, the host (421), and the count."""
 
 from __future__ import annotations
 

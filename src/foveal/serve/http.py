@@ -1,4 +1,4 @@
-"""The service over HTTP: its addresses, its limits, and the headers of every answer."""
+"""The application: its parts put together, the addresses of every model, and the status of each kind of error."""
 
 from __future__ import annotations
 

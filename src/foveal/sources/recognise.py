@@ -1,4 +1,4 @@
-"""Sources of any format: the format is recognised from what lies there."""
+"""Which reader reads a source: the format is recognised, and options that it does not use are refused."""
 
 from __future__ import annotations
 

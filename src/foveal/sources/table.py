@@ -1,4 +1,4 @@
-"""Tables: CSV, TSV and parquet files, and data frames, with one image per row."""
+"""Tables that are read: CSV, TSV and parquet files, and data frames, with one image per row."""
 
 from __future__ import annotations
 

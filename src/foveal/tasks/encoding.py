@@ -1,4 +1,4 @@
-"""Encoding: every label of a side becomes a target, once."""
+"""Encoding: every label of a side becomes a target, once, with a warning for classes in validation only."""
 
 from __future__ import annotations
 
