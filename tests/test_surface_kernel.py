@@ -137,7 +137,7 @@ def test_two_question_marks_show_signature_and_source(kernel):
     client, execute = kernel
     text = inspected(client, "learn.fine_tune", detail=1)
     assert "def fine_tune(" in text
-    for part in ("base_lr: float = 2e-3", "freeze_epochs: int = 1", "self._run("):
+    for part in ("base_lr: float | None = None", "the book's 0.002", "self._run("):
         assert part in text
     _, reply = execute("learn.fine_tune??")
     (page,) = reply["payload"]

@@ -1,4 +1,4 @@
-# One label a picture: chapter 5.
+# One label per image: chapter 5.
 # %%
 from foveal.vision.all import *
 path = untar_data(URLs.SAMPLE_PETS)
@@ -33,14 +33,14 @@ pets1 = DataBlock(blocks = (ImageBlock, CategoryBlock),
                  splitter=RandomSplitter(seed=42),
                  get_y=using_attr(RegexLabeller(r'(.+)_\d+.jpg$'), 'name'))
 pets1.summary(path/"images")
-# prints: 192 items to train on, 48 to validate\n(.*\n)*.*picture images/\w+_\d+.jpg\n(.*\n)*.*TensorCategory\(\d\)
+# prints: 192 items to train on, 48 to validate\n(.*\n)*.*image   images/\w+_\d+.jpg\n(.*\n)*.*TensorCategory\(\d\)
 # raises: InputError: Pictures need one size .*Resize\(224\)
 # %%
 mixed = Path('mixed'); mixed.mkdir()
 for i, o in enumerate(get_image_files(path)[:20]):
     PILImage.create(o).resize((64, 64 + 8 * (i % 2))).save(mixed/f'a_{i}.jpg')
 pets1.summary(mixed)
-# prints: picture
+# prints: image
 # raises: InputError: .*mixed/a_\d+.jpg.* is 64 x (64|72), .*mixed/a_\d+.jpg.* is 64 x (72|64)\. Add one: item_tfms=Resize\(224\)
 # %%
 DataBlock(blocks=(ImageBlock, CategoryBlock), get_items=get_image_files, get_y=using_attr(RegexLabeller(r'(.+)_\d+.png$'), 'name')).datasets(path)

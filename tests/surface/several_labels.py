@@ -1,4 +1,4 @@
-# Several labels a picture: chapter 6, its first half.
+# Several labels per image: chapter 6, its first half.
 # %%
 from foveal.vision.all import *
 # %%
@@ -80,7 +80,7 @@ dsets.train[0]
 # Out: ^\(PILImage mode=RGB size=\d+x\d+,\s+TensorMultiCategory\(
 # %%
 dblock.dataloaders(df)
-# raises: InputError: Pictures need one size .*Add one: item_tfms=Resize\(224\)
+# raises: InputError: Images need one size .*Add one: item_tfms=Resize\(224\)
 # %%
 dblock = DataBlock(blocks=(ImageBlock, MultiCategoryBlock),
                    splitter=splitter,

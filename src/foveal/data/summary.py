@@ -34,7 +34,7 @@ def walk(datasets: Datasets, pipeline: Pipeline) -> Iterator[str]:
     yield f"task      {task.kind}, {task.n_outputs} outputs: {names}"
     yield "one item, to train on"
     image, target = train.images[0], train.targets[0]
-    yield f"  image {under_base(image) if isinstance(image, Path) else name_of(image)}"
+    yield f"  image   {under_base(image) if isinstance(image, Path) else name_of(image)}"
     yield f"  label   {train.label(0)!r}"
     yield f"  target  {train.display_target(0)!r}"
     opened = open_image(image)
