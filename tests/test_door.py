@@ -1,5 +1,6 @@
 """The Python door gives what the command gives, to the last bit; what a run does not use is refused by name."""
 
+import importlib
 import re
 import shutil
 import warnings
@@ -12,6 +13,8 @@ from safetensors import safe_open
 
 import foveal as library
 from foveal.core.errors import InputError, UnknownNameError
+from foveal.runs.door import settings_for
+from foveal.runs.folder import stem_of
 from foveal.runs.image_settings import ImageRun
 from foveal.runs.settings import RUNS, load_settings, make_settings, option
 
@@ -196,3 +199,59 @@ def test_old_names_warn():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert library.Run is not None
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('[data]\ntable = "t.csv"\n[foo]\nsize = 64\n', "`foo` is no table of a run.toml"),
+        ('[data]\ntable = "t.csv"\nsize = 64\n', "`size` stands in the table [data]; it belongs into [training]"),
+        ("data = 3\n", "`data` is no table of a run.toml"),
+        ('[data]\ntable = "t.csv"\n[task]\npoints = 5\n', "Names are a list of text"),
+        ('[data]\ntable = "t.csv"\n[training]\nfold = 2\n', "fold 2 does not exist"),
+        ('[data]\ntable = "t.csv"\ncls = 3\n', "There is no setting `cls`"),
+    ],
+)
+def test_what_stands_wrong_in_a_run_toml_is_refused_with_its_name(text, message, tmp_path):
+    (tmp_path / "run.toml").write_text(text)
+    with pytest.raises(InputError, match=re.escape(message)) as refused:
+        load_settings(tmp_path / "run.toml")
+    assert str(tmp_path / "run.toml") in str(refused.value)
+
+
+def test_what_is_given_beside_a_run_toml_takes_the_place_of_what_it_excludes(tmp_path):
+    before = make_settings(table=tmp_path / "t.csv", epochs=3, folds=3, fold=1, split_seed=4, measured={0: "bf16"})
+    before.save(tmp_path / "run.toml")
+    after = settings_for(tmp_path / "run.toml", {"time": 1, "folds": 2})
+    assert after.given() == {"table": tmp_path / "t.csv", "time": 1.0, "folds": 2, "measured": {0: "bf16"}}
+    assert "measured" not in settings_for(tmp_path / "run.toml", {"size": 64}).given()
+    assert settings_for(tmp_path / "run.toml", {}).given() == before.given()
+
+
+def test_settings_of_another_verb_are_refused(scenes, tmp_path):
+    with pytest.raises(InputError, match="--lr is not used by `foveal check`; it belongs to `foveal train`"):
+        library.check(scenes / "scenes.csv", lr=3.0)
+    model = GOLDEN.parent / "images-1.safetensors"
+    with pytest.raises(InputError, match="--folds is not used by `foveal evaluate`"):
+        library.evaluate(model, scenes / "scenes.csv", folds=3)
+
+
+def test_a_run_is_called_like_its_source(monkeypatch, tmp_path):
+    (tmp_path / "photos.v2").mkdir()
+    monkeypatch.chdir(tmp_path / "photos.v2")
+    assert [stem_of(Path(name)) for name in (".", "..", "a.csv", "../x/b.csv")] == ["photos", tmp_path.name, "a", "b"]
+    assert stem_of(Path("/")) == "run"
+
+
+def test_names_that_moved_to_another_module_are_found():
+    with pytest.warns(
+        DeprecationWarning, match=r"foveal.data.block.PointBlock` is now `foveal.tasks.points.PointBlock"
+    ):
+        from foveal.data.block import PointBlock
+    assert PointBlock is library.PointBlock
+    with pytest.warns(DeprecationWarning, match="foveal.rng"):
+        from foveal.rng import check_seed
+    assert check_seed(3) == 3
+    with pytest.raises(ImportError, match="`foveal.train` is a function now"):
+        importlib.import_module("foveal.train.loop")
+    assert callable(library.train)

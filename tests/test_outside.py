@@ -153,7 +153,7 @@ def test_a_package_is_found_by_its_entry_point(tmp_path):
         check=True,
     )
     assert done.stdout.split() == ["ordinal", "True"]
-    assert "theirs's plug-in `no_such_module` cannot be loaded" in done.stderr
+    assert "The plug-in `theirs's no_such_module` cannot be loaded" in done.stderr
 
 
 def test_two_values_of_one_name_are_refused():

@@ -62,6 +62,7 @@ MODULES = {
     "models.folding": "models.fusing",
     "tasks.catalog": "tasks.kinds",
     "cli.settings": "runs.settings",
+    "cli.recommend": "collab.verb",
     "cli.folder": "runs.folder",
     "cli.training": "runs.images",
     "cli.repeats": "runs.folds",
@@ -93,6 +94,33 @@ TASK_MEMBERS = {
 }
 """Members of a task, and what version 0.1 called them: a task of another package that has the old ones is refused."""
 
+HOMES = {
+    "SEEDS": "core.seeds",
+    "check_seed": "core.seeds",
+    "Seen": "collab.task:ImplicitFeedback",
+    "Doubt": "evaluation.label_issues:LabelIssue",
+    "Journal": "scale.resume_log:ResumeLog",
+    "Tuned": "evaluation.thresholds:ThresholdFit",
+    "tuned": "evaluation.thresholds:tune_thresholds",
+    "tuned_best": "evaluation.thresholds:tune_best_thresholds",
+    "TableColumns": "sources.formats",
+    "parse_bytes": "runs.parsing",
+    "parse_names": "runs.parsing",
+    "parse_pairs": "runs.parsing",
+    "parse_size": "runs.parsing",
+    "parse_time": "runs.parsing:parse_minutes",
+    "CategoryBlock": "tasks.single_label",
+    "MultiCategoryBlock": "tasks.multi_label",
+    "PointBlock": "tasks.points",
+    "RegressionBlock": "tasks.regression",
+    "TensorCategory": "tasks.single_label",
+    "TensorMultiCategory": "tasks.multi_label",
+    "TensorPoint": "tasks.points",
+    "TensorRegression": "tasks.regression",
+    "write_ratings": "collab.drawn",
+}
+"""Names that went to another module than the one they stood in: "module" or "module:new name"."""
+
 
 class _Moved(ModuleType):
     """Stands for a module under its old name."""
@@ -103,15 +131,28 @@ class _Moved(ModuleType):
         self._new = new
 
     def __getattr__(self, name: str) -> Any:
+        module = importlib.import_module(self._new)
+        if name == "__all__":
+            return getattr(module, name, [public for public in vars(module) if not public.startswith("_")])
         if name.startswith("__"):
             raise AttributeError(name)
-        return getattr(importlib.import_module(self._new), NAMES.get(name, name))
+        if name in HOMES and name not in vars(module):
+            home, _, new = HOMES[name].partition(":")
+            return getattr(importlib.import_module(f"foveal.{home}"), new or name)
+        return getattr(module, NAMES.get(name, name))
+
+    def __dir__(self) -> list[str]:
+        return dir(importlib.import_module(self._new))
 
 
 class _Finder(MetaPathFinder, Loader):
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
+        if fullname == "foveal.train":  # no module can have the name of a function of the package
+            raise ModuleNotFoundError(
+                "`foveal.train` is a function now; what its modules held is in `foveal.training`."
+            )
         new = _new_name(fullname)
         return None if new is None else ModuleSpec(fullname, self, origin=new, is_package=True)
 
@@ -192,6 +233,23 @@ def method(old: str, new: str) -> Callable[..., Any]:
 def _warn(old: str, new: str) -> None:
     text = f"`{old}` is now `{new}`; the old name goes with the next version."
     warnings.warn(text, DeprecationWarning, stacklevel=4)
+
+
+def from_home(module: str, name: str) -> Any:
+    """Return a name that stood in a module which itself did not move, with a warning.
+
+    Args:
+        module: the module's name.
+        name: what is looked up in it.
+
+    Raises:
+        AttributeError: it never had the name.
+    """
+    if name not in HOMES:
+        raise AttributeError(f"module `{module}` has no attribute `{name}`")
+    home, _, new = HOMES[name].partition(":")
+    _warn(f"{module}.{name}", f"foveal.{home}.{new or name}")
+    return getattr(importlib.import_module(f"foveal.{home}"), new or name)
 
 
 def install() -> None:

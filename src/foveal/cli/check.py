@@ -12,11 +12,6 @@ from foveal.cli.options import SourceArgument
 Option = typer.Option
 
 
-def has_option(name: str, panel: str) -> bool:
-    """Return whether the command has a setting, by name and panel: whatever decides how a source is read and split."""
-    return panel in {"data", "task"} or name in {"seed", "folds"}
-
-
 def check(
     table: SourceArgument,
     *,

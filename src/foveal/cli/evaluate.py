@@ -11,16 +11,6 @@ from foveal.cli.options import Model, SourceArgument
 Option = typer.Option
 
 
-_COLUMNS = frozenset({"image_column", "label_column", "label_columns", "label_delimiter", "valid_column"})
-_READING = _COLUMNS | {"images", "empty", "points", "targets"}
-
-
-def has_option(name: str, panel: str) -> bool:
-    """Return whether the command has a setting, by name and panel: what says how the labels of images are read."""
-    del panel
-    return name in _READING
-
-
 def evaluate(
     model: Model,
     table: SourceArgument,

@@ -6,7 +6,6 @@ import os
 import sys
 import warnings
 from collections.abc import Callable
-from importlib.metadata import entry_points
 from pathlib import Path
 
 import typer
@@ -15,6 +14,7 @@ from foveal import __version__
 from foveal.cli import check, compare, demo, evaluate, export, info, predict, report, serve, train
 from foveal.core import distributed, timing
 from foveal.core.errors import FovealError, ProcessEndedError
+from foveal.core.registry import load_plugins
 
 app = typer.Typer(
     name="foveal",
@@ -26,12 +26,11 @@ app = typer.Typer(
 )
 
 
-def _add_verb(verb: Callable[..., None], choose: Callable[[str, str], bool]) -> None:
+def _add_verb(verb: Callable[..., None]) -> None:
     """Add a command whose options are settings of a run; they are made once it is called, as that takes pydantic.
 
     Args:
         verb: takes the settings that were given as `given`, and arguments of its own.
-        choose: of (setting, panel); whether the command has it.
     """
 
     @app.command(
@@ -43,22 +42,23 @@ def _add_verb(verb: Callable[..., None], choose: Callable[[str, str], bool]) -> 
     def call(context: typer.Context) -> None:
         from foveal.cli.run_options import run_verb
 
-        if code := run_verb(verb, choose, context):
+        if code := run_verb(verb, context):
             raise typer.Exit(code)
 
 
-_add_verb(check.check, check.has_option)
-_add_verb(train.train, train.has_option)
+_add_verb(check.check)
+_add_verb(train.train)
 app.command("predict")(predict.predict)
-_add_verb(evaluate.evaluate, evaluate.has_option)
+_add_verb(evaluate.evaluate)
 app.command("compare")(compare.compare)
 app.command("export")(export.export)
 app.command("info")(info.info)
-_add_verb(report.report, report.has_option)
+_add_verb(report.report)
 app.command("serve")(serve.serve)
 app.command("demo")(demo.demo)
-for _entry in entry_points(group="foveal.verbs"):  # a package may add verbs for models of its own kinds
-    app.command(_entry.name)(_entry.load())
+for _name, _verb in load_plugins("foveal.verbs"):  # a package may add verbs for models of its own kinds
+    assert callable(_verb)
+    app.command(_name)(_verb)
 
 
 @app.callback(invoke_without_command=True)
@@ -72,6 +72,7 @@ def root(*, version: bool = typer.Option(False, "--version", help="Print the ver
 def run() -> None:
     """Run the command; what the user can mend ends with one message and exit code 2."""
     warnings.showwarning = _note
+    warnings.filterwarnings("default", category=DeprecationWarning, module=r"foveal\b")
     if distributed.has_given_up():
         sys.exit(2)
     if not distributed.is_first():

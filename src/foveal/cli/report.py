@@ -13,12 +13,6 @@ from foveal.cli.options import Run
 Option = typer.Option
 
 
-def has_option(name: str, panel: str) -> bool:
-    """Return whether the command has a setting, by name and panel: what the page shows."""
-    del name
-    return panel == "output"
-
-
 def report(
     run: Run,
     *,
@@ -37,7 +31,7 @@ def report(
     from foveal.runs.run import Run as ReadRun
 
     if doubts is not None:
-        warnings.warn("--doubts is now --label-issues.", DeprecationWarning, stacklevel=2)
+        warnings.warn("--doubts is now --label-issues.", DeprecationWarning, stacklevel=1)
     target = label_issues or doubts
     if layout is not None and (target is None or target.suffix != ".json"):
         raise InputError(f"--layout {layout} says what a .json holds: give --label-issues FILE.json with it.")

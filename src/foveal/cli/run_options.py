@@ -12,6 +12,7 @@ from typing import Annotated, Any, get_args
 import typer
 from pydantic.fields import FieldInfo
 
+from foveal.runs.door import is_checked, is_reading
 from foveal.runs.settings import RUNS, option
 
 NOT_OPTIONS = frozenset({"table", "fold", "split_seed", "measured"})
@@ -19,13 +20,20 @@ NOT_OPTIONS = frozenset({"table", "fold", "split_seed", "measured"})
 _FORMER = {"embed_images": "--pictures/--no-pictures"}
 _PANELS = {"data": "Data", "task": "Task", "training": "Training", "output": "Output"}
 
+OPTIONS: dict[str, Callable[[str, str], bool]] = {
+    "train": lambda _, __: True,
+    "check": is_checked,
+    "evaluate": lambda name, panel: is_reading(name, panel) and name != "task",  # the model's
+    "report": lambda _, panel: panel == "output",
+}
+"""Which settings, by name and panel, are options of a verb."""
 
-def run_verb(verb: Callable[..., None], choose: Callable[[str, str], bool], context: typer.Context) -> int:
+
+def run_verb(verb: Callable[..., None], context: typer.Context) -> int:
     """Run a verb that takes settings as options; return its exit code.
 
     Args:
         verb: takes the settings that were given as `given`, and arguments of its own.
-        choose: of (setting, panel); whether the verb has it.
         context: of the command that was called, with all of its words.
 
     Raises:
@@ -33,7 +41,7 @@ def run_verb(verb: Callable[..., None], choose: Callable[[str, str], bool], cont
     """
     alone = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
     root = dict(context.find_root().command.context_settings)
-    alone.command(verb.__name__, context_settings=root)(with_settings(verb, choose))
+    alone.command(verb.__name__, context_settings=root)(with_settings(verb, OPTIONS[verb.__name__]))
     name = f"foveal {verb.__name__}"
     return int(typer.main.get_command(alone).main(context.args, prog_name=name, standalone_mode=False) or 0)
 
@@ -58,7 +66,7 @@ def with_settings(verb: Callable[..., None], choose: Callable[[str, str], bool])
         given = {name: value for name in chosen if (value := values.pop(name)) is not None}
         for name, declaration in _FORMER.items():
             if (value := values.pop(f"former_{name}", None)) is not None:
-                warnings.warn(f"{declaration} is now {option(name)}.", DeprecationWarning, stacklevel=2)
+                warnings.warn(f"{declaration} is now {option(name)}.", DeprecationWarning, stacklevel=1)
                 given.setdefault(name, value)
         verb(given=given, **values)
 
@@ -71,8 +79,8 @@ def with_settings(verb: Callable[..., None], choose: Callable[[str, str], bool])
 def _fields() -> Mapping[str, tuple[str, FieldInfo]]:
     """Return all settings of all kinds of run in the order of the panels; one that several share is described once."""
     fields: dict[str, tuple[str, FieldInfo]] = {}
-    for kind in RUNS:
-        for name, about in RUNS[kind].settings.fields().items():
+    for kind in RUNS.values():
+        for name, about in kind.settings.fields().items():
             if name not in NOT_OPTIONS:
                 fields.setdefault(name, about)
     order = list(_PANELS)

@@ -10,12 +10,6 @@ import typer
 Option = typer.Option
 
 
-def has_option(name: str, panel: str) -> bool:
-    """Return whether the command has a setting, by name and panel: it has all."""
-    del name, panel
-    return True
-
-
 def train(
     table: Annotated[
         Path | None, typer.Argument(metavar="SOURCE", help="A table, a .json, a folder, or a run.toml.")
@@ -35,9 +29,9 @@ def train(
     from foveal.runs.door import start
 
     if together is not None and together > 1:
-        from foveal.runs.folder import free_folder
+        from foveal.runs.folder import free_folder, stem_of
         from foveal.scale.launch import launch
 
-        launch(together, [] if resume or table is None else ["--out", str(free_folder(out, table.stem))])
+        launch(together, [] if resume or table is None else ["--out", str(free_folder(out, stem_of(table)))])
         return
     start(table, out=out, resume=resume, given=given)

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.metadata
+import threading
 import warnings
 from collections.abc import Iterator
 from typing import Generic, TypeVar
@@ -20,6 +21,7 @@ from foveal.core.errors import InputError, UnknownNameError
 
 T = TypeVar("T")
 _loaded: set[str] = set()
+_loading = threading.RLock()  # of a process; a plug-in may look something up while it is loaded
 
 
 class Registry(Generic[T]):
@@ -34,19 +36,26 @@ class Registry(Generic[T]):
         """
         self.what, self.group = what, group
         self._values: dict[str, T | str] = {}
+        self._references: dict[str, str] = {}
 
-    def add(self, name: str, value: T | str) -> None:
+    def add(self, name: str, value: T | str, *, replace: bool = False) -> None:
         """Register a value, or "module:attribute" for it.
 
         Args:
-            name: of the value, in options and files.
-            value: the value, or where it is defined.
+            name: what it is looked up by.
+            value: the value, or where it is.
+            replace: whether it takes the place of another one, as where a notebook's cell runs twice.
 
         Raises:
             InputError: another value has the name.
         """
-        if self._values.setdefault(name, value) != value:
-            raise InputError(f"The {self.what} `{name}` is registered already; give yours another name.")
+        known = [self._values[name], self._references.get(name)] if name in self._values else [value]
+        if value not in known and not replace:
+            raise InputError(
+                f"The {self.what} `{name}` is registered already. Give yours another name, or say replace=True."
+            )
+        if replace or name not in self._values:
+            self._values[name] = value
 
     def __getitem__(self, name: str) -> T:
         value = self.find(name)
@@ -59,13 +68,32 @@ class Registry(Generic[T]):
         if name not in self._values:
             load_plugins(self.group)
         value = self._values.get(name)
-        if isinstance(value, str):
-            value = self._values[name] = resolve(value)
-        return value
+        if not isinstance(value, str):
+            return value
+        try:
+            found: T = resolve(value)
+        except (ImportError, AttributeError) as error:
+            if value.startswith("foveal."):
+                raise
+            del self._values[name]
+            _warn_of(value, error)
+            return None
+        self._references[name], self._values[name] = value, found
+        return found
 
     def __iter__(self) -> Iterator[str]:
         load_plugins(self.group)
         return iter(tuple(self._values))
+
+    def items(self) -> Iterator[tuple[str, T]]:
+        """Yield every name with its value; one that another package's fault keeps away is warned of and left out."""
+        for name in self:
+            if (value := self.find(name)) is not None:
+                yield name, value
+
+    def values(self) -> Iterator[T]:
+        """Yield every value, as `items` does."""
+        yield from (value for _, value in self.items())
 
     def __contains__(self, name: object) -> bool:
         return name in tuple(self)
@@ -78,17 +106,24 @@ def resolve(reference: str) -> T:  # type: ignore[type-var]  # what it is, only 
     return value
 
 
-def load_plugins(group: str) -> None:
-    """Import the modules that installed packages name under an entry-point group, each once.
+def load_plugins(group: str) -> list[tuple[str, object]]:
+    """Import what installed packages name under an entry-point group, each once; return (name, value) of this time.
 
     One that cannot be imported is named in a warning: what it would have added is missing.
     """
-    if group in _loaded:
-        return
-    _loaded.add(group)
-    for entry in importlib.metadata.entry_points(group=group):
-        try:
-            entry.load()
-        except Exception as error:  # noqa: BLE001 -- another package's fault must not take ours down
-            origin = entry.dist.name if entry.dist is not None else "a package"
-            warnings.warn(f"{origin}'s plug-in `{entry.value}` cannot be loaded ({error}).", stacklevel=3)
+    loaded: list[tuple[str, object]] = []
+    with _loading:
+        if group in _loaded:
+            return loaded
+        _loaded.add(group)
+        for entry in importlib.metadata.entry_points(group=group):
+            try:
+                loaded.append((entry.name, entry.load()))
+            except Exception as error:  # noqa: BLE001 -- another package's fault must not take ours down
+                origin = entry.dist.name if entry.dist is not None else "a package"
+                _warn_of(f"{origin}'s {entry.value}", error)
+    return loaded
+
+
+def _warn_of(what: str, error: Exception) -> None:
+    warnings.warn(f"The plug-in `{what}` cannot be loaded ({error}); what it adds is missing.", stacklevel=4)

@@ -11,6 +11,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from foveal import _moved
+
 _INDEX_BITS = 40  # of the key for the index: 10**12 items, and 24 bits for 16 million epochs
 _ORDER = (1 << _INDEX_BITS) - 1
 
@@ -66,3 +68,7 @@ def windowed_order(seed: int, epoch: int, groups: Sequence[int], at_once: int) -
     _, group_of = np.unique(groups, return_inverse=True)
     window_of = rng.permutation(group_of.max() + 1)[group_of] // at_once
     return np.lexsort((rng.permutation(len(group_of)), window_of))
+
+
+def __getattr__(name: str) -> object:
+    return _moved.from_home(__name__, name)

@@ -17,6 +17,7 @@ from typing import Any, Literal, Never, get_args
 import numpy as np
 import torch
 
+from foveal import _moved
 from foveal.audit.checks import Audit
 from foveal.core import runtime
 from foveal.core.errors import FovealError, InputError, NothingToLearnError, UnknownNameError
@@ -299,3 +300,7 @@ def _name(item: object, at: int | None, image: object = None) -> str:
 def _short(item: object) -> str:
     text = repr(item)
     return text if len(text) <= 300 else text[:300] + " …"
+
+
+def __getattr__(name: str) -> object:
+    return _moved.from_home(__name__, name)

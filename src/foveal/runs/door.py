@@ -6,6 +6,7 @@ The commands call these functions; nothing is decided in `cli`.
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -14,7 +15,18 @@ from foveal.core import distributed, timing
 from foveal.core.errors import InputError, UnknownNameError
 from foveal.core.progress import say
 from foveal.core.registry import resolve
-from foveal.runs.settings import Check, RunSettings, Train, Value, Values, kind_of_run, load_settings, make_settings
+from foveal.runs.settings import (
+    RUNS,
+    Check,
+    RunSettings,
+    Train,
+    Value,
+    Values,
+    kind_of_run,
+    load_settings,
+    make_settings,
+    option,
+)
 
 if TYPE_CHECKING:
     from foveal.audit.checks import Audit
@@ -23,6 +35,14 @@ if TYPE_CHECKING:
     from foveal.runs.run import Run
 
 PathLike = str | os.PathLike[str]
+_INSTEAD = {
+    "time": ("epochs",),
+    "epochs": ("time",),
+    "seeds": ("folds", "fold", "split_seed"),
+    "folds": ("seeds", "fold", "split_seed"),
+    **dict.fromkeys(("size", "arch", "batch_size", "precision"), ("measured",)),
+}
+"""What of a run.toml no longer holds where a setting is given beside it."""
 SPLITS = ("auto", "valid", "train", "all")
 
 
@@ -67,9 +87,9 @@ def start(source: PathLike | None, *, out: PathLike | None, resume: PathLike | N
     folder = Path(out) if out is not None else None
     if distributed.world_size() > 1:
         return _together(settings, folder)
-    from foveal.runs.folder import free_folder
+    from foveal.runs.folder import free_folder, stem_of
 
-    return _train(settings, free_folder(folder, settings.table.stem), resume=False)
+    return _train(settings, free_folder(folder, stem_of(settings.table)), resume=False)
 
 
 def settings_for(source: PathLike | None, given: Values) -> RunSettings:
@@ -90,7 +110,9 @@ def settings_for(source: PathLike | None, given: Values) -> RunSettings:
     stored = load_settings(path)
     if not given:
         return stored
-    return make_settings(**{name: stored.get(name) for name in stored.fields()} | given)
+    dropped = {other for name in given for other in _INSTEAD.get(name, ())} - set(given)
+    kept = {name: value for name, value in stored.given().items() if name not in dropped}
+    return make_settings(**{"table": stored.table} | kept | given)
 
 
 def _resume(folder: Path) -> Path:
@@ -132,11 +154,33 @@ def _train(settings: RunSettings, folder: Path, *, resume: bool) -> Path:
     return folder
 
 
+_COLUMNS = frozenset({"image_column", "label_column", "label_columns", "label_delimiter", "valid_column"})
+_READING = _COLUMNS | {"images", "empty", "points", "targets", "task"}
+
+
+def is_reading(name: str, panel: str) -> bool:
+    """Return whether a setting, by name and panel, says how the labels of images are read."""
+    return panel in {"data", "task"} and name in _READING
+
+
+def is_checked(name: str, panel: str) -> bool:
+    """Return whether a setting, by name and panel, decides how a source is read and split."""
+    return panel in {"data", "task"} or name in {"seed", "folds"}
+
+
+def _check_names(verb: str, given: Values, belongs: Callable[[str, str], bool]) -> None:
+    """Refuse settings that a verb does not use."""
+    panels = {name: panel for kind in RUNS.values() for name, (panel, _) in kind.settings.fields().items()}
+    for name in given:
+        if name in panels and not belongs(name, panels[name]):
+            raise InputError(f"{option(name)} is not used by `foveal {verb}`; it belongs to `foveal train`.")
+
+
 def check(source: PathLike, **settings: Value) -> Audit:
     """Audit a source as `foveal check` does: labels, split, every image, and whatever training would refuse.
 
     Args:
-        source: a table, a .json or a folder.
+        source: a table, a .json, a folder, or a run.toml.
         settings: as for `train`, those that say how the source is read and split.
 
     Returns:
@@ -145,6 +189,7 @@ def check(source: PathLike, **settings: Value) -> Audit:
     Raises:
         InputError: the source cannot be read at all, or a setting cannot be used.
     """
+    _check_names("check", settings, is_checked)
     checked = settings_for(source, settings)
     run: Check = resolve(kind_of_run(checked.kind).check)
     return run(checked)
@@ -193,8 +238,8 @@ def evaluate(
     if split not in SPLITS:
         raise UnknownNameError.of("split", split, SPLITS)
     predictor = load_image_predictor(model)
-    chosen = make_settings(table=Path(source), **{"task": predictor.task.kind} | settings)
-    assert isinstance(chosen, ImageRun)
+    _check_names("evaluate", settings, is_reading)
+    chosen = ImageRun.of(**settings_for(source, {"task": predictor.task.kind} | settings).given())
     found = read(chosen)
     found.require_usable()
     side = ("valid" if found.has_split else "all") if split == "auto" else split

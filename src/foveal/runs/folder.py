@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Hashable, Sequence
 from pathlib import Path
 from typing import Any
@@ -70,6 +71,11 @@ def is_unbegun(folder: Path) -> bool:
     names = {file.name for file in folder.iterdir() if not file.name.startswith(".")}
     ours = (folder / storage.LOCK).exists() and not storage.is_worked_in(folder)
     return ours and SETTINGS in names and names <= set(BEFORE_TRAINING)
+
+
+def stem_of(source: Path) -> str:
+    """Return what a run on a source is called: like its file or folder, also where that is `.` or `..`."""
+    return Path(os.path.abspath(source)).stem or "run"  # noqa: PTH100 -- `absolute` keeps the dots
 
 
 def free_folder(wanted: Path | None, stem: str) -> Path:

@@ -105,6 +105,10 @@ class ImageRun(RunSettings):
         check_seed(training.seed + (training.seeds or 1) - 1)
         if training.seeds is not None and training.folds is not None:
             raise InputError("--seeds repeats one split and --folds one seed: give one of them.")
+        if training.fold is not None and not 0 <= training.fold < (training.folds or 0):
+            raise InputError(
+                f"fold {training.fold} does not exist: folds are counted from 0, and there are {training.folds or 0}."
+            )
         if training.recipe == "probe" and training.freeze_epochs:
             raise InputError("--freeze-epochs belongs to --recipe book: with `probe` the head is fitted at once.")
         if self.task.task != "auto" and self.task.task not in TASKS:
@@ -121,7 +125,7 @@ class ImageRun(RunSettings):
             extra = fields[name][1].json_schema_extra
             needs = str(extra.get("used_by", "")) if isinstance(extra, dict) else ""
             if needs and not _uses(kind, needs):
-                able = ", ".join(known for known in TASKS if TASKS[known].label_form and _uses(TASKS[known], needs))
+                able = ", ".join(known for known, other in TASKS.items() if other.label_form and _uses(other, needs))
                 raise InputError(f"{option(name)} is not used with task {kind.name}; it belongs to {able}.")
 
 

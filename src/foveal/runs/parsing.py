@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
 from typing import Annotated
 
 from pydantic import BeforeValidator
@@ -61,11 +60,12 @@ def parse_names(names: object) -> tuple[str, ...]:
     >>> parse_names("x1, y1"), parse_names(["left eye"]), parse_names(None)
     (('x1', 'y1'), ('left eye',), ())
     """
-    if isinstance(names, str):
-        names = names.split(",")
-    if not isinstance(names, Iterable):
+    if names is None:
         return ()
-    return tuple(name for one in names if (name := str(one).strip()))
+    given = names.split(",") if isinstance(names, str) else names
+    if not isinstance(given, list | tuple) or not all(isinstance(name, str) for name in given):
+        raise InputError(f"Names are a list of text, or one text with commas, like x,y; got {names!r}.")
+    return tuple(stripped for name in given if (stripped := name.strip()))
 
 
 def parse_pairs(pairs: object) -> tuple[tuple[str, str], ...]:

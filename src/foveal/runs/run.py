@@ -17,6 +17,7 @@ from foveal.inference.predictor import Predictor, load_predictor
 from foveal.metrics.bootstrap import Interval
 from foveal.reporting import page
 from foveal.runs import folder as files
+from foveal.runs.parsing import parse_names
 from foveal.runs.settings import RunSettings
 from foveal.training.callbacks.logs import read_history
 
@@ -44,6 +45,11 @@ class Run:
         self.folder = Path(folder)
         self.settings: RunSettings = files.settings_of(self.folder)
         self._summary = files.summary_of(self.folder)
+
+    @property
+    def _names(self) -> list[str]:
+        """The names of the runs that this one consists of."""
+        return list(self._summary.get("runs", ()))
 
     @property
     def metrics(self) -> dict[str, Interval]:
@@ -75,7 +81,7 @@ class Run:
         """
         file = self.folder / "predictions.csv"
         if not file.is_file():
-            raise InputError(f"`{self.folder}` holds several runs. Take one: {', '.join(self._summary['runs'])}.")
+            raise InputError(f"`{self.folder}` holds several runs. Take one: {', '.join(self._names)}.")
         return pd.read_csv(file)
 
     @property
@@ -96,7 +102,7 @@ class Run:
     @property
     def runs(self) -> dict[str, Run]:
         """The runs that this one consists of, by name: a seed or a fold each; none where it is a single run."""
-        return {name: Run(self.folder / name) for name in self._summary.get("runs", {})}
+        return {name: Run(self.folder / name) for name in self._names}
 
     def predictor(self) -> Predictor:
         """Return the trained model, ready to answer: `run.predictor().predict(image)`.
@@ -104,8 +110,10 @@ class Run:
         A run that is not on images has a predictor of its own kind; see `load_learner`.
 
         Raises:
-            ModelFileError: there are several runs, each with a model of its own.
+            InputError: there are several runs, each with a model of its own.
         """
+        if not (self.folder / files.MODEL).is_file() and self._names:
+            raise InputError(f"`{self.folder}` holds several runs. Take one: {', '.join(self._names)}.")
         return cast("Predictor", load_predictor(self.folder / files.MODEL))
 
     def interpretation(self) -> Interpretation:
@@ -129,7 +137,7 @@ class Run:
 
     def report(
         self,
-        by: Sequence[str] = (),
+        by: str | Sequence[str] = (),
         *,
         out: str | os.PathLike[str] | None = None,
         embed_images: bool | None = None,
@@ -137,7 +145,8 @@ class Run:
         """Write the report anew; return its path.
 
         Args:
-            by: columns of the source that metrics are given by; those of the settings by default.
+            by: columns of the source that metrics are given by, as "person,camera" or a list; those of the settings by
+                default.
             out: the page; report.html in the folder by default.
             embed_images: whether images may stand in it; as the settings say by default.
 
@@ -147,7 +156,7 @@ class Run:
         from foveal.runs.images import rewrite_report
 
         return rewrite_report(
-            self.folder, by=tuple(by), out=None if out is None else Path(out), embed_images=embed_images
+            self.folder, by=parse_names(by), out=None if out is None else Path(out), embed_images=embed_images
         )
 
     def compare(self, other: Run | str | os.PathLike[str]) -> Comparison:
@@ -164,7 +173,7 @@ class Run:
 
     def __repr__(self) -> str:
         shown = ", ".join(f"{name} {page.number(value.value, digits=4)}" for name, value in self.metrics.items())
-        return f"Run({str(self.folder)!r}: {shown or f'{len(self.runs)} runs'})"
+        return f"Run({str(self.folder)!r}: {shown or str(len(self._names)) + ' runs'})"
 
     def _repr_html_(self) -> str:
         """Return the metrics and the sheet of validation images, as a notebook shows them."""

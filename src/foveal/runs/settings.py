@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 Value = Any
 """What a setting may be: it is checked by the field of its name."""
 Values = dict[str, Value]
+PANELS = ("data", "task", "training", "output")
+_TAKEN = frozenset({"source", "out", "resume", "together", "split", "given", "model"})
 IMAGES = "images"
 """The kind of run for whatever task has none of its own."""
 _FORMER = {"pictures": "embed_images"}
@@ -70,7 +72,7 @@ class RunSettings(BaseModel):
         return {name: (panel, field) for panel, model in panels for name, field in model.model_fields.items()}
 
     @classmethod
-    def of(cls, **values: Value) -> Self:
+    def of(cls, /, **values: Value) -> Self:
         """Build settings from flat values.
 
         Args:
@@ -110,7 +112,7 @@ class RunSettings(BaseModel):
         """Return a setting by its name."""
         return getattr(getattr(self, self.fields()[name][0]), name)
 
-    def with_values(self, **values: Value) -> Self:
+    def with_values(self, /, **values: Value) -> Self:
         """Return the same settings with other values, which are not checked anew.
 
         Args:
@@ -173,6 +175,12 @@ class RunKind:
     parallel: bool = False
     rewrites_report: bool = False
 
+    def __post_init__(self) -> None:
+        if odd := set(self.settings.model_fields) - set(PANELS):
+            raise InputError(f"The panels of {self.settings.__name__} may be {', '.join(PANELS)}; got {min(odd)}.")
+        if taken := set(self.settings.fields()) & _TAKEN:
+            raise InputError(f"A setting cannot be called `{min(taken)}`: `foveal.train` has an argument of this name.")
+
 
 RUNS: Registry[RunKind] = Registry("kind of run", group="foveal.tasks")
 RUNS.add(IMAGES, "foveal.runs.image_settings:KIND")
@@ -210,10 +218,28 @@ def load_settings(path: Path) -> RunSettings:
         stored = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise InputError(f"`{path}` cannot be read as the settings of a run: {error}") from error
+    try:
+        if "table" in stored:
+            return make_settings(**_without_former_defaults(stored))
+        return make_settings(**_flattened(stored))
+    except InputError as error:
+        raise type(error)(f"`{path}`: {error}") from error
+
+
+def _flattened(stored: Values) -> Values:
+    """Return the settings of all panels as one; each stands in its own panel, and once."""
     flat: Values = {}
-    for name, value in stored.items():
-        flat |= value if isinstance(value, dict) and name != "measured" else {name: value}
-    return make_settings(**_without_former_defaults(flat) if "table" in stored else flat)
+    for panel, values in stored.items():
+        if panel not in PANELS or not isinstance(values, dict):
+            raise InputError(
+                f"`{panel}` is no table of a run.toml.{near_match(panel, PANELS)} Its tables: {', '.join(PANELS)}."
+            )
+        for name, value in values.items():
+            homes = [kind.settings.fields()[name][0] for kind in RUNS.values() if name in kind.settings.fields()]
+            if homes and panel not in homes:
+                raise InputError(f"`{name}` stands in the table [{panel}]; it belongs into [{homes[0]}].")
+            flat[name] = value
+    return flat
 
 
 def _without_former_defaults(flat: Values) -> Values:
@@ -222,7 +248,7 @@ def _without_former_defaults(flat: Values) -> Values:
     It is left out only where it is the default; anything else is refused by name as in any other file.
     """
     used = kind_of_run(flat.get("task", "auto")).settings.fields()
-    others = {name: field for kind in RUNS for name, (_, field) in RUNS[kind].settings.fields().items()}
+    others = {name: field for kind in RUNS.values() for name, (_, field) in kind.settings.fields().items()}
 
     def is_default(name: str, value: object) -> bool:
         default = others[name].get_default(call_default_factory=True)
@@ -243,7 +269,7 @@ def option(name: str) -> str:
 
 def all_settings() -> Iterator[str]:
     """Yield the names of all settings of all kinds of run."""
-    yield from dict.fromkeys(name for kind in RUNS for name in RUNS[kind].settings.fields())
+    yield from dict.fromkeys(name for kind in RUNS.values() for name in kind.settings.fields())
 
 
 def _panel(info: FieldInfo) -> type[Panel]:
@@ -254,7 +280,7 @@ def _panel(info: FieldInfo) -> type[Panel]:
 
 def _no_setting(name: str, settings: type[RunSettings], task: object) -> InputError:
     """Return the error for a name that a kind of run does not know: that of another kind, or a misspelt one."""
-    owners = [kind for kind in RUNS if name in RUNS[kind].settings.fields()]
+    owners = [known for known, kind in RUNS.items() if name in kind.settings.fields()]
     if owners:
         where = " and ".join("tasks of images" if kind == IMAGES else f"--task {kind}" for kind in owners)
         what = "with tasks of images" if settings.kind == IMAGES else f"with --task {task}"

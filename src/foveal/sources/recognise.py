@@ -51,8 +51,8 @@ def read_source(
     """
     file = Path(path)
     match: Match | None = None
-    for name in FORMATS:
-        found = FORMATS[name](file)
+    for look in FORMATS.values():
+        found = look(file)
         if found is not None and (match is None or found.sure > match.sure):
             match = found
     if match is None:
@@ -94,6 +94,7 @@ def _unknown(file: Path) -> InputError:
         return TableError(f"`{file}` is neither COCO (images, annotations, categories) nor an export of Label Studio.")
     if file.is_dir():
         return InputError(f"The folder `{file}` holds no images.")
-    beside = [other.name for other in file.parent.iterdir()] if file.parent.is_dir() else []
+    there = file.parent.iterdir() if file.parent.is_dir() else ()
+    beside = [other.name for other in there if other.name != file.name]
     known = "a table (.csv, .tsv, .parquet), a .json of COCO or Label Studio, or a folder"
     return InputError(f"`{file}` is no source: expected {known}.{near_match(file.name, beside)}")

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from foveal import _moved
 from foveal.core.errors import InputError, TableError, near_match
 from foveal.images.parquet_rows import StoredRow, bytes_column, open_table, row_of
 from foveal.sources.formats import Match, ReadOptions, TableColumns
@@ -334,3 +335,7 @@ def match_table(path: Path) -> Match | None:
         return read_table(path, images=options.images, columns=options.columns, task=options.task)
 
     return Match(0.5, read)
+
+
+def __getattr__(name: str) -> object:
+    return _moved.from_home(__name__, name)

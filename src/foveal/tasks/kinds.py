@@ -242,7 +242,7 @@ def kind_for(form: LabelForm) -> str:
     Args:
         form: how the source writes them.
     """
-    return next(name for name in TASKS if TASKS[name].label_form == form)
+    return next(name for name, kind in TASKS.items() if kind.label_form == form)
 
 
 def form_of(name: str, *, usual: LabelForm) -> LabelForm:
@@ -283,7 +283,7 @@ def require(what: str, task: AnyTask, *, has: str) -> AnyKind:
     """
     kind = kind_of(task)
     if not getattr(kind, has):
-        able = ", ".join(name for name in TASKS if getattr(TASKS[name], has))
+        able = ", ".join(name for name, other in TASKS.items() if getattr(other, has))
         raise InputError(f"{what} is for tasks of {able}; this task is {task.kind}.")
     return kind
 
