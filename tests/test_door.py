@@ -252,6 +252,6 @@ def test_names_that_moved_to_another_module_are_found():
     with pytest.warns(DeprecationWarning, match="foveal.rng"):
         from foveal.rng import check_seed
     assert check_seed(3) == 3
-    with pytest.raises(ImportError, match="`foveal.train` is a function now"):
+    with pytest.raises(ImportError, match=r"`foveal\.train` is a function now"):
         importlib.import_module("foveal.train.loop")
     assert callable(library.train)
