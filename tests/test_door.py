@@ -229,6 +229,8 @@ def test_what_is_given_beside_a_run_toml_takes_the_place_of_what_it_excludes(tmp
 
 
 def test_settings_of_another_verb_are_refused(scenes, tmp_path):
+    with pytest.raises(InputError, match="The source is the first argument"):
+        library.train(scenes / "scenes.csv", table="other.csv")
     with pytest.raises(InputError, match="--lr is not used by `foveal check`; it belongs to `foveal train`"):
         library.check(scenes / "scenes.csv", lr=3.0)
     model = GOLDEN.parent / "images-1.safetensors"

@@ -40,7 +40,7 @@ def compare(
     left_out = f"; {found.left_out:,} that only one of them answered for are left out" if found.left_out else ""
     console.print(f"A is {first}, B is {second}; on {found.n:,} validation images of both{left_out}.\n")
     table = Table(box=None, padding=(0, 2), header_style="bold")
-    table.add_column("figure", no_wrap=True)
+    table.add_column("metric", no_wrap=True)
     for name in ("A", "B", "B - A", "95% interval", "better"):
         table.add_column(name, justify="right", no_wrap=True)
     for one in found.differences:

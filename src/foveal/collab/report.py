@@ -199,4 +199,4 @@ def rank_metrics(learn: Rated, k: int = 10, *, liked: float | None = None) -> pd
 
 
 def _table_of(scores: Mapping[str, Interval]) -> Markup:
-    return page.table(("figure", "value", "interval"), page.intervals(scores))
+    return page.table(("metric", "value", "interval"), page.intervals(scores))

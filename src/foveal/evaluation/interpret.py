@@ -29,7 +29,7 @@ from foveal.tasks.kinds import Confusion, require
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-_MOST_SLICES = 10_000  # a figure of each takes about a millisecond
+_MOST_SLICES = 10_000  # a metric of each takes about a millisecond
 
 
 class Learned(Protocol):
@@ -132,7 +132,7 @@ class Interpretation:
         plots.confusion(self.confusion_matrix(), self.predictions.task.names, plots.new_figure(dpi=dpi), figsize)
 
     def print_classification_report(self) -> None:
-        """Print the figures of each class, and the headline figures with their intervals."""
+        """Print the metrics of each class, and the headline metrics with their intervals."""
         for line in self.report_lines():
             print(line)  # noqa: T201 -- printing is what it is for
 
@@ -189,14 +189,14 @@ class Interpretation:
         plots.precision_recall_curves(found.values, found.targets, found.task)
 
     def slices(self, values: Sequence[Hashable], figure: str | None = None) -> list[tuple[Hashable, int, float]]:
-        """Return (value, images, figure) for each value of something known of every image, worst first.
+        """Return (value, images, metric) for each value of something known of every image, worst first.
 
         Args:
             values: one per image of this side: a person, a camera, a day.
-            figure: the name of a headline figure; the first one by default.
+            figure: the name of a headline metric; the first one by default.
 
         Raises:
-            InputError: there are not as many values as images, or too many different ones for figures of each.
+            InputError: there are not as many values as images, or too many different ones for a metric of each.
         """
         found = self.predictions
         metrics = found.task.report_metrics()
@@ -208,8 +208,8 @@ class Interpretation:
             places.setdefault(value, []).append(at)
         if len(places) > _MOST_SLICES:
             raise InputError(
-                f"There are {len(places):,} different values among {len(values):,} images; figures are given for up "
-                f"to {_MOST_SLICES:,}. Take a column that says what images have in common."
+                f"There are {len(places):,} different values among {len(values):,} images; a metric of each is given "
+                f"for up to {_MOST_SLICES:,}. Take a column that says what images have in common."
             )
         comparable = found.comparable
         rows = [

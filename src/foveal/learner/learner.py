@@ -212,7 +212,7 @@ class Learner(Trainer):
         return Path(path)
 
     def trained(self) -> TrainingPart:
-        """Return what a bundle says of its training; figures are added where they are known."""
+        """Return what a bundle says of its training; metrics are added where they are known."""
         return TrainingPart(
             weights=self.origin,
             made=dt.datetime.now(dt.UTC).date().isoformat(),

@@ -102,7 +102,7 @@ def require_direction(metric: Callable[..., object], name: str) -> bool:
     """Return whether higher is better.
 
     Args:
-        metric: a figure of a task, for instance.
+        metric: one of a task, for instance.
         name: what the message calls it.
 
     Raises:

@@ -60,7 +60,7 @@ def card_of(manifest: Manifest, path: Path) -> Card:
     trained, task = manifest.training, task_from_dict(manifest.task)
     kind = kind_of(task)
     sections = [
-        Section("Figures on validation data", ("figure", "value", "95% interval"), _figures(trained.figures)),
+        Section("Metrics on validation data", ("metric", "value", "95% interval"), _metrics(trained.figures)),
         _classes(manifest, kind),
         Section("Training", ("", ""), _training(manifest, kind)),
         Section("Input and model", ("", ""), _model(manifest)),
@@ -81,7 +81,7 @@ def format_cell(cell: object) -> str:
     return f"{cell:.4g}" if isinstance(cell, float) else str(cell)
 
 
-def _figures(figures: dict[str, MetricPart]) -> list[tuple[object, ...]]:
+def _metrics(figures: dict[str, MetricPart]) -> list[tuple[object, ...]]:
     return [
         (
             name.replace("_", " "),
@@ -149,9 +149,9 @@ def _limits(manifest: Manifest, kind: AnyKind) -> list[str]:
         found.append(f"Fewer than {_FEW} training images: {shown}. Do not rely on these classes.")
     found += kind.limits
     if trained.figures:
-        found.append("The figures hold for images like those of validation; other cameras or places may do worse.")
+        found.append("The metrics hold for images like those of validation; other cameras or places may do worse.")
     else:
-        found.append("The file holds no figures: it was exported without validation.")
+        found.append("The file holds no metrics: it was exported without validation.")
     return found
 
 

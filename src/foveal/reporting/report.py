@@ -62,11 +62,11 @@ class Report:
         tuned: how thresholds were chosen, where they were.
         repeat: the command that repeats the run.
         images: whether images may stand in the page.
-        intervals: of the headline figures, where they are known already.
+        intervals: of the headline metrics, where they are known already.
         slices: something known of every image, by name: one value per image of the interpretation.
-        runs: the headline figures of each run, by its name, where there were several.
+        runs: the headline metrics of each run, by its name, where there were several.
         left_out: results that could not be had, with the reason.
-        baselines: figures to beat, such as the error of answering with the mean point.
+        baselines: metrics to beat, such as the error of answering with the mean point.
     """
 
     title: str
@@ -105,14 +105,14 @@ class Report:
     def _sections(self) -> Iterator[tuple[str, Callable[[], Iterable[Markup]]]]:
         """Yield what the page holds by name, each made when it is its turn."""
         kind = kind_of(self.interpretation.predictions.task)
-        yield "figures", self._figures
+        yield "metrics", self._metrics
         yield "course of the training", self._course
-        yield "figures by class, point or number", self._parts_of_classes
+        yield "metrics by class, point or number", self._parts_of_classes
         if kind.has_thresholds:
             yield "F1 by threshold", self._thresholds
             yield "precision by recall", self._precision_by_recall
         for name, values in self.slices.items():
-            yield f"figures by {name}", partial(self._slices, name, values)
+            yield f"metrics by {name}", partial(self._slices, name, values)
         if kind.confusion is not None:
             yield "what is confused", self._confusions
         if self.images:
@@ -139,12 +139,12 @@ class Report:
         found = self.interpretation.predictions
         return f"{found.task.kind}, measured on {len(found.labels):,} images that it was not trained on"
 
-    def _figures(self) -> Iterator[Markup]:
+    def _metrics(self) -> Iterator[Markup]:
         yield page.section("How well it works")
         rows = page.intervals(self.intervals or self.interpretation.predictions.intervals())
         rows += [(name.replace("_", " "), value, "to beat") for name, value in self.baselines.items()]
-        note = "The last column holds the figure in 95 of 100 draws of other images of this kind (bootstrap)."
-        yield page.table(("figure", "value", "interval"), rows) + page.paragraph(note)
+        note = "The last column holds the metric in 95 of 100 draws of other images of this kind (bootstrap)."
+        yield page.table(("metric", "value", "interval"), rows) + page.paragraph(note)
 
     def _parts_of_classes(self) -> Iterator[Markup]:
         found = self.interpretation.predictions
@@ -256,7 +256,7 @@ def facts_of(learn: Trained) -> list[tuple[str, str]]:
     return [
         ("images", f"{dls.train.n:,} to train on, {dls.valid.n:,} to validate"),
         ("model", f"{_named(learn)}, weights from {learn.origin}"),
-        ("canvas", f"{height} x {width} pixels, {dls.bs} a step"),
+        ("input size", f"{height} x {width} pixels, {dls.bs} a step"),
         ("training", f"{sum(result.seconds for result in history):.0f} s, {len(history)} results"),
         *where_made(dls.device),
     ]
@@ -274,7 +274,7 @@ def where_made(device: torch.device) -> list[tuple[str, str]]:
 
 
 def table_of_runs(runs: Mapping[str, Mapping[str, float]]) -> tuple[list[str], list[list[Any]]]:
-    """Return head and rows of a table: each figure with mean and standard deviation over runs, and in each run."""
+    """Return head and rows of a table: each metric with mean and standard deviation over runs, and in each run."""
     names = list(dict.fromkeys(name for run in runs.values() for name in run))
     rows: list[list[Any]] = []
     for name in names:
@@ -282,7 +282,7 @@ def table_of_runs(runs: Mapping[str, Mapping[str, float]]) -> tuple[list[str], l
         defined = len(values) > 1 and not any(map(math.isnan, values))
         spread = statistics.stdev(values) if defined else math.nan
         rows.append([name.replace("_", " "), statistics.fmean(values), spread, *values])
-    return ["figure", "mean", "spread", *runs], rows
+    return ["metric", "mean", "spread", *runs], rows
 
 
 def threshold_notes(tuned: ThresholdFit) -> Iterator[str]:

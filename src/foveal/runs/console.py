@@ -55,7 +55,7 @@ def introduce(out: Console, settings: ImageRun, source: Source, learn: Learner) 
 
 
 def print_outcome(out: Console, summary: Summary, folder: Path) -> None:
-    """Print the figures, what the seconds were spent on, and what the folder holds."""
+    """Print the metrics, what the seconds were spent on, and what the folder holds."""
     scores = dict(summary["metrics"])
     parts = [name for name, value in scores.items() if isinstance(value, Mapping)]
     each: Mapping[str, Mapping[str, float]] = scores.pop(parts[0]) if parts else {}

@@ -104,6 +104,8 @@ def settings_for(source: PathLike | None, given: Values) -> RunSettings:
     """
     if source is None:
         raise InputError("What to train on? Give a table, a .json, a folder or a run.toml, or --resume RUN.")
+    if "table" in given:
+        raise InputError("The source is the first argument: leave out `table`.")
     path = Path(source)
     if path.suffix != ".toml":
         return make_settings(table=path, **given)
@@ -117,10 +119,10 @@ def settings_for(source: PathLike | None, given: Values) -> RunSettings:
 
 def _resume(folder: Path) -> Path:
     from foveal.runs.folder import SUMMARY, is_unbegun, settings_of
-    from foveal.training.checkpoint import read
+    from foveal.training.checkpoint import FILE, read
 
     settings = settings_of(folder)
-    if (folder / SUMMARY).is_file() and not (folder / "checkpoint.safetensors").is_file():
+    if (folder / SUMMARY).is_file() and not (folder / FILE).is_file():
         say(f"The run in `{folder}` has ended; there is nothing to continue.")
         return folder
     begun = settings.repeats or not is_unbegun(folder)

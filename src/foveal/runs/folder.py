@@ -35,7 +35,7 @@ ABOUT = {
     SAMPLES: "validation images with what was predicted",
     "predictions.csv": "every validation image",
     PREDICTIONS: "the same with the truth, for foveal compare and report",
-    SUMMARY: "the figures above",
+    SUMMARY: "the metrics above",
     HISTORY: "one line per epoch",
     SPLIT: "which image was on which side",
     AUDIT: "what was found in the data before",
@@ -149,7 +149,7 @@ def write_report(
     Args:
         folder: of a run.
         source: where the columns `by` are found.
-        by: columns that figures are given by.
+        by: columns that metrics are given by.
         out: the page; report.html in the folder by default.
         embed_images: whether images may stand in the page; as the settings say by default.
     """

@@ -164,7 +164,7 @@ class MultiLabel:
         return prediction
 
     def report_metrics(self) -> Mapping[str, MetricFunction]:
-        """Return ranking figures, and those at the thresholds in force."""
+        """Return ranking metrics, and those at the thresholds in force."""
         at = self._at_thresholds
         return {
             "mean_average_precision": mean_average_precision,
