@@ -24,7 +24,7 @@ plt.figure is not None
 # Out: True
 # %%
 Path.__mro__[1] is type(pathlib.Path()), Path.cwd(), Path("a") / "b"
-# Out: \(True, Path\('/.*'\), Path\('a/b'\)\)
+# Out: \(True,\s+Path\('/.*'\),\s+Path\('a/b'\)\)
 
 # Where data lie
 # %%

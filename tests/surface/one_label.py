@@ -34,7 +34,7 @@ pets1 = DataBlock(blocks = (ImageBlock, CategoryBlock),
                  get_y=using_attr(RegexLabeller(r'(.+)_\d+.jpg$'), 'name'))
 pets1.summary(path/"images")
 # prints: 192 items to train on, 48 to validate\n(.*\n)*.*image   images/\w+_\d+.jpg\n(.*\n)*.*TensorCategory\(\d\)
-# raises: InputError: Pictures need one size .*Resize\(224\)
+# raises: InputError: Images need one size .*Resize\(224\)
 # %%
 mixed = Path('mixed'); mixed.mkdir()
 for i, o in enumerate(get_image_files(path)[:20]):
