@@ -16,7 +16,8 @@ from torch import Tensor, nn
 from foveal.collab.task import Id, Ids
 from foveal.models.head import sigmoid_range
 
-_STD, _MOST = 0.01, 600
+_STD = 0.01  # of the first vectors, cut off at two deviations: the book's
+_MOST = 600  # numbers of a vector: the book's rule of thumb
 NOBODY = Ids(())
 
 

@@ -23,8 +23,9 @@ from foveal.inference.store import hashes_of, write_bundle
 from foveal.models.vision import check_fit
 from foveal.tasks.base import AnyTask
 
-_BATCH, _PAIRS = 4096, 1 << 20
-_STEPS = 100
+_BATCH = 4096  # pairs that are read ahead where any number of them comes; chosen by hand
+_PAIRS = 1 << 20  # pairs in one pass of the model: some hundred MB at 50 factors
+_STEPS = 100  # of L-BFGS for a new user's vector; the problem is convex and small, so fewer are used; chosen by hand
 
 
 class CollabPart(BaseModel):

@@ -32,7 +32,8 @@ from foveal.tasks.kinds import kind_of
 
 BATCHES = (1, 3, 64)
 TOLERANCE = 1e-4
-_MOST_BATCH, _TRACED = 1 << 16, 2
+_MOST_BATCH = 1 << 16  # images or pairs at once; a bound that torch.export needs
+_TRACED = 2  # of the example: with one, torch.export takes the batch's size for a constant
 _DRAWN = 16
 Runs = Callable[[Tensor], Tensor]
 

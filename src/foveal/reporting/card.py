@@ -9,7 +9,7 @@ from pathlib import Path
 from foveal.inference.manifest import Manifest, MetricPart, ModelPart, OwnPart
 from foveal.tasks.kinds import AnyKind, kind_of, task_from_dict
 
-_FEW = 10
+_FEW = 10  # training images of a class, below which the card says so; chosen by hand
 
 
 @dataclass(frozen=True, slots=True)

@@ -43,8 +43,12 @@ from foveal.training.state import EpochResult
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-_SHOWN, _LISTED_ISSUES, _CONFUSED, _SLICES = 12, 12, 15, 30
-_WEAK, _UNSEEN = 0.5, 30
+_SHOWN = 12  # images of the worst answers, half as many of the best and of what the model looked at; two rows of six
+_LISTED_ISSUES = 12  # label issues with their images; all of them go into a file by --label-issues
+_CONFUSED = 15  # pairs of classes, most often confused first; chosen by hand
+_SLICES = 30  # values of a column, worst first; chosen by hand
+_WEAK = 0.5  # of a class's first metric, below which the class is named as weak; chosen by hand
+_UNSEEN = 30  # names of classes without a validation image, then how many more; chosen by hand
 Slices = Mapping[str, Sequence[Hashable]]
 
 
