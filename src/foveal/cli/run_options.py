@@ -13,7 +13,7 @@ import typer
 from pydantic.fields import FieldInfo
 
 from foveal.runs.door import is_checked, is_reading
-from foveal.runs.settings import RUNS, option
+from foveal.runs.settings import all_settings, option
 
 NOT_OPTIONS = frozenset({"table", "fold", "split_seed", "measured"})
 """The source is an argument; the others are written by runs."""
@@ -77,14 +77,10 @@ def with_settings(verb: Callable[..., None], choose: Callable[[str, str], bool])
 
 
 def _fields() -> Mapping[str, tuple[str, FieldInfo]]:
-    """Return all settings of all kinds of run in the order of the panels; one that several share is described once."""
-    fields: dict[str, tuple[str, FieldInfo]] = {}
-    for kind in RUNS.values():
-        for name, about in kind.settings.fields().items():
-            if name not in NOT_OPTIONS:
-                fields.setdefault(name, about)
+    """Return the settings that are options in the order of the panels."""
     order = list(_PANELS)
-    return dict(sorted(fields.items(), key=lambda entry: order.index(entry[1][0])))
+    fields = ((name, about) for name, about in all_settings().items() if name not in NOT_OPTIONS)
+    return dict(sorted(fields, key=lambda entry: order.index(entry[1][0])))
 
 
 def _parameter(name: str, panel: str, field: FieldInfo) -> inspect.Parameter:

@@ -16,12 +16,12 @@ from foveal.core.errors import InputError, UnknownNameError
 from foveal.core.progress import say
 from foveal.core.registry import resolve
 from foveal.runs.settings import (
-    RUNS,
     Check,
     RunSettings,
     Train,
     Value,
     Values,
+    all_settings,
     kind_of_run,
     load_settings,
     make_settings,
@@ -172,9 +172,9 @@ def is_checked(name: str, panel: str) -> bool:
 
 def _check_names(verb: str, given: Values, belongs: Callable[[str, str], bool]) -> None:
     """Refuse settings that a verb does not use."""
-    panels = {name: panel for kind in RUNS.values() for name, (panel, _) in kind.settings.fields().items()}
+    known = all_settings()
     for name in given:
-        if name in panels and not belongs(name, panels[name]):
+        if name in known and not belongs(name, known[name][0]):
             raise InputError(f"{option(name)} is not used by `foveal {verb}`; it belongs to `foveal train`.")
 
 

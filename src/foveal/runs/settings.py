@@ -248,17 +248,17 @@ def _without_former_defaults(flat: Values) -> Values:
     It is left out only where it is the default; anything else is refused by name as in any other file.
     """
     used = kind_of_run(flat.get("task", "auto")).settings.fields()
-    others = {name: field for kind in RUNS.values() for name, (_, field) in kind.settings.fields().items()}
+    known = all_settings()
 
     def is_default(name: str, value: object) -> bool:
-        default = others[name].get_default(call_default_factory=True)
+        default = known[name][1].get_default(call_default_factory=True)
         return value == (list(default) if isinstance(default, tuple) else default)
 
     names = {name: _FORMER.get(name, name) for name in flat}
     return {
         name: value
         for name, value in flat.items()
-        if names[name] in used or names[name] not in others or not is_default(names[name], value)
+        if names[name] in used or names[name] not in known or not is_default(names[name], value)
     }
 
 
@@ -267,9 +267,13 @@ def option(name: str) -> str:
     return f"--{name.replace('_', '-')}"
 
 
-def all_settings() -> Iterator[str]:
-    """Yield the names of all settings of all kinds of run."""
-    yield from dict.fromkeys(name for kind in RUNS.values() for name in kind.settings.fields())
+def all_settings() -> dict[str, tuple[str, FieldInfo]]:
+    """Return (panel, field) of each setting of all kinds of run; one that several share is the first kind's."""
+    fields: dict[str, tuple[str, FieldInfo]] = {}
+    for kind in RUNS.values():
+        for name, about in kind.settings.fields().items():
+            fields.setdefault(name, about)
+    return fields
 
 
 def _panel(info: FieldInfo) -> type[Panel]:
