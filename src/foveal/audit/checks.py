@@ -20,7 +20,7 @@ from pydantic import TypeAdapter
 from foveal.audit.inspection import Change, Inspection, Ledger, copies_among
 from foveal.core import threads
 from foveal.core.errors import FovealError
-from foveal.sources.items import LEVELS, NO_IMAGE, Finding, Item, Level, Source, listed, refuse_errors
+from foveal.sources.items import BAD_ANNOTATION, LEVELS, NO_IMAGE, Finding, Item, Level, Source, listed, refuse_errors
 from foveal.tasks.kinds import TASKS, has_classes
 from foveal.tasks.multi_label import PartialLabels
 
@@ -34,7 +34,7 @@ _MOST = 0.5  # of the images: so many points that lie inside only if x and y are
 _REFUSED = "training would refuse this"
 _OUTSIDE = "point outside the image"
 BAD_IMAGE = "image that cannot be used"
-SKIPPED = frozenset({BAD_IMAGE, NO_IMAGE})
+SKIPPED = frozenset({BAD_IMAGE, NO_IMAGE, BAD_ANNOTATION})
 """What `on_bad="skip"` leaves out."""
 
 
@@ -126,6 +126,7 @@ def audit(source: Source, *, num_workers: int | None = None, advance: Callable[[
         advance: called after each image.
     """
     findings = [*source.findings, *audit_labels(source)]
+    findings += [Finding("note", "how it was read", "", note) for note in source.notes]
     ledger = Ledger.load()
     items = list(source.items)
     files = list(dict.fromkeys(item.image for item in items))
@@ -210,6 +211,10 @@ def _audit_classes(items: Sequence[Item]) -> Iterator[Finding]:
         counts.update(names)
         if not item.is_valid:
             in_training.update(names)
+    if items and len({str(item.label) for item in items}) == 1:
+        value = ", ".join(counts) or "nothing"
+        hint = "There is nothing to tell apart: add images of another class, or without any."
+        yield Finding("error", "every image has the same label", "", value, hint)
     spellings: dict[str, list[str]] = defaultdict(list)
     for name, count in sorted(counts.items()):
         spellings[" ".join(name.lower().split())].append(name)
@@ -304,7 +309,7 @@ def names_of(label: object) -> list[str]:
 
 def _figures(source: Source, inspected: Mapping[Path, Inspection]) -> dict[str, Figure]:
     sizes = Counter(f"{seen.size_hw[1]}x{seen.size_hw[0]}" for seen in inspected.values() if not seen.fault)
-    figures: dict[str, Figure] = {"kind": source.kind, "task": source.task, "items": len(source.items)}
+    figures: dict[str, Figure] = {"read as": source.read_as, "why": source.why, "kind": source.kind, "task": source.task, "items": len(source.items)}
     figures |= {"images": len(inspected), "usable": sum(sizes.values()), "sizes": dict(sizes.most_common(10))}
     if has_classes(source.task):
         names = [names_of(item.label) for item in source.items]

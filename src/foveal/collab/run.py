@@ -23,6 +23,7 @@ from foveal.data.splits.splitters import ColSplitter, RandomSplitter
 from foveal.inference.manifest import MetricPart
 from foveal.runs import folder as run
 from foveal.runs.console import new_console, number, timing_lines
+from foveal.sources.delimited import LINES, typed
 from foveal.sources.table import VALID_COLUMNS, load_frame
 from foveal.training.callbacks.extras import KeepBest
 from foveal.training.callbacks.logs import HistoryFile
@@ -97,6 +98,8 @@ def rating_loaders(settings: RatingRun) -> CollabDataLoaders:
         FovealError: the table or the settings are wrong.
     """
     frame, _ = load_frame(settings.data.table)
+    if LINES in frame.attrs:
+        frame = typed(frame)
     column = settings.data.valid_column or next((name for name in VALID_COLUMNS if name in frame.columns), None)
     return CollabDataLoaders.from_df(
         frame,

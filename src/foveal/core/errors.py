@@ -110,7 +110,7 @@ def near_match(name: object, known: Iterable[str]) -> str:
     >>> near_match("lables", ["fname", "labels"])
     ' Did you mean `labels`?'
     """
-    options = list(known)
+    options = [option for option in known if option != str(name)]
     folded = {option.lower(): option for option in reversed(options)}
     close = difflib.get_close_matches(str(name).lower(), folded, n=1, cutoff=0.6)
     return f" Did you mean `{folded[close[0]]}`?" if close else ""

@@ -32,7 +32,7 @@ from foveal.data.summary import walk
 from foveal.sources.items import Item, Source
 from foveal.tasks.base import AnyTask
 from foveal.tasks.encoding import encode_all, encode_known, no_labels
-from foveal.tasks.kinds import TASKS, SourceLabels, TargetBlock
+from foveal.tasks.kinds import AnyKind, TASKS, SourceLabels, TargetBlock
 
 OnBad = Literal["stop", "skip"]
 
@@ -222,6 +222,25 @@ class _Side:
         return _name(self.items[self.at[index]], self.at[index], self.images[index])
 
 
+def kind_of_labels(source: Source) -> AnyKind:
+    """Return the kind of task of a source's labels.
+
+    Args:
+        source: of images.
+
+    Raises:
+        InputError: it has no labels.
+    """
+    kind = TASKS.find(source.task)
+    if kind is None or kind.block is None:
+        why = f" It was taken for {source.why}." if source.why else ""
+        raise InputError(
+            f"The source ({source.kind}) says nothing of labels: it can be predicted, not trained on.{why} "
+            "Name a table or a file of annotations, or say --format if it was not recognised."
+        )
+    return kind
+
+
 def block_for(
     source: Source,
     *,
@@ -241,9 +260,8 @@ def block_for(
         item_tfms: a resize step, and other transforms.
         batch_tfms: more of them.
     """
-    kind = TASKS.find(source.task)
-    if kind is None or kind.block is None:
-        raise InputError(f"The source ({source.kind}) says nothing of labels: it can be predicted, not trained on.")
+    kind = kind_of_labels(source)
+    assert kind.block is not None
     target = kind.block(
         SourceLabels(
             vocab=vocab,

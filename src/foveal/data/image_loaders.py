@@ -16,6 +16,7 @@ from foveal.data.labels import ColReader, Getter, RegexLabeller, parent_label, u
 from foveal.data.loaders import DataLoaders
 from foveal.data.samples import Transforms
 from foveal.data.splits.splitters import ColSplitter, GrandparentSplitter, RandomSplitter, Splitter
+from foveal.sources.delimited import read_delimited, typed
 from foveal.sources.folders import get_image_files
 from foveal.tasks.kinds import TargetBlock
 from foveal.tasks.multi_label import MultiCategoryBlock
@@ -101,7 +102,7 @@ class ImageDataLoaders:
         path: PathLike,
         csv_fname: str = "labels.csv",
         *,
-        delimiter: str = ",",
+        delimiter: str | None = None,
         fn_col: int | str = 0,
         label_col: int | str | Sequence[int | str] = 1,
         folder: PathLike = "",
@@ -115,7 +116,7 @@ class ImageDataLoaders:
         Args:
             path: the folder of the table, and of the images.
             csv_fname: the file's name in it.
-            delimiter: between the cells of the file.
+            delimiter: between the cells of the file; found out by default.
             fn_col: as in `from_df`.
             label_col: as in `from_df`.
             folder: as in `from_df`.
@@ -124,9 +125,9 @@ class ImageDataLoaders:
             valid_col: as in `from_df`.
             options: see `ImageDataLoaders`.
         """
-        table = pd.read_csv(Path(path) / csv_fname, sep=delimiter)
+        table, _ = read_delimited(Path(path) / csv_fname, separator=delimiter)
         return cls.from_df(
-            table,
+            typed(table),
             path,
             fn_col=fn_col,
             label_col=label_col,

@@ -11,7 +11,7 @@ from typing import Any
 
 from foveal.core.errors import InputError
 from foveal.data.splits.rows import Rows
-from foveal.sources.table import split_labels
+from foveal.sources.cells import split_labels
 
 Getter = Callable[[Any], Any]
 """A user's function of one item, whatever that is: a path, a row of a table, a tuple."""

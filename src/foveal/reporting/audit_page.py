@@ -22,9 +22,19 @@ _COLOURS = {"error": "bold red", "warning": "yellow", "note": "blue"}
 def print_audit(audit: Audit) -> None:
     """Print the findings, a few of each rule, errors first."""
     console = Console(highlight=False, soft_wrap=True, markup=False)
+    for line in _read_as(audit):
+        console.print(line)
     for line in listed(audit.findings):
         console.print(line, style="" if line.startswith(" ") else _COLOURS[line.partition(":")[0]])
     console.print(audit.summary)
+
+
+def _read_as(audit: Audit) -> Iterator[str]:
+    """Yield what the source was taken for, and why."""
+    if taken := audit.figures.get("read as"):
+        yield f"read as: {taken}"
+    if why := audit.figures.get("why"):
+        yield f"    by {why}; --format NAME says otherwise"
 
 
 def write_audit_page(path: Path, audit: Audit, *, title: str) -> None:
@@ -40,6 +50,8 @@ def write_audit_page(path: Path, audit: Audit, *, title: str) -> None:
 
 def _sections(audit: Audit, title: str) -> Iterator[Markup]:
     yield page.opening(f"Audit of {title}", audit.summary)
+    for line in _read_as(audit):
+        yield page.paragraph(line)
     for (level, rule), findings in by_rule(audit.findings).items():
         yield page.section(f"{rule} ({len(findings)})", *_findings(findings), level=level)
     for name, value in audit.figures.items():

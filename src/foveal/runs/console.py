@@ -41,9 +41,11 @@ def introduce(out: Console, settings: ImageRun, source: Source, learn: Learner) 
     dls, (height, width) = learn.dls, settings.training.size
     split = "" if source.has_split else f", split by foveal with seed {settings.training.seed}"
     what = f"{dls.task.n_outputs} classes" if kind_of(dls.task).has_classes else ", ".join(dls.task.names)
+    out.print("read as: " + source.read_as, markup=False)
+    if source.why:
+        out.print(f"    by {source.why}; --format NAME says otherwise", markup=False)
     out.print(
-        f"[bold]data [/]  {settings.data.table.name} ({source.kind}): {dls.train.n:,} to train on, "
-        f"{dls.valid.n:,} to validate{split}"
+        f"[bold]data [/]  {settings.data.table.name}: {dls.train.n:,} to train on, {dls.valid.n:,} to validate{split}"
     )
     for note in source.notes:
         out.print(f"       {note}")

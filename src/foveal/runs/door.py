@@ -43,7 +43,7 @@ _INSTEAD = {
     **dict.fromkeys(("size", "arch", "batch_size", "precision"), ("measured",)),
 }
 """What of a run.toml no longer holds where a setting is given beside it."""
-SPLITS = ("auto", "valid", "train", "all")
+SPLITS = ("auto", "valid", "train", "test", "all")
 
 
 def train(
@@ -157,7 +157,7 @@ def _train(settings: RunSettings, folder: Path, *, resume: bool) -> Path:
 
 
 _COLUMNS = frozenset({"image_column", "label_column", "label_columns", "label_delimiter", "valid_column"})
-_READING = _COLUMNS | {"images", "empty", "points", "targets", "task"}
+_READING = _COLUMNS | {"images", "empty", "points", "targets", "task", "format", "predictions", "encoding"}
 
 
 def is_reading(name: str, panel: str) -> bool:
@@ -216,7 +216,7 @@ def evaluate(
     model: PathLike,
     source: PathLike,
     *,
-    split: Literal["auto", "valid", "train", "all"] = "auto",
+    split: Literal["auto", "valid", "train", "test", "all"] = "auto",
     **settings: Value,
 ) -> Evaluation:
     """Evaluate a model on the labels of a source, as `foveal evaluate` does.
@@ -245,7 +245,9 @@ def evaluate(
     found = read(chosen)
     found.require_usable()
     side = ("valid" if found.has_split else "all") if split == "auto" else split
-    items = [item for item in found.items if side == "all" or item.is_valid == (side == "valid")]
+    items = list(found.test) if side == "test" else [
+        item for item in found.items if side == "all" or item.is_valid == (side == "valid")
+    ]
     if not items:
         raise InputError(f"`{source}` has no rows for --split {side}.")
     truth = encode_known([item.label for item in items], lambda at: items[at].origin, predictor.task)

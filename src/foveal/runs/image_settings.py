@@ -11,6 +11,7 @@ from foveal.core.errors import InputError, UnknownNameError
 from foveal.core.seeds import SEEDS, check_seed
 from foveal.runs.parsing import Minutes, Names, Pairs, Size
 from foveal.runs.settings import IMAGES, Panel, RunKind, RunSettings, option, setting
+from foveal.sources.formats import FORMATS
 from foveal.tasks.kinds import TASKS, AnyKind
 
 
@@ -18,18 +19,21 @@ class ImageData(Panel):
     """What is read."""
 
     table: Path = Field(description="A table, a .json, a folder, or a run.toml.")
+    format: str = setting("What the source is; 'auto' finds out.", default="auto")
     images: Path | None = setting("Folder of the images.", shown="the source's")
     image_column: str | None = setting("Column of file names.", shown="fname")
-    label_column: str | None = setting("Column of labels.", used_by="classes", shown="labels")
+    label_column: str | None = setting("Column, control or attribute of labels.", used_by="classes", shown="labels")
     label_columns: Names = setting(
         "One 0/1 column per class: a,b,c; blank or -1 is unknown.", default=(), used_by="names"
     )
     label_delimiter: str | None = setting("What separates several labels.", used_by="names", shown="a space")
-    valid_column: str | None = setting("Column that marks validation.", shown="is_valid")
+    valid_column: str | None = setting("Column that marks validation, or names the side.", shown="is_valid")
     group_column: str | None = setting("Column whose groups stay on one side of a split.")
-    empty: Literal["error", "none"] = setting(
-        "An empty label cell is an 'error' or means 'none'.", default="error", used_by="names"
+    empty: Literal["skip", "none", "error"] = setting(
+        "An image without a label is left out ('skip'), has 'none', or is an 'error'.", default="skip"
     )
+    predictions: bool = setting("Whether a model's predictions count as labels where nobody labelled.", default=False)
+    encoding: str | None = setting("Encoding of a table's text.", shown="found out")
     on_bad: Literal["stop", "skip"] = setting("Images that cannot be used: 'stop' or 'skip'.", default="stop")
 
 
@@ -37,7 +41,7 @@ class ImageTask(Panel):
     """What is learned."""
 
     task: str = setting("What is learned, 'auto' for what the source's labels ask for.", default="auto")
-    points: Names = setting("Columns of points: x,y[,x2,y2,...], in pixels.", default=(), used_by="points_xy")
+    points: Names = setting("Columns of points: x,y[,x2,y2,...], 'x*,y*' or FIRST..LAST.", default=(), used_by="points_xy")
     targets: Names = setting("Columns of numbers to predict: age[,weight,...].", default=(), used_by="numbers")
     point_names: Names = setting(
         "What the points are called: nose,left eye,...", default=(), used_by="points_xy", shown="point 1, ..."
@@ -113,6 +117,8 @@ class ImageRun(RunSettings):
             raise InputError("--freeze-epochs belongs to --recipe book: with `probe` the head is fitted at once.")
         if self.task.task != "auto" and self.task.task not in TASKS:
             raise UnknownNameError.of("task", self.task.task, ("auto", *TASKS))
+        if self.data.format != "auto" and self.data.format not in FORMATS:
+            raise UnknownNameError.of("format", self.data.format, ("auto", *FORMATS))
 
     def refuse_unused(self, kind: AnyKind) -> None:
         """Refuse settings that the kind of task, known once the source was read, does not use.

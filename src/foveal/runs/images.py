@@ -17,7 +17,7 @@ from foveal.core import distributed, progress, storage, timing
 from foveal.core.errors import TableError
 from foveal.core.left_out import leaving_out
 from foveal.core.tables import write_rows
-from foveal.data.block import block_for
+from foveal.data.block import block_for, kind_of_labels
 from foveal.data.loaders import DataLoaders
 from foveal.data.samples import Transforms
 from foveal.data.splits.splitters import Splitter
@@ -177,7 +177,15 @@ def read(settings: ImageRun) -> Source:
         label_delimiter=settings.data.label_delimiter,
         empty=settings.data.empty,
     )
-    source = read_source(settings.data.table, images=settings.data.images, columns=columns, task=settings.task.task)
+    source = read_source(
+        settings.data.table,
+        images=settings.data.images,
+        columns=columns,
+        task=settings.task.task,
+        format=settings.data.format,
+        predictions=settings.data.predictions,
+        encoding=settings.data.encoding,
+    )
     if (kind := TASKS.find(source.task)) is not None:
         settings.refuse_unused(kind)
     if settings.training.folds is not None and source.has_split:
@@ -218,7 +226,7 @@ def rules_to_skip(settings: ImageRun) -> frozenset[str]:
 def loaders(settings: ImageRun, source: Source) -> DataLoaders:
     """Build the loaders with the transforms that suit the task."""
     training = settings.training
-    if TASKS[source.task].crops:
+    if kind_of_labels(source).crops:
         transforms: Transforms = [
             RandomResizedCrop(training.size, min_scale=training.min_scale),
             Flip(),

@@ -1,87 +1,196 @@
-"""COCO: one JSON file with images, annotations and categories; their names become labels, or their keypoints points."""
+"""COCO: JSON files with images, annotations and categories; their names become labels, or their keypoints points."""
 
 from __future__ import annotations
 
 import json
-from collections import defaultdict
-from collections.abc import Iterable
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, NotRequired, TypedDict, cast
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from foveal.core import storage
 from foveal.core.errors import TableError
-from foveal.sources.formats import ONLY_IMAGES, Match, load_json
-from foveal.sources.items import Item, Source, missing_image
+from foveal.sources.finder import ImageFinder
+from foveal.sources.formats import ANNOTATIONS, Match, ReadOptions, load_json, sniff
+from foveal.sources.gather import Entry, NotLabelled, gather
+from foveal.sources.items import Finding, Source
+from foveal.sources.parts import Part, choose, parts_at, place_of
 from foveal.tasks.base import AnyTask
-from foveal.tasks.kinds import form_of, kind_for, kind_of, point_names_of
+from foveal.tasks.kinds import form_of, kind_of, point_names_of
+
+Record = Mapping[str, Any]
+"""An image, annotation or category of a file; what it really holds is found out while it is read."""
+_EMPTY = "image without an annotation"
+_HEAD = 64  # bytes in which the first character of a .json stands, after a mark and spaces
 
 
-class _Category(TypedDict):
-    id: int
-    name: str
-    keypoints: NotRequired[list[str]]
+class _File:
+    """One file of COCO, its ids checked."""
+
+    def __init__(self, part: Part) -> None:
+        data = load_json(part.file)
+        if not isinstance(data, dict):
+            raise TableError(f"`{part.file}` is not as COCO describes it: expected an object with lists.")
+        self.part, self.findings = part, list[Finding]()
+        self.images = self._list(data, "images", needed=True)
+        self.annotations = self._list(data, "annotations", needed=True)
+        self.categories = {_id(one.get("id")): one for one in self._list(data, "categories")}
+        self._refuse_repeated("image", [one.get("id") for one in self.images])
+        self._refuse_repeated("category", [one.get("id") for one in self._list(data, "categories")])
+        self._note_repeated([one.get("id") for one in self.annotations if one.get("id") is not None])
+
+    def _list(self, data: Record, name: str, *, needed: bool = False) -> list[Record]:
+        values = data.get(name)
+        if values is None and not needed:
+            return []
+        if not isinstance(values, list) or not all(isinstance(one, dict) for one in values):
+            raise TableError(f"`{self.part.file}` is not as COCO describes it: `{name}` must be a list of objects.")
+        return values
+
+    def _refuse_repeated(self, what: str, ids: Sequence[object]) -> None:
+        repeated = [one for one, n in Counter(map(_id, ids)).items() if n > 1]
+        if repeated:
+            shown = ", ".join(repeated[:5])
+            raise TableError(
+                f"`{self.part.file}`: the {what} id {shown} stands for more than one {what}. Ids must differ."
+            )
+
+    def _note_repeated(self, ids: Sequence[object]) -> None:
+        repeated = [one for one, n in Counter(map(_id, ids)).items() if n > 1]
+        if repeated:
+            value = f"{len(repeated):,}: {', '.join(repeated[:5])}"
+            hint = "Each is used; look whether two files were joined."
+            self.findings.append(Finding("warning", "annotation id given twice", self.part.file.name, value, hint))
+
+    @property
+    def point_names(self) -> list[tuple[str, ...]]:
+        """The names of each category's keypoints that has any."""
+        return [tuple(map(str, one["keypoints"])) for one in self.categories.values() if one.get("keypoints")]
+
+    def names_of(self, annotations: Sequence[Record], origin: str) -> list[str]:
+        """Return the class names of an image's annotations; a category that is not known is an error."""
+        names = set()
+        for one in annotations:
+            category = self.categories.get(_id(one.get("category_id")))
+            if category is None or category.get("name") in {None, ""}:
+                rule, value = "annotation of an unknown category", f"category_id {one.get('category_id')!r}"
+                self.findings.append(Finding("error", rule, origin, value, "Give it a category of the list."))
+            else:
+                names.add(str(category["name"]))
+        return sorted(names)
 
 
-class _Image(TypedDict):
-    id: int
-    file_name: str
-
-
-class _Annotation(TypedDict):
-    image_id: int
-    category_id: int
-    keypoints: NotRequired[list[float]]
-    """x, y and visibility of each, in pixels; 0 is not labelled."""
-    area: NotRequired[float]
-
-
-class CocoFile(TypedDict):
-    """What is read of a file as COCO describes it; what a file really holds is found out while it is read."""
-
-    images: list[_Image]
-    annotations: list[_Annotation]
-    categories: list[_Category]
-
-
-def read_coco(path: Path, data: CocoFile, images: Path, task: str = "auto") -> Source:
+def read_coco(path: Path, parts: Sequence[Part], options: ReadOptions) -> Source:
     """Read the annotations of every image.
 
-    Labels are the categories that an image has annotations of (those marked `iscrowd` count too). For points, a
+    Labels are the categories that an image has annotations of (those marked `iscrowd` count too). For points, an
     image has the keypoints of its largest annotated object; visibility 0 is a missing point.
 
     Args:
-        path: of the file, for messages.
-        data: what it holds.
-        images: the folder of the images.
-        task: what the labels should be read for, or "auto".
+        path: the file or folder that was given.
+        parts: the files below it.
+        options: how it should be read.
 
     Raises:
-        TableError: the file is not as COCO describes it.
+        TableError: a file is not as COCO describes it.
     """
+    chosen, notes = _choose(path, parts, options.task)
+    files = [_File(part) for part in chosen]
+    layouts = list(dict.fromkeys(names for file in files for names in file.point_names))
+    form = form_of(options.task, usual="points_xy" if layouts else "names")
+    points = form == "points_xy"
+    if points and len(layouts) != 1:
+        what = "; ".join(", ".join(names[:4]) for names in layouts) or "none"
+        raise TableError(
+            f"`{path}` must have categories with one list of keypoints to learn points from; it has: {what}."
+        )
+    entries: list[Entry] = []
+    for file in files:
+        by_image: dict[str, list[Record]] = defaultdict(list)
+        for annotation in file.annotations:
+            by_image[_id(annotation.get("image_id"))].append(annotation)
+        for image in file.images:
+            key = _id(image.get("id"))
+            origin = f"{file.part.file.name}, image {key}"
+            found = by_image.pop(key, [])
+            label: object = NotLabelled(_EMPTY)
+            if found:
+                label = _keypoints(found, len(layouts[0]), origin) if points else file.names_of(found, origin)
+            name = str(image.get("file_name") or "")
+            bases = _bases(file.part, options.images)
+            entries.append(Entry(names=(name,), origin=origin, side=file.part.side, bases=bases, label=label))
+        if by_image:
+            value = f"{sum(map(len, by_image.values())):,} annotations, image_id {', '.join(list(by_image)[:5])}"
+            file.findings.append(Finding("warning", "annotation of an unknown image", file.part.file.name, value))
+    source = gather(
+        "COCO keypoints" if points else "COCO",
+        entries,
+        ImageFinder(options.images or (path if path.is_dir() else path.parent), "Say where they are with --images."),
+        task=options.task,
+        usual="points_xy" if points else "names",
+        empty=options.empty,
+        point_names=layouts[0] if points else (),
+        findings=[finding for file in files for finding in file.findings],
+        place=place_of(chosen, path),
+    )
+    return replace(source, notes=notes)
+
+
+def _choose(path: Path, parts: Sequence[Part], task: str) -> tuple[list[Part], tuple[str, ...]]:
+    """Choose among a file for objects, one for keypoints and one for captions of the same images."""
+    if path.is_file():
+        return list(parts), ()
+    points = task != "auto" and form_of(task, usual="names") == "points_xy"
+    by_kind: dict[str, list[Part]] = defaultdict(list)
+    for part in parts:
+        name = part.file.name.lower()
+        by_kind["captions" if "caption" in name else "keypoints" if "keypoint" in name else "objects"].append(part)
+    first, second = ("keypoints", "objects") if points else ("objects", "keypoints")
+    kind = first if by_kind[first] else second
+    chosen, notes = choose(by_kind[kind], path)
+    left = [str(part.file.relative_to(path)) for other, some in by_kind.items() if other != kind for part in some]
+    hint = " --task points reads keypoints." if by_kind["keypoints"] and kind == "objects" else ""
+    return chosen, (
+        *notes,
+        f"Not read: {', '.join(left[:4])}{', …' if len(left) > 4 else ''}.{hint}",
+    ) if left else notes
+
+
+def _bases(part: Part, images: Path | None) -> tuple[Path, ...]:
+    """Return the folders in which COCO, CVAT and Roboflow put the images of a file."""
+    here = part.file.parent
+    places = (images,) if images is not None else (here, here / "images", here.parent, here.parent / "images")
+    below = tuple(place / part.subset for place in places) if part.subset else ()
+    return (*below, *places) if part.subset and part.side else (*places, *below)
+
+
+def _id(value: object) -> str:
+    """Return an id as text: 7, "7" and 7.0 are one."""
+    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
+
+
+def _keypoints(annotations: Sequence[Record], n_points: int, origin: str) -> NDArray[np.float64] | NotLabelled:
+    posed = [one for one in annotations if one.get("keypoints")]
+    if not posed:
+        return NotLabelled("image without keypoints")
+    largest = max(posed, key=_area)
     try:
-        categories = {int(c["id"]): c for c in data["categories"]}
-        by_image: dict[int, list[_Annotation]] = defaultdict(list)
-        for annotation in data["annotations"]:
-            by_image[int(annotation["image_id"])].append(annotation)
-        keypoints = any("keypoints" in c for c in categories.values())
-        points = form_of(task, usual="points_xy" if keypoints else "names") == "points_xy"
-        names = tuple(next((c["keypoints"] for c in categories.values() if "keypoints" in c), ())) if points else ()
-        items = []
-        for image in data["images"]:
-            found = by_image[int(image["id"])]
-            label: object = sorted({str(categories[int(a["category_id"])]["name"]) for a in found})
-            if points:
-                label = _keypoints(found, len(names))
-            items.append(Item(images / str(image["file_name"]), label, None, f"{path.name}, image {image['id']}"))
-    except (KeyError, TypeError, ValueError) as error:
-        raise TableError(f"`{path}` is not as COCO describes it ({type(error).__name__}: {error}).") from error
-    missing = [missing_image(item.origin, item.image) for item in items if not item.image.is_file()]
-    there = [item for item in items if item.image.is_file()]
-    kind = kind_for("points_xy" if points else "names")
-    return Source("COCO", kind, there, point_names=names, findings=tuple(missing))
+        triples = np.asarray(largest["keypoints"], dtype=float).reshape(n_points, 3)
+    except (TypeError, ValueError) as error:
+        n = len(largest["keypoints"])
+        raise TableError(f"{origin}: expected {3 * n_points} numbers for {n_points} keypoints, got {n}.") from error
+    return np.where(triples[:, 2:] > 0, triples[:, :2], np.nan)
+
+
+def _area(annotation: Record) -> float:
+    if annotation.get("area"):
+        return float(annotation["area"])
+    box = annotation.get("bbox") or (0, 0, 0, 0)
+    return float(box[2]) * float(box[3])
 
 
 def write_coco(path: Path, rows: Iterable[tuple[str, tuple[int, int], Any]], task: AnyTask) -> int:
@@ -114,23 +223,24 @@ def write_coco(path: Path, rows: Iterable[tuple[str, tuple[int, int], Any]], tas
     return len(images)
 
 
-def _keypoints(annotations: list[_Annotation], n_points: int) -> NDArray[np.float64]:
-    posed = [a for a in annotations if a.get("keypoints")]
-    if not posed:
-        return np.full((n_points, 2), np.nan)
-    largest = max(posed, key=lambda a: float(a.get("area", 0)))
-    triples = np.asarray(largest["keypoints"], dtype=float).reshape(n_points, 3)
-    return np.where(triples[:, 2:] > 0, triples[:, :2], np.nan)
+def is_coco(file: Path) -> bool:
+    """Return whether a .json has the lists of COCO, by its beginning and its end.
+
+    Args:
+        file: the .json.
+    """
+    data = sniff(file)
+    start = data[:_HEAD].lstrip(b"\xef\xbb\xbf \t\r\n")
+    keys = sum(f'"{name}"'.encode() in data for name in ("images", "annotations", "categories"))
+    return start.startswith(b"{") and keys >= 2 and b'"_via_' not in data and b'"shapes"' not in data
 
 
 def match_coco(path: Path) -> Match | None:
-    """Recognise COCO by its three lists."""
-    data = load_json(path)
-    if not (isinstance(data, dict) and {"images", "annotations", "categories"} <= set(data)):
+    """Recognise COCO by its lists, in a file or in those below a folder."""
+    parts = parts_at(path, ".json", is_one=is_coco)
+    if path.is_file() and parts and not {"images", "annotations"} <= set(cast("Record", load_json(path))):
         return None
-    file = cast("CocoFile", data)
-    return Match(
-        0.9,
-        lambda options: read_coco(path, file, options.images or path.parent, options.task),
-        ONLY_IMAGES,
-    )
+    if not parts:
+        return None
+    why = f"`{place_of(parts, path)}` has images, annotations and categories"
+    return Match(0.9, lambda options: read_coco(path, parts, options), ANNOTATIONS, why)

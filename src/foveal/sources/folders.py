@@ -3,20 +3,54 @@
 from __future__ import annotations
 
 import os
-from collections import defaultdict
-from collections.abc import Iterable
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from pathlib import Path as SystemPath
 
 from foveal.core import storage
 from foveal.core.errors import InputError
 from foveal.core.listing import L, Path
-from foveal.images.decode import EXTENSIONS
-from foveal.sources.formats import NO_OPTIONS, Match
-from foveal.sources.items import Item, Source
+from foveal.sources.formats import NO_OPTIONS, Match, ReadOptions
+from foveal.sources.gather import left_out
+from foveal.sources.items import Finding, Item, Source
+from foveal.sources.sides import Side, set_aside_test, side_of
+from foveal.sources.tree import Tree, ending_of, is_hidden, is_image_name, tree_of
 from foveal.tasks.multi_label import MultiLabel
 from foveal.tasks.single_label import SingleLabel
 
-_SIDES = {"train": False, "training": False, "valid": True, "val": True, "validation": True}
-_LEFT_OUT = ("test", "testing")
+_NO_CLASSES = re.compile(
+    r"images?|imgs?|photos?|pics?|pictures?|jpegimages|annotations?|labels?|masks?|segmentation.*|overlays?|data|dataset",
+    re.IGNORECASE,
+)
+"""Names of folders that hold parts of a data set and not a class."""
+_OTHER_IMAGES = frozenset(
+    [
+        ".jp2",
+        ".j2k",
+        ".jxl",
+        ".psd",
+        ".dcm",
+        ".dicom",
+        ".svg",
+        ".tga",
+        ".ico",
+        ".exr",
+        ".hdr",
+        ".raw",
+        ".cr2",
+        ".nef",
+        ".arw",
+        ".dng",
+        ".npy",
+        ".mat",
+        ".pdf",
+        ".nii",
+        ".svs",
+    ]
+)
+"""Endings of files that hold images in a format that is not read."""
+_SHOWN = 5
 
 
 def get_image_files(
@@ -26,7 +60,7 @@ def get_image_files(
 
     Args:
         path: the folder.
-        recurse: whether to look into its folders; hidden ones are skipped.
+        recurse: whether to look into its folders, also through links; hidden ones are skipped.
         folders: if given, only these folders directly below `path`.
 
     Raises:
@@ -36,8 +70,14 @@ def get_image_files(
     if not root.is_dir():
         raise InputError(f"There is no folder `{root}` to look for images in.")
     starts = [root / folder for folder in folders] if folders else [root]
-    files = [file for start in starts for file in _files(start, recurse=recurse)]
-    return L(sorted(files))
+    found: list[SystemPath] = []
+    for start in starts:
+        if recurse:
+            found += tree_of(SystemPath(start)).images
+        elif start.is_dir():
+            names = (name for name in os.listdir(start) if not is_hidden(name) and is_image_name(name))
+            found += [start / name for name in names if (start / name).is_file()]
+    return L(sorted(map(Path, found)))
 
 
 def images_in(folder: str | os.PathLike[str]) -> L[Path]:
@@ -51,81 +91,164 @@ def images_in(folder: str | os.PathLike[str]) -> L[Path]:
     return files
 
 
-def read_folders(folder: Path) -> Source:
-    """Read one folder per class, below train/ and valid/ (or val/) where there are such folders.
+def read_folders(folder: SystemPath, *, sure: bool = False) -> Source:
+    """Read one folder per class, below train/ and valid/ (or val/, test/) where there are such folders.
 
     An image that lies in several class folders, with the same name and content, has several labels.
 
+    Args:
+        folder: with a folder per class, or per side.
+        sure: whether the user says that the folders are classes, whatever they are called.
+
     Raises:
-        InputError: no folder holds images, or one image is on both sides of the split.
+        InputError: no folder holds images, the folders are not those of classes, or one image is on both sides.
     """
-    sides = {child: _SIDES[child.name.lower()] for child in _folders(folder) if child.name.lower() in _SIDES}
-    roots = list(sides.items()) if sides else [(folder, None)]
-    items, notes = [], []
-    for root, side in roots:
-        for label, images in ((child.name, get_image_files(child)) for child in _folders(root)):
-            items += [Item(image, label, side, str(image.relative_to(folder))) for image in images]
-    if not items:
+    tree = tree_of(folder)
+    sides = _sides_of(tree)
+    findings: list[Finding] = []
+    entries: list[tuple[Item, Side | None]] = []
+    for root, side in sides or [(folder, None)]:
+        for child in tree.folders(root):
+            images = [image for image in tree.images if image.is_relative_to(child)]
+            entries += [(Item(image, child.name, None, str(image.relative_to(folder))), side) for image in images]
+            if not images and side != "test":
+                findings.append(_empty(tree, child))
+    if not entries:
         raise InputError(f"`{folder}` has no folders with images in them, one per class.")
-    left_out = [child.name for child in _folders(folder) if sides and child.name.lower() in _LEFT_OUT]
-    if left_out:
-        notes.append(f"{left_out[0]}/ is left out: it is for `foveal evaluate`.")
-    merged = _merge_copies(items)
-    if len(merged) == len(items):
-        return Source("folders", SingleLabel.kind, items, notes=tuple(notes))
-    notes.append(f"{len(items) - len(merged)} images lie in several class folders: they have several labels.")
-    return Source("folders", MultiLabel.kind, merged, notes=tuple(notes))
+    names = Counter(str(item.label) for item, side in entries if side != "test")
+    if not sure:
+        _refuse_no_classes(folder, list(names), [root for root, _ in sides])
+    findings += _of_no_class(tree, sides)
+    if nested := _nested(tree, [root for root, _ in sides] or [folder]):
+        value = f"{', '.join(nested[:_SHOWN])}{', …' if len(nested) > _SHOWN else ''}"
+        hint = "The upper folders are the classes; give the folder that holds the lower ones if they are meant."
+        findings.append(Finding("note", "class folders that hold folders", "", value, hint))
+    merged, merged_sides = _merge_copies(entries)
+    items, test, wrong = set_aside_test(merged, merged_sides)
+    notes = []
+    if len(merged) != len(entries):
+        notes.append(f"{len(entries) - len(merged)} images lie in several class folders: they have several labels.")
+    if tree.repeated:
+        shown = ", ".join(str(one.relative_to(folder)) for one in tree.repeated[:_SHOWN])
+        notes.append(f"Links to a folder that holds them are left out: {shown}.")
+    kind = SingleLabel.kind if len(merged) == len(entries) else MultiLabel.kind
+    return Source("class folders", kind, items, notes=tuple(notes), findings=(*findings, *wrong), test=test)
 
 
-def read_plain(folder: Path) -> Source:
+def read_plain(folder: SystemPath) -> Source:
     """Read all images of a folder, without labels."""
-    return Source("images", "none", [Item(image, None, None, str(image)) for image in get_image_files(folder)])
+    tree = tree_of(folder)
+    return Source("images", "none", [Item(image, None, None, str(image)) for image in tree.images])
 
 
-def has_class_folders(folder: Path) -> bool:
-    """Return whether the folders below `folder`, or below its train/, hold images."""
-    children = _folders(folder)
-    roots = [child for child in children if child.name.lower() in _SIDES] or [folder]
-    return any(next(iter(_files(child, recurse=True)), None) for root in roots for child in _folders(root))
+def _sides_of(tree: Tree) -> list[tuple[SystemPath, Side]]:
+    """Return the folders that are sides of a split and hold images, where one is for training."""
+    found = [
+        (child, side)
+        for child in tree.folders()
+        if (side := side_of(child.name)) is not None and tree.holds_images(child)
+    ]
+    return found if any(side != "test" for _, side in found) else []
 
 
-def _merge_copies(items: list[Item]) -> list[Item]:
-    """Join items of one name and content into one with several labels."""
-    by_name: dict[str, list[Item]] = defaultdict(list)
-    for item in items:
-        by_name[item.image.name].append(item)
-    merged = []
+def _empty(tree: Tree, child: SystemPath) -> Finding:
+    others = Counter(ending_of(name) for names in _below(tree, child) for name in names)
+    value = ", ".join(f"{n} {ending or 'without an ending'}" for ending, n in others.most_common(3)) or "nothing in it"
+    return Finding("warning", "class folder without an image", str(child.relative_to(tree.root)), value)
+
+
+def _below(tree: Tree, folder: SystemPath) -> Iterable[Sequence[str]]:
+    return (names for inside, names in tree.names.items() if inside.is_relative_to(folder))
+
+
+def _of_no_class(tree: Tree, sides: Sequence[tuple[SystemPath, Side]]) -> list[Finding]:
+    """Return what lies beside the class folders and is not used."""
+    roots = [root for root, side in sides if side != "test"] or [tree.root]
+    loose = [image.name for image in tree.images if image.parent in roots or (sides and image.parent == tree.root)]
+    findings = []
+    if loose:
+        findings.append(left_out("image in no class folder", loose, len(loose)))
+    if sides:
+        chosen = {root for root, _ in sides}
+        beside = [child for child in tree.folders() if child not in chosen and tree.holds_images(child)]
+        if beside:
+            n = sum(any(image.is_relative_to(child) for child in beside) for image in tree.images)
+            findings.append(left_out("folder of no side", [f"{child.name}/" for child in beside], n))
+    other = [name for names in tree.names.values() for name in names if ending_of(name) in _OTHER_IMAGES]
+    if other:
+        hint = "These formats are not read: save them as PNG or JPEG."
+        findings.append(left_out("file in a format that is not read", other, len(other), hint))
+    return findings
+
+
+def _nested(tree: Tree, roots: Iterable[SystemPath]) -> list[str]:
+    return [
+        f"{child.name}/{inner.name}"
+        for root in roots
+        for child in tree.folders(root)
+        for inner in tree.folders(child)
+        if tree.holds_images(inner)
+    ]
+
+
+def _refuse_no_classes(folder: SystemPath, names: Sequence[str], sides: Sequence[SystemPath]) -> None:
+    """Refuse folders that are no classes: one alone, or with the names of parts of a data set."""
+    where = f"`{folder}`" + (f", below {', '.join(f'{side.name}/' for side in sides)}," if sides else "")
+    odd = [name for name in names if _NO_CLASSES.fullmatch(name)]
+    if odd:
+        raise InputError(
+            f"{where} holds {', '.join(f'{name}/' for name in names[:_SHOWN])}, which seem to be parts of a data set and "
+            f"not classes; no annotations of a known format were found. If they are classes, say --format folders."
+        )
+    if len(names) == 1:
+        raise InputError(
+            f"{where} holds one class folder alone, {names[0]}/: a classifier needs two or more. "
+            "If it is no class, give the folder that holds the class folders."
+        )
+
+
+def _merge_copies(entries: Sequence[tuple[Item, Side | None]]) -> tuple[list[Item], list[Side | None]]:
+    """Join items of one name and content into one with several labels, if any has several."""
+    by_name: dict[str, list[tuple[Item, Side | None]]] = defaultdict(list)
+    for item, side in entries:
+        by_name[item.image.name].append((item, side))
+    merged: list[tuple[Item, Side | None]] = []
     for same_name in by_name.values():
-        by_content: dict[str, list[Item]] = defaultdict(list)
-        for item in same_name:
-            by_content[storage.file_hash(item.image) if len(same_name) > 1 else ""].append(item)
+        by_content: dict[str, list[tuple[Item, Side | None]]] = defaultdict(list)
+        for item, side in same_name:
+            by_content[storage.file_hash(item.image) if len(same_name) > 1 else ""].append((item, side))
         for copies in by_content.values():
-            first = copies[0]
-            if len({item.is_valid for item in copies}) > 1:
-                other = next(item for item in copies if item.is_valid != first.is_valid)
+            first, side = copies[0]
+            other = next((item for item, another in copies if another != side), None)
+            if other is not None:
                 raise InputError(f"{first.origin} and {other.origin} are one image on both sides of the split.")
-            names = sorted({str(item.label) for item in copies})
-            merged.append(Item(first.image, names, first.is_valid, first.origin))
-    return merged
+            names = sorted({str(item.label) for item, _ in copies})
+            merged.append((Item(first.image, names, None, first.origin), side))
+    if len(merged) == len(entries):
+        return [item for item, _ in entries], [side for _, side in entries]
+    return [item for item, _ in merged], [side for _, side in merged]
 
 
-def _folders(folder: os.PathLike[str] | str) -> list[Path]:
-    return sorted(child for child in Path(folder).iterdir() if child.is_dir() and not child.name.startswith("."))
+def match_folders(path: SystemPath) -> Match | None:
+    """Recognise one folder per class, at the top or below each side."""
+    if not path.is_dir():
+        return None
+    tree = tree_of(path)
+    sides = _sides_of(tree)
+    roots = [root for root, _ in sides] or [path]
+    classes = [child for root in roots for child in tree.folders(root) if tree.holds_images(child)]
+    if not classes:
+        return None
+    shown = ", ".join(f"{child.relative_to(path)}/" for child in classes[:3])
+    return Match(0.3, lambda options: _read(path, options), NO_OPTIONS, f"folders that hold images: {shown}")
 
 
-def _files(folder: Path, *, recurse: bool) -> Iterable[Path]:
-    for root, folders, names in os.walk(folder):
-        folders[:] = [name for name in folders if recurse and not name.startswith(".")]
-        for name in names:
-            if not name.startswith(".") and "." + name.rpartition(".")[2].lower() in EXTENSIONS:
-                yield Path(root, name)
+def _read(path: SystemPath, options: ReadOptions) -> Source:
+    return read_folders(path, sure=options.sure)
 
 
-def match_folders(path: Path) -> Match | None:
-    """Recognise one folder per class."""
-    return Match(0.3, lambda _: read_folders(path), NO_OPTIONS) if path.is_dir() and has_class_folders(path) else None
-
-
-def match_images(path: Path) -> Match | None:
+def match_images(path: SystemPath) -> Match | None:
     """Recognise a folder of images without labels."""
-    return Match(0.1, lambda _: read_plain(path), NO_OPTIONS) if path.is_dir() and get_image_files(path) else None
+    if not path.is_dir() or not tree_of(path).images:
+        return None
+    return Match(0.1, lambda _: read_plain(path), NO_OPTIONS, "images, and no labels that were recognised")

@@ -18,6 +18,7 @@ Level = Literal["error", "warning", "note"]
 LEVELS: tuple[Level, ...] = ("error", "warning", "note")
 _LISTED = 5
 NO_IMAGE = "no such image file"
+BAD_ANNOTATION = "annotation that cannot be read"
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +75,10 @@ class Source:
         target_names: what its numbers are called.
         notes: remarks that are printed once.
         findings: what is wrong with the rows.
+        test: the items of a side that is neither for training nor for validation; they are for `foveal evaluate`.
+        n_left_out: how many images it names that are in neither, and stand in the findings.
+        place: what below the path was read, such as "annotations/instances_default.json".
+        why: what it was recognised by.
     """
 
     kind: str
@@ -83,11 +88,34 @@ class Source:
     target_names: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     findings: tuple[Finding, ...] = ()
+    test: Sequence[Item] = ()
+    n_left_out: int = 0
+    place: str = ""
+    why: str = ""
 
     @property
     def has_split(self) -> bool:
         """Whether the source says which items are for validation."""
         return bool(self.items) and all(item.is_valid is not None for item in self.items)
+
+    @property
+    def read_as(self) -> str:
+        """What the source was taken for, in one line: its format, what is learned, how many images, and the split."""
+        what = [f"{self.kind} ({self.place})" if self.place else self.kind]
+        if self.point_names:
+            what.append(f"points: {_some(self.point_names)}")
+        elif self.target_names:
+            what.append(f"numbers: {_some(self.target_names)}")
+        elif self.task == "none":
+            what.append("no labels")
+        else:
+            what.append(self.task)
+        n = len(self.items) + len(self.test) + self.n_left_out
+        left_out = f", {self.n_left_out:,} left out" if self.n_left_out else ""
+        n_valid = sum(item.is_valid is True for item in self.items)
+        split = f"split as given: {len(self.items) - n_valid:,} / {n_valid:,}" if self.has_split else "no split given"
+        test = f", test {len(self.test):,} not used" if self.test else ""
+        return f"{', '.join(what)}; {n:,} images{left_out}; {split}{test}"
 
     def require_usable(self) -> None:
         """Refuse a source with errors.
@@ -96,6 +124,10 @@ class Source:
             TableError: the message lists them.
         """
         refuse_errors(f"The {self.kind}", self.findings)
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:_LISTED]) + (f", … ({len(names)})" if len(names) > _LISTED else "")
 
 
 def missing_image(where: str, file: object, hint: str = "") -> Finding:

@@ -1,86 +1,310 @@
-"""Label Studio's JSON: choices become labels, keypoint labels become points; predictions go back as pre-annotations."""
+"""Label Studio: choices and labelled regions become labels, keypoints points; predictions go back as pre-annotations."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path, PurePosixPath
-from typing import Any, NotRequired, TypedDict, cast
-from urllib.parse import parse_qs, unquote, urlsplit
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote
 
 import numpy as np
 from numpy.typing import NDArray
 
 from foveal.core import storage
-from foveal.core.errors import TableError
-from foveal.sources.formats import ONLY_IMAGES, Match, load_json
-from foveal.sources.items import Item, Source, missing_image
+from foveal.core.errors import TableError, near_match
+from foveal.sources.finder import ImageFinder
+from foveal.sources.formats import ANNOTATIONS, Match, ReadOptions, load_json, sniff
+from foveal.sources.gather import Entry, NotLabelled, gather
+from foveal.sources.items import Finding, Source
+from foveal.sources.parts import choose, parts_at, place_of
+from foveal.sources.tree import is_image_name
 from foveal.tasks.base import AnyTask
-from foveal.tasks.kinds import form_of, kind_for, kind_of, point_names_of
+from foveal.tasks.kinds import form_of, kind_of, point_names_of
+
+Record = Mapping[str, Any]
+"""A task, annotation or result; what it really holds is found out while it is read."""
+_POINTS = "keypointlabels"
+_UPLOAD = re.compile(r"[0-9a-f]{8}-")
+_OWN_KEYS = frozenset(
+    [
+        "id",
+        "annotator",
+        "annotation_id",
+        "created_at",
+        "updated_at",
+        "lead_time",
+        "completed_by",
+        "agreement",
+        "inner_id",
+        "file_upload",
+        "meta",
+        "project",
+        "drafts",
+        "predictions",
+        "annotations",
+        "completions",
+        "total_annotations",
+        "total_predictions",
+        "cancelled_annotations",
+        "comment_count",
+        "unresolved_comment_count",
+        "comment_authors",
+        "last_comment_updated_at",
+    ]
+)
+"""What the short exports hold besides images and answers."""
 
 
-class _Value(TypedDict, total=False):
-    choices: list[str]
-    keypointlabels: list[str]
-    x: float
-    """In percent of the width, as y of the height."""
-    y: float
+class _Task:
+    """One task: its image, and what those who worked on it answered."""
+
+    def __init__(self, record: Record, number: int, options: ReadOptions) -> None:
+        self.number = number
+        data = record["data"] if isinstance(record.get("data"), dict) else record
+        self.address = _address(data)
+        given = [one for one in record.get("annotations", record.get("completions")) or () if isinstance(one, dict)]
+        kept = [one for one in given if not (one.get("was_cancelled") or one.get("skipped"))]
+        truth = [one for one in kept if one.get("ground_truth")]
+        self.annotations = [_results(one) for one in truth or kept]
+        self.state = "task that was skipped" if given and not kept else "task without an annotation"
+        predictions = [_results(one) for one in record.get("predictions") or () if isinstance(one, dict)]
+        if not self.annotations and predictions:
+            self.state = "task with a model's predictions alone"
+            self.annotations = predictions[:1] if options.predictions else []
+
+    @property
+    def results(self) -> Iterator[Record]:
+        """All results of all who answered."""
+        return (result for results in self.annotations for result in results)
 
 
-class _Result(TypedDict):
-    value: _Value
-    original_width: NotRequired[int]
-    original_height: NotRequired[int]
+def read_label_studio(path: Path, files: Sequence[Path], options: ReadOptions) -> Source:
+    """Read an export in the JSON format, whole (with `data` and `annotations`) or short (JSON-MIN).
 
-
-class _Annotation(TypedDict):
-    result: list[_Result]
-    was_cancelled: NotRequired[bool]
-
-
-class LabelStudioTask(TypedDict):
-    """What is read of a task; what a file really holds is found out while it is read."""
-
-    data: dict[str, str]
-    annotations: NotRequired[list[_Annotation]]
-    predictions: NotRequired[list[_Annotation]]
-
-
-def read_label_studio(path: Path, tasks: Sequence[LabelStudioTask], images: Path, task: str = "auto") -> Source:
-    """Read an export in the JSON format; images are looked for by name under `images`.
+    Skipped tasks and those without an annotation are left out; a model's predictions are labels only if the options say
+    so. An annotation marked as ground truth is the truth; else that of most annotators is, if there is one.
 
     Args:
-        path: of the file, for messages.
-        tasks: what it holds.
-        images: the folder of the images.
-        task: what the labels should be read for, or "auto".
+        path: the file or folder that was given.
+        files: the exports.
+        options: how they should be read.
 
     Raises:
-        TableError: the file is not as Label Studio writes it.
+        TableError: a file is not as Label Studio writes it, or has answers to several questions.
     """
+    records = [(file, at, record) for file in files for at, record in enumerate(_records(file), start=1)]
+    if records and not isinstance(records[0][2].get("data"), dict):
+        records = [(file, at, _from_short(file, record)) for file, at, record in records]
     try:
-        found = [(_file_of(one["data"]), _results(one)) for one in tasks]
-        names = sorted({name for _, results in found for r in results for name in r["value"].get("keypointlabels", ())})
-        form = form_of(task, usual="points_xy" if names else "names")
-        points = form == "points_xy"
-        labels: list[Any] = [_points(results, names) if points else _choices(results) for _, results in found]
-    except (KeyError, TypeError, ValueError, IndexError) as error:
+        tasks = [(file, _Task(record, at, options)) for file, at, record in records]
+    except (KeyError, TypeError, AttributeError) as error:
         raise TableError(f"`{path}` is not as Label Studio writes it ({type(error).__name__}: {error}).") from error
-    if task == "auto" and not points and all(len(label) == 1 for label in labels):
-        form = "name"
-    if form == "name":
-        labels = [label[0] if label else None for label in labels]
-    items, findings = [], []
-    for number, ((name, _), label) in enumerate(zip(found, labels, strict=True), start=1):
-        image = _find(images, name)
-        origin = f"{path.name}, task {number}"
-        if image is None:
-            findings.append(missing_image(origin, name, f"Images are looked for under `{images}`."))
-        else:
-            items.append(Item(image, label, None, origin))
-    kind = kind_for(form) if task == "auto" else task
-    point_names = tuple(names) if points else ()
-    return Source("Label Studio", kind, items, point_names=point_names, findings=tuple(findings))
+    control = options.columns.label if options.columns else None
+    results = [result for _, task in tasks for result in task.results]
+    chosen, kind = _choose(path, results, control, options.task)
+    points = kind == _POINTS and form_of(options.task, usual="points_xy") == "points_xy"
+    names = sorted({name for one in results if chosen(one) for name in _names(one)}) if points else []
+    findings: list[Finding] = []
+    entries = []
+    for file, task in tasks:
+        origin = f"{file.name}, task {task.number}"
+        label = _label(task, chosen, names, points, origin, findings)
+        base = options.images or file.parent
+        entries.append(Entry(names=readings(task.address), origin=origin, bases=(base, base / "images"), label=label))
+    if not points:
+        labels = [entry.label for entry in entries if not isinstance(entry.label, NotLabelled)]
+        single = kind == "choices" and all(isinstance(label, list) and len(label) == 1 for label in labels)
+        usual = "name" if single and options.task == "auto" else "names"
+        if usual == "name":
+            entries = [
+                replace(one, label=one.label[0] if isinstance(one.label, list) else one.label) for one in entries
+            ]
+    finder = ImageFinder(options.images or path if path.is_dir() else path.parent)
+    finder.hint = f"Images are looked for under `{options.images or path.parent}`; say where they are with --images."
+    return gather(
+        "Label Studio",
+        entries,
+        finder,
+        task=options.task,
+        usual="points_xy" if points else usual,
+        empty=options.empty,
+        point_names=names,
+        findings=findings,
+    )
+
+
+def _records(file: Path) -> Sequence[Record]:
+    data = load_json(file)
+    if not isinstance(data, list) or not all(isinstance(one, dict) for one in data):
+        raise TableError(f"`{file}` is not as Label Studio writes it: expected a list of tasks.")
+    return data
+
+
+def _from_short(file: Path, record: Record) -> Record:
+    """Return a task of JSON-MIN as one of the whole format: every answer becomes a result."""
+    given = {key: value for key, value in record.items() if key not in _OWN_KEYS}
+    images = [key for key, value in given.items() if isinstance(value, str) and _looks_like_image(value)]
+    if not images:
+        raise TableError(f"`{file}`: a task has no image among {', '.join(record)}.")
+    results: list[Record] = []
+    for key, value in given.items():
+        if key not in images:
+            results += _short_results(key, value)
+    annotations = [{"result": results, "completed_by": record.get("annotator")}] if results else []
+    return {"data": {images[0]: given[images[0]]}, "annotations": annotations}
+
+
+def _short_results(key: str, value: Any) -> Iterator[Record]:
+    if isinstance(value, str) and value:
+        yield {"from_name": key, "type": "choices", "value": {"choices": [value]}}
+    elif isinstance(value, dict) and isinstance(value.get("choices"), list):
+        yield {"from_name": key, "type": "choices", "value": {"choices": value["choices"]}}
+    for one in value if isinstance(value, list) else ():
+        if isinstance(one, dict):
+            kind = next((name for name in one if name.endswith("labels")), None)
+            if kind is not None:
+                yield {"from_name": key, "type": kind, "value": one, **one}
+
+
+def _results(annotation: Record) -> list[Record]:
+    """Return the results of an annotation that have a value: relations between others have none."""
+    return [
+        one for one in annotation.get("result") or () if isinstance(one, dict) and isinstance(one.get("value"), dict)
+    ]
+
+
+def _names(result: Record) -> list[str]:
+    value = result["value"]
+    kind = result.get("type")
+    if kind not in value:
+        kind = next((key for key in value if key == "choices" or key.endswith("labels")), "")
+    names = value.get(kind) or ()
+    return [str(name) for name in ([names] if isinstance(names, str) else names)]
+
+
+def _kind(result: Record) -> str:
+    return next((key for key in result["value"] if key == "choices" or key.endswith("labels")), "")
+
+
+def _choose(path: Path, results: Sequence[Record], control: str | None, task: str) -> tuple[Any, str]:
+    """Return a test for the results to read, and their kind: those of one control, the only one or the one named."""
+    by_control: Counter[tuple[str, str]] = Counter()
+    for one in results:
+        if _kind(one):
+            by_control[str(one.get("from_name", _kind(one))), _kind(one)] += 1
+    if control is not None and by_control:
+        known = [name for name, _ in by_control]
+        if control not in known:
+            raise TableError(
+                f"`{path}` has no control `{control}`.{near_match(control, known)} It has: {', '.join(known)}."
+            )
+        by_control = Counter({key: n for key, n in by_control.items() if key[0] == control})
+    if task != "auto":
+        is_points = form_of(task, usual="names") == "points_xy"
+        fitting = {key: n for key, n in by_control.items() if (key[1] == _POINTS) == is_points}
+        by_control = Counter(fitting or by_control)
+    if (
+        len(by_control) > 1
+        and len({kind for _, kind in by_control}) > 1
+        and _POINTS in {kind for _, kind in by_control}
+    ):
+        by_control = Counter({key: n for key, n in by_control.items() if key[1] == _POINTS})
+    if len(by_control) > 1:
+        named = ", ".join(f"{name} ({kind}, {n:,})" for (name, kind), n in by_control.items())
+        raise TableError(
+            f"`{path}` answers several questions: {named}. Name the one to learn with --label-column, "
+            f"such as --label-column {next(iter(by_control))[0]}."
+        )
+    if not by_control:
+        return (lambda _: False), "choices"
+    (name, kind), _ = by_control.most_common(1)[0]
+    return (lambda one: str(one.get("from_name", _kind(one))) == name and _kind(one) == kind), kind
+
+
+def _label(
+    task: _Task, chosen: Any, names: Sequence[str], points: bool, origin: str, findings: list[Finding]
+) -> object:
+    answers = [[one for one in results if chosen(one)] for results in task.annotations]
+    if not answers:
+        return NotLabelled(task.state)
+    if points:
+        return _points(answers[-1], names, origin, findings)
+    given = [tuple(sorted({name for one in results for name in _names(one)})) for results in answers]
+    counted = Counter(given).most_common()
+    if len(counted) > 1:
+        shown = " / ".join(", ".join(names) or "nothing" for names, _ in counted)
+        if counted[0][1] == counted[1][1]:
+            return NotLabelled("task on which annotators disagree, without a majority")
+        hint = "The answer of most is taken; mark the right one as ground truth in Label Studio."
+        findings.append(Finding("warning", "annotators disagree", origin, shown, hint))
+    return list(counted[0][0])
+
+
+def _points(
+    results: Sequence[Record], names: Sequence[str], origin: str, findings: list[Finding]
+) -> NDArray[np.float64] | NotLabelled:
+    points = np.full((len(names), 2), np.nan)
+    for result in results:
+        value = result["value"]
+        size = [result.get(key, value.get(key)) for key in ("original_width", "original_height")]
+        for name in _names(result):
+            at = names.index(name)
+            if not np.isnan(points[at, 0]):
+                findings.append(
+                    Finding("error", "point given twice", origin, name, "Keep one of a name in each image.")
+                )
+            try:
+                points[at] = np.array([float(value["x"]), float(value["y"])]) / 100 * np.array(size, dtype=float)
+            except (KeyError, TypeError, ValueError):
+                rule = "point without a place, or without the size of its image"
+                findings.append(Finding("error", rule, origin, name))
+    return points
+
+
+def _looks_like_image(value: str) -> bool:
+    return is_image_name(value.split("?", maxsplit=1)[0]) or "?d=" in value or is_image_name(value)
+
+
+def _address(data: Record) -> str:
+    texts = [value for value in data.values() if isinstance(value, str)]
+    named = [data[key] for key in ("image", "img", "photo", "picture") if isinstance(data.get(key), str)]
+    like = [value for value in texts if _looks_like_image(value)]
+    return str(next(iter([*(one for one in named if _looks_like_image(one)), *like, *named, *texts]), ""))
+
+
+def readings(address: str) -> tuple[str, ...]:
+    """Return what an address in a task can mean as a path, the likeliest first.
+
+    Label Studio writes uploads with eight hexadecimal digits before their name, files of its own disk behind `?d=`, and
+    addresses of stores; characters may be quoted once, twice or not at all.
+
+    Args:
+        address: as the task holds it.
+
+    >>> readings("/data/upload/3/1a2b3c4d-cat.jpg")[:2]
+    ('/data/upload/3/1a2b3c4d-cat.jpg', '1a2b3c4d-cat.jpg')
+    """
+    text = address.partition("?d=")[2] or address
+    if "?d=" not in address and "://" in text:
+        place = re.sub(r"^[a-z0-9+]+://", "", text, flags=re.IGNORECASE)
+        forms = [place, place.partition("?")[0]]
+    elif "?d=" in address:
+        forms = [text, text.partition("&")[0]]
+    else:
+        forms = [text, text.partition("?")[0]]
+    found: list[str] = []
+    for form in forms:
+        quoted = (form, unquote(form), unquote(unquote(form)))
+        for one in (quoted[1], quoted[0], quoted[2]):
+            found += [one, one.replace("\\", "/").rstrip("/").rpartition("/")[2]]
+    found = [one.replace("\\", "/").lstrip("/") if at else one for at, one in enumerate(found)]
+    names = [one.rpartition("/")[2] for one in found]
+    found += [name[9:] for name in names if _UPLOAD.match(name)]
+    return tuple(dict.fromkeys(one for one in found if one))
 
 
 def write_label_studio(path: Path, rows: Iterable[tuple[str, tuple[int, int], Any]], task: AnyTask) -> int:
@@ -111,50 +335,36 @@ def _result(kind: str, value: dict[str, object]) -> dict[str, object]:
     return {"from_name": kind, "to_name": "image", "type": kind, "value": value}
 
 
-def _results(task: LabelStudioTask) -> list[_Result]:
-    """Return the results of the first annotation that was not cancelled, or else of the first prediction."""
-    kept = [a for a in task.get("annotations", ()) if not a.get("was_cancelled")] or list(task.get("predictions", ()))
-    return list(kept[0]["result"]) if kept else []
+def is_label_studio(file: Path) -> bool:
+    """Return whether a .json is an export of Label Studio, by its beginning.
 
-
-def _file_of(data: Mapping[str, str]) -> str:
-    """Return the file name in a task's data: a path, an upload, or a local-files address."""
-    address = str(data.get("image") or next(iter(data.values())))
-    parts = urlsplit(address)
-    local = parse_qs(parts.query).get("d")
-    return unquote(local[0] if local else parts.path or address)
-
-
-def _find(images: Path, name: str) -> Path | None:
-    """Find an image by its path under `images`, its name, or its name without the prefix of an upload."""
-    base = PurePosixPath(name).name
-    for candidate in (name.lstrip("/"), base, base.split("-", 1)[-1]):
-        if ".." not in PurePosixPath(candidate).parts and (images / candidate).is_file():
-            return images / candidate
-    return None
-
-
-def _choices(results: Iterable[_Result]) -> list[str]:
-    return [str(name) for result in results for name in result["value"].get("choices", ())]
-
-
-def _points(results: Iterable[_Result], names: Sequence[str]) -> NDArray[np.float64]:
-    points = np.full((len(names), 2), np.nan)
-    for result in results:
-        for name in result["value"].get("keypointlabels", ()):
-            size = (float(result["original_width"]), float(result["original_height"]))
-            points[names.index(name)] = np.array([result["value"]["x"], result["value"]["y"]]) / 100 * size
-    return points
+    Args:
+        file: the .json.
+    """
+    data = sniff(file)
+    if not data[:64].lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"["):
+        return False
+    whole = b'"data"' in data and any(key in data for key in (b'"annotations"', b'"completions"', b'"predictions"'))
+    return whole or (b'"annotator"' in data or b'"annotation_id"' in data or b'"lead_time"' in data)
 
 
 def match_label_studio(path: Path) -> Match | None:
-    """Recognise an export of Label Studio by the `data` of its tasks."""
-    data = load_json(path)
-    if not (isinstance(data, list) and data and all(isinstance(one, dict) and "data" in one for one in data)):
+    """Recognise an export of Label Studio, whole or JSON-MIN, by the keys of its tasks."""
+    parts = parts_at(path, ".json", is_one=is_label_studio)
+    if path.is_file() and not parts and _is_list_of_tasks(path):
+        parts = parts_at(path, ".json", is_one=lambda _: True)
+    if not parts:
         return None
-    tasks = cast("list[LabelStudioTask]", data)
-    return Match(
-        0.9,
-        lambda options: read_label_studio(path, tasks, options.images or path.parent, options.task),
-        ONLY_IMAGES,
-    )
+    why = f"`{place_of(parts, path)}` holds tasks of Label Studio"
+
+    def read(options: ReadOptions) -> Source:
+        chosen, notes = choose(parts, path)
+        source = read_label_studio(path, [part.file for part in chosen], options)
+        return replace(source, place=place_of(chosen, path), notes=notes)
+
+    return Match(0.9, read, ANNOTATIONS | {"label", "predictions"}, why)
+
+
+def _is_list_of_tasks(path: Path) -> bool:
+    data = load_json(path) if path.suffix.lower() == ".json" else None
+    return isinstance(data, list) and bool(data) and all(isinstance(one, dict) and "data" in one for one in data)

@@ -1,86 +1,285 @@
-"""YOLO's pose layout: images/ and labels/ side by side, a text file per image, coordinates as shares of its size."""
+"""YOLO: a text file for each image, one object a line, coordinates as shares of the image's size."""
 
 from __future__ import annotations
 
 import re
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
+import yaml
 from numpy.typing import NDArray
 
-from foveal.core.errors import TableError
+from foveal.core.errors import ImageError, TableError
 from foveal.images.decode import open_image
-from foveal.sources.folders import get_image_files
-from foveal.sources.formats import NO_OPTIONS, Match
-from foveal.sources.items import Item, Source
-from foveal.tasks.points import Points
+from foveal.sources.finder import ImageFinder
+from foveal.sources.formats import ANNOTATIONS, Match, ReadOptions, sniff
+from foveal.sources.gather import Entry, NotLabelled, gather
+from foveal.sources.items import BAD_ANNOTATION, Finding, Source
+from foveal.sources.sides import Side, side_of
+from foveal.sources.tree import Tree, tree_of
+from foveal.tasks.kinds import form_of
 
-_SIDES = {"train": False, "val": True, "valid": True}
-_BOX = 5  # values before the keypoints: class, centre x and y, width, height
+_BOX = 5  # values of a box: class, centre x and y, width, height
+_CORNERS = 9  # values of an oriented box: class, four corners
+_LOOKED_INTO = 5  # label files that a folder is recognised by; chosen by hand
+_INSIDE = 0.9  # of the objects: their keypoints lie in their box, which corners of polygons do by accident only
+_LINE = re.compile(r"\s*\d+(?:[ ,\t]+[-+]?(?:\d*\.?\d+(?:[eE][-+]?\d+)?|nan))+\s*", re.IGNORECASE)
+_NAMES = ("classes.txt", "obj.names", "_darknet.labels", "predefined_classes.txt")
+_NOT_LABELS = frozenset({*_NAMES, "train.txt", "val.txt", "test.txt", "valid.txt", "requirements.txt"})
+Row = NDArray[np.float64]
 
 
-def is_yolo_pose(folder: Path) -> bool:
-    """Return whether a folder looks like YOLO's pose layout."""
-    return (folder / "images").is_dir() and (folder / "labels").is_dir()
+@dataclass(frozen=True, slots=True)
+class _Data:
+    """What the .yaml of a data set says.
+
+    Attributes:
+        names: of classes, by number.
+        shape: (points, values of each); None where there are none.
+        point_names: of keypoints.
+        sides: the side of a folder or list of images.
+    """
+
+    names: Mapping[int, str] = field(default_factory=dict)
+    shape: tuple[int, int] | None = None
+    point_names: tuple[str, ...] = ()
+    sides: Mapping[Path, Side] = field(default_factory=dict)
 
 
-def read_yolo_pose(folder: Path) -> Source:
-    """Read the keypoints of the largest object of every image, in its pixels; visibility 0 is a missing point.
+def read_yolo(folder: Path, options: ReadOptions | None = None) -> Source:
+    """Read keypoints of the largest object of every image, or of boxes and polygons the names of their classes.
 
-    `kpt_shape: [points, 2 or 3]` is read from the data's .yaml where there is one.
+    Keypoints come out in the image's pixels; visibility 0 is a missing point. `kpt_shape: [points, 2 or 3]` is read
+    from the data's .yaml where there is one; without it, what lines hold is judged by all of them.
+
+    Args:
+        folder: of the data set.
+        options: how it should be read.
 
     Raises:
-        TableError: a line has the wrong number of values.
+        TableError: the .yaml cannot be read, or lines of several kinds are mixed.
     """
-    shape = _shape(folder)
-    items = []
-    for image in get_image_files(folder / "images"):
-        inside = image.relative_to(folder / "images")
-        side = _SIDES.get(inside.parts[0]) if len(inside.parts) > 1 else None
-        annotation = (folder / "labels" / inside).with_suffix(".txt")
-        lines = annotation.read_text(encoding="utf-8").split("\n") if annotation.is_file() else []
-        rows = [np.array(line.split(), dtype=float) for line in lines if line.strip()]
-        shape = shape or (_guess_shape(rows[0], annotation) if rows else None)
-        items.append((image, side, annotation, rows))
-    if shape is None:
-        raise TableError(f"No keypoints were found in `{folder / 'labels'}`.")
-    return Source(
-        "YOLO pose",
-        Points.kind,
-        [Item(p, _points(p, rows, shape, a), side, str(a.relative_to(folder))) for p, side, a, rows in items],
+    options, tree = options or ReadOptions(), tree_of(folder)
+    data = _data_of(folder)
+    pairs = [(image, label) for image in tree.images if (label := _label_file(tree, image)) is not None]
+    findings: list[Finding] = []
+    read: list[tuple[Path, Path, list[Row] | None]] = []
+    for image, file in pairs:
+        try:
+            read.append((image, file, list(_rows(file)) if file.is_file() else None))
+        except (ValueError, OSError) as error:
+            origin = str(file.relative_to(folder))
+            findings.append(Finding("error", BAD_ANNOTATION, origin, f"{error}", "", (image,)))
+    kind, shape = _kind(folder, [row for *_, rows in read for row in rows or ()], data)
+    points = form_of(options.task, usual="points_xy" if shape else "names") == "points_xy"
+    if points and shape is None:
+        raise TableError(f"`{folder}` holds no keypoints: its lines are {kind}.")
+    entries, names, notes = [], data.names or _names_beside(folder), set[str]()
+    for image, file, rows in read:
+        origin = str(file.relative_to(folder))
+        label: object = NotLabelled("image without a label file")
+        try:
+            if rows is not None and points and shape is not None:
+                label = _points(image, rows, shape)
+            elif rows is not None:
+                label = sorted({_name(int(row[0]), names, notes) for row in rows})
+        except TableError as error:
+            findings.append(Finding("error", BAD_ANNOTATION, origin, str(error), "", (image,)))
+            continue
+        inside = image.relative_to(folder)
+        side = _side(image, data) or next((s for part in inside.parts[:-1] if (s := side_of(part))), None)
+        if points and isinstance(label, NotLabelled) and shape is not None:
+            label = np.full((shape[0], 2), np.nan)
+        entries.append(Entry(names=(str(inside),), origin=origin, side=side, bases=(folder,), label=label))
+    source = gather(
+        f"YOLO {kind}",
+        entries,
+        ImageFinder(folder),
+        task=options.task,
+        usual="points_xy" if points else "names",
+        empty=options.empty,
+        point_names=data.point_names if shape and len(data.point_names) == shape[0] else (),
+        findings=findings,
+    )
+    return replace(source, notes=tuple(sorted(notes)))
+
+
+def _kind(folder: Path, rows: Sequence[Row], data: _Data) -> tuple[str, tuple[int, int] | None]:
+    """Return what all lines hold, in words, and the shape of their keypoints if they are that."""
+    if data.shape is not None:
+        return "pose", data.shape
+    lengths = Counter(map(len, rows))
+    if not lengths:
+        return "boxes", None
+    (n, _), one = lengths.most_common(1)[0], len(lengths) == 1
+    # Keypoints with a visibility that is 0, 1 or 2 throughout, or such that lie in the boxes before them.
+    if one and n > _BOX and (n - _BOX) % 3 == 0 and np.isin([row[_BOX + 2 :: 3] for row in rows], (0, 1, 2)).all():
+        return "pose", ((n - _BOX) // 3, 3)
+    if one and n > _BOX and (n - _BOX) % 2 == 0 and np.mean([_lie_inside(row) for row in rows]) >= _INSIDE:
+        return "pose", ((n - _BOX) // 2, 2)
+    if set(lengths) <= {_BOX, _BOX + 1}:
+        return "boxes", None
+    if one and n == _CORNERS:
+        return "oriented boxes", None
+    if all(length == _BOX or (length > _BOX and length % 2) for length in lengths):
+        return "polygons", None
+    shown = ", ".join(str(length) for length, _ in lengths.most_common(4))
+    raise TableError(
+        f"`{folder}`: lines have {shown} values, which are neither boxes (5), oriented boxes (9), polygons (1 + 2 per "
+        "corner) nor keypoints. Say `kpt_shape: [points, 2 or 3]` in the data's .yaml if they are keypoints."
     )
 
 
-def _points(image: Path, rows: list[NDArray[np.float64]], shape: tuple[int, int], annotation: Path) -> object:
+def _lie_inside(row: Row) -> bool:
+    centre, size = row[1:3], row[3:5]
+    points = row[_BOX:].reshape(-1, 2)
+    given = points[(points != 0).any(axis=1)]
+    return bool(len(given) and (np.abs(given - centre) <= size / 2 * 1.1 + 0.01).all())
+
+
+def _points(image: Path, rows: list[Row], shape: tuple[int, int]) -> NDArray[np.float64]:
     n_points, n_values = shape
     if not rows:
         return np.full((n_points, 2), np.nan)
-    row = max(rows, key=lambda values: values[3] * values[4] if len(values) >= _BOX else 0)
-    if len(row) != _BOX + n_points * n_values:
-        raise TableError(f"{annotation}: expected {_BOX + n_points * n_values} values per line, got {len(row)}.")
+    for row in rows:
+        if len(row) != _BOX + n_points * n_values:
+            raise TableError(f"expected {_BOX + n_points * n_values} values per line, got {len(row)}.")
+    row = max(rows, key=lambda values: float(values[3] * values[4]))
     points = row[_BOX:].reshape(n_points, n_values)
-    height, width = open_image(image).size_hw
     missing = points[:, 2] == 0 if n_values == 3 else (points == 0).all(axis=1)
+    if not np.isfinite(points[~missing]).all():
+        raise TableError("a coordinate that is not a finite number.")
+    try:
+        height, width = open_image(image).size_hw
+    except ImageError:  # the audit names it
+        return np.full((n_points, 2), np.nan)
     return np.where(missing[:, None], np.nan, points[:, :2] * (width, height))
 
 
-def _shape(folder: Path) -> tuple[int, int] | None:
-    for file in (*sorted(folder.glob("*.yaml")), *sorted(folder.glob("*.yml"))):
-        shape = re.search(r"^kpt_shape:\s*\[\s*(\d+)\s*,\s*([23])\s*\]", file.read_text(encoding="utf-8"), re.MULTILINE)
-        if shape:
-            return int(shape[1]), int(shape[2])
+def _rows(file: Path) -> Iterator[Row]:
+    for number, line in enumerate(file.read_text(encoding="utf-8-sig").splitlines(), start=1):
+        if line.strip():
+            try:
+                row = np.array(line.replace(",", " ").split(), dtype=float)
+            except ValueError as error:
+                raise ValueError(f"line {number} must hold numbers: `{line.strip()[:60]}`.") from error
+            if len(row) < _BOX or not float(row[0]).is_integer() or row[0] < 0:
+                raise ValueError(f"line {number} must be a class number and at least a box: `{line.strip()[:60]}`.")
+            yield row
+
+
+def _name(number: int, names: Mapping[int, str], notes: set[str]) -> str:
+    if not names:
+        notes.add("The names of the classes are not given: they are called by their numbers.")
+        return str(number)
+    if number not in names:
+        raise TableError(f"class {number} has no name; there are {len(names)} names.")
+    return names[number]
+
+
+def _label_file(tree: Tree, image: Path) -> Path | None:
+    """Return where the labels of an image are, or would be; None for an image that is not part of the set."""
+    parts = image.relative_to(tree.root).parts
+    folders = [at for at, part in enumerate(parts[:-1]) if part.lower() == "images"]
+    if folders:
+        at = folders[-1]
+        return Path(tree.root, *parts[:at], "labels", *parts[at + 1 :]).with_suffix(".txt")
+    for folder in (image.parent, image.parent / "labels"):
+        if f"{image.stem}.txt" in tree.names.get(folder, ()):
+            return folder / f"{image.stem}.txt"
+    return image.with_suffix(".txt") if any(n.endswith(".txt") for n in tree.names[image.parent]) else None
+
+
+def _names_beside(folder: Path) -> dict[int, str]:
+    for name in _NAMES:
+        for file in (folder / name, folder / "labels" / name, folder / "train" / name):
+            if file.is_file():
+                lines = file.read_text(encoding="utf-8-sig").splitlines()
+                return {at: line.strip() for at, line in enumerate(lines) if line.strip()}
+    return {}
+
+
+def _data_of(folder: Path) -> _Data:
+    files = [file for file in tree_of(folder).files(".yaml", ".yml", depth=1) if _is_data(file)]
+    if not files:
+        return _Data()
+    file = files[0]
+    values = _load_yaml(file)
+    names = values.get("names") or {}
+    numbered = names if isinstance(names, dict) else dict(enumerate(names))
+    shape = values.get("kpt_shape")
+    if shape is not None and not (
+        isinstance(shape, list) and len(shape) == 2 and all(isinstance(n, int) for n in shape) and shape[1] in {2, 3}
+    ):
+        raise TableError(f"`{file}`: kpt_shape must be [points, 2 or 3]; got {shape!r}.")
+    points = values.get("kpt_names") or ()
+    points = next(iter(points.values()), ()) if isinstance(points, dict) else points
+    sides: dict[Path, Side] = {}
+    base = file.parent / str(values.get("path") or ".")
+    for name in ("train", "val", "valid", "test"):
+        side = side_of(name)
+        given = values.get(name)
+        for one in given if isinstance(given, list) else [given]:
+            if isinstance(one, str) and one.strip() and side is not None:
+                for place in (base / one, file.parent / one, file.parent / one.lstrip("./")):
+                    if place.exists():
+                        sides[place.resolve()] = side
+                        break
+    shape = (int(shape[0]), int(shape[1])) if shape else None
+    return _Data({int(k): str(v) for k, v in numbered.items()}, shape, tuple(map(str, points)), sides)
+
+
+def _is_data(file: Path) -> bool:
+    data = sniff(file)
+    return bool(re.search(rb"^\s*(train|val|kpt_shape|names)\s*:", data, re.MULTILINE))
+
+
+def _load_yaml(file: Path) -> Mapping[str, object]:
+    try:
+        values = yaml.safe_load(file.read_text(encoding="utf-8-sig"))
+    except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
+        raise TableError(f"`{file}` cannot be read as YAML: {error}") from error
+    return values if isinstance(values, dict) else {}
+
+
+def _side(image: Path, data: _Data) -> Side | None:
+    return next((data.sides[parent] for parent in image.resolve().parents if parent in data.sides), None)
+
+
+def _holds_labels(tree: Tree, folder: Path) -> bool:
+    """Return whether a folder holds label files: all lines of the first ones are numbers after a whole one."""
+    files = [file for file in tree.files(".txt", of=folder) if file.name.lower() not in _NOT_LABELS][:_LOOKED_INTO]
+    texts = [sniff(file).removeprefix(b"\xef\xbb\xbf").decode("utf-8", "replace") for file in files]
+    lines = [line for text in texts for line in text.splitlines() if line.strip()]
+    return bool(lines) and all(_LINE.fullmatch(line) for line in lines)
+
+
+def match_yolo(path: Path) -> Match | None:
+    """Recognise YOLO by labels/ beside images/, at the top or below each side, or by text files beside the images."""
+    if path.suffix.lower() in {".yaml", ".yml"} and path.is_file() and _is_data(path):
+        base = Path(str(_load_yaml(path).get("path") or "."))
+        folder = path.parent / base if (path.parent / base).is_dir() else path.parent
+        return Match(
+            1.0, lambda options: read_yolo(folder, options), ANNOTATIONS, f"`{path.name}` describes a YOLO data set"
+        )
+    if not path.is_dir():
+        return None
+    tree = tree_of(path)
+    places = [path, *(folder for folder in tree.folders() if side_of(folder.name))]
+    for place in places:
+        labels = [folder for folder in tree.folders(place) if folder.name.lower() == "labels"]
+        below = [inner for folder in labels for inner in (folder, *tree.folders(folder))]
+        with_images = any(folder.name.lower() == "images" for folder in tree.folders(place))
+        if with_images and any(_holds_labels(tree, folder) for folder in below):
+            why = f"folders images and labels in `{place.name}`"
+            return Match(0.9, lambda options: read_yolo(path, options), ANNOTATIONS - {"images"}, why)
+    for place in (*places, *(f for f in tree.folders() if f.name.lower() in {"obj_train_data", "data", "images"})):
+        stems = {image.stem for image in tree.images if image.parent == place}
+        beside = {file.stem for file in tree.files(".txt", of=place)}
+        if stems & beside and _holds_labels(tree, place):
+            why = f"a text file of numbers beside each image in `{place.name}`"
+            return Match(0.8, lambda options: read_yolo(path, options), ANNOTATIONS - {"images"}, why)
     return None
-
-
-def _guess_shape(row: NDArray[np.float64], annotation: Path) -> tuple[int, int]:
-    n = len(row) - _BOX
-    if n > 0 and n % 3 == 0 and np.isin(row[_BOX + 2 :: 3], (0, 1, 2)).all():
-        return n // 3, 3
-    if n > 0 and n % 2 == 0:
-        return n // 2, 2
-    raise TableError(f"{annotation}: {len(row)} values per line are no class, box and keypoints.")
-
-
-def match_yolo_pose(path: Path) -> Match | None:
-    """Recognise YOLO pose by its folders."""
-    return Match(0.9, lambda _: read_yolo_pose(path), NO_OPTIONS) if path.is_dir() and is_yolo_pose(path) else None

@@ -6,6 +6,7 @@ A split is a value: it comes from the items and a seed alone and touches no glob
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Callable, Iterable, Sequence, Sized
 from pathlib import Path
 from typing import Any
@@ -14,9 +15,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from foveal.core.errors import InputError
+from foveal.core.errors import InputError, TableError
 from foveal.core.seeds import check_seed
 from foveal.data.splits.rows import rows_of
+from foveal.sources.cells import is_blank
+from foveal.sources.sides import side_of_cell
 
 Split = tuple[list[int], list[int]]
 Splitter = Callable[[Any], Any]
@@ -72,8 +75,30 @@ def IndexSplitter(valid_idx: Iterable[int]) -> Splitter:
 
 
 def ColSplitter(col: str = "is_valid") -> Splitter:
-    """Put the rows where column `col` is true into validation."""
-    return FuncSplitter(lambda row: row[col])
+    """Put the rows where column `col` is true, or names validation, into validation.
+
+    Texts are read as they are in tables: True, 1, yes; False, 0, no; train, valid. A row that names a test side is on
+    neither, with a warning.
+
+    Raises:
+        TableError: while splitting: a cell is blank, or says something else.
+    """
+
+    def split(items: Iterable[Any]) -> Split:
+        cells = [row[col] for row in rows_of(items)]
+        sides = [None if is_blank(cell) else side_of_cell(cell) for cell in cells]
+        if None in sides:
+            at = sides.index(None)
+            shown = "empty" if is_blank(cells[at]) else repr(cells[at])
+            raise TableError(
+                f"Column `{col}` must be true or false, 1 or 0, or name a side such as train; item {at} has {shown}."
+            )
+        if n_test := sides.count("test"):
+            warnings.warn(f"{n_test} items are of the test side by column `{col}`: they are left out.", stacklevel=2)
+        train, valid = ([at for at, side in enumerate(sides) if side == wanted] for wanted in ("train", "valid"))
+        return train, valid
+
+    return split
 
 
 def GrandparentSplitter(train_name: str = "train", valid_name: str = "valid") -> Splitter:

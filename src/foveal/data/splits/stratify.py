@@ -19,6 +19,7 @@ from foveal.core.rng import generator_for
 from foveal.core.seeds import check_seed
 from foveal.data.splits.rows import rows_of
 from foveal.data.splits.splitters import Split, Splitter
+from foveal.sources.cells import is_blank
 
 _MAX_CHANGES = 600
 """Changes of side at most; chosen by hand, so that a split of many groups stays within seconds."""
@@ -192,7 +193,9 @@ def _label_matrix(labels: Sequence[object]) -> NDArray[np.float32]:
 
 def _number_keys(keys: Sequence[Hashable]) -> NDArray[np.int64]:
     index: dict[Hashable, int] = {}
-    return np.array([index.setdefault(key, len(index)) for key in keys], dtype=np.int64)
+    # A blank cell names no group: its item is one by itself.
+    named = [(at,) if is_blank(key) else key for at, key in enumerate(keys)]
+    return np.array([index.setdefault(key, len(index)) for key in named], dtype=np.int64)
 
 
 def _getter(column: str | ItemFunction) -> ItemFunction:

@@ -1,0 +1,131 @@
+"""CVAT's own XML for images: tags, shapes and skeletons of all images in one file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from xml.etree import ElementTree as ET
+
+import numpy as np
+from numpy.typing import NDArray
+
+from foveal.core.errors import TableError
+from foveal.sources.finder import ImageFinder
+from foveal.sources.formats import ANNOTATIONS, Match, ReadOptions, sniff
+from foveal.sources.gather import Entry, NotLabelled, gather
+from foveal.sources.items import Finding, Source
+from foveal.sources.parts import Part, choose, parts_at, place_of
+from foveal.sources.sides import side_of
+from foveal.sources.voc import parse_xml
+from foveal.tasks.kinds import form_of
+
+_SHAPES = ("box", "polygon", "polyline", "mask", "ellipse", "cuboid", "points", "skeleton")
+_EMPTY = "image without an annotation"
+
+
+def read_cvat(path: Path, parts: Sequence[Part], options: ReadOptions) -> Source:
+    """Read the tags of every image, or where there are none the labels of its shapes; or points where all are points.
+
+    Args:
+        path: the file or folder that was given.
+        parts: the files below it.
+        options: how it should be read.
+
+    Raises:
+        TableError: a file cannot be read, or holds the tracks of a video.
+    """
+    chosen, notes = choose(parts, path)
+    images = [(part, image) for part in chosen for image in _images(part.file)]
+    kinds = {shape.tag for _, image in images for shape in image if shape.tag in _SHAPES}
+    tagged = any(image.find("tag") is not None for _, image in images)
+    usual = "points_xy" if kinds and kinds <= {"points", "skeleton"} and not tagged else "names"
+    points = form_of(options.task, usual=usual) == "points_xy"  # type: ignore[arg-type]
+    names = sorted({_label(point) for _, image in images for point in _points_of(image)}) if points else []
+    if points and not names:
+        raise TableError(f"`{path}` holds no points: its shapes are {', '.join(sorted(kinds)) or 'none'}.")
+    if tagged and kinds and not points:
+        notes = (*notes, "Images have tags and shapes: the tags are their labels.")
+    findings: list[Finding] = []
+    entries = []
+    for part, image in images:
+        name = image.get("name", "")
+        origin = f"{part.file.name}, image {image.get('id')}"
+        wanted = ("tag",) if tagged else _SHAPES
+        label: object = sorted({_label(shape) for shape in image if shape.tag in wanted}) or NotLabelled(_EMPTY)
+        if points:
+            label = _points(image, names, origin, findings)
+        here = part.file.parent
+        bases = (options.images,) if options.images else (here / "images", here, here.parent / "images", here.parent)
+        side = side_of(image.get("subset") or "") or part.side
+        entries.append(Entry(names=(name,), origin=origin, side=side, bases=bases, label=label))
+    source = gather(
+        "CVAT points" if points else "CVAT",
+        entries,
+        ImageFinder(options.images or (path if path.is_dir() else path.parent)),
+        task=options.task,
+        usual="points_xy" if points else "names",
+        empty=options.empty,
+        point_names=names,
+        findings=findings,
+        place=place_of(chosen, path),
+    )
+    return replace(source, notes=notes)
+
+
+def _images(file: Path) -> list[ET.Element]:
+    try:
+        root = parse_xml(file)
+    except TableError as error:
+        raise TableError(f"`{file}`: {error}") from error
+    images = root.findall("image")
+    if root.find("track") is not None and not images:
+        raise TableError(f"`{file}` holds the tracks of a video: export the job as `CVAT for images`, with its frames.")
+    return images
+
+
+def _label(shape: ET.Element) -> str:
+    return (shape.get("label") or "").strip()
+
+
+def _points_of(image: ET.Element) -> Iterator[ET.Element]:
+    return image.iter("points")
+
+
+def _points(
+    image: ET.Element, names: Sequence[str], origin: str, findings: list[Finding]
+) -> NDArray[np.float64] | NotLabelled:
+    points = np.full((len(names), 2), np.nan)
+    found = list(_points_of(image))
+    for point in found:
+        at = names.index(_label(point))
+        if point.get("outside") == "1":
+            continue
+        places = (point.get("points") or "").split(";")
+        if len(places) > 1 or not np.isnan(points[at, 0]):
+            hint = "Give each point a label of its own, or use a skeleton."
+            findings.append(Finding("error", "point given twice", origin, names[at], hint))
+        try:
+            points[at] = [float(part) for part in places[0].split(",")]
+        except ValueError:
+            findings.append(Finding("error", "point without a place", origin, names[at]))
+    return points if found else NotLabelled(_EMPTY)
+
+
+def is_cvat(file: Path) -> bool:
+    """Return whether an XML file is one of CVAT, by its elements.
+
+    Args:
+        file: the XML file.
+    """
+    data = sniff(file)
+    return b"<annotations>" in data and (b"<image " in data or b"<track " in data)
+
+
+def match_cvat(path: Path) -> Match | None:
+    """Recognise CVAT's XML by its elements, in a file or in those below a folder."""
+    parts = parts_at(path, ".xml", is_one=is_cvat)
+    if not parts:
+        return None
+    why = f"`{place_of(parts, path)}` holds images as CVAT writes them"
+    return Match(0.9, lambda options: read_cvat(path, parts, options), ANNOTATIONS, why)

@@ -1,0 +1,268 @@
+"""Text tables: bytes to cells, in whatever encoding and with whatever separator they were written.
+
+Cells stay text. Every row knows the line of the file that it begins on.
+"""
+
+from __future__ import annotations
+
+import codecs
+import csv
+import gzip
+import io
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from foveal.core.errors import TableError
+from foveal.sources.finder import clean_name
+from foveal.sources.items import Finding
+
+LINES = "foveal_lines"
+"""Where a frame keeps the line of each row, in its `attrs`."""
+DECIMAL_COMMA = "foveal_decimal_comma"
+"""Set in the `attrs` of a frame whose numbers may have a comma for a point."""
+_SEPARATORS = ",;\t|"
+_HEAD = 1 << 16
+_PROBED = 50  # lines by which a separator is chosen
+_JAPANESE = re.compile("[\u3040-\u30ff\u4e00-\u9fff\uff66-\uff9f]{2,}")  # kana, kanji and half-width kana
+_ENCODINGS = ("cp932", "gb18030", "euc_kr", "big5")
+_FIELDS = 1 << 24  # characters of a cell, at most; data: addresses of images have millions
+
+
+@dataclass(frozen=True, slots=True)
+class _Text:
+    text: str
+    findings: list[Finding]
+
+
+def typed(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return a table of text with numbers in the columns whose cells are all written as Python would write a number.
+
+    `007`, `1.10` and `1e5` stay text, and so does their column; a blank leaves whole numbers whole.
+
+    Args:
+        frame: as `read_delimited` returns it.
+    """
+    columns = {name: _typed(frame[name]) for name in frame.columns}
+    return pd.DataFrame(columns, index=frame.index)
+
+
+def _typed(column: pd.Series) -> pd.Series:
+    cells = [None if cell is None else cell.strip() for cell in column.tolist()]
+    for number in (int, float):
+        try:
+            values = [None if cell is None else number(cell) for cell in cells]
+        except ValueError:
+            continue
+        if all(cell is None or str(value) == cell for cell, value in zip(cells, values, strict=True)):
+            kind = object if number is int and None in values else None
+            return pd.Series(values, column.index, dtype=kind)
+    return column
+
+
+def read_delimited(
+    file: Path, encoding: str | None = None, separator: str | None = None
+) -> tuple[pd.DataFrame, list[Finding]]:
+    """Read a text table; cells are text, and an empty one is None.
+
+    Args:
+        file: .csv, .tsv, .tab or .txt, perhaps with .gz behind.
+        encoding: of the text; found out by default.
+        separator: of the cells; found out by default.
+
+    Returns:
+        The table, and what is to be said of how it is written. `attrs[LINES]` has the line of each row.
+
+    Raises:
+        TableError: it cannot be read; the message names the line.
+    """
+    data = file.read_bytes()
+    if file.name.lower().endswith(".gz") or data.startswith(b"\x1f\x8b"):
+        try:
+            data = gzip.decompress(data)
+        except (OSError, EOFError) as error:
+            raise TableError(f"`{file}` cannot be unpacked: {error}") from error
+    if data.startswith(b"PK\x03\x04"):
+        raise TableError(f"`{file}` cannot be read as a table: it is a ZIP archive or a workbook with another ending.")
+    decoded = _decode(data, file.name, encoding)
+    text, notes = decoded.text, decoded.findings
+    start = 0
+    if match := re.match(r"""["']?sep=(.)["']?\r?\n""", text, re.IGNORECASE):
+        separator, text, start = separator or match[1], text[match.end() :], 1
+    is_tabbed = file.name.lower().removesuffix(".gz").endswith((".tsv", ".tab"))
+    separator = separator or _separator(text, "\t" if is_tabbed else ",")
+    rows, lines = _rows(text, separator, file.name, start)
+    if not rows:
+        raise TableError(f"`{file}` cannot be read as a table: it is empty.")
+    frame = _frame(rows, lines, file.name, notes)
+    frame.attrs[DECIMAL_COMMA] = separator != ","
+    if separator != ("\t" if is_tabbed else ","):
+        name = {"\t": "tab", ";": "semicolon", ",": "comma"}.get(separator, separator)
+        notes.append(Finding("note", "cells are not separated by the usual character", file.name, name))
+    return frame, notes
+
+
+def _decode(data: bytes, name: str, encoding: str | None) -> _Text:
+    if encoding is not None:
+        try:
+            return _Text(data.decode(encoding).removeprefix("\ufeff"), [])
+        except (UnicodeDecodeError, LookupError) as error:
+            raise TableError(f"`{name}` is not in the encoding {encoding}: {error}") from error
+    notes = []
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return _Text(_utf16(data, name, "utf-16"), [_note_utf16(name)])
+    # Without a mark, every other byte of Latin text is 0.
+    head = data[:_HEAD]
+    if (
+        head
+        and (order := next((at for at in (0, 1) if head[at::2].count(0) > 0.4 * (len(head) // 2)), None)) is not None
+    ):
+        return _Text(_utf16(data, name, ("utf-16-be", "utf-16-le")[order]), [_note_utf16(name)])
+    if data.startswith(codecs.BOM_UTF8):
+        notes.append(Finding("note", "byte order mark at the start of the table", name, "", "It is left out."))
+    if b"\r\n" in head:
+        notes.append(Finding("note", "lines end as on Windows", name, "CRLF", "They are read as usual."))
+    try:
+        return _Text(data.decode("utf-8-sig"), notes)
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        found, text = _guess(data)
+        odd = next((part for part in re.split(r"[,;\t\r\n|]", text) if not part.isascii()), "")
+        hint = f"It is read as {found}, so that a cell is `{odd.strip()[:40]}`; say --encoding if that is wrong."
+        return _Text(text, [*notes, Finding("warning", "table is not UTF-8", f"{name}, line {line}", "", hint)])
+
+
+def _utf16(data: bytes, name: str, encoding: str) -> str:
+    try:
+        return data.decode(encoding)
+    except UnicodeDecodeError as error:
+        raise TableError(f"`{name}` begins as UTF-16, but is not: {error}") from error
+
+
+def _note_utf16(name: str) -> Finding:
+    return Finding("note", "table in UTF-16", name, "", "Save it as UTF-8 to be read everywhere.")
+
+
+def _guess(data: bytes) -> tuple[str, str]:
+    """Return the encoding of text that is not UTF-8: that of East Asian text where it makes words, else Windows-1252."""
+    texts = {}
+    for encoding in _ENCODINGS:
+        try:
+            texts[encoding] = data.decode(encoding)
+        except UnicodeDecodeError:
+            continue
+    # Bytes of one West European letter among ASCII never make two East Asian characters in a row.
+    words = {encoding: _in_words(text) for encoding, text in texts.items()}
+    best = max(words, key=lambda encoding: words[encoding], default=None)
+    if best is not None and words[best] > 0.5:
+        return best, texts[best]
+    try:
+        return "cp1252", data.decode("cp1252")
+    except UnicodeDecodeError:
+        return "latin-1", data.decode("latin-1")
+
+
+def _in_words(text: str) -> float:
+    """Return the share of characters beyond ASCII that stand in words of kana, kanji or hangul."""
+    n = sum(not char.isascii() for char in text)
+    words = re.findall(
+        "[\u3040-\u30ff\u4e00-\u9fff\uac00-\ud7af]{2,}|(?<=[\u3040-\u30ff\u4e00-\u9fff])[\u3000-\u303f\u30fc]", text
+    )
+    common = sum(len(word) for word in words)
+    kana = len(re.findall("[\u3040-\u30ff]", text))
+    return (common + 0.1 * kana) / n if n else 0.0
+
+
+def _separator(text: str, usual: str) -> str:
+    """Return the character that separates the cells of the first lines: the usual one wherever it does."""
+    lines = [line for line in text[:_HEAD].splitlines()[:_PROBED] if line.strip()]
+    if not lines:
+        return usual
+    best, most = usual, 1
+    for separator in dict.fromkeys(usual + _SEPARATORS):
+        counts = [len(row) for row in csv.reader(lines, delimiter=separator) if row]
+        n, times = Counter(counts).most_common(1)[0] if counts else (1, 0)
+        steady = n > 1 and times >= 0.8 * len(counts) and counts[0] > 1
+        if steady and separator == usual:
+            return usual
+        if steady and n > most:
+            best, most = separator, n
+    return best
+
+
+def _rows(text: str, separator: str, name: str, start: int) -> tuple[list[list[str]], list[int]]:
+    """Return the rows, without blank ones, and the line that each begins on, from 1."""
+    csv.field_size_limit(_FIELDS)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator)
+    rows: list[list[str]] = []
+    lines: list[int] = []
+    before = 0
+    try:
+        for row in reader:
+            if row and (len(row) > 1 or row[0].strip()):
+                rows.append(row)
+                lines.append(before + 1 + start)
+                if reader.line_num - before > 1:
+                    _refuse_swallowed(row, rows[0], separator, name, lines[-1])
+            before = reader.line_num
+    except csv.Error as error:
+        raise TableError(f"`{name}`, line {before + 1 + start}, cannot be read as a table: {error}") from error
+    return rows, lines
+
+
+def _refuse_swallowed(row: Sequence[str], header: Sequence[str], separator: str, name: str, line: int) -> None:
+    """Refuse a cell that holds lines with as many cells as the header has: a stray quote has swallowed them."""
+    for cell in row:
+        inner = cell.splitlines()[1:]
+        if any(
+            part.count(separator) >= len(header) - 1 > 0 or (not part.strip() and len(inner) > 1) for part in inner
+        ) or (len(row) < len(header) and inner):
+            shown = cell.splitlines()[0][:40]
+            raise TableError(
+                f'`{name}`, row {line}: a quote that is not closed (`"{shown}`) swallows the {len(inner)} lines after '
+                "it. Take it out, or double it."
+            )
+
+
+def _frame(rows: list[list[str]], lines: list[int], name: str, findings: list[Finding]) -> pd.DataFrame:
+    header, *body = rows
+    names = _header(header)
+    n = len(names)
+    while n > 1 and names[n - 1].startswith(_UNNAMED) and all(len(row) < n or not row[n - 1].strip() for row in body):
+        n -= 1  # a separator at the end of every line
+    kept: list[list[str | None]] = []
+    kept_lines: list[int] = []
+    for row, line in zip(body, lines[1:], strict=True):
+        if len(row) > n:
+            if any(cell.strip() for cell in row[n:]):
+                value = f"{len(row)} cells, where the header has {n}"
+                hint = "Put a cell that holds the separator into quotes."
+                findings.append(Finding("error", "row with too many cells", f"{name}, row {line}", value, hint))
+                continue
+            row = row[:n]
+        kept.append([cell or None for cell in row] + [None] * (n - len(row)))
+        kept_lines.append(line)
+    columns = list(zip(*kept, strict=True)) if kept else [()] * n
+    frame = pd.DataFrame({at: pd.Series(columns[at], dtype=object) for at in range(n)})
+    frame.columns = pd.Index(names[:n])
+    frame.attrs[LINES] = kept_lines
+    return frame
+
+
+_UNNAMED = "Unnamed: "
+
+
+def _header(cells: Sequence[str]) -> list[str]:
+    """Return names of columns, without spaces around them; one that is empty or there twice gets a number."""
+    names: list[str] = []
+    for at, cell in enumerate(cells):
+        name = clean_name(cell) or f"{_UNNAMED}{at}"
+        n = 1
+        while name in names:
+            name, n = f"{clean_name(cell)}.{n}", n + 1
+        names.append(name)
+    return names

@@ -1,0 +1,137 @@
+"""From what a format says of each image to a source: what is not labelled, not there or not to be used is named."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from foveal.core.errors import TableError
+from foveal.sources.finder import ImageFinder, Wanted
+from foveal.sources.items import Finding, Item, Source
+from foveal.sources.sides import set_aside_test
+from foveal.tasks.kinds import TASKS, LabelForm, form_of, kind_for
+
+Empty = Literal["skip", "none", "error"]
+"""What is done with an image that is not labelled: it is left out, has nothing in it, or is an error."""
+_SHOWN = 5
+
+
+class NotLabelled:
+    """The label of an image that nobody has labelled; an empty list of names says that nothing is in it."""
+
+    def __init__(self, why: str) -> None:
+        """Begin with the reason.
+
+        Args:
+            why: the rule of the finding, such as "image without an annotation".
+        """
+        self.why = why
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry(Wanted):
+    """What a format says of one image.
+
+    Attributes:
+        label: names, a name, points; or `NotLabelled`.
+    """
+
+    label: object
+
+
+def left_out(
+    rule: str, origins: Sequence[str], n: int, hint: str = "", *, level: Literal["warning", "note"] = "warning"
+) -> Finding:
+    """Return one finding for all images that are left out for one reason.
+
+    Args:
+        rule: the reason.
+        origins: where they are named.
+        n: how many they are.
+        hint: what to do.
+        level: of the finding.
+    """
+    shown = ", ".join(origins[:_SHOWN]) + (", …" if len(origins) > _SHOWN else "")
+    return Finding(level, rule, "", f"{n:,} left out: {shown}", hint)
+
+
+def without_unlabelled(entries: Sequence[Entry], empty: Empty, *, several: bool) -> tuple[list[Entry], list[Finding]]:
+    """Leave out entries that nobody labelled, or do what `empty` says.
+
+    Args:
+        entries: of a source.
+        empty: what is done with them.
+        several: whether an image may have several labels, and so none.
+
+    Raises:
+        TableError: `empty` is "none" where an image has one label.
+    """
+    if empty == "none" and not several:
+        raise TableError("--empty none needs images with several labels: here each image has one, or points.")
+    kept: list[Entry] = []
+    by_reason: dict[str, list[str]] = {}
+    for entry in entries:
+        if not isinstance(entry.label, NotLabelled):
+            kept.append(entry)
+        elif empty == "none":
+            kept.append(replace(entry, label=[]))
+        else:
+            by_reason.setdefault(entry.label.why, []).append(entry.origin)
+    if empty == "error":
+        return kept, [Finding("error", why, origin, "") for why, origins in by_reason.items() for origin in origins]
+    hint = "If it means that nothing is in the image, say --empty none." if several else ""
+    return kept, [left_out(why, origins, len(origins), hint) for why, origins in by_reason.items()]
+
+
+def gather(
+    kind: str,
+    entries: Sequence[Entry],
+    finder: ImageFinder,
+    *,
+    task: str = "auto",
+    usual: LabelForm = "names",
+    empty: Empty = "skip",
+    point_names: Sequence[str] = (),
+    findings: Sequence[Finding] = (),
+    place: str = "",
+) -> Source:
+    """Return the source of entries whose labels are names (or points, or one name each).
+
+    Args:
+        kind: the format, in words.
+        entries: one per image.
+        finder: of the images.
+        task: what the labels should be read for, or "auto".
+        usual: the form that the labels have.
+        empty: what is done with images that are not labelled.
+        point_names: what points are called.
+        findings: what is known to be wrong.
+        place: what was read.
+    """
+    form, n_entries = form_of(task, usual=usual), len(entries)
+    if form == "name" != usual:
+        entries = [replace(entry, label=_only_name(entry.label)) for entry in entries]
+    entries, more = without_unlabelled(entries, empty, several=form == "names")
+    files = finder.resolve(entries)
+    there = [(file, entry) for file, entry in zip(files, entries, strict=True) if file is not None]
+    items = [Item(file, entry.label, None, entry.origin) for file, entry in there]
+    kept, test, wrong = set_aside_test(items, [entry.side for _, entry in there])
+    chosen = task if task != "auto" and TASKS[task].label_form == form else kind_for(form)
+    return Source(
+        kind,
+        chosen,
+        kept,
+        point_names=tuple(point_names) if form == "points_xy" else (),
+        findings=(*findings, *more, *finder.findings, *wrong),
+        test=test,
+        n_left_out=n_entries - len(there),
+        place=place,
+    )
+
+
+def _only_name(label: object) -> object:
+    """Return the one name among names, where there is exactly one."""
+    if isinstance(label, NotLabelled) or not isinstance(label, Sequence) or isinstance(label, str):
+        return label
+    return label[0] if len(label) == 1 else NotLabelled("several labels, or none, where one is expected")

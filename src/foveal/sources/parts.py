@@ -1,0 +1,92 @@
+"""Files of annotations below a folder, one for each side of a split or one for all."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from foveal.core.errors import TableError
+from foveal.sources.sides import Side, side_in, side_of
+from foveal.sources.tree import tree_of
+
+_DEPTH = 2  # folders down: data/train/_annotations.coco.json
+_MOST = 40  # files that are looked into; chosen by hand: more are one for each image
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A file of annotations.
+
+    Attributes:
+        file: the file.
+        side: of the split that it is for, by its folder's name or its own.
+        subset: what its name or its folder calls the images, such as "train2017".
+    """
+
+    file: Path
+    side: Side | None
+    subset: str = ""
+
+
+def parts_at(path: Path, *endings: str, is_one: Callable[[Path], bool], depth: int = _DEPTH) -> list[Part]:
+    """Return the files of annotations that a path stands for: itself, or those below a folder.
+
+    Args:
+        path: a file or folder.
+        endings: of such files, in lower case.
+        is_one: whether a file is one.
+        depth: how many folders down to look.
+    """
+    if path.is_file():
+        return [Part(path, None)] if path.suffix.lower() in endings and is_one(path) else []
+    if not path.is_dir():
+        return []
+    files = tree_of(path).files(*endings, depth=depth)
+    if len(files) > _MOST:  # those with a name that says so, and those with no other beside them
+        crowded = [file.parent for file in files]
+        files = [file for file in files if crowded.count(file.parent) <= 5][:_MOST]
+    return [Part(file, _side(file, path), _subset(file)) for file in files if is_one(file)]
+
+
+def choose(parts: Sequence[Part], root: Path) -> tuple[list[Part], tuple[str, ...]]:
+    """Return the parts to read, and a note on those that are not.
+
+    Args:
+        parts: of one format.
+        root: the folder they lie below, for messages.
+
+    Raises:
+        TableError: two of them say something of the same side.
+    """
+    sided = [part for part in parts if part.side is not None]
+    chosen = sided or list(parts)
+    for number, part in enumerate(chosen):
+        for other in chosen[:number]:
+            if other.side == part.side:
+                names = ", ".join(str(one.file.relative_to(root)) for one in chosen[:6])
+                raise TableError(
+                    f"`{root}` holds several files of annotations for the same images: {names}. Name the one to read."
+                )
+    left = [str(part.file.relative_to(root)) for part in parts if part not in chosen]
+    return chosen, (f"Not read: {', '.join(left)}.",) if left else ()
+
+
+def place_of(parts: Sequence[Part], path: Path) -> str:
+    """Return what a source names as read: the files, by their paths below a folder.
+
+    Args:
+        parts: that are read.
+        path: the file or folder that was given.
+    """
+    names = [part.file.name if part.file == path else str(part.file.relative_to(path)) for part in parts]
+    return ", ".join(names[:3]) + (", …" if len(names) > 3 else "")
+
+
+def _side(file: Path, root: Path) -> Side | None:
+    folders = [side for part in file.relative_to(root).parts[:-1] if (side := side_of(part)) is not None]
+    return folders[-1] if folders else side_in(file.name.partition(".")[0])
+
+
+def _subset(file: Path) -> str:
+    return file.name.partition(".")[0].rpartition("_")[2]

@@ -1,0 +1,101 @@
+"""Sides of a split as people name them: in folders, file names and cells of tables, for every format alike."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Literal
+
+from foveal.sources.items import Finding, Item
+
+Side = Literal["train", "valid", "test"]
+
+_WORDS: dict[str, Side] = {
+    **dict.fromkeys(("train", "training", "trn"), "train"),
+    **dict.fromkeys(("valid", "val", "validation", "dev", "eval"), "valid"),
+    **dict.fromkeys(("test", "testing", "tst", "holdout"), "test"),
+}
+_AROUND = r"(?:set|sets|data|dataset|images?|imgs?|split|photos?|\d+)"
+_FOLDER = re.compile(rf"(?:{_AROUND}[ _-]?)*({'|'.join(_WORDS)})(?:[ _-]?{_AROUND})*")
+TRUE = frozenset({"true", "t", "1", "1.0", "yes", "y"})
+FALSE = frozenset({"false", "f", "0", "0.0", "no", "n"})
+
+
+def side_of(name: str) -> Side | None:
+    """Return the side that a folder's name stands for as a whole.
+
+    Args:
+        name: of a folder.
+
+    >>> side_of("val2017"), side_of("Training_Set"), side_of("training shoes"), side_of("trainval")
+    ('valid', 'train', None, None)
+    """
+    match = _FOLDER.fullmatch(name.strip().lower())
+    return _WORDS[match[1]] if match else None
+
+
+def side_in(name: str) -> Side | None:
+    """Return the one side that a file's name mentions among its words.
+
+    Args:
+        name: of a file, without its ending.
+
+    >>> side_in("instances_train2017"), side_in("train-00000-of-00001"), side_in("labels"), side_in("train_vs_test")
+    ('train', 'train', None, None)
+    """
+    sides = {_WORDS[word] for word in re.findall(r"[a-z]+", name.lower()) if word in _WORDS}
+    return sides.pop() if len(sides) == 1 else None
+
+
+def side_of_cell(cell: object) -> Side | None:
+    """Return the side that a cell of a table names: a word for a side, or whether the row is for validation.
+
+    Args:
+        cell: a text, number or truth value.
+
+    >>> side_of_cell(" TRUE"), side_of_cell("0"), side_of_cell("Testing"), side_of_cell("maybe")
+    ('valid', 'train', 'test', None)
+    """
+    text = str(cell).strip().lower()
+    if text in TRUE:
+        return "valid"
+    return "train" if text in FALSE else side_of(text)
+
+
+def is_valid_of(sides: Sequence[Side | None]) -> list[bool | None]:
+    """Return whether each item is for validation; None throughout where no item is.
+
+    Validation is then made from the training side.
+
+    Args:
+        sides: of items that are not of the test side.
+    """
+    if "valid" not in sides:
+        return [None] * len(sides)
+    return [None if side is None else side == "valid" for side in sides]
+
+
+def set_aside_test(
+    items: Sequence[Item], sides: Sequence[Side | None]
+) -> tuple[list[Item], tuple[Item, ...], tuple[Finding, ...]]:
+    """Give items their side; the test side is set aside, and a split that is given for a part only is an error.
+
+    Args:
+        items: of all sides.
+        sides: of each.
+
+    Returns:
+        The items to train on and validate with, those of the test side, and what is wrong.
+    """
+    test = tuple(item for item, side in zip(items, sides, strict=True) if side == "test")
+    kept = [(item, side) for item, side in zip(items, sides, strict=True) if side != "test"]
+    valid = is_valid_of([side for _, side in kept])
+    placed = [replace(item, is_valid=is_valid) for (item, _), is_valid in zip(kept, valid, strict=True)]
+    without = [item for item, side in kept if side is None]
+    findings: tuple[Finding, ...] = ()
+    if without and (test or len(without) < len(kept)):
+        value = f"{len(without):,} of {len(items):,} images lie in no side"
+        hint = "Say for all of them which side they are on, or for none."
+        findings = (Finding("error", "split given for a part of the images", without[0].origin, value, hint),)
+    return placed, test, findings
