@@ -28,6 +28,7 @@ _FEW = 5  # images of a class; chosen by hand
 _FEW_IMAGES = f"class with fewer than {_FEW} images"
 _DARK = 12.0  # mean grey of 255; chosen by hand: nothing is to be seen
 _BLURRED = 12.0  # variance of the Laplacian at 256 px; chosen by hand on defocused photographs
+_EIGHT_BITS = 255.0  # white in images of 8 bits
 _TINY = 32  # pixels of the short side; chosen by hand: the stride of most backbones
 _ODD_ASPECT = 4.0  # long side by short side; chosen by hand
 _MOST = 0.5  # of the images: so many points that lie inside only if x and y are swapped are no accident
@@ -181,7 +182,7 @@ def audit_labels(source: Source) -> Iterator[Finding]:
             yield Finding("error", "everything on one side of the split", "", f"{valid} of {len(items)} to validate")
         yield from _audit_groups(items)
     if has_classes(source.task):
-        yield from _audit_classes(items)
+        yield from _audit_classes(items, source.task)
 
 
 def _audit_groups(items: Sequence[Item]) -> Iterator[Finding]:
@@ -203,7 +204,7 @@ def _describe_change(file: Path, change: Change) -> Finding:
     return Finding("note", rule, str(file), "", "If you did not change it, restore it.", (file,))
 
 
-def _audit_classes(items: Sequence[Item]) -> Iterator[Finding]:
+def _audit_classes(items: Sequence[Item], kind: str) -> Iterator[Finding]:
     counts: Counter[str] = Counter()
     in_training: set[str] = set()
     for item in items:
@@ -215,6 +216,9 @@ def _audit_classes(items: Sequence[Item]) -> Iterator[Finding]:
         value = ", ".join(counts) or "nothing"
         hint = "There is nothing to tell apart: add images of another class, or without any."
         yield Finding("error", "every image has the same label", "", value, hint)
+    elif TASKS[kind].label_form == "names" and all(len(names_of(item.label)) == 1 for item in items):
+        hint = "If that is so by its nature, --task single-label learns which one."
+        yield Finding("note", "every image has exactly one label", "", f"{len(items):,} images", hint)
     spellings: dict[str, list[str]] = defaultdict(list)
     for name, count in sorted(counts.items()):
         spellings[" ".join(name.lower().split())].append(name)
@@ -246,6 +250,12 @@ def _audit_images(items: Sequence[Item], inspected: Mapping[Path, Inspection]) -
         for rule, (applies, value) in looks.items():
             if applies:
                 yield Finding("note", rule, origin[file], f"{file.name}, {value}", "", (file,))
+
+    whites = Counter(seen.white for seen in inspected.values() if not seen.fault and seen.white != _EIGHT_BITS)
+    if len(whites) > 1:
+        value = ", ".join(f"{n:,} with {white:g}" for white, n in whites.most_common())
+        hint = "Save all alike in 8 or 16 bits, or state MaxSampleValue in each TIFF."
+        yield Finding("warning", "white is another value in some images", "", value, hint)
 
 
 def _audit_copies(items: Sequence[Item], inspected: Mapping[Path, Inspection]) -> Iterator[Finding]:
@@ -309,7 +319,13 @@ def names_of(label: object) -> list[str]:
 
 def _figures(source: Source, inspected: Mapping[Path, Inspection]) -> dict[str, Figure]:
     sizes = Counter(f"{seen.size_hw[1]}x{seen.size_hw[0]}" for seen in inspected.values() if not seen.fault)
-    figures: dict[str, Figure] = {"read as": source.read_as, "why": source.why, "kind": source.kind, "task": source.task, "items": len(source.items)}
+    figures: dict[str, Figure] = {
+        "read as": source.read_as,
+        "why": source.why,
+        "kind": source.kind,
+        "task": source.task,
+        "items": len(source.items),
+    }
     figures |= {"images": len(inspected), "usable": sum(sizes.values()), "sizes": dict(sizes.most_common(10))}
     if has_classes(source.task):
         names = [names_of(item.label) for item in source.items]

@@ -37,7 +37,8 @@ class Inspection:
         thumb: a grey 12 x 12 miniature.
         brightness: mean grey, 0 to 255.
         sharpness: variance of the Laplacian at 256 px.
-        has_more_frames: whether it is an animation, of which the first frame is used.
+        has_more_frames: whether it has more frames or pages, of which the first is used.
+        white: the value in the file that becomes 255.
     """
 
     sha256: str
@@ -48,6 +49,7 @@ class Inspection:
     brightness: float = 0.0
     sharpness: float = 0.0
     has_more_frames: bool = False
+    white: float = 255.0
 
 
 Change = Literal["openly", "silently"]
@@ -132,21 +134,23 @@ def inspect(file: Path, data: bytes, sha256: str) -> Inspection:
     threads.limit_opencv_threads()
     try:
         opened = open_image(data or file)
-        pixels = opened.decode().pixels
+        decoded = opened.decode()
     except ImageError as error:
         return Inspection(sha256, fault=error.reason)
+    pixels = decoded.pixels
     grey = np.asarray(cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY), dtype=np.uint8)
     cells = np.asarray(cv2.resize(grey, (9, 8), interpolation=cv2.INTER_AREA))
     bits = (cells[:, 1:] > cells[:, :-1]).ravel()
     thumb = np.asarray(cv2.resize(grey, (_THUMB, _THUMB), interpolation=cv2.INTER_AREA), dtype=np.uint8)
     return Inspection(
         sha256,
-        size_hw=(pixels.shape[0], pixels.shape[1]),
+        size_hw=opened.size_hw,
         difference_hash=int.from_bytes(np.packbits(bits).tobytes(), "big"),
         thumb=thumb.tobytes(),
         brightness=round(float(grey.mean()), 2),
         sharpness=round(_sharpness(grey), 2),
         has_more_frames=opened.has_more_frames,
+        white=decoded.white,
     )
 
 

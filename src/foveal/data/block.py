@@ -32,7 +32,7 @@ from foveal.data.summary import walk
 from foveal.sources.items import Item, Source
 from foveal.tasks.base import AnyTask
 from foveal.tasks.encoding import encode_all, encode_known, no_labels
-from foveal.tasks.kinds import AnyKind, TASKS, SourceLabels, TargetBlock
+from foveal.tasks.kinds import TASKS, AnyKind, SourceLabels, TargetBlock
 
 OnBad = Literal["stop", "skip"]
 

@@ -12,7 +12,7 @@ import math
 import os
 import struct
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path
@@ -24,15 +24,23 @@ from numpy.typing import NDArray
 from PIL import Image, ImageCms, UnidentifiedImageError
 
 from foveal.core import lazy
-from foveal.core.errors import ImageError, MissingDependencyError
+from foveal.core.errors import ImageError, InputError, MissingDependencyError
 from foveal.geometry.homography import IDENTITY, Homography, corners_of
+from foveal.images.embedded import ENDING as EMBEDDED
+from foveal.images.embedded import embedded_image
+from foveal.images.exif import orientation_of
 from foveal.images.jpeg import JpegHeader, read_jpeg_header
 from foveal.images.parquet_rows import row_of
+from foveal.images.png import SIGNATURE, split_png
+from foveal.images.sniff import reason_of
 
 Pixels = NDArray[np.uint8]
 
 MAX_PIXELS = 89_478_485
-"""The largest image that is decoded, in pixels: a quarter of a GiB as RGB."""
+"""The most pixels that are decoded, a quarter of a GiB as RGB; the environment's FOVEAL_MAX_PIXELS is another number.
+
+A JPEG that has more is read at 1/2, 1/4 or 1/8 of its size.
+"""
 MAX_BYTES = 1 << 30
 """The largest file that is read, in bytes."""
 
@@ -40,9 +48,13 @@ _COMMON = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".tif", ".
 _RARE = (".bmp", ".dib", ".ppm", ".pgm", ".avif", ".avifs", ".heic", ".heif", ".mpo")
 EXTENSIONS = frozenset({*_COMMON, *_RARE})
 _FORMATS = ("PNG", "WEBP", "BMP", "DIB", "GIF", "TIFF", "AVIF", "PPM")
-_HEIC = frozenset({b"ftypheic", b"ftypheix", b"ftypheim", b"ftyphevc", b"ftypmif1"})
-_ANIMATED = frozenset({"GIF", "WEBP", "AVIF"})
-_ORIENTATION = 0x0112  # the EXIF tag
+_HEIC = frozenset({b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"})
+_AVIF = frozenset({b"avif", b"avis"})
+_TURNED_BY_PILLOW = frozenset({"TIFF", "HEIF"})
+_WHITES = (1.0, 255.0, 65535.0, 4294967295.0)
+"""The usual values of white in grey images of 32 bits; that which holds all values of an image is taken."""
+_MAX_SAMPLE, _MAX_SAMPLE_FLOAT, _BITS, _PHOTOMETRIC = 281, 341, 258, 262  # tags of TIFF 6.0
+_FEWEST_BYTES = 256  # pixels that a byte of a JPEG can stand for: a block of 64 takes 2 bits or more
 # What the decoders raise on damaged files, as fuzzing them has shown.
 _LOOKUP = (ValueError, TypeError, IndexError, KeyError, OverflowError)
 _DAMAGE = (*_LOOKUP, OSError, SyntaxError, EOFError, RuntimeError, MemoryError, struct.error, zlib.error)
@@ -50,10 +62,14 @@ _DAMAGE = (*_LOOKUP, OSError, SyntaxError, EOFError, RuntimeError, MemoryError, 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Decoded:
-    """Pixels, uint8 [H, W, 3], and the map from the upright source image's pixels to theirs."""
+    """Pixels, uint8 [H, W, 3], and the map from the upright source image's pixels to theirs.
+
+    `white` is the value in the file that became 255.
+    """
 
     pixels: Pixels
     source_to_decoded: Homography
+    white: float = 255.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -129,7 +145,8 @@ def open_image(source: ImageSource | object) -> OpenedImage:
     if isinstance(source, bytes):
         return _open_bytes(source, name)
     if isinstance(source, Image.Image):
-        return _wrap_pixels(_turn_upright(_to_rgb(source), source.getexif().get(_ORIENTATION, 1)), name, "PIL")
+        orientation = orientation_of(source.info.get("exif") or b"")
+        return _wrap_pixels(_turn_upright(_to_rgb(source)[0], orientation), name, "PIL")
     if isinstance(source, np.ndarray):
         return _wrap_pixels(_from_array(source, name), name, "array")
     if isinstance(source, StoredImage):
@@ -149,7 +166,8 @@ def _read(path: Path, name: str) -> bytes:
     try:
         if path.stat().st_size > MAX_BYTES:
             raise ImageError(name, f"the file is larger than {MAX_BYTES >> 20} MiB.")
-        return path.read_bytes()
+        data = path.read_bytes()
+        return embedded_image(data) if path.suffix.lower() == EMBEDDED else data
     except FileNotFoundError as error:
         reason = "a link that leads nowhere." if path.is_symlink() else "no such file."
         raise ImageError(name, reason) from error
@@ -166,18 +184,38 @@ def _open_bytes(data: bytes, name: str) -> OpenedImage:
         raise ImageError(name, "the file is empty (0 bytes).")
     if data[:2] == b"\xff\xd8":
         return _open_jpeg(data, name)
-    if data[4:12] in _HEIC:
+    if data[4:8] == b"ftyp" and not (brands := _brands(data)) & _AVIF and brands & _HEIC:
         _register_heif(name)
+    parts = None
+    if data.startswith(SIGNATURE):
+        try:
+            parts = split_png(data)
+        except ValueError as error:
+            raise ImageError(name, f"damaged PNG file: {error}") from error
+        data = parts.pixels
     image = _pillow_header(data, name)
     _check_size((image.height, image.width), name)
-    try:
-        orientation = image.getexif().get(_ORIENTATION, 1)
-        animated = image.format in _ANIMATED and bool(getattr(image, "is_animated", False))
-    except _DAMAGE:
-        orientation, animated = 1, False
-    pixels = partial(_decode_pillow, data, orientation)
+    kind = str(image.format)
+    exif = parts.exif if parts is not None else image.info.get("exif") or b""
+    orientation = 1 if kind in _TURNED_BY_PILLOW else orientation_of(exif)
+    more = parts.has_more_frames if parts is not None else _has_more_frames(image)
+    profile = parts.icc_profile if parts is not None else None
+    pixels = partial(_decode_pillow, data, orientation, profile)
     size_hw = _upright_size((image.height, image.width), orientation)
-    return OpenedImage(size_hw, name, str(image.format), _name_faults(name, str(image.format), pixels), animated)
+    return OpenedImage(size_hw, name, kind, _name_faults(name, kind, pixels), more)
+
+
+def _brands(data: bytes) -> set[bytes]:
+    """Return the brands of a file of the ISO base media format: the main one and those it goes with."""
+    box = data[8 : min(int.from_bytes(data[:4]), 256)]
+    return {box[:4], *(box[at : at + 4] for at in range(8, len(box), 4))}
+
+
+def _has_more_frames(image: Image.Image) -> bool:
+    try:
+        return bool(getattr(image, "is_animated", False))
+    except _DAMAGE:
+        return False
 
 
 def _open_jpeg(data: bytes, name: str) -> OpenedImage:
@@ -185,9 +223,14 @@ def _open_jpeg(data: bytes, name: str) -> OpenedImage:
         header = read_jpeg_header(data)
     except ValueError as error:
         raise ImageError(name, str(error)) from error
-    _check_size(header.size_hw, name)
+    height, width = header.size_hw
+    if header.is_progressive or header.is_cmyk or height * width > 64 * max_pixels():
+        _check_size(header.size_hw, name)
+    if height * width > _FEWEST_BYTES * max(len(data), 1) and height * width > max_pixels():
+        raise ImageError(name, f"{width} x {height} pixels do not fit into its {len(data):,} bytes.")
     size_hw = _upright_size(header.size_hw, header.orientation)
-    return OpenedImage(size_hw, name, "JPEG", _name_faults(name, "JPEG", partial(_decode_jpeg, data, header)))
+    pixels = _name_faults(name, "JPEG", partial(_decode_jpeg, data, header))
+    return OpenedImage(size_hw, name, "JPEG", pixels, header.has_more_frames)
 
 
 def _pillow_header(data: bytes, name: str) -> Image.Image:
@@ -196,7 +239,7 @@ def _pillow_header(data: bytes, name: str) -> Image.Image:
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise ImageError(name, _too_large_reason()) from error
     except UnidentifiedImageError as error:
-        raise ImageError(name, _non_image_reason(data)) from error
+        raise ImageError(name, reason_of(data)) from error
     except _DAMAGE as error:
         raise ImageError(name, f"damaged: {_sentence(error)}") from error
 
@@ -212,8 +255,22 @@ def _register_heif(name: str) -> None:
         raise ImageError(name, str(error)) from error
 
 
+def max_pixels() -> int:
+    """Return the most pixels that are decoded: `MAX_PIXELS`, or what the environment's FOVEAL_MAX_PIXELS says.
+
+    Raises:
+        InputError: it is no whole number above 0.
+    """
+    given = os.environ.get("FOVEAL_MAX_PIXELS", "")
+    if not given:
+        return MAX_PIXELS
+    if not given.isascii() or not given.replace("_", "").isdigit() or int(given) < 1:
+        raise InputError(f"FOVEAL_MAX_PIXELS must be a whole number above 0; got {given!r}.")
+    return int(given)
+
+
 def _check_size(size_hw: tuple[int, int], name: str) -> None:
-    if size_hw[0] * size_hw[1] > MAX_PIXELS:
+    if size_hw[0] * size_hw[1] > max_pixels():
         raise ImageError(name, _too_large_reason(size_hw))
 
 
@@ -241,13 +298,14 @@ def jpeg_factor(scale: float) -> int:
 
 
 def _decode_jpeg(data: bytes, header: JpegHeader, scale: float) -> Decoded:
-    factor = jpeg_factor(scale)
+    n_pixels = header.size_hw[0] * header.size_hw[1]
+    factor = next((f for f in (1, 2, 4, 8) if f >= jpeg_factor(scale) and n_pixels <= max_pixels() * f * f), 8)
     height, width = (math.ceil(side / factor) for side in header.size_hw)
     colours = "CMYK" if header.is_cmyk else "RGB"
     stored = simplejpeg.decode_jpeg(data, colours, min_height=height, min_width=width, strict=True)
     if header.is_cmyk:
         # simplejpeg has checked the file; Pillow knows the ink conventions.
-        stored, factor = _to_rgb(Image.open(io.BytesIO(data), formats=("JPEG",))), 1
+        stored, factor = _to_rgb(Image.open(io.BytesIO(data), formats=("JPEG",)))[0], 1
     elif header.icc_profile and (to_srgb := _srgb_transform(header.icc_profile, "RGB")):
         stored = np.asarray(to_srgb(Image.fromarray(stored)))
     reduction = Homography.scaling(1 / factor, 1 / factor)
@@ -258,34 +316,66 @@ def _decode_jpeg(data: bytes, header: JpegHeader, scale: float) -> Decoded:
     return Decoded(_turn_upright(stored, header.orientation), to_stored.then(reduction, turn))
 
 
-def _decode_pillow(data: bytes, orientation: int, _: float) -> Decoded:
+def _decode_pillow(data: bytes, orientation: int, profile: bytes | None, _: float) -> Decoded:
     with Image.open(io.BytesIO(data), formats=_formats()) as check:
         check.verify()
     with Image.open(io.BytesIO(data), formats=_formats()) as image:
+        tags = dict(getattr(image, "tag_v2", {}))  # before they are used up: Pillow turns a TIFF while it loads it
         image.load()
-        return Decoded(_turn_upright(_to_rgb(image), orientation), IDENTITY)
+        if profile is not None:
+            image.info["icc_profile"] = profile
+        pixels, white = _to_rgb(image, tags)
+        return Decoded(_turn_upright(pixels, orientation), IDENTITY, white)
 
 
-def _to_rgb(image: Image.Image) -> Pixels:
-    """Return any mode of Pillow's as RGB pixels, transparency over white."""
-    if image.mode in {"F", "I"}:
-        return _stretch_to_bytes(np.asarray(image, dtype=np.float64))
-    if image.mode.startswith("I;16"):
-        return _grey_to_rgb((np.asarray(image, dtype=np.uint32) + 128) // 257)
+def _to_rgb(image: Image.Image, tags: Mapping[int, object] | None = None) -> tuple[Pixels, float]:
+    """Return any mode of Pillow's as RGB pixels, transparency over white, and the value that became white.
+
+    Grey of more than 8 bits is scaled so that white is what the tags of a TIFF say (MaxSampleValue, BitsPerSample);
+    else 65,535 for 16 bits, and for 32 bits and numbers with a point the first of `_WHITES` that no value exceeds.
+    """
+    tags = tags or {}
+    if image.mode in {"F", "I"} or image.mode.startswith("I;16"):
+        values = np.asarray(image, dtype=np.float64)
+        white = _stated_white(tags) or (65535.0 if image.mode.startswith("I;16") else _white_of(values))
+        if tags.get(_PHOTOMETRIC) == 0:  # 0 is white; Pillow sees to it for 8 bits alone
+            values = white - values
+        return _scale_to_bytes(values, white), white
     if image.mode in {"RGBA", "LA", "PA", "RGBa", "La"} or "transparency" in image.info:
         rgba = image.convert("RGBA")
-        white = Image.new("RGBA", image.size, "white")
-        return np.asarray(Image.alpha_composite(white, rgba).convert("RGB"))
+        white_image = Image.new("RGBA", image.size, "white")
+        return np.asarray(Image.alpha_composite(white_image, rgba).convert("RGB")), 255.0
     profile = image.info.get("icc_profile")
     to_srgb = _srgb_transform(profile, image.mode) if profile and image.mode in {"RGB", "CMYK"} else None
-    return np.asarray(to_srgb(image) if to_srgb else image.convert("RGB"))
+    return np.asarray(to_srgb(image) if to_srgb else image.convert("RGB")), 255.0
 
 
-def _stretch_to_bytes(values: NDArray[np.float64]) -> Pixels:
+def _stated_white(tags: Mapping[int, object]) -> float | None:
+    """Return the value of white that the tags of a TIFF state, if they do."""
+    for tag in (_MAX_SAMPLE, _MAX_SAMPLE_FLOAT):
+        value = tags.get(tag)
+        value = value[0] if isinstance(value, tuple) and value else value
+        if isinstance(value, int | float) and math.isfinite(value) and value > 0:
+            return float(value)
+    bits = tags.get(_BITS)
+    bits = bits[0] if isinstance(bits, tuple) and bits else bits
+    return float(2**bits - 1) if isinstance(bits, int) and 8 < bits < 16 else None
+
+
+def _white_of(values: NDArray[np.float64]) -> float:
     if not np.isfinite(values).all():
         raise ValueError("it holds values that are not finite.")
-    low, high = values.min(), values.max()
-    return _grey_to_rgb((values - low) * (255 / (high - low) if high > low else 0.0) + 0.5)
+    most = float(np.abs(values).max())
+    white = next((white for white in _WHITES if most <= white), None)
+    if white is None:
+        raise ValueError(f"it holds values up to {most:g}, and states no value of white.")
+    return white
+
+
+def _scale_to_bytes(values: NDArray[np.float64], white: float) -> Pixels:
+    """Return grey pixels; where values are negative, black is the negative of white."""
+    black = -white if float(values.min(initial=0.0)) < 0 else 0.0
+    return _grey_to_rgb(np.clip((values - black) * (255 / (white - black)) + 0.5, 0, 255))
 
 
 def _grey_to_rgb(values: NDArray[np.generic]) -> Pixels:
@@ -350,20 +440,7 @@ def _upright_map(orientation: int, size_hw: tuple[int, int]) -> Homography:
 
 def _too_large_reason(size_hw: tuple[int, int] | None = None) -> str:
     subject = f"{size_hw[1]} x {size_hw[0]} pixels are" if size_hw else "it has"
-    return f"{subject} more than the limit of {MAX_PIXELS:,} pixels."
-
-
-def _non_image_reason(data: bytes) -> str:
-    start = data[:512].lstrip().lower()
-    if start.startswith((b"<!doctype html", b"<html")):
-        return "an HTML page, not an image (a download that failed?)."
-    if start.startswith(b"par1"):
-        return "a parquet table; an image in it is named by its row (`...#0`); `foveal predict --out FOLDER` takes all."
-    try:
-        start.decode("utf-8")
-    except UnicodeDecodeError:
-        return "not an image, or one whose header is damaged."
-    return "text, not an image."
+    return f"{subject} more than the limit of {max_pixels():,} pixels (FOVEAL_MAX_PIXELS sets another)."
 
 
 def _sentence(error: BaseException) -> str:

@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING
 
 from foveal.core import storage
 from foveal.core.errors import InputError
+from foveal.images.embedded import ENDING as EMBEDDED
+from foveal.images.embedded import embedded_image
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -261,7 +263,8 @@ def read_bytes(file: Path) -> tuple[bytes, int]:
     """
     if (row := row_of(file)) is not None:
         return row.read(), _modified_at(row.table)
-    return file.read_bytes(), file.stat().st_mtime_ns
+    data = file.read_bytes()
+    return embedded_image(data) if file.suffix.lower() == EMBEDDED else data, file.stat().st_mtime_ns
 
 
 def windows_of(images: Sequence[object]) -> tuple[Sequence[int], int] | None:

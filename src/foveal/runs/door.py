@@ -245,9 +245,11 @@ def evaluate(
     found = read(chosen)
     found.require_usable()
     side = ("valid" if found.has_split else "all") if split == "auto" else split
-    items = list(found.test) if side == "test" else [
-        item for item in found.items if side == "all" or item.is_valid == (side == "valid")
-    ]
+    items = (
+        list(found.test)
+        if side == "test"
+        else [item for item in found.items if side == "all" or item.is_valid == (side == "valid")]
+    )
     if not items:
         raise InputError(f"`{source}` has no rows for --split {side}.")
     truth = encode_known([item.label for item in items], lambda at: items[at].origin, predictor.task)

@@ -41,7 +41,9 @@ class ImageTask(Panel):
     """What is learned."""
 
     task: str = setting("What is learned, 'auto' for what the source's labels ask for.", default="auto")
-    points: Names = setting("Columns of points: x,y[,x2,y2,...], 'x*,y*' or FIRST..LAST.", default=(), used_by="points_xy")
+    points: Names = setting(
+        "Columns of points: x,y[,x2,y2,...], 'x*,y*' or FIRST..LAST.", default=(), used_by="points_xy"
+    )
     targets: Names = setting("Columns of numbers to predict: age[,weight,...].", default=(), used_by="numbers")
     point_names: Names = setting(
         "What the points are called: nose,left eye,...", default=(), used_by="points_xy", shown="point 1, ..."

@@ -84,7 +84,7 @@ def read_cells(values: Sequence[object], *, several: bool | None, delimiter: str
         if delimiter is None and several is None:
             return Cells([*cells], False, note)
     delimiter = delimiter or " "
-    return Cells([None if cell is None else split_labels(cell, delimiter) for cell in cells], True, note)
+    return Cells([None if cell is None else split_labels(cell, delimiter) or None for cell in cells], True, note)
 
 
 def _lists(values: Sequence[object]) -> list[list[str] | None] | None:

@@ -19,6 +19,7 @@ from foveal.sources.formats import ANNOTATIONS, Match, ReadOptions, load_json, s
 from foveal.sources.gather import Entry, NotLabelled, gather
 from foveal.sources.items import Finding, Source
 from foveal.sources.parts import Part, choose, parts_at, place_of
+from foveal.sources.sides import side_of_path
 from foveal.tasks.base import AnyTask
 from foveal.tasks.kinds import form_of, kind_of, point_names_of
 
@@ -121,8 +122,9 @@ def read_coco(path: Path, parts: Sequence[Part], options: ReadOptions) -> Source
             if found:
                 label = _keypoints(found, len(layouts[0]), origin) if points else file.names_of(found, origin)
             name = str(image.get("file_name") or "")
+            side = file.part.side or side_of_path(Path(name.replace("\\", "/")))
             bases = _bases(file.part, options.images)
-            entries.append(Entry(names=(name,), origin=origin, side=file.part.side, bases=bases, label=label))
+            entries.append(Entry(names=(name,), origin=origin, side=side, bases=bases, label=label))
         if by_image:
             value = f"{sum(map(len, by_image.values())):,} annotations, image_id {', '.join(list(by_image)[:5])}"
             file.findings.append(Finding("warning", "annotation of an unknown image", file.part.file.name, value))
@@ -242,5 +244,5 @@ def match_coco(path: Path) -> Match | None:
         return None
     if not parts:
         return None
-    why = f"`{place_of(parts, path)}` has images, annotations and categories"
+    why = f"the lists images, annotations and categories in {place_of(parts, path)}"
     return Match(0.9, lambda options: read_coco(path, parts, options), ANNOTATIONS, why)

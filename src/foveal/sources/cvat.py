@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -14,9 +15,9 @@ from foveal.core.errors import TableError
 from foveal.sources.finder import ImageFinder
 from foveal.sources.formats import ANNOTATIONS, Match, ReadOptions, sniff
 from foveal.sources.gather import Entry, NotLabelled, gather
-from foveal.sources.items import Finding, Source
+from foveal.sources.items import POINT_TWICE, Finding, Source
 from foveal.sources.parts import Part, choose, parts_at, place_of
-from foveal.sources.sides import side_of
+from foveal.sources.sides import side_of, side_of_path
 from foveal.sources.voc import parse_xml
 from foveal.tasks.kinds import form_of
 
@@ -57,7 +58,7 @@ def read_cvat(path: Path, parts: Sequence[Part], options: ReadOptions) -> Source
             label = _points(image, names, origin, findings)
         here = part.file.parent
         bases = (options.images,) if options.images else (here / "images", here, here.parent / "images", here.parent)
-        side = side_of(image.get("subset") or "") or part.side
+        side = side_of(image.get("subset") or "") or part.side or side_of_path(Path(name))
         entries.append(Entry(names=(name,), origin=origin, side=side, bases=bases, label=label))
     source = gather(
         "CVAT points" if points else "CVAT",
@@ -97,14 +98,15 @@ def _points(
 ) -> NDArray[np.float64] | NotLabelled:
     points = np.full((len(names), 2), np.nan)
     found = list(_points_of(image))
+    counts = Counter(_label(point) for point in found for _ in (point.get("points") or "").split(";"))
+    if repeated := [f"{name} ({n} times)" for name, n in counts.items() if n > 1]:
+        hint = "Give each point a label of its own, or use a skeleton."
+        findings.append(Finding("error", POINT_TWICE, origin, ", ".join(repeated), hint))
     for point in found:
         at = names.index(_label(point))
         if point.get("outside") == "1":
             continue
         places = (point.get("points") or "").split(";")
-        if len(places) > 1 or not np.isnan(points[at, 0]):
-            hint = "Give each point a label of its own, or use a skeleton."
-            findings.append(Finding("error", "point given twice", origin, names[at], hint))
         try:
             points[at] = [float(part) for part in places[0].split(",")]
         except ValueError:

@@ -148,7 +148,7 @@ def _note_utf16(name: str) -> Finding:
 
 
 def _guess(data: bytes) -> tuple[str, str]:
-    """Return the encoding of text that is not UTF-8: that of East Asian text where it makes words, else Windows-1252."""
+    """Return the encoding of text that is not UTF-8: an East Asian one where it makes words, else Windows-1252."""
     texts = {}
     for encoding in _ENCODINGS:
         try:
@@ -237,14 +237,12 @@ def _frame(rows: list[list[str]], lines: list[int], name: str, findings: list[Fi
     kept: list[list[str | None]] = []
     kept_lines: list[int] = []
     for row, line in zip(body, lines[1:], strict=True):
-        if len(row) > n:
-            if any(cell.strip() for cell in row[n:]):
-                value = f"{len(row)} cells, where the header has {n}"
-                hint = "Put a cell that holds the separator into quotes."
-                findings.append(Finding("error", "row with too many cells", f"{name}, row {line}", value, hint))
-                continue
-            row = row[:n]
-        kept.append([cell or None for cell in row] + [None] * (n - len(row)))
+        if any(cell.strip() for cell in row[n:]):
+            value = f"{len(row)} cells, where the header has {n}"
+            hint = "Put a cell that holds the separator into quotes."
+            findings.append(Finding("error", "row with too many cells", f"{name}, row {line}", value, hint))
+            continue
+        kept.append([cell or None for cell in row[:n]] + [None] * (n - len(row)))
         kept_lines.append(line)
     columns = list(zip(*kept, strict=True)) if kept else [()] * n
     frame = pd.DataFrame({at: pd.Series(columns[at], dtype=object) for at in range(n)})

@@ -12,7 +12,7 @@ from pathlib import Path, PurePosixPath
 
 from foveal.core.errors import near_match
 from foveal.sources.items import Finding, missing_image
-from foveal.sources.sides import Side, side_of
+from foveal.sources.sides import Side, side_of_path
 from foveal.sources.tree import is_image_name, tree_of
 
 _INVISIBLE = dict.fromkeys(map(ord, "\u200b\u200c\u200d\u2060\ufeff\u00ad\u200e\u200f"))
@@ -149,7 +149,7 @@ class ImageFinder:
         """
         if folder not in self._present:
             try:
-                names = os.listdir(folder)
+                names = [file.name for file in folder.iterdir()]
             except (OSError, ValueError):  # no folder, or a name that no file system takes
                 names = []
             images = [name for name in names if is_image_name(name)]
@@ -167,7 +167,10 @@ class ImageFinder:
         by_name = tree_of(self.root).by_name
         for name in wanted.names:
             parts = tuple(part for part in clean_name(name).lower().split("/") if part not in {"", ".", ".."})
-            if not parts or not (candidates := by_name.get(parts[-1], [])):
+            if not parts:
+                continue
+            candidates = by_name.get(parts[-1], []) or tree_of(self.root).by_number.get(_number(parts[-1]), [])
+            if not candidates:
                 continue
             candidates = [file for file in candidates if not self._is_beside(file, parts)] or candidates
             shared = {file: _n_shared(parts, file) for file in candidates}
@@ -185,11 +188,16 @@ class ImageFinder:
         return any(_BESIDE.fullmatch(folder) and folder.lower() not in parts for folder in folders)
 
 
+def _number(name: str) -> int:
+    """Return the number that a name is, such as 7 for `007`; -1 if it is none."""
+    return int(name) if name.isascii() and name.isdigit() else -1
+
+
 def _on_side(files: list[Path], side: Side | None, root: Path) -> list[Path]:
     """Return those of several files that lie in a folder of the side, if any do."""
     if side is None or len(files) == 1:
         return files
-    return [file for file in files if side in map(side_of, file.relative_to(root).parts[:-1])] or files
+    return [file for file in files if side_of_path(file, root) == side] or files
 
 
 def _n_shared(parts: tuple[str, ...], file: Path) -> int:

@@ -75,8 +75,8 @@ def get_image_files(
         if recurse:
             found += tree_of(SystemPath(start)).images
         elif start.is_dir():
-            names = (name for name in os.listdir(start) if not is_hidden(name) and is_image_name(name))
-            found += [start / name for name in names if (start / name).is_file()]
+            files = (file for file in SystemPath(start).iterdir() if not is_hidden(file.name))
+            found += [file for file in files if is_image_name(file.name) and file.is_file()]
     return L(sorted(map(Path, found)))
 
 
@@ -107,7 +107,8 @@ def read_folders(folder: SystemPath, *, sure: bool = False) -> Source:
     sides = _sides_of(tree)
     findings: list[Finding] = []
     entries: list[tuple[Item, Side | None]] = []
-    for root, side in sides or [(folder, None)]:
+    roots: list[tuple[SystemPath, Side | None]] = [*sides] or [(folder, None)]
+    for root, side in roots:
         for child in tree.folders(root):
             images = [image for image in tree.images if image.is_relative_to(child)]
             entries += [(Item(image, child.name, None, str(image.relative_to(folder))), side) for image in images]
@@ -197,8 +198,8 @@ def _refuse_no_classes(folder: SystemPath, names: Sequence[str], sides: Sequence
     odd = [name for name in names if _NO_CLASSES.fullmatch(name)]
     if odd:
         raise InputError(
-            f"{where} holds {', '.join(f'{name}/' for name in names[:_SHOWN])}, which seem to be parts of a data set and "
-            f"not classes; no annotations of a known format were found. If they are classes, say --format folders."
+            f"{where} holds {', '.join(f'{name}/' for name in names[:_SHOWN])}, which seem to be parts of a data set "
+            f"and not classes; no annotations of a known format were found. If they are classes, say --format folders."
         )
     if len(names) == 1:
         raise InputError(

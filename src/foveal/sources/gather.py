@@ -117,6 +117,9 @@ def gather(
     there = [(file, entry) for file, entry in zip(files, entries, strict=True) if file is not None]
     items = [Item(file, entry.label, None, entry.origin) for file, entry in there]
     kept, test, wrong = set_aside_test(items, [entry.side for _, entry in there])
+    if (entries and not there) or (n_entries and not entries):
+        value = f"{n_entries:,} are named: {len(entries):,} of them are labelled, {len(there):,} were found"
+        finder.findings.append(Finding("error", "no image that can be used", "", value))
     chosen = task if task != "auto" and TASKS[task].label_form == form else kind_for(form)
     return Source(
         kind,

@@ -19,6 +19,7 @@ LEVELS: tuple[Level, ...] = ("error", "warning", "note")
 _LISTED = 5
 NO_IMAGE = "no such image file"
 BAD_ANNOTATION = "annotation that cannot be read"
+POINT_TWICE = "point given twice"
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""Label Studio: choices and labelled regions become labels, keypoints points; predictions go back as pre-annotations."""
+"""Label Studio: choices and regions become labels, keypoints points; predictions go back as pre-annotations."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from urllib.parse import unquote
 
 import numpy as np
@@ -19,11 +19,11 @@ from foveal.core.errors import TableError, near_match
 from foveal.sources.finder import ImageFinder
 from foveal.sources.formats import ANNOTATIONS, Match, ReadOptions, load_json, sniff
 from foveal.sources.gather import Entry, NotLabelled, gather
-from foveal.sources.items import Finding, Source
+from foveal.sources.items import POINT_TWICE, Finding, Source
 from foveal.sources.parts import choose, parts_at, place_of
 from foveal.sources.tree import is_image_name
 from foveal.tasks.base import AnyTask
-from foveal.tasks.kinds import form_of, kind_of, point_names_of
+from foveal.tasks.kinds import LabelForm, form_of, kind_of, point_names_of
 
 Record = Mapping[str, Any]
 """A task, annotation or result; what it really holds is found out while it is read."""
@@ -115,14 +115,11 @@ def read_label_studio(path: Path, files: Sequence[Path], options: ReadOptions) -
         label = _label(task, chosen, names, points, origin, findings)
         base = options.images or file.parent
         entries.append(Entry(names=readings(task.address), origin=origin, bases=(base, base / "images"), label=label))
-    if not points:
-        labels = [entry.label for entry in entries if not isinstance(entry.label, NotLabelled)]
-        single = kind == "choices" and all(isinstance(label, list) and len(label) == 1 for label in labels)
-        usual = "name" if single and options.task == "auto" else "names"
-        if usual == "name":
-            entries = [
-                replace(one, label=one.label[0] if isinstance(one.label, list) else one.label) for one in entries
-            ]
+    usual: LabelForm = "points_xy" if points else "names"
+    labels = [entry.label for entry in entries if not isinstance(entry.label, NotLabelled)]
+    if kind == "choices" and options.task == "auto" and all(isinstance(one, list) and len(one) == 1 for one in labels):
+        usual = "name"
+        entries = [replace(one, label=one.label[0]) if isinstance(one.label, list) else one for one in entries]
     finder = ImageFinder(options.images or path if path.is_dir() else path.parent)
     finder.hint = f"Images are looked for under `{options.images or path.parent}`; say where they are with --images."
     return gather(
@@ -130,7 +127,7 @@ def read_label_studio(path: Path, files: Sequence[Path], options: ReadOptions) -
         entries,
         finder,
         task=options.task,
-        usual="points_xy" if points else usual,
+        usual=usual,
         empty=options.empty,
         point_names=names,
         findings=findings,
@@ -141,7 +138,7 @@ def _records(file: Path) -> Sequence[Record]:
     data = load_json(file)
     if not isinstance(data, list) or not all(isinstance(one, dict) for one in data):
         raise TableError(f"`{file}` is not as Label Studio writes it: expected a list of tasks.")
-    return data
+    return cast("list[Record]", data)
 
 
 def _from_short(file: Path, record: Record) -> Record:
@@ -254,9 +251,7 @@ def _points(
         for name in _names(result):
             at = names.index(name)
             if not np.isnan(points[at, 0]):
-                findings.append(
-                    Finding("error", "point given twice", origin, name, "Keep one of a name in each image.")
-                )
+                findings.append(Finding("error", POINT_TWICE, origin, name, "Keep one of a name in each image."))
             try:
                 points[at] = np.array([float(value["x"]), float(value["y"])]) / 100 * np.array(size, dtype=float)
             except (KeyError, TypeError, ValueError):

@@ -13,8 +13,8 @@ from foveal.core.errors import TableError
 from foveal.sources.finder import ImageFinder
 from foveal.sources.formats import ANNOTATIONS, Match, ReadOptions, load_json, sniff
 from foveal.sources.gather import Entry, NotLabelled, gather
-from foveal.sources.items import BAD_ANNOTATION, Finding, Source
-from foveal.sources.sides import side_of
+from foveal.sources.items import BAD_ANNOTATION, POINT_TWICE, Finding, Source
+from foveal.sources.sides import side_of_path
 from foveal.sources.tree import tree_of
 from foveal.tasks.kinds import form_of
 
@@ -50,7 +50,7 @@ def read_labelme(path: Path, options: ReadOptions) -> Source:
     entries = []
     for file, record in records:
         origin = str(file.relative_to(root))
-        side = next((s for part in reversed(file.relative_to(root).parts[:-1]) if (s := side_of(part))), None)
+        side = side_of_path(file, root)
         label: object = sorted({*_labels(record["shapes"]), *_flags(record)})
         if points:
             label = _points(record["shapes"], names, origin, findings)
@@ -101,9 +101,7 @@ def _points(
             continue
         at = names.index(str(shape["label"]))
         if not np.isnan(points[at, 0]):
-            findings.append(
-                Finding("error", "point given twice", origin, names[at], "Keep one of a name in each image.")
-            )
+            findings.append(Finding("error", POINT_TWICE, origin, names[at], "Keep one of a name in each image."))
         try:
             points[at] = np.asarray(shape["points"][0], dtype=float)
         except (KeyError, IndexError, TypeError, ValueError):

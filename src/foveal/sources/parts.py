@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from foveal.core.errors import TableError
-from foveal.sources.sides import Side, side_in, side_of
+from foveal.sources.sides import Side, side_in, side_of_path
 from foveal.sources.tree import tree_of
 
 _DEPTH = 2  # folders down: data/train/_annotations.coco.json
+_USUAL = frozenset(
+    {"_annotations.coco.json", "_classes.csv", "metadata.csv", "metadata.jsonl", "instances_default.json"}
+)
 _MOST = 40  # files that are looked into; chosen by hand: more are one for each image
 
 
@@ -52,6 +55,9 @@ def parts_at(path: Path, *endings: str, is_one: Callable[[Path], bool], depth: i
 def choose(parts: Sequence[Part], root: Path) -> tuple[list[Part], tuple[str, ...]]:
     """Return the parts to read, and a note on those that are not.
 
+    Of two for one side, that with the usual name of its format is read. One for no side is for training where others
+    are for validation or test alone; else those for sides are read.
+
     Args:
         parts: of one format.
         root: the folder they lie below, for messages.
@@ -59,17 +65,28 @@ def choose(parts: Sequence[Part], root: Path) -> tuple[list[Part], tuple[str, ..
     Raises:
         TableError: two of them say something of the same side.
     """
-    sided = [part for part in parts if part.side is not None]
-    chosen = sided or list(parts)
+    chosen = _usual_ones(parts)
+    sides = {part.side for part in chosen}
+    without = [part for part in chosen if part.side is None]
+    if sides - {None} and "train" not in sides and len(without) == 1:
+        chosen = [replace(part, side="train") if part.side is None else part for part in chosen]
+    elif sides - {None}:
+        chosen = [part for part in chosen if part.side is not None]
     for number, part in enumerate(chosen):
-        for other in chosen[:number]:
-            if other.side == part.side:
-                names = ", ".join(str(one.file.relative_to(root)) for one in chosen[:6])
-                raise TableError(
-                    f"`{root}` holds several files of annotations for the same images: {names}. Name the one to read."
-                )
-    left = [str(part.file.relative_to(root)) for part in parts if part not in chosen]
-    return chosen, (f"Not read: {', '.join(left)}.",) if left else ()
+        if any(other.side == part.side for other in chosen[:number]):
+            names = ", ".join(str(one.file.relative_to(root)) for one in chosen[:6])
+            raise TableError(
+                f"`{root}` holds several files of annotations for the same images: {names}. Name the one to read."
+            )
+    read = {part.file for part in chosen}
+    left = [str(part.file.relative_to(root)) for part in parts if part.file not in read]
+    return chosen, (f"Not read: {', '.join(left[:4])}{', …' if len(left) > 4 else ''}.",) if left else ()
+
+
+def _usual_ones(parts: Sequence[Part]) -> list[Part]:
+    """Return all parts but those that lie beside one with the usual name of its format."""
+    usual = {(part.file.parent, part.side) for part in parts if part.file.name.lower() in _USUAL}
+    return [p for p in parts if p.file.name.lower() in _USUAL or (p.file.parent, p.side) not in usual]
 
 
 def place_of(parts: Sequence[Part], path: Path) -> str:
@@ -84,8 +101,7 @@ def place_of(parts: Sequence[Part], path: Path) -> str:
 
 
 def _side(file: Path, root: Path) -> Side | None:
-    folders = [side for part in file.relative_to(root).parts[:-1] if (side := side_of(part)) is not None]
-    return folders[-1] if folders else side_in(file.name.partition(".")[0])
+    return side_of_path(file, root) or side_in(file.name.partition(".")[0])
 
 
 def _subset(file: Path) -> str:

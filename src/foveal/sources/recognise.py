@@ -16,6 +16,7 @@ from foveal.sources.formats import FORMATS, Match, ReadOptions, TableColumns
 from foveal.sources.items import Source
 from foveal.sources.tree import Tree, ending_of, looked_at_once, tree_of
 from foveal.tasks.kinds import TASKS
+from foveal.tasks.multi_label import PartialLabels
 
 _OPTIONS = {
     "image": "--image-column",
@@ -35,7 +36,9 @@ _DEPTH = 4  # folders down to where annotations are looked for
 _MOST_FOLDERS = 400  # that are looked into; chosen by hand: more are one for each class
 _ENDINGS = frozenset([".json", ".xml", ".csv", ".tsv", ".jsonl", ".txt", ".yaml", ".yml", ".parquet", ".xlsx"])
 """Endings of files that may hold annotations."""
-_NO_ANNOTATIONS = frozenset({"requirements.txt", "readme.txt", "license.txt", "readme.roboflow.txt", "readme.dataset.txt"})
+_NO_ANNOTATIONS = frozenset(
+    {"requirements.txt", "readme.txt", "license.txt", "readme.roboflow.txt", "readme.dataset.txt"}
+)
 
 
 class _Found(NamedTuple):
@@ -179,7 +182,7 @@ def _only_folder(tree: Tree) -> SystemPath | None:
 
 
 def _seen(tree: Tree) -> str:
-    """Return what a folder holds, as a person would list it, and what in it may have labels that were not recognised."""
+    """Return what a folder holds, as a person would list it, and files that may have labels and were not recognised."""
     counts = Counter(ending_of(name) or "without ending" for names in tree.names.values() for name in names)
     shown = ", ".join(f"{n:,} {ending}" for ending, n in counts.most_common(5))
     folders = [f"{folder.name}/" for folder in tree.folders()[:5]]
@@ -215,15 +218,26 @@ def _for_task(source: Source, task: str) -> Source:
         return source
     form, wanted = TASKS[source.task].label_form, TASKS[task].label_form
     if (form, wanted) == ("name", "names"):
-        change: Callable[[object], object] = lambda label: None if label is None else [label]  # noqa: E731
-        items = [replace(item, label=change(item.label)) for item in source.items]
-        test = tuple(replace(item, label=change(item.label)) for item in source.test)
-        return replace(source, task=task, items=items, test=test)
+        return _relabelled(source, task, lambda label: None if label is None else [label])
+    if (form, wanted) == ("names", "name") and all(_only(item.label) is not None for item in source.items):
+        return _relabelled(source, task, _only)
     if form != wanted:
         raise InputError(
             f"--task {task} cannot be learned from this source ({source.kind}): its labels are those of {source.task}."
         )
     return replace(source, task=task)
+
+
+def _relabelled(source: Source, task: str, change: Callable[[object], object]) -> Source:
+    items, test = ([replace(item, label=change(item.label)) for item in some] for some in (source.items, source.test))
+    return replace(source, task=task, items=items, test=test)
+
+
+def _only(label: object) -> str | None:
+    """Return the one name of a label; None where it has several, none, or some that are unknown."""
+    if isinstance(label, PartialLabels):
+        label = () if label.unknown else label.present
+    return str(label[0]) if isinstance(label, list | tuple) and len(label) == 1 else None
 
 
 def _unknown(file: SystemPath) -> InputError:
@@ -239,7 +253,7 @@ def _unknown(file: SystemPath) -> InputError:
     beside = [other.name for other in there if other.name != file.name]
     if file.is_file():
         return InputError(
-            f"`{file.name}` is no source: expected a table (.csv, .tsv, .jsonl, .parquet, .xlsx), a .json of {known}, an "
-            "XML of CVAT, the .yaml of a YOLO data set, or a folder."
+            f"`{file.name}` is no source: expected a table (.csv, .tsv, .jsonl, .parquet, .xlsx), a .json of {known}, "
+            "an XML of CVAT, the .yaml of a YOLO data set, or a folder."
         )
     return InputError(f"There is no file or folder `{file}`.{near_match(file.name, beside)}")

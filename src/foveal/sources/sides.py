@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Literal
 
 from foveal.sources.items import Finding, Item
@@ -33,6 +34,20 @@ def side_of(name: str) -> Side | None:
     """
     match = _FOLDER.fullmatch(name.strip().lower())
     return _WORDS[match[1]] if match else None
+
+
+def side_of_path(file: Path, root: Path | None = None) -> Side | None:
+    """Return the side of the innermost folder that stands for one.
+
+    Args:
+        file: a file below `root`, or a path relative to it.
+        root: the folder above which nothing counts.
+
+    >>> side_of_path(Path("train/images/val/1.jpg"))
+    'valid'
+    """
+    parts = (file.relative_to(root) if root is not None else file).parts[:-1]
+    return next((side for part in reversed(parts) if (side := side_of(part)) is not None), None)
 
 
 def side_in(name: str) -> Side | None:

@@ -11,7 +11,6 @@ from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -27,7 +26,7 @@ from foveal.sources.gather import left_out
 from foveal.sources.items import Finding, Item, Source
 from foveal.sources.label_studio import readings
 from foveal.sources.parts import Part, choose, parts_at, place_of
-from foveal.sources.sides import FALSE, TRUE, Side, set_aside_test, side_in, side_of_cell
+from foveal.sources.sides import FALSE, TRUE, Side, set_aside_test, side_in, side_of_cell, side_of_path
 from foveal.sources.tree import is_image_name, tree_of
 from foveal.tasks.kinds import TASKS, LabelForm, kind_for
 from foveal.tasks.multi_label import PartialLabels
@@ -48,7 +47,18 @@ IMAGE_COLUMNS = (
     ),
     *("image_name", "img_name", "imagename", "filepath", "file_path", "image_file", "photo", "id_code", "imageid"),
 )
-LABEL_COLUMNS = ("labels", "label", "tags", "classes", "class", "category", "categories", "target", "class_name", "choice")
+LABEL_COLUMNS = (
+    "labels",
+    "label",
+    "tags",
+    "classes",
+    "class",
+    "category",
+    "categories",
+    "target",
+    "class_name",
+    "choice",
+)
 VALID_COLUMNS = ("is_valid", "valid", "is_validation")
 SPLIT_COLUMNS = ("split", "set", "subset", "partition", "phase", "data_split", "dataset_split")
 _BOX_COLUMNS = ({"xmin", "xmax"}, {"x_min", "x_max"}, {"xmin", "width"}, {"bbox_x", "bbox_y"}, {"bbox"})
@@ -63,6 +73,7 @@ _ADDRESS = re.compile(r"://|%[0-9A-Fa-f]{2}|[?]|/data/upload/")  # in a cell tha
 _PROBED = 50  # rows by which a column is judged
 _SHOWN_COLUMNS = 12
 _FIRST_ROW = 2  # the first row below the header, counted as an editor counts lines
+_FEWEST_NUMBERED = 4  # columns that are called by their numbers, so that they are points; chosen by hand
 _LARGEST = 1 << 26  # bytes of a table that is looked into to recognise a folder
 
 
@@ -288,8 +299,9 @@ def _read(rows: _Rows, columns: TableColumns, task: str, finder: ImageFinder, na
     usual = _Usual(frame, name, rows.bases[0])
     image = usual.image(columns.image or (_STORED if stored else None))
     sides, is_valid = _sides(rows, columns.valid, usual, found)
-    kind, labels, what = _labels(rows, columns, task, usual, image, found, [side == "test" for side in sides])
-    form = TASKS[kind].label_form
+    form = None if task == "auto" else TASKS[task].label_form
+    labels = _labels(rows, columns, form, usual, image, found)
+    labels = _without_blank(rows, labels, columns, [side == "test" for side in sides], found, name)
     files = _files(rows, image, finder, sides, found)
     found.findings += finder.findings
     groups: list[Hashable] = [None] * len(frame)
@@ -301,26 +313,25 @@ def _read(rows: _Rows, columns: TableColumns, task: str, finder: ImageFinder, na
     for row, file in enumerate(files):
         if file is not None and row not in found.unusable:
             more = tuple((column, cells[row]) for column, cells in about)
-            items.append(Item(file, labels[row], None, rows.origins[row], groups[row], more))
+            items.append(Item(file, labels.of_rows[row], None, rows.origins[row], groups[row], more))
             kept_sides.append(sides[row])
-    if what.one_per_object:
+    if labels.one_per_object:
         items, kept_sides = _merged(items, kept_sides)
     if is_valid is None:
         items, test, wrong = set_aside_test(items, kept_sides)
     else:
         items = [replace(item, is_valid=side == "valid") for item, side in zip(items, kept_sides, strict=True)]
         test, wrong = (), ()
-    notes = tuple(note for note in (what.note,) if note)
     return Source(
         "table",
-        kind,
+        task if form == labels.form else kind_for(labels.form),
         items,
-        point_names=what.point_names,
-        target_names=columns.targets if form == "numbers" else (),
-        notes=notes,
+        point_names=labels.point_names,
+        target_names=columns.targets if labels.form == "numbers" else (),
+        notes=(labels.note,) if labels.note else (),
         findings=(*found.findings, *wrong),
         test=test,
-        n_left_out=0 if what.one_per_object else len(files) - len(items) - len(test),
+        n_left_out=0 if labels.one_per_object else len(files) - len(items) - len(test),
     )
 
 
@@ -368,17 +379,17 @@ class _Usual:
         if given is not None:
             return self.named(given, "--image-column")
         named = self.usual(IMAGE_COLUMNS)
-        if named is not None and self._names_images(named) is not False:
+        if named is not None and self.names_images(named) is not False:
             return named
-        content = next((column for column in self.known if self._names_images(column)), None)
+        content = next((column for column in self.known if self.names_images(column)), None)
         if content is not None or named is not None:
             return content or str(named)
         raise TableError(
-            f"`{self.name}` has none of the columns {', '.join(IMAGE_COLUMNS[:7])}, …, and no column that names images. "
+            f"`{self.name}` has none of the columns {', '.join(IMAGE_COLUMNS[:7])}, …, and none that names images. "
             f"Its columns: {self.listed}. Name the right one with --image-column."
         )
 
-    def _names_images(self, column: str) -> bool | None:
+    def names_images(self, column: str) -> bool | None:
         """Return whether most cells of a column name images; None where they are text that may."""
         cells = [cell for cell in self.frame[column].head(_PROBED).tolist() if not is_blank(cell)]
         if not cells:
@@ -400,7 +411,7 @@ class _Usual:
 @lru_cache(maxsize=64)
 def _stems(folder: Path) -> frozenset[str]:
     try:
-        return frozenset(name.rpartition(".")[0] for name in os.listdir(folder) if is_image_name(name))
+        return frozenset(file.stem for file in folder.iterdir() if is_image_name(file.name))
     except OSError:
         return frozenset()
 
@@ -457,34 +468,29 @@ def _sides(rows: _Rows, given: str | None, usual: _Usual, found: _Findings) -> t
 
 
 @dataclass(frozen=True, slots=True)
-class _What:
-    """How labels were found.
+class _Labels:
+    """The labels of all rows.
 
     Attributes:
+        form: what they are.
+        of_rows: one per row.
         note: what was guessed, in words.
         point_names: of points, where columns name them.
         one_per_object: whether a row is an object, and an image has several.
     """
 
+    form: LabelForm
+    of_rows: Sequence[object]
     note: str = ""
     point_names: tuple[str, ...] = ()
     one_per_object: bool = False
 
 
 def _labels(
-    rows: _Rows,
-    columns: TableColumns,
-    task: str,
-    usual: _Usual,
-    image: str,
-    found: _Findings,
-    is_test: Sequence[bool],
-) -> tuple[str, Sequence[object], _What]:
-    frame, form = rows.frame, None if task == "auto" else TASKS[task].label_form
-
-    def kind(found_form: LabelForm) -> str:
-        return task if form == found_form else kind_for(found_form)
-
+    rows: _Rows, columns: TableColumns, form: LabelForm | None, usual: _Usual, image: str, found: _Findings
+) -> _Labels:
+    """Read the columns that were named, else those with usual names, else those whose cells can only be labels."""
+    frame = rows.frame
     if columns.points or form == "points_xy":
         names = _point_columns(usual, columns.points)
         if not names:
@@ -492,56 +498,85 @@ def _labels(
                 "A point task needs the columns of its points: --points x,y or --points x1,y1,x2,y2, "
                 "--points 'x*,y*' or --points FIRST..LAST."
             )
-        return kind("points_xy"), _points(frame, names, usual, found), _What(point_names=_names_of_points(names))
+        return _points_of(names, usual, found)
     if columns.targets or form == "numbers":
         if not columns.targets:
             raise InputError("A regression needs the columns of its numbers: --targets age or --targets age,weight.")
-        return kind("numbers"), list(_numbers(frame, columns.targets, "--targets", usual, found)), _What()
+        return _Labels("numbers", list(_numbers(frame, columns.targets, "--targets", usual, found)))
     if columns.labels:
-        return kind("names"), _label_columns(frame, columns.labels, usual, found), _What()
+        return _Labels("names", _label_columns(frame, columns.labels, usual, found))
     column = usual.named(columns.label, "--label-column") if columns.label else usual.usual(LABEL_COLUMNS)
-    if column is None:
-        if names := _zero_one_columns(usual, image):
-            note = f"Columns of 0 and 1 are classes: {', '.join(names[:8])}{', …' if len(names) > 8 else ''}."
-            return kind("names"), _label_columns(frame, names, usual, found), _What(note)
-        if names := _point_columns(usual, ()):
-            note = f"Columns of points: {', '.join(names[:6])}{', …' if len(names) > 6 else ''}."
-            return kind("points_xy"), _points(frame, names, usual, found), _What(note, _names_of_points(names))
-        column = _only_text(usual, image)
-    one_per_object = any(box <= set(usual.by_lower) for box in _BOX_COLUMNS) and bool(frame[image].duplicated().any())
-    plural = column.lower() in SEVERAL
-    several = True if form == "names" or columns.label_delimiter or columns.empty == "none" or one_per_object else None
-    several = False if form == "name" else several
-    cells = frame[column].tolist()
-    read = read_cells(cells, several=several, delimiter=columns.label_delimiter, plural=plural)
-    labels: list[Any] = [one if one or columns.empty != "none" else [] for one in read.labels]
-    if one_per_object:
-        labels = [None if is_blank(cell) else [text_of(cell)] for cell in cells]
-    blank = [row for row, one in enumerate(labels) if not one and not is_test[row]]
-    if blank and columns.empty == "none" and not read.several:
-        raise TableError("--empty none needs images with several labels: here each image has one.")
+    if column is None and (guessed := _guessed(usual, image, found)) is not None:
+        return guessed
+    return _of_column(rows, column or _only_text(usual, image), columns, form, image)
+
+
+def _guessed(usual: _Usual, image: str, found: _Findings) -> _Labels | None:
+    """Return the labels in columns that are not called so, where their cells or names leave no doubt."""
+    if names := _zero_one_columns(usual, image):
+        note = f"Columns of 0 and 1 are classes: {', '.join(names[:8])}{', …' if len(names) > 8 else ''}."
+        return _Labels("names", _label_columns(usual.frame, names, usual, found), note)
+    if pairs := _point_columns(usual, ()):
+        note = f"Columns of points: {', '.join(pairs[:6])}{', …' if len(pairs) > 6 else ''}."
+        return replace(_points_of(pairs, usual, found), note=note)
+    if names := _numbered_columns(usual, image):
+        note = f"Columns {names[0]} to {names[-1]} are x and y of {len(names) // 2} points in turn."
+        return replace(_points_of(names, usual, found), note=note)
+    return None
+
+
+def _points_of(names: Sequence[str], usual: _Usual, found: _Findings) -> _Labels:
+    values = _points(usual.frame, names, usual, found)
+    return _Labels("points_xy", values, point_names=_names_of_points(names))
+
+
+def _of_column(rows: _Rows, column: str, columns: TableColumns, form: LabelForm | None, image: str) -> _Labels:
+    """Return the labels in one column: a name in each row, names in each, or a row for each object of an image."""
+    frame, cells = rows.frame, rows.frame[column].tolist()
+    lower = {str(name).lower() for name in frame.columns}
+    if any(box <= lower for box in _BOX_COLUMNS) and bool(frame[image].duplicated().any()):
+        note = f"A row is an object: the labels of an image are those of its rows in column `{column}`."
+        return _Labels("names", [None if is_blank(c) else [text_of(c)] for c in cells], note, one_per_object=True)
+    several = True if form == "names" or columns.label_delimiter or columns.empty == "none" else None
+    read = read_cells(
+        cells,
+        several=False if form == "name" else several,
+        delimiter=columns.label_delimiter,
+        plural=column.lower() in SEVERAL,
+    )
+    note = f"Column `{column}`: {read.note}." if read.note else ""
+    return _Labels("names" if read.several else "name", read.labels, note)
+
+
+def _without_blank(
+    rows: _Rows, labels: _Labels, columns: TableColumns, is_test: Sequence[bool], found: _Findings, name: str
+) -> _Labels:
+    """Leave out rows that are not labelled, or do what the options say."""
+    if labels.form not in {"names", "name"} or columns.labels:
+        return labels
+    blank = [row for row, one in enumerate(labels.of_rows) if one is None and not is_test[row]]
+    if columns.empty == "none":
+        if labels.form == "name":
+            raise TableError("--empty none needs images with several labels: here each image has one.")
+        return replace(labels, of_rows=[[] if one is None else one for one in labels.of_rows])
     if columns.empty == "error":
         for row in blank:
-            found.error(f"no label in column `{column}`", row, "(empty)")
-    elif columns.empty == "skip" and blank:
-        hint = "If it means that nothing is in the image, say --empty none." if read.several else ""
-        rule = f"no label in column `{column}`"
-        found.findings.append(left_out(rule, [rows.origins[row] for row in blank], len(blank), hint))
+            found.error("no label", row, "(empty)")
+        return labels
+    if blank:
+        hint = "If it means that nothing is in the image, say --empty none." if labels.form == "names" else ""
+        found.findings.append(left_out("no label", [rows.origins[row] for row in blank], len(blank), hint))
         found.unusable.update(blank)
-        if len(blank) == len(labels):
-            raise TableError(f"`{usual.name}`: no row has a label in column `{column}`.")
-    return (
-        kind("names" if read.several else "name"),
-        labels,
-        _What(f"Column `{column}`: {read.note}." if read.note else "", one_per_object=one_per_object),
-    )
+        if len(blank) == len(labels.of_rows):
+            raise TableError(f"`{name}`: no row has a label.")
+    return labels
 
 
 def _only_text(usual: _Usual, image: str) -> str:
     """Return the one column besides the image that may hold labels; else say what there is."""
     split = usual.usual((*VALID_COLUMNS, *SPLIT_COLUMNS))
     others = usual.others(image, split, _STORED)
-    texts = [one for one in others if not _is_numeric(usual.frame[one]) and not usual._names_images(one)]
+    texts = [one for one in others if not _is_numeric(usual.frame[one]) and not usual.names_images(one)]
     few = [one for one in texts if usual.frame[one].astype(str).nunique() <= max(1, len(usual.frame) // 2)]
     if len(texts) == 1:
         return texts[0]
@@ -561,7 +596,7 @@ def _is_numeric(column: pd.Series) -> bool:
 
 
 def _zero_one_columns(usual: _Usual, image: str) -> list[str]:
-    """Return the columns that hold 0, 1, -1 and blanks alone, where two or more do and no other column holds a label."""
+    """Return the columns that hold 0, 1, -1 and blanks alone, where two or more do, and half of all or more."""
     split = usual.usual((*VALID_COLUMNS, *SPLIT_COLUMNS))
     others = usual.others(image, split, _STORED)
     marks = {"0", "1", "-1", "0.0", "1.0", "-1.0", "true", "false", "", "none", "nan"}
@@ -581,9 +616,9 @@ def _label_columns(
             rule = f"`{column}` must be 0, 1, or blank or -1 for unknown"
             found.error(rule, int(row), repr(frame[column].iloc[row]))
     labels: list[PartialLabels | list[str]] = []
-    for row in values.fillna(-1).to_numpy():
-        present = [column for column, value in zip(columns, row, strict=True) if value == 1]
-        unknown = [column for column, value in zip(columns, row, strict=True) if value == -1]
+    for marks in values.fillna(-1).to_numpy().tolist():
+        present = [column for column, mark in zip(columns, marks, strict=True) if mark == 1]
+        unknown = [column for column, mark in zip(columns, marks, strict=True) if mark == -1]
         labels.append(PartialLabels(tuple(present), tuple(unknown)) if unknown else present)
     return labels
 
@@ -635,8 +670,16 @@ def _point_columns(usual: _Usual, given: Sequence[str]) -> tuple[str, ...]:
     return tuple(column for pair in pairs for column in pair)
 
 
+def _numbered_columns(usual: _Usual, image: str) -> list[str]:
+    """Return the columns besides the image if they are numbers 0 to n, or 1 to n, as tables of landmarks have them."""
+    others = usual.others(image)
+    numbers = [int(one) if one.isascii() and one.isdigit() else -1 for one in others]
+    is_run = len(numbers) >= _FEWEST_NUMBERED and numbers == list(range(numbers[0], numbers[0] + len(numbers)))
+    return others if is_run and numbers[0] in {0, 1} and len(others) % 2 == 0 else []
+
+
 def _names_of_points(columns: Sequence[str]) -> tuple[str, ...]:
-    """Return what points are called, by the part of their columns' names that is not x or y; nothing for mere numbers."""
+    """Return what points are called, by their columns' names without x or y; nothing for mere numbers."""
     names = [
         re.sub(r"[ _.-]+", " ", re.sub(r"(?i)(^|[^a-z])x([^a-z]|$)", r"\1\2", one)).strip() for one in columns[::2]
     ]
@@ -751,8 +794,9 @@ def _names_images_beside(file: Path) -> bool:
         return False
     rows = _Rows.of(frame.head(_PROBED), file.name, _bases(file))
     rows.frame.attrs.clear()
+    side = side_of_path(file) or side_in(file.name.partition(".")[0])
     wanted = [
-        Wanted(names=(text_of(cell),), origin="", bases=bases)
+        Wanted(names=(text_of(cell),), origin="", side=side, bases=bases)
         for cell, bases in zip(rows.frame[image].tolist(), rows.bases, strict=False)
         if not is_blank(cell)
     ]

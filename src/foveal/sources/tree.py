@@ -73,6 +73,15 @@ class Tree:
         return found
 
     @cached_property
+    def by_number(self) -> dict[int, list[Path]]:
+        """All images whose name is a number, by that number: a table's 7 may be 007.png."""
+        found: dict[int, list[Path]] = {}
+        for image in self.images:
+            if image.stem.isascii() and image.stem.isdigit():
+                found.setdefault(int(image.stem), []).append(image)
+        return found
+
+    @cached_property
     def _with_images(self) -> set[Path]:
         folders: set[Path] = set()
         for image in self.images:
@@ -161,7 +170,8 @@ def _walk(folder: Path, above: tuple[str, ...], names: dict[Path, list[str]], re
     if real in above:
         repeated.append(folder)
         return
-    files, folders = [], []
+    files: list[str] = []
+    folders: list[str] = []
     try:
         with os.scandir(folder) as entries:
             for entry in entries:

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from foveal.core.errors import TableError, near_match
 from foveal.sources.finder import ImageFinder
@@ -52,7 +52,7 @@ def _images(file: Path) -> list[Record]:
     images = data.get("_via_img_metadata", data) if isinstance(data, dict) else None
     if not isinstance(images, dict) or not all(isinstance(one, dict) and "filename" in one for one in images.values()):
         raise TableError(f"`{file}` is not as VGG Image Annotator writes it: expected images with a filename.")
-    return list(images.values())
+    return cast("list[Record]", list(images.values()))
 
 
 def _regions(image: Record) -> list[Record]:
@@ -78,8 +78,10 @@ def _attribute(path: Path, images: Sequence[Record], given: str | None) -> str:
                 f"`{path}` has no attribute `{given}`.{near_match(given, known)} It has: {', '.join(known)}."
             )
         return given
+    if not known:
+        raise TableError(f"`{path}` names no class: its regions and images have no attribute that is filled in.")
     if len(known) != 1:
-        named = ", ".join(f"{name} ({n:,})" for name, n in known.items()) or "none"
+        named = ", ".join(f"{name} ({n:,})" for name, n in known.items())
         raise TableError(f"`{path}` must have one attribute to learn; it has: {named}. Name one with --label-column.")
     return next(iter(known))
 

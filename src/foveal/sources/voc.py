@@ -15,7 +15,7 @@ from foveal.sources.finder import ImageFinder
 from foveal.sources.formats import ANNOTATIONS, Match, ReadOptions, sniff
 from foveal.sources.gather import Entry, NotLabelled, gather, left_out
 from foveal.sources.items import BAD_ANNOTATION, Finding, Source
-from foveal.sources.sides import Side, side_in, side_of
+from foveal.sources.sides import Side, side_in, side_of, side_of_path
 from foveal.sources.tree import Tree, is_image_name, tree_of
 from foveal.tasks.multi_label import PartialLabels
 
@@ -52,10 +52,7 @@ def read_voc(folder: Path, options: ReadOptions | None = None) -> Source:
             rule = "annotation of no set in ImageSets"
             findings.append(left_out(rule, extra, len(extra), level="note"))
     else:
-        for xml in xmls:
-            parts = xml.relative_to(folder).parts[:-1]
-            side = next((found for part in reversed(parts) if (found := side_of(part)) is not None), None)
-            entries.append(_entry(tree, xml, xml.stem, side, options, findings))
+        entries = [_entry(tree, xml, xml.stem, side_of_path(xml, folder), options, findings) for xml in xmls]
     finder = ImageFinder(options.images or folder)
     source = gather(
         "Pascal VOC",
@@ -69,10 +66,7 @@ def read_voc(folder: Path, options: ReadOptions | None = None) -> Source:
     bad = {file for finding in findings for file in finding.images}
     missing = [file.name for file in tree.images if file not in used | bad and _is_for_annotation(file, used)]
     more = (left_out("image without an annotation", missing, len(missing)),) if missing and not sides else ()
-    source = replace(
-        source, findings=(*source.findings, *more), n_left_out=source.n_left_out + len(missing) * bool(more)
-    )
-    return source
+    return replace(source, findings=(*source.findings, *more), n_left_out=source.n_left_out + len(missing) * bool(more))
 
 
 def _is_for_annotation(file: Path, used: Iterable[Path]) -> bool:
@@ -186,7 +180,7 @@ def parse_xml(file: Path) -> ET.Element:
     except UnicodeDecodeError as error:
         raise TableError(f"it is not in the encoding that it declares, or in UTF-8: {error}.") from error
     except (OSError, ET.ParseError, LookupError, ValueError) as error:
-        raise TableError(f"cannot be read as XML: {error or 'empty'}.") from error
+        raise TableError(f"cannot be read as XML: {error}.") from error
 
 
 def _parse(file: Path) -> ET.Element:

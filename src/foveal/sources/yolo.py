@@ -18,7 +18,7 @@ from foveal.sources.finder import ImageFinder
 from foveal.sources.formats import ANNOTATIONS, Match, ReadOptions, sniff
 from foveal.sources.gather import Entry, NotLabelled, gather
 from foveal.sources.items import BAD_ANNOTATION, Finding, Source
-from foveal.sources.sides import Side, side_of
+from foveal.sources.sides import Side, side_of, side_of_path
 from foveal.sources.tree import Tree, tree_of
 from foveal.tasks.kinds import form_of
 
@@ -64,7 +64,7 @@ def read_yolo(folder: Path, options: ReadOptions | None = None) -> Source:
     """
     options, tree = options or ReadOptions(), tree_of(folder)
     data = _data_of(folder)
-    pairs = [(image, label) for image in tree.images if (label := _label_file(tree, image)) is not None]
+    pairs = [(image, file) for image in tree.images if (file := _label_file(tree, image)) is not None]
     findings: list[Finding] = []
     read: list[tuple[Path, Path, list[Row] | None]] = []
     for image, file in pairs:
@@ -90,7 +90,7 @@ def read_yolo(folder: Path, options: ReadOptions | None = None) -> Source:
             findings.append(Finding("error", BAD_ANNOTATION, origin, str(error), "", (image,)))
             continue
         inside = image.relative_to(folder)
-        side = _side(image, data) or next((s for part in inside.parts[:-1] if (s := side_of(part))), None)
+        side = _side(image, data) or side_of_path(inside)
         if points and isinstance(label, NotLabelled) and shape is not None:
             label = np.full((shape[0], 2), np.nan)
         entries.append(Entry(names=(str(inside),), origin=origin, side=side, bases=(folder,), label=label))
@@ -109,23 +109,30 @@ def read_yolo(folder: Path, options: ReadOptions | None = None) -> Source:
 
 def _kind(folder: Path, rows: Sequence[Row], data: _Data) -> tuple[str, tuple[int, int] | None]:
     """Return what all lines hold, in words, and the shape of their keypoints if they are that."""
-    if data.shape is not None:
-        return "pose", data.shape
-    lengths = Counter(map(len, rows))
-    if not lengths:
-        return "boxes", None
-    (n, _), one = lengths.most_common(1)[0], len(lengths) == 1
+    shape = data.shape or _guess_shape(rows)
+    return ("pose" if shape else _kind_of_objects(folder, rows)), shape
+
+
+def _guess_shape(rows: Sequence[Row]) -> tuple[int, int] | None:
+    lengths = set(map(len, rows))
+    if len(lengths) != 1 or (n := lengths.pop()) <= _BOX:
+        return None
     # Keypoints with a visibility that is 0, 1 or 2 throughout, or such that lie in the boxes before them.
-    if one and n > _BOX and (n - _BOX) % 3 == 0 and np.isin([row[_BOX + 2 :: 3] for row in rows], (0, 1, 2)).all():
-        return "pose", ((n - _BOX) // 3, 3)
-    if one and n > _BOX and (n - _BOX) % 2 == 0 and np.mean([_lie_inside(row) for row in rows]) >= _INSIDE:
-        return "pose", ((n - _BOX) // 2, 2)
+    if (n - _BOX) % 3 == 0 and np.isin([row[_BOX + 2 :: 3] for row in rows], (0, 1, 2)).all():
+        return (n - _BOX) // 3, 3
+    if (n - _BOX) % 2 == 0 and np.mean([_lie_inside(row) for row in rows]) >= _INSIDE:
+        return (n - _BOX) // 2, 2
+    return None
+
+
+def _kind_of_objects(folder: Path, rows: Sequence[Row]) -> str:
+    lengths = Counter(map(len, rows))
     if set(lengths) <= {_BOX, _BOX + 1}:
-        return "boxes", None
-    if one and n == _CORNERS:
-        return "oriented boxes", None
+        return "boxes"
+    if set(lengths) == {_CORNERS}:
+        return "oriented boxes"
     if all(length == _BOX or (length > _BOX and length % 2) for length in lengths):
-        return "polygons", None
+        return "polygons"
     shown = ", ".join(str(length) for length, _ in lengths.most_common(4))
     raise TableError(
         f"`{folder}`: lines have {shown} values, which are neither boxes (5), oriented boxes (9), polygons (1 + 2 per "
@@ -209,14 +216,17 @@ def _data_of(folder: Path) -> _Data:
     file = files[0]
     values = _load_yaml(file)
     names = values.get("names") or {}
+    if not isinstance(names, dict | list):
+        raise TableError(f"`{file}`: names must be a list, or a table by number; got {names!r}.")
     numbered = names if isinstance(names, dict) else dict(enumerate(names))
     shape = values.get("kpt_shape")
     if shape is not None and not (
         isinstance(shape, list) and len(shape) == 2 and all(isinstance(n, int) for n in shape) and shape[1] in {2, 3}
     ):
         raise TableError(f"`{file}`: kpt_shape must be [points, 2 or 3]; got {shape!r}.")
-    points = values.get("kpt_names") or ()
-    points = next(iter(points.values()), ()) if isinstance(points, dict) else points
+    points = values.get("kpt_names")
+    points = next(iter(points.values()), None) if isinstance(points, dict) else points
+    point_names = tuple(map(str, points)) if isinstance(points, list) else ()
     sides: dict[Path, Side] = {}
     base = file.parent / str(values.get("path") or ".")
     for name in ("train", "val", "valid", "test"):
@@ -229,7 +239,7 @@ def _data_of(folder: Path) -> _Data:
                         sides[place.resolve()] = side
                         break
     shape = (int(shape[0]), int(shape[1])) if shape else None
-    return _Data({int(k): str(v) for k, v in numbered.items()}, shape, tuple(map(str, points)), sides)
+    return _Data({int(k): str(v) for k, v in numbered.items()}, shape, point_names, sides)
 
 
 def _is_data(file: Path) -> bool:

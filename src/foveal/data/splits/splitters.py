@@ -84,7 +84,7 @@ def ColSplitter(col: str = "is_valid") -> Splitter:
         TableError: while splitting: a cell is blank, or says something else.
     """
 
-    def split(items: Iterable[Any]) -> Split:
+    def split(items: Any) -> Split:
         cells = [row[col] for row in rows_of(items)]
         sides = [None if is_blank(cell) else side_of_cell(cell) for cell in cells]
         if None in sides:
