@@ -175,7 +175,7 @@ def test_swapped_and_outside_points(scenes, tmp_path, monkeypatch):
 
 
 def test_everything_on_one_side():
-    items = [Item(f"{n}.jpg", "a", False, str(n)) for n in range(6)]
+    items = [Item(f"{n}.jpg", "ab"[n % 2], False, str(n)) for n in range(12)]
     assert [f.rule for f in audit_labels(Source("x", "single-label", items))] == ["everything on one side of the split"]
 
 

@@ -23,7 +23,7 @@ from foveal.learner.vision import vision_learner
 from foveal.models.vision import ModelSpec, build_model
 from foveal.scale.resume_log import ResumeLog
 from foveal.sources.coco import write_coco
-from foveal.sources.label_studio import write_label_studio
+from foveal.sources.formats import TableColumns
 from foveal.sources.recognise import read_source
 from foveal.tasks.multi_label import MultiLabel
 from foveal.tasks.points import Points
@@ -64,7 +64,14 @@ def data(scenes, tmp_path_factory):
             shutil.copy(file, folder)
     names = sorted({name for _, _, found in rows for name in found})
     write_coco(root / "coco.json", rows, MultiLabel(Vocab(tuple(names))))
-    write_label_studio(root / "tasks.json", rows, MultiLabel(Vocab(tuple(names))))
+    tasks = [
+        {
+            "data": {"image": f"/data/upload/1/{at:08x}-{name}"},
+            "annotations": [{"result": [{"type": "choices", "from_name": "kind", "value": {"choices": found}}]}],
+        }
+        for at, (name, _, found) in enumerate(rows)
+    ]
+    (root / "tasks.json").write_text(json.dumps(tasks))
     for part in ("images", "labels"):
         (root / "yolo" / part).mkdir(parents=True)
     for row in pd.read_csv(root / "points.csv").itertuples():
@@ -110,7 +117,11 @@ def test_predictions_go_back_into_a_labelling_tool(layout, task, foveal, data):
     model = build_model(ModelSpec("resnet18", task.n_outputs, (32, 32), task.y_range))
     Predictor.of(model, task, Preparation.of((32, 32), "crop", IMAGENET)).save(data / "m.safetensors")
     foveal(f"foveal predict m.safetensors images --out out.json --layout {layout}")
-    source = read_source(data / "out.json", images=data / "images", task=task.kind)
+    predictions = layout == "label-studio"
+    nothing = TableColumns(empty="none") if task.kind == "multi-label" and layout == "coco" else None
+    source = read_source(
+        data / "out.json", images=data / "images", task=task.kind, predictions=predictions, columns=nothing
+    )
     assert (source.task, len(source.items)) == (task.kind, 60)
     assert json.loads((data / "out.json").read_text())
 

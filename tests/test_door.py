@@ -90,8 +90,8 @@ def test_check_gives_what_the_command_gives(scenes, foveal):
     audit = library.check(scenes / "scenes.csv", images=scenes / "scenes", empty="none")
     assert not audit.errors
     assert audit.figures["items"] == 60
-    again = library.check(scenes / "scenes.csv", images=scenes / "scenes")
-    assert {finding.rule for finding in again.errors} == {"no label in column `labels`"}
+    again = library.check(scenes / "scenes.csv", images=scenes / "scenes", empty="error")
+    assert {finding.rule for finding in again.errors} == {"no label"}
 
 
 @pytest.mark.parametrize(
@@ -101,7 +101,7 @@ def test_check_gives_what_the_command_gives(scenes, foveal):
         ({"user": "a"}, "--user is not used with tasks of images; it belongs to --task rating"),
         ({"task": "rating", "time": 3}, "--time is not used with --task rating; it belongs to tasks of images"),
         ({"task": "ratings"}, "There is no task `ratings`. Did you mean `rating`?"),
-        ({"empty": "nnoe"}, "--empty nnoe: Input should be 'error' or 'none'. Did you mean `none`?"),
+        ({"empty": "nnoe"}, "--empty nnoe: Input should be 'skip', 'none' or 'error'. Did you mean `none`?"),
         ({"epochs": 0, "lr": -1}, "--epochs 0: .*; --lr -1: "),
         ({"size": "12o"}, "--size is a number of pixels or HEIGHTxWIDTH, like 128 or 240x320; got '12o'"),
         ({"time": 1, "epochs": 2}, "--time and --epochs both say how long to train"),

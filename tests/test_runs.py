@@ -118,7 +118,8 @@ def test_doubts_are_read_back_by_the_tools_formats(folds, foveal, scenes, tmp_pa
     for layout in ("coco", "label-studio"):
         file = tmp_path / f"{layout}.json"
         assert interp.export_label_issues(file, layout=layout) == 1
-        (item,) = read_source(file, images=scenes / "scenes", task="multi-label").items
+        source = read_source(file, images=scenes / "scenes", task="multi-label", predictions=layout == "label-studio")
+        (item,) = source.items
         assert item.image.name == joined.images[0].name
         suggested = {name for doubt in interp.label_issues() if (name := doubt.suggested)}
         removed = {name for doubt in interp.label_issues() if (name := doubt.given)}

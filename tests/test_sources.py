@@ -39,9 +39,10 @@ def test_a_folder_a_class_with_a_split(images, tmp_path):
         (root / side / label).mkdir(parents=True, exist_ok=True)
         shutil.copy(images[number], root / side / label)
     source = read_source(root)
-    assert (source.kind, source.task) == ("folders", "single-label")
+    assert (source.kind, source.task) == ("class folders", "single-label")
     assert [(item.label, item.is_valid) for item in source.items] == [("cat", False), ("dog", False), ("cat", True)]
-    assert "test/ is left out" in source.notes[0]
+    assert [item.label for item in source.test] == ["dog"]
+    assert source.read_as.endswith("4 images; split as given: 2 / 1, test 1 not used")
 
 
 def test_one_image_in_several_class_folders_has_several_labels(images, tmp_path):
@@ -96,7 +97,7 @@ def test_xml_with_entities_is_refused(voc, images):
     bomb = '<!DOCTYPE a [<!ENTITY b "cc">]><annotation>&b;</annotation>'
     (voc / "Annotations" / f"{images[0].stem}.xml").write_text(bomb)
     with pytest.raises(TableError, match="entities"):
-        read_source(voc)
+        read_source(voc).require_usable()
 
 
 def test_one_column_a_class_masks_the_unknown(images, tmp_path):
@@ -122,7 +123,7 @@ def test_what_is_written_comes_back(images, tmp_path, write, task):
         labels = [np.array([[10.0, 20.0], [30.5, 40.25]]) + number for number in range(4)]
     rows = [(p.name, open_image(p).size_hw, label) for p, label in zip(images, labels, strict=True)]
     assert write(tmp_path / "out.json", iter(rows), task) == 4
-    source = read_source(tmp_path / "out.json", task=task.kind)
+    source = read_source(tmp_path / "out.json", task=task.kind, predictions=write is write_label_studio)
     assert source.task == task.kind
     for item, label in zip(source.items, labels, strict=True):
         if isinstance(task, Points):
@@ -168,7 +169,7 @@ def test_what_is_no_source_is_said(tmp_path):
     (tmp_path / "odd.json").write_text("{}")
     (tmp_path / "empty").mkdir()
     for name, message in (
-        ("odd.json", "neither COCO"),
+        ("odd.json", "no annotation of a known format"),
         ("empty", "no images"),
         ("od.json", "Did you mean `odd.json`"),
     ):
@@ -193,16 +194,16 @@ def test_masked_labels_train(voc):
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"images": "elsewhere"}, "--images cannot be used with this source (folders)"),
+        ({"images": "elsewhere"}, "--images cannot be used with this source (class folders)"),
         ({"columns": TableColumns(image="file", group="who")}, "--image-column and --group-column cannot be used"),
-        ({"columns": TableColumns(empty="none")}, "--empty cannot be used with this source (folders)"),
-        ({"task": "points"}, "--task points cannot be learned from this source (folders)"),
+        ({"columns": TableColumns(empty="none")}, "--empty cannot be used with this source (class folders)"),
+        ({"task": "points"}, "--task points cannot be learned from this source (class folders)"),
     ],
 )
 def test_what_a_format_does_not_use_is_refused(given, message, scenes, tmp_path):
-    (tmp_path / "ant").mkdir()
-    shutil.copy(scenes / "scenes" / "scene_0000.jpg", tmp_path / "ant")
+    for at, name in enumerate(("ant", "bee")):
+        (tmp_path / name).mkdir()
+        shutil.copy(scenes / "scenes" / f"scene_000{at}.jpg", tmp_path / name)
     with pytest.raises(InputError, match=re.escape(message)):
         read_source(tmp_path, **given)
-    (item,) = read_source(tmp_path, task="multi-label").items
-    assert item.label == ["ant"]
+    assert [item.label for item in read_source(tmp_path, task="multi-label").items] == [["ant"], ["bee"]]

@@ -145,7 +145,10 @@ def test_a_folder_of_shards_is_the_source_that_the_table_is(scenes, shards):
     names = [one.image.name for one in source.items]
     assert names == [f"{at // 20}.parquet#{at % 20}" for at in range(60)]
     found, files = audit(source), audit(table)
-    assert found.figures == files.figures
+    place = {"read as", "why"}
+    assert {k: v for k, v in found.figures.items() if k not in place} == {
+        k: v for k, v in files.figures.items() if k not in place
+    }
     assert [one.rule for one in found.findings] == [one.rule for one in files.findings]
     for one, other in zip(source.items, table.items, strict=True):
         assert (decode(one.image) == decode(other.image)).all()

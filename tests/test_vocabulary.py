@@ -44,7 +44,7 @@ NOT_NOUNS = re.compile(
 KEPT = {
     # Names that a user's table may have for a column.
     ("images/parquet_rows.py", "BYTES_COLUMNS"),
-    ("sources/table.py", "IMAGE_COLUMNS"),
+    ("sources/columns.py", "IMAGE_COLUMNS"),
     # What version 0.1 wrote and called so.
     ("audit/checks.py", '"pictures"'),
     ("evaluation/predictions.py", '"pictures"'),

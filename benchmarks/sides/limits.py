@@ -13,7 +13,7 @@ from foveal.core import runtime
 from foveal.core.rng import generator_for
 from foveal.data.samples import Pipeline
 from foveal.geometry.resize import RandomResizedCrop, Resize
-from foveal.images.decode import jpeg_factor, open_image
+from foveal.images.decode import open_image, reduction_factor
 from foveal.images.prepare import scale_of
 from foveal.models.vision import ModelSpec, build_model
 from foveal.vision.all import aug_transforms
@@ -24,7 +24,7 @@ DEVICE = runtime.default_device()
 def decode_seconds(files, place, threads=WORKERS):
     """Seconds an image of reading and decoding alone, with so many threads, after one pass."""
     sizes = [open_image(file).size_hw for file in files]
-    factors = [jpeg_factor(scale_of(place(hw, generator_for(0, 0, at)), hw)) for at, hw in enumerate(sizes)]
+    factors = [reduction_factor(scale_of(place(hw, generator_for(0, 0, at)), hw)) for at, hw in enumerate(sizes)]
 
     def one(at):
         data = Path(files[at]).read_bytes()

@@ -14,7 +14,8 @@ import numpy as np
 
 from foveal.core import download, storage, threads
 from foveal.core.errors import ImageError
-from foveal.images.decode import Pixels, open_image
+from foveal.images.colours import Pixels
+from foveal.images.decode import open_image
 from foveal.images.parquet_rows import read_bytes
 
 _MAX_DISTANCE = 7  # bits of 64 by which hashes of near copies differ (benchmarks/results/2026-11-22-near-copies.md)

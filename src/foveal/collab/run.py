@@ -23,8 +23,9 @@ from foveal.data.splits.splitters import ColSplitter, RandomSplitter
 from foveal.inference.manifest import MetricPart
 from foveal.runs import folder as run
 from foveal.runs.console import new_console, number, timing_lines
+from foveal.sources.columns import VALID_COLUMNS
 from foveal.sources.delimited import LINES, typed
-from foveal.sources.table import VALID_COLUMNS, load_frame
+from foveal.sources.frames import load_frame
 from foveal.training.callbacks.extras import KeepBest
 from foveal.training.callbacks.logs import HistoryFile
 from foveal.training.checkpoint import FILE as CHECKPOINT

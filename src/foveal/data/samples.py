@@ -27,7 +27,8 @@ from foveal.geometry.moves import Move
 from foveal.geometry.resize import RandomResizedCrop, Resize, ResizeStep
 from foveal.geometry.warp import stack_windows, warp_batch
 from foveal.images.augment import Normalize
-from foveal.images.decode import ImageSource, OpenedImage, Pixels, open_image
+from foveal.images.colours import Pixels
+from foveal.images.decode import ImageSource, OpenedImage, open_image
 from foveal.images.prepare import UNCHANGED, Preparation, Statistics, collate, render, render_window
 from foveal.images.tones import Tone, apply_lut, apply_luts, draw_lut
 from foveal.tasks.base import Task

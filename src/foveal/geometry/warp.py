@@ -1,4 +1,4 @@
-"""The warp: the only place where pixels are resampled.
+"""The warp: the only place where pixels are resampled, but for means of whole squares as they are decoded.
 
 Detail that the input size is too coarse to show is first removed from an image (uint8 [H, W, 3]): by a Gaussian where
 the map shrinks it a little, by reducing it by area where it shrinks it much or by a whole number. Then it is warped

@@ -10,22 +10,22 @@ from __future__ import annotations
 import io
 import math
 import os
-import struct
-import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import partial
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
+import cv2
 import numpy as np
 import simplejpeg
 from numpy.typing import NDArray
-from PIL import Image, ImageCms, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
 from foveal.core import lazy
 from foveal.core.errors import ImageError, InputError, MissingDependencyError
 from foveal.geometry.homography import IDENTITY, Homography, corners_of
+from foveal.images.colours import DAMAGE, Pixels, grey_to_rgb, srgb_transform, to_rgb
 from foveal.images.embedded import ENDING as EMBEDDED
 from foveal.images.embedded import embedded_image
 from foveal.images.exif import orientation_of
@@ -33,8 +33,6 @@ from foveal.images.jpeg import JpegHeader, read_jpeg_header
 from foveal.images.parquet_rows import row_of
 from foveal.images.png import SIGNATURE, split_png
 from foveal.images.sniff import reason_of
-
-Pixels = NDArray[np.uint8]
 
 MAX_PIXELS = 89_478_485
 """The most pixels that are decoded, a quarter of a GiB as RGB; the environment's FOVEAL_MAX_PIXELS is another number.
@@ -51,13 +49,7 @@ _FORMATS = ("PNG", "WEBP", "BMP", "DIB", "GIF", "TIFF", "AVIF", "PPM")
 _HEIC = frozenset({b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"})
 _AVIF = frozenset({b"avif", b"avis"})
 _TURNED_BY_PILLOW = frozenset({"TIFF", "HEIF"})
-_WHITES = (1.0, 255.0, 65535.0, 4294967295.0)
-"""The usual values of white in grey images of 32 bits; that which holds all values of an image is taken."""
-_MAX_SAMPLE, _MAX_SAMPLE_FLOAT, _BITS, _PHOTOMETRIC = 281, 341, 258, 262  # tags of TIFF 6.0
 _FEWEST_BYTES = 256  # pixels that a byte of a JPEG can stand for: a block of 64 takes 2 bits or more
-# What the decoders raise on damaged files, as fuzzing them has shown.
-_LOOKUP = (ValueError, TypeError, IndexError, KeyError, OverflowError)
-_DAMAGE = (*_LOOKUP, OSError, SyntaxError, EOFError, RuntimeError, MemoryError, struct.error, zlib.error)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -90,7 +82,9 @@ class OpenedImage:
     has_more_frames: bool = False
 
     def decode(self, scale: float = 1.0) -> Decoded:
-        """Return the pixels, at least at `scale` of their size (a JPEG may be decoded at 1/2, 1/4 or 1/8).
+        """Return the pixels, at least at `scale` of their size: all of them, or means of 2 x 2, 4 x 4 or 8 x 8.
+
+        Which of these it is does not depend on the format; a JPEG's means need no full decoding.
 
         Raises:
             ImageError: the file is damaged.
@@ -146,9 +140,9 @@ def open_image(source: ImageSource | object) -> OpenedImage:
         return _open_bytes(source, name)
     if isinstance(source, Image.Image):
         orientation = orientation_of(source.info.get("exif") or b"")
-        return _wrap_pixels(_turn_upright(_to_rgb(source)[0], orientation), name, "PIL")
+        return _wrap_pixels(to_rgb(source)[0], orientation, name, "PIL")
     if isinstance(source, np.ndarray):
-        return _wrap_pixels(_from_array(source, name), name, "array")
+        return _wrap_pixels(_from_array(source, name), 1, name, "array")
     if isinstance(source, StoredImage):
         try:
             return _open_bytes(source.read(), name)
@@ -214,7 +208,7 @@ def _brands(data: bytes) -> set[bytes]:
 def _has_more_frames(image: Image.Image) -> bool:
     try:
         return bool(getattr(image, "is_animated", False))
-    except _DAMAGE:
+    except DAMAGE:
         return False
 
 
@@ -227,7 +221,7 @@ def _open_jpeg(data: bytes, name: str) -> OpenedImage:
     if header.is_progressive or header.is_cmyk or height * width > 64 * max_pixels():
         _check_size(header.size_hw, name)
     if height * width > _FEWEST_BYTES * max(len(data), 1) and height * width > max_pixels():
-        raise ImageError(name, f"{width} x {height} pixels do not fit into its {len(data):,} bytes.")
+        raise ImageError(name, _too_large_reason(header.size_hw))
     size_hw = _upright_size(header.size_hw, header.orientation)
     pixels = _name_faults(name, "JPEG", partial(_decode_jpeg, data, header))
     return OpenedImage(size_hw, name, "JPEG", pixels, header.has_more_frames)
@@ -240,7 +234,7 @@ def _pillow_header(data: bytes, name: str) -> Image.Image:
         raise ImageError(name, _too_large_reason()) from error
     except UnidentifiedImageError as error:
         raise ImageError(name, reason_of(data)) from error
-    except _DAMAGE as error:
+    except DAMAGE as error:
         raise ImageError(name, f"damaged: {_sentence(error)}") from error
 
 
@@ -282,41 +276,52 @@ def _name_faults(name: str, kind: str, decode_at: Callable[[float], Decoded]) ->
             return decode_at(scale)
         except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
             raise ImageError(name, _too_large_reason()) from error
-        except _DAMAGE as error:
+        except DAMAGE as error:
             raise ImageError(name, f"damaged {kind} file: {_sentence(error)}") from error
 
     return pixels
 
 
-def _wrap_pixels(pixels: Pixels, name: str, kind: str) -> OpenedImage:
-    return OpenedImage((pixels.shape[0], pixels.shape[1]), name, kind, lambda _: Decoded(pixels, IDENTITY))
+def _wrap_pixels(stored: Pixels, orientation: int, name: str, kind: str) -> OpenedImage:
+    size_hw = _upright_size((stored.shape[0], stored.shape[1]), orientation)
+    return OpenedImage(size_hw, name, kind, partial(_reduce, stored, orientation))
 
 
-def jpeg_factor(scale: float) -> int:
-    """Return by how much a JPEG may be reduced while it is decoded, to be shown at `scale` without being enlarged."""
+def reduction_factor(scale: float) -> int:
+    """Return by how much an image may be reduced while it is decoded, to be shown at `scale` without being enlarged.
+
+    Args:
+        scale: of the image as it is shown, 1 for its own size.
+    """
     return next((factor for factor in (8, 4, 2) if scale * factor <= 1), 1)
+
+
+def _reduce(stored: Pixels, orientation: int, scale: float, white: float = 255.0) -> Decoded:
+    """Do with pixels what libjpeg-turbo's scaled DCT does with a JPEG: means of whole squares, from its top left on."""
+    factor, (height, width) = reduction_factor(scale), stored.shape[:2]
+    if factor > 1:
+        # The last squares may reach beyond the image; a JPEG's are filled up by whoever wrote it, mostly like this.
+        filled = cv2.copyMakeBorder(stored, 0, -height % factor, 0, -width % factor, cv2.BORDER_REPLICATE)
+        reduced_wh = (filled.shape[1] // factor, filled.shape[0] // factor)
+        stored = np.asarray(cv2.resize(filled, reduced_wh, interpolation=cv2.INTER_AREA), dtype=np.uint8)
+    return _stand_upright(stored, factor, orientation, (height, width), white)
 
 
 def _decode_jpeg(data: bytes, header: JpegHeader, scale: float) -> Decoded:
     n_pixels = header.size_hw[0] * header.size_hw[1]
-    factor = next((f for f in (1, 2, 4, 8) if f >= jpeg_factor(scale) and n_pixels <= max_pixels() * f * f), 8)
+    factor = next((f for f in (1, 2, 4, 8) if f >= reduction_factor(scale) and n_pixels <= max_pixels() * f * f), 8)
     height, width = (math.ceil(side / factor) for side in header.size_hw)
     colours = "CMYK" if header.is_cmyk else "RGB"
     stored = simplejpeg.decode_jpeg(data, colours, min_height=height, min_width=width, strict=True)
     if header.is_cmyk:
         # simplejpeg has checked the file; Pillow knows the ink conventions.
-        stored, factor = _to_rgb(Image.open(io.BytesIO(data), formats=("JPEG",)))[0], 1
-    elif header.icc_profile and (to_srgb := _srgb_transform(header.icc_profile, "RGB")):
+        return _reduce(to_rgb(Image.open(io.BytesIO(data), formats=("JPEG",)))[0], header.orientation, scale)
+    if header.icc_profile and (to_srgb := srgb_transform(header.icc_profile, "RGB")):
         stored = np.asarray(to_srgb(Image.fromarray(stored)))
-    reduction = Homography.scaling(1 / factor, 1 / factor)
-    if header.orientation not in _TURNS:
-        return Decoded(stored, reduction)
-    to_stored = _upright_map(header.orientation, header.size_hw).inverse
-    turn = _upright_map(header.orientation, (stored.shape[0], stored.shape[1]))
-    return Decoded(_turn_upright(stored, header.orientation), to_stored.then(reduction, turn))
+    return _stand_upright(stored, factor, header.orientation, header.size_hw)
 
 
-def _decode_pillow(data: bytes, orientation: int, profile: bytes | None, _: float) -> Decoded:
+def _decode_pillow(data: bytes, orientation: int, profile: bytes | None, scale: float) -> Decoded:
     with Image.open(io.BytesIO(data), formats=_formats()) as check:
         check.verify()
     with Image.open(io.BytesIO(data), formats=_formats()) as image:
@@ -324,95 +329,34 @@ def _decode_pillow(data: bytes, orientation: int, profile: bytes | None, _: floa
         image.load()
         if profile is not None:
             image.info["icc_profile"] = profile
-        pixels, white = _to_rgb(image, tags)
-        return Decoded(_turn_upright(pixels, orientation), IDENTITY, white)
-
-
-def _to_rgb(image: Image.Image, tags: Mapping[int, object] | None = None) -> tuple[Pixels, float]:
-    """Return any mode of Pillow's as RGB pixels, transparency over white, and the value that became white.
-
-    Grey of more than 8 bits is scaled so that white is what the tags of a TIFF say (MaxSampleValue, BitsPerSample);
-    else 65,535 for 16 bits, and for 32 bits and numbers with a point the first of `_WHITES` that no value exceeds.
-    """
-    tags = tags or {}
-    if image.mode in {"F", "I"} or image.mode.startswith("I;16"):
-        values = np.asarray(image, dtype=np.float64)
-        white = _stated_white(tags) or (65535.0 if image.mode.startswith("I;16") else _white_of(values))
-        if tags.get(_PHOTOMETRIC) == 0:  # 0 is white; Pillow sees to it for 8 bits alone
-            values = white - values
-        return _scale_to_bytes(values, white), white
-    if image.mode in {"RGBA", "LA", "PA", "RGBa", "La"} or "transparency" in image.info:
-        rgba = image.convert("RGBA")
-        white_image = Image.new("RGBA", image.size, "white")
-        return np.asarray(Image.alpha_composite(white_image, rgba).convert("RGB")), 255.0
-    profile = image.info.get("icc_profile")
-    to_srgb = _srgb_transform(profile, image.mode) if profile and image.mode in {"RGB", "CMYK"} else None
-    return np.asarray(to_srgb(image) if to_srgb else image.convert("RGB")), 255.0
-
-
-def _stated_white(tags: Mapping[int, object]) -> float | None:
-    """Return the value of white that the tags of a TIFF state, if they do."""
-    for tag in (_MAX_SAMPLE, _MAX_SAMPLE_FLOAT):
-        value = tags.get(tag)
-        value = value[0] if isinstance(value, tuple) and value else value
-        if isinstance(value, int | float) and math.isfinite(value) and value > 0:
-            return float(value)
-    bits = tags.get(_BITS)
-    bits = bits[0] if isinstance(bits, tuple) and bits else bits
-    return float(2**bits - 1) if isinstance(bits, int) and 8 < bits < 16 else None
-
-
-def _white_of(values: NDArray[np.float64]) -> float:
-    if not np.isfinite(values).all():
-        raise ValueError("it holds values that are not finite.")
-    most = float(np.abs(values).max())
-    white = next((white for white in _WHITES if most <= white), None)
-    if white is None:
-        raise ValueError(f"it holds values up to {most:g}, and states no value of white.")
-    return white
-
-
-def _scale_to_bytes(values: NDArray[np.float64], white: float) -> Pixels:
-    """Return grey pixels; where values are negative, black is the negative of white."""
-    black = -white if float(values.min(initial=0.0)) < 0 else 0.0
-    return _grey_to_rgb(np.clip((values - black) * (255 / (white - black)) + 0.5, 0, 255))
-
-
-def _grey_to_rgb(values: NDArray[np.generic]) -> Pixels:
-    return np.repeat(values.astype(np.uint8)[..., None], 3, axis=2)
+        pixels, white = to_rgb(image, tags)
+        return _reduce(pixels, orientation, scale, white)
 
 
 def _from_array(array: NDArray[np.generic], name: str) -> Pixels:
     if array.dtype != np.uint8 or array.size == 0:
         raise ImageError(name, f"an array must be uint8 and not empty; got {array.dtype} {array.shape}.")
     if array.ndim == 2:
-        return _grey_to_rgb(array)
+        return grey_to_rgb(array)
     if array.ndim != 3 or array.shape[2] != 3:
         raise ImageError(name, f"an array must have the shape [H, W] or [H, W, 3]; got {array.shape}.")
     return np.asarray(array, dtype=np.uint8)
 
 
-@lru_cache(maxsize=32)
-def _srgb_transform(profile: bytes, mode: str) -> Callable[[Image.Image], Image.Image] | None:
-    """Return what turns a profile's colours into sRGB; None where nothing is to be done, or the profile is broken."""
-    try:
-        source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
-        if "srgb" in ImageCms.getProfileDescription(source).lower():
-            return None
-        transform = ImageCms.buildTransform(source, ImageCms.createProfile("sRGB"), mode, "RGB")
-    except (ImageCms.PyCMSError, *_DAMAGE):
-        return None
-
-    def apply(image: Image.Image) -> Image.Image:
-        converted = ImageCms.applyTransform(image, transform)
-        assert converted is not None
-        return converted
-
-    return apply
-
-
 # EXIF orientation -> (a mirror first, then quarter turns counter-clockwise) of the stored image.
 _TURNS = {2: (True, 0), 3: (False, 2), 4: (True, 2), 5: (True, 1), 6: (False, 3), 7: (True, 3), 8: (False, 1)}
+
+
+def _stand_upright(
+    stored: Pixels, factor: int, orientation: int, size_hw: tuple[int, int], white: float = 255.0
+) -> Decoded:
+    """Turn an image upright that was stored at `size_hw` and reduced by `factor`."""
+    reduction = Homography.scaling(1 / factor, 1 / factor) if factor > 1 else IDENTITY
+    if orientation not in _TURNS:
+        return Decoded(stored, reduction, white)
+    to_stored = _upright_map(orientation, size_hw).inverse
+    turn = _upright_map(orientation, (stored.shape[0], stored.shape[1]))
+    return Decoded(_turn_upright(stored, orientation), to_stored.then(reduction, turn), white)
 
 
 def _turn_upright(pixels: Pixels, orientation: int) -> Pixels:

@@ -15,7 +15,8 @@ from foveal.core.errors import InputError
 from foveal.geometry.homography import Homography
 from foveal.geometry.resize import Resize, ResizeMethod, StoredResize
 from foveal.geometry.warp import warp, window
-from foveal.images.decode import ImageSource, OpenedImage, Pixels, open_image
+from foveal.images.colours import Pixels
+from foveal.images.decode import ImageSource, OpenedImage, open_image
 
 
 @dataclass(frozen=True, slots=True)

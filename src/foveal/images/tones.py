@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from foveal.core.errors import InputError
-from foveal.images.decode import Pixels
+from foveal.images.colours import Pixels
 
 Curve = Callable[[NDArray[np.float64]], NDArray[np.float64]]
 Lut = NDArray[np.uint8]

@@ -35,6 +35,8 @@ IMAGES = "images"
 """The kind of run for whatever task has none of its own."""
 _FORMER = {"pictures": "embed_images"}
 """Settings by the names that version 0.1 gave them, which its run.toml holds."""
+_FORMER_DEFAULTS = {"empty": "error"}
+"""Defaults that version 0.1 had, where they are others now."""
 _PATHS = ("table", "images", "weights")
 
 
@@ -251,7 +253,7 @@ def _without_former_defaults(flat: Values) -> Values:
     known = all_settings()
 
     def is_default(name: str, value: object) -> bool:
-        default = known[name][1].get_default(call_default_factory=True)
+        default = _FORMER_DEFAULTS.get(name, known[name][1].get_default(call_default_factory=True))
         return value == (list(default) if isinstance(default, tuple) else default)
 
     names = {name: _FORMER.get(name, name) for name in flat}

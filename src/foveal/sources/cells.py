@@ -121,7 +121,7 @@ def _written_list(text: str) -> list[str] | None:
 
 
 def _find_delimiter(cells: Sequence[str | None], *, plural: bool) -> tuple[str | None, str]:
-    """Return what separates the names of cells, None where each holds one, and what is to be said of it.
+    """Return what separates the names of cells, None where each holds one, and a note on that.
 
     A character separates names where parts of cells recur: alone, or in other company. Spaces do so only if the
     column's name says that there are several, or if every part of a cell stands alone somewhere.

@@ -22,11 +22,12 @@ from foveal.sources.voc import parse_xml
 from foveal.tasks.kinds import form_of
 
 _SHAPES = ("box", "polygon", "polyline", "mask", "ellipse", "cuboid", "points", "skeleton")
+_POINT_SHAPES = frozenset({"points", "skeleton"})
 _EMPTY = "image without an annotation"
 
 
 def read_cvat(path: Path, parts: Sequence[Part], options: ReadOptions) -> Source:
-    """Read the tags of every image, or where there are none the labels of its shapes; or points where all are points.
+    """Read the tags of every image, or without tags the labels of its shapes; or points where all are points.
 
     Args:
         path: the file or folder that was given.
@@ -40,7 +41,7 @@ def read_cvat(path: Path, parts: Sequence[Part], options: ReadOptions) -> Source
     images = [(part, image) for part in chosen for image in _images(part.file)]
     kinds = {shape.tag for _, image in images for shape in image if shape.tag in _SHAPES}
     tagged = any(image.find("tag") is not None for _, image in images)
-    usual = "points_xy" if kinds and kinds <= {"points", "skeleton"} and not tagged else "names"
+    usual = "points_xy" if kinds and kinds <= _POINT_SHAPES and not tagged else "names"
     points = form_of(options.task, usual=usual) == "points_xy"  # type: ignore[arg-type]
     names = sorted({_label(point) for _, image in images for point in _points_of(image)}) if points else []
     if points and not names:

@@ -75,7 +75,7 @@ def read_delimited(
         separator: of the cells; found out by default.
 
     Returns:
-        The table, and what is to be said of how it is written. `attrs[LINES]` has the line of each row.
+        The table, and notes on how it is written. `attrs[LINES]` has the line of each row.
 
     Raises:
         TableError: it cannot be read; the message names the line.
@@ -244,6 +244,8 @@ def _frame(rows: list[list[str]], lines: list[int], name: str, findings: list[Fi
             continue
         kept.append([cell or None for cell in row[:n]] + [None] * (n - len(row)))
         kept_lines.append(line)
+    if body and not kept:
+        raise TableError(f"`{name}` cannot be read as a table: {findings[-1].where} has {findings[-1].value}.")
     columns = list(zip(*kept, strict=True)) if kept else [()] * n
     frame = pd.DataFrame({at: pd.Series(columns[at], dtype=object) for at in range(n)})
     frame.columns = pd.Index(names[:n])

@@ -70,7 +70,7 @@ class ImageFinder:
     _present: dict[Path, dict[str, str]] = field(default_factory=dict)
 
     def resolve(self, wanted: Sequence[Wanted]) -> list[Path | None]:
-        """Return the file of each image, None where there is none; then a finding says so.
+        """Return the file of each image, None where it does not exist; then a finding names it.
 
         Args:
             wanted: the images.
@@ -189,7 +189,7 @@ class ImageFinder:
 
 
 def _number(name: str) -> int:
-    """Return the number that a name is, such as 7 for `007`; -1 if it is none."""
+    """Return the number that a name is, such as 7 for `007`; -1 if it is no number."""
     return int(name) if name.isascii() and name.isdigit() else -1
 
 

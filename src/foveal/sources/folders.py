@@ -20,7 +20,7 @@ from foveal.tasks.multi_label import MultiLabel
 from foveal.tasks.single_label import SingleLabel
 
 _NO_CLASSES = re.compile(
-    r"images?|imgs?|photos?|pics?|pictures?|jpegimages|annotations?|labels?|masks?|segmentation.*|overlays?|data|dataset",
+    r"images?|imgs?|photos?|jpegimages|annotations?|labels?|masks?|segmentation.*|overlays?|data|dataset",
     re.IGNORECASE,
 )
 """Names of folders that hold parts of a data set and not a class."""

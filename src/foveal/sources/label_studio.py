@@ -266,7 +266,7 @@ def _looks_like_image(value: str) -> bool:
 
 def _address(data: Record) -> str:
     texts = [value for value in data.values() if isinstance(value, str)]
-    named = [data[key] for key in ("image", "img", "photo", "picture") if isinstance(data.get(key), str)]
+    named = [data[key] for key in ("image", "img", "photo") if isinstance(data.get(key), str)]
     like = [value for value in texts if _looks_like_image(value)]
     return str(next(iter([*(one for one in named if _looks_like_image(one)), *like, *named, *texts]), ""))
 

@@ -76,7 +76,8 @@ def choose(parts: Sequence[Part], root: Path) -> tuple[list[Part], tuple[str, ..
         if any(other.side == part.side for other in chosen[:number]):
             names = ", ".join(str(one.file.relative_to(root)) for one in chosen[:6])
             raise TableError(
-                f"`{root}` holds several files of annotations for the same images: {names}. Name the one to read."
+                f"`{root}` holds several files of annotations, and nothing says which is meant: {names}. "
+                "Name the one to read."
             )
     read = {part.file for part in chosen}
     left = [str(part.file.relative_to(root)) for part in parts if part.file not in read]

@@ -1,4 +1,4 @@
-"""YOLO: a text file for each image, one object a line, coordinates as shares of the image's size."""
+"""YOLO: a text file for each image, one object per line, coordinates as shares of the image's size."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from foveal.core.errors import ImageError, TableError
 from foveal.images.decode import open_image
 from foveal.sources.finder import ImageFinder
 from foveal.sources.formats import ANNOTATIONS, Match, ReadOptions, sniff
-from foveal.sources.gather import Entry, NotLabelled, gather
+from foveal.sources.gather import Entry, NotLabelled, gather, left_out
 from foveal.sources.items import BAD_ANNOTATION, Finding, Source
 from foveal.sources.sides import Side, side_of, side_of_path
 from foveal.sources.tree import Tree, tree_of
@@ -38,7 +38,7 @@ class _Data:
 
     Attributes:
         names: of classes, by number.
-        shape: (points, values of each); None where there are none.
+        shape: (points, values of each); None without keypoints.
         point_names: of keypoints.
         sides: the side of a folder or list of images.
     """
@@ -53,7 +53,7 @@ def read_yolo(folder: Path, options: ReadOptions | None = None) -> Source:
     """Read keypoints of the largest object of every image, or of boxes and polygons the names of their classes.
 
     Keypoints come out in the image's pixels; visibility 0 is a missing point. `kpt_shape: [points, 2 or 3]` is read
-    from the data's .yaml where there is one; without it, what lines hold is judged by all of them.
+    from the data's .yaml where there is one; without it, all lines decide what they hold.
 
     Args:
         folder: of the data set.
@@ -66,6 +66,10 @@ def read_yolo(folder: Path, options: ReadOptions | None = None) -> Source:
     data = _data_of(folder)
     pairs = [(image, file) for image in tree.images if (file := _label_file(tree, image)) is not None]
     findings: list[Finding] = []
+    known = {file for _, file in pairs}
+    lone = [file.relative_to(folder) for file in _label_files(tree) if file not in known]
+    if lone:
+        findings.append(left_out("label file without an image", list(map(str, lone)), len(lone)))
     read: list[tuple[Path, Path, list[Row] | None]] = []
     for image, file in pairs:
         try:
@@ -198,6 +202,17 @@ def _label_file(tree: Tree, image: Path) -> Path | None:
         if f"{image.stem}.txt" in tree.names.get(folder, ()):
             return folder / f"{image.stem}.txt"
     return image.with_suffix(".txt") if any(n.endswith(".txt") for n in tree.names[image.parent]) else None
+
+
+def _label_files(tree: Tree) -> list[Path]:
+    """Return the label files in the folders that are called so."""
+    return [
+        folder / name
+        for folder, names in tree.names.items()
+        if "labels" in (part.lower() for part in folder.relative_to(tree.root).parts)
+        for name in names
+        if name.lower().endswith(".txt") and name.lower() not in _NOT_LABELS
+    ]
 
 
 def _names_beside(folder: Path) -> dict[int, str]:

@@ -1,0 +1,123 @@
+"""Colours as files hold them to RGB of 8 bits: transparency over white, profiles to sRGB, deep grey by its white."""
+
+from __future__ import annotations
+
+import io
+import math
+import os
+import struct
+import zlib
+from collections.abc import Callable, Mapping
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageCms
+
+from foveal.core.errors import InputError
+
+Pixels = NDArray[np.uint8]
+
+_WHITES = (1.0, 255.0, 65535.0, 4294967295.0)
+"""The usual values of white in grey images of 32 bits; that which holds all values of an image is taken."""
+_BITS, _PHOTOMETRIC = 258, 262  # tags of TIFF 6.0
+# What the decoders raise on damaged files, as fuzzing them has shown.
+_LOOKUP = (ValueError, TypeError, IndexError, KeyError, OverflowError)
+DAMAGE = (*_LOOKUP, OSError, SyntaxError, EOFError, RuntimeError, MemoryError, struct.error, zlib.error)
+
+
+def to_rgb(image: Image.Image, tags: Mapping[int, object] | None = None) -> tuple[Pixels, float]:
+    """Return any mode of Pillow's as RGB pixels, transparency over white, and the value that became white.
+
+    Grey of more than 8 bits is scaled so that white is what the environment's FOVEAL_WHITE says, or the most that the
+    bits of a TIFF can hold; for 32 bits and numbers with a point it is the first of `_WHITES` that no value exceeds.
+
+    Args:
+        image: as Pillow decoded it.
+        tags: of a TIFF.
+
+    Raises:
+        ValueError: grey values are not finite, or too large for any usual white.
+    """
+    tags = tags or {}
+    if image.mode in {"F", "I"} or image.mode.startswith("I;16"):
+        values = np.asarray(image, dtype=np.float64)
+        white = _stated_white(tags) or (65535.0 if image.mode.startswith("I;16") else _white_of(values))
+        if tags.get(_PHOTOMETRIC) == 0:  # 0 is white; Pillow sees to it for 8 bits alone
+            values = white - values
+        return _scale_to_bytes(values, white), white
+    if image.mode in {"RGBA", "LA", "PA", "RGBa", "La"} or "transparency" in image.info:
+        rgba = image.convert("RGBA")
+        white_image = Image.new("RGBA", image.size, "white")
+        return np.asarray(Image.alpha_composite(white_image, rgba).convert("RGB")), 255.0
+    profile = image.info.get("icc_profile")
+    to_srgb = srgb_transform(profile, image.mode) if profile and image.mode in {"RGB", "CMYK"} else None
+    return np.asarray(to_srgb(image) if to_srgb else image.convert("RGB")), 255.0
+
+
+def _stated_white(tags: Mapping[int, object]) -> float | None:
+    """Return the value of white that the environment states, or the bits that a TIFF says it uses.
+
+    MaxSampleValue is not read: it is the largest value of this one image, and not to be shown by (TIFF 6.0, section 8).
+    """
+    given = os.environ.get("FOVEAL_WHITE", "")
+    if given:
+        try:
+            white = float(given)
+        except ValueError:
+            white = math.nan
+        if not (math.isfinite(white) and white > 0):
+            raise InputError(f"FOVEAL_WHITE must be a number above 0; got {given!r}.")
+        return white
+    bits = tags.get(_BITS)
+    bits = bits[0] if isinstance(bits, tuple) and bits else bits
+    return float(2**bits - 1) if isinstance(bits, int) and 8 < bits < 16 else None
+
+
+def _white_of(values: NDArray[np.float64]) -> float:
+    if not np.isfinite(values).all():
+        raise ValueError("it holds values that are not finite.")
+    most = float(np.abs(values).max())
+    white = next((white for white in _WHITES if most <= white), None)
+    if white is None:
+        raise ValueError(f"it holds values up to {most:g}, and states no value of white.")
+    return white
+
+
+def _scale_to_bytes(values: NDArray[np.float64], white: float) -> Pixels:
+    """Return grey pixels; where values are negative, black is the negative of white."""
+    black = -white if float(values.min(initial=0.0)) < 0 else 0.0
+    return grey_to_rgb(np.clip((values - black) * (255 / (white - black)) + 0.5, 0, 255))
+
+
+def grey_to_rgb(values: NDArray[np.generic]) -> Pixels:
+    """Return grey values, [H, W], as RGB, uint8 [H, W, 3].
+
+    Args:
+        values: from 0 to 255.
+    """
+    return np.repeat(values.astype(np.uint8)[..., None], 3, axis=2)
+
+
+@lru_cache(maxsize=32)
+def srgb_transform(profile: bytes, mode: str) -> Callable[[Image.Image], Image.Image] | None:
+    """Return what turns a profile's colours into sRGB; None where nothing is to be done, or the profile is broken.
+
+    Args:
+        profile: of ICC.
+        mode: of Pillow, "RGB" or "CMYK".
+    """
+    try:
+        source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+        if "srgb" in ImageCms.getProfileDescription(source).lower():
+            return None
+        transform = ImageCms.buildTransform(source, ImageCms.createProfile("sRGB"), mode, "RGB")
+    except (ImageCms.PyCMSError, *DAMAGE):
+        return None
+
+    def apply(image: Image.Image) -> Image.Image:
+        converted = ImageCms.applyTransform(image, transform)
+        assert converted is not None
+        return converted
+
+    return apply
