@@ -15,7 +15,7 @@ from foveal.images.parquet_rows import row_of
 from foveal.sources.cells import is_blank, text_of
 from foveal.sources.finder import clean_name
 from foveal.sources.frames import STORED
-from foveal.sources.tree import is_image_name
+from foveal.sources.tree import is_image_name, tree_of
 
 _FILE_NAMES = "fname filename file_name file path filepath file_path image_file imagename"
 _IMAGE_NAMES = (
@@ -29,20 +29,23 @@ SPLIT_COLUMNS = ("split", "set", "subset", "partition", "phase", "data_split", "
 BOX_COLUMNS = ({"xmin", "xmax"}, {"x_min", "x_max"}, {"xmin", "width"}, {"bbox_x", "bbox_y"}, {"bbox"})
 _PROBED = 50  # rows by which a column is recognised
 _SHOWN_COLUMNS = 12
+_MOST_FOLDERS = 20  # in which images are looked for by their names without ending; chosen by hand
 _FEWEST_NUMBERED = 4  # columns that are called by their numbers, so that they are points; chosen by hand
 
 
 class Columns:
     """Finds columns: by the name that was given, by a usual one, or by what the cells hold."""
 
-    def __init__(self, frame: pd.DataFrame, name: str, bases: tuple[Path, ...]) -> None:
+    def __init__(self, frame: pd.DataFrame, name: str, bases: tuple[Path, ...], root: Path) -> None:
         """Begin with a table.
 
         Args:
             frame: the table.
             name: of the table, for messages.
             bases: the folders in which its images may lie.
+            root: the folder below which they lie in any case.
         """
+        self.root = root
         self.frame, self.name, self.bases = frame, name, bases
         self.known = [str(column) for column in frame.columns]
         self.by_lower = {clean_name(column).lower(): column for column in reversed(self.known)}
@@ -93,6 +96,10 @@ class Columns:
         if named is not None and self.names_images(named) is not False:
             return named
         content = next((column for column in self.known if self.names_images(column)), None)
+        if content is None and named is None:
+            folders = dict.fromkeys(image.parent for image in tree_of(self.root).images)
+            self.bases = (*self.bases, *list(folders)[:_MOST_FOLDERS])
+            content = next((column for column in self.known if self.names_images(column)), None)
         if content is not None or named is not None:
             return content or str(named)
         raise TableError(
@@ -130,7 +137,8 @@ class Columns:
 @lru_cache(maxsize=64)
 def _stems(folder: Path) -> frozenset[str]:
     try:
-        return frozenset(file.stem for file in folder.iterdir() if is_image_name(file.name))
+        stems = {file.stem for file in folder.iterdir() if is_image_name(file.name)}
+        return frozenset(stems | {str(int(stem)) for stem in stems if stem.isascii() and stem.isdigit()})
     except OSError:
         return frozenset()
 
@@ -148,17 +156,20 @@ def only_text(columns: Columns, image: str) -> str:
     split = columns.usual((*VALID_COLUMNS, *SPLIT_COLUMNS))
     others = columns.others(image, split, STORED)
     texts = [one for one in others if not is_numeric(columns.frame[one]) and not columns.names_images(one)]
-    few = [one for one in texts if columns.frame[one].astype(str).nunique() <= max(1, len(columns.frame) // 2)]
-    if len(texts) == 1:
-        return texts[0]
-    if len(others) == 1 or len(few) == 1:
-        return (others if len(others) == 1 else few)[0]
+    few = [one for one in texts or others if _recurs(columns.frame[one])]
+    if len(few) == 1 and (len(texts) <= 1 or len(others) > 1):
+        return few[0]
     numbers = [one for one in others if is_numeric(columns.frame[one])]
     hint = f" Numbers to predict are named with --targets, such as --targets {numbers[0]}." if numbers else ""
     raise TableError(
         f"`{columns.name}` has none of the columns {', '.join(LABEL_COLUMNS[:6])}. Its columns: {columns.listed}. "
         f"Name the right one with --label-column, or 0/1 columns with --label-columns.{hint}"
     )
+
+
+def _recurs(column: pd.Series) -> bool:
+    """Return whether the cells of a column recur as those of labels do, and unlike captions or measurements."""
+    return bool(column.astype(str).nunique() <= max(2, len(column) // 2))
 
 
 def is_numeric(column: pd.Series) -> bool:

@@ -20,6 +20,7 @@ import pandas as pd
 from foveal.core.errors import TableError
 from foveal.sources.finder import clean_name
 from foveal.sources.items import Finding
+from foveal.sources.tree import is_image_name
 
 LINES = "foveal_lines"
 """Where a frame keeps the line of each row, in its `attrs`."""
@@ -230,6 +231,10 @@ def _refuse_swallowed(row: Sequence[str], header: Sequence[str], separator: str,
 
 def _frame(rows: list[list[str]], lines: list[int], name: str, findings: list[Finding]) -> pd.DataFrame:
     header, *body = rows
+    if any(is_image_name(clean_name(cell).split("?")[0]) for cell in header):
+        header, body, lines = [f"column {at + 1}" for at in range(len(header))], rows, [0, *lines]
+        value = f"its first line names an image; columns are called {header[0]}, …"
+        findings.append(Finding("note", "table without a header", name, value))
     names = _header(header)
     n = len(names)
     while n > 1 and names[n - 1].startswith(_UNNAMED) and all(len(row) < n or not row[n - 1].strip() for row in body):

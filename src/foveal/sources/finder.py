@@ -18,7 +18,7 @@ from foveal.sources.tree import is_image_name, tree_of
 _INVISIBLE = dict.fromkeys(map(ord, "\u200b\u200c\u200d\u2060\ufeff\u00ad\u200e\u200f"))
 _MOST_HINTS = 20  # missing images whose name is compared with all others; difflib takes 1 ms for 1,000 names
 _SHOWN = 3
-_LONGEST = 255  # characters of a name that file systems take
+_LONGEST = 150  # characters of a name that a message shows
 _MOST_AS_WRITTEN = 0.5  # of the images; chosen by hand
 _BESIDE = re.compile(
     r"(?i)(masks?|segmentation.*|labels?|annotations?|overlays?|thumb.*|preds?|predictions?|ground.?truth)"

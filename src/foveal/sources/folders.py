@@ -6,6 +6,7 @@ import os
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path as SystemPath
 
 from foveal.core import storage
@@ -16,6 +17,7 @@ from foveal.sources.gather import left_out
 from foveal.sources.items import Finding, Item, Source
 from foveal.sources.sides import Side, set_aside_test, side_of
 from foveal.sources.tree import Tree, ending_of, is_hidden, is_image_name, tree_of
+from foveal.tasks.kinds import form_of
 from foveal.tasks.multi_label import MultiLabel
 from foveal.tasks.single_label import SingleLabel
 
@@ -50,6 +52,7 @@ _OTHER_IMAGES = frozenset(
     ]
 )
 """Endings of files that hold images in a format that is not read."""
+_SEVERAL = 0.05  # of the images: so many in several class folders are meant; chosen by hand
 _SHOWN = 5
 
 
@@ -91,7 +94,7 @@ def images_in(folder: str | os.PathLike[str]) -> L[Path]:
     return files
 
 
-def read_folders(folder: SystemPath, *, sure: bool = False) -> Source:
+def read_folders(folder: SystemPath, *, sure: bool = False, several: bool = False) -> Source:
     """Read one folder per class, below train/ and valid/ (or val/, test/) where there are such folders.
 
     An image that lies in several class folders, with the same name and content, has several labels.
@@ -99,6 +102,7 @@ def read_folders(folder: SystemPath, *, sure: bool = False) -> Source:
     Args:
         folder: with a folder per class, or per side.
         sure: whether the user says that the folders are classes, whatever they are called.
+        several: whether the user says that images have several labels.
 
     Raises:
         InputError: no folder holds images, the folders are not those of classes, or one image is on both sides.
@@ -110,7 +114,7 @@ def read_folders(folder: SystemPath, *, sure: bool = False) -> Source:
     roots: list[tuple[SystemPath, Side | None]] = [*sides] or [(folder, None)]
     for root, side in roots:
         for child in tree.folders(root):
-            images = [image for image in tree.images if image.is_relative_to(child)]
+            images = sorted(tree.images_below(child))
             entries += [(Item(image, child.name, None, str(image.relative_to(folder))), side) for image in images]
             if not images and side != "test":
                 findings.append(_empty(tree, child))
@@ -125,6 +129,15 @@ def read_folders(folder: SystemPath, *, sure: bool = False) -> Source:
         hint = "The upper folders are the classes; give the folder that holds the lower ones if they are meant."
         findings.append(Finding("note", "class folders that hold folders", "", value, hint))
     merged, merged_sides = _merge_copies(entries)
+    n_several = sum(isinstance(item.label, list) and len(item.label) > 1 for item in merged)
+    if 0 < n_several < _SEVERAL * len(merged) and not several:
+        # So few are mistakes, and no reason to learn several labels.
+        odd = [item.origin for item in merged if len(item.label) > 1]  # type: ignore[arg-type]
+        hint = "They cannot be of both classes: keep one of each, or say --task multi-label."
+        findings.append(left_out("one image in several class folders", odd, n_several, hint))
+        chosen = [at for at, item in enumerate(merged) if len(item.label) == 1]  # type: ignore[arg-type]
+        entries = [(replace(merged[at], label=merged[at].label[0]), merged_sides[at]) for at in chosen]  # type: ignore[index]
+        merged, merged_sides = [item for item, _ in entries], [side for _, side in entries]
     items, test, wrong = set_aside_test(merged, merged_sides)
     notes = []
     if len(merged) != len(entries):
@@ -153,13 +166,9 @@ def _sides_of(tree: Tree) -> list[tuple[SystemPath, Side]]:
 
 
 def _empty(tree: Tree, child: SystemPath) -> Finding:
-    others = Counter(ending_of(name) for names in _below(tree, child) for name in names)
+    others = Counter(ending_of(name) for inside in tree.below(child) for name in tree.names[inside])
     value = ", ".join(f"{n} {ending or 'without an ending'}" for ending, n in others.most_common(3)) or "nothing in it"
     return Finding("warning", "class folder without an image", str(child.relative_to(tree.root)), value)
-
-
-def _below(tree: Tree, folder: SystemPath) -> Iterable[Sequence[str]]:
-    return (names for inside, names in tree.names.items() if inside.is_relative_to(folder))
 
 
 def _of_no_class(tree: Tree, sides: Sequence[tuple[SystemPath, Side]]) -> list[Finding]:
@@ -173,7 +182,7 @@ def _of_no_class(tree: Tree, sides: Sequence[tuple[SystemPath, Side]]) -> list[F
         chosen = {root for root, _ in sides}
         beside = [child for child in tree.folders() if child not in chosen and tree.holds_images(child)]
         if beside:
-            n = sum(any(image.is_relative_to(child) for child in beside) for image in tree.images)
+            n = sum(len(tree.images_below(child)) for child in beside)
             findings.append(left_out("folder of no side", [f"{child.name}/" for child in beside], n))
     other = [name for names in tree.names.values() for name in names if ending_of(name) in _OTHER_IMAGES]
     if other:
@@ -245,7 +254,7 @@ def match_folders(path: SystemPath) -> Match | None:
 
 
 def _read(path: SystemPath, options: ReadOptions) -> Source:
-    return read_folders(path, sure=options.sure)
+    return read_folders(path, sure=options.sure, several=form_of(options.task, usual="name") == "names")
 
 
 def match_images(path: SystemPath) -> Match | None:

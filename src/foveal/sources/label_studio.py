@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 from urllib.parse import unquote
 
 import numpy as np
@@ -105,9 +105,9 @@ def read_label_studio(path: Path, files: Sequence[Path], options: ReadOptions) -
         raise TableError(f"`{path}` is not as Label Studio writes it ({type(error).__name__}: {error}).") from error
     control = options.columns.label if options.columns else None
     results = [result for _, task in tasks for result in task.results]
-    chosen, kind = _choose(path, results, control, options.task)
-    points = kind == _POINTS and form_of(options.task, usual="points_xy") == "points_xy"
-    names = sorted({name for one in results if chosen(one) for name in _names(one)}) if points else []
+    chosen = _choose(path, results, control, options.task)
+    points = chosen.kind == _POINTS and form_of(options.task, usual="points_xy") == "points_xy"
+    names = sorted({name for one in results if chosen.answered_by(one) for name in _names(one)}) if points else []
     findings: list[Finding] = []
     entries = []
     for file, task in tasks:
@@ -117,12 +117,16 @@ def read_label_studio(path: Path, files: Sequence[Path], options: ReadOptions) -
         entries.append(Entry(names=readings(task.address), origin=origin, bases=(base, base / "images"), label=label))
     usual: LabelForm = "points_xy" if points else "names"
     labels = [entry.label for entry in entries if not isinstance(entry.label, NotLabelled)]
-    if kind == "choices" and options.task == "auto" and all(isinstance(one, list) and len(one) == 1 for one in labels):
+    if (
+        chosen.kind == "choices"
+        and options.task == "auto"
+        and all(isinstance(one, list) and len(one) == 1 for one in labels)
+    ):
         usual = "name"
         entries = [replace(one, label=one.label[0]) if isinstance(one.label, list) else one for one in entries]
     finder = ImageFinder(options.images or path if path.is_dir() else path.parent)
     finder.hint = f"Images are looked for under `{options.images or path.parent}`; say where they are with --images."
-    return gather(
+    source = gather(
         "Label Studio",
         entries,
         finder,
@@ -132,6 +136,7 @@ def read_label_studio(path: Path, files: Sequence[Path], options: ReadOptions) -
         point_names=names,
         findings=findings,
     )
+    return replace(source, notes=(chosen.note,)) if chosen.note else source
 
 
 def _records(file: Path) -> Sequence[Record]:
@@ -187,8 +192,26 @@ def _kind(result: Record) -> str:
     return next((key for key in result["value"] if key == "choices" or key.endswith("labels")), "")
 
 
-def _choose(path: Path, results: Sequence[Record], control: str | None, task: str) -> tuple[Any, str]:
-    """Return a test for the results to read, and their kind: those of one control, the only one or the one named."""
+class _Control(NamedTuple):
+    """A question that tasks answer.
+
+    Attributes:
+        name: of the control.
+        kind: of its results.
+        note: on other questions, which are not read.
+    """
+
+    name: str
+    kind: str
+    note: str = ""
+
+    def answered_by(self, result: Record) -> bool:
+        """Return whether a result is an answer to it."""
+        return _kind(result) == self.kind and str(result.get("from_name", self.kind)) == self.name
+
+
+def _choose(path: Path, results: Sequence[Record], control: str | None, task: str) -> _Control:
+    """Return the control whose results are read: the only one, or the one named."""
     by_control: Counter[tuple[str, str]] = Counter()
     for one in results:
         if _kind(one):
@@ -204,12 +227,9 @@ def _choose(path: Path, results: Sequence[Record], control: str | None, task: st
         is_points = form_of(task, usual="names") == "points_xy"
         fitting = {key: n for key, n in by_control.items() if (key[1] == _POINTS) == is_points}
         by_control = Counter(fitting or by_control)
-    if (
-        len(by_control) > 1
-        and len({kind for _, kind in by_control}) > 1
-        and _POINTS in {kind for _, kind in by_control}
-    ):
-        by_control = Counter({key: n for key, n in by_control.items() if key[1] == _POINTS})
+    everything = Counter(by_control)
+    if points := {key: n for key, n in by_control.items() if key[1] == _POINTS}:
+        by_control = Counter(points)
     if len(by_control) > 1:
         named = ", ".join(f"{name} ({kind}, {n:,})" for (name, kind), n in by_control.items())
         raise TableError(
@@ -217,15 +237,16 @@ def _choose(path: Path, results: Sequence[Record], control: str | None, task: st
             f"such as --label-column {next(iter(by_control))[0]}."
         )
     if not by_control:
-        return (lambda _: False), "choices"
+        return _Control("", "choices")
     (name, kind), _ = by_control.most_common(1)[0]
-    return (lambda one: str(one.get("from_name", _kind(one))) == name and _kind(one) == kind), kind
+    left = [f"{other} ({what}, {n:,})" for (other, what), n in everything.items() if (other, what) != (name, kind)]
+    return _Control(name, kind, f"Not read: {', '.join(left)}; --label-column names another." if left else "")
 
 
 def _label(
-    task: _Task, chosen: Any, names: Sequence[str], points: bool, origin: str, findings: list[Finding]
+    task: _Task, chosen: _Control, names: Sequence[str], points: bool, origin: str, findings: list[Finding]
 ) -> object:
-    answers = [[one for one in results if chosen(one)] for results in task.annotations]
+    answers = [[one for one in results if chosen.answered_by(one)] for results in task.annotations]
     if not answers:
         return NotLabelled(task.state)
     if points:
@@ -355,7 +376,7 @@ def match_label_studio(path: Path) -> Match | None:
     def read(options: ReadOptions) -> Source:
         chosen, notes = choose(parts, path)
         source = read_label_studio(path, [part.file for part in chosen], options)
-        return replace(source, place=place_of(chosen, path), notes=notes)
+        return replace(source, place=place_of(chosen, path), notes=(*notes, *source.notes))
 
     return Match(0.9, read, ANNOTATIONS | {"label", "predictions"}, why)
 

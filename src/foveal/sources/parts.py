@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,6 +15,7 @@ _DEPTH = 2  # folders down: data/train/_annotations.coco.json
 _USUAL = frozenset(
     {"_annotations.coco.json", "_classes.csv", "metadata.csv", "metadata.jsonl", "instances_default.json"}
 )
+_MOST_BESIDE = 5  # files in one folder, where there are many in all; chosen by hand
 _MOST = 40  # files that are looked into; chosen by hand: more are one for each image
 
 
@@ -47,8 +49,8 @@ def parts_at(path: Path, *endings: str, is_one: Callable[[Path], bool], depth: i
         return []
     files = tree_of(path).files(*endings, depth=depth)
     if len(files) > _MOST:  # those with a name that says so, and those with no other beside them
-        crowded = [file.parent for file in files]
-        files = [file for file in files if crowded.count(file.parent) <= 5][:_MOST]
+        beside = Counter(file.parent for file in files)
+        files = [file for file in files if beside[file.parent] <= _MOST_BESIDE][:_MOST]
     return [Part(file, _side(file, path), _subset(file)) for file in files if is_one(file)]
 
 
@@ -98,6 +100,9 @@ def place_of(parts: Sequence[Part], path: Path) -> str:
         path: the file or folder that was given.
     """
     names = [part.file.name if part.file == path else str(part.file.relative_to(path)) for part in parts]
+    if len(parts) > 1 and len({part.file.name for part in parts}) == 1:
+        folders = [f"{part.file.parent.relative_to(path)}/" for part in parts]
+        return f"{parts[0].file.name} in {', '.join(folders[:4])}" + (", …" if len(folders) > 4 else "")
     return ", ".join(names[:3]) + (", …" if len(names) > 3 else "")
 
 

@@ -5,15 +5,15 @@ from __future__ import annotations
 import dataclasses
 import os
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path as SystemPath
 from typing import NamedTuple
 
 from foveal.core.errors import InputError, TableError, UnknownNameError, near_match
 from foveal.core.listing import Path
-from foveal.sources.formats import FORMATS, Match, ReadOptions, TableColumns
-from foveal.sources.items import Source
+from foveal.sources.formats import FORMATS, Match, ReadOptions, TableColumns, sniff
+from foveal.sources.items import Finding, Source
 from foveal.sources.tree import Tree, ending_of, looked_at_once, tree_of
 from foveal.tasks.kinds import TASKS
 from foveal.tasks.multi_label import PartialLabels
@@ -36,6 +36,7 @@ _DEPTH = 4  # folders down to where annotations are looked for
 _MOST_FOLDERS = 400  # that are looked into; chosen by hand: more are one for each class
 _ENDINGS = frozenset([".json", ".xml", ".csv", ".tsv", ".jsonl", ".txt", ".yaml", ".yml", ".parquet", ".xlsx"])
 """Endings of files that may hold annotations."""
+_ARCHIVES = (".zip", ".tar", ".tgz", ".gz", ".rar", ".7z")
 _NO_ANNOTATIONS = frozenset(
     {"requirements.txt", "readme.txt", "license.txt", "readme.roboflow.txt", "readme.dataset.txt"}
 )
@@ -88,6 +89,7 @@ def read_source(
     with looked_at_once():
         found = _find(file) if format == "auto" else _named(file, format)
         source = found.match.read(options)
+        source = _with_unnamed(source, found)
     _refuse_unused(source, found.match, options)
     if found.place != file:
         below = os.path.relpath(found.place, file)
@@ -166,12 +168,7 @@ def _annotated_below(folder: SystemPath) -> list[_Found]:
 
 
 def _may_be_annotated(tree: Tree, folder: SystemPath) -> bool:
-    return any(
-        ending_of(name) in _ENDINGS
-        for inside, names in tree.names.items()
-        if inside.is_relative_to(folder)
-        for name in names
-    )
+    return any(ending_of(name) in _ENDINGS for inside in tree.below(folder) for name in tree.names[inside])
 
 
 def _only_folder(tree: Tree) -> SystemPath | None:
@@ -192,7 +189,35 @@ def _seen(tree: Tree) -> str:
         f"seen: {shown or 'no files'}"
         + (f"; folders {', '.join(folders)}" if folders else "")
         + (f"; not recognised: {', '.join(files)}{', …' if len(others) > len(files) else ''}" if files else "")
+        + "".join(f"; {hint}" for hint in _hints(tree, others))
     )
+
+
+def _hints(tree: Tree, others: Sequence[SystemPath]) -> Iterator[str]:
+    """Yield what the owner of a folder may not know of files in it."""
+    if tree.hidden:
+        hidden = ", ".join(str(file.relative_to(tree.root)) for file in tree.hidden[:3])
+        yield f"hidden, and so not read: {hidden}"
+    if any(file.name.lower() == "_classes.csv" and b"Pixel Value" in sniff(file) for file in others):
+        yield "_classes.csv is the legend of masks, for segmentation, which is not learned"
+    if archives := tree.files(*_ARCHIVES, depth=_DEPTH):
+        yield f"an archive may hold the rest, unpack it: {archives[0].relative_to(tree.root)}"
+    if records := tree.files(".tfrecord", ".record", ".tfrecords", depth=_DEPTH):
+        yield f"records of TensorFlow are not read: {records[0].relative_to(tree.root)}"
+
+
+def _with_unnamed(source: Source, found: _Found) -> Source:
+    """Return a source with a note on the images of its folder that it does not name."""
+    if not found.place.is_dir() or found.match.sure < _ANNOTATED:
+        return source
+    named = {item.image for item in (*source.items, *source.test)}
+    left = [image for image in tree_of(found.place).images if image not in named]
+    n = len(left) - source.n_left_out
+    if n <= 0:
+        return source
+    folders = Counter(f"{image.parent.relative_to(found.place)}/" for image in left)
+    value = f"{n:,}, among {', '.join(f'{folder} ({m:,})' for folder, m in folders.most_common(4))}"
+    return replace(source, findings=(*source.findings, Finding("note", "image that is not named", "", value)))
 
 
 def _refuse_unused(source: Source, match: Match, options: ReadOptions) -> None:

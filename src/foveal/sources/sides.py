@@ -18,7 +18,8 @@ _WORDS: dict[str, Side] = {
     **dict.fromkeys(("test", "testing", "tst", "holdout"), "test"),
 }
 _AROUND = r"(?:set|sets|data|dataset|images?|imgs?|split|photos?|\d+)"
-_FOLDER = re.compile(rf"(?:{_AROUND}[ _-]?)*({'|'.join(_WORDS)})(?:[ _-]?{_AROUND})*")
+_FOLDER_WORDS = "|".join(word for word in _WORDS if word not in {"dev", "eval"})  # folders of developers
+_FOLDER = re.compile(rf"(?:{_AROUND}[ _-]?)*({_FOLDER_WORDS})(?:[ _-]?{_AROUND})*")
 TRUE = frozenset({"true", "t", "1", "1.0", "yes", "y"})
 FALSE = frozenset({"false", "f", "0", "0.0", "no", "n"})
 
@@ -75,7 +76,7 @@ def side_of_cell(cell: object) -> Side | None:
     text = str(cell).strip().lower()
     if text in TRUE:
         return "valid"
-    return "train" if text in FALSE else side_of(text)
+    return "train" if text in FALSE else _WORDS.get(text) or side_of(text)
 
 
 def is_valid_of(sides: Sequence[Side | None]) -> list[bool | None]:

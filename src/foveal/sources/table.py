@@ -21,7 +21,7 @@ from foveal.sources.frames import JSON_LINES, PARQUET, STORED, TABLES, load_fram
 from foveal.sources.items import Finding, Item, Source
 from foveal.sources.label_studio import readings
 from foveal.sources.parts import Part, choose, parts_at, place_of
-from foveal.sources.sides import FALSE, TRUE, Side, set_aside_test, side_in, side_of_cell, side_of_path
+from foveal.sources.sides import FALSE, TRUE, Side, set_aside_test, side_in, side_of, side_of_cell
 from foveal.sources.table_labels import RowFindings, TableRows, read_labels, without_blank
 from foveal.sources.tree import tree_of
 from foveal.tasks.kinds import TASKS, kind_for
@@ -108,7 +108,7 @@ def _read(rows: TableRows, columns: TableColumns, task: str, finder: ImageFinder
         raise TableError(f"`{name}` has no rows.")
     frame, found = rows.frame, RowFindings(rows)
     stored = STORED in frame and row_of(frame[STORED].iloc[0]) is not None
-    usual = Columns(frame, name, rows.bases[0])
+    usual = Columns(frame, name, rows.bases[0], finder.root)
     image = usual.image(columns.image or (STORED if stored else None))
     sides, is_valid = _sides(rows, columns.valid, usual, found)
     form = None if task == "auto" else TASKS[task].label_form
@@ -280,14 +280,14 @@ def _names_images_beside(file: Path) -> bool:
         return False
     if not len(frame) or len(frame.columns) < 2:
         return False
-    usual = Columns(frame, file.name, _bases(file))
+    usual = Columns(frame, file.name, _bases(file), file.parent)
     try:
         image = usual.image(None)
     except TableError:
         return False
     rows = TableRows.of(frame.head(_PROBED), file.name, _bases(file))
     rows.frame.attrs.clear()
-    side = side_of_path(file) or side_in(file.name.partition(".")[0])
+    side = side_of(file.parent.name) or side_in(file.name.partition(".")[0])
     wanted = [
         Wanted(names=(text_of(cell),), origin="", side=side, bases=bases)
         for cell, bases in zip(rows.frame[image].tolist(), rows.bases, strict=False)

@@ -199,9 +199,10 @@ def _of_column(rows: TableRows, column: str, columns: TableColumns, form: LabelF
         note = f"A row is an object: the labels of an image are those of its rows in column `{column}`."
         return TableLabels("names", [None if is_blank(c) else [text_of(c)] for c in cells], note, one_per_object=True)
     several = True if form == "names" or columns.label_delimiter or columns.empty == "none" else None
+    is_usual = columns.label is not None or column.lower() in LABEL_COLUMNS
     read = read_cells(
         cells,
-        several=False if form == "name" else several,
+        several=False if form == "name" or not is_usual else several,
         delimiter=columns.label_delimiter,
         plural=column.lower() in SEVERAL,
     )

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from foveal.images.decode import EXTENSIONS
 
+_MAY_ANNOTATE = frozenset({".json", ".csv", ".xml"})
 _JUNK = frozenset({"__MACOSX", "$RECYCLE.BIN", "@eaDir", "__pycache__", "node_modules"})
 
 
@@ -51,16 +52,36 @@ class Tree:
         root: the folder.
         names: by folder, the names of the files in it.
         repeated: folders that are links to one that holds them, and are left out.
+        hidden: files whose names begin with a dot and end like annotations; they are not read.
     """
 
     root: Path
     names: dict[Path, list[str]]
     repeated: tuple[Path, ...] = ()
+    hidden: tuple[Path, ...] = ()
 
     @cached_property
     def images(self) -> list[Path]:
         """All images."""
-        return sorted(folder / name for folder, names in self.names.items() for name in names if is_image_name(name))
+        return sorted(self.images_below(self.root))
+
+    def images_below(self, folder: Path) -> list[Path]:
+        """Return the images in a folder and in those below it.
+
+        Args:
+            folder: of this tree.
+        """
+        return [inside / name for inside in self.below(folder) for name in self.names[inside] if is_image_name(name)]
+
+    def below(self, folder: Path) -> Iterator[Path]:
+        """Yield a folder and all those below it.
+
+        Args:
+            folder: of this tree.
+        """
+        yield folder
+        for child in self.folders(folder):
+            yield from self.below(child)
 
     @cached_property
     def by_name(self) -> dict[str, list[Path]]:
@@ -158,14 +179,17 @@ def tree_of(root: Path) -> Tree:
         return kept[root]
     names: dict[Path, list[str]] = {}
     repeated: list[Path] = []
-    _walk(root, (), names, repeated)
-    tree = Tree(root, names, tuple(repeated))
+    hidden: list[Path] = []
+    _walk(root, (), names, repeated, hidden)
+    tree = Tree(root, names, tuple(repeated), tuple(hidden))
     if kept is not None:
         kept[root] = tree
     return tree
 
 
-def _walk(folder: Path, above: tuple[str, ...], names: dict[Path, list[str]], repeated: list[Path]) -> None:
+def _walk(
+    folder: Path, above: tuple[str, ...], names: dict[Path, list[str]], repeated: list[Path], hidden: list[Path]
+) -> None:
     real = os.path.realpath(folder)
     if real in above:
         repeated.append(folder)
@@ -175,10 +199,16 @@ def _walk(folder: Path, above: tuple[str, ...], names: dict[Path, list[str]], re
     try:
         with os.scandir(folder) as entries:
             for entry in entries:
+                if (
+                    entry.name.startswith(".")
+                    and ending_of(entry.name) in _MAY_ANNOTATE
+                    and entry.name[1:2] not in "._"
+                ):
+                    hidden.append(Path(entry.path))
                 if not is_hidden(entry.name):
                     (folders if entry.is_dir() else files).append(entry.name)
     except OSError:  # no permission: as good as empty
         pass
     names[folder] = sorted(files)
     for name in sorted(folders):
-        _walk(folder / name, (*above, real), names, repeated)
+        _walk(folder / name, (*above, real), names, repeated, hidden)

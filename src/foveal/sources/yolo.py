@@ -64,9 +64,10 @@ def read_yolo(folder: Path, options: ReadOptions | None = None) -> Source:
     """
     options, tree = options or ReadOptions(), tree_of(folder)
     data = _data_of(folder)
-    pairs = [(image, file) for image in tree.images if (file := _label_file(tree, image)) is not None]
     findings: list[Finding] = []
-    known = {file for _, file in pairs}
+    images = _images_of(tree, data, findings)
+    pairs = [(image, file) for image in images if (file := _label_file(tree, image)) is not None]
+    known = {_label_file(tree, image) for image in tree.images}
     lone = [file.relative_to(folder) for file in _label_files(tree) if file not in known]
     if lone:
         findings.append(left_out("label file without an image", list(map(str, lone)), len(lone)))
@@ -109,6 +110,17 @@ def read_yolo(folder: Path, options: ReadOptions | None = None) -> Source:
         findings=findings,
     )
     return replace(source, notes=tuple(sorted(notes)))
+
+
+def _images_of(tree: Tree, data: _Data, findings: list[Finding]) -> list[Path]:
+    """Return the images in the folders that the .yaml names; all of them where it names none that is there."""
+    named = [image for image in tree.images if _side(image, data) is not None] if data.sides else []
+    if not named or len(named) == len(tree.images):
+        return tree.images
+    known = set(named)
+    left = [str(image.relative_to(tree.root)) for image in tree.images if image not in known]
+    findings.append(left_out("image in no folder that the .yaml names", left, len(left), level="note"))
+    return named
 
 
 def _kind(folder: Path, rows: Sequence[Row], data: _Data) -> tuple[str, tuple[int, int] | None]:
