@@ -107,7 +107,9 @@ def test_what_the_clock_decides_is_the_same_everywhere(train):
 def test_the_command_trains_in_several_processes(scenes, tmp_path):
     words = [scenes / "scenes.csv", "--images", scenes / "scenes", "--size", 32, "--epochs", 1, "--batch-size", 8]
     train = [sys.executable, "-m", "foveal", "train", *words, "--processes", 2, "--out", tmp_path / "run"]
-    wrong = subprocess.run(list(map(str, [*train, "--empty", "error"])), capture_output=True, text=True, check=False, env=_environment())
+    wrong = subprocess.run(
+        list(map(str, [*train, "--empty", "error"])), capture_output=True, text=True, check=False, env=_environment()
+    )
     assert wrong.returncode == 2
     assert wrong.stderr.count("error: no label (") == 1
     good = [*train, "--empty", "none"]

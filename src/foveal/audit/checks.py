@@ -28,8 +28,6 @@ _FEW = 5  # images of a class; chosen by hand
 _FEW_IMAGES = f"class with fewer than {_FEW} images"
 _DARK = 12.0  # mean grey of 255; chosen by hand: nothing is to be seen
 _BLURRED = 12.0  # variance of the Laplacian at 256 px; chosen by hand on defocused photographs
-_VERY_DARK = "very dark image"
-_EIGHT_BITS = 255.0  # white in images of 8 bits
 _TINY = 32  # pixels of the short side; chosen by hand: the stride of most backbones
 _ODD_ASPECT = 4.0  # long side by short side; chosen by hand
 _MOST = 0.5  # of the images: so many points that lie inside only if x and y are swapped are no accident
@@ -241,7 +239,7 @@ def _audit_images(items: Sequence[Item], inspected: Mapping[Path, Inspection]) -
             continue
         size = f"{seen.size_hw[1]} x {seen.size_hw[0]}"
         looks = {
-            _VERY_DARK: (seen.brightness < _DARK, f"mean {seen.brightness:.0f} of 255"),
+            "very dark image": (seen.brightness < _DARK, f"mean {seen.brightness:.0f} of 255"),
             "very blurred image": (seen.sharpness < _BLURRED, f"sharpness {seen.sharpness:.0f}"),
             "tiny image": (min(seen.size_hw) < _TINY, size),
             "several frames, of which the first is used": (seen.has_more_frames, size),
@@ -249,11 +247,9 @@ def _audit_images(items: Sequence[Item], inspected: Mapping[Path, Inspection]) -
         }
         for rule, (applies, value) in looks.items():
             if applies:
-                deep = rule == _VERY_DARK and seen.white != _EIGHT_BITS
-                hint = f"White is {seen.white:g}: FOVEAL_WHITE sets what the images really use." if deep else ""
-                yield Finding("note", rule, origin[file], f"{file.name}, {value}", hint, (file,))
+                yield Finding("note", rule, origin[file], f"{file.name}, {value}", "", (file,))
 
-    whites = Counter(seen.white for seen in inspected.values() if not seen.fault and seen.white != _EIGHT_BITS)
+    whites = Counter(seen.guessed_white for seen in inspected.values() if seen.guessed_white)
     if len(whites) > 1:
         value = ", ".join(f"{n:,} with {white:g}" for white, n in whites.most_common())
         hint = "Save all alike in 8 or 16 bits, or set FOVEAL_WHITE to one value for all."

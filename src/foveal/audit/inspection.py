@@ -39,7 +39,7 @@ class Inspection:
         brightness: mean grey, 0 to 255.
         sharpness: variance of the Laplacian at 256 px.
         has_more_frames: whether it has more frames or pages, of which the first is used.
-        white: the value in the file that becomes 255.
+        guessed_white: the value in the file that becomes 255, where nothing states it; else 0.
     """
 
     sha256: str
@@ -50,7 +50,7 @@ class Inspection:
     brightness: float = 0.0
     sharpness: float = 0.0
     has_more_frames: bool = False
-    white: float = 255.0
+    guessed_white: float = 0.0
 
 
 Change = Literal["openly", "silently"]
@@ -151,7 +151,7 @@ def inspect(file: Path, data: bytes, sha256: str) -> Inspection:
         brightness=round(float(grey.mean()), 2),
         sharpness=round(_sharpness(grey), 2),
         has_more_frames=opened.has_more_frames,
-        white=decoded.white,
+        guessed_white=decoded.guessed_white,
     )
 
 

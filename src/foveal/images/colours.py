@@ -27,7 +27,7 @@ DAMAGE = (*_LOOKUP, OSError, SyntaxError, EOFError, RuntimeError, MemoryError, s
 
 
 def to_rgb(image: Image.Image, tags: Mapping[int, object] | None = None) -> tuple[Pixels, float]:
-    """Return any mode of Pillow's as RGB pixels, transparency over white, and the value that became white.
+    """Return any mode of Pillow's as RGB pixels, transparency over white, and the value that was guessed to be white.
 
     Grey of more than 8 bits is scaled so that white is what the environment's FOVEAL_WHITE says, or the most that the
     bits of a TIFF can hold; for 32 bits and numbers with a point it is the first of `_WHITES` that no value exceeds.
@@ -42,17 +42,18 @@ def to_rgb(image: Image.Image, tags: Mapping[int, object] | None = None) -> tupl
     tags = tags or {}
     if image.mode in {"F", "I"} or image.mode.startswith("I;16"):
         values = np.asarray(image, dtype=np.float64)
-        white = _stated_white(tags) or (65535.0 if image.mode.startswith("I;16") else _white_of(values))
+        stated = _stated_white(tags) or (65535.0 if image.mode.startswith("I;16") else 0.0)
+        white = stated or _white_of(values)
         if tags.get(_PHOTOMETRIC) == 0:  # 0 is white; Pillow sees to it for 8 bits alone
             values = white - values
-        return _scale_to_bytes(values, white), white
+        return _scale_to_bytes(values, white), 0.0 if stated else white
     if image.mode in {"RGBA", "LA", "PA", "RGBa", "La"} or "transparency" in image.info:
         rgba = image.convert("RGBA")
         white_image = Image.new("RGBA", image.size, "white")
-        return np.asarray(Image.alpha_composite(white_image, rgba).convert("RGB")), 255.0
+        return np.asarray(Image.alpha_composite(white_image, rgba).convert("RGB")), 0.0
     profile = image.info.get("icc_profile")
     to_srgb = srgb_transform(profile, image.mode) if profile and image.mode in {"RGB", "CMYK"} else None
-    return np.asarray(to_srgb(image) if to_srgb else image.convert("RGB")), 255.0
+    return np.asarray(to_srgb(image) if to_srgb else image.convert("RGB")), 0.0
 
 
 def _stated_white(tags: Mapping[int, object]) -> float | None:

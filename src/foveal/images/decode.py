@@ -56,12 +56,12 @@ _FEWEST_BYTES = 256  # pixels that a byte of a JPEG can stand for: a block of 64
 class Decoded:
     """Pixels, uint8 [H, W, 3], and the map from the upright source image's pixels to theirs.
 
-    `white` is the value in the file that became 255.
+    `guessed_white` is the value in the file that became 255, where nothing in the file states it; else 0.
     """
 
     pixels: Pixels
     source_to_decoded: Homography
-    white: float = 255.0
+    guessed_white: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -296,7 +296,7 @@ def reduction_factor(scale: float) -> int:
     return next((factor for factor in (8, 4, 2) if scale * factor <= 1), 1)
 
 
-def _reduce(stored: Pixels, orientation: int, scale: float, white: float = 255.0) -> Decoded:
+def _reduce(stored: Pixels, orientation: int, scale: float, guessed_white: float = 0.0) -> Decoded:
     """Do with pixels what libjpeg-turbo's scaled DCT does with a JPEG: means of whole squares, from its top left on."""
     factor, (height, width) = reduction_factor(scale), stored.shape[:2]
     if factor > 1:
@@ -304,7 +304,7 @@ def _reduce(stored: Pixels, orientation: int, scale: float, white: float = 255.0
         filled = cv2.copyMakeBorder(stored, 0, -height % factor, 0, -width % factor, cv2.BORDER_REPLICATE)
         reduced_wh = (filled.shape[1] // factor, filled.shape[0] // factor)
         stored = np.asarray(cv2.resize(filled, reduced_wh, interpolation=cv2.INTER_AREA), dtype=np.uint8)
-    return _stand_upright(stored, factor, orientation, (height, width), white)
+    return _stand_upright(stored, factor, orientation, (height, width), guessed_white)
 
 
 def _decode_jpeg(data: bytes, header: JpegHeader, scale: float) -> Decoded:
@@ -329,8 +329,8 @@ def _decode_pillow(data: bytes, orientation: int, profile: bytes | None, scale: 
         image.load()
         if profile is not None:
             image.info["icc_profile"] = profile
-        pixels, white = to_rgb(image, tags)
-        return _reduce(pixels, orientation, scale, white)
+        pixels, guessed_white = to_rgb(image, tags)
+        return _reduce(pixels, orientation, scale, guessed_white)
 
 
 def _from_array(array: NDArray[np.generic], name: str) -> Pixels:
@@ -348,15 +348,15 @@ _TURNS = {2: (True, 0), 3: (False, 2), 4: (True, 2), 5: (True, 1), 6: (False, 3)
 
 
 def _stand_upright(
-    stored: Pixels, factor: int, orientation: int, size_hw: tuple[int, int], white: float = 255.0
+    stored: Pixels, factor: int, orientation: int, size_hw: tuple[int, int], guessed_white: float = 0.0
 ) -> Decoded:
     """Turn an image upright that was stored at `size_hw` and reduced by `factor`."""
     reduction = Homography.scaling(1 / factor, 1 / factor) if factor > 1 else IDENTITY
     if orientation not in _TURNS:
-        return Decoded(stored, reduction, white)
+        return Decoded(stored, reduction, guessed_white)
     to_stored = _upright_map(orientation, size_hw).inverse
     turn = _upright_map(orientation, (stored.shape[0], stored.shape[1]))
-    return Decoded(_turn_upright(stored, orientation), to_stored.then(reduction, turn), white)
+    return Decoded(_turn_upright(stored, orientation), to_stored.then(reduction, turn), guessed_white)
 
 
 def _turn_upright(pixels: Pixels, orientation: int) -> Pixels:

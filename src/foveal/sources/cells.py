@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import re
 from collections import Counter
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -11,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 _DELIMITERS = ("|", ";", ",")
+_NUMPY = re.compile(r"\[((?:'[^']*'\s+)+'[^']*')\]")
 SEVERAL = frozenset({"labels", "tags", "classes", "categories"})
 """Names of columns, in lower case, that say that a cell holds several labels."""
 
@@ -105,6 +107,8 @@ def _lists(values: Sequence[object]) -> list[list[str] | None] | None:
 def _written_list(text: str) -> list[str] | None:
     if not (text.startswith(("[", "(", "{")) and text.endswith(("]", ")", "}"))):
         return None
+    if numpy := _NUMPY.fullmatch(text):  # Python would join what nothing separates
+        return list(dict.fromkeys(re.findall(r"'([^']*)'", numpy[1])))
     for read in (json.loads, ast.literal_eval):
         try:
             value = read(text)
@@ -129,7 +133,7 @@ def _find_delimiter(cells: Sequence[str | None], *, plural: bool) -> tuple[str |
     whole = dict.fromkeys(cell for cell in cells if cell)
     for delimiter in _DELIMITERS:
         parts = [split_labels(cell, delimiter) for cell in whole]
-        bare = plural and not any(" " in name for names in parts for name in names)
+        bare = plural and (delimiter != "," or not any(" " in name for names in parts for name in names))
         if any(len(names) > 1 for names in parts) and (bare or _recur(parts)):
             return delimiter, f"several labels in a cell are separated by `{delimiter}`"
     parts = [split_labels(cell, " ") for cell in whole]
@@ -150,4 +154,4 @@ def _recur(parts: Sequence[Sequence[str]]) -> bool:
     """Return whether most names of cells with several stand in another cell too."""
     counts = Counter(name for names in parts for name in names)
     joined = [name for names in parts if len(names) > 1 for name in names]
-    return sum(counts[name] > 1 for name in joined) > len(joined) / 2
+    return sum(counts[name] > 1 for name in joined) >= max(1, len(joined) / 2)

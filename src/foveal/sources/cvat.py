@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree as ET
@@ -15,7 +14,7 @@ from foveal.core.errors import TableError
 from foveal.sources.finder import ImageFinder
 from foveal.sources.formats import ANNOTATIONS, Match, ReadOptions, sniff
 from foveal.sources.gather import Entry, NotLabelled, gather
-from foveal.sources.items import POINT_TWICE, Finding, Source
+from foveal.sources.items import Finding, Source
 from foveal.sources.parts import Part, choose, parts_at, place_of
 from foveal.sources.sides import side_of, side_of_path
 from foveal.sources.voc import parse_xml
@@ -43,7 +42,7 @@ def read_cvat(path: Path, parts: Sequence[Part], options: ReadOptions) -> Source
     tagged = any(image.find("tag") is not None for _, image in images)
     usual = "points_xy" if kinds and kinds <= _POINT_SHAPES and not tagged else "names"
     points = form_of(options.task, usual=usual) == "points_xy"  # type: ignore[arg-type]
-    names = sorted({_label(point) for _, image in images for point in _points_of(image)}) if points else []
+    names = _names_of([image for _, image in images]) if points else []
     if points and not names:
         raise TableError(f"`{path}` holds no points: its shapes are {', '.join(sorted(kinds)) or 'none'}.")
     if tagged and kinds and not points:
@@ -90,28 +89,56 @@ def _label(shape: ET.Element) -> str:
     return (shape.get("label") or "").strip()
 
 
-def _points_of(image: ET.Element) -> Iterator[ET.Element]:
-    return image.iter("points")
+def _points_of(image: ET.Element) -> dict[str, list[str]]:
+    """Return the places of an image's points by label, in their order; of several skeletons those of the largest."""
+    skeletons = image.findall("skeleton")
+    shapes = [*image.findall("points"), *(max(skeletons, key=_extent).findall("points") if skeletons else ())]
+    places: dict[str, list[str]] = {}
+    for shape in shapes:
+        given = (shape.get("points") or "").split(";")
+        places.setdefault(_label(shape), []).extend(given if shape.get("outside") != "1" else [""] * len(given))
+    return places
+
+
+def _extent(skeleton: ET.Element) -> float:
+    xy = np.array([_place(shape.get("points") or "") for shape in skeleton.findall("points")] or [[0.0, 0.0]])
+    return float(np.prod(np.nan_to_num(np.nanmax(xy, axis=0) - np.nanmin(xy, axis=0)))) if not np.isnan(xy).all() else 0
+
+
+def _place(text: str) -> list[float]:
+    """Return x and y; NaN of a point that lies outside. One that cannot be read is a `ValueError`."""
+    if not text:
+        return [np.nan, np.nan]
+    x, y = (float(part) for part in text.split(","))
+    return [x, y]
+
+
+def _names_of(images: Sequence[ET.Element]) -> list[str]:
+    """Return what points are called: by their label, and where it has several in every image by their number too."""
+    counts: dict[str, int] = {}
+    for image in images:
+        for label, places in _points_of(image).items():
+            counts[label] = max(counts.get(label, 0), len(places))
+    return [label if n == 1 else f"{label} {at + 1}" for label, n in sorted(counts.items()) for at in range(n)]
 
 
 def _points(
     image: ET.Element, names: Sequence[str], origin: str, findings: list[Finding]
 ) -> NDArray[np.float64] | NotLabelled:
     points = np.full((len(names), 2), np.nan)
-    found = list(_points_of(image))
-    counts = Counter(_label(point) for point in found for _ in (point.get("points") or "").split(";"))
-    if repeated := [f"{name} ({n} times)" for name, n in counts.items() if n > 1]:
-        hint = "Give each point a label of its own, or use a skeleton."
-        findings.append(Finding("error", POINT_TWICE, origin, ", ".join(repeated), hint))
-    for point in found:
-        at = names.index(_label(point))
-        if point.get("outside") == "1":
+    found = _points_of(image)
+    for label, places in found.items():
+        chosen = [at for at, name in enumerate(names) if name == label or name.rpartition(" ")[0] == label]
+        if len(places) != len(chosen):
+            value = f"{label}: {len(places)} points, where other images have {len(chosen)}"
+            findings.append(
+                Finding("error", "another number of points", origin, value, "Their order tells them apart.")
+            )
             continue
-        places = (point.get("points") or "").split(";")
         try:
-            points[at] = [float(part) for part in places[0].split(",")]
+            points[chosen] = [_place(place) for place in places]
         except ValueError:
-            findings.append(Finding("error", "point without a place", origin, names[at]))
+            findings.append(Finding("error", "point without a place", origin, label))
     return points if found else NotLabelled(_EMPTY)
 
 

@@ -29,8 +29,14 @@ DECIMAL_COMMA = "foveal_decimal_comma"
 _SEPARATORS = ",;\t|"
 _HEAD = 1 << 16
 _PROBED = 50  # lines by which a separator is chosen
-_JAPANESE = re.compile("[\u3040-\u30ff\u4e00-\u9fff\uff66-\uff9f]{2,}")  # kana, kanji and half-width kana
-_ENCODINGS = ("cp932", "gb18030", "euc_kr", "big5")
+_EAST_ASIAN = {
+    "cp932": re.compile("(?:[\u3040-\u30ff\u3000-\u303f]|[\u4e00-\u9fff]{2,})+"),
+    "euc_kr": re.compile("[\uac00-\ud7af]{2,}"),
+    "gb18030": re.compile("[\u4e00-\u9fff]{2,}"),
+    "big5": re.compile("[\u4e00-\u9fff]{2,}"),
+}
+"""Encodings in the order in which they are tried, and what words are in them."""
+_IN_WORDS = 0.6  # of the characters beyond ASCII stand in words; chosen by hand
 _FIELDS = 1 << 24  # characters of a cell, at most; data: addresses of images have millions
 
 
@@ -149,33 +155,23 @@ def _note_utf16(name: str) -> Finding:
 
 
 def _guess(data: bytes) -> tuple[str, str]:
-    """Return the encoding of text that is not UTF-8: an East Asian one where it makes words, else Windows-1252."""
-    texts = {}
-    for encoding in _ENCODINGS:
+    """Return the encoding of text that is not UTF-8: an East Asian one where it makes words, else Windows-1252.
+
+    Bytes of a West European letter among ASCII never make two East Asian characters in a row. Japanese has kana, and
+    Korean is written in hangul alone, which nothing else decodes to.
+    """
+    for encoding, words in _EAST_ASIAN.items():
         try:
-            texts[encoding] = data.decode(encoding)
+            text = data.decode(encoding)
         except UnicodeDecodeError:
             continue
-    # Bytes of one West European letter among ASCII never make two East Asian characters in a row.
-    words = {encoding: _in_words(text) for encoding, text in texts.items()}
-    best = max(words, key=lambda encoding: words[encoding], default=None)
-    if best is not None and words[best] > 0.5:
-        return best, texts[best]
+        n = sum(not char.isascii() for char in text)
+        if sum(map(len, words.findall(text))) > _IN_WORDS * n:
+            return encoding, text
     try:
         return "cp1252", data.decode("cp1252")
     except UnicodeDecodeError:
         return "latin-1", data.decode("latin-1")
-
-
-def _in_words(text: str) -> float:
-    """Return the share of characters beyond ASCII that stand in words of kana, kanji or hangul."""
-    n = sum(not char.isascii() for char in text)
-    words = re.findall(
-        "[\u3040-\u30ff\u4e00-\u9fff\uac00-\ud7af]{2,}|(?<=[\u3040-\u30ff\u4e00-\u9fff])[\u3000-\u303f\u30fc]", text
-    )
-    common = sum(len(word) for word in words)
-    kana = len(re.findall("[\u3040-\u30ff]", text))
-    return (common + 0.1 * kana) / n if n else 0.0
 
 
 def _separator(text: str, usual: str) -> str:
@@ -198,7 +194,8 @@ def _separator(text: str, usual: str) -> str:
 def _rows(text: str, separator: str, name: str, start: int) -> tuple[list[list[str]], list[int]]:
     """Return the rows, without blank ones, and the line that each begins on, from 1."""
     csv.field_size_limit(_FIELDS)
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator)
+    physical = list(io.StringIO(text, newline=""))
+    reader = csv.reader(physical, delimiter=separator)
     rows: list[list[str]] = []
     lines: list[int] = []
     before = 0
@@ -208,24 +205,29 @@ def _rows(text: str, separator: str, name: str, start: int) -> tuple[list[list[s
                 rows.append(row)
                 lines.append(before + 1 + start)
                 if reader.line_num - before > 1:
-                    _refuse_swallowed(row, rows[0], separator, name, lines[-1])
+                    _refuse_swallowed(rows, physical[before + 1 : reader.line_num], separator, name, lines[-1])
             before = reader.line_num
     except csv.Error as error:
         raise TableError(f"`{name}`, line {before + 1 + start}, cannot be read as a table: {error}") from error
     return rows, lines
 
 
-def _refuse_swallowed(row: Sequence[str], header: Sequence[str], separator: str, name: str, line: int) -> None:
-    """Refuse a cell that holds lines with as many cells as the header has: a stray quote has swallowed them."""
-    for cell in row:
-        inner = cell.splitlines()[1:]
-        if any(
-            part.count(separator) >= len(header) - 1 > 0 or (not part.strip() and len(inner) > 1) for part in inner
-        ) or (len(row) < len(header) and inner):
-            shown = cell.splitlines()[0][:40]
+def _refuse_swallowed(
+    rows: Sequence[Sequence[str]], inner: Sequence[str], separator: str, name: str, line: int
+) -> None:
+    """Refuse a cell that goes on over lines that are rows themselves: a quote that is not closed has swallowed them.
+
+    A line is a row if it has as many cells as the header, and begins with one word where the swallowing row does.
+    """
+    n, one_word = len(rows[0]), " " not in rows[-1][0].strip()
+    for one in inner:
+        first = one.partition(separator)[0].strip()
+        is_row = one.count(separator) >= n - 1 > 0 and not (one_word and (" " in first or not first))
+        if is_row or (len(rows[-1]) < n and n > 1):
+            opened = next((cell for cell in rows[-1] if "\n" in cell or "\r" in cell), "")
             raise TableError(
-                f'`{name}`, row {line}: a quote that is not closed (`"{shown}`) swallows the {len(inner)} lines after '
-                "it. Take it out, or double it."
+                f'`{name}`, row {line}: a quote that is not closed (`"{opened.splitlines()[0][:40]}`) swallows the '
+                f"{len(inner)} lines after it. Take it out, or double it."
             )
 
 

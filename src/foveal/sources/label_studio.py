@@ -216,6 +216,7 @@ def _choose(path: Path, results: Sequence[Record], control: str | None, task: st
     for one in results:
         if _kind(one):
             by_control[str(one.get("from_name", _kind(one))), _kind(one)] += 1
+    everything = Counter(by_control)
     if control is not None and by_control:
         known = [name for name, _ in by_control]
         if control not in known:
@@ -227,7 +228,6 @@ def _choose(path: Path, results: Sequence[Record], control: str | None, task: st
         is_points = form_of(task, usual="names") == "points_xy"
         fitting = {key: n for key, n in by_control.items() if (key[1] == _POINTS) == is_points}
         by_control = Counter(fitting or by_control)
-    everything = Counter(by_control)
     if points := {key: n for key, n in by_control.items() if key[1] == _POINTS}:
         by_control = Counter(points)
     if len(by_control) > 1:

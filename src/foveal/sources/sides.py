@@ -76,7 +76,17 @@ def side_of_cell(cell: object) -> Side | None:
     text = str(cell).strip().lower()
     if text in TRUE:
         return "valid"
-    return "train" if text in FALSE else _WORDS.get(text) or side_of(text)
+    return "train" if text in FALSE else side_of_word(text)
+
+
+def side_of_word(text: str) -> Side | None:
+    """Return the side that a word names.
+
+    Args:
+        text: a cell of a table.
+    """
+    word = text.strip().lower()
+    return _WORDS.get(word) or side_of(word)
 
 
 def is_valid_of(sides: Sequence[Side | None]) -> list[bool | None]:

@@ -21,7 +21,7 @@ from foveal.sources.frames import JSON_LINES, PARQUET, STORED, TABLES, load_fram
 from foveal.sources.items import Finding, Item, Source
 from foveal.sources.label_studio import readings
 from foveal.sources.parts import Part, choose, parts_at, place_of
-from foveal.sources.sides import FALSE, TRUE, Side, set_aside_test, side_in, side_of, side_of_cell
+from foveal.sources.sides import FALSE, TRUE, Side, set_aside_test, side_in, side_of, side_of_cell, side_of_word
 from foveal.sources.table_labels import RowFindings, TableRows, read_labels, without_blank
 from foveal.sources.tree import tree_of
 from foveal.tasks.kinds import TASKS, kind_for
@@ -199,7 +199,7 @@ def _sides(
         return list(rows.sides), None
     cells = rows.frame[column].tolist()
     sides = [None if is_blank(cell) else side_of_cell(cell) for cell in cells]
-    if guessed and not any(sides):
+    if guessed and not any(side_of_word(str(cell)) for cell in cells):
         shown = ", ".join(dict.fromkeys(str(cell) for cell in cells[:3]))
         found.note(f"column `{column}` names no sides of a split", shown, "It is not used.")
         return list(rows.sides), None

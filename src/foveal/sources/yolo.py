@@ -287,11 +287,11 @@ def _side(image: Path, data: _Data) -> Side | None:
 
 
 def _holds_labels(tree: Tree, folder: Path) -> bool:
-    """Return whether a folder holds label files: all lines of the first ones are numbers after a whole one."""
+    """Return whether a folder holds label files: most lines of the first ones are numbers after a whole one."""
     files = [file for file in tree.files(".txt", of=folder) if file.name.lower() not in _NOT_LABELS][:_LOOKED_INTO]
     texts = [sniff(file).removeprefix(b"\xef\xbb\xbf").decode("utf-8", "replace") for file in files]
     lines = [line for text in texts for line in text.splitlines() if line.strip()]
-    return bool(lines) and all(_LINE.fullmatch(line) for line in lines)
+    return sum(_LINE.fullmatch(line) is not None for line in lines) > len(lines) / 2
 
 
 def match_yolo(path: Path) -> Match | None:
