@@ -8,13 +8,15 @@ import os
 import time
 import warnings
 from collections import Counter, defaultdict
+from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import simplejpeg
-from PIL import Image
+from PIL import Image, PngImagePlugin
 
 from foveal.core.errors import ImageError
 from foveal.images.decode import decode
@@ -36,6 +38,10 @@ FORMATS = {
     "AVIF": ("AVIF", {"quality": 70}),
 }
 DAMAGES = ("one bit", "one byte", "eight bytes", "header", "zeroed block", "lost block", "doubled block", "cut")
+METADATA = ("metadata: bytes", "metadata: cut", "metadata: doubled")
+"""Damage inside the blocks of EXIF, XMP, text and profiles alone, whose lengths and places stay right."""
+SHARE_OF_METADATA = 0.3
+WITH_BLOCKS = ("JPEG", "JPEG progressive", "PNG", "WebP", "WebP lossless", "AVIF")
 
 
 def run(full: bool) -> Report:
@@ -47,12 +53,14 @@ def run(full: bool) -> Report:
         ("format", "damage", "files", "refused", "same pixels", "wrong pixels", "simplejpeg strict wrong")
     )
     for (kind, damage), found in sorted(outcomes.items()):
-        jpeg = kind.startswith("JPEG")
+        jpeg, inside = kind.startswith("JPEG"), damage in METADATA
         reference = found["reference"] if jpeg else ""
         files = found["refused"] + found["same"] + found["wrong"]
         shares = [f"{found[name] / files:.2%}" for name in ("refused", "same", "wrong")]
         report.table.append((kind, damage, files, *shares, f"{reference / files:.2%}" if jpeg else ""))
-        if jpeg:
+        if inside:
+            report.require(found["same"] == files, f"{kind}, {damage}: metadata decided whether an image is read")
+        elif jpeg:
             report.require(found["wrong"] <= reference, f"{kind}, {damage}: more wrong pixels than strict simplejpeg's")
         if kind == "PNG":
             report.require(not found["wrong"], f"PNG, {damage}: {found['wrong']} accepted with wrong pixels")
@@ -65,12 +73,18 @@ def run(full: bool) -> Report:
 
 def _outcomes(count: int, report: Report) -> tuple[dict[tuple[str, str], Counter[str]], float]:
     pairs = [(kind, damage) for kind in FORMATS for damage in DAMAGES]
-    each = -(-count // len(pairs))
+    inside = [(kind, damage) for kind in WITH_BLOCKS for damage in METADATA]
+    each = {
+        **dict.fromkeys(pairs, -(-round(count * (1 - SHARE_OF_METADATA)) // len(pairs))),
+        **dict.fromkeys(inside, -(-round(count * SHARE_OF_METADATA) // len(inside))),
+    }
     outcomes: dict[tuple[str, str], Counter[str]] = defaultdict(Counter)
     slowest = 0.0
     with ProcessPoolExecutor(initializer=_prepare) as pool:
         jobs = [
-            pool.submit(_damaged, *pair, start, min(50, each - start)) for pair in pairs for start in range(0, each, 50)
+            pool.submit(_damaged, *pair, start, min(50, n - start))
+            for pair, n in each.items()
+            for start in range(0, n, 50)
         ]
         for job in jobs:
             try:
@@ -95,22 +109,98 @@ def _prepare() -> None:
         image.thumbnail((SIDE, SIDE))
         for name, (kind, options) in FORMATS.items():
             out = io.BytesIO()
-            image.save(out, kind, **options)
+            image.save(out, kind, **options, **(_blocks(kind) if name in WITH_BLOCKS else {}))
             _originals.setdefault(name, []).append((out.getvalue(), decode(out.getvalue())))
+
+
+def _exif() -> Image.Exif:
+    exif = Image.Exif()
+    exif[0x0112], exif[0x010F], exif[0x0131] = 1, "A maker of cameras", "An editor of images, version 4"
+    exif[0x9286] = "A comment. " * 8
+    return exif
+
+
+def _blocks(kind: str) -> dict[str, object]:
+    """Return what a camera and an editor write beside the pixels: EXIF of an upright image, XMP, a text."""
+    blocks: dict[str, object] = {"exif": _exif()}
+    if kind == "PNG":
+        text = PngImagePlugin.PngInfo()
+        text.add_text("Comment", "What is to be seen. " * 9, zip=True)
+        text.add_itxt("XML:com.adobe.xmp", "<x:xmpmeta/>" * 9, zip=True)
+        blocks["pnginfo"] = text
+    elif kind in {"JPEG", "WEBP"}:
+        blocks["xmp"] = b"<x:xmpmeta>" + b"about this image " * 9 + b"</x:xmpmeta>"
+    return blocks
+
+
+def _places(data: bytes, kind: str) -> list[tuple[int, int]]:
+    """Return (start, stop) of the content of each block of metadata."""
+    if kind.startswith("JPEG"):
+        return list(_jpeg_blocks(data))
+    if kind.startswith("WebP"):
+        return list(_chunks(data, 12, "little", 8, {b"EXIF", b"XMP "}))
+    if kind == "PNG":
+        return list(_chunks(data, 8, "big", 12, {b"eXIf", b"zTXt", b"iTXt", b"tEXt"}))
+    block = _exif().tobytes().removeprefix(b"Exif\0\0")
+    return [(data.index(block), data.index(block) + len(block))]
+
+
+def _jpeg_blocks(data: bytes) -> Iterator[tuple[int, int]]:
+    at = 2
+    while data[at + 1] != 0xDA:
+        length = int.from_bytes(data[at + 2 : at + 4])
+        if data[at + 1] == 0xE1:
+            yield at + 4, at + 2 + length
+        at += 2 + length
+
+
+def _chunks(
+    data: bytes, at: int, order: Literal["little", "big"], around: int, kinds: set[bytes]
+) -> Iterator[tuple[int, int]]:
+    """Yield the blocks of a file of chunks: in RIFF the type comes first, in PNG the length."""
+    while at < len(data):
+        first, second = data[at : at + 4], data[at + 4 : at + 8]
+        kind, length = (first, second) if order == "little" else (second, first)
+        n = int.from_bytes(length, order)
+        if kind in kinds:
+            yield at + 8, at + 8 + n
+        at += around + n + (n % 2 if order == "little" else 0)
+
+
+def _damage_inside(data: bytearray, kind: str, damage: str, rng: np.random.Generator) -> bytearray:
+    """Damage one block of metadata and keep its length and checksum as they were, as a careless writer leaves them."""
+    places = _places(bytes(data), kind)
+    start, stop = places[int(rng.integers(len(places)))]
+    at = int(rng.integers(start, stop))
+    if damage == "metadata: bytes":
+        for place in rng.integers(start, stop, int(rng.integers(1, 9))):
+            data[place] = int(rng.integers(256))
+    elif damage == "metadata: cut":
+        data[at:stop] = bytes(stop - at)
+    else:
+        length = min(at - start, stop - at)
+        data[at : at + length] = data[start : start + length]
+    return data
 
 
 def _damaged(kind: str, damage: str, start: int, count: int) -> tuple[tuple[str, str], Counter[str], float]:
     counts: Counter[str] = Counter()
     slowest = 0.0
     for number in range(start, start + count):
-        rng = np.random.default_rng([list(FORMATS).index(kind), DAMAGES.index(damage), number])
+        rng = np.random.default_rng([list(FORMATS).index(kind), (*DAMAGES, *METADATA).index(damage), number])
         original, expected = _originals[kind][int(rng.integers(len(_originals[kind])))]
-        data = _damage(bytearray(original), damage, rng)
-        if data == original:
-            data[len(data) // 2] ^= 1
+        if damage in METADATA:
+            data = _damage_inside(bytearray(original), kind, damage, rng)
+        else:
+            data = _damage(bytearray(original), damage, rng)
+            if data == original:
+                data[len(data) // 2] ^= 1
         began = time.perf_counter()
         try:
-            counts["same" if np.array_equal(decode(bytes(data)), expected) else "wrong"] += 1
+            found = decode(bytes(data))
+            # What EXIF says of the orientation may have become another orientation: any turn of the pixels is the same.
+            same = any(np.array_equal(one, expected) for one in (_turns(found) if damage in METADATA else [found]))
+            counts["same" if same else "wrong"] += 1
         except ImageError:
             counts["refused"] += 1
         slowest = max(slowest, time.perf_counter() - began)
@@ -118,6 +208,10 @@ def _damaged(kind: str, damage: str, start: int, count: int) -> tuple[tuple[str,
             with contextlib.suppress(ValueError):
                 counts["reference"] += not np.array_equal(simplejpeg.decode_jpeg(bytes(data), strict=True), expected)
     return (kind, damage), counts, slowest
+
+
+def _turns(pixels: np.ndarray) -> list[np.ndarray]:
+    return [np.rot90(one, quarters) for one in (pixels, pixels[:, ::-1]) for quarters in range(4)]
 
 
 def _damage(data: bytearray, damage: str, rng: np.random.Generator) -> bytearray:
