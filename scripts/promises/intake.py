@@ -141,8 +141,9 @@ def _places(data: bytes, kind: str) -> list[tuple[int, int]]:
         return list(_chunks(data, 12, "little", 8, {b"EXIF", b"XMP "}))
     if kind == "PNG":
         return list(_chunks(data, 8, "big", 12, {b"eXIf", b"zTXt", b"iTXt", b"tEXt"}))
-    block = _exif().tobytes().removeprefix(b"Exif\0\0")
-    return [(data.index(block), data.index(block) + len(block))]
+    # AVIF writes EXIF anew, without the orientation: from its first bytes to the last text in it.
+    start = next(at for mark in (b"MM\0*", b"II*\0") if (at := data.find(mark)) >= 0)
+    return [(start, max(data.rfind(text) + len(text) for text in (b"A comment. ", b"version 4")))]
 
 
 def _jpeg_blocks(data: bytes) -> Iterator[tuple[int, int]]:
