@@ -200,7 +200,7 @@ def _damaged(kind: str, damage: str, start: int, count: int) -> tuple[tuple[str,
         try:
             found = decode(bytes(data))
             # What EXIF says of the orientation may have become another orientation: any turn of the pixels is the same.
-            same = any(np.array_equal(one, expected) for one in (_turns(found) if damage in METADATA else [found]))
+            same = any(np.array_equal(one, expected) for one in (_turns(found) if kind in WITH_BLOCKS else [found]))
             counts["same" if same else "wrong"] += 1
         except ImageError:
             counts["refused"] += 1

@@ -25,6 +25,7 @@ from PIL import Image, UnidentifiedImageError
 from foveal.core import lazy
 from foveal.core.errors import ImageError, InputError, MissingDependencyError
 from foveal.geometry.homography import IDENTITY, Homography, corners_of
+from foveal.images.avif import without_exif
 from foveal.images.colours import DAMAGE, Pixels, grey_to_rgb, srgb_transform, to_rgb
 from foveal.images.embedded import ENDING as EMBEDDED
 from foveal.images.embedded import embedded_image
@@ -178,8 +179,12 @@ def _open_bytes(data: bytes, name: str) -> OpenedImage:
         raise ImageError(name, "the file is empty (0 bytes).")
     if data[:2] == b"\xff\xd8":
         return _open_jpeg(data, name)
-    if data[4:8] == b"ftyp" and not (brands := _brands(data)) & _AVIF and brands & _HEIC:
-        _register_heif(name)
+    if data[4:8] == b"ftyp":
+        brands = _brands(data)
+        if brands & _AVIF:
+            data = without_exif(data)
+        elif brands & _HEIC:
+            _register_heif(name)
     parts = None
     if data.startswith(SIGNATURE):
         try:

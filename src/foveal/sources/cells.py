@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+_NOTHING = "\u200b\ufeff\u00a0 \t\r\n"  # characters that nobody sees
 _DELIMITERS = ("|", ";", ",")
 _NUMPY = re.compile(r"\[((?:'[^']*'\s+)+'[^']*')\]")
 SEVERAL = frozenset({"labels", "tags", "classes", "categories"})
@@ -50,8 +51,10 @@ def is_blank(value: object) -> bool:
     Args:
         value: of a cell.
     """
-    if value is None or isinstance(value, str):
-        return not (value or "").strip("\u200b\ufeff\u00a0 \t\r\n")
+    if isinstance(value, str):
+        return not (value[:1].isalnum() or value.strip(_NOTHING))  # the former is quick, and nearly always so
+    if value is None:
+        return True
     return isinstance(value, float) and value != value  # noqa: PLR0124 -- NaN
 
 
@@ -63,7 +66,7 @@ def text_of(value: object) -> str:
     """
     if isinstance(value, float | np.floating) and float(value).is_integer():
         return str(int(value))
-    return str(value).strip("\u200b\ufeff\u00a0 \t\r\n")
+    return str(value).strip(_NOTHING)
 
 
 def read_cells(values: Sequence[object], *, several: bool | None, delimiter: str | None, plural: bool) -> Cells:

@@ -40,6 +40,13 @@ _IN_WORDS = 0.6  # of the characters beyond ASCII stand in words; chosen by hand
 _FIELDS = 1 << 24  # characters of a cell, at most; data: addresses of images have millions
 
 
+class _Lines(list[int]):
+    """The lines of rows, which pandas would copy with every step if they let it."""
+
+    def __deepcopy__(self, _: object) -> _Lines:
+        return self
+
+
 @dataclass(frozen=True, slots=True)
 class _Text:
     text: str
@@ -241,22 +248,25 @@ def _frame(rows: list[list[str]], lines: list[int], name: str, findings: list[Fi
     n = len(names)
     while n > 1 and names[n - 1].startswith(_UNNAMED) and all(len(row) < n or not row[n - 1].strip() for row in body):
         n -= 1  # a separator at the end of every line
-    kept: list[list[str | None]] = []
+    kept: list[list[str]] = []
     kept_lines: list[int] = []
     for row, line in zip(body, lines[1:], strict=True):
-        if any(cell.strip() for cell in row[n:]):
-            value = f"{len(row)} cells, where the header has {n}"
-            hint = "Put a cell that holds the separator into quotes."
-            findings.append(Finding("error", "row with too many cells", f"{name}, row {line}", value, hint))
-            continue
-        kept.append([cell or None for cell in row[:n]] + [None] * (n - len(row)))
+        if len(row) != n:
+            if any(cell.strip() for cell in row[n:]):
+                value = f"{len(row)} cells, where the header has {n}"
+                hint = "Put a cell that holds the separator into quotes."
+                findings.append(Finding("error", "row with too many cells", f"{name}, row {line}", value, hint))
+                continue
+            kept.append(row[:n] + [""] * (n - len(row)))
+        else:
+            kept.append(row)
         kept_lines.append(line)
     if body and not kept:
         raise TableError(f"`{name}` cannot be read as a table: {findings[-1].where} has {findings[-1].value}.")
-    columns = list(zip(*kept, strict=True)) if kept else [()] * n
+    columns = [[cell or None for cell in column] for column in zip(*kept, strict=True)] or [[]] * n
     frame = pd.DataFrame({at: pd.Series(columns[at], dtype=object) for at in range(n)})
     frame.columns = pd.Index(names[:n])
-    frame.attrs[LINES] = kept_lines
+    frame.attrs[LINES] = _Lines(kept_lines)
     return frame
 
 

@@ -68,6 +68,7 @@ class ImageFinder:
     hint: str = ""
     findings: list[Finding] = field(default_factory=list)
     _present: dict[Path, dict[str, str]] = field(default_factory=dict)
+    _last: tuple[Path | None, dict[str, str]] = field(default=(None, {}))
 
     def resolve(self, wanted: Sequence[Wanted]) -> list[Path | None]:
         """Return the file of each image, None where it does not exist; then a finding names it.
@@ -85,9 +86,10 @@ class ImageFinder:
             for at in lost:
                 found[at], reasons[at] = self._search(wanted[at])
         meant: dict[Path, set[str]] = defaultdict(set)
-        for file, one in zip(found, wanted, strict=True):
-            if file is not None:
-                meant[file].add(one.names[0])
+        if loose:
+            for file, one in zip(found, wanted, strict=True):
+                if file is not None:
+                    meant[file].add(one.names[0])
         for at in loose:
             if (file := found[at]) is not None and len(meant[file]) > 1:
                 other = min(meant[file] - {wanted[at].names[0]})
@@ -124,6 +126,11 @@ class ImageFinder:
 
     def _as_written(self, wanted: Wanted) -> tuple[Path | None, bool]:
         """Return the file where the name says it is, and whether it does so in its likeliest reading."""
+        base, first = wanted.bases[0], wanted.names[0]
+        if base is not self._last[0]:
+            self._last = (base, self._listing(base))
+        if (name := self._last[1].get(first)) is not None:  # nearly all are so
+            return base / name, True
         for number, name in enumerate(wanted.names):
             for folder in wanted.bases:
                 if (file := self._at(folder, name)) is not None:

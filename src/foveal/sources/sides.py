@@ -114,6 +114,8 @@ def set_aside_test(
     Returns:
         The items to train on and validate with, those of the test side, and what is wrong.
     """
+    if not any(sides):
+        return list(items), (), ()
     test = tuple(item for item, side in zip(items, sides, strict=True) if side == "test")
     kept = [(item, side) for item, side in zip(items, sides, strict=True) if side != "test"]
     valid = is_valid_of([side for _, side in kept])

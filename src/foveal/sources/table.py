@@ -28,6 +28,7 @@ from foveal.tasks.kinds import TASKS, kind_for
 
 _IN_FOLDERS = (".csv", ".tsv", *JSON_LINES, *PARQUET, ".xlsx")
 _ADDRESS = re.compile(r"://|%[0-9A-Fa-f]{2}|[?]|/data/upload/")  # in a cell that may not name a file as it stands
+_MAY_BE_ABSOLUTE = re.compile(r"[/\\]|\w:")  # quicker than a path for every row
 _PROBED = 50  # rows by which a table in a folder is recognised
 _LARGEST = 1 << 26  # bytes of a table that is looked into to recognise a folder
 
@@ -110,7 +111,7 @@ def _read(rows: TableRows, columns: TableColumns, task: str, finder: ImageFinder
     stored = STORED in frame and row_of(frame[STORED].iloc[0]) is not None
     usual = Columns(frame, name, rows.bases[0], finder.root)
     image = usual.image(columns.image or (STORED if stored else None))
-    sides, is_valid = _sides(rows, columns.valid, usual, found)
+    sides, is_marked = _sides(rows, columns.valid, usual, found)
     form = None if task == "auto" else TASKS[task].label_form
     labels = read_labels(rows, columns, form, usual, image, found)
     labels = without_blank(rows, labels, columns, [side == "test" for side in sides], found, name)
@@ -121,29 +122,27 @@ def _read(rows: TableRows, columns: TableColumns, task: str, finder: ImageFinder
         cells = frame[usual.named(columns.group, "--group-column")].tolist()
         groups = [None if is_blank(cell) else text_of(cell) for cell in cells]
     about = [(column, frame[usual.named(column, "--by")].tolist()) for column in columns.about]
-    items, kept_sides = [], []
+    items: list[Item] = []
+    kept_sides: list[Side | None] = []
     for row, file in enumerate(files):
         if file is not None and row not in found.unusable:
             more = tuple((column, cells[row]) for column, cells in about)
-            items.append(Item(file, labels.of_rows[row], None, rows.origins[row], groups[row], more))
+            is_valid = sides[row] == "valid" if is_marked else None
+            items.append(Item(file, labels.of_rows[row], is_valid, rows.origins[row], groups[row], more))
             kept_sides.append(sides[row])
     if labels.one_per_object:
         items, kept_sides = _merged(items, kept_sides)
-    if is_valid is None:
-        items, test, wrong = set_aside_test(items, kept_sides)
-    else:
-        items = [replace(item, is_valid=side == "valid") for item, side in zip(items, kept_sides, strict=True)]
-        test, wrong = (), ()
+    kept, test, wrong = set_aside_test(items, [None if is_marked else side for side in kept_sides])
     return Source(
         "table",
         task if form == labels.form else kind_for(labels.form),
-        items,
+        kept,
         point_names=labels.point_names,
         target_names=columns.targets if labels.form == "numbers" else (),
         notes=(labels.note,) if labels.note else (),
         findings=(*found.findings, *wrong),
         test=test,
-        n_left_out=0 if labels.one_per_object else len(files) - len(items) - len(test),
+        n_left_out=0 if labels.one_per_object else len(files) - len(kept) - len(test),
     )
 
 
@@ -176,10 +175,9 @@ def _files(
             hint = "Save the images as files, and name them here."
             found.error("image inside the table, as a data: address", row, f"{name[:40]}…", hint)
             continue
-        path = Path(name)
-        if path.is_absolute() and rows.bases[row][0].joinpath(name).is_file():
+        if _MAY_BE_ABSOLUTE.match(name) and Path(name).is_absolute() and Path(name).is_file():
             found.warning("absolute path", row, value, "The table works on this machine only; say --images instead.")
-        elif ".." in path.parts:
+        elif ".." in name and ".." in Path(name).parts:
             found.warning("path that leaves the folder of the images", row, value, "Name a folder above both.")
         names = (name, *readings(name)) if _ADDRESS.search(name) else (name,)
         wanted.append((row, Wanted(names=names, origin=rows.origins[row], side=sides[row], bases=rows.bases[row])))
@@ -188,28 +186,26 @@ def _files(
     return files
 
 
-def _sides(
-    rows: TableRows, given: str | None, usual: Columns, found: RowFindings
-) -> tuple[list[Side | None], bool | None]:
+def _sides(rows: TableRows, given: str | None, usual: Columns, found: RowFindings) -> tuple[list[Side | None], bool]:
     """Return the side of each row, and whether a column says of each whether it is for validation."""
     column = usual.named(given, "--valid-column") if given is not None else usual.usual(VALID_COLUMNS)
     guessed = column is None
     column = column or usual.usual(SPLIT_COLUMNS)
     if column is None:
-        return list(rows.sides), None
+        return list(rows.sides), False
     cells = rows.frame[column].tolist()
     sides = [None if is_blank(cell) else side_of_cell(cell) for cell in cells]
     if guessed and not any(side_of_word(str(cell)) for cell in cells):
         shown = ", ".join(dict.fromkeys(str(cell) for cell in cells[:3]))
         found.note(f"column `{column}` names no sides of a split", shown, "It is not used.")
-        return list(rows.sides), None
+        return list(rows.sides), False
     for row, side in enumerate(sides):
         if side is None:
             shown = "(empty)" if is_blank(cells[row]) else repr(cells[row])
             found.error(f"`{column}` must be true or false, or 1 or 0, or name a side such as train", row, shown)
     truths = {str(cell).strip().lower() for cell in cells}
     is_boolean = bool(truths & (TRUE | FALSE)) and not any(side == "test" for side in sides)
-    return sides, True if is_boolean else None
+    return sides, is_boolean
 
 
 def match_table(path: Path) -> Match | None:
