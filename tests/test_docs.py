@@ -13,6 +13,7 @@ import pandas as pd
 import pytest
 
 import foveal.vision.all as star
+from exports import LAYOUTS
 from foveal.cli import main
 from foveal.core import storage
 from foveal.images.decode import open_image
@@ -42,6 +43,9 @@ def blocks(page, language):
 def data(scenes, tmp_path_factory):
     """One folder with the drawn scenes in every layout that the page shows."""
     root = tmp_path_factory.mktemp("docs")
+    for name, draw in LAYOUTS.items():
+        (root / name).mkdir()
+        draw(root / name)
     shutil.copytree(scenes / "scenes", root / "images")
     shutil.copy(scenes / "scenes.csv", root / "table.csv")
     shutil.copy(scenes / "balloons.csv", root / "points.csv")
@@ -49,14 +53,9 @@ def data(scenes, tmp_path_factory):
     wide = table[["fname"]].assign(**{n: table["labels"].str.contains(n).astype(int) for n in ("house", "tree")})
     wide.loc[3, "tree"] = -1
     wide.to_csv(root / "wide.csv", index=False)
-    for part in ("JPEGImages", "Annotations"):
-        (root / "voc" / part).mkdir(parents=True)
     rows = []
     for row in table.head(30).itertuples():
         file, names = root / "images" / row.fname, row.labels.split()
-        objects = "".join(f"<object><name>{name}</name></object>" for name in names)
-        (root / "voc" / "Annotations" / f"{file.stem}.xml").write_text(f"<annotation>{objects}</annotation>")
-        shutil.copy(file, root / "voc" / "JPEGImages")
         rows.append((row.fname, open_image(file).size_hw, names))
         if len(names) == 1:
             folder = root / "folders" / ("valid" if row.Index % 2 else "train") / names[0]
