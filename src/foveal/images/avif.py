@@ -9,7 +9,7 @@ _EXIF_ITEM = re.compile(rb"(infe(?:\x02...(?:..)|\x03...(?:....))..)Exif", re.DO
 
 
 def without_exif(data: bytes) -> bytes:
-    """Return a file in which no item is said to be EXIF; its pixels and how it is turned (`irot`, `imir`) stay.
+    """Return a file in which no item is called EXIF; its pixels and how it is turned (`irot`, `imir`) stay.
 
     Args:
         data: the bytes of the file.

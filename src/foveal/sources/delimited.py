@@ -222,7 +222,7 @@ def _rows(text: str, separator: str, name: str, start: int) -> tuple[list[list[s
 def _refuse_swallowed(
     rows: Sequence[Sequence[str]], inner: Sequence[str], separator: str, name: str, line: int
 ) -> None:
-    """Refuse a cell that goes on over lines that are rows themselves: a quote that is not closed has swallowed them.
+    """Refuse a cell that extends over lines that are rows themselves: a quote that is not closed has swallowed them.
 
     A line is a row if it has as many cells as the header, and begins with one word where the swallowing row does.
     """
