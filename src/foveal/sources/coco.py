@@ -65,7 +65,7 @@ class _File:
         if repeated:
             value = f"{len(repeated):,}: {', '.join(repeated[:5])}"
             hint = "Each is used; look whether two files were joined."
-            self.findings.append(Finding("warning", "annotation id given twice", self.part.file.name, value, hint))
+            self.findings.append(Finding("warning", "annotation id given twice", self.part.name, value, hint))
 
     @property
     def point_names(self) -> list[tuple[str, ...]]:
@@ -116,7 +116,7 @@ def read_coco(path: Path, parts: Sequence[Part], options: ReadOptions) -> Source
             by_image[_id(annotation.get("image_id"))].append(annotation)
         for image in file.images:
             key = _id(image.get("id"))
-            origin = f"{file.part.file.name}, image {key}"
+            origin = f"{file.part.name}, image {key}"
             found = by_image.pop(key, [])
             label: object = NotLabelled(_EMPTY)
             if found:
@@ -127,7 +127,7 @@ def read_coco(path: Path, parts: Sequence[Part], options: ReadOptions) -> Source
             entries.append(Entry(names=(name,), origin=origin, side=side, bases=bases, label=label))
         if by_image:
             value = f"{sum(map(len, by_image.values())):,} annotations, image_id {', '.join(list(by_image)[:5])}"
-            file.findings.append(Finding("warning", "annotation of an unknown image", file.part.file.name, value))
+            file.findings.append(Finding("warning", "annotation of an unknown image", file.part.name, value))
     source = gather(
         "COCO keypoints" if points else "COCO",
         entries,

@@ -51,7 +51,7 @@ def read_cvat(path: Path, parts: Sequence[Part], options: ReadOptions) -> Source
     entries = []
     for part, image in images:
         name = image.get("name", "")
-        origin = f"{part.file.name}, image {image.get('id')}"
+        origin = f"{part.name}, image {image.get('id')}"
         wanted = ("tag",) if tagged else _SHAPES
         label: object = sorted({_label(shape) for shape in image if shape.tag in wanted}) or NotLabelled(_EMPTY)
         if points:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -12,6 +13,7 @@ from foveal.sources.sides import Side, side_in, side_of_path
 from foveal.sources.tree import tree_of
 
 _DEPTH = 2  # folders down: data/train/_annotations.coco.json
+_OF_SUBSET = re.compile(r"(?:instances|person_keypoints|captions|image_info)_(.+)")  # as COCO and CVAT call them
 _USUAL = frozenset(
     {"_annotations.coco.json", "_classes.csv", "metadata.csv", "metadata.jsonl", "instances_default.json"}
 )
@@ -26,12 +28,14 @@ class Part:
     Attributes:
         file: the file.
         side: of the split that it is for, by its folder's name or its own.
-        subset: what its name or its folder calls the images, such as "train2017".
+        subset: what its name calls the images, such as "train2017"; empty where it does not.
+        name: what messages call it: its path below the folder that was given.
     """
 
     file: Path
     side: Side | None
     subset: str = ""
+    name: str = ""
 
 
 def parts_at(path: Path, *endings: str, is_one: Callable[[Path], bool], depth: int = _DEPTH) -> list[Part]:
@@ -44,14 +48,14 @@ def parts_at(path: Path, *endings: str, is_one: Callable[[Path], bool], depth: i
         depth: how many folders down to look.
     """
     if path.is_file():
-        return [Part(path, None)] if path.suffix.lower() in endings and is_one(path) else []
+        return [Part(path, None, name=path.name)] if path.suffix.lower() in endings and is_one(path) else []
     if not path.is_dir():
         return []
     files = tree_of(path).files(*endings, depth=depth)
     if len(files) > _MOST:  # those with a name that says so, and those with no other beside them
         beside = Counter(file.parent for file in files)
         files = [file for file in files if beside[file.parent] <= _MOST_BESIDE][:_MOST]
-    return [Part(file, _side(file, path), _subset(file)) for file in files if is_one(file)]
+    return [Part(file, _side(file, path), _subset(file), str(file.relative_to(path))) for file in files if is_one(file)]
 
 
 def choose(parts: Sequence[Part], root: Path) -> tuple[list[Part], tuple[str, ...]]:
@@ -111,4 +115,5 @@ def _side(file: Path, root: Path) -> Side | None:
 
 
 def _subset(file: Path) -> str:
-    return file.name.partition(".")[0].rpartition("_")[2]
+    match = _OF_SUBSET.match(file.name.partition(".")[0])
+    return match[1] if match else ""

@@ -39,7 +39,7 @@ def read_via(path: Path, parts: Sequence[Part], options: ReadOptions) -> Source:
         label: object = labels or NotLabelled("image without a region or an attribute")
         here = part.file.parent
         bases = (options.images,) if options.images else (here, here / "images", here.parent)
-        origin = f"{part.file.name}, {name}"
+        origin = f"{part.name}, {name}"
         entries.append(Entry(names=(name,), origin=origin, side=part.side, bases=bases, label=label))
     finder = ImageFinder(options.images or (path if path.is_dir() else path.parent))
     place = place_of(chosen, path)
