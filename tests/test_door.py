@@ -84,6 +84,13 @@ def test_a_run_is_read_from_its_folder(sources, tmp_path, foveal):
     assert side.split == "valid"
     assert side.metrics["f1"] == pytest.approx(run.metrics["f1"].value)
     assert "has ended" in foveal("train", "--resume", run.folder).out
+    sides = pd.read_csv(table, keep_default_na=False)
+    sides["is_valid"] = ["test" if at % 3 == 0 else "train" for at in range(len(sides))]
+    sides.to_csv(run.folder.parent / "sides.csv", index=False)
+    held_out = library.evaluate(
+        run.folder / "model.safetensors", run.folder.parent / "sides.csv", split="test", images=settings["images"]
+    )
+    assert (held_out.split, len(held_out.predictions.labels)) == ("test", len(range(0, len(sides), 3)))
 
 
 def test_check_gives_what_the_command_gives(scenes, foveal):

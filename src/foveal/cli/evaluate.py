@@ -16,7 +16,7 @@ def evaluate(
     table: SourceArgument,
     *,
     given: dict[str, object],
-    split: Annotated[str, Option(help="valid, train or all; valid where the source says, else all.")] = "auto",
+    split: Annotated[str, Option(help="valid, train, test or all; valid where the source says, else all.")] = "auto",
 ) -> None:
     """Print, as JSON, how well a model does on a source's validation rows (on all, if it marks none)."""
     import json

@@ -5,14 +5,20 @@ from __future__ import annotations
 import ast
 import json
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
+import pandas as pd
 
-_NOTHING = "\u200b\ufeff\u00a0 \t\r\n"  # characters that nobody sees
+from foveal.core.errors import TableError
+
+INVISIBLE = "\u200b\u200c\u200d\u2060\ufeff\u00ad\u200e\u200f\u00a0 \t\r\n"
+"""Characters that nobody sees."""
 _DELIMITERS = ("|", ";", ",")
+_BARE = re.compile(r"\[[^\[\]{}'\"]*\]")
 _NUMPY = re.compile(r"\[((?:'[^']*'\s+)+'[^']*')\]")
 SEVERAL = frozenset({"labels", "tags", "classes", "categories"})
 """Names of columns, in lower case, that say that a cell holds several labels."""
@@ -46,14 +52,14 @@ def split_labels(cell: str, delimiter: str) -> list[str]:
 
 
 def is_blank(value: object) -> bool:
-    """Return whether a cell says nothing: None, NaN, or nothing but spaces.
+    """Return whether a cell says nothing: None, NaN, pandas' NA, or nothing but spaces.
 
     Args:
         value: of a cell.
     """
     if isinstance(value, str):
-        return not (value[:1].isalnum() or value.strip(_NOTHING))  # the former is quick, and nearly always so
-    if value is None:
+        return not (value[:1].isalnum() or value.strip(INVISIBLE))  # the former is quick, and nearly always so
+    if value is None or value is pd.NA or value is pd.NaT:
         return True
     return isinstance(value, float) and value != value  # noqa: PLR0124 -- NaN
 
@@ -61,12 +67,15 @@ def is_blank(value: object) -> bool:
 def text_of(value: object) -> str:
     """Return a cell as text; a whole number that a blank beside it has made a float is whole again.
 
+    Accents come out in one form, and what nobody sees is left out at both ends.
+
     Args:
         value: of a cell.
     """
     if isinstance(value, float | np.floating) and float(value).is_integer():
         return str(int(value))
-    return str(value).strip(_NOTHING)
+    text = str(value).strip(INVISIBLE)
+    return text if text.isascii() else unicodedata.normalize("NFC", text)
 
 
 def read_cells(values: Sequence[object], *, several: bool | None, delimiter: str | None, plural: bool) -> Cells:
@@ -93,37 +102,64 @@ def read_cells(values: Sequence[object], *, several: bool | None, delimiter: str
 
 
 def _lists(values: Sequence[object]) -> list[list[str] | None] | None:
-    """Return the lists that cells hold or are written as; None unless all of them that say anything do."""
+    """Return the lists that cells hold or are written as; None where no cell is one.
+
+    Raises:
+        TableError: a cell holds, or is written as, something else than names.
+    """
+    found = [_list_of(value) for value in values]
+    if all(one is None for one in found):
+        odd = next((value for value in values if _is_structure(value)), None)
+        if odd is not None:
+            raise TableError(f"A cell must hold a name or a list of names; got {type(odd).__name__}: {str(odd)[:60]}")
+        return None
     lists: list[list[str] | None] = []
-    for value in values:
-        if isinstance(value, list | tuple | set | frozenset | np.ndarray):
-            lists.append(list(dict.fromkeys(text_of(name) for name in value)))
-        elif is_blank(value):
-            lists.append(None)
-        elif isinstance(value, str) and (read := _written_list(value.strip())) is not None:
-            lists.append(read)
-        else:
+    for value, one in zip(values, found, strict=True):
+        if one is None and not is_blank(value) and str(value).strip().lower() not in {"nan", "none"}:
+            if _is_structure(value) or str(value).strip().startswith(("[", "{")):
+                raise TableError(f"Cells hold lists of names; this one cannot be read as one: {str(value)[:60]}")
+            one = [text_of(value)]  # noqa: PLW2901 -- one name, as it stands
+        lists.append(one)
+    return lists
+
+
+def _is_structure(value: object) -> bool:
+    return isinstance(value, dict | bytes | list | tuple | set | np.ndarray)
+
+
+def _list_of(value: object) -> list[str] | None:
+    """Return the names that a cell holds as a list; None if it holds none."""
+    if isinstance(value, str):
+        text = value.strip()
+        return _written_list(text) if text[:1] in {"[", "(", "{"} else None
+    if isinstance(value, np.ndarray):
+        value = value.tolist()
+    if isinstance(value, dict) and isinstance(value.get("choices"), list):  # as Label Studio writes several choices
+        value = value["choices"]
+    if not isinstance(value, list | tuple | set | frozenset):
+        return None
+    names: list[str] = []
+    for one in value:
+        regions = [v for k, v in one.items() if k.endswith("labels")] if isinstance(one, dict) else None
+        if regions is not None and len(regions) == 1 and isinstance(regions[0], list):
+            names += map(text_of, regions[0])
+        elif isinstance(one, str | int | float) and not is_blank(one):
+            names.append(text_of(one))
+        elif not is_blank(one):
             return None
-    return lists if any(one is not None for one in lists) else None
+    return list(dict.fromkeys(names))
 
 
 def _written_list(text: str) -> list[str] | None:
-    if not (text.startswith(("[", "(", "{")) and text.endswith(("]", ")", "}"))):
-        return None
     if numpy := _NUMPY.fullmatch(text):  # Python would join what nothing separates
         return list(dict.fromkeys(re.findall(r"'([^']*)'", numpy[1])))
     for read in (json.loads, ast.literal_eval):
         try:
-            value = read(text)
+            return _list_of(read(text))
         except (ValueError, SyntaxError, RecursionError, MemoryError):
             continue
-        if isinstance(value, dict):  # as Label Studio writes several choices into a CSV
-            value = value.get("choices")
-        if isinstance(value, list | tuple | set) and all(isinstance(one, str | int | float) for one in value):
-            return list(dict.fromkeys(text_of(one) for one in value))
-    if text.startswith("["):  # as numpy prints them: ['a' 'b'], or without quotes
-        parts = text[1:-1].replace("'", " ").replace('"', " ").replace(",", " ").split()
-        return list(dict.fromkeys(parts))
+    if _BARE.fullmatch(text):
+        return list(dict.fromkeys(text[1:-1].replace(",", " ").split()))
     return None
 
 

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from foveal.core.errors import InputError, TableError, near_match
@@ -155,16 +156,29 @@ def only_text(columns: Columns, image: str) -> str:
     """
     split = columns.usual((*VALID_COLUMNS, *SPLIT_COLUMNS))
     others = columns.others(image, split, STORED)
+    structures = [one for one in others if _holds_structures(columns.frame[one])]
+    others = [one for one in others if one not in structures]
     texts = [one for one in others if not is_numeric(columns.frame[one]) and not columns.names_images(one)]
     few = [one for one in texts or others if _recurs(columns.frame[one])]
     if len(few) == 1 and (len(texts) <= 1 or len(others) > 1):
         return few[0]
     numbers = [one for one in others if is_numeric(columns.frame[one])]
+    if structures and not others:
+        raise TableError(
+            f"`{columns.name}` says nothing of its images but in {', '.join(structures)}, which holds lists or tables: "
+            "give it a column of labels, or of lists of names."
+        )
     hint = f" Numbers to predict are named with --targets, such as --targets {numbers[0]}." if numbers else ""
     raise TableError(
         f"`{columns.name}` has none of the columns {', '.join(LABEL_COLUMNS[:6])}. Its columns: {columns.listed}. "
         f"Name the right one with --label-column, or 0/1 columns with --label-columns.{hint}"
     )
+
+
+def _holds_structures(column: pd.Series) -> bool:
+    """Return whether cells are lists or tables, and not values."""
+    cells = (cell for cell in column.head(_PROBED).tolist() if cell is not None)
+    return any(isinstance(cell, dict | list | tuple | np.ndarray) for cell in cells)
 
 
 def _recurs(column: pd.Series) -> bool:
@@ -191,8 +205,9 @@ def zero_one_columns(columns: Columns, image: str) -> list[str]:
     """
     split = columns.usual((*VALID_COLUMNS, *SPLIT_COLUMNS))
     others = columns.others(image, split, STORED)
-    marks = {"0", "1", "-1", "0.0", "1.0", "-1.0", "true", "false", "", "none", "nan"}
-    names = [one for one in others if {str(cell).strip().lower() for cell in columns.frame[one].unique()} <= marks]
+    marks = {"0", "1", "-1", "0.0", "1.0", "-1.0", "true", "false", "", "none", "nan", "<na>"}
+    plain = [one for one in others if not _holds_structures(columns.frame[one])]
+    names = [one for one in plain if {str(cell).strip().lower() for cell in columns.frame[one].unique()} <= marks]
     return names if len(names) >= 2 and len(names) >= len(others) / 2 else []
 
 

@@ -11,11 +11,12 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from foveal.core.errors import near_match
+from foveal.sources.cells import INVISIBLE
 from foveal.sources.items import Finding, missing_image
 from foveal.sources.sides import Side, side_of_path
 from foveal.sources.tree import is_image_name, tree_of
 
-_INVISIBLE = dict.fromkeys(map(ord, "\u200b\u200c\u200d\u2060\ufeff\u00ad\u200e\u200f"))
+_INVISIBLE = dict.fromkeys(map(ord, INVISIBLE.strip("\u00a0 \t\r\n")))
 _MOST_HINTS = 20  # missing images whose name is compared with all others; difflib takes 1 ms for 1,000 names
 _SHOWN = 3
 _LONGEST = 150  # characters of a name that a message shows

@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path as SystemPath
 from typing import NamedTuple
 
-from foveal.core.errors import InputError, TableError, UnknownNameError, near_match
+from foveal.core.errors import FovealError, InputError, TableError, UnknownNameError, near_match
 from foveal.core.listing import Path
 from foveal.sources.formats import FORMATS, Match, ReadOptions, TableColumns, sniff
 from foveal.sources.items import Finding, Source
@@ -31,6 +31,7 @@ _OPTIONS = {
     "empty": "--empty",
 }
 """How the command line calls the fields of `TableColumns`."""
+_ODD_VALUES = (TypeError, ValueError, KeyError, IndexError, AttributeError, RecursionError)
 _ANNOTATED = 0.5  # from which sureness on there are annotations, and not folders or images alone
 _DEPTH = 4  # folders down to where annotations are looked for
 _MOST_FOLDERS = 400  # that are looked into; chosen by hand: more are one for each class
@@ -86,9 +87,16 @@ def read_source(
         encoding=encoding,
         sure=format != "auto",
     )
+    name = "a format that is known"
     with looked_at_once():
-        found = _find(file) if format == "auto" else _named(file, format)
-        source = found.match.read(options)
+        try:
+            found = _find(file) if format == "auto" else _named(file, format)
+            name = found.name
+            source = found.match.read(options)
+        except FovealError:
+            raise
+        except _ODD_VALUES as error:  # a file holds something else than its format says: found out while it is read
+            raise TableError(f"`{file}` is not as {name} describes it ({type(error).__name__}: {error}).") from error
         source = _with_unnamed(source, found)
     _refuse_unused(source, found.match, options)
     if found.place != file:

@@ -17,9 +17,31 @@ _WORDS: dict[str, Side] = {
     **dict.fromkeys(("valid", "val", "validation", "dev", "eval"), "valid"),
     **dict.fromkeys(("test", "testing", "tst", "holdout"), "test"),
 }
-_AROUND = r"(?:set|sets|data|dataset|images?|imgs?|split|photos?|\d+)"
-_FOLDER_WORDS = "|".join(word for word in _WORDS if word not in {"dev", "eval"})  # folders of developers
-_FOLDER = re.compile(rf"(?:{_AROUND}[ _-]?)*({_FOLDER_WORDS})(?:[ _-]?{_AROUND})*")
+_AROUND = frozenset(
+    [
+        "set",
+        "sets",
+        "data",
+        "dataset",
+        "image",
+        "images",
+        "img",
+        "imgs",
+        "split",
+        "photo",
+        "photos",
+        "seg",
+        "public",
+        "private",
+        "my",
+        "the",
+        "new",
+    ]
+)
+"""Words beside that for the side in the name of a folder."""
+_ENDINGS = ("sets", "set", "data", "images", "imgs")
+_LONGEST = 60  # characters of a name that may stand for a side; chosen by hand
+_ONLY_CELLS = frozenset({"dev", "eval"})  # folders of developers and files of results are called so too
 TRUE = frozenset({"true", "t", "1", "1.0", "yes", "y"})
 FALSE = frozenset({"false", "f", "0", "0.0", "no", "n"})
 
@@ -30,11 +52,19 @@ def side_of(name: str) -> Side | None:
     Args:
         name: of a folder.
 
-    >>> side_of("val2017"), side_of("Training_Set"), side_of("training shoes"), side_of("trainval")
-    ('valid', 'train', None, None)
+    >>> side_of("val2017"), side_of("Training_Set"), side_of("training shoes"), side_of("trainval"), side_of("PublicTest")
+    ('valid', 'train', None, None, 'test')
     """
-    match = _FOLDER.fullmatch(name.strip().lower())
-    return _WORDS[match[1]] if match else None
+    if len(name) > _LONGEST or not re.fullmatch(r"[\w .-]*", name):
+        return None
+    words = re.findall(r"[^\W\d_]+", re.sub(r"([a-z])([A-Z])", r"\1 \2", name))
+    sides = [_side_of_part(word.lower()) for word in words if word.lower() not in _AROUND]
+    return sides[0] if len(sides) == 1 else None
+
+
+def _side_of_part(word: str) -> Side | None:
+    forms = (word, *(word.removesuffix(ending) for ending in _ENDINGS))
+    return next((_WORDS[form] for form in forms if form in _WORDS and form not in _ONLY_CELLS), None)
 
 
 def side_of_path(file: Path, root: Path | None = None) -> Side | None:
@@ -60,7 +90,8 @@ def side_in(name: str) -> Side | None:
     >>> side_in("instances_train2017"), side_in("train-00000-of-00001"), side_in("labels"), side_in("train_vs_test")
     ('train', 'train', None, None)
     """
-    sides = {_WORDS[word] for word in re.findall(r"[a-z]+", name.lower()) if word in _WORDS}
+    words = re.findall(r"[a-z]+", name.lower())
+    sides = {_WORDS[word] for word in words if word in _WORDS and word not in _ONLY_CELLS}
     return sides.pop() if len(sides) == 1 else None
 
 
@@ -76,7 +107,7 @@ def side_of_cell(cell: object) -> Side | None:
     text = str(cell).strip().lower()
     if text in TRUE:
         return "valid"
-    return "train" if text in FALSE else side_of_word(text)
+    return "train" if text in FALSE else side_of_word(str(cell))
 
 
 def side_of_word(text: str) -> Side | None:
@@ -85,8 +116,7 @@ def side_of_word(text: str) -> Side | None:
     Args:
         text: a cell of a table.
     """
-    word = text.strip().lower()
-    return _WORDS.get(word) or side_of(word)
+    return _WORDS.get(text.strip().lower()) or side_of(text.strip())
 
 
 def is_valid_of(sides: Sequence[Side | None]) -> list[bool | None]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -31,6 +32,7 @@ from foveal.tasks.kinds import LabelForm
 from foveal.tasks.multi_label import PartialLabels
 
 NO_LABEL = "no label"
+_NO_NUMBER = frozenset({"nan", "na", "n/a", "null", "none"})  # as R, pandas and JSON write a number that is not known
 _FIRST_ROW = 2  # the first row below the header, counted as an editor counts lines
 
 
@@ -199,13 +201,12 @@ def _of_column(rows: TableRows, column: str, columns: TableColumns, form: LabelF
         note = f"A row is an object: the labels of an image are those of its rows in column `{column}`."
         return TableLabels("names", [None if is_blank(c) else [text_of(c)] for c in cells], note, one_per_object=True)
     several = True if form == "names" or columns.label_delimiter or columns.empty == "none" else None
-    is_usual = columns.label is not None or column.lower() in LABEL_COLUMNS
-    read = read_cells(
-        cells,
-        several=False if form == "name" or not is_usual else several,
-        delimiter=columns.label_delimiter,
-        plural=column.lower() in SEVERAL,
-    )
+    words = set(re.findall(r"[a-z]+", column.lower()))
+    several = False if form == "name" else several
+    read = read_cells(cells, several=several, delimiter=columns.label_delimiter, plural=bool(words & SEVERAL))
+    is_usual = columns.label is not None or bool(words & {*LABEL_COLUMNS})
+    if read.several and several is None and not is_usual and not any(f"`{mark}`" in read.note for mark in "|;"):
+        read = read_cells(cells, several=False, delimiter=None, plural=False)  # a column that was only guessed
     note = f"Column `{column}`: {read.note}." if read.note else ""
     return TableLabels("names" if read.several else "name", read.labels, note)
 
@@ -257,6 +258,9 @@ def _label_columns(
         for row in np.flatnonzero(odd):
             rule = f"`{column}` must be 0, 1, or blank or -1 for unknown"
             found.error(rule, int(row), repr(frame[column].iloc[row]))
+    if not (values == 0).any().any() and (values == -1).any().any() and values.notna().all().all():
+        found.note("columns hold 1 and -1 alone", "-1 is read as absent", "Unknown is a blank cell, or -1 beside 0.")
+        values = values.replace(-1, 0)
     labels: list[PartialLabels | list[str]] = []
     for marks in values.fillna(-1).to_numpy().tolist():
         present = [column for column, mark in zip(columns, marks, strict=True) if mark == 1]
@@ -293,11 +297,11 @@ def _numbers(frame: pd.DataFrame, names: Sequence[str], option: str, usual: Colu
             and not cells.astype(str).str.contains(".", regex=False).any()
         ):
             cells = cells.map(lambda cell: cell.replace(",", ".") if isinstance(cell, str) else cell)
-        blank = cells.map(is_blank).to_numpy()
-        numbers = pd.to_numeric(cells, errors="coerce")
+        blank = cells.map(lambda cell: is_blank(cell) or str(cell).strip().lower() in _NO_NUMBER).to_numpy()
+        numbers = pd.to_numeric(cells.astype(object), errors="coerce")
         for row in np.flatnonzero(numbers.isna() & ~blank):
             found.error(f"column `{column}` must hold numbers", int(row), repr(frame[column].iloc[row]))
         for row in np.flatnonzero(np.isinf(numbers)):
             found.error(f"a number in column `{column}` that is not finite", int(row), numbers.iloc[row])
-        values[:, at] = numbers.to_numpy(dtype=float)
+        values[:, at] = numbers.to_numpy(dtype=float, na_value=np.nan)
     return values
