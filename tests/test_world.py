@@ -167,7 +167,7 @@ def test_keys_of_coco_that_are_not_unique_or_not_known_are_named(tmp_path, chang
     ("make", "message"),
     [
         (lambda d: picture(d / "only" / "a.jpg", 1), "one class folder alone, only/"),
-        (lambda d: [picture(d / n / "a.png", i) for i, n in enumerate(("images", "masks"))], "parts of a data set"),
+        (lambda d: [picture(d / n / "a.png", i) for i, n in enumerate(("images", "masks"))], "masks for segmentation"),
         (lambda d: [picture(d / s / "images" / "a.png", i) for i, s in enumerate(("train", "val"))], "parts of a data"),
         (lambda d: (d / "labels").mkdir() or (d / "labels" / "a.txt").write_text("0 .5 .5 .1 .1"), "not their images"),
         (lambda d: (d / "metadata.jsonl").write_text('{"file_name": "a.jpg"}'), "not their images"),

@@ -1,6 +1,8 @@
 """Annotations as tools write them: what is not labelled is not truth, and one bad file hides no other."""
 
+import contextlib
 import json
+import shutil
 
 import numpy as np
 import pandas as pd
@@ -480,3 +482,142 @@ def test_nothing_labelled_is_one_clear_error(place):
     file = tasks(place, *[([], [])] * N)
     with pytest.raises(InputError, match=r"(?s)no image that can be used.*6 are named: 0 of them are labelled"):
         read_source(file).require_usable()
+
+
+# Values of another kind than a format says
+
+
+def test_a_value_of_another_kind_is_an_error_and_no_traceback(place):
+    """One value of a good file becomes another: it is read, or refused by name."""
+    images = [{"id": at, "file_name": f"p{at}.jpg"} for at in range(3)]
+    keypoints = [
+        {"id": at, "image_id": at, "category_id": 1, "keypoints": [1, 2, 2], "bbox": [0, 0, 5, 5]} for at in range(3)
+    ]
+    coco = {"images": images, "annotations": keypoints, "categories": [{"id": 1, "name": "x", "keypoints": ["a"]}]}
+    studio = json.loads(tasks(place).read_text())
+    via = {"a": {"filename": "p0.jpg", "regions": [{"region_attributes": {"kind": "a"}}], "file_attributes": {}}}
+    for whole in (coco, studio, via):
+        for changed in _with_other_values(whole):
+            (place / "odd.json").write_text(json.dumps(changed))
+            with contextlib.suppress(InputError):
+                read_source(place / "odd.json")
+
+
+def _with_other_values(whole):
+    """Yield copies in which one value is replaced by one of another kind."""
+
+    def places(value, path=()):
+        yield path
+        for key, inner in (
+            value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+        ):
+            yield from places(inner, (*path, key))
+
+    for path in places(whole):
+        for other in (None, 5, "text", [], {}, [1], {"a": 1}, True):
+            copy = json.loads(json.dumps(whole))
+            if not path:
+                yield other
+                continue
+            at = copy
+            for key in path[:-1]:
+                at = at[key]
+            at[path[-1]] = other
+            yield copy
+
+
+def test_answers_that_are_not_learned_are_named(place):
+    rating = {"type": "rating", "from_name": "stars", "value": {"rating": 4}}
+    with pytest.raises(TableError, match=r"kinds that are not learned: rating \(6\)"):
+        read_source(tasks(place, *[([answered(rating)], [])] * N))
+    taxonomy = {"type": "taxonomy", "from_name": "kind", "value": {"taxonomy": [["animal", "cat"]]}}
+    assert read_source(tasks(place, *[([answered(taxonomy)], [])] * N)).items[0].label == "cat"
+    source = read_source(tasks(place, ([answered()], [])))
+    assert (source.task, len(source.items)) == ("single-label", N - 1)
+    assert "task that was submitted without an answer" in [finding.rule for finding in source.findings]
+
+
+def test_annotators_of_points_who_disagree_are_named(place):
+    def point(x):
+        value = {"x": x, "y": x, "keypointlabels": ["nose"]}
+        return {"type": "keypointlabels", "value": value, "original_width": 100, "original_height": 100}
+
+    (found,) = {
+        f.value for f in read_source(tasks(place, *[([answered(point(10)), answered(point(90))], [])] * N)).findings
+    }
+    assert found == "2 annotators, points up to 113.1 pixels apart"
+
+
+def test_a_broken_file_of_labelme_is_named(place):
+    for at in range(N):
+        shapes = [{"label": "ab"[at % 2], "points": [[1, 1]], "shape_type": "polygon"}]
+        (place / f"p{at}.json").write_text(json.dumps({"imagePath": f"p{at}.jpg", "shapes": shapes}))
+    (place / "p1.json").write_text('{"imagePath": "p1.jp')
+    (place / "p2.json").write_text(json.dumps({"imagePath": "p2.jpg", "shapes": [{"label": None, "points": []}]}))
+    source = read_source(place)
+    assert [f.where for f in source.findings if f.level == "error"] == ["p1.json", "p2.json"]
+    assert len(source.items) == N - 2
+
+
+def test_lists_of_yolo_are_its_sides(tmp_path):
+    root = yolo(tmp_path, [BOX.format(at % 2) for at in range(N)])
+    for side, numbers in (("train", (0, 1, 2)), ("val", (3, 4)), ("test", (5,))):
+        (root / f"{side}.txt").write_text("".join(f"./images/c{at}.jpg\n" for at in numbers))
+    (root / "data.yaml").write_text("train: train.txt\nval: val.txt\ntest: test.txt\nnames: [no, 1.10]\n")
+    source = read_source(root)
+    assert [item.is_valid for item in source.items] == [False] * 3 + [True] * 2
+    assert [item.image.name for item in source.test] == ["c5.jpg"]
+    assert source.items[1].label == ["1.10"]
+    (root / "data.yaml").write_text("train: images\nval: images\nnames: {no: 0, yes: 1}\n")
+    source = read_source(root)
+    assert not source.has_split
+    assert source.items[0].label == ["no"]
+
+
+@pytest.mark.parametrize("names", [("Images", "Labels"), ("IMAGES", "labels")])
+def test_folders_of_yolo_may_be_in_capitals(names, tmp_path):
+    root = yolo(tmp_path, [BOX.format(at % 2) for at in range(N)])
+    (root / "images").rename(root / names[0])
+    (root / "labels").rename(root / "moved")
+    (root / "moved").rename(root / names[1])
+    assert len(read_source(root).items) == N
+
+
+@pytest.mark.parametrize("names", [("Train", "Val", "Test"), ("train", "validation", "testing")])
+def test_lists_of_voc_go_by_any_word_for_a_side(names, place):
+    root = voc(place, "c3", XML.format("a").encode())
+    (root / "ImageSets" / "Main").mkdir(parents=True)
+    for name, numbers in zip(names, ((0, 1, 2), (3, 4), (5,)), strict=True):
+        text = "".join(f"JPEGImages/c{at}.jpg\n" for at in numbers)
+        (root / "ImageSets" / "Main" / f"{name}.txt").write_text(text)
+    source = read_source(root)
+    assert [item.is_valid for item in source.items] == [False] * 3 + [True] * 2
+    assert len(source.test) == 1
+
+
+def test_folders_that_are_no_classes(tmp_path):
+    def draw(*names):
+        for at, name in enumerate(names):
+            picture(tmp_path / name / f"{at}.jpg", at)
+
+    draw("seg_train/seg_train/a", "seg_train/seg_train/b", "seg_test/seg_test/a", "seg_test/seg_test/b")
+    source = read_source(tmp_path)
+    assert ([item.label for item in source.items], len(source.test)) == (["a", "b"], 2)
+    shutil.rmtree(tmp_path / "seg_test")
+    shutil.rmtree(tmp_path / "seg_train")
+    draw("one/a", "one/b", "two/a", "two/b")
+    assert sorted(item.label for item in read_source(tmp_path).items) == ["a", "a", "b", "b"]
+    shutil.rmtree(tmp_path / "one")
+    draw("a", "b")
+    with pytest.raises(InputError, match="two/ is no class: it holds folders with the names of those beside it"):
+        read_source(tmp_path)
+    for name in "ab":
+        shutil.rmtree(tmp_path / name)
+    shutil.rmtree(tmp_path / "two")
+    draw("train", "car", "bus")
+    assert {item.label for item in read_source(tmp_path).items} == {"train", "car", "bus"}
+    for name in ("train", "car", "bus"):
+        shutil.rmtree(tmp_path / name)
+    draw("x/train", "x/valid", "y/train", "y/valid")
+    with pytest.raises(InputError, match="holds several data sets, each with its sides: x/, y/"):
+        read_source(tmp_path)

@@ -2,6 +2,7 @@
 
 import contextlib
 import gzip
+import time
 import unicodedata
 
 import numpy as np
@@ -19,6 +20,7 @@ from foveal.geometry.resize import Resize
 from foveal.sources.delimited import read_delimited, typed
 from foveal.sources.formats import TableColumns
 from foveal.sources.recognise import read_source
+from foveal.sources.sides import side_in, side_of, side_of_cell
 from foveal.sources.table import read_frame, read_table
 
 N = 8
@@ -44,7 +46,7 @@ def labels(source):
 WORDS = {
     "cp1252": ("grün", "café", "señor", "Straße"),
     "cp932": ("ねこ", "いぬ", "キツネ", "日本"),
-    "gb18030": ("猫的图像", "狗的图像", "狐狸", "中国"),
+    "gb2312": ("猫的图像", "狗的图像", "狐狸", "中国"),
     "euc_kr": ("고양이", "강아지", "여우", "한국"),
     "utf-16-le": ("cat", "grün", "dog", "fox"),
     "utf-16-be": ("cat", "grün", "dog", "fox"),
@@ -365,3 +367,123 @@ def test_a_table_that_cannot_be_read_says_what_it_is(name, data, message, tmp_pa
     with pytest.raises(InputError, match=message) as refused:
         read_source(tmp_path / name)
     assert f"Did you mean `{name}`" not in str(refused.value)
+
+
+# Cells and columns of other kinds
+
+
+@pytest.mark.parametrize(
+    "cells",
+    [[{"a": 1}, {"b": 2}], [b"a", b"b"], [["a"], {"b": 1}], [[["a", "b"]], ["b"]], ["['a'", "['b']"]],
+)  # fmt: skip
+def test_cells_that_hold_no_names_are_refused(cells, place):
+    frame = pd.DataFrame({"fname": [f"p{at}.jpg" for at in range(N)], "labels": cells * (N // 2)})
+    with pytest.raises(TableError, match=r"(?i)cells? (must )?holds? "):
+        read_frame(frame, images=place)
+
+
+@pytest.mark.parametrize(
+    ("cells", "expected"),
+    [
+        (["a", '{"choices": ["a", "b"]}'], [["a"], ["a", "b"]]),
+        (['[{"x": 1, "rectanglelabels": ["a"]}]', '[{"x": 1, "rectanglelabels": ["b"]}]'], [["a"], ["b"]]),
+        (["['a', 'b']", "b"], [["a", "b"], ["b"]]),
+        ([["a", None], ["b"]], [["a"], ["b"]]),
+    ],
+)
+def test_lists_and_names_may_be_mixed(cells, expected, place):
+    frame = pd.DataFrame({"fname": [f"p{at}.jpg" for at in range(N)], "labels": cells * (N // 2)})
+    assert labels(read_frame(frame, images=place)) == expected * (N // 2)
+
+
+@pytest.mark.parametrize("kind", ["Int64", "string", "boolean"])
+def test_blanks_of_pandas_are_blanks(kind, place):
+    values = {"Int64": [1, 2, None], "string": ["a", "b", None], "boolean": [True, False, None]}[kind]
+    cells = pd.Series((values * N)[:N], dtype=kind)
+    frame = pd.DataFrame({"fname": [f"p{at}.jpg" for at in range(N)], "label": cells, "who": cells})
+    frame.to_parquet(place / "t.parquet")
+    for source in (
+        read_frame(frame, images=place, columns=TableColumns(group="who")),
+        read_source(place / "t.parquet", columns=TableColumns(group="who")),
+    ):
+        assert source.n_left_out == 2
+        assert None not in labels(source)
+        assert "<NA>" not in {str(item.group) for item in source.items}
+
+
+def test_points_that_are_not_known_in_any_word_are_missing(place):
+    for word in ("NaN", "NA", "nan", "null", ""):
+        rows = [f"p{at}.jpg,{word if at == 2 else 5},{word if at == 2 else 6}" for at in range(N)]
+        source = read_source(csv(place, rows, "fname,x,y"))
+        assert np.isnan(source.items[2].label).all()
+        assert source.task == "points"
+
+
+@pytest.mark.parametrize(
+    ("header", "cells", "expected"),
+    [
+        ("Usage", ["Training", "Training", "PublicTest", "PrivateTest"], (4, 0, 4)),
+        ("type", ["train", "val", "train", "test"], (4, 2, 2)),
+        ("is_test", ["0", "1", "0", "0"], (6, 0, 2)),
+        ("is_train", ["1", "1", "0", "1"], (6, 2, 0)),
+    ],
+)
+def test_a_column_of_sides_goes_by_what_it_holds(header, cells, expected, place):
+    rows = [f"p{at}.jpg,{'ab'[at % 2]},{cells[at % 4]}" for at in range(N)]
+    source = read_source(csv(place, rows, f"fname,label,{header}"))
+    n_valid = sum(item.is_valid is True for item in source.items)
+    assert (len(source.items) - n_valid, n_valid, len(source.test)) == expected
+    assert any(header in finding.value for finding in source.findings)
+
+
+def test_a_test_side_is_left_out_beside_a_mark_of_validation(place):
+    rows = [f"p{at}.jpg,{'ab'[at % 2]},{int(at == 1)},{'test' if at > 5 else 'train'}" for at in range(N)]
+    source = read_source(csv(place, rows, "fname,label,is_valid,split"))
+    assert (len(source.test), sum(bool(item.is_valid) for item in source.items)) == (2, 1)
+
+
+def test_sheets_are_sides_or_named(place):
+    frame = pd.DataFrame({"fname": [f"p{at}.jpg" for at in range(N)], "label": list("abab") * 2})
+    with pd.ExcelWriter(place / "t.xlsx") as book:
+        frame[:6].to_excel(book, sheet_name="train", index=False)
+        frame[6:].to_excel(book, sheet_name="test", index=False)
+    source = read_source(place / "t.xlsx")
+    assert (len(source.items), len(source.test)) == (6, 2)
+    with pd.ExcelWriter(place / "t.xlsx") as book:
+        frame.to_excel(book, sheet_name="labels", index=False)
+        frame.to_excel(book, sheet_name="old", index=False)
+    assert "labels is read; not read: old" in [finding.value for finding in read_source(place / "t.xlsx").findings]
+
+
+def test_one_and_minus_one_alone_are_present_and_absent(place):
+    rows = [f"p{at}.jpg,{1 if at % 2 else -1},{-1 if at % 3 else 1}" for at in range(N)]
+    source = read_source(csv(place, rows, "image_id,Smiling,Young"))
+    assert labels(source)[:4] == [["Young"], ["Smiling"], [], ["Smiling", "Young"]]
+
+
+def test_a_column_that_was_only_guessed_is_named(place):
+    rows = [f"p{at}.jpg,{'ab'[at % 2]},{at * 1.5}" for at in range(N)]
+    source = read_source(csv(place, rows, "image,species,weight"))
+    assert source.notes == (
+        "Column `species` is taken for labels; not used: weight. Numbers are learned with --targets weight.",
+    )
+    rows = [f"p{at}.jpg,{'a|b' if at % 2 else 'b'}" for at in range(N)]
+    assert labels(read_source(csv(place, rows, "Image Index,Finding Labels"))) == [["b"], ["a", "b"]] * (N // 2)
+    rows = [f"p{at}.jpg,a caption with words number {at}" for at in range(N)]
+    with pytest.raises(TableError, match="has none of the columns"):
+        read_source(csv(place, rows, "file_name,text"))
+
+
+@pytest.mark.parametrize("name", ["1" * 60, "train" + "1" * 60, "set_" * 40 + "x", "a b " * 30])
+def test_a_long_name_is_no_side_and_takes_no_time(name):
+    began = time.perf_counter()
+    side_of(name), side_in(name), side_of_cell(name)
+    assert time.perf_counter() - began < 0.1
+
+
+@pytest.mark.parametrize(("word", "encoding"), [("żółty", "cp1250"), ("кошка", "cp1251"), ("猫", "cp932")])
+def test_other_encodings_are_found_too(word, encoding, place):
+    file = csv(place, [f"p{at}.jpg,{word if at % 2 else 'b'}" for at in range(N)], encoding=encoding)
+    source = read_source(file)
+    assert labels(source) == ["b", word] * (N // 2)
+    assert encoding in source.findings[0].hint

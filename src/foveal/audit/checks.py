@@ -26,6 +26,7 @@ from foveal.tasks.multi_label import PartialLabels
 
 _FEW = 5  # images of a class; chosen by hand
 _FEW_IMAGES = f"class with fewer than {_FEW} images"
+_MANY = 20  # images from which on labels of their own are no classes; chosen by hand
 _DARK = 12.0  # mean grey of 255; chosen by hand: nothing is to be seen
 _BLURRED = 12.0  # variance of the Laplacian at 256 px; chosen by hand on defocused photographs
 _TINY = 32  # pixels of the short side; chosen by hand: the stride of most backbones
@@ -34,7 +35,8 @@ _MOST = 0.5  # of the images: so many points that lie inside only if x and y are
 _REFUSED = "training would refuse this"
 _OUTSIDE = "point outside the image"
 BAD_IMAGE = "image that cannot be used"
-SKIPPED = frozenset({BAD_IMAGE, NO_IMAGE, BAD_ANNOTATION})
+_LEAK = "exact copy across the split"
+SKIPPED = frozenset({BAD_IMAGE, NO_IMAGE, BAD_ANNOTATION, _LEAK, f"{_LEAK} with another label"})
 """What `on_bad="skip"` leaves out."""
 
 
@@ -85,8 +87,8 @@ class Audit:
 
     @property
     def bad_images(self) -> set[Path]:
-        """The files of `unusable`."""
-        return {file for finding in self.unusable for file in finding.images}
+        """The files of `unusable` to leave out; of two copies across the split, that to train on."""
+        return {file for finding in self.unusable for file in finding.images[: 1 if _LEAK in finding.rule else None]}
 
     @property
     def summary(self) -> str:
@@ -211,12 +213,7 @@ def _audit_classes(items: Sequence[Item], kind: str) -> Iterator[Finding]:
         counts.update(names)
         if not item.is_valid:
             in_training.update(names)
-    if counts and len(items) > 1 and len({str(item.label) for item in items}) == 1:
-        hint = "There is nothing to tell apart: add images of another class, or without any."
-        yield Finding("error", "every image has the same label", "", ", ".join(counts), hint)
-    elif TASKS[kind].label_form == "names" and all(len(names_of(item.label)) == 1 for item in items):
-        hint = "If that is so by its nature, --task single-label learns which one."
-        yield Finding("note", "every image has exactly one label", "", f"{len(items):,} images", hint)
+    yield from _audit_variety(items, counts, kind)
     spellings: dict[str, list[str]] = defaultdict(list)
     for name, count in sorted(counts.items()):
         spellings[" ".join(name.lower().split())].append(name)
@@ -229,6 +226,20 @@ def _audit_classes(items: Sequence[Item], kind: str) -> Iterator[Finding]:
         if len(names) > 1:
             where = " / ".join(map(repr, names))
             yield Finding("warning", "labels that differ in case or white space only", where, hint="Merge them.")
+
+
+def _audit_variety(items: Sequence[Item], counts: Counter[str], kind: str) -> Iterator[Finding]:
+    """Check whether labels are so few, or so many, that there is nothing to learn."""
+    if counts and len(items) > 1 and len({str(item.label) for item in items}) == 1:
+        hint = "There is nothing to tell apart: add images of another class, or without any."
+        yield Finding("error", "every image has the same label", "", ", ".join(counts), hint)
+    elif items and TASKS[kind].label_form == "names" and all(len(names_of(item.label)) == 1 for item in items):
+        hint = "If that is so by its nature, --task single-label learns which one."
+        yield Finding("note", "every image has exactly one label", "", f"{len(items):,} images", hint)
+    if len(items) >= _MANY and TASKS[kind].label_form == "name" and len(counts) > len(items) / 2:
+        value = f"{len(counts):,} labels of {len(items):,} images, such as {', '.join(list(counts)[:3])}"
+        hint = "This is text, or numbers to predict (--targets), and no class. Name another column with --label-column."
+        yield Finding("error", "nearly every image has a label of its own", "", value[:200], hint)
 
 
 def _audit_images(items: Sequence[Item], inspected: Mapping[Path, Inspection]) -> Iterator[Finding]:
@@ -276,7 +287,10 @@ def _audit_copies(items: Sequence[Item], inspected: Mapping[Path, Inspection]) -
         rule = kind + (" across the split" if leak else "") + (" with another label" if differ else "")
         level: Level = "error" if leak and exact else "warning" if leak or differ else "note"
         hint = "It is trained on and validated with: a leak." if leak else "Keep one of them."
-        yield Finding(level, rule, there.origin, f"{second.name} = {first.name}", hint, (first, second))
+        if level == "error":
+            hint += " --on-bad skip leaves out the one to train on."
+        pair = (second, first) if leak and here.is_valid else (first, second)  # that to train on first
+        yield Finding(level, rule, there.origin, f"{second.name} = {first.name}", hint, pair)
 
 
 def _audit_points(items: Sequence[Item], inspected: Mapping[Path, Inspection]) -> Iterator[Finding]:

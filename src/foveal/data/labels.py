@@ -11,7 +11,7 @@ from typing import Any
 
 from foveal.core.errors import InputError
 from foveal.data.splits.rows import Rows
-from foveal.sources.cells import split_labels
+from foveal.sources.cells import is_blank, split_labels
 
 Getter = Callable[[Any], Any]
 """A user's function of one item, whatever that is: a path, a row of a table, a tuple."""
@@ -55,7 +55,7 @@ class ColReader:
 
     def _read(self, value: object) -> object:
         if self.label_delim is not None:
-            if isinstance(value, float):
+            if is_blank(value):
                 raise InputError(f"Column `{self.column}` holds no label ({value!r}) where text is expected.")
             return split_labels(str(value), self.label_delim)
         if isinstance(self.pref, Path):

@@ -20,7 +20,7 @@ Pixels = NDArray[np.uint8]
 
 _WHITES = (1.0, 255.0, 65535.0, 4294967295.0)
 """The usual values of white in grey images of 32 bits; that which holds all values of an image is taken."""
-_BITS, _PHOTOMETRIC = 258, 262  # tags of TIFF 6.0
+_BITS, _PHOTOMETRIC, _PLANAR, _SAMPLE_FORMAT = 258, 262, 284, 339  # tags of TIFF 6.0
 # What the decoders raise on damaged files, as fuzzing them has shown.
 _LOOKUP = (ValueError, TypeError, IndexError, KeyError, OverflowError)
 DAMAGE = (*_LOOKUP, OSError, SyntaxError, EOFError, RuntimeError, MemoryError, struct.error, zlib.error)
@@ -42,18 +42,41 @@ def to_rgb(image: Image.Image, tags: Mapping[int, object] | None = None) -> tupl
     tags = tags or {}
     if image.mode in {"F", "I"} or image.mode.startswith("I;16"):
         values = np.asarray(image, dtype=np.float64)
+        if image.mode == "I" and _first(tags.get(_BITS)) == 32 and _first(tags.get(_SAMPLE_FORMAT, 1)) == 1:
+            values = values % 2**32  # unsigned; Pillow reads them as signed
         stated = _stated_white(tags) or (65535.0 if image.mode.startswith("I;16") else 0.0)
         white = stated or _white_of(values)
         if tags.get(_PHOTOMETRIC) == 0:  # 0 is white; Pillow sees to it for 8 bits alone
             values = white - values
         return _scale_to_bytes(values, white), 0.0 if stated else white
+    bits = tags.get(_BITS)
+    if tags.get(_PLANAR) == 2 and isinstance(bits, tuple) and max(bits, default=8) > 8:  # Pillow mixes up its planes
+        raise ValueError("a TIFF of more than 8 bits with a plane for each colour; save its colours together.")
+    profile = image.info.get("icc_profile")
     if image.mode in {"RGBA", "LA", "PA", "RGBa", "La"} or "transparency" in image.info:
         rgba = image.convert("RGBA")
+        if image.mode in {"RGB", "RGBA", "P"}:
+            rgba = _converted(rgba, profile)
         white_image = Image.new("RGBA", image.size, "white")
         return np.asarray(Image.alpha_composite(white_image, rgba).convert("RGB")), 0.0
-    profile = image.info.get("icc_profile")
+    if image.mode == "P":
+        image = image.convert("RGB")
     to_srgb = srgb_transform(profile, image.mode) if profile and image.mode in {"RGB", "CMYK"} else None
     return np.asarray(to_srgb(image) if to_srgb else image.convert("RGB")), 0.0
+
+
+def _converted(rgba: Image.Image, profile: bytes | None) -> Image.Image:
+    """Return an image with transparency whose colours are sRGB."""
+    to_srgb = srgb_transform(profile, "RGB") if profile else None
+    if to_srgb is None:
+        return rgba
+    converted = to_srgb(rgba.convert("RGB"))
+    converted.putalpha(rgba.getchannel("A"))
+    return converted
+
+
+def _first(value: object) -> object:
+    return value[0] if isinstance(value, tuple) and value else value
 
 
 def _stated_white(tags: Mapping[int, object]) -> float | None:
@@ -70,8 +93,7 @@ def _stated_white(tags: Mapping[int, object]) -> float | None:
         if not (math.isfinite(white) and white > 0):
             raise InputError(f"FOVEAL_WHITE must be a number above 0; got {given!r}.")
         return white
-    bits = tags.get(_BITS)
-    bits = bits[0] if isinstance(bits, tuple) and bits else bits
+    bits = _first(tags.get(_BITS))
     return float(2**bits - 1) if isinstance(bits, int) and 8 < bits < 16 else None
 
 

@@ -34,6 +34,7 @@ from foveal.images.jpeg import JpegHeader, read_jpeg_header
 from foveal.images.parquet_rows import row_of
 from foveal.images.png import SIGNATURE, split_png
 from foveal.images.sniff import reason_of
+from foveal.images.tiff import without_descriptions
 
 MAX_PIXELS = 89_478_485
 """The most pixels that are decoded, a quarter of a GiB as RGB; the environment's FOVEAL_MAX_PIXELS is another number.
@@ -192,6 +193,8 @@ def _open_bytes(data: bytes, name: str) -> OpenedImage:
         except ValueError as error:
             raise ImageError(name, f"damaged PNG file: {error}") from error
         data = parts.pixels
+    if data[:4] in {b"II*\0", b"MM\0*"}:
+        data = without_descriptions(data)
     image = _pillow_header(data, name)
     _check_size((image.height, image.width), name)
     kind = str(image.format)
@@ -228,7 +231,7 @@ def _open_jpeg(data: bytes, name: str) -> OpenedImage:
     if height * width > _FEWEST_BYTES * max(len(data), 1) and height * width > max_pixels():
         raise ImageError(name, _too_large_reason(header.size_hw))
     size_hw = _upright_size(header.size_hw, header.orientation)
-    pixels = _name_faults(name, "JPEG", partial(_decode_jpeg, data, header))
+    pixels = _name_faults(name, "JPEG", partial(_decode_jpeg, header))
     return OpenedImage(size_hw, name, "JPEG", pixels, header.has_more_frames)
 
 
@@ -312,15 +315,15 @@ def _reduce(stored: Pixels, orientation: int, scale: float, guessed_white: float
     return _stand_upright(stored, factor, orientation, (height, width), guessed_white)
 
 
-def _decode_jpeg(data: bytes, header: JpegHeader, scale: float) -> Decoded:
+def _decode_jpeg(header: JpegHeader, scale: float) -> Decoded:
     n_pixels = header.size_hw[0] * header.size_hw[1]
     factor = next((f for f in (1, 2, 4, 8) if f >= reduction_factor(scale) and n_pixels <= max_pixels() * f * f), 8)
     height, width = (math.ceil(side / factor) for side in header.size_hw)
     colours = "CMYK" if header.is_cmyk else "RGB"
-    stored = simplejpeg.decode_jpeg(data, colours, min_height=height, min_width=width, strict=True)
+    stored = simplejpeg.decode_jpeg(header.pixels, colours, min_height=height, min_width=width, strict=True)
     if header.is_cmyk:
         # simplejpeg has checked the file; Pillow knows the ink conventions.
-        return _reduce(to_rgb(Image.open(io.BytesIO(data), formats=("JPEG",)))[0], header.orientation, scale)
+        return _reduce(to_rgb(Image.open(io.BytesIO(header.pixels), formats=("JPEG",)))[0], header.orientation, scale)
     if header.icc_profile and (to_srgb := srgb_transform(header.icc_profile, "RGB")):
         stored = np.asarray(to_srgb(Image.fromarray(stored)))
     return _stand_upright(stored, factor, header.orientation, header.size_hw)

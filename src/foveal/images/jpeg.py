@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -9,7 +10,9 @@ from foveal.images.exif import orientation_of
 
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _LOSSLESS = frozenset({0xC3, 0xC7, 0xCB, 0xCF})
-_SCAN, _APP1, _APP2, _FILL = 0xDA, 0xE1, 0xE2, 0xFF
+_SCAN, _APP0, _APP1, _APP2, _APP14, _COMMENT, _FILL = 0xDA, 0xE0, 0xE1, 0xE2, 0xEE, 0xFE, 0xFF
+_METADATA = frozenset({*range(_APP1, _APP14), 0xEF, _COMMENT})  # APP0 and APP14 say how colours are stored
+_NEXT = re.compile(rb"\xff[\xc0-\xcf\xda-\xdd\xe0-\xef\xfe]")
 _WITHOUT_LENGTH = frozenset({0x01, *range(0xD0, 0xD8)})
 _PROGRESSIVE = frozenset({0xC2, 0xC6, 0xCA, 0xCE})
 _EXIF, _ICC, _MPF = b"Exif\0\0", b"ICC_PROFILE\0", b"MPF\0"
@@ -25,7 +28,8 @@ class JpegHeader:
         size_hw: height and width in pixels, as stored, not upright.
         is_cmyk: whether its four components are inks.
         orientation: of EXIF, 1 to 8.
-        icc_profile: the colour profile; empty without one.
+        icc_profile: the colour profile; empty without one that is whole.
+        pixels: a JPEG with the segments alone that make its pixels; damage to others is not in it.
         is_progressive: whether every scan has all of the image, so that all of it is held while it is decoded.
         has_more_frames: whether other images follow in the file (MPO).
     """
@@ -34,6 +38,7 @@ class JpegHeader:
     is_cmyk: bool
     orientation: int
     icc_profile: bytes
+    pixels: bytes = b""
     is_progressive: bool = False
     has_more_frames: bool = False
 
@@ -41,22 +46,39 @@ class JpegHeader:
 def read_jpeg_header(data: bytes) -> JpegHeader:
     """Read the markers of a JPEG.
 
+    Args:
+        data: the bytes of the file.
+
     Raises:
         ValueError: the header is damaged, or of a kind that is refused (lossless, not 8 bits per colour).
     """
-    frame, exif, profile = b"", b"", b""
+    frame, exif, profile = b"", b"", dict[int, bytes]()
+    n_profile = 0
     is_progressive = has_more_frames = False
-    for marker, segment in _segments(data):
+    kept = [data[:2]]
+    for marker, start, stop in _segments(data):
+        segment = data[start + 4 : stop]
+        if marker not in _METADATA:
+            kept.append(_with_usual_version(data[start:stop]) if marker == _APP0 else data[start:stop])
         if marker in _FRAMES:
             frame, is_progressive = segment, marker in _PROGRESSIVE
             if marker in _LOSSLESS:
                 raise ValueError("a lossless JPEG; convert it to PNG.")
         elif marker == _APP1 and not exif and segment.startswith(_EXIF):
             exif = segment
-        elif marker == _APP2 and segment.startswith(_ICC):
-            profile += segment[len(_ICC) + 2 :]
+        elif marker == _APP2 and segment.startswith(_ICC) and len(segment) > len(_ICC) + 2:
+            number, n_profile = segment[len(_ICC)], max(n_profile, segment[len(_ICC) + 1])
+            profile.setdefault(number, segment[len(_ICC) + 2 :])
         elif marker == _APP2 and segment.startswith(_MPF):
             has_more_frames = True
+    size_hw = _size_of(frame)
+    # A profile comes in numbered parts; one of which a part is missing is none.
+    whole = b"".join(profile[at] for at in sorted(profile)) if sorted(profile) == [*range(1, n_profile + 1)] else b""
+    is_cmyk, pixels = frame[5] == _N_INKS, b"".join(kept)
+    return JpegHeader(size_hw, is_cmyk, orientation_of(exif), whole, pixels, is_progressive, has_more_frames)
+
+
+def _size_of(frame: bytes) -> tuple[int, int]:
     if len(frame) < 6:
         raise ValueError("the header is damaged: it states no size.")
     if frame[0] != _BITS:
@@ -64,24 +86,32 @@ def read_jpeg_header(data: bytes) -> JpegHeader:
     height, width = int.from_bytes(frame[1:3]), int.from_bytes(frame[3:5])
     if not height or not width:
         raise ValueError(f"the header is damaged: it states a size of {width} x {height}.")
-    is_cmyk = frame[5] == _N_INKS
-    return JpegHeader((height, width), is_cmyk, orientation_of(exif), profile, is_progressive, has_more_frames)
+    return height, width
 
 
-def _segments(data: bytes) -> Iterator[tuple[int, bytes]]:
-    """Yield (marker, content) up to the first scan."""
-    at = 2
+def _with_usual_version(segment: bytes) -> bytes:
+    """Return a JFIF segment with version 1.2: decoders warn of others, and the pixels are the same."""
+    return segment[:9] + b"\1\2" + segment[11:] if segment[4:9] == b"JFIF\0" else segment
+
+
+def _segments(data: bytes) -> Iterator[tuple[int, int, int]]:
+    """Yield (marker, start, stop) of each segment, the last one being the first scan with all that follows."""
+    at, marker = 2, 0
     while at + 4 <= len(data):
         if data[at] != _FILL:
-            raise ValueError("the header is damaged: a marker is missing.")
+            found = _NEXT.search(data, at) if marker in _METADATA else None
+            if found is None:
+                raise ValueError("the header is damaged: a marker is missing.")
+            at = found.start()  # metadata whose length is too short: what is left of it is metadata too
         marker = data[at + 1]
         if marker == _FILL:
             at += 1
         elif marker in _WITHOUT_LENGTH:
             at += 2
         elif marker == _SCAN:
+            yield marker, at, len(data)
             return
         else:
-            length = int.from_bytes(data[at + 2 : at + 4])
-            yield marker, data[at + 4 : at + 2 + length]
-            at += 2 + max(length, 2)
+            stop = at + 2 + max(int.from_bytes(data[at + 2 : at + 4]), 2)
+            yield marker, at, stop
+            at = stop

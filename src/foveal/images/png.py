@@ -7,23 +7,11 @@ from dataclasses import dataclass
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _PIXELS = frozenset({b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND"})
-_METADATA = frozenset(
-    (
-        b"tEXt",
-        b"zTXt",
-        b"iTXt",
-        b"eXIf",
-        b"iCCP",
-        b"tIME",
-        b"pHYs",
-        b"gAMA",
-        b"cHRM",
-        b"sRGB",
-        b"bKGD",
-        b"hIST",
-        b"sPLT",
-    )
-)
+_REGISTERED = b"tEXt zTXt iTXt eXIf iCCP tIME pHYs gAMA cHRM sRGB bKGD hIST sPLT sBIT oFFs pCAL sCAL sTER dSIG cICP"
+_OTHERS = b"mDCv mDCV cLLi cLLI caBX iDOT vpAg prVW prVt orNT npTc npLb npOl deBG msOG skMf mkBF mkBS mkBT exIf"
+_OF_FRAMES = b"acTL fcTL fdAT gIFg gIFx gIFt"
+_METADATA = frozenset(b" ".join((_REGISTERED, _OTHERS, _OF_FRAMES)).split())
+"""Chunks that are no pixels of the still image."""
 _AROUND = 12  # bytes of a chunk besides its content: length, type, checksum
 _MOST_PROFILE = 1 << 22  # bytes of a colour profile; chosen by hand: those of printers have 2 MB
 

@@ -33,8 +33,17 @@ _KNOWN = (
     (rb"\x1aE\xdf\xa3", "a video; save its frames as images."),
     (rb"\x00\x00\x01\x00", f"an icon of Windows; {_CONVERT}"),
     (rb"MZ|\x7fELF", "a program, not an image."),
+    (rb"II\*\x00.{4}CR|FUJIFILMCCD-RAW|.{4}ftypcrx", f"a raw photograph; {_CONVERT}"),
+    (
+        rb"II\*\x00|MM\x00\*|II\+\x00|MM\x00\+",
+        "a TIFF of a kind that is not read, or damaged; save it in 8 or 16 bits.",
+    ),
+    (rb"BZh|\xfd7zXZ|\x28\xb5\x2f\xfd|.{257}ustar", "an archive; unpack it."),
+    (rb"%!PS|AT&TFORM|DDS ", f"a drawing or texture; {_CONVERT}"),
+    (rb"\xd0\xcf\x11\xe0|SQLite format", "a document or a database, not an image."),
 )
 _PATTERNS = tuple((re.compile(pattern, re.DOTALL), reason) for pattern, reason in _KNOWN)
+_DAMAGED = "not an image, or one whose header is damaged."
 _HEAD = 1024  # bytes that are looked at
 
 
@@ -50,9 +59,11 @@ def reason_of(data: bytes) -> str:
             return reason
     if not any(data[:_HEAD]) and not any(data[-_HEAD:]):
         return "nothing but zeros: a copy or a download that failed."
+    if b"\0" in head:
+        return _DAMAGED
     try:
         head.decode("utf-8")
     except UnicodeDecodeError as error:
         if error.reason != "unexpected end of data":
-            return "not an image, or one whose header is damaged."
+            return _DAMAGED
     return "text, not an image."

@@ -15,6 +15,8 @@ import pandas as pd
 
 from foveal.core.errors import TableError
 
+NO_NUMBER = frozenset({"nan", "na", "n/a", "null", "none"})
+"""How R, pandas and JSON write a number that is not known, in lower case."""
 INVISIBLE = "\u200b\u200c\u200d\u2060\ufeff\u00ad\u200e\u200f\u00a0 \t\r\n"
 """Characters that nobody sees."""
 _DELIMITERS = ("|", ";", ",")

@@ -38,7 +38,7 @@ class _File:
             raise TableError(f"`{part.file}` is not as COCO describes it: expected an object with lists.")
         self.part, self.findings = part, list[Finding]()
         self.images = self._list(data, "images", needed=True)
-        self.annotations = self._list(data, "annotations", needed=True)
+        self.annotations = self._list(data, "annotations")  # of a test side there may be none
         self.categories = {_id(one.get("id")): one for one in self._list(data, "categories")}
         self._refuse_repeated("image", [one.get("id") for one in self.images])
         self._refuse_repeated("category", [one.get("id") for one in self._list(data, "categories")])
@@ -110,6 +110,7 @@ def read_coco(path: Path, parts: Sequence[Part], options: ReadOptions) -> Source
             f"`{path}` must have categories with one list of keypoints to learn points from; it has: {what}."
         )
     entries: list[Entry] = []
+    n_without = 0
     for file in files:
         by_image: dict[str, list[Record]] = defaultdict(list)
         for annotation in file.annotations:
@@ -124,6 +125,9 @@ def read_coco(path: Path, parts: Sequence[Part], options: ReadOptions) -> Source
             name = str(image.get("file_name") or "")
             side = file.part.side or side_of_path(Path(name.replace("\\", "/")))
             bases = _bases(file.part, options.images)
+            if side == "test" and not found:
+                n_without += 1
+                continue
             entries.append(Entry(names=(name,), origin=origin, side=side, bases=bases, label=label))
         if by_image:
             value = f"{sum(map(len, by_image.values())):,} annotations, image_id {', '.join(list(by_image)[:5])}"
@@ -139,6 +143,8 @@ def read_coco(path: Path, parts: Sequence[Part], options: ReadOptions) -> Source
         findings=[finding for file in files for finding in file.findings],
         place=place_of(chosen, path),
     )
+    if n_without:
+        notes = (*notes, f"{n_without:,} images of the test side have no annotation.")
     return replace(source, notes=notes)
 
 
@@ -240,7 +246,7 @@ def is_coco(file: Path) -> bool:
 def match_coco(path: Path) -> Match | None:
     """Recognise COCO by its lists, in a file or in those below a folder."""
     parts = parts_at(path, ".json", is_one=is_coco)
-    if path.is_file() and parts and not {"images", "annotations"} <= set(cast("Record", load_json(path))):
+    if path.is_file() and parts and not {"images"} <= set(cast("Record", load_json(path))):
         return None
     if not parts:
         return None

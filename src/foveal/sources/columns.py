@@ -13,7 +13,7 @@ import pandas as pd
 
 from foveal.core.errors import InputError, TableError, near_match
 from foveal.images.parquet_rows import row_of
-from foveal.sources.cells import is_blank, text_of
+from foveal.sources.cells import NO_NUMBER, is_blank, text_of
 from foveal.sources.finder import clean_name
 from foveal.sources.frames import STORED
 from foveal.sources.tree import is_image_name, tree_of
@@ -192,12 +192,13 @@ def is_numeric(column: pd.Series) -> bool:
     Args:
         column: of a table.
     """
-    values = column.dropna().head(_PROBED)
-    return bool(len(values)) and bool(pd.to_numeric(values.astype(str), errors="coerce").notna().all())
+    texts = [str(value) for value in column.dropna().head(_PROBED).tolist()]
+    known = pd.Series([text for text in texts if text.strip().lower() not in NO_NUMBER], dtype=object)
+    return bool(len(known)) and bool(pd.to_numeric(known, errors="coerce").notna().all())
 
 
 def zero_one_columns(columns: Columns, image: str) -> list[str]:
-    """Return the columns that hold 0, 1, -1 and blanks alone, where two or more do, and half of all or more.
+    """Return the columns that hold 0, 1, -1 and blanks alone, where half of all do or more.
 
     Args:
         columns: of a table.
@@ -208,7 +209,8 @@ def zero_one_columns(columns: Columns, image: str) -> list[str]:
     marks = {"0", "1", "-1", "0.0", "1.0", "-1.0", "true", "false", "", "none", "nan", "<na>"}
     plain = [one for one in others if not _holds_structures(columns.frame[one])]
     names = [one for one in plain if {str(cell).strip().lower() for cell in columns.frame[one].unique()} <= marks]
-    return names if len(names) >= 2 and len(names) >= len(others) / 2 else []
+    both = len(names) > 1 or {str(cell).strip() for name in names for cell in columns.frame[name]} >= {"0", "1"}
+    return names if names and both and len(names) >= len(others) / 2 else []
 
 
 def expanded(columns: Columns, names: Sequence[str]) -> list[str]:

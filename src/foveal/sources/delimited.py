@@ -32,10 +32,12 @@ _PROBED = 50  # lines by which a separator is chosen
 _EAST_ASIAN = {
     "cp932": re.compile("(?:[\u3040-\u30ff\u3000-\u303f]|[\u4e00-\u9fff]{2,})+"),
     "euc_kr": re.compile("[\uac00-\ud7af]{2,}"),
-    "gb18030": re.compile("[\u4e00-\u9fff]{2,}"),
+    "gb2312": re.compile("[\u4e00-\u9fff]{2,}"),
     "big5": re.compile("[\u4e00-\u9fff]{2,}"),
 }
 """Encodings in the order in which they are tried, and what words are in them."""
+_LETTER = re.compile("[A-Za-z]")
+_CYRILLIC = re.compile("[\u0410-\u044f\u0401\u0451]{2,}")
 _IN_WORDS = 0.6  # of the characters beyond ASCII stand in words; chosen by hand
 _FIELDS = 1 << 24  # characters of a cell, at most; data: addresses of images have millions
 
@@ -162,23 +164,48 @@ def _note_utf16(name: str) -> Finding:
 
 
 def _guess(data: bytes) -> tuple[str, str]:
-    """Return the encoding of text that is not UTF-8: an East Asian one where it makes words, else Windows-1252.
+    """Return the encoding of text that is not UTF-8: an East Asian one where it makes words, else a European one.
 
-    Bytes of a West European letter among ASCII never make two East Asian characters in a row. Japanese has kana, and
+    Bytes of European letters among ASCII never make words of common East Asian characters. Japanese has kana, and
     Korean is written in hangul alone, which nothing else decodes to.
     """
     for encoding, words in _EAST_ASIAN.items():
-        try:
-            text = data.decode(encoding)
-        except UnicodeDecodeError:
+        text = _decoded(data, encoding)
+        if text is None:
             continue
-        n = sum(not char.isascii() for char in text)
-        if sum(map(len, words.findall(text))) > _IN_WORDS * n:
+        found = [match for match in words.finditer(text) if not _LETTER.match(text, match.end())]
+        # A word that runs on into Latin letters is a misread European one.
+        if sum(len(match[0]) for match in found) > _IN_WORDS * _n_odd(text):
             return encoding, text
+    # Of European encodings that in which most odd characters are letters; Cyrillic has whole words of them.
+    best, most = ("latin-1", data.decode("latin-1")), 0.0
+    for encoding in ("cp1252", "cp1250", "cp1251"):
+        text = _decoded(data, encoding)
+        if text is None:
+            continue
+        letters: float = sum(char.isalpha() for char in text if not char.isascii())
+        if encoding == "cp1251":
+            letters = sum(map(len, _CYRILLIC.findall(text))) * 1.01
+        if letters > most:
+            best, most = (encoding, text), letters
+    if most > _IN_WORDS * _n_odd(best[1]):
+        return best
+    for encoding in ("cp932", "gb2312", "euc_kr", "big5"):  # single characters, as a class may be called
+        text = _decoded(data, encoding)
+        if text is not None and all(char.isascii() or char.isalpha() for char in text):
+            return encoding, text
+    return best
+
+
+def _decoded(data: bytes, encoding: str) -> str | None:
     try:
-        return "cp1252", data.decode("cp1252")
+        return data.decode(encoding)
     except UnicodeDecodeError:
-        return "latin-1", data.decode("latin-1")
+        return None
+
+
+def _n_odd(text: str) -> int:
+    return sum(not char.isascii() for char in text)
 
 
 def _separator(text: str, usual: str) -> str:
@@ -229,8 +256,9 @@ def _refuse_swallowed(
     n, one_word = len(rows[0]), " " not in rows[-1][0].strip()
     for one in inner:
         first = one.partition(separator)[0].strip()
-        is_row = one.count(separator) >= n - 1 > 0 and not (one_word and (" " in first or not first))
-        if is_row or (len(rows[-1]) < n and n > 1):
+        is_row = one.count(separator) == n - 1 > 0 and first and '"' not in first and not (one_word and " " in first)
+        in_sentence = f"{separator} " in one  # a comma and a space, as in a caption
+        if (is_row and not in_sentence) or (len(rows[-1]) < n and n > 1):
             opened = next((cell for cell in rows[-1] if "\n" in cell or "\r" in cell), "")
             raise TableError(
                 f'`{name}`, row {line}: a quote that is not closed (`"{opened.splitlines()[0][:40]}`) swallows the '
@@ -262,7 +290,7 @@ def _frame(rows: list[list[str]], lines: list[int], name: str, findings: list[Fi
             kept.append(row)
         kept_lines.append(line)
     if body and not kept:
-        raise TableError(f"`{name}` cannot be read as a table: {findings[-1].where} has {findings[-1].value}.")
+        raise TableError(f"`{name}` cannot be read as a table: {findings[0].where} has {findings[0].value}.")
     columns = [[cell or None for cell in column] for column in zip(*kept, strict=True)] or [[]] * n
     frame = pd.DataFrame({at: pd.Series(columns[at], dtype=object) for at in range(n)})
     frame.columns = pd.Index(names[:n])

@@ -22,7 +22,8 @@ _SHOWN = 3
 _LONGEST = 150  # characters of a name that a message shows
 _MOST_AS_WRITTEN = 0.5  # of the images; chosen by hand
 _BESIDE = re.compile(
-    r"(?i)(masks?|segmentation.*|labels?|annotations?|overlays?|thumb.*|preds?|predictions?|ground.?truth)"
+    r"(?i)(?:.*[_\W])?(masks?|segmentation|labels?|annotations?|overlays?|thumb\w*|preds?|predictions?|ground.?truth)"
+    r"(?:[_\W].*)?"
 )
 
 
@@ -69,6 +70,7 @@ class ImageFinder:
     hint: str = ""
     findings: list[Finding] = field(default_factory=list)
     _present: dict[Path, dict[str, str]] = field(default_factory=dict)
+    _used: set[str] = field(default_factory=set)
     _last: tuple[Path | None, dict[str, str]] = field(default=(None, {}))
 
     def resolve(self, wanted: Sequence[Wanted]) -> list[Path | None]:
@@ -83,8 +85,9 @@ class ImageFinder:
         loose = [at for at, (_, is_exact) in enumerate(written) if not is_exact]
         reasons: dict[int, str] = {}
         # Where most are as written, the others are missing, and a file of that name elsewhere is another image.
-        if len(lost) > len(found) * _MOST_AS_WRITTEN:
-            for at in lost:
+        n_wanted, n_lost = (Counter(wanted[at].bases for at in some) for some in (range(len(wanted)), lost))
+        for at in lost:
+            if n_lost[wanted[at].bases] > n_wanted[wanted[at].bases] * _MOST_AS_WRITTEN:
                 found[at], reasons[at] = self._search(wanted[at])
         meant: dict[Path, set[str]] = defaultdict(set)
         if loose:
@@ -95,6 +98,7 @@ class ImageFinder:
             if (file := found[at]) is not None and len(meant[file]) > 1:
                 other = min(meant[file] - {wanted[at].names[0]})
                 found[at], reasons[at] = None, f"`{file}` could be meant, but just as well by `{other}`."
+        self._used = {file.name for file in found if file is not None} if lost else set()
         self._report(wanted, found, reasons)
         self._note([(wanted[at], found[at]) for at in lost])
         return found
@@ -123,7 +127,8 @@ class ImageFinder:
     def _near(self, one: Wanted) -> str:
         name = PurePosixPath(clean_name(one.names[0]))
         known = sorted(set(self._listing(one.bases[0] / name.parent).values()))
-        return near_match(name.name, known or [image.name for image in tree_of(self.root).images]).strip()
+        known = known or [image.name for image in tree_of(self.root).images]
+        return near_match(name.name, [one for one in known if one not in self._used]).strip()
 
     def _as_written(self, wanted: Wanted) -> tuple[Path | None, bool]:
         """Return the file where the name says it is, and whether it does so in its likeliest reading."""

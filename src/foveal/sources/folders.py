@@ -113,7 +113,7 @@ def read_folders(folder: SystemPath, *, sure: bool = False, several: bool = Fals
     entries: list[tuple[Item, Side | None]] = []
     roots: list[tuple[SystemPath, Side | None]] = [*sides] or [(folder, None)]
     for root, side in roots:
-        for child in tree.folders(root):
+        for child in _classes_below(tree, root, findings, sure=sure):
             images = sorted(tree.images_below(child))
             entries += [(Item(image, child.name, None, str(image.relative_to(folder))), side) for image in images]
             if not images and side != "test":
@@ -158,11 +158,52 @@ def read_plain(folder: SystemPath) -> Source:
 def _sides_of(tree: Tree) -> list[tuple[SystemPath, Side]]:
     """Return the folders that are sides of a split and hold images, where one is for training."""
     found = [
-        (child, side)
+        (_unwrapped(tree, child), side)
         for child in tree.folders()
         if (side := side_of(child.name)) is not None and tree.holds_images(child)
     ]
-    return found if any(side != "test" for _, side in found) else []
+    are_sides = any(tree.holds_images(inner) for root, side in found if side != "test" for inner in tree.folders(root))
+    return found if are_sides and any(side != "test" for _, side in found) else []
+
+
+def _unwrapped(tree: Tree, root: SystemPath) -> SystemPath:
+    """Return a side's folder, or the one of the same name that is all it holds, as archives unpack."""
+    inner = [child for child in tree.folders(root) if tree.holds_images(child)]
+    if len(inner) == 1 and inner[0].name == root.name:
+        return _unwrapped(tree, inner[0])
+    return root
+
+
+def _classes_below(tree: Tree, root: SystemPath, findings: list[Finding], *, sure: bool) -> list[SystemPath]:
+    """Return the class folders below a root; where upper folders all hold the same ones, those are meant.
+
+    Raises:
+        InputError: some of the folders are no classes but copies, or data sets of their own.
+    """
+    upper = tree.folders(root)
+    inner = {child: [one for one in tree.folders(child) if tree.holds_images(one)] for child in upper}
+    names = {child: {one.name.lower() for one in some} for child, some in inner.items() if some}
+    if sure or not names:
+        return upper
+    sided = [child for child in names if all(map(side_of, names[child]))]
+    if sided and len(sided) == len([child for child in upper if tree.holds_images(child)]) > 1:
+        shown = ", ".join(f"{child.name}/" for child in sided[:_SHOWN])
+        raise InputError(f"`{root}` holds several data sets, each with its sides: {shown}. Name the one to read.")
+    outer = {child.name.lower() for child in upper}
+    if copies := [child for child in names if len(names[child]) > 1 and names[child] <= outer - {child.name.lower()}]:
+        odd = ", ".join(f"{child.name}/" for child in copies)
+        raise InputError(
+            f"`{root}`: {odd} is no class: it holds folders with the names of those beside it. Give a folder that "
+            "holds one set of class folders, or say --format folders if it is a class."
+        )
+    alike = len(names) > 1 and len({frozenset(some) for some in names.values()}) == 1 and len(min(names.values())) > 1
+    if alike and len(names) == len([child for child in upper if tree.holds_images(child)]):
+        value = f"{', '.join(f'{child.name}/' for child in names)}: each holds {', '.join(sorted(min(names.values())))}"
+        findings.append(
+            Finding("note", "folders that hold the same class folders", "", value, "The inner ones are read.")
+        )
+        return [one for some in inner.values() for one in some]
+    return upper
 
 
 def _empty(tree: Tree, child: SystemPath) -> Finding:
@@ -178,8 +219,14 @@ def _of_no_class(tree: Tree, sides: Sequence[tuple[SystemPath, Side]]) -> list[F
     findings = []
     if loose:
         findings.append(left_out("image in no class folder", loose, len(loose)))
+    unlabelled = [
+        root for root, side in sides if side == "test" and not any(map(tree.holds_images, tree.folders(root)))
+    ]
+    for root in unlabelled:
+        n = len(tree.images_below(root))
+        findings.append(left_out("test images without a label", [f"{root.relative_to(tree.root)}/"], n, level="note"))
     if sides:
-        chosen = {root for root, _ in sides}
+        chosen = {root for root, _ in sides} | {tree.root / root.relative_to(tree.root).parts[0] for root, _ in sides}
         beside = [child for child in tree.folders() if child not in chosen and tree.holds_images(child)]
         if beside:
             n = sum(len(tree.images_below(child)) for child in beside)
@@ -205,7 +252,12 @@ def _refuse_no_classes(folder: SystemPath, names: Sequence[str], sides: Sequence
     """Refuse folders that are no classes: one alone, or with the names of parts of a data set."""
     where = f"`{folder}`" + (f", below {', '.join(f'{side.name}/' for side in sides)}," if sides else "")
     odd = [name for name in names if _NO_CLASSES.fullmatch(name)]
-    if odd:
+    if any("mask" in name.lower() or "segment" in name.lower() for name in odd) and len(odd) == len(names):
+        raise InputError(
+            f"{where} holds {', '.join(f'{name}/' for name in names[:_SHOWN])}: masks for segmentation, which is not "
+            "learned. If they are classes, say --format folders."
+        )
+    if odd or (not sides and all(map(side_of, names))):
         raise InputError(
             f"{where} holds {', '.join(f'{name}/' for name in names[:_SHOWN])}, which seem to be parts of a data set "
             f"and not classes; no annotations of a known format were found. If they are classes, say --format folders."

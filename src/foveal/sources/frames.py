@@ -14,6 +14,7 @@ from foveal.images.parquet_rows import StoredRow, bytes_column, open_table
 from foveal.sources.delimited import read_delimited
 from foveal.sources.finder import clean_name
 from foveal.sources.items import Finding
+from foveal.sources.sides import side_of_word
 
 BOOKS = (".xlsx", ".xls", ".ods")
 JSON_LINES = (".jsonl", ".ndjson")
@@ -55,7 +56,7 @@ def load_frame(path: str | os.PathLike[str], encoding: str | None = None) -> tup
         if ending in JSON_LINES:
             return pd.DataFrame(_json_lines(file)), []
         if ending in BOOKS:
-            return _workbook(file), []
+            return _workbook(file)
         return read_delimited(file, encoding)
     except TableError:
         raise
@@ -77,17 +78,30 @@ def _json_lines(file: Path) -> list[dict[str, object]]:
     return rows
 
 
-def _workbook(file: Path) -> pd.DataFrame:
+def _workbook(file: Path) -> tuple[pd.DataFrame, list[Finding]]:
+    """Read the first sheet of a workbook, or all of them where each is for a side of a split."""
     if file.suffix.lower() == ".xlsx" and importlib.util.find_spec("openpyxl") is None:
         raise MissingDependencyError(
             f"Reading `{file.name}` needs openpyxl: pip install openpyxl. Or save the sheet as CSV (UTF-8)."
         )
     try:
-        frame = pd.read_excel(file, dtype=str, keep_default_na=False, na_values=[""])
+        sheets = pd.read_excel(file, sheet_name=None, dtype=str, keep_default_na=False, na_values=[""])
     except ImportError as error:
         raise MissingDependencyError(f"Reading `{file.name}`: {error} Or save the sheet as CSV (UTF-8).") from error
+    sheets = {name: sheet for name, sheet in sheets.items() if len(sheet.columns)}
+    if not sheets:
+        raise TableError(f"`{file}` cannot be read as a table: its sheets are empty.")
+    names, findings = list(sheets), []
+    if len(names) > 1 and all(map(side_of_word, names)):
+        frame = pd.concat([sheet.assign(split=name) for name, sheet in sheets.items()], ignore_index=True)
+        findings.append(Finding("note", "sheets are the sides of a split", file.name, ", ".join(names)))
+    else:
+        frame = sheets[names[0]]
+        if len(names) > 1:
+            value = f"{names[0]} is read; not read: {', '.join(names[1:])}"
+            findings.append(Finding("note", "workbook of several sheets", file.name, value))
     frame.columns = pd.Index([clean_name(str(name)) for name in frame.columns])
-    return frame
+    return frame, findings
 
 
 def _without_bytes(file: Path) -> pd.DataFrame:

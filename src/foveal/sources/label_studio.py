@@ -27,7 +27,8 @@ from foveal.tasks.kinds import LabelForm, form_of, kind_of, point_names_of
 
 Record = Mapping[str, Any]
 """A task, annotation or result; what it really holds is found out while it is read."""
-_POINTS = "keypointlabels"
+_POINTS, _TAXONOMY = "keypointlabels", "taxonomy"
+_WITHOUT_REGIONS = frozenset({"choices", _TAXONOMY})
 _UPLOAD = re.compile(r"[0-9a-f]{8}-")
 _OWN_KEYS = frozenset(
     [
@@ -65,7 +66,7 @@ class _Task:
     def __init__(self, record: Record, number: int, options: ReadOptions) -> None:
         self.number = number
         data = record["data"] if isinstance(record.get("data"), dict) else record
-        self.address = _address(data)
+        self.address, self.keys = _address(data), ", ".join(map(str, data))
         given = [one for one in record.get("annotations", record.get("completions")) or () if isinstance(one, dict)]
         kept = [one for one in given if not (one.get("was_cancelled") or one.get("skipped"))]
         truth = [one for one in kept if one.get("ground_truth")]
@@ -114,7 +115,8 @@ def read_label_studio(path: Path, files: Sequence[Path], options: ReadOptions) -
         origin = f"{file.name}, task {task.number}"
         label = _label(task, chosen, names, points, origin, findings)
         base = options.images or file.parent
-        entries.append(Entry(names=readings(task.address), origin=origin, bases=(base, base / "images"), label=label))
+        names_of_image = readings(task.address) or (f"(no image in its data: {task.keys})",)
+        entries.append(Entry(names=names_of_image, origin=origin, bases=(base, base / "images"), label=label))
     usual: LabelForm = "points_xy" if points else "names"
     labels = [entry.label for entry in entries if not isinstance(entry.label, NotLabelled)]
     if (
@@ -181,15 +183,15 @@ def _results(annotation: Record) -> list[Record]:
 
 def _names(result: Record) -> list[str]:
     value = result["value"]
-    kind = result.get("type")
-    if kind not in value:
-        kind = next((key for key in value if key == "choices" or key.endswith("labels")), "")
-    names = value.get(kind) or ()
+    names = value.get(_kind(result)) or ()
+    if _kind(result) == _TAXONOMY:  # paths from the root: the last name is the class
+        names = [path[-1] for path in names if path]
     return [str(name) for name in ([names] if isinstance(names, str) else names)]
 
 
 def _kind(result: Record) -> str:
-    return next((key for key in result["value"] if key == "choices" or key.endswith("labels")), "")
+    keys = (key for key in result["value"] if key in {"choices", _TAXONOMY} or key.endswith("labels"))
+    return str(next(keys, ""))
 
 
 class _Control(NamedTuple):
@@ -237,6 +239,12 @@ def _choose(path: Path, results: Sequence[Record], control: str | None, task: st
             f"such as --label-column {next(iter(by_control))[0]}."
         )
     if not by_control:
+        if others := Counter(str(one.get("type", next(iter(one["value"]), "?"))) for one in results):
+            named = ", ".join(f"{kind} ({n:,})" for kind, n in others.items())
+            raise TableError(
+                f"`{path}` has answers of kinds that are not learned: {named}. Choices, taxonomies, labels of regions "
+                "and keypoints are."
+            )
         return _Control("", "choices")
     (name, kind), _ = by_control.most_common(1)[0]
     left = [f"{other} ({what}, {n:,})" for (other, what), n in everything.items() if (other, what) != (name, kind)]
@@ -250,7 +258,17 @@ def _label(
     if not answers:
         return NotLabelled(task.state)
     if points:
-        return _points(answers[-1], names, origin, findings)
+        placed = [_points(one, names, origin, findings) for one in answers]
+        if len(placed) > 1:
+            off = np.nanmax(np.linalg.norm(placed[-1] - placed[0], axis=1), initial=0)
+            value = f"{len(placed)} annotators, points up to {off:.1f} pixels apart"
+            hint = "The last is taken; mark the right one as ground truth in Label Studio."
+            findings.append(Finding("warning", "several annotators placed points", origin, value, hint))
+        return placed[-1]
+    if chosen.kind in _WITHOUT_REGIONS:
+        answers = [one for one in answers if one]
+        if not answers:
+            return NotLabelled("task that was submitted without an answer")
     given = [tuple(sorted({name for one in results for name in _names(one)})) for results in answers]
     counted = Counter(given).most_common()
     if len(counted) > 1:
@@ -264,7 +282,7 @@ def _label(
 
 def _points(
     results: Sequence[Record], names: Sequence[str], origin: str, findings: list[Finding]
-) -> NDArray[np.float64] | NotLabelled:
+) -> NDArray[np.float64]:
     points = np.full((len(names), 2), np.nan)
     for result in results:
         value = result["value"]
@@ -319,7 +337,8 @@ def readings(address: str) -> tuple[str, ...]:
             found += [one, one.replace("\\", "/").rstrip("/").rpartition("/")[2]]
     found = [one.replace("\\", "/").lstrip("/") if at else one for at, one in enumerate(found)]
     names = [one.rpartition("/")[2] for one in found]
-    found += [name[9:] for name in names if _UPLOAD.match(name)]
+    is_upload = "upload" in address  # elsewhere eight digits may be a date
+    found += [name[9:] for name in names if _UPLOAD.match(name) and (is_upload or not name[:8].isdigit())]
     return tuple(dict.fromkeys(one for one in found if one))
 
 

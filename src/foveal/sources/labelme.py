@@ -15,7 +15,7 @@ from foveal.sources.formats import ANNOTATIONS, Match, ReadOptions, load_json, s
 from foveal.sources.gather import Entry, NotLabelled, gather
 from foveal.sources.items import BAD_ANNOTATION, POINT_TWICE, Finding, Source
 from foveal.sources.sides import side_of_path
-from foveal.sources.tree import tree_of
+from foveal.sources.tree import Tree, tree_of
 from foveal.tasks.kinds import form_of
 
 Record = Mapping[str, Any]
@@ -31,9 +31,7 @@ def read_labelme(path: Path, options: ReadOptions) -> Source:
         options: how it should be read.
     """
     root = path if path.is_dir() else path.parent
-    files = (
-        [path] if path.is_file() else [file for file in tree_of(path).files(".json", depth=_DEPTH) if is_labelme(file)]
-    )
+    files = [path] if path.is_file() else _files(tree_of(path))
     findings: list[Finding] = []
     records: list[tuple[Path, Record]] = []
     for file in files:
@@ -75,10 +73,19 @@ def read_labelme(path: Path, options: ReadOptions) -> Source:
     )
 
 
+def _files(tree: Tree) -> list[Path]:
+    """Return the files of LabelMe, and those beside them that cannot be told from one: a .json for an image."""
+    files = tree.files(".json", depth=_DEPTH)
+    ours = {file for file in files if is_labelme(file)}
+    folders = {file.parent for file in ours}
+    stems = {image.with_suffix("") for image in tree.images}
+    return [file for file in files if file in ours or (file.parent in folders and file.with_suffix("") in stems)]
+
+
 def _checked(record: object) -> Record:
     if not isinstance(record, dict) or not isinstance(record.get("shapes"), list):
         raise TableError("it is not as LabelMe writes it: expected a list of shapes.")
-    if not all(isinstance(shape, dict) and "label" in shape for shape in record["shapes"]):
+    if not all(isinstance(shape, dict) and str(shape.get("label") or "").strip() for shape in record["shapes"]):
         raise TableError("it is not as LabelMe writes it: a shape without a label.")
     return record
 

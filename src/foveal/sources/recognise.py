@@ -13,7 +13,7 @@ from typing import NamedTuple
 from foveal.core.errors import FovealError, InputError, TableError, UnknownNameError, near_match
 from foveal.core.listing import Path
 from foveal.sources.formats import FORMATS, Match, ReadOptions, TableColumns, sniff
-from foveal.sources.items import Finding, Source
+from foveal.sources.items import NO_IMAGE, Finding, Source
 from foveal.sources.tree import Tree, ending_of, looked_at_once, tree_of
 from foveal.tasks.kinds import TASKS
 from foveal.tasks.multi_label import PartialLabels
@@ -93,6 +93,10 @@ def read_source(
             found = _find(file) if format == "auto" else _named(file, format)
             name = found.name
             source = found.match.read(options)
+        except InputError as error:
+            if name == "folders":  # what else lies there may be what the owner means
+                raise InputError(f"{error} ({_seen(tree_of(file))})") from error
+            raise
         except FovealError:
             raise
         except _ODD_VALUES as error:  # a file holds something else than its format says: found out while it is read
@@ -210,6 +214,8 @@ def _hints(tree: Tree, others: Sequence[SystemPath]) -> Iterator[str]:
         yield "_classes.csv is the legend of masks, for segmentation, which is not learned"
     if archives := tree.files(*_ARCHIVES, depth=_DEPTH):
         yield f"an archive may hold the rest, unpack it: {archives[0].relative_to(tree.root)}"
+    if any(file.name.lower().endswith("createml.json") for file in others):
+        yield "annotations of CreateML are not read: export them as COCO"
     if records := tree.files(".tfrecord", ".record", ".tfrecords", depth=_DEPTH):
         yield f"records of TensorFlow are not read: {records[0].relative_to(tree.root)}"
 
@@ -220,11 +226,14 @@ def _with_unnamed(source: Source, found: _Found) -> Source:
         return source
     named = {item.image for item in (*source.items, *source.test)}
     left = [image for image in tree_of(found.place).images if image not in named]
-    n = len(left) - source.n_left_out
+    n_missing = sum(finding.rule == NO_IMAGE for finding in source.findings)
+    n = len(left) - max(0, source.n_left_out - n_missing)  # without those that are named and not labelled
     if n <= 0:
         return source
     folders = Counter(f"{image.parent.relative_to(found.place)}/" for image in left)
-    value = f"{n:,}, among {', '.join(f'{folder} ({m:,})' for folder, m in folders.most_common(4))}"
+    exact = n == len(left)
+    shown = [f"{folder} ({m:,})" if exact else folder for folder, m in folders.most_common(4)]
+    value = f"{n:,}, in {', '.join(shown)}{', …' if len(folders) > len(shown) else ''}"
     return replace(source, findings=(*source.findings, Finding("note", "image that is not named", "", value)))
 
 

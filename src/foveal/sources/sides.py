@@ -14,7 +14,7 @@ Side = Literal["train", "valid", "test"]
 
 _WORDS: dict[str, Side] = {
     **dict.fromkeys(("train", "training", "trn"), "train"),
-    **dict.fromkeys(("valid", "val", "validation", "dev", "eval"), "valid"),
+    **dict.fromkeys(("valid", "val", "validation", "validate", "dev", "eval"), "valid"),
     **dict.fromkeys(("test", "testing", "tst", "holdout"), "test"),
 }
 _AROUND = frozenset(
@@ -33,9 +33,6 @@ _AROUND = frozenset(
         "seg",
         "public",
         "private",
-        "my",
-        "the",
-        "new",
     ]
 )
 """Words beside that for the side in the name of a folder."""
@@ -52,8 +49,8 @@ def side_of(name: str) -> Side | None:
     Args:
         name: of a folder.
 
-    >>> side_of("val2017"), side_of("Training_Set"), side_of("training shoes"), side_of("trainval"), side_of("PublicTest")
-    ('valid', 'train', None, None, 'test')
+    >>> side_of("val2017"), side_of("Training_Set"), side_of("training shoes"), side_of("PublicTest")
+    ('valid', 'train', None, 'test')
     """
     if len(name) > _LONGEST or not re.fullmatch(r"[\w .-]*", name):
         return None

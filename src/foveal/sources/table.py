@@ -188,24 +188,59 @@ def _files(
 
 def _sides(rows: TableRows, given: str | None, usual: Columns, found: RowFindings) -> tuple[list[Side | None], bool]:
     """Return the side of each row, and whether a column says of each whether it is for validation."""
-    column = usual.named(given, "--valid-column") if given is not None else usual.usual(VALID_COLUMNS)
-    guessed = column is None
-    column = column or usual.usual(SPLIT_COLUMNS)
+    named = usual.named(given, "--valid-column") if given is not None else usual.usual(VALID_COLUMNS)
+    column = named or usual.usual(SPLIT_COLUMNS)
+    if column is not None and named is None and not any(map(_names_side, rows.frame[column].tolist())):
+        shown = ", ".join(dict.fromkeys(str(cell) for cell in rows.frame[column].head(3).tolist()))
+        found.note(f"column `{column}` names no sides of a split", shown, "It is not used.")
+        column = None
+    column = column or _column_of_sides(rows, usual, found)
     if column is None:
-        return list(rows.sides), False
+        return _marked_sides(rows, usual, found), False
     cells = rows.frame[column].tolist()
     sides = [None if is_blank(cell) else side_of_cell(cell) for cell in cells]
-    if guessed and not any(side_of_word(str(cell)) for cell in cells):
-        shown = ", ".join(dict.fromkeys(str(cell) for cell in cells[:3]))
-        found.note(f"column `{column}` names no sides of a split", shown, "It is not used.")
-        return list(rows.sides), False
     for row, side in enumerate(sides):
         if side is None:
             shown = "(empty)" if is_blank(cells[row]) else repr(cells[row])
             found.error(f"`{column}` must be true or false, or 1 or 0, or name a side such as train", row, shown)
+    other = usual.usual(SPLIT_COLUMNS) if given is None and named is not None else None
+    if other not in {None, column}:  # beside a mark of validation, another column may set rows aside
+        tests = [side_of_cell(cell) == "test" and _names_side(cell) for cell in rows.frame[other].tolist()]
+        sides = ["test" if is_test else side for is_test, side in zip(tests, sides, strict=True)]
     truths = {str(cell).strip().lower() for cell in cells}
-    is_boolean = bool(truths & (TRUE | FALSE)) and not any(side == "test" for side in sides)
-    return sides, is_boolean
+    return sides, bool(truths & (TRUE | FALSE)) and "test" not in sides
+
+
+def _names_side(cell: object) -> bool:
+    return isinstance(cell, str) and side_of_word(cell) is not None
+
+
+def _column_of_sides(rows: TableRows, usual: Columns, found: RowFindings) -> str | None:
+    """Return a column of any name in which every cell names a side, and not all the same."""
+    for column in usual.known:
+        cells = rows.frame[column].head(_PROBED).tolist()
+        if len(set(map(str, cells))) > 1 and all(map(_names_side, cells)):
+            found.note("column that names the sides of a split", column, "It is used; --valid-column names another.")
+            return column
+    return None
+
+
+_MARKS: tuple[tuple[tuple[str, ...], Side, Side], ...] = (
+    (("is_test", "test"), "test", "train"),
+    (("is_train", "train"), "train", "valid"),
+)
+"""Names of columns of truth values, and what true and false mean in them."""
+
+
+def _marked_sides(rows: TableRows, usual: Columns, found: RowFindings) -> list[Side | None]:
+    """Return the sides of tables as a whole, or those that a column such as `is_test` marks."""
+    for names, marked, other in _MARKS:
+        column = usual.usual(names)
+        texts = [] if column is None else [str(cell).strip().lower() for cell in rows.frame[column].tolist()]
+        if texts and set(texts) <= TRUE | FALSE and len(set(texts)) > 1:
+            found.note("column that marks a side of a split", str(column), "It is used; --valid-column names another.")
+            return [marked if text in TRUE else other for text in texts]
+    return list(rows.sides)
 
 
 def match_table(path: Path) -> Match | None:

@@ -11,12 +11,15 @@ import numpy as np
 import pandas as pd
 
 from foveal.core.errors import InputError, TableError
-from foveal.sources.cells import SEVERAL, is_blank, read_cells, text_of
+from foveal.sources.cells import NO_NUMBER, SEVERAL, is_blank, read_cells, text_of
 from foveal.sources.columns import (
     BOX_COLUMNS,
     LABEL_COLUMNS,
+    SPLIT_COLUMNS,
+    VALID_COLUMNS,
     Columns,
     expanded,
+    is_numeric,
     names_of_points,
     numbered_columns,
     only_text,
@@ -25,6 +28,7 @@ from foveal.sources.columns import (
 )
 from foveal.sources.delimited import DECIMAL_COMMA, LINES
 from foveal.sources.formats import TableColumns
+from foveal.sources.frames import STORED
 from foveal.sources.gather import left_out
 from foveal.sources.items import Finding
 from foveal.sources.sides import Side
@@ -32,7 +36,7 @@ from foveal.tasks.kinds import LabelForm
 from foveal.tasks.multi_label import PartialLabels
 
 NO_LABEL = "no label"
-_NO_NUMBER = frozenset({"nan", "na", "n/a", "null", "none"})  # as R, pandas and JSON write a number that is not known
+_OF_A_BOX = 4  # columns of numbers beside a label, where an image is in several rows
 _FIRST_ROW = 2  # the first row below the header, counted as an editor counts lines
 
 
@@ -171,7 +175,16 @@ def read_labels(
     column = usual.named(columns.label, "--label-column") if columns.label else usual.usual(LABEL_COLUMNS)
     if column is None and (guessed := _guessed(usual, image, found)) is not None:
         return guessed
-    return _of_column(rows, column or only_text(usual, image), columns, form, image)
+    if column is not None:
+        return _of_column(rows, column, columns, form, image)
+    column = only_text(usual, image)
+    read = _of_column(rows, column, columns, form, image)
+    rest = [name for name in usual.others(image, column, STORED) if name not in {*VALID_COLUMNS, *SPLIT_COLUMNS}]
+    numbers = [name for name in rest if is_numeric(frame[name])]
+    note = f"Column `{column}` is taken for labels"
+    note += f"; not used: {', '.join(rest[:6])}{', …' if len(rest) > 6 else ''}" if rest else ""
+    note += f". Numbers are learned with --targets {','.join(numbers[:3])}" if numbers else ""
+    return replace(read, note=f"{note}. {read.note}".strip())
 
 
 def _guessed(usual: Columns, image: str, found: RowFindings) -> TableLabels | None:
@@ -197,7 +210,9 @@ def _of_column(rows: TableRows, column: str, columns: TableColumns, form: LabelF
     """Return the labels in one column: a name in each row, names in each, or a row for each object of an image."""
     frame, cells = rows.frame, rows.frame[column].tolist()
     lower = {str(name).lower() for name in frame.columns}
-    if any(box <= lower for box in BOX_COLUMNS) and bool(frame[image].duplicated().any()):
+    numbers = [name for name in frame.columns if name not in {image, column} and is_numeric(frame[name])]
+    are_boxes = any(box <= lower for box in BOX_COLUMNS) or len(numbers) >= _OF_A_BOX
+    if are_boxes and bool(frame[image].duplicated().any()):
         note = f"A row is an object: the labels of an image are those of its rows in column `{column}`."
         return TableLabels("names", [None if is_blank(c) else [text_of(c)] for c in cells], note, one_per_object=True)
     several = True if form == "names" or columns.label_delimiter or columns.empty == "none" else None
@@ -297,7 +312,7 @@ def _numbers(frame: pd.DataFrame, names: Sequence[str], option: str, usual: Colu
             and not cells.astype(str).str.contains(".", regex=False).any()
         ):
             cells = cells.map(lambda cell: cell.replace(",", ".") if isinstance(cell, str) else cell)
-        blank = cells.map(lambda cell: is_blank(cell) or str(cell).strip().lower() in _NO_NUMBER).to_numpy()
+        blank = cells.map(lambda cell: is_blank(cell) or str(cell).strip().lower() in NO_NUMBER).to_numpy()
         numbers = pd.to_numeric(cells.astype(object), errors="coerce")
         for row in np.flatnonzero(numbers.isna() & ~blank):
             found.error(f"column `{column}` must hold numbers", int(row), repr(frame[column].iloc[row]))

@@ -15,7 +15,7 @@ from foveal.sources.finder import ImageFinder
 from foveal.sources.formats import ANNOTATIONS, Match, ReadOptions, sniff
 from foveal.sources.gather import Entry, NotLabelled, gather, left_out
 from foveal.sources.items import BAD_ANNOTATION, Finding, Source
-from foveal.sources.sides import Side, side_in, side_of, side_of_path
+from foveal.sources.sides import Side, side_of, side_of_path
 from foveal.sources.tree import Tree, is_image_name, tree_of
 from foveal.tasks.multi_label import PartialLabels
 
@@ -131,20 +131,24 @@ def is_annotation(file: Path) -> bool:
 
 def _image_sets(folder: Path, findings: list[Finding]) -> dict[str, Side | None]:
     """Return the images that ImageSets name, with their side; nothing where there is no list of a whole side."""
-    lists = folder / "ImageSets" / "Main"
-    files = {name: file for name in ("train", "val", "test", "trainval") if (file := lists / f"{name}.txt").is_file()}
-    if "train" in files and "val" in files:
+    files: dict[str, Path] = {}
+    for place in (folder / "ImageSets", folder / "ImageSets" / "Main"):
+        for file in sorted(place.glob("*.txt")) if place.is_dir() else ():
+            name = file.stem.lower()
+            if side := "trainval" if name == "trainval" else side_of(name):
+                files[side] = file
+    if "train" in files and "valid" in files:
         files.pop("trainval", None)
     elif "trainval" in files:
         files.pop("train", None)
     sides: dict[str, Side | None] = {}
     for name, file in files.items():
-        for line in _text_of(file.read_bytes()).splitlines():
-            stem = _LISTED.sub("", line.strip())
-            if not stem:
-                continue
+        lines = [line.strip() for line in _text_of(file.read_bytes()).splitlines() if line.strip()]
+        are_marked = all(_LISTED.search(line) for line in lines)  # with 1 or -1, as lists of a class have it
+        for line in lines:
+            stem = (_LISTED.sub("", line) if are_marked else line).replace("\\", "/").rpartition("/")[2]
             stem = stem.rpartition(".")[0] if is_image_name(stem) else stem
-            side = "train" if name == "trainval" else side_in(name)
+            side = "train" if name == "trainval" else side_of(name)
             if sides.setdefault(stem, side) != side:
                 value = f"{stem}: {sides[stem]} and {side}"
                 findings.append(Finding("error", "image on several sides", f"ImageSets/Main/{file.name}", value))
@@ -198,6 +202,8 @@ def _text_of(data: bytes) -> str:
             encoding = "utf-16-le" if data.startswith(b"<\0") else "utf-16-be"
         else:
             encoding = declared[1].decode("ascii") if declared else "utf-8"
+            if encoding.lower().startswith("utf-16"):  # declared by a program that then wrote something else
+                encoding = "utf-8"
     text = data.decode(encoding)
     return re.sub(r"^\s*<\?xml.*?\?>", "", text, flags=re.DOTALL)
 

@@ -5,11 +5,10 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import yaml
 from numpy.typing import NDArray
 
 from foveal.core.errors import ImageError, TableError
@@ -18,35 +17,18 @@ from foveal.sources.finder import ImageFinder
 from foveal.sources.formats import ANNOTATIONS, Match, ReadOptions, sniff
 from foveal.sources.gather import Entry, NotLabelled, gather, left_out
 from foveal.sources.items import BAD_ANNOTATION, Finding, Source
-from foveal.sources.sides import Side, side_of, side_of_path
+from foveal.sources.sides import side_of, side_of_path
 from foveal.sources.tree import Tree, tree_of
+from foveal.sources.yolo_data import NAMES, YoloData, data_of, is_data, load_yaml, side_in_data
 from foveal.tasks.kinds import form_of
 
 _BOX = 5  # values of a box: class, centre x and y, width, height
 _CORNERS = 9  # values of an oriented box: class, four corners
 _LOOKED_INTO = 5  # label files that a folder is recognised by; chosen by hand
 _INSIDE = 0.9  # of the objects: their keypoints lie in their box, which corners of polygons do by accident only
-_LINE = re.compile(r"\s*\d+(?:[ ,\t]+[-+]?(?:\d*\.?\d+(?:[eE][-+]?\d+)?|nan))+\s*", re.IGNORECASE)
-_NAMES = ("classes.txt", "obj.names", "_darknet.labels", "predefined_classes.txt")
-_NOT_LABELS = frozenset({*_NAMES, "train.txt", "val.txt", "test.txt", "valid.txt", "requirements.txt"})
+_LINE = re.compile(r"\s*\d+(?:\.0*)?(?:[ ,\t]+[-+]?(?:\d*\.?\d+(?:[eE][-+]?\d+)?|nan))+\s*", re.IGNORECASE)
+_NOT_LABELS = frozenset({*NAMES, "train.txt", "val.txt", "test.txt", "valid.txt", "requirements.txt"})
 Row = NDArray[np.float64]
-
-
-@dataclass(frozen=True, slots=True)
-class _Data:
-    """What the .yaml of a data set says.
-
-    Attributes:
-        names: of classes, by number.
-        shape: (points, values of each); None without keypoints.
-        point_names: of keypoints.
-        sides: the side of a folder or list of images.
-    """
-
-    names: Mapping[int, str] = field(default_factory=dict)
-    shape: tuple[int, int] | None = None
-    point_names: tuple[str, ...] = ()
-    sides: Mapping[Path, Side] = field(default_factory=dict)
 
 
 def read_yolo(folder: Path, options: ReadOptions | None = None) -> Source:
@@ -63,7 +45,7 @@ def read_yolo(folder: Path, options: ReadOptions | None = None) -> Source:
         TableError: the .yaml cannot be read, or lines of several kinds are mixed.
     """
     options, tree = options or ReadOptions(), tree_of(folder)
-    data = _data_of(folder)
+    data = data_of(folder)
     findings: list[Finding] = []
     images = _images_of(tree, data, findings)
     pairs = [(image, file) for image in images if (file := _label_file(tree, image)) is not None]
@@ -82,22 +64,18 @@ def read_yolo(folder: Path, options: ReadOptions | None = None) -> Source:
     points = form_of(options.task, usual="points_xy" if shape else "names") == "points_xy"
     if points and shape is None:
         raise TableError(f"`{folder}` holds no keypoints: its lines are {kind}.")
-    entries, names, notes = [], data.names or _names_beside(folder), set[str]()
+    entries, names, notes = [], data.names, set[str]()
+    if data.repeated:
+        notes.add("The .yaml names one folder for two sides: no split is given.")
     for image, file, rows in read:
         origin = str(file.relative_to(folder))
-        label: object = NotLabelled("image without a label file")
         try:
-            if rows is not None and points and shape is not None:
-                label = _points(image, rows, shape)
-            elif rows is not None:
-                label = sorted({_name(int(row[0]), names, notes) for row in rows})
+            label = _label(image, rows, shape if points else None, names, notes)
         except TableError as error:
             findings.append(Finding("error", BAD_ANNOTATION, origin, str(error), "", (image,)))
             continue
         inside = image.relative_to(folder)
-        side = _side(image, data) or side_of_path(inside)
-        if points and isinstance(label, NotLabelled) and shape is not None:
-            label = np.full((shape[0], 2), np.nan)
+        side = None if data.repeated else side_in_data(image, data) or side_of_path(inside)
         entries.append(Entry(names=(str(inside),), origin=origin, side=side, bases=(folder,), label=label))
     source = gather(
         f"YOLO {kind}",
@@ -112,9 +90,20 @@ def read_yolo(folder: Path, options: ReadOptions | None = None) -> Source:
     return replace(source, notes=tuple(sorted(notes)))
 
 
-def _images_of(tree: Tree, data: _Data, findings: list[Finding]) -> list[Path]:
+def _label(
+    image: Path, rows: list[Row] | None, shape: tuple[int, int] | None, names: Mapping[int, str], notes: set[str]
+) -> object:
+    """Return the keypoints of an image, in the shape that they have, or without one the names of its classes."""
+    if shape is not None:
+        return _points(image, rows or [], shape)
+    if rows is None:
+        return NotLabelled("image without a label file")
+    return sorted({_name(int(row[0]), names, notes) for row in rows})
+
+
+def _images_of(tree: Tree, data: YoloData, findings: list[Finding]) -> list[Path]:
     """Return the images in the folders that the .yaml names; all of them where it names none that is there."""
-    named = [image for image in tree.images if _side(image, data) is not None] if data.sides else []
+    named = [image for image in tree.images if side_in_data(image, data) is not None] if data.sides else []
     if not named or len(named) == len(tree.images):
         return tree.images
     known = set(named)
@@ -123,7 +112,7 @@ def _images_of(tree: Tree, data: _Data, findings: list[Finding]) -> list[Path]:
     return named
 
 
-def _kind(folder: Path, rows: Sequence[Row], data: _Data) -> tuple[str, tuple[int, int] | None]:
+def _kind(folder: Path, rows: Sequence[Row], data: YoloData) -> tuple[str, tuple[int, int] | None]:
     """Return what all lines hold, in words, and the shape of their keypoints if they are that."""
     shape = data.shape or _guess_shape(rows)
     return ("pose" if shape else _kind_of_objects(folder, rows)), shape
@@ -148,7 +137,7 @@ def _kind_of_objects(folder: Path, rows: Sequence[Row]) -> str:
     if set(lengths) == {_CORNERS}:
         return "oriented boxes"
     if all(length == _BOX or (length > _BOX and length % 2) for length in lengths):
-        return "polygons"
+        return "polygons" if lengths[_BOX] < len(rows) / 2 else "boxes and polygons"
     shown = ", ".join(str(length) for length, _ in lengths.most_common(4))
     raise TableError(
         f"`{folder}`: lines have {shown} values, which are neither boxes (5), oriented boxes (9), polygons (1 + 2 per "
@@ -209,7 +198,9 @@ def _label_file(tree: Tree, image: Path) -> Path | None:
     folders = [at for at, part in enumerate(parts[:-1]) if part.lower() == "images"]
     if folders:
         at = folders[-1]
-        return Path(tree.root, *parts[:at], "labels", *parts[at + 1 :]).with_suffix(".txt")
+        beside = tree.folders(Path(tree.root, *parts[:at]))
+        labels = next((one.name for one in beside if one.name.lower() == "labels"), "labels")
+        return Path(tree.root, *parts[:at], labels, *parts[at + 1 :]).with_suffix(".txt")
     for folder in (image.parent, image.parent / "labels"):
         if f"{image.stem}.txt" in tree.names.get(folder, ()):
             return folder / f"{image.stem}.txt"
@@ -227,65 +218,6 @@ def _label_files(tree: Tree) -> list[Path]:
     ]
 
 
-def _names_beside(folder: Path) -> dict[int, str]:
-    for name in _NAMES:
-        for file in (folder / name, folder / "labels" / name, folder / "train" / name):
-            if file.is_file():
-                lines = file.read_text(encoding="utf-8-sig").splitlines()
-                return {at: line.strip() for at, line in enumerate(lines) if line.strip()}
-    return {}
-
-
-def _data_of(folder: Path) -> _Data:
-    files = [file for file in tree_of(folder).files(".yaml", ".yml", depth=1) if _is_data(file)]
-    if not files:
-        return _Data()
-    file = files[0]
-    values = _load_yaml(file)
-    names = values.get("names") or {}
-    if not isinstance(names, dict | list):
-        raise TableError(f"`{file}`: names must be a list, or a table by number; got {names!r}.")
-    numbered = names if isinstance(names, dict) else dict(enumerate(names))
-    shape = values.get("kpt_shape")
-    if shape is not None and not (
-        isinstance(shape, list) and len(shape) == 2 and all(isinstance(n, int) for n in shape) and shape[1] in {2, 3}
-    ):
-        raise TableError(f"`{file}`: kpt_shape must be [points, 2 or 3]; got {shape!r}.")
-    points = values.get("kpt_names")
-    points = next(iter(points.values()), None) if isinstance(points, dict) else points
-    point_names = tuple(map(str, points)) if isinstance(points, list) else ()
-    sides: dict[Path, Side] = {}
-    base = file.parent / str(values.get("path") or ".")
-    for name in ("train", "val", "valid", "test"):
-        side = side_of(name)
-        given = values.get(name)
-        for one in given if isinstance(given, list) else [given]:
-            if isinstance(one, str) and one.strip() and side is not None:
-                for place in (base / one, file.parent / one, file.parent / one.lstrip("./")):
-                    if place.exists():
-                        sides[place.resolve()] = side
-                        break
-    shape = (int(shape[0]), int(shape[1])) if shape else None
-    return _Data({int(k): str(v) for k, v in numbered.items()}, shape, point_names, sides)
-
-
-def _is_data(file: Path) -> bool:
-    data = sniff(file)
-    return bool(re.search(rb"^\s*(train|val|kpt_shape|names)\s*:", data, re.MULTILINE))
-
-
-def _load_yaml(file: Path) -> Mapping[str, object]:
-    try:
-        values = yaml.safe_load(file.read_text(encoding="utf-8-sig"))
-    except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
-        raise TableError(f"`{file}` cannot be read as YAML: {error}") from error
-    return values if isinstance(values, dict) else {}
-
-
-def _side(image: Path, data: _Data) -> Side | None:
-    return next((data.sides[parent] for parent in image.resolve().parents if parent in data.sides), None)
-
-
 def _holds_labels(tree: Tree, folder: Path) -> bool:
     """Return whether a folder holds label files: most lines of the first ones are numbers after a whole one."""
     files = [file for file in tree.files(".txt", of=folder) if file.name.lower() not in _NOT_LABELS][:_LOOKED_INTO]
@@ -296,8 +228,8 @@ def _holds_labels(tree: Tree, folder: Path) -> bool:
 
 def match_yolo(path: Path) -> Match | None:
     """Recognise YOLO by labels/ beside images/, at the top or below each side, or by text files beside the images."""
-    if path.suffix.lower() in {".yaml", ".yml"} and path.is_file() and _is_data(path):
-        base = Path(str(_load_yaml(path).get("path") or "."))
+    if path.suffix.lower() in {".yaml", ".yml"} and path.is_file() and is_data(path):
+        base = Path(str(load_yaml(path).get("path") or "."))
         folder = path.parent / base if (path.parent / base).is_dir() else path.parent
         return Match(
             1.0, lambda options: read_yolo(folder, options), ANNOTATIONS, f"`{path.name}` describes a YOLO data set"
@@ -310,6 +242,7 @@ def match_yolo(path: Path) -> Match | None:
         labels = [folder for folder in tree.folders(place) if folder.name.lower() == "labels"]
         below = [inner for folder in labels for inner in (folder, *tree.folders(folder))]
         with_images = any(folder.name.lower() == "images" for folder in tree.folders(place))
+        with_images = with_images or any(image.parent == place for image in tree.images)
         if with_images and any(_holds_labels(tree, folder) for folder in below):
             why = f"folders images and labels in `{place.name}`"
             return Match(0.9, lambda options: read_yolo(path, options), ANNOTATIONS - {"images"}, why)
