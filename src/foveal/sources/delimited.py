@@ -177,7 +177,18 @@ def _guess(data: bytes) -> tuple[str, str]:
         # A word that runs on into Latin letters is a misread European one.
         if sum(len(match[0]) for match in found) > _IN_WORDS * _n_odd(text):
             return encoding, text
-    # Of European encodings that in which most odd characters are letters; Cyrillic has whole words of them.
+    european = _european(data)
+    if sum(char.isalpha() for char in european[1] if not char.isascii()) > _IN_WORDS * _n_odd(european[1]):
+        return european
+    for encoding in ("cp932", "gb2312", "euc_kr", "big5"):  # single characters, as a class may be called
+        text = _decoded(data, encoding)
+        if text is not None and all(char.isascii() or char.isalpha() for char in text):
+            return encoding, text
+    return european
+
+
+def _european(data: bytes) -> tuple[str, str]:
+    """Return the European encoding in which most odd characters are letters; Cyrillic has whole words of them."""
     best, most = ("latin-1", data.decode("latin-1")), 0.0
     for encoding in ("cp1252", "cp1250", "cp1251"):
         text = _decoded(data, encoding)
@@ -188,12 +199,6 @@ def _guess(data: bytes) -> tuple[str, str]:
             letters = sum(map(len, _CYRILLIC.findall(text))) * 1.01
         if letters > most:
             best, most = (encoding, text), letters
-    if most > _IN_WORDS * _n_odd(best[1]):
-        return best
-    for encoding in ("cp932", "gb2312", "euc_kr", "big5"):  # single characters, as a class may be called
-        text = _decoded(data, encoding)
-        if text is not None and all(char.isascii() or char.isalpha() for char in text):
-            return encoding, text
     return best
 
 

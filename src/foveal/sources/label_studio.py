@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import json
-import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple, cast
-from urllib.parse import unquote
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +18,7 @@ from foveal.sources.finder import ImageFinder
 from foveal.sources.formats import ANNOTATIONS, Match, ReadOptions, load_json, sniff
 from foveal.sources.gather import Entry, NotLabelled, gather
 from foveal.sources.items import POINT_TWICE, Finding, Source
+from foveal.sources.label_studio_addresses import readings
 from foveal.sources.parts import choose, parts_at, place_of
 from foveal.sources.tree import is_image_name
 from foveal.tasks.base import AnyTask
@@ -29,7 +28,6 @@ Record = Mapping[str, Any]
 """A task, annotation or result; what it really holds is found out while it is read."""
 _POINTS, _TAXONOMY = "keypointlabels", "taxonomy"
 _WITHOUT_REGIONS = frozenset({"choices", _TAXONOMY})
-_UPLOAD = re.compile(r"[0-9a-f]{8}-")
 _OWN_KEYS = frozenset(
     [
         "id",
@@ -119,11 +117,8 @@ def read_label_studio(path: Path, files: Sequence[Path], options: ReadOptions) -
         entries.append(Entry(names=names_of_image, origin=origin, bases=(base, base / "images"), label=label))
     usual: LabelForm = "points_xy" if points else "names"
     labels = [entry.label for entry in entries if not isinstance(entry.label, NotLabelled)]
-    if (
-        chosen.kind == "choices"
-        and options.task == "auto"
-        and all(isinstance(one, list) and len(one) == 1 for one in labels)
-    ):
+    one_each = all(isinstance(one, list) and len(one) == 1 for one in labels)
+    if chosen.kind in _WITHOUT_REGIONS and options.task == "auto" and one_each:
         usual = "name"
         entries = [replace(one, label=one.label[0]) if isinstance(one.label, list) else one for one in entries]
     finder = ImageFinder(options.images or path if path.is_dir() else path.parent)
@@ -308,38 +303,6 @@ def _address(data: Record) -> str:
     named = [data[key] for key in ("image", "img", "photo") if isinstance(data.get(key), str)]
     like = [value for value in texts if _looks_like_image(value)]
     return str(next(iter([*(one for one in named if _looks_like_image(one)), *like, *named, *texts]), ""))
-
-
-def readings(address: str) -> tuple[str, ...]:
-    """Return what an address in a task can mean as a path, the likeliest first.
-
-    Label Studio writes uploads with eight hexadecimal digits before their name, files of its own disk behind `?d=`, and
-    addresses of stores; characters may be quoted once, twice or not at all.
-
-    Args:
-        address: as the task holds it.
-
-    >>> readings("/data/upload/3/1a2b3c4d-cat.jpg")[:2]
-    ('/data/upload/3/1a2b3c4d-cat.jpg', '1a2b3c4d-cat.jpg')
-    """
-    text = address.partition("?d=")[2] or address
-    if "?d=" not in address and "://" in text:
-        place = re.sub(r"^[a-z0-9+]+://", "", text, flags=re.IGNORECASE)
-        forms = [place, place.partition("?")[0]]
-    elif "?d=" in address:
-        forms = [text, text.partition("&")[0]]
-    else:
-        forms = [text, text.partition("?")[0]]
-    found: list[str] = []
-    for form in forms:
-        quoted = (form, unquote(form), unquote(unquote(form)))
-        for one in (quoted[1], quoted[0], quoted[2]):
-            found += [one, one.replace("\\", "/").rstrip("/").rpartition("/")[2]]
-    found = [one.replace("\\", "/").lstrip("/") if at else one for at, one in enumerate(found)]
-    names = [one.rpartition("/")[2] for one in found]
-    is_upload = "upload" in address  # elsewhere eight digits may be a date
-    found += [name[9:] for name in names if _UPLOAD.match(name) and (is_upload or not name[:8].isdigit())]
-    return tuple(dict.fromkeys(one for one in found if one))
 
 
 def write_label_studio(path: Path, rows: Iterable[tuple[str, tuple[int, int], Any]], task: AnyTask) -> int:

@@ -19,7 +19,7 @@ from foveal.sources.finder import ImageFinder, Wanted
 from foveal.sources.formats import Match, ReadOptions, TableColumns
 from foveal.sources.frames import JSON_LINES, PARQUET, STORED, TABLES, load_frame
 from foveal.sources.items import Finding, Item, Source
-from foveal.sources.label_studio import readings
+from foveal.sources.label_studio_addresses import readings
 from foveal.sources.parts import Part, choose, parts_at, place_of
 from foveal.sources.sides import FALSE, TRUE, Side, set_aside_test, side_in, side_of, side_of_cell, side_of_word
 from foveal.sources.table_labels import RowFindings, TableRows, read_labels, without_blank
