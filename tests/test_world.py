@@ -192,3 +192,22 @@ def test_the_format_can_be_named(tmp_path):
         read_source(tmp_path, format="coco")
     with pytest.raises(InputError, match=r"There is no format `cocoa`\. Did you mean `coco`"):
         read_source(tmp_path, format="cocoa")
+
+
+@pytest.mark.parametrize("form", ["table", "coco"])
+def test_images_in_folders_of_sides_are_split_by_them(form, tmp_path):
+    entries = []
+    for at, side, names, _ in rows():
+        name = f"{side}/c{at}.jpg"
+        picture(tmp_path / name, at)
+        entries.append((name, names, ()))
+    if form == "coco":
+        (tmp_path / "all.json").write_text(json.dumps(coco_dict(entries)))
+    else:
+        lines = [f"{name},{'|'.join(names)}" for name, names, _ in entries]
+        (tmp_path / "all.csv").write_text("path,labels\n" + "\n".join(lines) + "\n")
+    source = read_source(tmp_path / ("all.json" if form == "coco" else "all.csv"))
+    assert {item.image.name: bool(item.is_valid) for item in source.items} == {
+        f"c{at}.jpg": side == "valid" for at, side in enumerate(SIDES) if side != "test"
+    }
+    assert len(source.test) == SIDES.count("test")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import filecmp
 import os
 import re
 import unicodedata
@@ -189,8 +190,8 @@ class ImageFinder:
             shared = {file: _n_shared(parts, file) for file in candidates}
             best = [file for file in candidates if shared[file] == max(shared.values())]
             best = _on_side(best, wanted.side, self.root)
-            if len(best) == 1:
-                return best[0], ""
+            if len(best) == 1 or all(filecmp.cmp(best[0], other, shallow=False) for other in best[1:]):
+                return best[0], ""  # copies of one file are one image
             places = " and ".join(str(file.relative_to(self.root)) for file in best[:2])
             return None, f"More than one file can be meant: {places}."
         return None, ""

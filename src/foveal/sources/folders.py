@@ -257,7 +257,12 @@ def _refuse_no_classes(folder: SystemPath, names: Sequence[str], sides: Sequence
             f"{where} holds {', '.join(f'{name}/' for name in names[:_SHOWN])}: masks for segmentation, which is not "
             "learned. If they are classes, say --format folders."
         )
-    if odd or (not sides and all(map(side_of, names))):
+    if not sides and all(map(side_of, names)):
+        raise InputError(
+            f"{where} holds images for sides, {', '.join(f'{name}/' for name in names[:_SHOWN])}, and no labels that "
+            "were recognised: neither class folders nor annotations of a known format."
+        )
+    if odd:
         raise InputError(
             f"{where} holds {', '.join(f'{name}/' for name in names[:_SHOWN])}, which seem to be parts of a data set "
             f"and not classes; no annotations of a known format were found. If they are classes, say --format folders."

@@ -9,7 +9,7 @@ from typing import Literal
 from foveal.core.errors import TableError
 from foveal.sources.finder import ImageFinder, Wanted
 from foveal.sources.items import Finding, Item, Source
-from foveal.sources.sides import set_aside_test
+from foveal.sources.sides import set_aside_test, sides_by_folders
 from foveal.tasks.kinds import TASKS, LabelForm, form_of, kind_for
 
 Empty = Literal["skip", "none", "error"]
@@ -116,7 +116,8 @@ def gather(
     files = finder.resolve(entries)
     there = [(file, entry) for file, entry in zip(files, entries, strict=True) if file is not None]
     items = [Item(file, entry.label, None, entry.origin) for file, entry in there]
-    kept, test, wrong = set_aside_test(items, [entry.side for _, entry in there])
+    sides, split = sides_by_folders(items, [entry.side for _, entry in there], finder.root)
+    kept, test, wrong = set_aside_test(items, sides)
     if (entries and not there) or (n_entries and not entries):
         value = f"{n_entries:,} are named: {len(entries):,} of them are labelled, {len(there):,} were found"
         finder.findings.append(Finding("error", "no image that can be used", "", value))
@@ -126,7 +127,7 @@ def gather(
         chosen,
         kept,
         point_names=tuple(point_names) if form == "points_xy" else (),
-        findings=(*findings, *more, *finder.findings, *wrong),
+        findings=(*findings, *more, *finder.findings, *split, *wrong),
         test=test,
         n_left_out=n_entries - len(there),
         place=place,

@@ -74,6 +74,8 @@ def side_of_path(file: Path, root: Path | None = None) -> Side | None:
     >>> side_of_path(Path("train/images/val/1.jpg"))
     'valid'
     """
+    if root is not None and not file.is_relative_to(root):
+        return None
     parts = (file.relative_to(root) if root is not None else file).parts[:-1]
     return next((side for part in reversed(parts) if (side := side_of(part)) is not None), None)
 
@@ -127,6 +129,27 @@ def is_valid_of(sides: Sequence[Side | None]) -> list[bool | None]:
     if "valid" not in sides:
         return [None] * len(sides)
     return [None if side is None else side == "valid" for side in sides]
+
+
+def sides_by_folders(
+    items: Sequence[Item], sides: list[Side | None], root: Path
+) -> tuple[list[Side | None], tuple[Finding, ...]]:
+    """Return the sides of the folders that images lie in, where nothing else says them and every folder does.
+
+    Args:
+        items: of a source.
+        sides: of each, as the source gives them.
+        root: the folder above which nothing counts.
+    """
+    if any(sides) or not items:
+        return sides, ()
+    of_folder = {folder: side_of_path(folder / "x", root) for folder in {item.image.parent for item in items}}
+    named = set(of_folder.values())
+    if None in named or len(named) < 2:
+        return sides, ()
+    shown = ", ".join(sorted(f"{folder.relative_to(root)}/" for folder in of_folder)[:4])
+    finding = Finding("note", "split by the folders of the images", "", shown)
+    return [of_folder[item.image.parent] for item in items], (finding,)
 
 
 def set_aside_test(

@@ -21,7 +21,17 @@ from foveal.sources.frames import JSON_LINES, PARQUET, STORED, TABLES, load_fram
 from foveal.sources.items import Finding, Item, Source
 from foveal.sources.label_studio_addresses import readings
 from foveal.sources.parts import Part, choose, parts_at, place_of
-from foveal.sources.sides import FALSE, TRUE, Side, set_aside_test, side_in, side_of, side_of_cell, side_of_word
+from foveal.sources.sides import (
+    FALSE,
+    TRUE,
+    Side,
+    set_aside_test,
+    side_in,
+    side_of,
+    side_of_cell,
+    side_of_word,
+    sides_by_folders,
+)
 from foveal.sources.table_labels import RowFindings, TableRows, read_labels, without_blank
 from foveal.sources.tree import tree_of
 from foveal.tasks.kinds import TASKS, kind_for
@@ -30,6 +40,7 @@ _IN_FOLDERS = (".csv", ".tsv", *JSON_LINES, *PARQUET, ".xlsx")
 _ADDRESS = re.compile(r"://|%[0-9A-Fa-f]{2}|[?]|/data/upload/")  # in a cell that may not name a file as it stands
 _MAY_BE_ABSOLUTE = re.compile(r"[/\\]|\w:")  # quicker than a path for every row
 _PROBED = 50  # rows by which a table in a folder is recognised
+_FEWEST_FOUND = 0.2  # of the images that a table names: with fewer, another table or folder is meant; chosen by hand
 _LARGEST = 1 << 26  # bytes of a table that is looked into to recognise a folder
 
 
@@ -132,7 +143,10 @@ def _read(rows: TableRows, columns: TableColumns, task: str, finder: ImageFinder
             kept_sides.append(sides[row])
     if labels.one_per_object:
         items, kept_sides = _merged(items, kept_sides)
-    kept, test, wrong = set_aside_test(items, [None if is_marked else side for side in kept_sides])
+    split: tuple[Finding, ...] = ()
+    if not is_marked:
+        kept_sides, split = sides_by_folders(items, kept_sides, finder.root)
+    kept, test, wrong = set_aside_test(items, [None] * len(items) if is_marked else kept_sides)
     return Source(
         "table",
         task if form == labels.form else kind_for(labels.form),
@@ -140,7 +154,7 @@ def _read(rows: TableRows, columns: TableColumns, task: str, finder: ImageFinder
         point_names=labels.point_names,
         target_names=columns.targets if labels.form == "numbers" else (),
         notes=(labels.note,) if labels.note else (),
-        findings=(*found.findings, *wrong),
+        findings=(*found.findings, *split, *wrong),
         test=test,
         n_left_out=0 if labels.one_per_object else len(files) - len(kept) - len(test),
     )
@@ -325,7 +339,7 @@ def _names_images_beside(file: Path) -> bool:
         if not is_blank(cell)
     ]
     found = ImageFinder(file.parent).resolve(wanted) if wanted else []
-    return any(one is not None for one in found)
+    return sum(one is not None for one in found) > len(found) * _FEWEST_FOUND
 
 
 def __getattr__(name: str) -> object:
