@@ -55,7 +55,7 @@ class ColReader:
 
     def _read(self, value: object) -> object:
         if self.label_delim is not None:
-            if is_blank(value):
+            if not isinstance(value, str) and is_blank(value):  # an empty text has no label, and says so
                 raise InputError(f"Column `{self.column}` holds no label ({value!r}) where text is expected.")
             return split_labels(str(value), self.label_delim)
         if isinstance(self.pref, Path):

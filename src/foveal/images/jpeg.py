@@ -72,7 +72,7 @@ def read_jpeg_header(data: bytes) -> JpegHeader:
         elif marker == _APP2 and segment.startswith(_MPF):
             has_more_frames = True
     size_hw = _size_of(frame)
-    # A profile comes in numbered parts; one of which a part is missing is none.
+    # A profile comes in numbered parts; where one is missing, it cannot be used.
     whole = b"".join(profile[at] for at in sorted(profile)) if sorted(profile) == [*range(1, n_profile + 1)] else b""
     is_cmyk, pixels = frame[5] == _N_INKS, b"".join(kept)
     return JpegHeader(size_hw, is_cmyk, orientation_of(exif), whole, pixels, is_progressive, has_more_frames)

@@ -53,6 +53,7 @@ _OTHER_IMAGES = frozenset(
 )
 """Endings of files that hold images in a format that is not read."""
 _SEVERAL = 0.05  # of the images: so many in several class folders are meant; chosen by hand
+_AROUND_A_SIDE = 3  # class folders, of which one may have the name of a side; chosen by hand
 _SHOWN = 5
 
 
@@ -257,7 +258,8 @@ def _refuse_no_classes(folder: SystemPath, names: Sequence[str], sides: Sequence
             f"{where} holds {', '.join(f'{name}/' for name in names[:_SHOWN])}: masks for segmentation, which is not "
             "learned. If they are classes, say --format folders."
         )
-    if not sides and all(map(side_of, names)):
+    n_sides = sum(side_of(name) is not None for name in names)
+    if not sides and n_sides and (n_sides > 1 or len(names) < _AROUND_A_SIDE):  # of three or more, one may be a train
         raise InputError(
             f"{where} holds images for sides, {', '.join(f'{name}/' for name in names[:_SHOWN])}, and no labels that "
             "were recognised: neither class folders nor annotations of a known format."
