@@ -487,3 +487,11 @@ def test_other_encodings_are_found_too(word, encoding, place):
     source = read_source(file)
     assert labels(source) == ["b", word] * (N // 2)
     assert encoding in source.findings[0].hint
+
+
+def test_what_is_wrong_with_a_test_row_stops_nothing(place):
+    rows = [f"p{at}.jpg,{5 + at},{'6xQ' if at == 7 else 6},{'test' if at > 5 else 'train'}" for at in range(N)]
+    source = read_source(csv(place, [*rows, "gone.jpg,1,1,test"], "fname,x,y,split"))
+    source.require_usable()
+    assert (len(source.items), len(source.test)) == (6, 1)
+    assert {finding.level for finding in source.findings} == {"warning"}

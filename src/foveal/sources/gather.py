@@ -9,7 +9,7 @@ from typing import Literal
 from foveal.core.errors import TableError
 from foveal.sources.finder import ImageFinder, Wanted
 from foveal.sources.items import Finding, Item, Source
-from foveal.sources.sides import set_aside_test, sides_by_folders
+from foveal.sources.sides import Side, set_aside_test, sides_by_folders
 from foveal.tasks.kinds import TASKS, LabelForm, form_of, kind_for
 
 Empty = Literal["skip", "none", "error"]
@@ -127,11 +127,29 @@ def gather(
         chosen,
         kept,
         point_names=tuple(point_names) if form == "points_xy" else (),
-        findings=(*findings, *more, *finder.findings, *split, *wrong),
+        findings=(
+            *findings,
+            *more,
+            *of_test_side(finder.findings, [one.origin for one in entries], [one.side for one in entries]),
+            *split,
+            *wrong,
+        ),
         test=test,
         n_left_out=n_entries - len(there),
         place=place,
     )
+
+
+def of_test_side(findings: Sequence[Finding], origins: Sequence[str], sides: Sequence[Side | None]) -> list[Finding]:
+    """Return findings of which those about the test side stop nothing: it is neither trained on nor validated with.
+
+    Args:
+        findings: of any level.
+        origins: where each image is named.
+        sides: of each.
+    """
+    test = {origin for origin, side in zip(origins, sides, strict=True) if side == "test"}
+    return [replace(one, level="warning") if one.level == "error" and one.where in test else one for one in findings]
 
 
 def _only_name(label: object) -> object:

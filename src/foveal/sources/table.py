@@ -18,6 +18,7 @@ from foveal.sources.columns import SPLIT_COLUMNS, VALID_COLUMNS, Columns
 from foveal.sources.finder import ImageFinder, Wanted
 from foveal.sources.formats import Match, ReadOptions, TableColumns
 from foveal.sources.frames import JSON_LINES, PARQUET, STORED, TABLES, load_frame
+from foveal.sources.gather import of_test_side
 from foveal.sources.items import Finding, Item, Source
 from foveal.sources.label_studio_addresses import readings
 from foveal.sources.parts import Part, choose, parts_at, place_of
@@ -154,7 +155,7 @@ def _read(rows: TableRows, columns: TableColumns, task: str, finder: ImageFinder
         point_names=labels.point_names,
         target_names=columns.targets if labels.form == "numbers" else (),
         notes=(labels.note,) if labels.note else (),
-        findings=(*found.findings, *split, *wrong),
+        findings=(*of_test_side(found.findings, rows.origins, sides), *split, *wrong),
         test=test,
         n_left_out=0 if labels.one_per_object else len(files) - len(kept) - len(test),
     )
@@ -330,7 +331,7 @@ def _names_images_beside(file: Path) -> bool:
         image = usual.image(None)
     except TableError:
         return False
-    rows = TableRows.of(frame.head(_PROBED), file.name, _bases(file))
+    rows = TableRows.of(frame.iloc[:: -(-len(frame) // _PROBED)], file.name, _bases(file))
     rows.frame.attrs.clear()
     side = side_of(file.parent.name) or side_in(file.name.partition(".")[0])
     wanted = [
