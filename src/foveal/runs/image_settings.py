@@ -19,14 +19,16 @@ class ImageData(Panel):
     """What is read."""
 
     table: Path = Field(description="A table, a .json, a folder, or a run.toml.")
-    format: str = setting("What the source is; 'auto' finds out.", default="auto")
+    format: str = setting(
+        "What the source is: table, coco, voc, yolo, cvat, label-studio, labelme, via, folders, ...", default="auto"
+    )
     images: Path | None = setting("Folder of the images.", shown="the source's")
     image_column: str | None = setting("Column of file names.", shown="fname")
     label_column: str | None = setting("Column, control or attribute of labels.", used_by="classes", shown="labels")
     label_columns: Names = setting(
         "One 0/1 column per class: a,b,c; blank or -1 is unknown.", default=(), used_by="names"
     )
-    label_delimiter: str | None = setting("What separates several labels.", used_by="names", shown="a space")
+    label_delimiter: str | None = setting("What separates several labels.", used_by="names", shown="found out")
     valid_column: str | None = setting("Column that marks validation, or names the side.", shown="is_valid")
     group_column: str | None = setting("Column whose groups stay on one side of a split.")
     empty: Literal["skip", "none", "error"] = setting(
