@@ -73,6 +73,9 @@ def test_what_nobody_labelled_is_left_out_and_named(case, place):
     assert found.get("p5.jpg") == (None if is_prediction else label)
     assert [f.rule for f in source.findings if f.level == "warning"] == ([rule] if rule else [])
     assert source.n_left_out == (label is None or is_prediction)
+    if "annotator" in rule or "skipped" in rule or is_prediction:  # nobody said that nothing is in it
+        nothing = read_source(file, columns=TableColumns(empty="none"), task="multi-label")
+        assert "p5.jpg" not in {item.image.name for item in nothing.items} or label
     if is_prediction:
         asked = {item.image.name: item.label for item in read_source(file, predictions=True).items}
         assert asked["p5.jpg"] == label

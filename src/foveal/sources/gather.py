@@ -20,13 +20,15 @@ _SHOWN = 5
 class NotLabelled:
     """The label of an image that nobody has labelled; an empty list of names says that nothing is in it."""
 
-    def __init__(self, why: str) -> None:
+    def __init__(self, why: str, *, may_be_nothing: bool = True) -> None:
         """Begin with the reason.
 
         Args:
             why: the rule of the finding, such as "image without an annotation".
+            may_be_nothing: whether the user may say that nothing is in such images; not so where someone skipped one,
+                or answers differ.
         """
-        self.why = why
+        self.why, self.may_be_nothing = why, may_be_nothing
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,17 +73,22 @@ def without_unlabelled(entries: Sequence[Entry], empty: Empty, *, several: bool)
         raise TableError("--empty none needs images with several labels: here each image has one, or points.")
     kept: list[Entry] = []
     by_reason: dict[str, list[str]] = {}
+    reasons: dict[str, bool] = {}
     for entry in entries:
         if not isinstance(entry.label, NotLabelled):
             kept.append(entry)
-        elif empty == "none":
+        elif empty == "none" and entry.label.may_be_nothing:
             kept.append(replace(entry, label=[]))
         else:
+            reasons[entry.label.why] = entry.label.may_be_nothing
             by_reason.setdefault(entry.label.why, []).append(entry.origin)
     if empty == "error":
         return kept, [Finding("error", why, origin, "") for why, origins in by_reason.items() for origin in origins]
-    hint = "If it means that nothing is in the image, say --empty none." if several else ""
-    return kept, [left_out(why, origins, len(origins), hint) for why, origins in by_reason.items()]
+    hint = "If it means that nothing is in the image, say --empty none."
+    return kept, [
+        left_out(why, origins, len(origins), hint if several and reasons[why] else "")
+        for why, origins in by_reason.items()
+    ]
 
 
 def gather(
@@ -156,4 +163,8 @@ def _only_name(label: object) -> object:
     """Return the one name among names, where there is exactly one."""
     if isinstance(label, NotLabelled) or not isinstance(label, Sequence) or isinstance(label, str):
         return label
-    return label[0] if len(label) == 1 else NotLabelled("several labels, or none, where one is expected")
+    return (
+        label[0]
+        if len(label) == 1
+        else NotLabelled("several labels, or none, where one is expected", may_be_nothing=False)
+    )

@@ -26,6 +26,7 @@ from foveal.tasks.kinds import LabelForm, form_of, kind_of, point_names_of
 
 Record = Mapping[str, Any]
 """A task, annotation or result; what it really holds is found out while it is read."""
+_NOT_BEGUN = "task without an annotation"
 _POINTS, _TAXONOMY = "keypointlabels", "taxonomy"
 _WITHOUT_REGIONS = frozenset({"choices", _TAXONOMY})
 _OWN_KEYS = frozenset(
@@ -69,7 +70,7 @@ class _Task:
         kept = [one for one in given if not (one.get("was_cancelled") or one.get("skipped"))]
         truth = [one for one in kept if one.get("ground_truth")]
         self.annotations = [_results(one) for one in truth or kept]
-        self.state = "task that was skipped" if given and not kept else "task without an annotation"
+        self.state = "task that was skipped" if given and not kept else _NOT_BEGUN
         predictions = [_results(one) for one in record.get("predictions") or () if isinstance(one, dict)]
         if not self.annotations and predictions:
             self.state = "task with a model's predictions alone"
@@ -251,7 +252,7 @@ def _label(
 ) -> object:
     answers = [[one for one in results if chosen.answered_by(one)] for results in task.annotations]
     if not answers:
-        return NotLabelled(task.state)
+        return NotLabelled(task.state, may_be_nothing=task.state == _NOT_BEGUN)
     if points:
         placed = [_points(one, names, origin, findings) for one in answers]
         if len(placed) > 1:
@@ -269,7 +270,7 @@ def _label(
     if len(counted) > 1:
         shown = " / ".join(", ".join(names) or "nothing" for names, _ in counted)
         if counted[0][1] == counted[1][1]:
-            return NotLabelled("task on which annotators disagree, without a majority")
+            return NotLabelled("task on which annotators disagree, without a majority", may_be_nothing=False)
         hint = "The answer of most is taken; mark the right one as ground truth in Label Studio."
         findings.append(Finding("warning", "annotators disagree", origin, shown, hint))
     return list(counted[0][0])
