@@ -17,23 +17,8 @@ _WORDS: dict[str, Side] = {
     **dict.fromkeys(("valid", "val", "validation", "validate", "dev", "eval"), "valid"),
     **dict.fromkeys(("test", "testing", "tst", "holdout"), "test"),
 }
-_AROUND = frozenset(
-    [
-        "set",
-        "sets",
-        "data",
-        "dataset",
-        "image",
-        "images",
-        "img",
-        "imgs",
-        "split",
-        "photo",
-        "photos",
-        "seg",
-        "public",
-        "private",
-    ]
+_AROUND = frozenset(("set", "sets", "data", "dataset", "split", "seg", "public", "private")) | frozenset(
+    ("image", "images", "img", "imgs", "photo", "photos")
 )
 """Words beside that for the side in the name of a folder."""
 _ENDINGS = ("sets", "set", "data", "images", "imgs")
