@@ -2,6 +2,7 @@
 
 import contextlib
 import gzip
+import json
 import time
 import unicodedata
 
@@ -495,3 +496,12 @@ def test_what_is_wrong_with_a_test_row_stops_nothing(place):
     source.require_usable()
     assert (len(source.items), len(source.test)) == (6, 1)
     assert {finding.level for finding in source.findings} == {"warning"}
+
+
+def test_a_list_of_objects_is_a_table(place):
+    rows = [{"file_name": f"p{at}.jpg", "label": "ab"[at % 2]} for at in range(N)]
+    (place / "list.json").write_text(json.dumps(rows))
+    assert labels(read_source(place / "list.json")) == ["a", "b"] * (N // 2)
+    (place / "odd.json").write_text(json.dumps([{"when": 1}]))
+    with pytest.raises(TableError, match="no annotation of a known format"):
+        read_source(place / "odd.json")

@@ -122,7 +122,7 @@ def read_coco(path: Path, parts: Sequence[Part], options: ReadOptions) -> Source
             label: object = NotLabelled(_EMPTY)
             if found:
                 label = _keypoints(found, len(layouts[0]), origin) if points else file.names_of(found, origin)
-            name = str(image.get("file_name") or "")
+            name = str(image.get("file_name") or str(image.get("coco_url") or "").rpartition("/")[2])
             side = file.part.side or side_of_path(Path(name.replace("\\", "/")))
             bases = _bases(file.part, options.images)
             if side == "test" and not found:

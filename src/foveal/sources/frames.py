@@ -10,9 +10,11 @@ from pathlib import Path
 import pandas as pd
 
 from foveal.core.errors import MissingDependencyError, TableError, near_match
+from foveal.core.storage import Json
 from foveal.images.parquet_rows import StoredRow, bytes_column, open_table
 from foveal.sources.delimited import read_delimited
 from foveal.sources.finder import clean_name
+from foveal.sources.formats import load_json
 from foveal.sources.items import Finding
 from foveal.sources.sides import side_of_word
 
@@ -55,6 +57,8 @@ def load_frame(path: str | os.PathLike[str], encoding: str | None = None) -> tup
             return _without_bytes(file), []
         if ending in JSON_LINES:
             return pd.DataFrame(_json_lines(file)), []
+        if ending == ".json":
+            return pd.DataFrame(records_of(file)), []
         if ending in BOOKS:
             return _workbook(file)
         return read_delimited(file, encoding)
@@ -62,6 +66,16 @@ def load_frame(path: str | os.PathLike[str], encoding: str | None = None) -> tup
         raise
     except (ValueError, OSError) as error:
         raise TableError(f"`{file}` cannot be read as a table: {error}") from error
+
+
+def records_of(file: Path) -> list[dict[str, Json]]:
+    """Return the rows of a .json that is a list of objects; nothing where it is something else.
+
+    Args:
+        file: the .json.
+    """
+    value = load_json(file)
+    return [row for row in value if isinstance(row, dict)] if isinstance(value, list) else []
 
 
 def _json_lines(file: Path) -> list[dict[str, object]]:

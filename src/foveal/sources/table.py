@@ -17,7 +17,7 @@ from foveal.sources.cells import is_blank, text_of
 from foveal.sources.columns import SPLIT_COLUMNS, VALID_COLUMNS, Columns
 from foveal.sources.finder import ImageFinder, Wanted
 from foveal.sources.formats import Match, ReadOptions, TableColumns
-from foveal.sources.frames import JSON_LINES, PARQUET, STORED, TABLES, load_frame
+from foveal.sources.frames import JSON_LINES, PARQUET, STORED, TABLES, load_frame, records_of
 from foveal.sources.gather import of_test_side
 from foveal.sources.items import Finding, Item, Source
 from foveal.sources.label_studio_addresses import readings
@@ -34,7 +34,7 @@ from foveal.sources.sides import (
     sides_by_folders,
 )
 from foveal.sources.table_labels import RowFindings, TableRows, read_labels, without_blank
-from foveal.sources.tree import tree_of
+from foveal.sources.tree import is_image_name, tree_of
 from foveal.tasks.kinds import TASKS, kind_for
 
 _IN_FOLDERS = (".csv", ".tsv", *JSON_LINES, *PARQUET, ".xlsx")
@@ -263,7 +263,11 @@ def match_table(path: Path) -> Match | None:
     if path.is_dir():
         return _match_folder(path)
     name = path.name.lower().removesuffix(".gz")
-    if Path(name).suffix not in TABLES and not (name.endswith(".txt") and path.is_file()):
+    is_text = name.endswith(".txt") and path.is_file()
+    # A .json is a table where its first object names an image; annotations of a known format go before it.
+    rows = records_of(path)[:1] if name.endswith(".json") else []
+    is_list = any(isinstance(value, str) and is_image_name(value) for row in rows for value in row.values())
+    if Path(name).suffix not in TABLES and not is_text and not is_list:
         return None
 
     def read(options: ReadOptions) -> Source:
