@@ -140,8 +140,8 @@ class ImageBatcher(Batcher):
         """Return the same batcher over another dataset."""
         return replace(self, dataset=dataset)
 
-    def with_statistics(self, statistics: Statistics) -> ImageBatcher:
-        """Return the same batcher with statistics for its images, unless it has its own."""
+    def with_statistics(self, statistics: Statistics | None) -> ImageBatcher:
+        """Return the same batcher with these statistics for its images, in place of its own."""
         return replace(self, pipeline=self.pipeline.with_statistics(statistics))
 
     def show(self, batch: Batch, *, max_n: int, rows: int | None, figsize: tuple[float, float] | None) -> None:

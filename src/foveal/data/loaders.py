@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import torch
 
 from foveal.audit.checks import Audit
-from foveal.core import distributed, runtime
+from foveal.core import distributed, progress, runtime
 from foveal.core.errors import InputError
 from foveal.core.listing import L
 from foveal.core.rng import order_for, seed_for, windowed_order
@@ -24,7 +24,7 @@ from foveal.data.samples import Pipeline, Transforms
 from foveal.data.summary import require_size
 from foveal.images.canvas import grid
 from foveal.images.parquet_rows import windows_of
-from foveal.images.prepare import Preparation, Statistics
+from foveal.images.prepare import Preparation
 from foveal.losses import FlattenedLoss
 from foveal.tasks.base import AnyTask
 from foveal.tasks.kinds import kind_of
@@ -166,6 +166,18 @@ class DataLoader:
         """Return the same loader over another batcher."""
         return DataLoader(batcher, self.batch_size, self.shuffle, drop_last=self.drop_last, seed=self.seed)
 
+    def normalised_like(self, other: DataLoader) -> DataLoader:
+        """Return the same loader with images normalised like another's; say so where it has `Normalize` of its own."""
+        ours, theirs = self.batcher, other.batcher
+        if not isinstance(ours, ImageBatcher) or not isinstance(theirs, ImageBatcher):
+            return self
+        own, wanted = ours.pipeline.statistics, theirs.pipeline.statistics
+        if own == wanted:
+            return self
+        if own is not None:
+            progress.say(f"These loaders normalise by {own}; the model was made for {wanted or 'values from 0 to 1'}.")
+        return self.with_batcher(ours.with_statistics(wanted))
+
     def show_batch(
         self,
         max_n: int = 9,
@@ -299,7 +311,7 @@ class DataLoaders:
 
     @property
     def preparation(self) -> Preparation:
-        """How images are prepared in validation and in service."""
+        """How images are prepared in validation; a model of `vision_learner` may go on to normalise them."""
         return self.pipeline.preparation
 
     @property
@@ -317,13 +329,8 @@ class DataLoaders:
         """Training, then validation."""
         return self.train, self._valid
 
-    def with_statistics(self, statistics: Statistics) -> DataLoaders:
-        """Return the same loaders with statistics for their images, unless they have their own."""
-        train, valid = (loader.with_batcher(_image_batcher(loader).with_statistics(statistics)) for loader in self)
-        return DataLoaders(train, valid, reader=self._reader)
-
     def normalised_like(self, other: DataLoaders) -> DataLoaders:
-        """Return the same loaders, normalised like others of the same task.
+        """Return the same loaders, normalised like others of the same task; say so where they have their own way.
 
         Raises:
             InputError: the task is another one.
@@ -334,7 +341,8 @@ class DataLoaders:
                 f"The new loaders are for another task: {ours[0]} of {ours[1]}; this model answers {theirs[0]} of "
                 f"{theirs[1]}. Build the data block with vocab=dls.vocab, or make a new learner."
             )
-        return self.with_statistics(other.preparation.statistics)
+        train, valid = (loader.normalised_like(other.train) for loader in self)
+        return DataLoaders(train, valid, reader=self._reader)
 
     def one_batch(self) -> tuple[Any, ...]:
         """Return the first training batch."""

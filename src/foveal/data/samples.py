@@ -79,7 +79,8 @@ class Pipeline:
         moves: random homographies of the input, in training.
         tones: random changes of brightness and contrast, in training.
         operations: the user's functions of a batch, in training.
-        statistics: mean and standard deviation of the pixels; those of the backbone by default.
+        statistics: what `Normalize` gave to normalise batches with; None leaves pixels on the scale from 0 to 1, and a
+            model of `vision_learner` then normalises its input itself.
     """
 
     resizes: tuple[ResizeStep, ...]
@@ -138,9 +139,9 @@ class Pipeline:
         """How images are prepared in validation and in service."""
         return Preparation(self.resize, self.statistics or UNCHANGED)
 
-    def with_statistics(self, statistics: Statistics) -> Pipeline:
-        """Return the same pipeline with statistics, unless it has its own."""
-        return self if self.statistics else replace(self, statistics=statistics)
+    def with_statistics(self, statistics: Statistics | None) -> Pipeline:
+        """Return the same pipeline with these statistics in place of its own."""
+        return replace(self, statistics=statistics)
 
     def source_to_input(self, size_hw: tuple[int, int], rng: np.random.Generator | None) -> Homography:
         """Draw the map from source pixels to pixels of the input.

@@ -164,6 +164,17 @@ def normalise(pixels: Tensor, statistics: Statistics) -> Tensor:
     return rows.reshape(*pixels.shape).permute(0, 3, 1, 2)
 
 
+def standardise(images: Tensor, statistics: Statistics) -> Tensor:
+    """Return (value - mean) / std, in the dtype and memory format given.
+
+    Args:
+        images: float [B, C, h, w], from 0 to 1.
+        statistics: mean and standard deviation of each channel.
+    """
+    mean, std = (torch.tensor(one, device=images.device)[:, None, None] for one in (statistics.mean, statistics.std))
+    return torch.addcmul(-mean / std, images, 1 / std)
+
+
 def denormalise(inputs: Tensor, statistics: Statistics) -> Tensor:
     """Turn a model's input back into pixels, uint8 [B, h, w, 3].
 

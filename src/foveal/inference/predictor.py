@@ -115,13 +115,16 @@ class Predictor:
         """Wrap a copy of a model, in fp32 and evaluation mode, on the device that it is on.
 
         Args:
-            model: takes normalised images [B, 3, h, w] and returns outputs [B, n_outputs] or heatmaps.
+            model: takes normalised images [B, 3, h, w] and returns outputs [B, n_outputs] or heatmaps; where it
+                normalises them itself, its copy leaves that to the preparation.
             task: what it answers.
             preparation: how images come to it.
             training: what it was trained on.
         """
         device = next(model.parameters()).device
         ready = _ready(copy.deepcopy(model), device)
+        if isinstance(ready, VisionModel):
+            ready.body.statistics = None
         return cls(ready, task, preparation, device, training or TrainingPart(), _quick(ready, preparation, device))
 
     @property

@@ -27,6 +27,7 @@ from foveal.inference.manifest import TrainingPart
 from foveal.inference.predictor import Embeddings, Prediction, Predictor
 from foveal.learner.trainer import Trainer
 from foveal.metrics.common import MetricFunction, at_thresholds
+from foveal.models.vision import VisionModel
 from foveal.reporting.report import Slices, report_on
 from foveal.tasks.base import AnyTask, Decision, decoded
 from foveal.tasks.encoding import class_counts
@@ -132,6 +133,10 @@ class Learner(Trainer):
         preds, targets = self.get_preds()
         plots.threshold_curves(preds, targets, self.task)
 
+    def _own_way(self, loader: DataLoader) -> DataLoader:
+        """Return a loader, wherever it is from, with images normalised as the model was trained."""
+        return loader.normalised_like(self.dls.train)
+
     def _activate(self, output: Tensor) -> Tensor:
         return self.task.activate(output)
 
@@ -164,7 +169,7 @@ class Learner(Trainer):
             only_first: of several processes only the first has them; all tensors of the others are empty.
         """
         loader = self.dls[ds_idx] if dl is None else dl
-        in_order = loader.in_order() if isinstance(loader, DataLoader) else loader
+        in_order = self._own_way(loader).in_order() if isinstance(loader, DataLoader) else loader
         evaluation = self._training.evaluate(in_order, only_first=only_first)
         if only_first and not distributed.is_first():
             return (torch.empty(0),) * (2 + with_decoded + with_loss)
@@ -186,7 +191,8 @@ class Learner(Trainer):
             n: copies per image.
             beta: the weight of the plain image; the copies share the rest.
         """
-        loader, precision = self.dls[ds_idx] if dl is None else dl, self._training.plain_precision
+        loader = self.dls[ds_idx] if dl is None else self._own_way(dl)
+        precision = self._training.plain_precision
         return augmented_predictions(self.model, loader, self.task, n=n, beta=beta, precision=precision)
 
     def embed(self, source: Any) -> Embeddings:
@@ -204,7 +210,10 @@ class Learner(Trainer):
 
     def predictor(self, training: TrainingPart | None = None) -> Predictor:
         """Return what answers with the model as it is now, in fp32."""
-        return Predictor.of(self.model, self.task, self.dls.preparation, training)
+        preparation = self.dls.preparation
+        if isinstance(self.model, VisionModel) and self.model.body.statistics is not None:
+            preparation = replace(preparation, statistics=self.model.body.statistics)
+        return Predictor.of(self.model, self.task, preparation, training)
 
     def export(self, path: PathLike = "model.safetensors") -> Path:
         """Write one safe file that `load_learner` reads; return its path."""

@@ -82,9 +82,8 @@ def vision_learner(
         else:
             model, origin = build_model(spec, generator=generator), "random weights"
         statistics = zoo.statistics_of(arch)
-    learn = Learner(
-        dls.with_statistics(statistics), model, loss_func=loss_func, metrics=metrics, origin=origin, compile=compile
-    )
+    model.body.statistics = None if dls.pipeline.statistics else statistics
+    learn = Learner(dls, model, loss_func=loss_func, metrics=metrics, origin=origin, compile=compile)
     learn.recipe = chosen
     if pretrained:
         learn.freeze()

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from foveal.core import runtime
 from foveal.core.errors import InputError, UnknownNameError
+from foveal.images.prepare import Statistics, standardise
 from foveal.models import zoo
 from foveal.models.head import HEADS, Bound, Range
 
@@ -77,15 +78,20 @@ class Body(nn.Module):
         network: the timm model.
         n_features: channels of its last map.
         multi_scale: put the last map, stretched, beside the last one of twice its size, as spatial heads need.
+        statistics: what the body normalises its input with; None where that is done before, by loaders with `Normalize`
+            or by a predictor's preparation.
     """
 
     def __init__(self, network: nn.Module, *, multi_scale: bool = False) -> None:
         super().__init__()
         self.network, self.multi_scale = cast("TimmNetwork", network), multi_scale
         self.n_features = int(getattr(network, "num_features", 0))
+        self.statistics: Statistics | None = None
 
     def forward(self, image_B3HW: Tensor) -> Tensor:
         """Return the feature map; tokens and channels-last maps are brought into the same form."""
+        if self.statistics is not None:
+            image_B3HW = standardise(image_B3HW, self.statistics)
         if not self.multi_scale:
             return self._map(self.raw_features(image_B3HW))
         features, maps_BFhw = self.network.forward_intermediates(image_B3HW, output_fmt="NCHW")
