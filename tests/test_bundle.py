@@ -81,7 +81,7 @@ loaded = [name for name in sys.modules if name.startswith(("foveal.training", "f
 assert not loaded, loaded
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "('ant', 'bee', 'cat')"
+    assert done.stdout.strip() == "(#3) ['ant','bee','cat']"
 
 
 def test_changed_bytes_are_noticed(bundle, tmp_path):

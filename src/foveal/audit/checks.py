@@ -22,7 +22,7 @@ from foveal.core import threads
 from foveal.core.errors import FovealError
 from foveal.sources.items import BAD_ANNOTATION, LEVELS, NO_IMAGE, Finding, Item, Level, Source, listed, refuse_errors
 from foveal.tasks.kinds import TASKS, has_classes
-from foveal.tasks.multi_label import PartialLabels
+from foveal.tasks.vocab import names_of
 
 _FEW = 5  # images of a class; chosen by hand
 _FEW_IMAGES = f"class with fewer than {_FEW} images"
@@ -318,15 +318,6 @@ def _audit_points(items: Sequence[Item], inspected: Mapping[Path, Inspection]) -
 
 def _any_outside(points: NDArray[np.float64], size_wh: NDArray[np.int64]) -> bool:
     return bool(((points < 0) | (points > size_wh)).any())
-
-
-def names_of(label: object) -> list[str]:
-    """Return the class names of a label: one name, several, or none."""
-    if isinstance(label, PartialLabels):
-        return list(label.present)
-    if label is None:
-        return []
-    return [str(name) for name in label] if isinstance(label, Iterable) and not isinstance(label, str) else [str(label)]
 
 
 def _figures(source: Source, inspected: Mapping[Path, Inspection]) -> dict[str, Figure]:

@@ -33,6 +33,7 @@ from foveal.sources.items import Item, Source
 from foveal.tasks.base import AnyTask
 from foveal.tasks.encoding import encode_all, encode_known, no_labels
 from foveal.tasks.kinds import TASKS, AnyKind, SourceLabels, TargetBlock
+from foveal.tasks.vocab import ClassLabel
 
 OnBad = Literal["stop", "skip"]
 
@@ -245,7 +246,7 @@ def block_for(
     source: Source,
     *,
     splitter: Splitter | None = None,
-    vocab: Sequence[str] | None = None,
+    vocab: Sequence[ClassLabel] | None = None,
     flip_pairs: Sequence[tuple[str, str]] = (),
     item_tfms: Transforms,
     batch_tfms: Transforms = None,

@@ -17,13 +17,13 @@ from torch import Tensor
 from foveal._moved import attribute
 from foveal.core import storage
 from foveal.core.errors import InputError
-from foveal.core.listing import L
 from foveal.data.labels import Getter
 from foveal.images.decode import ImageSource, name_of
 from foveal.images.pil import PILImage
 from foveal.tasks.base import AnyTask
 from foveal.tasks.display import ShownTensor, shown
 from foveal.tasks.kinds import kind_of
+from foveal.tasks.vocab import Classes, classes_of
 
 
 class Dataset(ABC):
@@ -74,9 +74,9 @@ class ImageDataset(Dataset):
         return PILImage.create(self.images[index]), self.display_target(index)
 
     @property
-    def vocab(self) -> L[str]:
-        """The class names, in order."""
-        return L(self.task.names)
+    def vocab(self) -> Classes:
+        """The classes, in order."""
+        return classes_of(self.task)
 
     @property
     def fingerprint(self) -> str:
@@ -180,8 +180,8 @@ class Datasets:
         return self.train[index] if index < n_train else self.valid[index - n_train]
 
     @property
-    def vocab(self) -> L[str]:
-        """The class names, learned from the training side."""
+    def vocab(self) -> Classes:
+        """The classes, learned from the training side."""
         if not isinstance(self.train, ImageDataset):
             raise InputError("These datasets have no task, so no vocabulary: give DataBlock a target block.")
         return self.train.vocab

@@ -28,6 +28,7 @@ from foveal.images.prepare import Preparation
 from foveal.losses import FlattenedLoss
 from foveal.tasks.base import AnyTask
 from foveal.tasks.kinds import kind_of
+from foveal.tasks.vocab import Classes, classes_of
 
 Reader = Callable[[Any, bool], ImageDataset]
 """Turns new items, of whatever kind the data block takes, into a dataset; the flag says whether to read labels."""
@@ -290,13 +291,13 @@ class DataLoaders:
         return dataset.task
 
     @property
-    def vocab(self) -> L[str]:
-        """The class names, in order."""
-        return L(self.task.names)
+    def vocab(self) -> Classes:
+        """The classes, in order, as they stood in the source; numbers where all are."""
+        return classes_of(self.task)
 
     @property
-    def classes(self) -> L[str] | Mapping[str, L[Any]]:
-        """The class names, in order; of tables with several vocabularies, each by the name of its column."""
+    def classes(self) -> Classes | Mapping[str, L[Any]]:
+        """The classes, in order; of tables with several vocabularies, each by the name of its column."""
         return self.vocab
 
     @property

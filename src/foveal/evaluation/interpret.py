@@ -25,6 +25,7 @@ from foveal.inference.predictor import Predictor
 from foveal.metrics.common import require_direction
 from foveal.tasks.base import AnyTask
 from foveal.tasks.kinds import Confusion, require
+from foveal.tasks.vocab import ClassLabel
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -112,7 +113,7 @@ class Interpretation:
         predictions = self.predictions
         return self.confusion.matrix(predictions.task, predictions.values, predictions.targets)
 
-    def most_confused(self, min_val: int = 1) -> list[tuple[str, str, int]]:
+    def most_confused(self, min_val: int = 1) -> list[tuple[ClassLabel, ClassLabel, int]]:
         """Return (truth, answer, how often), most first, from `min_val` times on.
 
         For several labels: (label missed, label found though it is not there, in how many images both).

@@ -34,6 +34,7 @@ from foveal.models.fusing import fuse_batchnorm
 from foveal.models.vision import ModelSpec, VisionModel, check_fit, model_with_weights
 from foveal.tasks.base import AnyTask
 from foveal.tasks.kinds import kind_of
+from foveal.tasks.vocab import Classes, classes_of
 
 _BATCH = 32
 
@@ -128,9 +129,9 @@ class Predictor:
         return cls(ready, task, preparation, device, training or TrainingPart(), _quick(ready, preparation, device))
 
     @property
-    def vocab(self) -> tuple[str, ...]:
-        """The class names, in order."""
-        return self.task.names
+    def vocab(self) -> Classes:
+        """The classes, in order."""
+        return classes_of(self.task)
 
     @property
     def vision(self) -> VisionModel:

@@ -12,7 +12,7 @@ from typing import Literal
 
 import torch
 
-from foveal.audit.checks import SKIPPED, Audit, audit, names_of, without_bad
+from foveal.audit.checks import SKIPPED, Audit, audit, without_bad
 from foveal.core import distributed, progress, storage, timing
 from foveal.core.errors import TableError
 from foveal.core.left_out import leaving_out
@@ -42,6 +42,7 @@ from foveal.sources.formats import TableColumns
 from foveal.sources.items import Source
 from foveal.sources.recognise import read_source
 from foveal.tasks.kinds import TASKS, has_classes, kind_of
+from foveal.tasks.vocab import names_of
 from foveal.training.callbacks.extras import KeepBest
 from foveal.training.callbacks.logs import HistoryFile, write_history
 from foveal.training.checkpoint import FILE as CHECKPOINT
@@ -324,7 +325,7 @@ def _decide(learn: Learner, predictions: Predictions, left_out: dict[str, str]) 
     if kind.has_thresholds:
         with leaving_out("tuned thresholds", left_out):
             predictions = predictions.with_decision(learn.task.decision)
-            best = tune_best_thresholds(predictions.values, predictions.targets, learn.dls.vocab)
+            best = tune_best_thresholds(predictions.values, predictions.targets, learn.dls.task.names)
             if best.is_improvement:
                 learn.use_thresholds(best)
             decided |= decision_of(best)

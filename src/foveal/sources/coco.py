@@ -22,6 +22,7 @@ from foveal.sources.parts import Part, choose, parts_at, place_of
 from foveal.sources.sides import side_of_path
 from foveal.tasks.base import AnyTask
 from foveal.tasks.kinds import form_of, kind_of, point_names_of
+from foveal.tasks.vocab import names_of
 
 Record = Mapping[str, Any]
 """An image, annotation or category of a file; what it really holds is found out while it is read."""
@@ -225,7 +226,7 @@ def write_coco(path: Path, rows: Iterable[tuple[str, tuple[int, int], Any]], tas
             triples = [part for x, y in label for part in (float(x), float(y), 2)]
             found = [{"category_id": 1, "keypoints": triples, "num_keypoints": len(label)}]
         else:
-            found = [{"category_id": names.index(one) + 1} for one in ([label] if isinstance(label, str) else label)]
+            found = [{"category_id": names.index(one) + 1} for one in names_of(label)]
         annotations += [{"id": len(annotations) + at + 1} | whole | one for at, one in enumerate(found)]
     storage.write_text(path, json.dumps({"images": images, "annotations": annotations, "categories": categories}))
     return len(images)

@@ -23,6 +23,7 @@ from foveal.sources.parts import choose, parts_at, place_of
 from foveal.sources.tree import is_image_name
 from foveal.tasks.base import AnyTask
 from foveal.tasks.kinds import LabelForm, form_of, kind_of, point_names_of
+from foveal.tasks.vocab import names_of
 
 Record = Mapping[str, Any]
 """A task, annotation or result; what it really holds is found out while it is read."""
@@ -324,7 +325,7 @@ def write_label_studio(path: Path, rows: Iterable[tuple[str, tuple[int, int], An
                 for point, (x, y) in zip(point_names_of(task), label, strict=True)
             ]
         else:
-            results = [_result("choices", {"choices": [label] if isinstance(label, str) else list(label)})]
+            results = [_result("choices", {"choices": names_of(label)})]
         tasks.append({"data": {"image": name}, "predictions": [{"model_version": "foveal", "result": results}]})
     storage.write_text(path, json.dumps(tasks, indent=1, ensure_ascii=False))
     return len(tasks)

@@ -17,6 +17,8 @@ from foveal.tasks.base import Task
 from foveal.tasks.multi_label import PartialLabels, check_labels
 
 Label = TypeVar("Label")
+_COMPARED = {str, int, bool, np.int64}
+"""Types of labels that are equal where their values are, so that each value is encoded once."""
 Namer = Callable[[int], object]
 """Position of an item to what a message calls it."""
 
@@ -68,9 +70,10 @@ def encode_known(labels: Sequence[object], name: Namer, task: Task[Label]) -> Te
 def _encode_each(
     labels: Sequence[object], name: Namer, encode: Callable[[object, int], Tensor], task: Task[Label]
 ) -> Tensor:
-    """Encode every label; equal texts, and items that share a label, once: `encode(label, number of its items)`."""
-    n, texts = len(labels), set(map(type, labels)) == {str}
-    keys = np.array(labels, dtype=object) if texts else np.fromiter(map(id, labels), dtype=np.int64, count=n)
+    """Encode every label, equal ones and those that items share once: `encode(label, number of its items)`."""
+    n, types = len(labels), set(map(type, labels))
+    recurring = len(types) == 1 and types <= _COMPARED
+    keys = np.array(labels, dtype=object) if recurring else np.fromiter(map(id, labels), dtype=np.int64, count=n)
     which, distinct = pd.factorize(keys)
     firsts = np.empty(len(distinct), dtype=np.int64)
     firsts[which[::-1]] = np.arange(n)[::-1]
@@ -89,12 +92,12 @@ def _encode_each(
 def _without_unknown(label: object, task: Task[Label]) -> tuple[PartialLabels | None, list[str]]:
     """Return the classes of a label that the task knows, None for a single label that it does not, and the others."""
     known = set(task.names)
-    if isinstance(label, str):
-        return None, [label]
+    if isinstance(label, str | int | float | np.generic):
+        return None, [str(label)]
     unsure = label.unknown if isinstance(label, PartialLabels) else ()
     present = check_labels(label)
-    partial = PartialLabels(tuple(n for n in present if n in known), tuple(n for n in unsure if n in known))
-    return partial, [name for name in (*present, *unsure) if name not in known]
+    partial = PartialLabels(tuple(n for n in present if str(n) in known), tuple(n for n in unsure if str(n) in known))
+    return partial, [str(name) for name in (*present, *unsure) if str(name) not in known]
 
 
 def no_labels(n: int, task: Task[Label]) -> Tensor:

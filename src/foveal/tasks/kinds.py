@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, NamedTuple, Protocol, T
 from foveal._moved import TASK_MEMBERS
 from foveal.core.errors import InputError, UnknownNameError
 from foveal.core.registry import Registry
+from foveal.tasks.vocab import ClassLabel
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -53,7 +54,7 @@ class SourceLabels:
         target_names: what the numbers are called, in order.
     """
 
-    vocab: Sequence[str] | None = None
+    vocab: Sequence[ClassLabel] | None = None
     point_names: Sequence[str] = ()
     flip_pairs: Sequence[tuple[str, str]] = ()
     target_names: Sequence[str] = ()
@@ -109,6 +110,10 @@ class LabelIssues(Generic[T]):
     mend: Callable[[T, Tensor, Sequence[Issue]], object]
 
 
+Confused = tuple[ClassLabel, ClassLabel]
+"""The class that should have been answered, and the one that was."""
+
+
 @dataclass(frozen=True, slots=True)
 class Confusion(Generic[T]):
     """What is confused with what.
@@ -116,12 +121,12 @@ class Confusion(Generic[T]):
     Attributes:
         matrix: a function of (task, predictions [n, ...], encoded labels [n, ...]) that returns int64 [C, C], the truth
             down and the answer across, or [C, 2, 2], such a table of absent and present per class.
-        pairs: a function of (task, n answers, encoded labels [n, ...]) that counts the pairs of two names that differ.
+        pairs: a function of (task, n answers, encoded labels [n, ...]) that counts the pairs of classes that differ.
         head: what the two names of a pair are called, such as ("truth", "answer").
     """
 
     matrix: Callable[[T, Tensor, Tensor], Tensor]
-    pairs: Callable[[T, Sequence[Any], Tensor], Counter[tuple[str, str]]]
+    pairs: Callable[[T, Sequence[Any], Tensor], Counter[Confused]]
     head: tuple[str, str]
 
 

@@ -31,8 +31,8 @@ from foveal.metrics.several_labels import (
 )
 from foveal.tasks.base import Decision, MetricsByOutput, lerp
 from foveal.tasks.display import ShownTensor
-from foveal.tasks.kinds import Confusion, Issue, LabelIssues, TaskKind
-from foveal.tasks.vocab import Vocab, vocab_of, warn_about_delimiter
+from foveal.tasks.kinds import Confused, Confusion, Issue, LabelIssues, TaskKind
+from foveal.tasks.vocab import ClassLabel, Vocab, plain, vocab_of, warn_about_delimiter
 
 NOTHING = "nothing found"
 _TINY = 1e-7
@@ -44,10 +44,10 @@ _COMPETENT = 0.5  # average precision from which a model may question a label; c
 class PartialLabels:
     """Labels of which some are not known to be present or absent: those are masked in loss and metrics."""
 
-    present: tuple[str, ...]
-    unknown: tuple[str, ...] = ()
+    present: tuple[ClassLabel, ...]
+    unknown: tuple[ClassLabel, ...] = ()
 
-    def __iter__(self) -> Iterator[str]:
+    def __iter__(self) -> Iterator[ClassLabel]:
         return iter(self.present)
 
 
@@ -64,13 +64,20 @@ class TensorMultiCategory(ShownTensor):
 
 @dataclass(frozen=True, slots=True)
 class MultiLabel:
-    """Targets are float32 [C], 1 where the label is present; a label is a list of class names."""
+    """Targets are float32 [C], 1 where the label is present; a label is a list of classes.
+
+    Attributes:
+        vocab: the classes.
+        decision: a threshold per class, and the temperature.
+        reads_encoded: whether the labels of the source are 0 or 1 for each class; only `encode` asks.
+    """
 
     kind: ClassVar[str] = "multi-label"
     legend: ClassVar[str] = "first line: the truth; second line: the prediction"
     loss_name: ClassVar[str] = "BCEWithLogitsLoss"
     vocab: Vocab
     decision: Decision = field(default=Decision())
+    reads_encoded: bool = field(default=False, compare=False)
 
     def __post_init__(self) -> None:
         if not self.decision.thresholds:
@@ -103,7 +110,9 @@ class MultiLabel:
         return torch.full((len(self.vocab),), torch.nan)
 
     def encode(self, label: object) -> Tensor:
-        """Turn a list of class names, or `PartialLabels`, into a target."""
+        """Turn a list of classes, or `PartialLabels`, into a target; with `reads_encoded` 0 or 1 for each class."""
+        if self.reads_encoded:
+            return _check_encoded(label, len(self.vocab))
         values = np.zeros(len(self.vocab), dtype=np.float32)
         for name in label.unknown if isinstance(label, PartialLabels) else ():
             values[self.vocab.index(name)] = math.nan
@@ -111,10 +120,10 @@ class MultiLabel:
             values[self.vocab.index(name)] = 1.0
         return torch.from_numpy(values)
 
-    def decode_target(self, target: Tensor) -> list[str] | PartialLabels:
-        """Return the names where the target is 1, and those that are unknown where there are any."""
-        present = [self.vocab.names[i] for i in (target == 1).nonzero()[:, 0].tolist()]
-        unknown = [self.vocab.names[i] for i in target.isnan().nonzero()[:, 0].tolist()]
+    def decode_target(self, target: Tensor) -> list[ClassLabel] | PartialLabels:
+        """Return the classes where the target is 1, and those that are unknown where there are any."""
+        present = [self.vocab.values[i] for i in (target == 1).nonzero()[:, 0].tolist()]
+        unknown = [self.vocab.values[i] for i in target.isnan().nonzero()[:, 0].tolist()]
         return PartialLabels(tuple(present), tuple(unknown)) if unknown else present
 
     def move(self, target: Tensor, source_to_target: Homography) -> Tensor:
@@ -140,21 +149,21 @@ class MultiLabel:
         """Return probabilities [B, C]."""
         return torch.sigmoid(output / self.decision.temperature)
 
-    def decode(self, prediction: Tensor, target_to_source: Homography) -> list[list[str]]:
-        """Return the names whose probability is above their threshold.
+    def decode(self, prediction: Tensor, target_to_source: Homography) -> list[list[ClassLabel]]:
+        """Return the classes whose probability is above their threshold.
 
         Args:
             prediction: probabilities [B, C].
             target_to_source: not used.
         """
         passed = prediction > torch.tensor(self.decision.thresholds, device=prediction.device)
-        return [[self.vocab.names[i] for i in row.nonzero()[:, 0].tolist()] for row in passed]
+        return [[self.vocab.values[i] for i in row.nonzero()[:, 0].tolist()] for row in passed]
 
     def metrics(self) -> Mapping[str, MetricFunction]:
         """Return mean average precision and accuracy_multi."""
         return {"mean_average_precision": mean_average_precision, "accuracy_multi": accuracy_multi}
 
-    def comparable(self, prediction: Tensor, labels: Sequence[list[str]]) -> Tensor:
+    def comparable(self, prediction: Tensor, labels: Sequence[list[ClassLabel]]) -> Tensor:
         """Return the probabilities.
 
         Args:
@@ -209,7 +218,7 @@ class MultiLabel:
         rows = zip(*columns.values(), strict=True)
         return {"classes": {n: dict(zip(columns, row, strict=True)) for n, row in zip(self.names, rows, strict=True)}}
 
-    def draw(self, canvas: Canvas, label: list[str], truth: list[str] | None = None) -> None:
+    def draw(self, canvas: Canvas, label: list[ClassLabel], truth: list[ClassLabel] | None = None) -> None:
         """Write the names above the image.
 
         Args:
@@ -217,14 +226,16 @@ class MultiLabel:
             label: the names that were found.
             truth: the names that should have been.
         """
-        names = "; ".join(label) or NOTHING
+        names = "; ".join(map(str, label)) or NOTHING
         if truth is None:
             canvas.title((names, INK))
             return
         right = set(label) == set(truth)
-        canvas.title(("; ".join(truth) or "nothing", INK), ("✓ " + names, RIGHT) if right else ("✗ " + names, WRONG))
+        canvas.title(
+            ("; ".join(map(str, truth)) or "nothing", INK), ("✓ " + names, RIGHT) if right else ("✗ " + names, WRONG)
+        )
 
-    def to_row(self, prediction: Tensor, label: list[str]) -> dict[str, object]:
+    def to_row(self, prediction: Tensor, label: list[ClassLabel]) -> dict[str, object]:
         """Return the labels, joined by spaces or, where names hold spaces, by `;`, and a probability per class.
 
         Args:
@@ -232,16 +243,19 @@ class MultiLabel:
             label: the names that were found.
         """
         joint = ";" if any(" " in name for name in self.names) else " "
-        return {"predicted": joint.join(label)} | dict(zip(self.names, prediction.tolist(), strict=True))
+        return {"predicted": joint.join(map(str, label))} | dict(zip(self.names, prediction.tolist(), strict=True))
 
-    def to_json(self, prediction: Tensor, label: list[str]) -> dict[str, object]:
+    def to_json(self, prediction: Tensor, label: list[ClassLabel]) -> dict[str, object]:
         """Return the labels found, possibly none, and a probability per class.
 
         Args:
             prediction: probabilities [C].
             label: the names that were found.
         """
-        return {"labels": label, "probabilities": dict(zip(self.names, prediction.tolist(), strict=True))}
+        return {
+            "labels": list(map(str, label)),
+            "probabilities": dict(zip(self.names, prediction.tolist(), strict=True)),
+        }
 
     def mix(self, first: Tensor, second: Tensor, weight: Tensor) -> Tensor:
         """Mix the targets.
@@ -255,7 +269,7 @@ class MultiLabel:
 
     def to_dict(self) -> dict[str, object]:
         """Return vocabulary and decision."""
-        return {"kind": self.kind, "vocab": list(self.names), "decision": self.decision.to_dict()}
+        return {"kind": self.kind, "vocab": list(self.vocab.values), "decision": self.decision.to_dict()}
 
     @classmethod
     def from_dict(cls, stored: Mapping[str, Any]) -> MultiLabel:
@@ -263,13 +277,13 @@ class MultiLabel:
         return cls(Vocab.from_json(stored["vocab"]), Decision.from_dict(stored["decision"]))
 
 
-def all_names(label: object) -> list[str]:
-    """Return every class name in a label, those that are unknown for the image included."""
+def all_classes(label: object) -> list[ClassLabel]:
+    """Return every class in a label, those that are unknown for the image included."""
     return [*check_labels(label), *(label.unknown if isinstance(label, PartialLabels) else ())]
 
 
-def check_labels(label: object) -> list[str]:
-    """Return a list of class names as a list of text.
+def check_labels(label: object) -> list[ClassLabel]:
+    """Return a list of classes as texts or numbers.
 
     Raises:
         InputError: it is one text (was it meant to be split?) or no list.
@@ -281,22 +295,55 @@ def check_labels(label: object) -> list[str]:
         )
     if not isinstance(label, Iterable):
         raise InputError(f"Several labels are expected as a list of names, got {label!r}.")
-    return [str(name) for name in label]
+    return [plain(one) for one in label]
+
+
+def _check_encoded(label: object, n_classes: int) -> Tensor:
+    """Return a label that is 0 or 1 for each class as a target.
+
+    Raises:
+        InputError: it is something else.
+    """
+    values: object = [plain(one) for one in label] if isinstance(label, Iterable) else label
+    if not isinstance(values, list) or len(values) != n_classes or not all(v in {0, 1} or v != v for v in values):
+        raise InputError(f"With encoded=True a label is 0 or 1 for each of {n_classes} classes; got {label!r}.")
+    return torch.tensor(values, dtype=torch.float32)
+
+
+def _looks_encoded(labels: Sequence[Sequence[ClassLabel]]) -> bool:
+    """Return whether all labels are 0 or 1 for each of so many classes, rather than lists of classes."""
+    lengths = set(map(len, labels))
+    return len(lengths) == 1 and min(lengths) > 1 and all(one in {0, 1} for label in labels for one in label)
 
 
 @dataclass(frozen=True, slots=True)
 class MultiCategoryBlock:
-    """The target is a list of class names, possibly empty. A `vocab` that is given keeps its order."""
+    """The target is a list of classes, possibly empty. A `vocab` that is given keeps its order.
 
-    vocab: Sequence[str] | None = None
+    Attributes:
+        encoded: whether labels are 0 or 1 for each class, in the order of `vocab`, which is then 0, 1, ... by default.
+        vocab: the classes; those of the training side by default.
+    """
+
+    vocab: Sequence[ClassLabel] | None = None
+    encoded: bool = False
 
     def bind(self, labels: Iterable[object]) -> MultiLabel:
         """Return the task that these training labels teach."""
         labels = list(labels)
-        found = [all_names(label) for label in {id(label): label for label in labels}.values()]
-        if self.vocab is None and all(len(names) <= 1 for names in found):
-            warn_about_delimiter({name for names in found for name in names})
-        return MultiLabel(vocab_of(self.vocab, (name for names in found for name in names)))
+        if self.encoded:
+            n_classes = len(self.vocab) if self.vocab is not None else len(check_labels(labels[0]))
+            return MultiLabel(Vocab(tuple(self.vocab or range(n_classes))), reads_encoded=True)
+        found = [all_classes(label) for label in {id(label): label for label in labels}.values()]
+        if _looks_encoded(found):
+            raise InputError(
+                f"Every label is a list of {len(found[0])} numbers, 0 or 1. If they say of each class whether it is "
+                "there, use MultiCategoryBlock(encoded=True, vocab=[...]); if they are the classes `0` and `1`, make "
+                "them text."
+            )
+        if self.vocab is None and all(len(classes) <= 1 for classes in found):
+            warn_about_delimiter({str(one) for classes in found for one in classes})
+        return MultiLabel(vocab_of(self.vocab, (one for classes in found for one in classes)))
 
 
 def confusion_counts(task: MultiLabel, values: Tensor, targets: Tensor) -> Tensor:
@@ -312,7 +359,7 @@ def confusion_counts(task: MultiLabel, values: Tensor, targets: Tensor) -> Tenso
     return torch.stack([torch.stack([silences, alarms], dim=1), torch.stack([misses, hits], dim=1)], dim=1)
 
 
-def confused_pairs(task: MultiLabel, labels: Sequence[list[str]], targets: Tensor) -> Counter[tuple[str, str]]:
+def confused_pairs(task: MultiLabel, labels: Sequence[list[ClassLabel]], targets: Tensor) -> Counter[Confused]:
     """Return in how many images one label is missed and another is found that is not there.
 
     Args:
@@ -320,7 +367,7 @@ def confused_pairs(task: MultiLabel, labels: Sequence[list[str]], targets: Tenso
         labels: the answers.
         targets: float32 [n, C], NaN where unknown.
     """
-    names, pairs = task.names, Counter[tuple[str, str]]()
+    names, pairs = task.vocab.values, Counter[Confused]()
     for answer, target in zip(labels, targets, strict=True):
         missed = [name for name, t in zip(names, target, strict=True) if t == 1 and name not in answer]
         extra = [name for name, t in zip(names, target, strict=True) if t == 0 and name in answer]
@@ -354,7 +401,7 @@ def label_issues(task: MultiLabel, values: Tensor, targets: Tensor) -> Iterator[
                 yield Issue(index, name, "", 1 - v)
 
 
-def mend_label(task: MultiLabel, target: Tensor, issues: Sequence[Issue]) -> list[str]:
+def mend_label(task: MultiLabel, target: Tensor, issues: Sequence[Issue]) -> list[ClassLabel]:
     """Return the labels without those in question, and with those that are missing.
 
     Args:
@@ -364,7 +411,7 @@ def mend_label(task: MultiLabel, target: Tensor, issues: Sequence[Issue]) -> lis
     """
     wrong = {issue.given for issue in issues}
     return [
-        *(name for name in task.decode_target(target) if name not in wrong),
+        *(name for name in task.decode_target(target) if str(name) not in wrong),
         *(issue.suggested for issue in issues if issue.suggested),
     ]
 

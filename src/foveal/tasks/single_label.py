@@ -31,8 +31,8 @@ from foveal.metrics.one_label import (
 )
 from foveal.tasks.base import Decision, MetricsByOutput, lerp
 from foveal.tasks.display import ShownTensor
-from foveal.tasks.kinds import Confusion, Issue, LabelIssues, TaskKind
-from foveal.tasks.vocab import Vocab, vocab_of
+from foveal.tasks.kinds import Confused, Confusion, Issue, LabelIssues, TaskKind
+from foveal.tasks.vocab import ClassLabel, Vocab, plain, vocab_of
 
 _TOP = 5
 _ROUNDING = 1e-6  # of probabilities: a class at its average is believed
@@ -80,9 +80,9 @@ class SingleLabel:
         """Turn a class name into its index."""
         return torch.tensor(self.vocab.index(check_label(label)))
 
-    def decode_target(self, target: Tensor) -> str:
-        """Return the name of an index; an unknown one has an empty name."""
-        return self.vocab.names[int(target)] if target >= 0 else ""
+    def decode_target(self, target: Tensor) -> ClassLabel:
+        """Return the class of an index; an unknown one is an empty text."""
+        return self.vocab.values[int(target)] if target >= 0 else ""
 
     def move(self, target: Tensor, source_to_target: Homography) -> Tensor:
         """Labels stay as they are.
@@ -107,20 +107,20 @@ class SingleLabel:
         """Return probabilities [B, C]."""
         return torch.softmax(output / self.decision.temperature, dim=1)
 
-    def decode(self, prediction: Tensor, target_to_source: Homography) -> list[str]:
-        """Return the most probable names.
+    def decode(self, prediction: Tensor, target_to_source: Homography) -> list[ClassLabel]:
+        """Return the most probable classes.
 
         Args:
             prediction: probabilities [B, C].
             target_to_source: not used.
         """
-        return [self.vocab.names[i] for i in prediction.argmax(dim=1).tolist()]
+        return [self.vocab.values[i] for i in prediction.argmax(dim=1).tolist()]
 
     def metrics(self) -> Mapping[str, MetricFunction]:
         """Return accuracy and error rate."""
         return {"accuracy": accuracy, "error_rate": error_rate}
 
-    def comparable(self, prediction: Tensor, labels: Sequence[str]) -> Tensor:
+    def comparable(self, prediction: Tensor, labels: Sequence[ClassLabel]) -> Tensor:
         """Return the probabilities.
 
         Args:
@@ -169,7 +169,7 @@ class SingleLabel:
         rows = zip(*columns.values(), strict=True)
         return {"classes": {n: dict(zip(columns, row, strict=True)) for n, row in zip(self.names, rows, strict=True)}}
 
-    def draw(self, canvas: Canvas, label: str, truth: str | None = None) -> None:
+    def draw(self, canvas: Canvas, label: ClassLabel, truth: ClassLabel | None = None) -> None:
         """Write the name above the image.
 
         Args:
@@ -178,11 +178,11 @@ class SingleLabel:
             truth: the name that should have been.
         """
         if truth is None:
-            canvas.title((label, INK))
+            canvas.title((str(label), INK))
         else:
-            canvas.title((truth, INK), ("✓ " + label, RIGHT) if label == truth else ("✗ " + label, WRONG))
+            canvas.title((str(truth), INK), (f"✓ {label}", RIGHT) if label == truth else (f"✗ {label}", WRONG))
 
-    def to_row(self, prediction: Tensor, label: str) -> dict[str, object]:
+    def to_row(self, prediction: Tensor, label: ClassLabel) -> dict[str, object]:
         """Return the name and a probability per class.
 
         Args:
@@ -191,14 +191,14 @@ class SingleLabel:
         """
         return {"predicted": label} | dict(zip(self.names, prediction.tolist(), strict=True))
 
-    def to_json(self, prediction: Tensor, label: str) -> dict[str, object]:
+    def to_json(self, prediction: Tensor, label: ClassLabel) -> dict[str, object]:
         """Return the label and a probability per class.
 
         Args:
             prediction: probabilities [C].
             label: the most probable name.
         """
-        return {"labels": [label], "probabilities": dict(zip(self.names, prediction.tolist(), strict=True))}
+        return {"labels": [str(label)], "probabilities": dict(zip(self.names, prediction.tolist(), strict=True))}
 
     def mix(self, first: Tensor, second: Tensor, weight: Tensor) -> Tensor:
         """Mix class indices [B] into class probabilities [B, C].
@@ -212,7 +212,7 @@ class SingleLabel:
 
     def to_dict(self) -> dict[str, object]:
         """Return vocabulary and decision."""
-        return {"kind": self.kind, "vocab": list(self.names), "decision": self.decision.to_dict()}
+        return {"kind": self.kind, "vocab": list(self.vocab.values), "decision": self.decision.to_dict()}
 
     @classmethod
     def from_dict(cls, stored: Mapping[str, Any]) -> SingleLabel:
@@ -220,8 +220,8 @@ class SingleLabel:
         return cls(Vocab.from_json(stored["vocab"]), Decision.from_dict(stored["decision"]))
 
 
-def check_label(label: object) -> str:
-    """Return a class name as text.
+def check_label(label: object) -> ClassLabel:
+    """Return a class as a text or a number.
 
     Raises:
         InputError: it is a list (of several labels?) or missing.
@@ -230,14 +230,14 @@ def check_label(label: object) -> str:
         raise InputError("One label is expected for each image, got none (an empty cell?).")
     if isinstance(label, list | tuple | set | dict):
         raise InputError(f"One label is expected, got {label!r}. For several labels use MultiCategoryBlock.")
-    return str(label)
+    return plain(label)
 
 
 @dataclass(frozen=True, slots=True)
 class CategoryBlock:
-    """The target is one class name. A `vocab` that is given keeps its order."""
+    """The target is one class: a text, or a number where all are numbers. A `vocab` that is given keeps its order."""
 
-    vocab: Sequence[str] | None = None
+    vocab: Sequence[ClassLabel] | None = None
 
     def bind(self, labels: Iterable[object]) -> SingleLabel:
         """Return the task that these training labels teach."""
@@ -255,7 +255,7 @@ def confusion_counts(task: SingleLabel, values: Tensor, targets: Tensor) -> Tens
     return confusion_matrix(values, targets)
 
 
-def confused_pairs(task: SingleLabel, labels: Sequence[str], targets: Tensor) -> Counter[tuple[str, str]]:
+def confused_pairs(task: SingleLabel, labels: Sequence[ClassLabel], targets: Tensor) -> Counter[Confused]:
     """Return how often (truth, answer) differ.
 
     Args:
@@ -263,9 +263,9 @@ def confused_pairs(task: SingleLabel, labels: Sequence[str], targets: Tensor) ->
         labels: the answers.
         targets: class indices [n].
     """
-    names = task.names
+    classes = task.vocab.values
     pairs = (
-        (names[target], label) for label, target in zip(labels, targets.tolist(), strict=True) if target != IGNORED
+        (classes[target], label) for label, target in zip(labels, targets.tolist(), strict=True) if target != IGNORED
     )
     return Counter((truth, answer) for truth, answer in pairs if truth != answer)
 

@@ -1,73 +1,122 @@
-"""A vocabulary: the names of the classes, in order."""
+"""A vocabulary: the classes, in order, as text and as the user wrote them."""
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from foveal.core.errors import InputError, NothingToLearnError, UnknownNameError
+from foveal.core.listing import L
+
+ClassLabel = str | int | float | bool
+"""A class as the user wrote it down: a text, or a number where all classes are numbers."""
 
 
 @dataclass(frozen=True, slots=True)
 class Vocab:
-    """Class names in order, and the index of each."""
+    """Classes in order, and the index of each.
 
-    names: tuple[str, ...]
-    _index: dict[str, int] = field(init=False, repr=False, compare=False)
+    Attributes:
+        values: as the user wrote them; all are texts, or all are numbers.
+        names: as text, for columns and files.
+    """
+
+    values: tuple[ClassLabel, ...]
+    names: tuple[str, ...] = field(init=False, repr=False, compare=False)
+    _index: dict[ClassLabel, int] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        index = {name: i for i, name in enumerate(self.names)}
+        values = _alike(self.values)
+        index = {value: i for i, value in enumerate(values)}
         if not index:
             raise NothingToLearnError("A vocabulary needs at least one class; no label was found in the training data.")
-        if len(index) < len(self.names):
-            twice = sorted(str(name) for name, n in Counter(self.names).items() if n > 1)
+        if len(index) < len(values):
+            twice = sorted(str(value) for value, n in Counter(values).items() if n > 1)
             raise InputError(f"A class may stand in a vocabulary once; these stand twice: {', '.join(twice)}.")
-        object.__setattr__(self, "_index", index)
+        names = tuple(map(str, values))
+        object.__setattr__(self, "values", values)
+        object.__setattr__(self, "names", names)
+        object.__setattr__(self, "_index", {name: i for i, name in enumerate(names)} | index)
 
     @classmethod
-    def of(cls, labels: Iterable[str]) -> Vocab:
-        """Build a sorted vocabulary of all labels."""
-        return cls(tuple(sorted(set(labels))))
+    def of(cls, labels: Iterable[ClassLabel]) -> Vocab:
+        """Build a sorted vocabulary of all labels: numbers by value, texts letter by letter."""
+        return cls(tuple(sorted(set(_alike(tuple(set(labels)))))))
 
     @classmethod
-    def from_json(cls, names: object) -> Vocab:
+    def from_json(cls, values: object) -> Vocab:
         """Rebuild a vocabulary from JSON.
 
         Raises:
-            InputError: it is no list of text.
+            InputError: it is no list of text, or of numbers.
         """
-        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-            raise InputError("A vocabulary is a list of text.")
-        return cls(tuple(names))
+        if not isinstance(values, list) or not (
+            all(isinstance(value, str) for value in values) or all(map(_is_number, values))
+        ):
+            raise InputError("A vocabulary is a list of text, or of numbers.")
+        return cls(tuple(values))
 
     def __len__(self) -> int:
-        return len(self.names)
+        return len(self.values)
 
-    def __contains__(self, name: object) -> bool:
-        return name in self._index
+    def __contains__(self, label: object) -> bool:
+        return label in self._index
 
-    def index(self, name: str) -> int:
-        """Return the index of a class.
+    def index(self, label: ClassLabel) -> int:
+        """Return the index of a class, named as the user wrote it or as text.
 
         Raises:
             UnknownNameError: there is no such class.
         """
         try:
-            return self._index[name]
+            return self._index[label if label in self._index else str(label)]
         except (KeyError, TypeError):
-            raise UnknownNameError.of("class", name, self.names) from None
+            raise UnknownNameError.of("class", str(label), self.names) from None
 
 
-def vocab_of(given: Sequence[str] | None, names: Iterable[str]) -> Vocab:
-    """Return the vocabulary that is given, in its order, or that of all names, sorted.
+class Classes(L[ClassLabel]):
+    """The classes of a task, as a notebook shows them."""
+
+    @property
+    def o2i(self) -> dict[ClassLabel, int]:
+        """The index of each."""
+        return {value: i for i, value in enumerate(self)}
+
+
+def classes_of(task: object) -> Classes:
+    """Return the classes of a task as the user wrote them; of one without classes the names of its outputs.
 
     Args:
-        given: the class names, or None.
-        names: of all training labels, with repetitions.
+        task: any task; one with classes has a `vocab`.
     """
-    return Vocab(tuple(given)) if given is not None else Vocab.of(names)
+    vocab = getattr(task, "vocab", None)
+    return Classes(vocab.values if isinstance(vocab, Vocab) else getattr(task, "names", ()))
+
+
+def vocab_of(given: Sequence[ClassLabel] | None, labels: Iterable[ClassLabel]) -> Vocab:
+    """Return the vocabulary that is given, in its order, or that of all labels, sorted.
+
+    Args:
+        given: the classes, or None.
+        labels: all training labels, with repetitions.
+    """
+    return Vocab(tuple(given)) if given is not None else Vocab.of(labels)
+
+
+def plain(label: object) -> ClassLabel:
+    """Return a label as Python's own number or as text: numbers of NumPy and torch become Python's."""
+    value = label.item() if hasattr(label, "item") else label
+    return value if isinstance(value, str | int | float) else str(value)
+
+
+def names_of(label: object) -> list[str]:
+    """Return the class names of a label as text: one, several, or none."""
+    if label is None:
+        return []
+    return [str(one) for one in label] if isinstance(label, Iterable) and not isinstance(label, str) else [str(label)]
 
 
 def warn_about_delimiter(names: set[str]) -> None:
@@ -82,3 +131,13 @@ def warn_about_delimiter(names: set[str]) -> None:
                 stacklevel=4,
             )
             return
+
+
+def _alike(labels: tuple[ClassLabel, ...]) -> tuple[ClassLabel, ...]:
+    """Return labels as they are where all are texts, or all are numbers; else all as text."""
+    values = tuple(map(plain, labels))
+    return values if all(map(_is_number, values)) else tuple(map(str, values))
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and math.isfinite(value)
