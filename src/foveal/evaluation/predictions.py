@@ -170,11 +170,13 @@ def fit_temperature(predictions: Predictions) -> float:
     """Return the temperature with the least loss, by which the raw outputs of labels are divided.
 
     Raises:
-        InputError: the raw outputs were not kept.
+        InputError: the raw outputs were not kept, or are no logits.
     """
     if predictions.outputs is None:
         raise InputError("A temperature needs raw outputs; take the predictions of `learn.validation_predictions()`.")
     outputs, task, targets = predictions.outputs.double(), predictions.task, predictions.targets
+    if (form := task.decision.outputs) != "logits":
+        raise InputError(f"A temperature divides logits; this model returns {form}.")
     if targets.is_floating_point():
         targets = targets.double()  # in single precision the loss is flat for 3e-4 around its minimum
     return best_temperature(lambda temperature: float(task.loss(outputs / temperature, targets)))

@@ -26,12 +26,13 @@ from foveal.images.decode import ImageSource
 from foveal.inference.manifest import TrainingPart
 from foveal.inference.predictor import Embeddings, Prediction, Predictor
 from foveal.learner.trainer import Trainer
-from foveal.metrics.common import MetricFunction, at_thresholds
+from foveal.metrics.common import MetricFunction, at_thresholds, of_probabilities
 from foveal.models.vision import VisionModel
 from foveal.reporting.report import Slices, report_on
-from foveal.tasks.base import AnyTask, Decision, decoded
+from foveal.tasks.base import AnyTask, Decision, OutputForm, decoded
 from foveal.tasks.encoding import class_counts
 from foveal.tasks.kinds import kind_of, require
+from foveal.training.checked_loss import output_form
 from foveal.training.checkpoint import PathLike
 
 Loader = DataLoader | Iterable[tuple[Tensor, Tensor]]
@@ -58,8 +59,10 @@ class Learner(Trainer):
 
     @property
     def task(self) -> AnyTask:
-        """What is learned, with the thresholds and the temperature in force."""
-        return self.dls.task if self._decision is None else self.dls.task.with_decision(self._decision)
+        """What is learned, with the thresholds, the temperature and the activation in force."""
+        task = self.dls.task
+        decision = replace(self._decision or task.decision, outputs=self._output_form())
+        return task if decision == task.decision else task.with_decision(decision)
 
     def tune_thresholds(self, metric: Criterion = "f1", *, per_class: bool = True) -> ThresholdFit:
         """Choose thresholds on the validation side; they are used from now on, and travel with the model.
@@ -140,9 +143,16 @@ class Learner(Trainer):
     def _activate(self, output: Tensor) -> Tensor:
         return self.task.activate(output)
 
+    def _output_form(self) -> OutputForm:
+        if self.activation is not None or not kind_of(self.dls.task).has_classes:
+            return "probabilities" if self.activation == "none" else "logits"
+        return output_form(self.loss_func, are_logits=isinstance(self.model, VisionModel))
+
     def _named_metrics(self) -> dict[str, MetricFunction]:
-        named = super()._named_metrics()
-        return named if self.tuned is None else at_thresholds(named, self.task.decision.thresholds)[0]
+        named, decision = super()._named_metrics(), self.task.decision
+        if self.tuned is not None:
+            named = at_thresholds(named, decision.thresholds)[0]
+        return named if decision.outputs == "logits" else of_probabilities(named)
 
     def _announce(self) -> None:
         if self.tuned is not None:

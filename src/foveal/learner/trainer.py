@@ -5,11 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self, get_args
 
 from torch import Tensor, nn
 
 from foveal.core import runtime, timing
+from foveal.core.errors import UnknownNameError
 from foveal.core.listing import L
 from foveal.data.loaders import DataLoader, DataLoaders
 from foveal.losses import Loss
@@ -29,6 +30,7 @@ from foveal.training.recorder import Recorder
 from foveal.training.schedule import Rate, Schedule, flat_cosine, one_cycle
 from foveal.training.state import EpochResult
 
+Activation = Literal["task", "none"]
 _MOMENTS = (0.95, 0.85, 0.95)  # AdamW's first beta at the start, the highest rate and the end; the book's numbers
 
 
@@ -36,7 +38,7 @@ class Trainer:
     """Trains a model on loaders.
 
     Attributes:
-        model, loss_func: what is trained, by which loss.
+        model, loss_func, activation: what is trained, by which loss, and what activates its outputs.
         metrics: one or several functions of (raw outputs, targets), partials, or `Metric`; may be changed at any time.
         recorder: the history of all fits.
         recipe: what `fine_tune` does unless told otherwise; None for the book's.
@@ -49,6 +51,7 @@ class Trainer:
         model: nn.Module,
         *,
         loss_func: Loss | None = None,
+        activation: Activation | None = None,
         metrics: MetricFunction | Iterable[MetricFunction] | None = None,
         origin: str = "",
         compile: bool = False,
@@ -59,6 +62,10 @@ class Trainer:
             dls: the loaders.
             model: answers with `dls.task.n_outputs` numbers.
             loss_func: of (raw outputs, targets); the task's by default.
+            activation: what turns outputs into probabilities: "task" for the task's, softmax or sigmoid; "none" where
+                the model ends with it. By default the loss tells: nothing is activated again for `nn.BCELoss`,
+                `nn.NLLLoss` and, of a model of your own, for a loss of your own; what `vision_learner` builds returns
+                logits.
             metrics: functions of (raw outputs, targets), or `Metric`; the task's by default.
             origin: where the weights are from.
             compile: train through torch.compile.
@@ -67,6 +74,9 @@ class Trainer:
         self.origin, self.path = origin, Path()
         self.recipe: Recipe | None = None
         runtime.to_device(model, dls.device)
+        if activation is not None and activation not in get_args(Activation):
+            raise UnknownNameError.of("activation", activation, get_args(Activation))
+        self.activation = activation
         self.loss_func = loss_func if loss_func is not None else dls.loss_func
         self.metrics: Any = metrics if metrics is not None else list(dls.task.metrics().values())
         self.recorder = Recorder(lambda: list(self._named_metrics()))

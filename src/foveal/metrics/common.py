@@ -11,7 +11,7 @@ Shapes: N images, C classes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Literal, SupportsFloat, TypeVar, get_args
@@ -158,6 +158,19 @@ def at_thresholds(
     return {**metrics, **fixed}, list(moved)
 
 
+def of_probabilities(metrics: Mapping[str, MetricFunction]) -> dict[str, MetricFunction]:
+    """Return the same metrics, for outputs that are probabilities: those that would activate them first do not.
+
+    Args:
+        metrics: by name.
+    """
+    given = {"sigmoid": False}
+    return {
+        name: partial(_function(metric), **given) if _threshold_is_open(metric, but={"thresh"}) else metric
+        for name, metric in metrics.items()
+    }
+
+
 def refuse_unsuitable(metrics: Iterable[MetricFunction], n_outputs: int, targets: Tensor) -> None:
     """Let a metric that does not suit a task say so before an epoch is spent.
 
@@ -241,13 +254,13 @@ def _function(metric: MetricFunction) -> MetricFunction:
     return metric.function if isinstance(metric, Metric) else metric
 
 
-def _threshold_is_open(metric: MetricFunction) -> bool:
-    """Return whether a metric has a threshold that nobody set."""
+def _threshold_is_open(metric: MetricFunction, *, but: Collection[str] = ()) -> bool:
+    """Return whether a metric has a threshold, and nobody set it or the activation; `but` names what may be set."""
     function = _function(metric)
     given = function.keywords if isinstance(function, partial) else {}
     positional = function.args if isinstance(function, partial) else ()
     has_threshold = getattr(_unwrap(function), "has_threshold", False) is True
-    return has_threshold and not positional and not {"thresh", "sigmoid"} & set(given)
+    return has_threshold and not positional and not ({"thresh", "sigmoid"} & set(given)) - set(but)
 
 
 def _arguments(metric: Callable[..., object]) -> str:

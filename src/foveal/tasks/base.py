@@ -18,12 +18,12 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol, Self, TypeVar
+from typing import Any, ClassVar, Literal, Protocol, Self, TypeVar, get_args
 
 import torch
 from torch import Tensor
 
-from foveal.core.errors import InputError
+from foveal.core.errors import InputError, UnknownNameError
 from foveal.geometry.homography import Homography
 from foveal.images.canvas import Canvas
 from foveal.losses import Reduction
@@ -34,14 +34,27 @@ MetricsByOutput = Mapping[str, Mapping[str, Mapping[str, float]]]
 """{what the rows are: {name: {metric: value}}}, see `Task.metrics_by_output`."""
 
 
+OutputForm = Literal["logits", "log-probabilities", "probabilities"]
+"""What the outputs of a model for classes are, and so what activates them; its loss decides."""
+
+
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """How probabilities become an answer: one threshold per class, and a temperature that divides the logits."""
+    """How outputs for classes become an answer.
+
+    Attributes:
+        thresholds: of probabilities, one per class.
+        temperature: divides the logits.
+        outputs: what the model returns; probabilities are left as they are.
+    """
 
     thresholds: tuple[float, ...] = ()
     temperature: float = 1.0
+    outputs: OutputForm = "logits"
 
     def __post_init__(self) -> None:
+        if self.outputs not in get_args(OutputForm):
+            raise UnknownNameError.of("form of outputs", self.outputs, get_args(OutputForm))
         if not 0 < self.temperature < math.inf:
             raise InputError(f"A temperature must be a positive number; got {self.temperature!r}.")
         if odd := [threshold for threshold in self.thresholds if not 0 <= threshold <= 1]:
@@ -51,16 +64,19 @@ class Decision:
         """Return the decision at another temperature that answers alike: thresholds move with the probabilities."""
         ratio = self.temperature / temperature
         moved = (1 / (1 + (1 / t - 1) ** ratio) if 0 < t < 1 else t for t in self.thresholds)
-        return Decision(tuple(moved), temperature)
+        return Decision(tuple(moved), temperature, self.outputs)
 
     def to_dict(self) -> dict[str, object]:
         """Return it as JSON values."""
-        return {"thresholds": list(self.thresholds), "temperature": self.temperature}
+        form = {} if self.outputs == "logits" else {"outputs": self.outputs}  # as files of version 0.1 have it
+        return {"thresholds": list(self.thresholds), "temperature": self.temperature} | form
 
     @classmethod
     def from_dict(cls, stored: Mapping[str, Any]) -> Decision:
         """Rebuild it from `to_dict`."""
-        return cls(tuple(float(t) for t in stored["thresholds"]), float(stored["temperature"]))
+        return cls(
+            tuple(float(t) for t in stored["thresholds"]), float(stored["temperature"]), stored.get("outputs", "logits")
+        )
 
 
 class Task(Protocol[Label]):

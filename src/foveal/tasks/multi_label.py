@@ -147,7 +147,10 @@ class MultiLabel:
 
     def activate(self, output: Tensor) -> Tensor:
         """Return probabilities [B, C]."""
-        return torch.sigmoid(output / self.decision.temperature)
+        temperature, form = self.decision.temperature, self.decision.outputs
+        if form == "probabilities":
+            return output if temperature == 1 else torch.sigmoid(output.logit(_TINY) / temperature)
+        return torch.sigmoid(output / temperature)
 
     def decode(self, prediction: Tensor, target_to_source: Homography) -> list[list[ClassLabel]]:
         """Return the classes whose probability is above their threshold.
@@ -304,10 +307,11 @@ def _check_encoded(label: object, n_classes: int) -> Tensor:
     Raises:
         InputError: it is something else.
     """
-    values: object = [plain(one) for one in label] if isinstance(label, Iterable) else label
-    if not isinstance(values, list) or len(values) != n_classes or not all(v in {0, 1} or v != v for v in values):
+    values = [plain(one) for one in label] if isinstance(label, Iterable) else []
+    numbers = [float(value) for value in values if not isinstance(value, str)]
+    if len(numbers) != n_classes or len(values) != n_classes or not all(n in {0, 1} or math.isnan(n) for n in numbers):
         raise InputError(f"With encoded=True a label is 0 or 1 for each of {n_classes} classes; got {label!r}.")
-    return torch.tensor(values, dtype=torch.float32)
+    return torch.tensor(numbers)
 
 
 def _looks_encoded(labels: Sequence[Sequence[ClassLabel]]) -> bool:

@@ -35,6 +35,7 @@ from foveal.tasks.kinds import Confused, Confusion, Issue, LabelIssues, TaskKind
 from foveal.tasks.vocab import ClassLabel, Vocab, plain, vocab_of
 
 _TOP = 5
+_TINY = 1e-7  # keeps logarithms finite
 _ROUNDING = 1e-6  # of probabilities: a class at its average is believed
 
 
@@ -105,7 +106,12 @@ class SingleLabel:
 
     def activate(self, output: Tensor) -> Tensor:
         """Return probabilities [B, C]."""
-        return torch.softmax(output / self.decision.temperature, dim=1)
+        temperature, form = self.decision.temperature, self.decision.outputs
+        if form == "logits":
+            return torch.softmax(output / temperature, dim=1)
+        # A row of logarithms has nothing above 0; a loss such as NLLLoss is given rows of probabilities by mistake.
+        likely = torch.where(output.amax(dim=1, keepdim=True) > 0, output, output.exp())
+        return likely if temperature == 1 else torch.softmax(likely.clamp(min=_TINY).log() / temperature, dim=1)
 
     def decode(self, prediction: Tensor, target_to_source: Homography) -> list[ClassLabel]:
         """Return the most probable classes.
@@ -152,7 +158,7 @@ class SingleLabel:
         """
         known = target != IGNORED
         likely = comparable.double().gather(1, torch.where(known, target, 0)[:, None])[:, 0]
-        return torch.where(known, -likely.clamp(min=1e-7).log(), 0.0)
+        return torch.where(known, -likely.clamp(min=_TINY).log(), 0.0)
 
     def metrics_by_output(self, comparable: Tensor, target: Tensor) -> MetricsByOutput:
         """Return recall, F1 and positives of each class.

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from foveal.core.errors import FovealError, InputError
 from foveal.losses import FlattenedLoss, Loss, Weights, cross_entropy, n_known, same_shape, target_weight
+from foveal.tasks.base import OutputForm
 
 _ELEMENTWISE = (nn.MSELoss, nn.L1Loss, nn.SmoothL1Loss, nn.HuberLoss, nn.BCELoss, nn.BCEWithLogitsLoss)
 _ELEMENTWISE_FUNCTIONS = (F.mse_loss, F.l1_loss, F.smooth_l1_loss, F.huber_loss)
@@ -88,6 +89,24 @@ def checked_loss(loss: Loss, *, several_labels: bool) -> CheckedLoss:
             "Use `nn.BCEWithLogitsLoss()`, or leave `loss_func` out."
         )
     return CheckedLoss(loss)
+
+
+def output_form(loss: Loss, *, are_logits: bool) -> OutputForm:
+    """Return what a model for classes returns, which its loss tells: that of probabilities activates nothing.
+
+    Args:
+        loss: trains the model.
+        are_logits: what to take of a loss that nothing is known of: logits, or outputs as they are.
+    """
+    function = loss.func if isinstance(loss, partial) else loss
+    if isinstance(function, nn.BCELoss) or function is F.binary_cross_entropy:
+        return "probabilities"
+    if isinstance(function, nn.NLLLoss) or function is F.nll_loss:
+        return "log-probabilities"
+    known = str(getattr(function, "__module__", "")).startswith(("torch.", "foveal.")) or hasattr(
+        function, "activation"
+    )
+    return "logits" if known or are_logits else "probabilities"
 
 
 def class_weights(loss: Loss) -> Tensor | None:
