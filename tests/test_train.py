@@ -27,7 +27,7 @@ from foveal.training import loop, lr_finder
 from foveal.training.callbacks.extras import EMA, CutMix, EarlyStopping, GradientClip, KeepBest, MixUp
 from foveal.training.groups import Freeze
 from foveal.training.hooks import EVENTS, Hooks
-from foveal.training.optim import adamw, set_rates
+from foveal.training.optim import build_optimizer, set_rates
 from foveal.training.schedule import constant, flat_cosine, one_cycle, rates_of
 from foveal.training.state import EpochResult, FitState, SmoothLoss
 
@@ -88,7 +88,7 @@ def tiny(n_epochs=2, schedule=None):
     batches = [TinyBatch(x, x.sum(1, keepdim=True)) for x in inputs.split(8)]
     state = FitState(
         model=model,
-        optimizer=adamw(model, [0.05]),
+        optimizer=build_optimizer(model, [0.05]),
         schedule=schedule or constant(),
         freeze=Freeze(),
         device=torch.device("cpu"),
@@ -118,8 +118,9 @@ def test_hooks_see_every_event_in_order():
     state, plan = tiny()
     diary = Diary()
     loop.fit(state, plan, Hooks([diary]))
-    step = ["before_step", "after_loss", "after_backward", "after_step"]
-    epoch = ["before_epoch", *step * 4, "after_epoch"]
+    step = ["before_step", "after_pred", "after_loss", "after_backward", "after_step"]
+    valid = ["before_validate", *["after_valid_batch"] * 4, "after_validate"]
+    epoch = ["before_epoch", *step * 4, *valid, "after_epoch"]
     assert diary.events == ["before_fit", *epoch * 2, "after_fit"]
 
 
@@ -167,7 +168,7 @@ def test_evaluation_leaves_the_modes_alone():
 
 def test_the_optimizer_decays_weights_alone():
     model = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4))
-    optimizer = adamw(model, [0.1], wd=0.3)
+    optimizer = build_optimizer(model, [0.1], wd=0.3)
     decay = {id(p): g["weight_decay"] for g in optimizer.param_groups for p in g["params"]}
     assert [decay[id(p)] for p in model.parameters()] == [0.3, 0.0, 0.0, 0.0]
     set_rates(optimizer, one_cycle()(0.0))
@@ -245,7 +246,7 @@ def test_accumulated_batches_are_one_large_one():
         inputs = torch.randn(32, 3)
         batches = [TinyBatch(x, x.sum(1, keepdim=True)) for x in inputs.split(size)]
         state, _ = tiny(n_epochs=3)
-        state.model, state.optimizer = model, adamw(model, [0.05])
+        state.model, state.optimizer = model, build_optimizer(model, [0.05])
         state.steps_per_epoch, state.accumulate = len(batches), accumulate
         plan = loop.FitInputs(lambda _, first, b=batches: b[first:], lambda b=batches: b, nn.functional.mse_loss, dict)
         loop.fit(state, plan, Hooks())
@@ -330,13 +331,13 @@ def test_the_optimizer_steps_as_torchs_does_and_needs_no_compiler(tmp_path):
 import sys
 import torch
 from torch import nn
-from foveal.training.optim import BETAS, EPS, adamw
+from foveal.training.optim import BETAS, EPS, build_optimizer
 
 torch.manual_seed(0)
 ours, theirs = (nn.Sequential(nn.Linear(5, 7), nn.BatchNorm1d(7), nn.Linear(7, 1)) for _ in range(2))
 theirs.load_state_dict(ours.state_dict())
 same = dict(zip(map(id, ours.parameters()), theirs.parameters()))
-first = adamw(ours, [1e-2], wd=0.1)
+first = build_optimizer(ours, [1e-2], wd=0.1)
 batches = torch.randn(20, 8, 5)
 for batch in batches:
     ours(batch).pow(2).mean().backward()

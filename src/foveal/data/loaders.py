@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import count
+from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
@@ -204,10 +205,12 @@ class DataLoaders:
     """The loaders of a training and a validation side, and what they share.
 
     Attributes:
+        path: the folder of the data, as `DataBlock.dataloaders(source, path)` was told; where a learner saves.
         learner: "module:class" of what `Learner(dls, model)` makes for them, where that is no `Learner` of images.
     """
 
     learner: ClassVar[str | None] = None
+    path: Path = Path()
 
     def __init__(self, train: DataLoader, valid: DataLoader, *, reader: Reader | None = None) -> None:
         """Put two loaders together.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, Self, get_args
 
@@ -13,6 +14,7 @@ from foveal.core import runtime, timing
 from foveal.core.errors import UnknownNameError
 from foveal.core.listing import L
 from foveal.data.loaders import DataLoader, DataLoaders
+from foveal.learner.at_work import AtWork
 from foveal.losses import Loss
 from foveal.metrics.common import MetricFunction, named_metrics, refuse_unsuitable
 from foveal.models.summary import layers_table
@@ -21,24 +23,26 @@ from foveal.training import lr_finder
 from foveal.training.checked_loss import CheckedLoss, checked_loss
 from foveal.training.checkpoint import PathLike
 from foveal.training.fine_tuning import fill_recipe, fine_tune_phases, with_best_weights
-from foveal.training.groups import Freeze, Norm, parameter_groups
-from foveal.training.hooks import as_list, check_callbacks
-from foveal.training.optim import WEIGHT_DECAY
+from foveal.training.groups import Freeze, Norm, Splitter, parameter_groups, split_with
+from foveal.training.hooks import as_list, bound_callbacks, check_callbacks
+from foveal.training.optim import WEIGHT_DECAY, Adam, OptimizerFunction
 from foveal.training.phases import Phase, Training
 from foveal.training.probes.linear import fit_head
 from foveal.training.recorder import Recorder
 from foveal.training.schedule import Rate, Schedule, flat_cosine, one_cycle
-from foveal.training.state import EpochResult
+from foveal.training.state import EpochResult, FitState
 
 Activation = Literal["task", "none"]
-_MOMENTS = (0.95, 0.85, 0.95)  # AdamW's first beta at the start, the highest rate and the end; the book's numbers
+MOMENTS = (0.95, 0.85, 0.95)  # AdamW's first beta at the start, the highest rate and the end; the book's numbers
 
 
-class Trainer:
+class Trainer(AtWork):
     """Trains a model on loaders.
 
     Attributes:
         model, loss_func, activation: what is trained, by which loss, and what activates its outputs.
+        lr, wd, moms: learning rate, weight decay and momentum of fits that do not say.
+        cbs: callbacks of every fit.
         metrics: one or several functions of (raw outputs, targets), partials, or `Metric`; may be changed at any time.
         recorder: the history of all fits.
         recipe: what `fine_tune` does unless told otherwise; None for the book's.
@@ -49,10 +53,17 @@ class Trainer:
         self,
         dls: DataLoaders,
         model: nn.Module,
-        *,
         loss_func: Loss | None = None,
-        activation: Activation | None = None,
+        opt_func: OptimizerFunction = Adam,
+        lr: Rate = 1e-3,
+        *,
+        splitter: Splitter | None = None,
+        cbs: object = None,
         metrics: MetricFunction | Iterable[MetricFunction] | None = None,
+        path: PathLike | None = None,
+        wd: float | None = None,
+        moms: tuple[float, float, float] = MOMENTS,
+        activation: Activation | None = None,
         origin: str = "",
         compile: bool = False,
     ) -> None:
@@ -62,16 +73,28 @@ class Trainer:
             dls: the loaders.
             model: answers with `dls.task.n_outputs` numbers.
             loss_func: of (raw outputs, targets); the task's by default.
+            opt_func: builds the optimizer: `Adam` (AdamW), `SGD`, `RMSProp`, `ranger`, a class of torch.optim, or a
+                `partial` of one.
+            lr: the learning rate of fits that do not say.
+            splitter: a function of the model that returns its parameters in groups, from the input to the output; the
+                model's own groups by default.
+            cbs: callbacks of every fit.
+            metrics: functions of (raw outputs, targets), or `Metric`; the task's by default.
+            path: the folder that `save` and `export` write to; that of the loaders by default.
+            wd: the weight decay of fits that do not say; 0.01 by default.
+            moms: the momentum of fits that do not say, at the start, at the highest rate and at the end.
             activation: what turns outputs into probabilities: "task" for the task's, softmax or sigmoid; "none" where
                 the model ends with it. By default the loss tells: nothing is activated again for `nn.BCELoss`,
                 `nn.NLLLoss` and, of a model of your own, for a loss of your own; what `vision_learner` builds returns
                 logits.
-            metrics: functions of (raw outputs, targets), or `Metric`; the task's by default.
             origin: where the weights are from.
             compile: train through torch.compile.
         """
         self.model: Any = model
-        self.origin, self.path = origin, Path()
+        self.origin, self.path = origin, Path(path if path is not None else dls.path)
+        self.lr, self.wd, self.moms, self.cbs = lr, wd, moms, as_list(cbs)
+        if splitter is not None:
+            split_with(model, splitter)
         self.recipe: Recipe | None = None
         runtime.to_device(model, dls.device)
         if activation is not None and activation not in get_args(Activation):
@@ -81,8 +104,24 @@ class Trainer:
         self.metrics: Any = metrics if metrics is not None else list(dls.task.metrics().values())
         self.recorder = Recorder(lambda: list(self._named_metrics()))
         self._training = Training(
-            model, dls, self.recorder, self._loss, self._named_metrics, self._activate, compile=compile
+            model,
+            dls,
+            self.recorder,
+            self._loss,
+            self._named_metrics,
+            self._activate,
+            compile=compile,
+            opt_func=opt_func,
         )
+
+    @property
+    def opt_func(self) -> OptimizerFunction:
+        """What builds the optimizer of each fit."""
+        return self._training.opt_func
+
+    @opt_func.setter
+    def opt_func(self, opt_func: OptimizerFunction) -> None:
+        self._training.opt_func = opt_func
 
     @property
     def dls(self) -> DataLoaders:
@@ -96,10 +135,10 @@ class Trainer:
     def fit(
         self,
         n_epoch: int | None = None,
-        lr: Rate = 1e-3,
+        lr: Rate | None = None,
         *,
         schedule: Schedule | None = None,
-        wd: float = WEIGHT_DECAY,
+        wd: float | None = None,
         accumulate: int = 1,
         minutes: float | None = None,
         cbs: object = None,
@@ -110,9 +149,9 @@ class Trainer:
 
         Args:
             n_epoch: how often the training side is gone through.
-            lr: a rate, one per group, or a slice; see `rates_of`.
+            lr: a rate, one per group, or a slice, see `rates_of`; the learner's by default.
             schedule: of the rates, over the whole fit.
-            wd: weight decay.
+            wd: weight decay; the learner's by default.
             accumulate: batches whose gradients are summed up for one step of the optimizer.
             minutes: in place of `n_epoch`, as many epochs as fit into this time, measured at the start; at least one.
             cbs: a callback, or several; see `Callback`. `Checkpoints(folder)` makes the fit resumable.
@@ -123,19 +162,19 @@ class Trainer:
             InputError: an argument, a metric or a callback does not suit; nothing was trained then.
             TrainingError: the loss is not finite, or memory runs out.
         """
-        phase = Phase(n_epoch, lr, schedule, self._training.freeze, wd, accumulate, reset_opt=reset_opt)
+        phase = self._phase(n_epoch, lr, schedule, wd, accumulate, reset_opt=reset_opt)
         self._run([phase], cbs, resume, minutes)
 
     def fit_one_cycle(
         self,
         n_epoch: int | None = None,
-        lr_max: Rate = 1e-3,
+        lr_max: Rate | None = None,
         *,
         div: float = 25.0,
         div_final: float = 1e5,
         pct_start: float = 0.25,
-        wd: float = WEIGHT_DECAY,
-        moms: tuple[float, float, float] = _MOMENTS,
+        wd: float | None = None,
+        moms: tuple[float, float, float] | None = None,
         accumulate: int = 1,
         minutes: float | None = None,
         cbs: object = None,
@@ -146,30 +185,31 @@ class Trainer:
 
         Args:
             n_epoch: epochs.
-            lr_max: the highest rate, one per group, or a slice; see `rates_of`.
+            lr_max: the highest rate, one per group, or a slice, see `rates_of`; the learner's by default.
             div: the highest rate over the first one.
             div_final: the highest rate over the last one.
             pct_start: the share of the run in which the rate rises.
             wd: weight decay.
-            moms: the optimizer's first beta at the start, at the highest rate and at the end.
+            moms: momentum (of Adam its first beta) at the start, at the highest rate and at the end; the learner's by
+                default.
             accumulate: see `fit`.
             minutes: see `fit`.
             cbs: see `fit`.
             reset_opt: see `fit`.
             resume: see `fit`.
         """
-        schedule = one_cycle(pct_start=pct_start, div=div, div_final=div_final, moms=moms)
-        phase = Phase(n_epoch, lr_max, schedule, self._training.freeze, wd, accumulate, reset_opt=reset_opt)
+        schedule = one_cycle(pct_start=pct_start, div=div, div_final=div_final, moms=moms or self.moms)
+        phase = self._phase(n_epoch, lr_max, schedule, wd, accumulate, reset_opt=reset_opt)
         self._run([phase], cbs, resume, minutes)
 
     def fit_flat_cos(
         self,
         n_epoch: int | None = None,
-        lr: Rate = 1e-3,
+        lr: Rate | None = None,
         *,
         div_final: float = 1e5,
         pct_start: float = 0.75,
-        wd: float = WEIGHT_DECAY,
+        wd: float | None = None,
         accumulate: int = 1,
         minutes: float | None = None,
         cbs: object = None,
@@ -180,7 +220,7 @@ class Trainer:
 
         Args:
             n_epoch: epochs.
-            lr: a rate, one per group, or a slice; see `rates_of`.
+            lr: see `fit`.
             div_final: the rate over the last one.
             pct_start: the share of the run at the constant rate.
             wd: weight decay.
@@ -191,7 +231,7 @@ class Trainer:
             resume: see `fit`.
         """
         schedule = flat_cosine(pct_start=pct_start, div_final=div_final)
-        phase = Phase(n_epoch, lr, schedule, self._training.freeze, wd, accumulate, reset_opt=reset_opt)
+        phase = self._phase(n_epoch, lr, schedule, wd, accumulate, reset_opt=reset_opt)
         self._run([phase], cbs, resume, minutes)
 
     def fine_tune(
@@ -205,8 +245,8 @@ class Trainer:
         div: float = 5.0,
         lr_max: Rate | None = None,
         div_final: float = 1e5,
-        wd: float = WEIGHT_DECAY,
-        moms: tuple[float, float, float] = _MOMENTS,
+        wd: float | None = None,
+        moms: tuple[float, float, float] | None = None,
         accumulate: int = 1,
         minutes: float | None = None,
         probe: bool | None = None,
@@ -247,8 +287,8 @@ class Trainer:
         if recipe.probe and resume is None:
             self._refuse(callbacks)
             self.probe()
-        cycle, options = (pct_start, div, div_final), (wd, accumulate, reset_opt)
-        phases = fine_tune_phases(self.model, recipe, epochs, lr_max, cycle, moms, options)
+        cycle, options = (pct_start, div, div_final), (self._weight_decay(wd), accumulate, reset_opt)
+        phases = fine_tune_phases(self.model, recipe, epochs, lr_max, cycle, moms or self.moms, options)
         self._run(phases, callbacks, resume, minutes, began)
 
     def probe(self) -> None:
@@ -374,8 +414,40 @@ class Trainer:
         self._training.load(self.path / "models" / f"{name}.safetensors")
         return self
 
+    def add_cb(self, callback: object) -> Self:
+        """Add a callback to those of every fit."""
+        self.cbs += as_list(callback)
+        return self
+
+    add_cbs = add_cb
+
+    def remove_cb(self, callback: object) -> Self:
+        """Take a callback, given itself or by its class, from those of every fit."""
+        self.cbs = [one for one in self.cbs if one is not callback and type(one) is not callback]
+        return self
+
+    def _phase(
+        self,
+        n_epoch: int | None,
+        lr: Rate | None,
+        schedule: Schedule | None,
+        wd: float | None,
+        accumulate: int,
+        *,
+        reset_opt: bool,
+    ) -> Phase:
+        """Return a fit of the model as it is frozen; what is None is the learner's."""
+        rate, decay = self.lr if lr is None else lr, self._weight_decay(wd)
+        return Phase(n_epoch, rate, schedule, self._training.freeze, decay, accumulate, reset_opt=reset_opt)
+
+    def _weight_decay(self, given: float | None) -> float:
+        """Return the weight decay of a fit: the fit's, the learner's, the optimizer's own, or the usual one."""
+        options = self.opt_func.keywords if isinstance(self.opt_func, partial) else {}
+        known = (given, self.wd, options.get("wd"), options.get("weight_decay"), WEIGHT_DECAY)
+        return next(float(value) for value in known if value is not None)
+
     def _run(self, phases: Sequence[Phase], cbs: object, resume: PathLike | None, *minutes: float | None) -> None:
-        callbacks = as_list(cbs)
+        callbacks = bound_callbacks([*self.cbs, *as_list(cbs)], self)
         self._refuse(callbacks)
         self._announce()
         self._training.run(phases, callbacks, resume, *minutes)

@@ -7,9 +7,10 @@ parameter holds in every fit, until `learn.freeze`, `freeze_to` or `unfreeze` se
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, Protocol, get_args, runtime_checkable
+from typing import Any, Literal, Protocol, get_args, runtime_checkable
+from weakref import WeakKeyDictionary
 
 from torch import Tensor, nn
 
@@ -56,13 +57,53 @@ class Freeze:
             raise UnknownNameError.of("way to freeze normalisation", self.norm, get_args(Norm))
 
 
+Splitter = Callable[[Any], Iterable[Iterable[nn.Parameter]]]
+"""A function of a model that returns its parameters in groups, from the input to the output."""
+_SPLITTERS: WeakKeyDictionary[nn.Module, Splitter] = WeakKeyDictionary()
+"""What models are split by in place of their own groups; not in the model, whose copies and files it is no part of."""
+
+
+def split_with(model: nn.Module, splitter: Splitter) -> None:
+    """Let a function split a model's parameters into groups from now on.
+
+    Args:
+        model: the model.
+        splitter: returns each of its parameters in one group.
+
+    Raises:
+        InputError: it returns something else.
+    """
+    found = [p for group in splitter(model) for p in group]
+    if not all(isinstance(p, nn.Parameter) for p in found):
+        raise InputError("`splitter` returns groups of parameters: lambda m: [params(m[0]), params(m[1])].")
+    known = {id(p) for p in model.parameters()}
+    if len(found) != len(known) or {id(p) for p in found} != known:
+        raise InputError(
+            f"`splitter` must return each parameter of the model in one group: the model has {len(known)}, in its "
+            f"groups there are {len(found)}."
+        )
+    _SPLITTERS[model] = splitter
+
+
 def module_groups(model: nn.Module) -> list[list[nn.Module]]:
-    """Return a model's groups; a model that does not know them is one group."""
+    """Return a model's groups; a model that does not know them is one group.
+
+    Of a model that a function splits, a module is in the group of its own parameters.
+    """
+    if model in _SPLITTERS:
+        numbers = {id(p): number for number, group in enumerate(parameter_groups(model)) for p in group}
+        groups: list[list[nn.Module]] = [[] for _ in set(numbers.values())]
+        for module in model.modules():
+            for number in {numbers[id(p)] for p in module.parameters(recurse=False)}:
+                groups[number].append(module)
+        return groups
     return model.groups() if isinstance(model, Grouped) else [[model]]
 
 
 def parameter_groups(model: nn.Module) -> list[list[nn.Parameter]]:
     """Return the parameters of each group; those that belong to no module of a group go with the first."""
+    if model in _SPLITTERS:
+        return [list(group) for group in _SPLITTERS[model](model)]
     groups = module_groups(model)
     later = [[p for module in group for p in module.parameters()] for group in groups[1:]]
     in_later = {id(p) for group in later for p in group}

@@ -1,4 +1,4 @@
-"""Callbacks: the eight events of a fit, the class that documents them, and what calls them in order.
+"""Callbacks: the events of a fit, what ends parts of it, the class that documents them, and what calls them in order.
 
 Any object with one or more of the methods of `EVENTS` is a callback; `Callback` is there so that an editor completes
 them and shows what each may do.
@@ -7,7 +7,7 @@ them and shows what each may do.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 from foveal.core.errors import InputError, near_match
 from foveal.training.state import FitState
@@ -16,29 +16,35 @@ EVENTS = (
     "before_fit",
     "before_epoch",
     "before_step",
+    "after_pred",
     "after_loss",
     "after_backward",
     "after_step",
+    "before_validate",
+    "after_valid_batch",
+    "after_validate",
     "after_epoch",
     "after_fit",
 )
 
 
 class Callback:
-    """What a fit calls at its eight events, in this order; override those that you need.
+    """What a fit calls at its events, in this order; override those that you need.
 
     ```
     before_fit
         before_epoch
-            before_step   after_loss   after_backward   after_step
+            before_step   after_pred   after_loss   after_backward   after_step
+            before_validate   after_valid_batch   after_validate
         after_epoch
     after_fit
     ```
 
     Each method gets the `FitState`: read what you like, and assign `inputs`, `targets` or `loss` where the method says
-    so. `state.stop = "reason"` ends the fit after the step at work; `state.say(line)` prints above the table. Give a
-    callback that remembers something between steps the methods `state_dict` and `load_state_dict` (see
-    `checkpoint.Stateful`), so that a resumed fit has it too.
+    so. `state.stop = "reason"` ends the fit after the step at work; `state.say(line)` prints above the table. Raise
+    `CancelBatchException`, `CancelEpochException` or `CancelFitException` to end the step, the epoch's training or the
+    fit at once. Give a callback that remembers something between steps the methods `state_dict` and `load_state_dict`
+    (see `checkpoint.Stateful`), so that a resumed fit has it too.
 
     Example:
         ```
@@ -62,8 +68,11 @@ class Callback:
     def before_step(self, state: FitState) -> None:
         """Run before the forward pass; `inputs` and `targets` are on the device and may be assigned."""
 
+    def after_pred(self, state: FitState) -> None:
+        """Run after the forward pass; `state.output` holds raw outputs, and may be assigned."""
+
     def after_loss(self, state: FitState) -> None:
-        """Run after the forward pass; `state.output` holds raw outputs, and `state.loss` may be assigned."""
+        """Run after the loss was computed; `state.loss` may be assigned."""
 
     def after_backward(self, state: FitState) -> None:
         """Run after the backward pass, before the optimizer's step; gradients may be changed.
@@ -75,6 +84,15 @@ class Callback:
     def after_step(self, state: FitState) -> None:
         """Run after each batch; `state.step` counts it, `state.smooth.value` is the smoothed loss."""
 
+    def before_validate(self, state: FitState) -> None:
+        """Run after the last step of an epoch, before its validation."""
+
+    def after_valid_batch(self, state: FitState) -> None:
+        """Run after each batch of the validation: `state.inputs`, `targets` and `output` are its."""
+
+    def after_validate(self, state: FitState) -> None:
+        """Run after the last batch of the validation."""
+
     def after_epoch(self, state: FitState) -> None:
         """Run after the validation of an epoch; `state.results[-1]` is its line of the table."""
 
@@ -83,6 +101,18 @@ class Callback:
 
         Where a signal ended the fit, `state.stopped_by` names it, and the fit can be resumed from here.
         """
+
+
+class CancelBatchException(Exception):  # noqa: N818 -- the fast.ai course's name
+    """Raised by a callback: the step at work ends without moving the weights, and the next one begins."""
+
+
+class CancelEpochException(Exception):  # noqa: N818 -- the fast.ai course's name
+    """Raised by a callback: the epoch trains no further, and is validated."""
+
+
+class CancelFitException(Exception):  # noqa: N818 -- the fast.ai course's name
+    """Raised by a callback: the fit ends at once; an epoch that has not ended gets no line in the table."""
 
 
 @runtime_checkable
@@ -107,6 +137,10 @@ class Hooks:
             _check(hook)
         for event in EVENTS:
             self._listeners[event] = [getattr(hook, event) for hook in listed if _listens(hook, event)]
+
+    def listens(self, event: str) -> bool:
+        """Return whether a callback has a method for an event."""
+        return bool(self._listeners[event])
 
     def __call__(self, event: str, state: FitState) -> None:
         """Call every listener of `event`.
@@ -138,6 +172,28 @@ def check_callbacks(callbacks: Iterable[object], directions: Mapping[str, bool |
 def as_list(callbacks: object) -> list[object]:
     """Return callbacks as a list: of one, of several, or of None."""
     return [] if callbacks is None else list(callbacks) if isinstance(callbacks, Iterable) else [callbacks]
+
+
+@runtime_checkable
+class Bound(Protocol):
+    """A callback that needs the learner, and comes before or after others."""
+
+    order: int
+
+    def bound_to(self, learn: Any) -> object:
+        """Return the callback for fits of a learner."""
+
+
+def bound_callbacks(callbacks: object, learn: object) -> list[object]:
+    """Return callbacks as a fit takes them: a class is called, and those that need the learner get it.
+
+    Args:
+        callbacks: one, several, or None.
+        learn: whose fit it is.
+    """
+    made = [one() if isinstance(one, type) else one for one in as_list(callbacks)]
+    made.sort(key=lambda one: one.order if isinstance(one, Bound) else 0)
+    return [one.bound_to(learn) if isinstance(one, Bound) else one for one in made]
 
 
 def _listens(hook: object, event: str) -> bool:

@@ -15,7 +15,7 @@ from foveal.core.errors import TrainingError
 from foveal.losses import n_known
 from foveal.metrics.common import MetricFunction, higher_is_better, takes_activated
 from foveal.training.groups import keeping_statistics_of_one, set_training
-from foveal.training.hooks import Hooks
+from foveal.training.hooks import CancelBatchException, CancelEpochException, CancelFitException, Hooks
 from foveal.training.optim import set_rates
 from foveal.training.state import EpochResult, FitState
 
@@ -107,9 +107,12 @@ def fit(state: FitState, inputs: FitInputs, hooks: Hooks) -> None:
     """
     state.directions = inputs.directions()
     with runtime.computing():
-        hooks("before_fit", state)
-        while state.epochs_done < state.n_epochs and not state.sync_stop():
-            epoch(state, inputs, hooks)
+        try:
+            hooks("before_fit", state)
+            while state.epochs_done < state.n_epochs and not state.sync_stop():
+                epoch(state, inputs, hooks)
+        except CancelFitException as reason:
+            state.stop = str(reason) or "a callback ended it"
         hooks("after_fit", state)
         distributed.broadcast_buffers(state.model)
 
@@ -129,13 +132,16 @@ def epoch(state: FitState, inputs: FitInputs, hooks: Hooks) -> None:
     state.epoch = state.epochs_done
     hooks("before_epoch", state)
     set_training(state.model, state.freeze)
-    for batch in inputs.train(state.data_epoch, state.step_in_epoch):
-        step(state, batch, inputs, hooks)
-        if state.sync_stop():
-            break
+    try:
+        for batch in inputs.train(state.data_epoch, state.step_in_epoch):
+            step(state, batch, inputs, hooks)
+            if state.sync_stop():
+                break
+    except CancelEpochException:
+        state.step = (state.epoch + 1) * state.steps_per_epoch
     if state.step == 0:
         raise TrainingError("There is nothing to train on: the loader gave no batch.")
-    evaluation = None if state.stopped_by else _evaluate_until_stopped(state, inputs)
+    evaluation = None if state.stopped_by else _evaluate_until_stopped(state, inputs, hooks)
     state.sync_stop()
     if evaluation is None or state.stopped_by is not None:
         return  # the epoch is closed when the run is resumed
@@ -163,10 +169,22 @@ def step(state: FitState, batch: Batched, inputs: FitInputs, hooks: Hooks) -> No
     """
     state.inputs, state.targets, state.indices = batch.inputs, batch.targets, batch.indices
     set_rates(state.optimizer, state.schedule(state.position))
+    try:
+        _update(state, inputs, hooks)
+        state.smooth.add(state.loss.detach())
+    except CancelBatchException:
+        pass
+    state.step += 1
+    hooks("after_step", state)
+
+
+def _update(state: FitState, inputs: FitInputs, hooks: Hooks) -> None:
+    """Go forward and backward, and move the weights where the batch completes a step."""
     hooks("before_step", state)
     one_item = keeping_statistics_of_one(state.model, len(state.inputs))
     with runtime.autocast(state.precision, state.device), one_item:
         state.output = (state.compiled or state.model)(state.inputs)
+    hooks("after_pred", state)
     state.loss = inputs.loss(state.output.float(), state.targets)
     hooks("after_loss", state)
     own, share = state.loss, 1.0
@@ -183,23 +201,30 @@ def step(state: FitState, batch: Batched, inputs: FitInputs, hooks: Hooks) -> No
         state.scaler.step(state.optimizer)
         state.scaler.update()
         state.optimizer.zero_grad()
-    state.step += 1
-    state.smooth.add(state.loss.detach())
-    hooks("after_step", state)
 
 
-def _evaluate_until_stopped(state: FitState, inputs: FitInputs) -> Evaluation:
-    """Evaluate, but end early where a signal or a callback ends the fit."""
+def _evaluate_until_stopped(state: FitState, inputs: FitInputs, hooks: Hooks) -> Evaluation:
+    """Evaluate, but end early where a signal ends the run."""
 
     def batches() -> Iterator[Batched]:
         for batch in inputs.valid():
             yield batch
             # Several processes may have unlike numbers of batches: one that waits here for all would wait for ever.
-            if distributed.world_size() == 1 and state.sync_stop():
+            if distributed.world_size() == 1 and state.sync_stop() and state.stopped_by is not None:
                 return
 
+    def after_batch(batch: Batched, output: Tensor) -> None:
+        state.inputs, state.targets, state.indices, state.output = batch.inputs, batch.targets, batch.indices, output
+        hooks("after_valid_batch", state)
+
     distributed.broadcast_buffers(state.model)
-    return evaluate(state.model, batches(), precision=state.precision, device=state.device, sharded=True)
+    hooks("before_validate", state)
+    watch = after_batch if hooks.listens("after_valid_batch") else None
+    evaluation = evaluate(
+        state.model, batches(), precision=state.precision, device=state.device, sharded=True, after_batch=watch
+    )
+    hooks("after_validate", state)
+    return evaluation
 
 
 def _not_finite_message(state: FitState, inputs: FitInputs, own: Tensor) -> str:
@@ -225,6 +250,7 @@ def evaluate(
     device: torch.device,
     sharded: bool = False,
     only_first: bool = False,
+    after_batch: Callable[[Batched, Tensor], None] | None = None,
 ) -> Evaluation:
     """Return the raw outputs of all items; every module is left in the mode it was in.
 
@@ -235,6 +261,7 @@ def evaluate(
         device: where the model is.
         sharded: the batches are this process's share of those of a `DataLoader`, and outputs are gathered in order.
         only_first: of several processes only the first has the outputs; those of the others are empty.
+        after_batch: called with each batch and its outputs.
 
     Raises:
         TrainingError: there was no batch at all.
@@ -244,6 +271,8 @@ def evaluate(
         for batch in batches:
             with runtime.autocast(precision, device):
                 output = model(batch.inputs)
+            if after_batch is not None:
+                after_batch(batch, output)
             outputs.append(output.float().cpu())
             targets.append(batch.targets.cpu())
     if sharded:

@@ -1,10 +1,12 @@
-"""The optimizer: torch's AdamW, with the book's values."""
+"""Optimizers: torch's, with the book's values; AdamW unless told otherwise."""
 
 from __future__ import annotations
 
+import contextlib
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -17,6 +19,9 @@ from foveal.training.schedule import Point
 # fastai's Adam, so that the book's recipe gives the book's numbers (tests/golden.json holds its schedules).
 BETAS = (0.9, 0.99)  # decay of the averages of gradient and squared gradient, per step; a schedule moves the first
 EPS = 1e-5  # added to the root of the averaged squared gradient, in units of the gradient
+# As its authors and fastai have it: steps between two looks back, and the share of the way that is gone.
+_LOOKAHEAD_STEPS = 6
+_LOOKAHEAD_SHARE = 0.5
 WEIGHT_DECAY = 0.01  # share of a weight that a step takes away, times the learning rate
 
 
@@ -41,6 +46,59 @@ class OptimizerAverages:
             freezer: knows what was set by hand.
         """
         return self.freeze == freeze and self.by_hand == freezer.by_hand
+
+
+class _SGD(torch.optim.SGD):
+    """torch's SGD with weight decay apart from the gradient."""
+
+    def step(self, closure: Any = None) -> Any:
+        """Take a step."""
+        with _decay_apart(self.param_groups):
+            return super().step(closure)
+
+
+class _RMSProp(torch.optim.RMSprop):
+    """torch's RMSprop with weight decay apart from the gradient."""
+
+    def step(self, closure: Any = None) -> Any:
+        """Take a step."""
+        with _decay_apart(self.param_groups):
+            return super().step(closure)
+
+
+class _Ranger(torch.optim.RAdam):
+    """torch's RAdam that goes halfway back to where it was, every six steps."""
+
+    def step(self, closure: Any = None) -> Any:
+        """Take a step."""
+        trained = [p for group in self.param_groups for p in group["params"] if p.grad is not None]
+        starts = {p: p.detach().clone() for p in trained if "slow" not in self.state[p]}
+        loss = super().step(closure)
+        with torch.no_grad():
+            for p in trained:
+                kept = self.state[p]
+                kept.setdefault("slow", starts.get(p))
+                if int(kept["step"]) % _LOOKAHEAD_STEPS == 0:
+                    kept["slow"].lerp_(p, _LOOKAHEAD_SHARE)
+                    p.copy_(kept["slow"])
+        return loss
+
+
+@contextlib.contextmanager
+def _decay_apart(groups: Sequence[dict[str, Any]]) -> Iterator[None]:
+    """Shrink weights by their decay, and let the block see none."""
+    decays = [group["weight_decay"] for group in groups]
+    with torch.no_grad():
+        for group in groups:
+            if group["weight_decay"]:
+                trained = [p for p in group["params"] if p.grad is not None]
+                torch._foreach_mul_(trained, 1 - group["lr"] * group["weight_decay"])
+            group["weight_decay"] = 0.0
+    try:
+        yield
+    finally:
+        for group, decay in zip(groups, decays, strict=True):
+            group["weight_decay"] = decay
 
 
 class _AdamW(torch.optim.AdamW):
@@ -69,16 +127,109 @@ class _AdamW(torch.optim.AdamW):
         return None
 
 
-def adamw(model: nn.Module, rates: Sequence[float], *, wd: float = WEIGHT_DECAY) -> torch.optim.AdamW:
-    """Return AdamW over the parameters that train, without decay on normalisation and biases.
+OptimizerFunction = Callable[..., torch.optim.Optimizer]
+"""What builds an optimizer: called with groups of parameters, each with its `lr` and `weight_decay`, and `lr=`."""
+
+
+def Adam(
+    params: Any,
+    lr: float = 1e-3,
+    *,
+    mom: float = BETAS[0],
+    sqr_mom: float = BETAS[1],
+    eps: float = EPS,
+    wd: float = 0.01,
+) -> torch.optim.Optimizer:
+    """Return AdamW: Adam with weight decay apart from the gradient.
+
+    Args:
+        params: parameters, or groups of them.
+        lr: learning rate.
+        mom: decay of the average of the gradient, per step; a schedule moves it.
+        sqr_mom: decay of the average of the squared gradient.
+        eps: added to the root of the averaged squared gradient.
+        wd: weight decay of groups that do not say.
+
+    Source: Loshchilov and Hutter 2019, "Decoupled Weight Decay Regularization".
+    """
+    groups = list(params)
+    return _AdamW(groups, lr=lr, betas=(mom, sqr_mom), eps=eps, weight_decay=wd, fused=_supports_fused(groups))
+
+
+def SGD(params: Any, lr: float = 1e-3, *, mom: float = 0.0, wd: float = 0.0) -> torch.optim.Optimizer:
+    """Return stochastic gradient descent, with weight decay apart from the gradient.
+
+    Args:
+        params: parameters, or groups of them.
+        lr: learning rate.
+        mom: momentum; a schedule moves it where it is not 0.
+        wd: weight decay of groups that do not say.
+    """
+    return _SGD(params, lr=lr, momentum=mom, weight_decay=wd)
+
+
+def RMSProp(
+    params: Any, lr: float = 1e-3, *, mom: float = 0.0, sqr_mom: float = 0.99, eps: float = 1e-8, wd: float = 0.0
+) -> torch.optim.Optimizer:
+    """Return RMSProp, with weight decay apart from the gradient.
+
+    Args:
+        params: parameters, or groups of them.
+        lr: learning rate.
+        mom: momentum; a schedule moves it where it is not 0.
+        sqr_mom: decay of the average of the squared gradient.
+        eps: added to its root.
+        wd: weight decay of groups that do not say.
+    """
+    return _RMSProp(params, lr=lr, momentum=mom, alpha=sqr_mom, eps=eps, weight_decay=wd)
+
+
+def ranger(
+    params: Any, lr: float = 1e-3, *, mom: float = 0.95, sqr_mom: float = 0.99, eps: float = 1e-6, wd: float = 0.01
+) -> torch.optim.Optimizer:
+    """Return Lookahead over rectified Adam.
+
+    Args:
+        params: parameters, or groups of them.
+        lr: learning rate.
+        mom: decay of the average of the gradient, per step; a schedule moves it.
+        sqr_mom: decay of the average of the squared gradient.
+        eps: added to the root of the averaged squared gradient.
+        wd: weight decay of groups that do not say, apart from the gradient.
+
+    Source: Liu et al. 2020, "On the Variance of the Adaptive Learning Rate and Beyond"; Zhang et al. 2019, "Lookahead
+    Optimizer: k steps forward, 1 step back".
+    """
+    return _Ranger(
+        params, lr=lr, betas=(mom, sqr_mom), eps=eps, weight_decay=wd, decoupled_weight_decay=True, foreach=False
+    )
+
+
+def OptimWrapper(params: Any, opt: OptimizerFunction, lr: float = 1e-3, **options: Any) -> torch.optim.Optimizer:
+    """Return any optimizer of torch, for `opt_func=partial(OptimWrapper, opt=torch.optim.AdamW)`.
+
+    Args:
+        params: parameters, or groups of them.
+        opt: the optimizer's class.
+        lr: learning rate.
+        options: what else it takes.
+    """
+    return opt(params, lr=lr, **options)
+
+
+def build_optimizer(
+    model: nn.Module, rates: Sequence[float], *, wd: float = WEIGHT_DECAY, opt_func: OptimizerFunction = Adam
+) -> torch.optim.Optimizer:
+    """Return an optimizer over the parameters that train, without decay on normalisation and biases.
 
     Args:
         model: parameters with `requires_grad` train.
         rates: a learning rate per group of the model.
         wd: weight decay.
+        opt_func: builds it.
 
     Raises:
-        InputError: no parameter trains.
+        InputError: no parameter trains, or what was built is no optimizer.
     """
     groups: list[dict[str, Any]] = []
     for rate, parameters in zip(rates, parameter_groups(model), strict=True):
@@ -90,20 +241,41 @@ def adamw(model: nn.Module, rates: Sequence[float], *, wd: float = WEIGHT_DECAY)
         raise InputError(
             "There is nothing to train: every parameter has requires_grad=False. `learn.unfreeze()` trains all."
         )
-    return _AdamW(groups, lr=rates[-1], betas=BETAS, eps=EPS, fused=_supports_fused(groups))
+    optimizer: object = opt_func(groups, lr=rates[-1])
+    if not isinstance(optimizer, torch.optim.Optimizer):
+        raise InputError(
+            f"`opt_func` builds an optimizer of torch from groups of parameters, as `Adam`, `torch.optim.SGD` and "
+            f"`partial(OptimWrapper, opt=torch.optim.AdamW)` do; got {type(optimizer).__name__}."
+        )
+    return optimizer
+
+
+def optimizer_text(opt_func: OptimizerFunction) -> str:
+    """Return what names an optimizer and its options in a fingerprint."""
+    options = opt_func.keywords if isinstance(opt_func, partial) else {}
+    inner = opt_func.func if isinstance(opt_func, partial) else opt_func
+    shown = ", ".join(f"{name}={getattr(value, '__name__', value)!s}" for name, value in sorted(options.items()))
+    return f"{getattr(inner, '__name__', type(inner).__name__)}({shown})"
 
 
 def set_rates(optimizer: torch.optim.Optimizer, point: Point) -> None:
     """Set rates and momentum to what a schedule says.
 
     Args:
-        optimizer: by `adamw`.
+        optimizer: by `build_optimizer`; momentum is moved where it has some.
         point: of the schedule.
     """
     for group in optimizer.param_groups:
         group["lr"] = group["full_lr"] * point.lr_factor
-        if point.momentum is not None:
-            group["betas"] = (point.momentum, group["betas"][1])
+        if point.momentum is not None and "betas" in group:
+            group["betas"] = (point.momentum, *group["betas"][1:])
+        elif point.momentum is not None and group.get("momentum"):
+            group["momentum"] = point.momentum
+
+
+def momentum_of(group: Mapping[str, Any]) -> float:
+    """Return the momentum of a group: the decay of the gradient's average; 0 where there is none."""
+    return float(group["betas"][0] if "betas" in group else group.get("momentum", 0.0))
 
 
 def _supports_fused(groups: list[dict[str, Any]]) -> bool:

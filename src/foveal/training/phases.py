@@ -25,7 +25,14 @@ from foveal.training.crowding import Crowding
 from foveal.training.groups import Freeze, Freezer, parameter_groups
 from foveal.training.hooks import Hooks, as_list
 from foveal.training.measure import Trial, fastest_precision, largest_batch, seconds_of_epoch
-from foveal.training.optim import WEIGHT_DECAY, OptimizerAverages, adamw
+from foveal.training.optim import (
+    WEIGHT_DECAY,
+    Adam,
+    OptimizerAverages,
+    OptimizerFunction,
+    build_optimizer,
+    optimizer_text,
+)
 from foveal.training.recorder import Recorder
 from foveal.training.schedule import Rate, Schedule, constant, rates_of
 from foveal.training.state import EpochResult, FitState
@@ -71,6 +78,8 @@ class Training:
         averages: the optimizer's of the last fit, and what it trained, for the next fit that trains the same.
         measured: what `auto` found fastest, by the number of frozen groups.
         compile: whether training steps go through torch.compile.
+        opt_func: builds the optimizer of each fit.
+        at_work: the state of the fit at work, or of the last one.
     """
 
     model: nn.Module
@@ -85,6 +94,8 @@ class Training:
     freezer: Freezer = field(default_factory=Freezer)
     averages: OptimizerAverages | None = None
     compile: bool = False
+    opt_func: OptimizerFunction = Adam
+    at_work: FitState | None = None
     measured: dict[int, runtime.Precision] = field(default_factory=dict)
 
     def run(
@@ -118,8 +129,11 @@ class Training:
             for number, phase in enumerate(phases):
                 if stored is None or number >= stored.phase:
                     at_work = stored if stored is not None and number == stored.phase else None
-                    if not self._fit(phase, number, hooks, at_work):
+                    state = self._fit(phase, number, hooks, at_work)
+                    if state is not None and state.stopped_by is not None:
                         return
+                    if state is not None and state.stop is not None and phase is not phases[-1]:
+                        self.recorder.say(f"This part of the run ended early: {state.stop}. The next part begins.")
 
     def evaluate(
         self, loader: DataLoader | Iterable[tuple[Tensor, Tensor]], *, only_first: bool = False
@@ -146,16 +160,16 @@ class Training:
         """The user's precision; fp32 where that is to be measured."""
         return "fp32" if self.precision == "auto" else self.precision
 
-    def _fit(self, phase: Phase, number: int, cbs: Sequence[object], stored: Stored | None) -> bool:
-        """Fit one phase; return whether it ran to its end."""
+    def _fit(self, phase: Phase, number: int, cbs: Sequence[object], stored: Stored | None) -> FitState | None:
+        """Fit one phase; return where it ended, or None where there was no time for an epoch."""
         if phase.n_epochs is not None and phase.n_epochs < 1:
             raise InputError(f"At least one epoch is trained; got {phase.n_epochs}.")
         self.freeze = phase.freeze
         self.freezer.apply(self.model, self.freeze)
         phase = replace(phase, n_epochs=self._length(phase, stored))
         if phase.n_epochs == 0:
-            return True
-        state = self.state(phase, number, history=self.recorder.history, stored=stored)
+            return None
+        state = self.at_work = self.state(phase, number, history=self.recorder.history, stored=stored)
         saving = [hook for hook in cbs if isinstance(hook, Checkpoints)]
         others = [self.recorder, *(hook for hook in cbs if hook not in saving)]
         watching = Crowding(self.recorder.say)
@@ -176,7 +190,7 @@ class Training:
             self.recorder.close()
             self.data_epoch = state.epochs_before + state.epochs_done
         self.averages = self._averages(phase.freeze, state.optimizer.state_dict()["state"])
-        return state.stop is None
+        return state
 
     def state(
         self,
@@ -198,7 +212,7 @@ class Training:
         """
         device, rates = self.dls.device, self._rates(phase.lr)
         precision = stored.position["plan"]["precision"] if stored else self.resolve_precision(phase.freeze)
-        optimizer = adamw(self.model, rates, wd=phase.wd)
+        optimizer = build_optimizer(self.model, rates, wd=phase.wd, opt_func=self.opt_func)
         before = self.averages
         if before is not None and not phase.reset_opt and before.fits(phase.freeze, self.freezer):
             optimizer.load_state_dict(optimizer.state_dict() | {"state": before.values})
@@ -287,7 +301,7 @@ class Training:
             raise ModelFileError(f"`{path}` does not fit this model: {str(error).splitlines()[0]}") from error
         self.freeze = freeze
         self.freezer.reset(self.model, freeze, by_hand)
-        optimizer = adamw(self.model, self._rates(1.0))
+        optimizer = build_optimizer(self.model, self._rates(1.0), opt_func=self.opt_func)
         averages = checkpoint.optimizer_averages(strip_prefix(tensors, "optimizer"), optimizer)
         self.averages = self._averages(freeze, averages) if averages else None
 
@@ -366,8 +380,10 @@ class Training:
         shape = [schedule(step / _DRAWN) for step in range(_DRAWN)]
         by_hand = self.freezer.by_hand
         # Only where there is something, so that checkpoints of version 0.1, which do not have it, resume.
-        of_hand = {"set by hand": storage.text_hash(repr(sorted(by_hand.items())))} if by_hand else {}
-        return of_hand | {
+        extra = {"set by hand": storage.text_hash(repr(sorted(by_hand.items())))} if by_hand else {}
+        if self.opt_func is not Adam:
+            extra["optimizer"] = optimizer_text(self.opt_func)
+        return extra | {
             "epochs": phase.n_epochs,
             "rates": [round(rate, 12) for rate in rates],
             "schedule": storage.text_hash(repr(shape)),

@@ -13,6 +13,7 @@ from foveal.core.errors import InputError
 from foveal.images.canvas import INK, PREDICTED
 from foveal.training.checkpoint import HookState
 from foveal.training.hooks import Callback
+from foveal.training.optim import momentum_of
 from foveal.training.state import EpochResult, FitState
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ class Recorder(Callback):
         group = state.optimizer.param_groups[-1]
         self._steps["loss"].append(state.loss.detach())
         self._steps["rate"].append(torch.tensor(float(group["lr"])))
-        self._steps["momentum"].append(torch.tensor(float(group["betas"][0])))
+        self._steps["momentum"].append(torch.tensor(momentum_of(group)))
         assert state.smooth.total is not None
         self._steps["smooth"].append(state.smooth.total / state.smooth.weight)
         self._table.advance()
