@@ -1,0 +1,504 @@
+"""Callbacks by the course's events and names, over `foveal.training.hooks`.
+
+A callback of the course has methods without arguments and finds everything through `self`: `self.learn`, `self.loss`,
+`self.epoch`. Methods that take the `FitState` are foveal's own; one class may have both.
+"""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Self
+
+import torch
+from torch import Tensor, nn
+
+from foveal.core.errors import InputError, near_match
+from foveal.training import hooks
+from foveal.training.callbacks import extras, logs
+from foveal.training.checkpoint import PathLike
+from foveal.training.hooks import EVENTS, CancelBatchException, CancelEpochException, CancelFitException
+from foveal.training.state import FitState
+
+if TYPE_CHECKING:
+    from foveal.learner.trainer import Trainer
+
+_CALLED: Mapping[str, tuple[str, ...]] = {
+    "before_fit": ("begin_fit", "before_fit"),
+    "before_epoch": ("before_epoch", "before_train"),
+    "before_step": ("before_batch",),
+    "after_pred": ("after_pred",),
+    "after_loss": ("after_loss", "before_backward"),
+    "after_backward": ("after_backward", "before_step"),
+    "after_step": ("after_step", "after_batch"),
+    "before_validate": ("after_train", "before_validate"),
+    "after_valid_batch": ("before_batch", "after_pred", "after_loss", "after_batch"),
+    "after_validate": ("after_validate",),
+    "after_epoch": ("after_epoch",),
+    "after_fit": ("after_fit",),
+}
+"""The course's events that each of foveal's stands for, in order."""
+_COURSE = dict.fromkeys(name for names in _CALLED.values() for name in names)
+_OF_STEPS = {"before_step", "after_step"}
+"""Events of the course that come once per step of the optimizer, not once per batch."""
+
+
+class Callback(hooks.Callback):
+    """What a fit calls, by the course's events or by foveal's.
+
+    Methods without arguments are the course's: `before_fit`, `before_epoch`, `before_train`, `before_batch`,
+    `after_pred`, `after_loss`, `before_backward`, `after_backward`, `before_step`, `after_step`, `after_batch`,
+    `after_train`, `before_validate`, `after_validate`, `after_epoch`, `after_fit`. In them `self.learn` is the learner,
+    and what it has can be read from `self`: `self.xb`, `self.yb`, `self.pred`, `self.loss`, `self.epoch`,
+    `self.training`. Assign through the learner: `self.learn.loss = 2 * self.loss`. Batches of validation call
+    `before_batch`, `after_pred`, `after_loss` and `after_batch` once they are answered, with `self.training` False.
+
+    Methods that take one argument are foveal's; see `foveal.training.hooks.Callback`.
+
+    Attributes:
+        order: callbacks with a smaller number come first.
+        run_train, run_valid: whether batches of training, and of validation, call it.
+    """
+
+    order: int = 0
+    run_train: bool = True
+    run_valid: bool = True
+    learn: Any = None
+
+    def bound_to(self, learn: Any) -> object:
+        """Return this callback as fits of a learner call it."""
+        self.learn = learn
+        return _Adapter(self)
+
+    def __getattr__(self, name: str) -> Any:
+        learn = self.__dict__.get("learn")
+        if name.startswith("__") or learn is None:
+            raise AttributeError(f"{type(self).__name__} has no attribute `{name}`.")
+        return getattr(learn, name)
+
+    def __repr__(self) -> str:
+        return type(self).__name__
+
+    @property
+    def name(self) -> str:
+        """The class's name in lower case, with `_` between its words."""
+        words = type(self).__name__.removesuffix("Callback")
+        return "".join(f"_{c.lower()}" if c.isupper() else c for c in words).lstrip("_")
+
+
+class _Adapter:
+    """Calls a callback's methods, of both kinds, at foveal's events."""
+
+    def __init__(self, callback: Callback) -> None:
+        self.callback = callback
+        self._listeners: dict[str, list[Callable[[FitState], object]]] = {}
+        for name in _own_events(callback):
+            if name not in EVENTS and name not in _COURSE:
+                known = list(dict.fromkeys((*EVENTS, *_COURSE)))
+                raise InputError(
+                    f"{type(callback).__name__} has the method `{name}`, which is no event.{near_match(name, known)} "
+                    f"Events: {', '.join(known)}."
+                )
+        for event in EVENTS:
+            listeners = self._listeners_of(event)
+            if listeners:
+                self._listeners[event] = listeners
+        if not self._listeners:
+            raise InputError(f"{callback!r} is no callback: it has none of the methods {', '.join(_COURSE)}.")
+        for name in ("state_dict", "load_state_dict", "check_monitor"):
+            if hasattr(type(callback), name):
+                setattr(self, name, getattr(callback, name))
+
+    def __repr__(self) -> str:
+        return repr(self.callback)
+
+    def __dir__(self) -> list[str]:
+        return list(self._listeners)
+
+    def __getattr__(self, name: str) -> Callable[[FitState], None]:
+        if name.startswith("_") or name not in self._listeners:
+            raise AttributeError(name)
+
+        def call(state: FitState) -> None:
+            for listener in self._listeners[name]:
+                listener(state)
+
+        return call
+
+    def _listeners_of(self, event: str) -> list[Callable[[FitState], object]]:
+        listeners: list[Callable[[FitState], object]] = []
+        own = _own_events(self.callback)
+        if event in own and _takes_state(own[event]):
+            listeners.append(own[event])
+        for name in _CALLED[event]:
+            if name in own and not _takes_state(own[name]):
+                listeners.append(self._course_call(event, name, own[name]))
+        return listeners
+
+    def _course_call(self, event: str, name: str, method: Callable[[], object]) -> Callable[[FitState], object]:
+        callback, in_validation = self.callback, event == "after_valid_batch"
+        of_batches = event in {"before_step", "after_pred", "after_loss", "after_backward", "after_step"}
+
+        def call(state: FitState) -> None:
+            if (of_batches and not callback.run_train) or (in_validation and not callback.run_valid):
+                return
+            if event == "after_backward" and name in _OF_STEPS and not state.completes_step:
+                return
+            if event == "after_step" and name in _OF_STEPS and state.n_waiting:
+                return
+            if in_validation and name == "after_loss":
+                state.loss = callback.learn.loss_func(state.output.float(), state.targets)
+            method()
+
+        return call
+
+
+def _own_events(callback: Callback) -> dict[str, Callable[..., object]]:
+    """Return the methods of a callback that are called at an event, by name."""
+    names = [name for name in dir(type(callback)) if name.startswith(("before_", "after_", "begin_"))]
+    overridden = [name for name in names if getattr(type(callback), name) is not getattr(hooks.Callback, name, None)]
+    return {name: getattr(callback, name) for name in overridden}
+
+
+def _takes_state(method: Callable[..., object]) -> bool:
+    return any(
+        parameter.default is parameter.empty
+        and parameter.kind in {parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD}
+        for parameter in inspect.signature(method).parameters.values()
+    )
+
+
+class EarlyStoppingCallback(extras.EarlyStopping):
+    """`EarlyStopping` with the course's arguments."""
+
+    def __init__(
+        self,
+        monitor: str = "valid_loss",
+        comp: Callable[..., Any] | None = None,
+        min_delta: float = 0.0,
+        patience: int = 1,
+    ) -> None:
+        """Say what to follow.
+
+        Args:
+            monitor: see `EarlyStopping`.
+            comp: `np.less` where less is better, `np.greater` where more is; the number's own direction by default.
+            min_delta: what counts as an improvement.
+            patience: epochs without improvement after which the fit ends.
+        """
+        super().__init__(monitor, patience, min_delta, _mode_of(comp))
+
+
+class SaveModelCallback(extras.KeepBest):
+    """`KeepBest` that also writes the best weights to `models/FNAME.safetensors` under the learner's path."""
+
+    order: int = 0
+
+    def __init__(
+        self,
+        monitor: str = "valid_loss",
+        comp: Callable[..., Any] | None = None,
+        min_delta: float = 0.0,
+        fname: str = "model",
+        every_epoch: bool = False,
+        at_end: bool = False,
+        with_opt: bool = True,
+        reset_on_fit: bool = True,
+    ) -> None:
+        """Say what to follow and where to write.
+
+        Args:
+            monitor: see `KeepBest`.
+            comp: as for `EarlyStoppingCallback`.
+            min_delta: only 0 is supported.
+            fname: the file's name.
+            every_epoch: write every epoch's weights, to `FNAME_0`, `FNAME_1`, ..., and keep the last.
+            at_end: write the last weights too, to `FNAME`, when the fit ends.
+            with_opt: the optimizer's averages are written with the weights in any case.
+            reset_on_fit: only True is supported: each fit has a best of its own.
+
+        Raises:
+            InputError: a value that is not supported.
+        """
+        if min_delta or not reset_on_fit or not with_opt:
+            raise InputError("SaveModelCallback supports min_delta=0, reset_on_fit=True and with_opt=True only.")
+        super().__init__(monitor, _mode_of(comp))
+        self.fname, self.every_epoch, self.at_end = fname, every_epoch, at_end
+        self._learn: Trainer | None = None
+
+    def bound_to(self, learn: Trainer) -> Self:
+        """Return this callback as fits of a learner call it."""
+        self._learn = learn
+        return self
+
+    def after_epoch(self, state: FitState) -> None:
+        """Write the weights if they are the best so far, or are to be written each time."""
+        best = self.best
+        super().after_epoch(state)
+        if self.every_epoch:
+            self._save(f"{self.fname}_{state.epoch}")
+        elif self.best != best:
+            self._save(self.fname)
+
+    def after_fit(self, state: FitState) -> None:
+        """Bring the best weights back, unless every epoch's were written."""
+        if self.at_end:
+            self._save(self.fname)
+        if not self.every_epoch:
+            super().after_fit(state)
+
+    def _save(self, name: str) -> None:
+        assert self._learn is not None
+        self._learn.save(name)
+
+
+@dataclass(slots=True)
+class ReduceLROnPlateau(hooks.Callback):
+    """Divide the learning rate when `monitor` has not improved for `patience` epochs.
+
+    Attributes:
+        monitor: see `EarlyStopping`.
+        comp: as for `EarlyStoppingCallback`.
+        min_delta: what counts as an improvement.
+        patience: epochs without improvement.
+        factor: what the rate is divided by.
+        min_lr: the rate is not made smaller than this.
+        reset_on_fit: only True is supported: each fit has a best of its own.
+    """
+
+    monitor: str = "valid_loss"
+    comp: Callable[..., Any] | None = None
+    min_delta: float = 0.0
+    patience: int = 1
+    factor: float = 10.0
+    min_lr: float = 0.0
+    reset_on_fit: bool = True
+    _best: float | None = field(default=None, init=False, repr=False)
+    _waited: int = field(default=0, init=False, repr=False)
+
+    def before_fit(self, state: FitState) -> None:
+        """Forget an earlier fit."""
+        if state.step == 0:
+            self._best, self._waited = None, 0
+
+    def after_epoch(self, state: FitState) -> None:
+        """Divide the rate where there was no improvement for too long."""
+        mode = extras.monitored_mode(self.monitor, _mode_of(self.comp), state.directions)
+        value = extras.monitored_value(state.results[-1], self.monitor)
+        if extras.is_improvement(value, self._best, mode, min_delta=self.min_delta):
+            self._best, self._waited = value, 0
+            return
+        self._waited += 1
+        if self._waited >= self.patience:
+            self._waited = 0
+            for group in state.optimizer.param_groups:
+                group["full_lr"] = max(group["full_lr"] / self.factor, self.min_lr)
+            state.say(f"Epoch {state.epoch}: reducing lr to {state.optimizer.param_groups[-1]['full_lr']:.6g}")
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the best value, and the epochs since."""
+        return {"best": self._best, "waited": self._waited}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take them back."""
+        self._best, self._waited = state["best"], state["waited"]
+
+
+class GradientAccumulation(Callback):
+    """Sum up the gradients of so many batches that at least `n_acc` images make one step of the optimizer."""
+
+    def __init__(self, n_acc: int = 32) -> None:
+        self.n_acc = n_acc
+
+    def before_fit(self, state: FitState) -> None:
+        """Set the number of batches per step."""
+        state.accumulate = max(1, math.ceil(self.n_acc / self.learn.dls.bs))
+
+
+class TerminateOnNaNCallback(hooks.Callback):
+    """Nothing to do: a fit ends in an error when its loss is not finite, with the step, the rate and the images."""
+
+    def before_fit(self, state: FitState) -> None:
+        """Do nothing."""
+
+
+class ProgressCallback(hooks.Callback):
+    """Nothing to do: a fit shows its table and a bar by itself; `learn.no_bar()` hides the bar."""
+
+    def before_fit(self, state: FitState) -> None:
+        """Do nothing."""
+
+
+class ShowGraphCallback(hooks.Callback):
+    """Draw training and validation loss when a fit ends."""
+
+    order: int = 0
+
+    def __init__(self) -> None:
+        self._learn: Trainer | None = None
+
+    def bound_to(self, learn: Trainer) -> Self:
+        """Return this callback as fits of a learner call it."""
+        self._learn = learn
+        return self
+
+    def after_fit(self, state: FitState) -> None:
+        """Draw."""
+        if state.results and self._learn is not None:
+            self._learn.recorder.plot_loss(skip_start=0)
+
+
+class CSVLogger(logs.CSVLogger):
+    """`CSVLogger` with the course's arguments; the file lies under the learner's path."""
+
+    order: int = 0
+
+    def __init__(self, fname: PathLike = "history.csv", append: bool = False) -> None:
+        """Say where to write.
+
+        Args:
+            fname: the file.
+            append: only False is supported: the file holds all fits of the learner in any case.
+
+        Raises:
+            InputError: `append` is True.
+        """
+        if append:
+            raise InputError("CSVLogger writes all fits of a learner into the file; append=True is not supported.")
+        super().__init__(fname)
+
+    def bound_to(self, learn: Trainer) -> Self:
+        """Return this callback as fits of a learner call it."""
+        self.path = learn.path / self.path
+        return self
+
+    def read_log(self) -> Any:
+        """Return the file as a data frame."""
+        import pandas as pd
+
+        return pd.read_csv(self.path)
+
+
+class ActivationStats(Callback):
+    """Mean, spread and share near zero of what each layer returns, in training.
+
+    Attributes:
+        stats: a list per layer, with {"mean": ..., "std": ..., "near_zero": ...} per batch looked at.
+    """
+
+    def __init__(self, with_hist: bool = False, every: int | None = None) -> None:
+        """Say how often to look.
+
+        Args:
+            with_hist: keep a histogram too, for `color_dim`.
+            every: batches between two looks; each batch by default.
+        """
+        self.with_hist, self.every = with_hist, every or 1
+        self.stats: list[list[dict[str, Any]]] = []
+        self.layers: list[nn.Module] = []
+        self._handles: list[Any] = []
+
+    def before_fit(self, state: FitState) -> None:
+        """Watch every layer that has weights of its own."""
+        self.layers = [m for m in state.model.modules() if any(True for _ in m.parameters(recurse=False))]
+        self.stats = [[] for _ in self.layers]
+        at_work = state
+
+        def watch(number: int) -> Callable[..., None]:
+            def note(module: nn.Module, inputs: Any, output: object) -> None:
+                del inputs
+                if isinstance(output, Tensor) and at_work.model.training and at_work.step % self.every == 0:
+                    self.stats[number].append(self._stats_of(output.detach().float()))
+
+            return note
+
+        self._handles = [layer.register_forward_hook(watch(number)) for number, layer in enumerate(self.layers)]
+        self.learn.activation_stats = self
+
+    def after_fit(self, state: FitState) -> None:
+        """Watch no more."""
+        del state
+        for handle in self._handles:
+            handle.remove()
+        self._handles = []
+
+    def layer_stats(self, idx: int) -> dict[str, list[float]]:
+        """Return the mean, spread and share near zero of a layer, batch by batch.
+
+        Args:
+            idx: the layer's number; a negative one counts from the last.
+        """
+        return {name: [one[name] for one in self.stats[idx]] for name in ("mean", "std", "near_zero")}
+
+    def plot_layer_stats(self, idx: int) -> None:
+        """Draw the mean, spread and share near zero of a layer.
+
+        Args:
+            idx: see `layer_stats`.
+        """
+        from matplotlib import pyplot as plt
+
+        _, axes = plt.subplots(1, 3, figsize=(12, 3), layout="constrained")
+        for ax, (name, values) in zip(axes, self.layer_stats(idx).items(), strict=True):
+            ax.plot(values)
+            ax.set_title({"near_zero": "% near zero"}.get(name, name))
+
+    def color_dim(self, idx: int, figsize: tuple[float, float] = (10, 5)) -> None:
+        """Draw the histograms of a layer, one column per batch.
+
+        Args:
+            idx: see `layer_stats`.
+            figsize: in inches.
+
+        Raises:
+            InputError: no histograms were kept.
+        """
+        from matplotlib import pyplot as plt
+
+        if not self.with_hist:
+            raise InputError("There are no histograms: ActivationStats(with_hist=True).")
+        counts = torch.stack([one["hist"] for one in self.stats[idx]]).t().flip(0)
+        _, ax = plt.subplots(figsize=figsize)
+        ax.imshow(counts.log1p(), aspect="auto")
+        ax.set_axis_off()
+
+    def _stats_of(self, output: Tensor) -> dict[str, Any]:
+        found: dict[str, Any] = {
+            "mean": float(output.mean()),
+            "std": float(output.std(unbiased=False)),
+            "near_zero": float((output.abs() <= _NEAR_ZERO).double().mean()),
+        }
+        if self.with_hist:
+            found["hist"] = output.cpu().histc(_BINS, _LEAST, _MOST)
+        return found
+
+
+# The course's: what counts as near zero, and the bins and bounds of the histograms.
+_NEAR_ZERO = 0.05
+_BINS, _LEAST, _MOST = 40, 0, 10
+
+
+def _mode_of(comp: Callable[..., Any] | None) -> extras.Mode | None:
+    """Return whether a comparison, such as `np.less`, finds smaller or larger values better."""
+    if comp is None:
+        return None
+    return "min" if bool(comp(0.0, 1.0)) else "max"
+
+
+__all__ = [
+    "ActivationStats",
+    "CSVLogger",
+    "Callback",
+    "CancelBatchException",
+    "CancelEpochException",
+    "CancelFitException",
+    "EarlyStoppingCallback",
+    "GradientAccumulation",
+    "ProgressCallback",
+    "ReduceLROnPlateau",
+    "SaveModelCallback",
+    "ShowGraphCallback",
+    "TerminateOnNaNCallback",
+]

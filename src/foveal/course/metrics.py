@@ -1,0 +1,490 @@
+"""The course's metrics by name: `F1Score()`, `RocAucMulti()`, ...; their numbers are scikit-learn's.
+
+Each is a function that returns a `Metric`. Where foveal's own metrics leave a class out for which they are not defined,
+these count 0 as scikit-learn does. Those of one label take outputs [N, C] and class indices [N]; those that end in
+`Multi` take [N, C] and 0 or 1 [N, C]; those of numbers take as many outputs as targets.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Literal, get_args
+
+import torch
+from torch import Tensor
+
+from foveal.core.errors import InputError, UnknownNameError
+from foveal.losses import IGNORED
+from foveal.metrics.common import Metric, MetricFunction, Takes
+from foveal.metrics.numbers import mae, r2_score, rmse
+from foveal.metrics.one_label import balanced_accuracy, error_rate, top_k_accuracy
+from foveal.metrics.several_labels import counts_per_class, hamming_loss, mean_average_precision, mean_roc_auc
+
+Average = Literal["binary", "micro", "macro", "weighted"]
+Counts = tuple[Tensor, Tensor, Tensor]
+"""Hits, false alarms and misses of each class, float64 [C]."""
+Share = Callable[[Tensor, Tensor, Tensor], Tensor]
+
+
+def _divide(over: Tensor, under: Tensor) -> Tensor:
+    return torch.where(under > 0, over / under.clamp(min=1e-300), 0.0)
+
+
+def _precision(hits: Tensor, alarms: Tensor, misses: Tensor) -> Tensor:
+    del misses
+    return _divide(hits, hits + alarms)
+
+
+def _recall(hits: Tensor, alarms: Tensor, misses: Tensor) -> Tensor:
+    del alarms
+    return _divide(hits, hits + misses)
+
+
+def _jaccard(hits: Tensor, alarms: Tensor, misses: Tensor) -> Tensor:
+    return _divide(hits, hits + alarms + misses)
+
+
+def _f_beta(beta: float) -> Share:
+    weight = beta**2
+    return lambda hits, alarms, misses: _divide((1 + weight) * hits, (1 + weight) * hits + weight * misses + alarms)
+
+
+def _averaged(share: Share, counts: Counts, average: str, pos_label: int) -> Tensor:
+    hits, alarms, misses = counts
+    if average == "micro":
+        return share(hits.sum(), alarms.sum(), misses.sum())
+    per_class = share(hits, alarms, misses)
+    if average == "binary":
+        if len(hits) != 2:
+            raise InputError(f"average='binary' is for two classes; there are {len(hits)}. Give average='macro'.")
+        return per_class[pos_label]
+    there = hits + misses
+    occurs = there + alarms > 0  # scikit-learn counts the classes that occur in targets or answers
+    return per_class[occurs].mean() if average == "macro" else (per_class * there).sum() / there.sum()
+
+
+def _of_one_label(output: Tensor, target: Tensor) -> Counts:
+    known = target != IGNORED
+    answer, target, n = output[known].argmax(dim=1), target[known], output.shape[1]
+    hits, answered, there = (
+        torch.bincount(one, minlength=n).double() for one in (target[answer == target], answer, target)
+    )
+    return hits, answered - hits, there - hits
+
+
+def _one_label(name: str, share: Share, average: str, pos_label: int) -> Metric:
+    _check_average(average)
+    return Metric(lambda o, t: _averaged(share, _of_one_label(o, t), average, pos_label), name, higher_is_better=True)
+
+
+def _several(name: str, share: Share, average: str, thresh: float, *, sigmoid: bool) -> Metric:
+    _check_average(average)
+
+    def value(output: Tensor, target: Tensor) -> Tensor:
+        hits, alarms, misses, _ = (n.double() for n in counts_per_class(output, target, thresh, sigmoid=False))
+        return _averaged(share, (hits, alarms, misses), average, 1)
+
+    return Metric(value, name, higher_is_better=True, takes=_takes(sigmoid=sigmoid))
+
+
+def _check_average(average: str) -> None:
+    if average not in get_args(Average):
+        raise UnknownNameError.of("average", average, get_args(Average))
+
+
+def _takes(*, sigmoid: bool) -> Takes:
+    """Return what outputs a metric takes: the task's probabilities, or with sigmoid=False what the model returned."""
+    return "activated" if sigmoid else "logits"
+
+
+def F1Score(*, axis: int = -1, pos_label: int = 1, average: str = "binary") -> Metric:
+    """Return the F1 score of one label.
+
+    Args:
+        axis: of the classes; only the last.
+        pos_label: the index of the class that `average="binary"` looks at.
+        average: `binary` of two classes, `macro`, `micro` or `weighted`.
+    """
+    return _one_label("f1_score", _f_beta(1), average, _last(axis, pos_label))
+
+
+def FBeta(beta: float, *, axis: int = -1, pos_label: int = 1, average: str = "binary") -> Metric:
+    """Return the F score of one label that counts recall `beta` times as much as precision; see `F1Score`."""
+    return _one_label("fbeta_score", _f_beta(beta), average, _last(axis, pos_label))
+
+
+def Precision(*, axis: int = -1, pos_label: int = 1, average: str = "binary") -> Metric:
+    """Return the precision of one label; see `F1Score`."""
+    return _one_label("precision_score", _precision, average, _last(axis, pos_label))
+
+
+def Recall(*, axis: int = -1, pos_label: int = 1, average: str = "binary") -> Metric:
+    """Return the recall of one label; see `F1Score`."""
+    return _one_label("recall_score", _recall, average, _last(axis, pos_label))
+
+
+def Jaccard(*, axis: int = -1, pos_label: int = 1, average: str = "binary") -> Metric:
+    """Return the Jaccard index of one label; see `F1Score`."""
+    return _one_label("jaccard_score", _jaccard, average, _last(axis, pos_label))
+
+
+def F1ScoreMulti(thresh: float = 0.5, sigmoid: bool = True, *, average: str = "macro") -> Metric:
+    """Return the F1 score of several labels.
+
+    Args:
+        thresh: the probability above which a label is predicted.
+        sigmoid: False where the model's outputs are to be compared as they are.
+        average: `macro`, `micro` or `weighted`.
+    """
+    return _several("f1_score", _f_beta(1), average, thresh, sigmoid=sigmoid)
+
+
+def FBetaMulti(beta: float, thresh: float = 0.5, sigmoid: bool = True, *, average: str = "macro") -> Metric:
+    """Return the F score of several labels that counts recall `beta` times as much; see `F1ScoreMulti`."""
+    return _several("fbeta_score", _f_beta(beta), average, thresh, sigmoid=sigmoid)
+
+
+def PrecisionMulti(thresh: float = 0.5, sigmoid: bool = True, *, average: str = "macro") -> Metric:
+    """Return the precision of several labels; see `F1ScoreMulti`."""
+    return _several("precision_score", _precision, average, thresh, sigmoid=sigmoid)
+
+
+def RecallMulti(thresh: float = 0.5, sigmoid: bool = True, *, average: str = "macro") -> Metric:
+    """Return the recall of several labels; see `F1ScoreMulti`."""
+    return _several("recall_score", _recall, average, thresh, sigmoid=sigmoid)
+
+
+def JaccardMulti(thresh: float = 0.5, sigmoid: bool = True, *, average: str = "macro") -> Metric:
+    """Return the Jaccard index of several labels; see `F1ScoreMulti`."""
+    return _several("jaccard_score", _jaccard, average, thresh, sigmoid=sigmoid)
+
+
+def HammingLoss(*, axis: int = -1) -> Metric:
+    """Return the share of images of one label that are answered wrongly."""
+    _last(axis, 0)
+    return Metric(error_rate, "hamming_loss", higher_is_better=False)
+
+
+def HammingLossMulti(thresh: float = 0.5, sigmoid: bool = True) -> Metric:
+    """Return the share of pairs of image and label that are answered wrongly; see `F1ScoreMulti`."""
+    wrong = partial(hamming_loss, thresh=thresh, sigmoid=False)
+    return Metric(wrong, "hamming_loss", higher_is_better=False, takes=_takes(sigmoid=sigmoid))
+
+
+def BalancedAccuracy(*, axis: int = -1) -> Metric:
+    """Return the mean recall of the classes of one label."""
+    _last(axis, 0)
+    return Metric(balanced_accuracy, "balanced_accuracy_score", higher_is_better=True)
+
+
+def RocAuc(*, axis: int = -1, average: str = "macro", multi_class: str = "ovr") -> Metric:
+    """Return the mean area under the ROC curves of the classes of one label, each against the rest.
+
+    Args:
+        axis: of the classes; only the last.
+        average: `macro` or `weighted`.
+        multi_class: only `ovr`, each class against the rest.
+    """
+    _last(axis, 0)
+    if multi_class != "ovr":
+        raise UnknownNameError.of("way to compare classes", multi_class, ("ovr",))
+    return Metric(_on_one_hot(mean_roc_auc, average), "roc_auc_score", higher_is_better=True, takes="activated")
+
+
+def RocAucBinary(*, axis: int = -1) -> Metric:
+    """Return the area under the ROC curve of the second of two classes of one label."""
+    return Metric(_on_second(mean_roc_auc, axis), "roc_auc_score", higher_is_better=True, takes="activated")
+
+
+def RocAucMulti(sigmoid: bool = True, average: str = "macro") -> Metric:
+    """Return the mean area under the ROC curves of several labels.
+
+    Args:
+        sigmoid: not needed: only the order of outputs counts.
+        average: `macro`, `micro` or `weighted`.
+    """
+    del sigmoid
+    return Metric(partial(mean_roc_auc, average=average), "roc_auc_score", higher_is_better=True, takes="activated")
+
+
+def APScoreBinary(*, axis: int = -1) -> Metric:
+    """Return the average precision of the second of two classes of one label."""
+    function = _on_second(mean_average_precision, axis)
+    return Metric(function, "average_precision_score", higher_is_better=True, takes="activated")
+
+
+def APScoreMulti(sigmoid: bool = True, average: str = "macro") -> Metric:
+    """Return the mean average precision of several labels.
+
+    Args:
+        sigmoid: not needed: only the order of outputs counts.
+        average: `macro`, `micro` or `weighted`.
+    """
+    del sigmoid
+    function = partial(mean_average_precision, average=average)
+    return Metric(function, "average_precision_score", higher_is_better=True, takes="activated")
+
+
+def BrierScore(*, axis: int = -1) -> Metric:
+    """Return the mean squared error of the probability of the second of two classes of one label."""
+    return Metric(_on_second(_brier, axis), "brier_score_loss", higher_is_better=False, takes="activated")
+
+
+def BrierScoreMulti(sigmoid: bool = True) -> Metric:
+    """Return the mean squared error of the probabilities of several labels; see `F1ScoreMulti`."""
+    return Metric(_brier, "brier_score_loss", higher_is_better=False, takes=_takes(sigmoid=sigmoid))
+
+
+def MatthewsCorrCoef() -> Metric:
+    """Return Matthews' correlation coefficient of one label."""
+
+    def value(output: Tensor, target: Tensor) -> Tensor:
+        known = target != IGNORED
+        return _matthews(_confusion(output[known].argmax(dim=1), target[known], output.shape[1]))
+
+    return Metric(value, "matthews_corrcoef", higher_is_better=True)
+
+
+def MatthewsCorrCoefMulti(thresh: float = 0.5, sigmoid: bool = True) -> Metric:
+    """Return Matthews' correlation coefficient over all pairs of image and label; see `F1ScoreMulti`."""
+
+    def value(output: Tensor, target: Tensor) -> Tensor:
+        known = ~target.isnan()
+        return _matthews(_confusion((output > thresh)[known].long(), target[known].long(), 2))
+
+    return Metric(value, "matthews_corrcoef", higher_is_better=True, takes=_takes(sigmoid=sigmoid))
+
+
+def CohenKappa(*, axis: int = -1, weights: str | None = None) -> Metric:
+    """Return Cohen's kappa of one label.
+
+    Args:
+        axis: of the classes; only the last.
+        weights: of a confusion: all alike by default, `linear` or `quadratic` in the distance of the classes.
+    """
+    _last(axis, 0)
+    if weights not in {None, "linear", "quadratic"}:
+        raise UnknownNameError.of("weights", weights, ("linear", "quadratic"))
+
+    def value(output: Tensor, target: Tensor) -> Tensor:
+        known, n = target != IGNORED, output.shape[1]
+        counts = _confusion(output[known].argmax(dim=1), target[known], n)
+        expected = counts.sum(dim=1, keepdim=True) * counts.sum(dim=0, keepdim=True) / counts.sum()
+        apart = (torch.arange(n)[:, None] - torch.arange(n)[None]).abs().double()
+        cost = apart**2 if weights == "quadratic" else apart if weights == "linear" else (apart > 0).double()
+        return 1 - (cost * counts).sum() / (cost * expected).sum()
+
+    return Metric(value, "cohen_kappa_score", higher_is_better=True)
+
+
+def mse(output: Tensor, target: Tensor) -> Tensor:
+    """Return the mean squared error of numbers, over all that are known.
+
+    Args:
+        output: in the units of the targets, [N] or [N, T].
+        target: numbers of as many elements; NaN is unknown.
+    """
+    return rmse(output, target) ** 2
+
+
+def R2Score() -> Metric:
+    """Return the coefficient of determination of numbers, the mean over columns."""
+    return Metric(r2_score, "r2_score", higher_is_better=True, takes="activated")
+
+
+def ExplainedVariance() -> Metric:
+    """Return the share of the variance of numbers that is explained."""
+
+    def value(output: Tensor, target: Tensor) -> Tensor:
+        output, target = _pairs(output, target)
+        return 1 - (target - output).var(unbiased=False) / target.var(unbiased=False)
+
+    return Metric(value, "explained_variance_score", higher_is_better=True, takes="activated")
+
+
+def PearsonCorrCoef() -> Metric:
+    """Return Pearson's correlation of numbers with their predictions."""
+    return Metric(_pearson, "pearsonr", higher_is_better=True, takes="activated")
+
+
+def SpearmanCorrCoef() -> Metric:
+    """Return Spearman's correlation of numbers with their predictions: that of their ranks."""
+
+    def value(output: Tensor, target: Tensor) -> Tensor:
+        return _pearson(*map(_ranks, _pairs(output, target)))
+
+    return Metric(value, "spearmanr", higher_is_better=True, takes="activated")
+
+
+def AccumMetric(
+    func: Callable[..., Any],
+    dim_argmax: int | None = None,
+    activation: str = "no",
+    thresh: float | None = None,
+    to_np: bool = False,
+    invert_arg: bool = False,
+    flatten: bool = True,
+    name: str | None = None,
+    higher_is_better: bool = True,
+    **options: Any,
+) -> Metric:
+    """Return a metric of any function of all predictions and targets at once.
+
+    Args:
+        func: the function.
+        dim_argmax: the dimension that is replaced by the index of its largest value.
+        activation: `no`, `sigmoid`, `softmax` or `binary_softmax` (softmax, then the second of two classes).
+        thresh: outputs are replaced by whether they are above it.
+        to_np: whether the function takes arrays of NumPy.
+        invert_arg: whether it takes targets first.
+        flatten: whether both are flattened first.
+        name: the column of the epoch table; the function's name by default.
+        higher_is_better: False for errors.
+        options: keywords of the function.
+    """
+    if activation not in (known := ("no", "sigmoid", "softmax", "binary_softmax")):
+        raise UnknownNameError.of("activation", activation, known)
+
+    def value(output: Tensor, target: Tensor) -> float:
+        if activation == "sigmoid":
+            output = output.sigmoid()
+        elif activation != "no":
+            output = output.softmax(dim=1)
+            output = output[:, -1] if activation == "binary_softmax" else output
+        output = output if dim_argmax is None else output.argmax(dim=dim_argmax)
+        output = output if thresh is None else output > thresh
+        if flatten:
+            output, target = output.reshape(-1), target.reshape(-1)
+        pair = (output.numpy(), target.numpy()) if to_np else (output, target)
+        return float(func(*(reversed(pair) if invert_arg else pair), **options))
+
+    return Metric(value, name or str(getattr(func, "__name__", type(func).__name__)), higher_is_better=higher_is_better)
+
+
+def skm_to_fastai(
+    func: Callable[..., Any],
+    is_class: bool = True,
+    thresh: float | None = None,
+    axis: int = -1,
+    activation: str | None = None,
+    **options: Any,
+) -> Metric:
+    """Return a metric of a function of scikit-learn.
+
+    Args:
+        func: takes targets and predictions.
+        is_class: whether it compares classes: predictions are then the index of the largest output, or with `thresh`
+            whether an output is above it.
+        thresh: see `is_class`.
+        axis: of the classes.
+        activation: see `AccumMetric`; by default sigmoid where there is a threshold.
+        options: keywords of the function.
+    """
+    argmax = axis if is_class and thresh is None else None
+    chosen = activation or ("sigmoid" if is_class and thresh is not None else "no")
+    return AccumMetric(
+        func,
+        dim_argmax=argmax,
+        activation=chosen,
+        thresh=thresh,
+        to_np=True,
+        invert_arg=True,
+        flatten=thresh is None,
+        **options,
+    )
+
+
+def _last(axis: int, value: int) -> int:
+    if axis not in {-1, 1}:
+        raise InputError(f"Classes are in the last axis of outputs [N, C]; got axis={axis!r}.")
+    return value
+
+
+def _on_one_hot(function: Callable[..., Tensor], average: str) -> MetricFunction:
+    def value(output: Tensor, target: Tensor) -> Tensor:
+        known = target != IGNORED
+        truth = torch.nn.functional.one_hot(target[known], output.shape[1]).float()
+        return function(output[known], truth, average=average)
+
+    return value
+
+
+def _on_second(function: Callable[..., Tensor], axis: int) -> MetricFunction:
+    _last(axis, 0)
+
+    def value(output: Tensor, target: Tensor) -> Tensor:
+        if output.shape[1] != 2:
+            raise InputError(f"This metric is for two classes; there are {output.shape[1]}.")
+        known = target != IGNORED
+        return function(output[known, 1:], target[known, None].float())
+
+    return value
+
+
+def _brier(output: Tensor, target: Tensor) -> Tensor:
+    return ((output.double() - target.double()) ** 2).nanmean()
+
+
+def _confusion(answer: Tensor, target: Tensor, n: int) -> Tensor:
+    return torch.bincount(target * n + answer, minlength=n * n).reshape(n, n).double()
+
+
+def _matthews(counts: Tensor) -> Tensor:
+    there, answered, n = counts.sum(dim=1), counts.sum(dim=0), counts.sum()
+    over = counts.diagonal().sum() * n - (there * answered).sum()
+    under = ((n**2 - (answered**2).sum()) * (n**2 - (there**2).sum())).sqrt()
+    return _divide(over, under)
+
+
+def _pairs(output: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+    output, target = output.double().reshape(-1), target.double().reshape(-1)
+    known = ~target.isnan()
+    return output[known], target[known]
+
+
+def _pearson(output: Tensor, target: Tensor) -> Tensor:
+    return torch.corrcoef(torch.stack(_pairs(output, target)))[0, 1]
+
+
+def _ranks(values: Tensor) -> Tensor:
+    """Return the rank of each value, equal ones the mean of theirs."""
+    ordered = values.sort().values
+    return (torch.searchsorted(ordered, values) + torch.searchsorted(ordered, values, right=True)).double()
+
+
+__all__ = [
+    "APScoreBinary",
+    "APScoreMulti",
+    "AccumMetric",
+    "BalancedAccuracy",
+    "BrierScore",
+    "BrierScoreMulti",
+    "CohenKappa",
+    "ExplainedVariance",
+    "F1Score",
+    "F1ScoreMulti",
+    "FBeta",
+    "FBetaMulti",
+    "HammingLoss",
+    "HammingLossMulti",
+    "Jaccard",
+    "JaccardMulti",
+    "MatthewsCorrCoef",
+    "MatthewsCorrCoefMulti",
+    "PearsonCorrCoef",
+    "Precision",
+    "PrecisionMulti",
+    "R2Score",
+    "Recall",
+    "RecallMulti",
+    "RocAuc",
+    "RocAucBinary",
+    "RocAucMulti",
+    "SpearmanCorrCoef",
+    "mae",
+    "mse",
+    "rmse",
+    "skm_to_fastai",
+    "top_k_accuracy",
+]
