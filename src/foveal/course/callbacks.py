@@ -1,12 +1,7 @@
-"""Callbacks by the course's events and names, over `foveal.training.hooks`.
-
-A callback of the course has methods without arguments and finds everything through `self`: `self.learn`, `self.loss`,
-`self.epoch`. Methods that take the `FitState` are foveal's own; one class may have both.
-"""
+"""Callbacks by the course's names and arguments."""
 
 from __future__ import annotations
 
-import inspect
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -15,159 +10,16 @@ from typing import TYPE_CHECKING, Any, Self
 import torch
 from torch import Tensor, nn
 
-from foveal.core.errors import InputError, near_match
+from foveal.core.errors import InputError
+from foveal.course.events import Callback
 from foveal.training import hooks
 from foveal.training.callbacks import extras, logs
 from foveal.training.checkpoint import PathLike
-from foveal.training.hooks import EVENTS, CancelBatchException, CancelEpochException, CancelFitException
+from foveal.training.hooks import CancelBatchException, CancelEpochException, CancelFitException
 from foveal.training.state import FitState
 
 if TYPE_CHECKING:
     from foveal.learner.trainer import Trainer
-
-_CALLED: Mapping[str, tuple[str, ...]] = {
-    "before_fit": ("begin_fit", "before_fit"),
-    "before_epoch": ("before_epoch", "before_train"),
-    "before_step": ("before_batch",),
-    "after_pred": ("after_pred",),
-    "after_loss": ("after_loss", "before_backward"),
-    "after_backward": ("after_backward", "before_step"),
-    "after_step": ("after_step", "after_batch"),
-    "before_validate": ("after_train", "before_validate"),
-    "after_valid_batch": ("before_batch", "after_pred", "after_loss", "after_batch"),
-    "after_validate": ("after_validate",),
-    "after_epoch": ("after_epoch",),
-    "after_fit": ("after_fit",),
-}
-"""The course's events that each of foveal's stands for, in order."""
-_COURSE = dict.fromkeys(name for names in _CALLED.values() for name in names)
-_OF_STEPS = {"before_step", "after_step"}
-"""Events of the course that come once per step of the optimizer, not once per batch."""
-
-
-class Callback(hooks.Callback):
-    """What a fit calls, by the course's events or by foveal's.
-
-    Methods without arguments are the course's: `before_fit`, `before_epoch`, `before_train`, `before_batch`,
-    `after_pred`, `after_loss`, `before_backward`, `after_backward`, `before_step`, `after_step`, `after_batch`,
-    `after_train`, `before_validate`, `after_validate`, `after_epoch`, `after_fit`. In them `self.learn` is the learner,
-    and what it has can be read from `self`: `self.xb`, `self.yb`, `self.pred`, `self.loss`, `self.epoch`,
-    `self.training`. Assign through the learner: `self.learn.loss = 2 * self.loss`. Batches of validation call
-    `before_batch`, `after_pred`, `after_loss` and `after_batch` once they are answered, with `self.training` False.
-
-    Methods that take one argument are foveal's; see `foveal.training.hooks.Callback`.
-
-    Attributes:
-        order: callbacks with a smaller number come first.
-        run_train, run_valid: whether batches of training, and of validation, call it.
-    """
-
-    order: int = 0
-    run_train: bool = True
-    run_valid: bool = True
-    learn: Any = None
-
-    def bound_to(self, learn: Any) -> object:
-        """Return this callback as fits of a learner call it."""
-        self.learn = learn
-        return _Adapter(self)
-
-    def __getattr__(self, name: str) -> Any:
-        learn = self.__dict__.get("learn")
-        if name.startswith("__") or learn is None:
-            raise AttributeError(f"{type(self).__name__} has no attribute `{name}`.")
-        return getattr(learn, name)
-
-    def __repr__(self) -> str:
-        return type(self).__name__
-
-    @property
-    def name(self) -> str:
-        """The class's name in lower case, with `_` between its words."""
-        words = type(self).__name__.removesuffix("Callback")
-        return "".join(f"_{c.lower()}" if c.isupper() else c for c in words).lstrip("_")
-
-
-class _Adapter:
-    """Calls a callback's methods, of both kinds, at foveal's events."""
-
-    def __init__(self, callback: Callback) -> None:
-        self.callback = callback
-        self._listeners: dict[str, list[Callable[[FitState], object]]] = {}
-        for name in _own_events(callback):
-            if name not in EVENTS and name not in _COURSE:
-                known = list(dict.fromkeys((*EVENTS, *_COURSE)))
-                raise InputError(
-                    f"{type(callback).__name__} has the method `{name}`, which is no event.{near_match(name, known)} "
-                    f"Events: {', '.join(known)}."
-                )
-        for event in EVENTS:
-            listeners = self._listeners_of(event)
-            if listeners:
-                self._listeners[event] = listeners
-        if not self._listeners:
-            raise InputError(f"{callback!r} is no callback: it has none of the methods {', '.join(_COURSE)}.")
-        for name in ("state_dict", "load_state_dict", "check_monitor"):
-            if hasattr(type(callback), name):
-                setattr(self, name, getattr(callback, name))
-
-    def __repr__(self) -> str:
-        return repr(self.callback)
-
-    def __dir__(self) -> list[str]:
-        return list(self._listeners)
-
-    def __getattr__(self, name: str) -> Callable[[FitState], None]:
-        if name.startswith("_") or name not in self._listeners:
-            raise AttributeError(name)
-
-        def call(state: FitState) -> None:
-            for listener in self._listeners[name]:
-                listener(state)
-
-        return call
-
-    def _listeners_of(self, event: str) -> list[Callable[[FitState], object]]:
-        listeners: list[Callable[[FitState], object]] = []
-        own = _own_events(self.callback)
-        if event in own and _takes_state(own[event]):
-            listeners.append(own[event])
-        for name in _CALLED[event]:
-            if name in own and not _takes_state(own[name]):
-                listeners.append(self._course_call(event, name, own[name]))
-        return listeners
-
-    def _course_call(self, event: str, name: str, method: Callable[[], object]) -> Callable[[FitState], object]:
-        callback, in_validation = self.callback, event == "after_valid_batch"
-        of_batches = event in {"before_step", "after_pred", "after_loss", "after_backward", "after_step"}
-
-        def call(state: FitState) -> None:
-            if (of_batches and not callback.run_train) or (in_validation and not callback.run_valid):
-                return
-            if event == "after_backward" and name in _OF_STEPS and not state.completes_step:
-                return
-            if event == "after_step" and name in _OF_STEPS and state.n_waiting:
-                return
-            if in_validation and name == "after_loss":
-                state.loss = callback.learn.loss_func(state.output.float(), state.targets)
-            method()
-
-        return call
-
-
-def _own_events(callback: Callback) -> dict[str, Callable[..., object]]:
-    """Return the methods of a callback that are called at an event, by name."""
-    names = [name for name in dir(type(callback)) if name.startswith(("before_", "after_", "begin_"))]
-    overridden = [name for name in names if getattr(type(callback), name) is not getattr(hooks.Callback, name, None)]
-    return {name: getattr(callback, name) for name in overridden}
-
-
-def _takes_state(method: Callable[..., object]) -> bool:
-    return any(
-        parameter.default is parameter.empty
-        and parameter.kind in {parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD}
-        for parameter in inspect.signature(method).parameters.values()
-    )
 
 
 class EarlyStoppingCallback(extras.EarlyStopping):

@@ -9,16 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
 
 from foveal.core.errors import InputError, UnknownNameError
 from foveal.losses import IGNORED
+from foveal.metrics import common
 from foveal.metrics.common import Metric, MetricFunction, Takes
-from foveal.metrics.numbers import mae, r2_score, rmse
-from foveal.metrics.one_label import balanced_accuracy, error_rate, top_k_accuracy
+from foveal.metrics.one_label import balanced_accuracy, error_rate
 from foveal.metrics.several_labels import counts_per_class, hamming_loss, mean_average_precision, mean_roc_auc
 
 Average = Literal["binary", "micro", "macro", "weighted"]
@@ -197,7 +197,7 @@ def RocAucBinary(*, axis: int = -1) -> Metric:
     return Metric(_on_second(mean_roc_auc, axis), "roc_auc_score", higher_is_better=True, takes="activated")
 
 
-def RocAucMulti(sigmoid: bool = True, average: str = "macro") -> Metric:
+def RocAucMulti(sigmoid: bool = True, average: common.Average = "macro") -> Metric:
     """Return the mean area under the ROC curves of several labels.
 
     Args:
@@ -214,7 +214,7 @@ def APScoreBinary(*, axis: int = -1) -> Metric:
     return Metric(function, "average_precision_score", higher_is_better=True, takes="activated")
 
 
-def APScoreMulti(sigmoid: bool = True, average: str = "macro") -> Metric:
+def APScoreMulti(sigmoid: bool = True, average: common.Average = "macro") -> Metric:
     """Return the mean average precision of several labels.
 
     Args:
@@ -278,123 +278,6 @@ def CohenKappa(*, axis: int = -1, weights: str | None = None) -> Metric:
     return Metric(value, "cohen_kappa_score", higher_is_better=True)
 
 
-def mse(output: Tensor, target: Tensor) -> Tensor:
-    """Return the mean squared error of numbers, over all that are known.
-
-    Args:
-        output: in the units of the targets, [N] or [N, T].
-        target: numbers of as many elements; NaN is unknown.
-    """
-    return rmse(output, target) ** 2
-
-
-def R2Score() -> Metric:
-    """Return the coefficient of determination of numbers, the mean over columns."""
-    return Metric(r2_score, "r2_score", higher_is_better=True, takes="activated")
-
-
-def ExplainedVariance() -> Metric:
-    """Return the share of the variance of numbers that is explained."""
-
-    def value(output: Tensor, target: Tensor) -> Tensor:
-        output, target = _pairs(output, target)
-        return 1 - (target - output).var(unbiased=False) / target.var(unbiased=False)
-
-    return Metric(value, "explained_variance_score", higher_is_better=True, takes="activated")
-
-
-def PearsonCorrCoef() -> Metric:
-    """Return Pearson's correlation of numbers with their predictions."""
-    return Metric(_pearson, "pearsonr", higher_is_better=True, takes="activated")
-
-
-def SpearmanCorrCoef() -> Metric:
-    """Return Spearman's correlation of numbers with their predictions: that of their ranks."""
-
-    def value(output: Tensor, target: Tensor) -> Tensor:
-        return _pearson(*map(_ranks, _pairs(output, target)))
-
-    return Metric(value, "spearmanr", higher_is_better=True, takes="activated")
-
-
-def AccumMetric(
-    func: Callable[..., Any],
-    dim_argmax: int | None = None,
-    activation: str = "no",
-    thresh: float | None = None,
-    to_np: bool = False,
-    invert_arg: bool = False,
-    flatten: bool = True,
-    name: str | None = None,
-    higher_is_better: bool = True,
-    **options: Any,
-) -> Metric:
-    """Return a metric of any function of all predictions and targets at once.
-
-    Args:
-        func: the function.
-        dim_argmax: the dimension that is replaced by the index of its largest value.
-        activation: `no`, `sigmoid`, `softmax` or `binary_softmax` (softmax, then the second of two classes).
-        thresh: outputs are replaced by whether they are above it.
-        to_np: whether the function takes arrays of NumPy.
-        invert_arg: whether it takes targets first.
-        flatten: whether both are flattened first.
-        name: the column of the epoch table; the function's name by default.
-        higher_is_better: False for errors.
-        options: keywords of the function.
-    """
-    if activation not in (known := ("no", "sigmoid", "softmax", "binary_softmax")):
-        raise UnknownNameError.of("activation", activation, known)
-
-    def value(output: Tensor, target: Tensor) -> float:
-        if activation == "sigmoid":
-            output = output.sigmoid()
-        elif activation != "no":
-            output = output.softmax(dim=1)
-            output = output[:, -1] if activation == "binary_softmax" else output
-        output = output if dim_argmax is None else output.argmax(dim=dim_argmax)
-        output = output if thresh is None else output > thresh
-        if flatten:
-            output, target = output.reshape(-1), target.reshape(-1)
-        pair = (output.numpy(), target.numpy()) if to_np else (output, target)
-        return float(func(*(reversed(pair) if invert_arg else pair), **options))
-
-    return Metric(value, name or str(getattr(func, "__name__", type(func).__name__)), higher_is_better=higher_is_better)
-
-
-def skm_to_fastai(
-    func: Callable[..., Any],
-    is_class: bool = True,
-    thresh: float | None = None,
-    axis: int = -1,
-    activation: str | None = None,
-    **options: Any,
-) -> Metric:
-    """Return a metric of a function of scikit-learn.
-
-    Args:
-        func: takes targets and predictions.
-        is_class: whether it compares classes: predictions are then the index of the largest output, or with `thresh`
-            whether an output is above it.
-        thresh: see `is_class`.
-        axis: of the classes.
-        activation: see `AccumMetric`; by default sigmoid where there is a threshold.
-        options: keywords of the function.
-    """
-    argmax = axis if is_class and thresh is None else None
-    chosen = activation or ("sigmoid" if is_class and thresh is not None else "no")
-    return AccumMetric(
-        func,
-        dim_argmax=argmax,
-        activation=chosen,
-        thresh=thresh,
-        to_np=True,
-        invert_arg=True,
-        flatten=thresh is None,
-        **options,
-    )
-
-
 def _last(axis: int, value: int) -> int:
     if axis not in {-1, 1}:
         raise InputError(f"Classes are in the last axis of outputs [N, C]; got axis={axis!r}.")
@@ -435,56 +318,3 @@ def _matthews(counts: Tensor) -> Tensor:
     over = counts.diagonal().sum() * n - (there * answered).sum()
     under = ((n**2 - (answered**2).sum()) * (n**2 - (there**2).sum())).sqrt()
     return _divide(over, under)
-
-
-def _pairs(output: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-    output, target = output.double().reshape(-1), target.double().reshape(-1)
-    known = ~target.isnan()
-    return output[known], target[known]
-
-
-def _pearson(output: Tensor, target: Tensor) -> Tensor:
-    return torch.corrcoef(torch.stack(_pairs(output, target)))[0, 1]
-
-
-def _ranks(values: Tensor) -> Tensor:
-    """Return the rank of each value, equal ones the mean of theirs."""
-    ordered = values.sort().values
-    return (torch.searchsorted(ordered, values) + torch.searchsorted(ordered, values, right=True)).double()
-
-
-__all__ = [
-    "APScoreBinary",
-    "APScoreMulti",
-    "AccumMetric",
-    "BalancedAccuracy",
-    "BrierScore",
-    "BrierScoreMulti",
-    "CohenKappa",
-    "ExplainedVariance",
-    "F1Score",
-    "F1ScoreMulti",
-    "FBeta",
-    "FBetaMulti",
-    "HammingLoss",
-    "HammingLossMulti",
-    "Jaccard",
-    "JaccardMulti",
-    "MatthewsCorrCoef",
-    "MatthewsCorrCoefMulti",
-    "PearsonCorrCoef",
-    "Precision",
-    "PrecisionMulti",
-    "R2Score",
-    "Recall",
-    "RecallMulti",
-    "RocAuc",
-    "RocAucBinary",
-    "RocAucMulti",
-    "SpearmanCorrCoef",
-    "mae",
-    "mse",
-    "rmse",
-    "skm_to_fastai",
-    "top_k_accuracy",
-]

@@ -274,7 +274,7 @@ def set_rates(optimizer: torch.optim.Optimizer, point: Point) -> None:
 
 
 def momentum_of(group: Mapping[str, Any]) -> float:
-    """Return the momentum of a group: the decay of the gradient's average; 0 where there is none."""
+    """Return the momentum of a group: the decay of the gradient's average; 0 without momentum."""
     return float(group["betas"][0] if "betas" in group else group.get("momentum", 0.0))
 
 
