@@ -29,6 +29,8 @@ from foveal.data.samples import Pipeline, Transforms
 from foveal.data.splits.rows import Rows, rows_of
 from foveal.data.splits.splitters import MaskSplitter, RandomSplitter, Splitter, check_split
 from foveal.data.summary import walk
+from foveal.images.channels import RGB, check_channels
+from foveal.images.pil import PILImage, PILImageBW
 from foveal.sources.items import Item, Source
 from foveal.tasks.base import AnyTask
 from foveal.tasks.encoding import encode_all, encode_known, no_labels
@@ -38,9 +40,36 @@ from foveal.tasks.vocab import ClassLabel
 OnBad = Literal["stop", "skip"]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, init=False)
 class ImageBlock:
-    """The input is an image: a path, bytes, an array or a PIL image."""
+    """The input is an image: a path, bytes, an array or a PIL image.
+
+    Attributes:
+        n_channels: that images are read with: 1 is grey, 3 RGB, 4 what the file has: colour and alpha, or four bands.
+    """
+
+    n_channels: int
+
+    def __init__(self, cls: type[PILImage] | None = None, *, n_channels: int | None = None) -> None:
+        """Say how images are read; as RGB by default.
+
+        Args:
+            cls: `PILImage` for RGB, `PILImageBW` for grey.
+            n_channels: 1, 3 or 4, in its place.
+
+        Raises:
+            InputError: there is no such kind of image.
+        """
+        if cls is not None and cls is not PILImage and cls is not PILImageBW:
+            raise InputError(
+                "`cls` is `PILImage` (RGB) or `PILImageBW` (grey); four channels are "
+                f"ImageBlock(n_channels=4). Got {cls!r}."
+            )
+        if cls is not None and n_channels not in {None, cls.n_channels}:
+            raise InputError(f"`cls` means n_channels={cls.n_channels}, and `n_channels` is {n_channels!r}: give one.")
+        if cls is not None:
+            n_channels = cls.n_channels
+        object.__setattr__(self, "n_channels", check_channels(RGB if n_channels is None else n_channels))
 
 
 class DataBlock:
@@ -76,11 +105,14 @@ class DataBlock:
         arguments = ("blocks", "get_items", "get_x", "get_y", "splitter", "item_tfms", "batch_tfms")
         for name in unknown:
             raise UnknownNameError.of("argument of DataBlock", name, arguments)
-        self._target = None if blocks is None else _target_block(blocks)
+        self._n_channels = RGB
+        self._target: TargetBlock | None = None
+        if blocks is not None:
+            self._n_channels, self._target = _channels_and_target(blocks)
         self._get_items, self._get_x, self._get_y = get_items, get_x, get_y
         self._splitter = splitter or RandomSplitter()
         self._transforms = item_tfms, batch_tfms
-        Pipeline.of(item_tfms, batch_tfms)
+        self._pipeline()
 
     @runtime.without_collecting()
     def datasets(self, source: object) -> Datasets:
@@ -99,8 +131,9 @@ class DataBlock:
         task = _bind(self._target, sides[0].labels, sides[0].name)
         train_targets = encode_all(sides[0].labels, sides[0].name, task)
         valid_targets = encode_known(sides[1].labels, sides[1].name, task)
+        targets = train_targets, valid_targets
         return Datasets.of(
-            ImageDataset(sides[0].images, train_targets, task), ImageDataset(sides[1].images, valid_targets, task)
+            *(ImageDataset(side.images, of, task, self._n_channels) for side, of in zip(sides, targets, strict=True))
         )
 
     def summary(self, source: object) -> None:
@@ -109,7 +142,7 @@ class DataBlock:
         Raises:
             InputError: a step fails; the message says what to add or mend.
         """
-        for line in walk(self.datasets(source), Pipeline.of(*self._transforms)):
+        for line in walk(self.datasets(source), self._pipeline()):
             print(line)  # noqa: T201 -- printing is what it is for
 
     def check(self, source: object) -> Audit:
@@ -154,6 +187,9 @@ class DataBlock:
             reader=partial(self._read_new, datasets.train.task) if self._target else None,
         )
 
+    def _pipeline(self) -> Pipeline:
+        return Pipeline.of(*self._transforms, self._n_channels)
+
     @property
     def _getters(self) -> tuple[tuple[Getter | None, str], tuple[Getter | None, str]]:
         return (self._get_x, "get_x"), (self._get_y, "get_y")
@@ -174,7 +210,7 @@ class DataBlock:
         getters = self._getters if with_labels else (self._getters[0], (lambda _: None, "get_y"))
         side = _Side.read(items, range(len(items)), *getters)
         targets = encode_known(side.labels, side.name, task) if with_labels else no_labels(len(items), task)
-        return ImageDataset(side.images, targets, task)
+        return ImageDataset(side.images, targets, task, self._n_channels)
 
 
 @dataclass(frozen=True, slots=True)
@@ -248,6 +284,7 @@ def block_for(
     splitter: Splitter | None = None,
     vocab: Sequence[ClassLabel] | None = None,
     flip_pairs: Sequence[tuple[str, str]] = (),
+    n_channels: int = RGB,
     item_tfms: Transforms,
     batch_tfms: Transforms = None,
 ) -> DataBlock:
@@ -258,6 +295,7 @@ def block_for(
         splitter: a split in place of the source's own.
         vocab: the classes, in place of those of the training side.
         flip_pairs: names of points that change places in a mirrored image.
+        n_channels: see `ImageBlock`.
         item_tfms: a resize step, and other transforms.
         batch_tfms: more of them.
     """
@@ -274,7 +312,7 @@ def block_for(
     if splitter is None and source.has_split:
         splitter = MaskSplitter(item.is_valid for item in source.items)
     return DataBlock(
-        blocks=(ImageBlock, target),
+        blocks=(ImageBlock(n_channels=n_channels), target),
         get_x=lambda item: item.image,
         get_y=lambda item: item.label,
         splitter=splitter,
@@ -283,14 +321,14 @@ def block_for(
     )
 
 
-def _target_block(blocks: Sequence[object]) -> TargetBlock:
+def _channels_and_target(blocks: Sequence[object]) -> tuple[int, TargetBlock]:
     made = [block() if isinstance(block, type) or callable(block) else block for block in blocks]
     if len(made) != 2 or not isinstance(made[0], ImageBlock) or not isinstance(made[1], TargetBlock):
         raise InputError(
             "`blocks` says what the input and the target are, for instance blocks=(ImageBlock, MultiCategoryBlock); "
             f"got {blocks!r}."
         )
-    return made[1]
+    return made[0].n_channels, made[1]
 
 
 def _bind(block: TargetBlock, labels: list[object], name: Callable[[int], str]) -> AnyTask:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, overload
 
 from torch import Tensor
@@ -18,8 +18,9 @@ from foveal._moved import attribute
 from foveal.core import storage
 from foveal.core.errors import InputError
 from foveal.data.labels import Getter
+from foveal.images.channels import RGB
 from foveal.images.decode import ImageSource, name_of
-from foveal.images.pil import PILImage
+from foveal.images.pil import PILImage, pil_image
 from foveal.tasks.base import AnyTask
 from foveal.tasks.display import ShownTensor, shown
 from foveal.tasks.kinds import kind_of
@@ -60,18 +61,20 @@ class ImageDataset(Dataset):
         images: paths, bytes, arrays, Pillow or stored images.
         targets: what `task` encoded, [n, ...]; points in source pixels.
         task: what is learned.
+        n_channels: that the images are read with, 1, 3 or 4.
     """
 
     images: Sequence[ImageSource]
     targets: Tensor
     task: AnyTask = field()  # `field()`: dataclass would take the property of the base for a default
+    n_channels: int = RGB
     pictures = attribute("pictures", "images")
 
     def __len__(self) -> int:
         return len(self.images)
 
     def __getitem__(self, index: int) -> tuple[PILImage, ShownTensor]:
-        return PILImage.create(self.images[index]), self.display_target(index)
+        return pil_image(self.images[index], self.n_channels), self.display_target(index)
 
     @property
     def vocab(self) -> Classes:
@@ -80,13 +83,16 @@ class ImageDataset(Dataset):
 
     @property
     def fingerprint(self) -> str:
-        """A hash of the names of all images, in order, and of all targets."""
+        """A hash of the names of all images, in order, of all targets, and of the channels where they are not RGB."""
         names = "\n".join(name_of(image) for image in self.images)
+        if self.n_channels != RGB:
+            names += f"\n{self.n_channels} channels"
         return storage.text_hash(names + storage.tensor_hash(self.targets))
 
     def subset(self, indices: Sequence[int]) -> ImageDataset:
         """Return the items at these positions."""
-        return ImageDataset([self.images[index] for index in indices], self.targets[list(indices)], self.task)
+        images = [self.images[index] for index in indices]
+        return replace(self, images=images, targets=self.targets[list(indices)])
 
     def name(self, index: int) -> str:
         """Return the name of an image."""

@@ -17,13 +17,14 @@ from foveal.core.listing import L
 from foveal.core.rng import order_for, seed_for, windowed_order
 from foveal.core.seeds import check_seed
 from foveal.data.auditing import audit_datasets
-from foveal.data.batchers import Batcher, ImageBatcher, TupleBatcher
+from foveal.data.batchers import Batcher, ImageBatcher, TupleBatcher, image_batcher
 from foveal.data.batches import Batch
 from foveal.data.datasets import Dataset, Datasets, ImageDataset
 from foveal.data.pixel_ops import refuse_moving
 from foveal.data.samples import Pipeline, Transforms
 from foveal.data.summary import require_size
 from foveal.images.canvas import grid
+from foveal.images.channels import require_channels
 from foveal.images.parquet_rows import windows_of
 from foveal.images.prepare import Preparation
 from foveal.losses import FlattenedLoss
@@ -173,6 +174,7 @@ class DataLoader:
         ours, theirs = self.batcher, other.batcher
         if not isinstance(ours, ImageBatcher) or not isinstance(theirs, ImageBatcher):
             return self
+        require_channels(ours.pipeline.n_channels, theirs.pipeline.n_channels)
         own, wanted = ours.pipeline.statistics, theirs.pipeline.statistics
         if own == wanted:
             return self
@@ -257,10 +259,10 @@ class DataLoaders:
         n_train, n_batch = len(datasets.train), batch_size or bs
         batchers: list[Batcher] = [TupleBatcher(datasets.train), TupleBatcher(datasets.valid)]
         if isinstance(datasets.train, ImageDataset):
-            pipeline = Pipeline.of(item_tfms, batch_tfms)
+            pipeline = Pipeline.of(item_tfms, batch_tfms, datasets.train.n_channels)
             require_size(pipeline, datasets.train)
             if kind_of(datasets.train.task).has_points:
-                refuse_moving(pipeline.operations)
+                refuse_moving(pipeline.operations, pipeline.n_channels)
             target = torch.device(device) if device is not None else runtime.default_device()
             batchers = [ImageBatcher(side, pipeline, num_workers, target) for side in (datasets.train, datasets.valid)]
         if n_train < n_batch:
@@ -311,7 +313,7 @@ class DataLoaders:
     @property
     def pipeline(self) -> Pipeline:
         """The transforms of images."""
-        return _image_batcher(self.train).pipeline
+        return image_batcher(self.train.batcher).pipeline
 
     @property
     def preparation(self) -> Preparation:
@@ -382,7 +384,7 @@ class DataLoaders:
         """
         if self._reader is None:
             raise InputError("These loaders were not made by a DataBlock: they cannot read new items.")
-        batcher = _image_batcher(self.train).with_dataset(self._reader(items, with_labels))
+        batcher = image_batcher(self.train.batcher).with_dataset(self._reader(items, with_labels))
         return DataLoader(batcher, self._valid.batch_size)
 
     def check(self) -> Audit:
@@ -394,9 +396,3 @@ class DataLoaders:
 
     def __getitem__(self, index: int) -> DataLoader:
         return self.loaders[index]
-
-
-def _image_batcher(loader: DataLoader) -> ImageBatcher:
-    if not isinstance(loader.batcher, ImageBatcher):
-        raise InputError("These loaders carry no images: build them with a DataBlock and its blocks.")
-    return loader.batcher

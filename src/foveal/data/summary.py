@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 from foveal.core.errors import ImageError, InputError
@@ -37,7 +37,7 @@ def walk(datasets: Datasets, pipeline: Pipeline) -> Iterator[str]:
     yield f"  image   {under_base(image) if isinstance(image, Path) else name_of(image)}"
     yield f"  label   {train.label(0)!r}"
     yield f"  target  {train.display_target(0)!r}"
-    opened = open_image(image)
+    opened = open_image(image, train.n_channels)
     yield f"  opened  {opened.format}, {_size(opened.size_hw)} upright"
     require_size(pipeline, train)
     size_hw = opened.size_hw
@@ -63,16 +63,16 @@ def require_size(pipeline: Pipeline, dataset: ImageDataset) -> None:
     if pipeline.resizes:
         return
     raise InputError(
-        f"Images need one size to share a batch, and no transform says it{_example_of_sizes(dataset.images)}. "
+        f"Images need one size to share a batch, and no transform says it{_example_of_sizes(dataset)}. "
         "Add one: item_tfms=Resize(224), or item_tfms=RandomResizedCrop(224, min_scale=0.35)."
     )
 
 
-def _example_of_sizes(images: Sequence[ImageSource]) -> str:
+def _example_of_sizes(dataset: ImageDataset) -> str:
     first: tuple[ImageSource, tuple[int, int]] | None = None
-    for image in images[:_MOST_OPENED]:
+    for image in dataset.images[:_MOST_OPENED]:
         try:
-            size_hw = open_image(image).size_hw
+            size_hw = open_image(image, dataset.n_channels).size_hw
         except ImageError:
             continue
         if first is None:

@@ -116,7 +116,7 @@ class Predictor:
         """Wrap a copy of a model, in fp32 and evaluation mode, on the device that it is on.
 
         Args:
-            model: takes normalised images [B, 3, h, w] and returns outputs [B, n_outputs] or heatmaps; where it
+            model: takes normalised images [B, C, h, w] and returns outputs [B, n_outputs] or heatmaps; where it
                 normalises them itself, its copy leaves that to the preparation.
             task: what it answers.
             preparation: how images come to it.
@@ -208,11 +208,11 @@ class Predictor:
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the bundle: one .safetensors file; of a module written by hand, its weights."""
         tensors, model = self.model.state_dict(), self.model
-        stored = self.preparation.to_dict()
         own = OwnPart(module=type(model).__name__)
+        stored: dict[str, Any] = dict(self.preparation.to_dict())
         manifest = Manifest(
             task=self.task.to_dict(),
-            preparation=PreparationPart(fit=ResizePart(**stored["fit"]), mean=stored["mean"], std=stored["std"]),
+            preparation=PreparationPart(fit=ResizePart(**stored.pop("fit")), **stored),
             model=ModelPart(**model.spec.to_dict()) if isinstance(model, VisionModel) else own,
             training=self.training,
             versions=current_versions(),
@@ -318,6 +318,8 @@ def _image_predictor(
             )
         if spec.n_outputs != task.n_outputs:
             raise InputError(f"its model gives {spec.n_outputs} numbers and its task needs {task.n_outputs}.")
+        if spec.n_channels != stored.n_channels:
+            raise InputError(f"its model takes {spec.n_channels} channels and its images have {stored.n_channels}.")
         model = model_with_weights(spec, tensors)
     elif isinstance(part, OwnPart) and model is not None:
         check_fit(model, tensors)
@@ -346,7 +348,8 @@ def load_image_predictor(path: str | os.PathLike[str], *, device: torch.device |
 
 
 def _quick(model: nn.Module, preparation: Preparation, device: torch.device) -> nn.Module:
-    pixels = torch.zeros(1, *preparation.input_size_hw, 3, dtype=torch.uint8, device=device)
+    size = *preparation.input_size_hw, preparation.n_channels
+    pixels = torch.zeros(1, *size, dtype=torch.uint8, device=device)
     return fuse_batchnorm(model, preparation.normalise(pixels)) if isinstance(model, VisionModel) else model
 
 

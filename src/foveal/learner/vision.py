@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,6 +16,7 @@ from foveal.core.errors import InputError, UnknownNameError
 from foveal.core.progress import say
 from foveal.core.seeds import check_seed
 from foveal.data.loaders import DataLoaders
+from foveal.images.channels import block_of, check_channels, require_channels
 from foveal.images.prepare import Statistics
 from foveal.inference.predictor import load_image_predictor
 from foveal.learner.learner import Learner
@@ -33,6 +35,7 @@ def vision_learner(
     *,
     metrics: MetricFunction | Iterable[MetricFunction] | None = None,
     loss_func: Callable[[Tensor, Tensor], Tensor] | None = None,
+    n_in: int | None = None,
     y_range: tuple[float, float] | None = None,
     head: str | None = None,
     recipe: Literal["best", "probe", "book"] | None = None,
@@ -49,6 +52,7 @@ def vision_learner(
         metrics: functions of (raw outputs, targets), partials, or `Metric`; the task's by default.
         loss_func: of (raw outputs, targets), `CrossEntropyLossFlat(weight=...)` for instance; by default the task's,
             whose activation and decoding stay in any case.
+        n_in: channels of the images, which the loaders say: another number is refused.
         y_range: squeeze outputs into (low, high); the task's by default.
         head: `pooled`, the book's; `linear`, or for points `spatial`, which `learn.probe()` can fit; by default the
             recipe's.
@@ -62,9 +66,15 @@ def vision_learner(
 
     Raises:
         UnknownNameError: there is no such backbone.
+        InputError: the loaders' images have other channels than `n_in` or the bundle says.
         ModelFileError: the weights cannot be had; the message names the ways out.
     """
-    task = dls.task
+    task, n_channels = dls.task, dls.pipeline.n_channels
+    if n_in not in {None, n_channels}:
+        raise InputError(
+            f"`n_in` is {n_in}, and the loaders read images with n_channels={n_channels}: leave it out, or build them "
+            f"with {block_of(check_channels(n_in))}."
+        )
     chosen = _recipe(recipe, task)
     head = head or (chosen.head if chosen is not None else "pooled")
     if str(arch).endswith(_BUNDLE):
@@ -76,12 +86,12 @@ def vision_learner(
         if y_range is None and learned:
             low, high = (", ".join(f"{bound:.4g}" for bound in bounds) for bounds in learned)
             say(f"Outputs stay between {low} and {high}, a tenth more than in training; `y_range` says otherwise.")
-        spec = ModelSpec(arch, task.n_outputs, dls.pipeline.input_size_hw, y_range or task.y_range, head)
+        spec = ModelSpec(arch, task.n_outputs, dls.pipeline.input_size_hw, y_range or task.y_range, head, n_channels)
         if pretrained:
             model, origin = pretrained_model(spec, weights=weights, generator=generator)
         else:
             model, origin = build_model(spec, generator=generator), "random weights"
-        statistics = zoo.statistics_of(arch)
+        statistics = zoo.statistics_of(arch, n_channels)
     model.body.statistics = None if dls.pipeline.statistics else statistics
     learn = Learner(dls, model, loss_func=loss_func, metrics=metrics, origin=origin, compile=compile)
     learn.recipe = chosen
@@ -121,7 +131,8 @@ def _from_bundle(dls: DataLoaders, path: str) -> tuple[VisionModel, str, Statist
     """Return a model with a bundle's body, and its head where outputs mean the same, row by row of the last layer."""
     stored = load_image_predictor(path, device=dls.device)
     spec, task = stored.vision.spec, dls.task
-    model = build_model(ModelSpec(spec.arch, task.n_outputs, dls.pipeline.input_size_hw, spec.y_range, spec.head))
+    require_channels(dls.pipeline.n_channels, stored.preparation.n_channels)
+    model = build_model(replace(spec, n_outputs=task.n_outputs, input_size_hw=dls.pipeline.input_size_hw))
     tensors = stored.model.state_dict()
     same_kind = stored.task.kind == task.kind
     if not same_kind or (stored.task.names != task.names and not kind_of(task).has_classes):

@@ -29,6 +29,7 @@ class ModelSpec:
         input_size_hw: (height, width) of the input in pixels.
         y_range: (low, high) of the outputs, one pair for all or one bound per output.
         head: a name in `HEADS`.
+        n_channels: of the images.
     """
 
     arch: str
@@ -36,6 +37,7 @@ class ModelSpec:
     input_size_hw: tuple[int, int]
     y_range: Range | None = None
     head: str = "pooled"
+    n_channels: int = 3
 
     def to_dict(self) -> dict[str, Any]:
         """Return it as JSON values."""
@@ -47,7 +49,8 @@ class ModelSpec:
         height, width = stored["input_size_hw"]
         low_high = stored["y_range"]
         y_range = (_bound(low_high[0]), _bound(low_high[1])) if low_high is not None else None
-        return cls(str(stored["arch"]), int(stored["n_outputs"]), (height, width), y_range, str(stored["head"]))
+        n_outputs, n_channels = int(stored["n_outputs"]), int(stored.get("n_channels", 3))
+        return cls(str(stored["arch"]), n_outputs, (height, width), y_range, str(stored["head"]), n_channels)
 
 
 def _bound(stored: Bound) -> Bound:
@@ -156,8 +159,9 @@ def build_model(spec: ModelSpec, *, generator: torch.Generator | None = None) ->
     """
     if spec.head not in HEADS:
         raise UnknownNameError.of("head", spec.head, HEADS)
-    body = Body(zoo.build(spec.arch, image_size=spec.input_size_hw), multi_scale=spec.head == "spatial")
-    n_map = _map_channels(body, spec.input_size_hw)
+    network = zoo.build(spec.arch, image_size=spec.input_size_hw, n_channels=spec.n_channels)
+    body = Body(network, multi_scale=spec.head == "spatial")
+    n_map = _map_channels(body, spec)
     head = HEADS[spec.head](n_map, spec.n_outputs, y_range=spec.y_range, generator=generator)
     return VisionModel(body, head, spec)
 
@@ -218,10 +222,10 @@ def pretrained_model(
     return model, body_weights.origin
 
 
-def _map_channels(body: Body, input_size_hw: tuple[int, int]) -> int:
+def _map_channels(body: Body, spec: ModelSpec) -> int:
     """Return how many channels a body's map has, by a try: timm's `num_features` is not right for every family."""
     with runtime.evaluating(body), torch.no_grad():
-        image = torch.zeros(1, 3, *input_size_hw)
+        image = torch.zeros(1, spec.n_channels, *spec.input_size_hw)
         features = body.raw_features(image)
         if features.ndim == 4 and body.n_features not in {features.shape[1], features.shape[3]}:
             body.n_features = features.shape[1]

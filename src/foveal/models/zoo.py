@@ -50,13 +50,16 @@ class Weights:
     origin: str
 
 
-def build(arch: str, *, n_classes: int = 0, image_size: tuple[int, int] | None = None) -> nn.Module:
+def build(
+    arch: str, *, n_classes: int = 0, image_size: tuple[int, int] | None = None, n_channels: int = 3
+) -> nn.Module:
     """Return a timm model without pretrained weights.
 
     Args:
         arch: timm's name of the backbone.
         n_classes: outputs of its classifier; 0 leaves the classifier out.
         image_size: (height, width) of the input in pixels, for backbones that are built for one size.
+        n_channels: of the images.
 
     Raises:
         UnknownNameError: timm has no such model.
@@ -68,13 +71,22 @@ def build(arch: str, *, n_classes: int = 0, image_size: tuple[int, int] | None =
     entry = timm.get_pretrained_cfg(arch)
     has_fixed_size = image_size is not None and entry is not None and entry.fixed_input_size
     size = {"img_size": image_size} if has_fixed_size else {}
-    model = timm.create_model(arch, pretrained=False, num_classes=n_classes, **size)
+    model = timm.create_model(arch, pretrained=False, num_classes=n_classes, in_chans=n_channels, **size)
     assert isinstance(model, nn.Module)
     return model
 
 
-def statistics_of(arch: str) -> Statistics:
-    """Return the mean and standard deviation of pixels that a backbone was trained with, on the scale from 0 to 1."""
+def statistics_of(arch: str, n_channels: int = 3) -> Statistics:
+    """Return the mean and standard deviation of pixels that a backbone was trained with, on the scale from 0 to 1.
+
+    Args:
+        arch: timm's name of the backbone.
+        n_channels: of the images; for other than three see `Statistics.for_channels`.
+    """
+    return _statistics_of_colours(arch).for_channels(n_channels)
+
+
+def _statistics_of_colours(arch: str) -> Statistics:
     timm = _timm_package()
 
     if arch in _STATISTICS:
@@ -107,6 +119,9 @@ def pretrained_weights(arch: str, file: str | os.PathLike[str] | None = None) ->
 def load_into(model: nn.Module, weights: Weights) -> None:
     """Fill a model; everything but the classifier must agree in name and shape.
 
+    The first convolution of a model for other than three channels takes its weights as timm adapts them: for one
+    channel the sum over the colours, for four the colours and once more the first, scaled to keep activations' size.
+
     Args:
         model: a timm model.
         weights: of the same backbone.
@@ -114,20 +129,30 @@ def load_into(model: nn.Module, weights: Weights) -> None:
     Raises:
         ModelFileError: they do not agree; the message names the first difference.
     """
-    in_model = model.state_dict()
+    in_model, tensors = model.state_dict(), _for_channels(model, weights.tensors)
     mismatched = [
-        f"{name}: {list(weights.tensors[name].shape)} in the file, {list(tensor.shape)} in the model"
+        f"{name}: {list(tensors[name].shape)} in the file, {list(tensor.shape)} in the model"
         for name, tensor in in_model.items()
-        if name in weights.tensors and weights.tensors[name].shape != tensor.shape
+        if name in tensors and tensors[name].shape != tensor.shape
     ]
-    missing = [name for name in in_model if name not in weights.tensors and not name.endswith("num_batches_tracked")]
+    missing = [name for name in in_model if name not in tensors and not name.endswith("num_batches_tracked")]
     if missing or mismatched:
         first = (mismatched or [f"{missing[0]} is missing"])[0]
         raise ModelFileError(
             f"The weights from {weights.origin} do not fit this backbone ({len(missing)} tensors missing, "
             f"{len(mismatched)} of another shape; first {first}). Was the file made for another one?"
         )
-    model.load_state_dict({name: weights.tensors[name] for name in in_model if name in weights.tensors}, strict=False)
+    model.load_state_dict({name: tensors[name] for name in in_model if name in tensors}, strict=False)
+
+
+def _for_channels(model: nn.Module, tensors: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+    """Return weights with those of the first convolution adapted to its number of channels."""
+    first = next((name for name, layer in model.named_modules() if isinstance(layer, nn.Conv2d)), "")
+    name = f"{first}.weight"
+    n_channels = model.state_dict()[name].shape[1] if first else 3
+    if n_channels == 3 or name not in tensors or tensors[name].shape[1] != 3:
+        return tensors
+    return {**tensors, name: _timm_package().models.adapt_input_conv(n_channels, tensors[name])}
 
 
 def _load_tensors(file: Path, sha256: str | None = None) -> dict[str, Tensor]:
