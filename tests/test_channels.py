@@ -180,8 +180,8 @@ def test_what_is_for_other_channels_is_refused_by_name():
 
     with pytest.raises(InputError, match=r"these have 1: give Normalize.from_stats\(\(0.449,\), \(0.226,\)\)"):
         DataBlock((ImageBlock(PILImageBW), CategoryBlock), batch_tfms=Normalize(IMAGENET))
-    with pytest.raises(InputError, match=r"Colours\(\) is for images of 3 channels, and these have 1\."):
-        DataBlock((ImageBlock(n_channels=1), CategoryBlock), batch_tfms=Colours())
+    with pytest.raises(InputError, match=r"Colours\(\) is for images of 3 channels, and these have 4\."):
+        DataBlock((ImageBlock(n_channels=4), CategoryBlock), batch_tfms=Colours())
 
 
 # -- A grey set, from file to service
@@ -313,7 +313,14 @@ def test_all_that_a_learner_does_is_done_in_grey(grey, stripes, tmp_path):
     predictions.save(tmp_path / "predictions.safetensors")
     assert (predictions.n_channels, Predictions.load(tmp_path / "predictions.safetensors").n_channels) == (1, 1)
     assert "32 x 32 pixels of 1 channel," in grey.report(tmp_path / "report.html").read_text()
+    grey.path = tmp_path
+    before = grey.predict(file).values
     grey.save("here")
+    with torch.no_grad():
+        next(grey.model.parameters()).zero_()
+    assert not torch.equal(grey.predict(file).values, before)
+    grey.load("here")
+    assert torch.equal(grey.predict(file).values, before)
     again = vision_learner(grey.dls, grey.export(tmp_path / "grey.safetensors").as_posix())
     assert torch.equal(again.predict(file).values, grey.predict(file).values)
 
@@ -372,13 +379,12 @@ def test_rgb_bundles_say_nothing_new(tmp_path):
     assert manifest.preparation.n_channels == manifest.model.n_channels == 3
 
 
-def test_the_command_line_trains_in_grey(foveal, stripes, tmp_path, monkeypatch):
+def test_the_command_line_answers_in_grey(grey, foveal, stripes, tmp_path, monkeypatch):
+    """That it trains so is shown by the page on grey-scale sets (test_docs)."""
     monkeypatch.setenv("FOVEAL_HOME", str(tmp_path / "home"))
-    run = tmp_path / "run"
-    foveal("train", stripes, "--channels", "grey", "--size", 32, "--epochs", 1, "--batch-size", 16, "--out", run)
-    file = get_image_files(stripes / "valid")[0]
-    assert load_learner(run / "model.safetensors").preparation.n_channels == 1
-    assert f"{file}: across" in foveal("predict", run / "model.safetensors", file).out
-    assert "made grey" in foveal("info", run / "model.safetensors").out
-    assert "accuracy" in foveal("evaluate", run / "model.safetensors", stripes).out
-    foveal("train", stripes, "--channels", "gray", code=2)
+    bundle, file = grey.export(tmp_path / "grey.safetensors"), get_image_files(stripes / "valid")[0]
+    assert f"{file}: {grey.predict(file).label}" in foveal("predict", bundle, file).out
+    assert "made grey" in foveal("info", bundle).out
+    assert "accuracy" in foveal("evaluate", bundle, stripes).out
+    assert "0 errors" in foveal("check", stripes, "--channels", "grey").out
+    assert "Did you mean `grey`?" in foveal("check", stripes, "--channels", "gray", code=2).err

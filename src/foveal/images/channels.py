@@ -1,6 +1,6 @@
 """Channels: the numbers of a pixel. One is grey, three are red, green and blue, four are colour and a fourth number.
 
-How many there are is said once, by `ImageBlock`, and then belongs to the preparation of images: datasets, loaders,
+How many there are is decided once, by `ImageBlock`, and then belongs to the preparation of images: datasets, loaders,
 model, bundle and service have it from there. Whatever an image is, one channel makes it grey and three make it RGB.
 Four are read as they are, so an image must have them: colour with alpha, or a TIFF of four bands.
 """
@@ -8,15 +8,13 @@ Four are read as they are, so an image must have them: colour with alpha, or a T
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
 from foveal.core.errors import ImageError, InputError
-from foveal.images.colours import Pixels, grey_of, grey_to_rgb
+from foveal.geometry.warp import Pixels
 
 RGB = 3
 CHANNELS = {"grey": 1, "rgb": RGB, "rgba": 4}
 """The numbers of channels by the names that settings have for them."""
-_MODES = {1: "grey", 2: "grey and alpha", 3: "RGB"}
 
 
 def check_channels(n_channels: int) -> int:
@@ -25,8 +23,6 @@ def check_channels(n_channels: int) -> int:
     Raises:
         InputError: it is another one.
     """
-    if n_channels == CHANNELS["rgba"]:
-        raise InputError("Images of four channels cannot be read yet: `n_channels` must be 1 (grey) or 3 (RGB).")
     if n_channels not in CHANNELS.values():
         raise InputError(
             f"`n_channels` must be 1 (grey), 3 (RGB) or 4 (colour with alpha, or four bands); got {n_channels!r}."
@@ -62,28 +58,24 @@ def shown_as_rgb(pixels: Pixels) -> Pixels:
     Args:
         pixels: uint8 [H, W, C].
     """
-    return grey_to_rgb(pixels[..., 0]) if pixels.shape[2] == 1 else pixels[..., :RGB]
+    return np.repeat(pixels, RGB, axis=2) if pixels.shape[2] == 1 else pixels[..., :RGB]
 
 
-def pixels_of_array(array: NDArray[np.generic], name: str, n_channels: int) -> Pixels:
-    """Return an array as pixels, uint8 [H, W, C].
+def require_fourth(n_channels: int, mode: str, name: str, *, has_alpha: bool) -> None:
+    """Refuse an image without a fourth channel where four are wanted.
 
     Args:
-        array: of an image, [H, W] or [H, W, channels].
+        n_channels: that it is to be read with.
+        mode: as Pillow names it.
         name: for messages.
-        n_channels: C.
+        has_alpha: whether it has transparency, in whatever form its file stores that.
 
     Raises:
-        ImageError: it is no image of C channels, and cannot be made one.
+        ImageError: it has no fourth channel.
     """
-    if array.dtype != np.uint8 or array.size == 0:
-        raise ImageError(name, f"an array must be uint8 and not empty; got {array.dtype} {array.shape}.")
-    n_stored = array.shape[2] if array.ndim == 3 else 1 if array.ndim == 2 else 0
-    if n_channels == n_stored:
-        return np.asarray(array, dtype=np.uint8).reshape(*array.shape[:2], n_channels)
-    if n_channels == 1 and n_stored == RGB:
-        return grey_of(np.asarray(array, dtype=np.uint8))
-    if n_channels == RGB and array.ndim == 2:
-        return grey_to_rgb(array)
-    shapes = {1: "[H, W], [H, W, 1] or [H, W, 3]", RGB: "[H, W] or [H, W, 3]"}.get(n_channels, "[H, W, 4]")
-    raise ImageError(name, f"an array must have the shape {shapes}; got {array.shape}.")
+    if n_channels > RGB and not has_alpha:
+        raise ImageError(
+            name,
+            f"it has no fourth channel (its mode is {mode}), and four are read as they are: save it with alpha (as "
+            "RGBA), or as a TIFF of four bands.",
+        )

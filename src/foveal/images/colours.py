@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageCms
 
 from foveal.core.errors import InputError
+from foveal.images.channels import RGB
 
 Pixels = NDArray[np.uint8]
 
@@ -31,7 +32,7 @@ def to_pixels(image: Image.Image, n_channels: int, tags: Mapping[int, object] | 
 
     Args:
         image: as Pillow decoded it.
-        n_channels: C: 1 for the grey (Pillow's mode L) of what `to_rgb` makes, 3 for that.
+        n_channels: C: 1 for the grey (Pillow's mode L) of what `to_rgb` makes, 3 for that, 4 for colours and alpha.
         tags: of a TIFF.
 
     Raises:
@@ -39,6 +40,9 @@ def to_pixels(image: Image.Image, n_channels: int, tags: Mapping[int, object] | 
     """
     if n_channels == 1 and image.mode == "L" and "transparency" not in image.info:
         return np.asarray(image)[..., None], 0.0
+    if n_channels > RGB:
+        profile = image.info.get("icc_profile") if image.mode in {"RGB", "RGBA", "P"} else None
+        return rgba_to_srgb(np.asarray(image.convert("RGBA")), profile), 0.0
     rgb, guessed_white = to_rgb(image, tags)
     return grey_of(rgb) if n_channels == 1 else rgb, guessed_white
 
@@ -82,6 +86,16 @@ def to_rgb(image: Image.Image, tags: Mapping[int, object] | None = None) -> tupl
     return np.asarray(to_srgb(image) if to_srgb else image.convert("RGB")), 0.0
 
 
+def rgba_to_srgb(pixels: Pixels, profile: bytes | None) -> Pixels:
+    """Return an image with transparency, uint8 [H, W, 4], whose colours are sRGB.
+
+    Args:
+        pixels: uint8 [H, W, 4].
+        profile: of ICC, if there is one.
+    """
+    return np.asarray(_converted(Image.fromarray(pixels), profile)) if profile else pixels
+
+
 def _converted(rgba: Image.Image, profile: bytes | None) -> Image.Image:
     """Return an image with transparency whose colours are sRGB."""
     to_srgb = srgb_transform(profile, "RGB") if profile else None
@@ -122,6 +136,18 @@ def _white_of(values: NDArray[np.float64]) -> float:
     if white is None:
         raise ValueError(f"it holds values up to {most:g}, and states no value of white.")
     return white
+
+
+def deep_to_bytes(values: NDArray[np.generic], tags: Mapping[int, object]) -> Pixels:
+    """Return numbers of 16 bits, uint16 [...], as pixels: white is FOVEAL_WHITE, or 65535, as for deep grey.
+
+    Args:
+        values: of any shape.
+        tags: of a TIFF.
+    """
+    white = _stated_white(tags) or 65535.0
+    lut = np.clip(np.arange(65536) * (255 / white) + 0.5, 0, 255).astype(np.uint8)
+    return np.asarray(lut[values])
 
 
 def _scale_to_bytes(values: NDArray[np.float64], white: float) -> Pixels:

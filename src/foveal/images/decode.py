@@ -27,17 +27,19 @@ from foveal.core import lazy
 from foveal.core.errors import ImageError, InputError, MissingDependencyError
 from foveal.geometry.homography import IDENTITY, Homography
 from foveal.geometry.warp import as_pixels
-from foveal.images.avif import without_exif
-from foveal.images.channels import RGB, pixels_of_array
+from foveal.images.arrays import pixels_of_array
+from foveal.images.avif import AVIF, HEIC, brands_of, without_exif
+from foveal.images.bands import N_BANDS, read_bands
+from foveal.images.channels import RGB, require_fourth
 from foveal.images.colours import DAMAGE, Pixels, grey_of, srgb_transform, to_pixels
 from foveal.images.embedded import ENDING as EMBEDDED
 from foveal.images.embedded import embedded_image
 from foveal.images.exif import orientation_of
 from foveal.images.jpeg import JpegHeader, read_jpeg_header
 from foveal.images.parquet_rows import row_of
-from foveal.images.png import SIGNATURE, split_png
+from foveal.images.png import SIGNATURE, PngParts, split_png
 from foveal.images.sniff import reason_of
-from foveal.images.tiff import without_descriptions
+from foveal.images.tiff import TIFF, without_descriptions
 from foveal.images.upright import TURNS, turn_upright, upright_map, upright_size
 
 MAX_PIXELS = 89_478_485
@@ -52,8 +54,6 @@ _COMMON = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".tif", ".
 _RARE = (".bmp", ".dib", ".ppm", ".pgm", ".avif", ".avifs", ".heic", ".heif", ".mpo")
 EXTENSIONS = frozenset({*_COMMON, *_RARE})
 _FORMATS = ("PNG", "WEBP", "BMP", "DIB", "GIF", "TIFF", "AVIF", "PPM")
-_HEIC = frozenset({b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"})
-_AVIF = frozenset({b"avif", b"avis"})
 _TURNED_BY_PILLOW = frozenset({"TIFF", "HEIF"})
 _FEWEST_BYTES = 256  # pixels that a byte of a JPEG can stand for: a block of 64 takes 2 bits or more
 
@@ -149,6 +149,7 @@ def open_image(source: ImageSource | object, n_channels: int = RGB) -> OpenedIma
     if isinstance(source, bytes):
         return _open_bytes(source, name, n_channels)
     if isinstance(source, Image.Image):
+        require_fourth(n_channels, source.mode, name, has_alpha=source.has_transparency_data)
         orientation = orientation_of(source.info.get("exif") or b"")
         return _wrap_pixels(to_pixels(source, n_channels)[0], orientation, name, "PIL")
     if isinstance(source, np.ndarray):
@@ -193,22 +194,11 @@ def _open_bytes(data: bytes, name: str, n_channels: int) -> OpenedImage:
         raise ImageError(name, "the file is empty (0 bytes).")
     if data[:2] == b"\xff\xd8":
         return _open_jpeg(data, name, n_channels)
-    if data[4:8] == b"ftyp":
-        brands = _brands(data)
-        if brands & _AVIF:
-            data = without_exif(data)
-        elif brands & _HEIC:
-            _register_heif(name)
-    parts = None
-    if data.startswith(SIGNATURE):
-        try:
-            parts = split_png(data)
-        except ValueError as error:
-            raise ImageError(name, f"damaged PNG file: {error}") from error
-        data = parts.pixels
-    if data[:4] in {b"II*\0", b"MM\0*"}:
-        data = without_descriptions(data)
+    if n_channels == N_BANDS and data[:4] in TIFF and (opened := _open_bands(data, name)) is not None:
+        return opened
+    data, parts = _without_metadata(data, name)
     image = _pillow_header(data, name)
+    require_fourth(n_channels, image.mode, name, has_alpha=image.has_transparency_data)
     _check_size((image.height, image.width), name)
     kind = str(image.format)
     exif = parts.exif if parts is not None else image.info.get("exif") or b""
@@ -220,10 +210,37 @@ def _open_bytes(data: bytes, name: str, n_channels: int) -> OpenedImage:
     return OpenedImage(size_hw, name, kind, _name_faults(name, kind, pixels), more)
 
 
-def _brands(data: bytes) -> set[bytes]:
-    """Return the brands of a file of the ISO base media format: the main one and those it goes with."""
-    box = data[8 : min(int.from_bytes(data[:4]), 256)]
-    return {box[:4], *(box[at : at + 4] for at in range(8, len(box), 4))}
+def _without_metadata(data: bytes, name: str) -> tuple[bytes, PngParts | None]:
+    """Return a file without what could keep Pillow from its pixels, and the parts of a PNG."""
+    if data[4:8] == b"ftyp":
+        brands = brands_of(data)
+        if brands & AVIF:
+            return without_exif(data), None
+        if brands & HEIC:
+            _register_heif(name)
+    if data[:4] in TIFF:
+        return without_descriptions(data), None
+    if not data.startswith(SIGNATURE):
+        return data, None
+    try:
+        parts = split_png(data)
+    except ValueError as error:
+        raise ImageError(name, f"damaged PNG file: {error}") from error
+    return parts.pixels, parts
+
+
+def _open_bands(data: bytes, name: str) -> OpenedImage | None:
+    """Open a TIFF of four bands; return None where it has fewer."""
+    try:
+        bands = read_bands(without_descriptions(data))
+    except DAMAGE as error:
+        reason = str(error) if isinstance(error, ValueError) else f"damaged TIFF file: {_sentence(error)}"
+        raise ImageError(name, reason) from error
+    if bands is None:
+        return None
+    _check_size(bands.size_hw, name)
+    pixels = _name_faults(name, "TIFF", lambda scale: _reduce(bands.pixels(), bands.orientation, scale))
+    return OpenedImage(upright_size(bands.size_hw, bands.orientation), name, "TIFF", pixels, bands.has_more_frames)
 
 
 def _has_more_frames(image: Image.Image) -> bool:
@@ -238,6 +255,8 @@ def _open_jpeg(data: bytes, name: str, n_channels: int) -> OpenedImage:
         header = read_jpeg_header(data)
     except ValueError as error:
         raise ImageError(name, str(error)) from error
+    mode = "CMYK" if header.is_cmyk else "L" if header.is_grey else "RGB"
+    require_fourth(n_channels, mode, name, has_alpha=False)
     height, width = header.size_hw
     if header.is_progressive or header.is_cmyk or height * width > 64 * max_pixels():
         _check_size(header.size_hw, name)
