@@ -10,6 +10,7 @@ from torch import Tensor
 
 from foveal.core import progress
 from foveal.core.errors import InputError
+from foveal.core.listing import L
 from foveal.images.canvas import INK, PREDICTED
 from foveal.training.checkpoint import HookState
 from foveal.training.hooks import Callback
@@ -58,8 +59,7 @@ class Recorder(Callback):
         self._steps["loss"].append(state.loss.detach())
         self._steps["rate"].append(torch.tensor(float(group["lr"])))
         self._steps["momentum"].append(torch.tensor(momentum_of(group)))
-        assert state.smooth.total is not None
-        self._steps["smooth"].append(state.smooth.total / state.smooth.weight)
+        self._steps["smooth"].append(state.smooth.average)
         self._table.advance()
 
     def after_epoch(self, state: FitState) -> None:
@@ -83,6 +83,31 @@ class Recorder(Callback):
     def close(self) -> None:
         """Clear the bar, also when a fit ends in an error."""
         self._table.end()
+
+    @property
+    def losses(self) -> list[float]:
+        """The smoothed training loss after each step of all fits."""
+        return [float(value) for value in self._steps["smooth"]]
+
+    @property
+    def lrs(self) -> list[float]:
+        """The learning rate of the last group at each step of all fits."""
+        return [float(value) for value in self._steps["rate"]]
+
+    @property
+    def values(self) -> L[L[float]]:
+        """The numbers of each line of the table: both losses, then the metrics."""
+        return L(L(result.values().values()) for result in self.history)
+
+    @property
+    def final_record(self) -> L[float]:
+        """The numbers of the last line of the table; empty before there is one."""
+        return self.values[-1] if self.history else L()
+
+    @property
+    def metric_names(self) -> L[str]:
+        """The heads of the table's columns."""
+        return L(("epoch", "train_loss", "valid_loss", *self._metric_names(), "time"))
 
     def state_dict(self) -> HookState:
         """Return what was kept of every step, and where epochs ended."""
@@ -140,7 +165,7 @@ class Recorder(Callback):
         return [float(value) for value in self._steps[name]]
 
     def _begin(self) -> None:
-        self._table = progress.table(("epoch", "train_loss", "valid_loss", *self._metric_names(), "time"))
+        self._table = progress.table(tuple(self.metric_names))
         if not self.silent:
             self._table.header()
 
