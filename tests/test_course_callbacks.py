@@ -16,7 +16,7 @@ from foveal.training.hooks import CancelBatchException, CancelEpochException, Ca
 @pytest.fixture
 def make(scene_loaders):
     def build(**options):
-        dls = scene_loaders(num_workers=0)
+        dls = scene_loaders(num_workers=0, seed=0)
         torch.manual_seed(0)
         learn = vision_learner(dls, "test_resnet", pretrained=False, metrics=[])
         learn.recorder.silent = True
