@@ -16,7 +16,8 @@ from foveal.data.batchers import Batcher, ImageBatcher
 from foveal.data.block import DataBlock, ImageBlock
 from foveal.data.datasets import Dataset
 from foveal.data.labels import ColReader, RegexLabeller, parent_label, using_attr
-from foveal.data.loaders import DataLoader, DataLoaders
+from foveal.data.loader import DataLoader
+from foveal.data.loaders import DataLoaders
 from foveal.data.samples import Pipeline, PixelOperation
 from foveal.data.splits.splitters import ColSplitter, IndexSplitter, MaskSplitter, RandomSplitter, check_split
 from foveal.geometry.homography import Homography

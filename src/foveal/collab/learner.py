@@ -16,11 +16,12 @@ from foveal.collab.model import CollabSpec, collab_model, embedding_size
 from foveal.collab.predictor import RatingPredictor
 from foveal.collab.report import rating_report_on
 from foveal.collab.task import Rating
+from foveal.core.arguments import checked_keywords, checked_methods
 from foveal.core.errors import InputError
 from foveal.core.progress import display
 from foveal.core.rng import order_for
 from foveal.core.seeds import check_seed
-from foveal.data.loaders import DataLoader
+from foveal.data.loader import DataLoader
 from foveal.inference.manifest import TrainingPart
 from foveal.inference.predictor import Prediction
 from foveal.learner.trainer import Trainer
@@ -29,6 +30,7 @@ from foveal.metrics.common import MetricFunction
 PathLike = str | os.PathLike[str]
 
 
+@checked_methods
 class CollabLearner(Trainer):
     """Trains a model of ratings and answers for users and items."""
 
@@ -90,6 +92,7 @@ def get_emb_sz(dls: CollabDataLoaders) -> list[tuple[int, int]]:
     return [(n, embedding_size(n)) for n in sizes]
 
 
+@checked_keywords
 def collab_learner(
     dls: CollabDataLoaders,
     n_factors: int = 50,

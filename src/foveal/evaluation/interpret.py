@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Protocol, Self
 from torch import Tensor
 
 from foveal._moved import method
+from foveal.core.arguments import checked_methods
 from foveal.core.errors import InputError
 from foveal.data.loaders import DataLoaders
 from foveal.evaluation import plots
@@ -44,6 +45,7 @@ class Learned(Protocol):
         """What answers with the model as it is now."""
 
 
+@checked_methods
 @dataclass(frozen=True, slots=True, eq=False)
 class Interpretation:
     """Predictions, looked at from several sides."""

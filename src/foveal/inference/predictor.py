@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from foveal.core import runtime, threads
+from foveal.core.arguments import checked_keywords
 from foveal.core.errors import ImageError, InputError, ModelFileError
 from foveal.core.registry import resolve
 from foveal.geometry.homography import Homography
@@ -252,6 +253,7 @@ class Predictor:
         return [Prediction(label, self.task.encode(label), value) for label, value in zip(labels, values, strict=True)]
 
 
+@checked_keywords
 def load_learner(
     path: str | os.PathLike[str], *, device: torch.device | str | None = None, model: nn.Module | None = None
 ) -> Predictor:

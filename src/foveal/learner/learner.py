@@ -13,9 +13,11 @@ from pandas import DataFrame
 from torch import Tensor
 
 from foveal.core import distributed
+from foveal.core.arguments import checked_methods
 from foveal.core.registry import resolve
 from foveal.core.rng import order_for
-from foveal.data.loaders import DataLoader, DataLoaders
+from foveal.data.loader import DataLoader
+from foveal.data.loaders import DataLoaders
 from foveal.evaluation import plots, show
 from foveal.evaluation.explain import show_overlay
 from foveal.evaluation.predictions import Predictions, fit_temperature, predict_dataset
@@ -38,6 +40,7 @@ from foveal.training.checkpoint import PathLike
 Loader = DataLoader | Iterable[tuple[Tensor, Tensor]]
 
 
+@checked_methods
 class Learner(Trainer):
     """Trains a model on loaders and answers for what it learned.
 
@@ -52,8 +55,8 @@ class Learner(Trainer):
 
     def __new__(cls, dls: DataLoaders, *args: Any, **options: Any) -> Self:
         """Make the learner that suits the loaders: the book calls `Learner` for whatever is learned."""
-        if cls is Learner and dls.learner is not None:
-            suited: Any = resolve(dls.learner)
+        if cls is Learner and dls.learner_class is not None:
+            suited: Any = resolve(dls.learner_class)
             return cast("Self", suited(dls, *args, **options))  # no `Learner`, so Python does not initialise it again
         return super().__new__(cls)
 

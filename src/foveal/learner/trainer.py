@@ -10,9 +10,11 @@ from typing import Any, Literal, Self, get_args
 from torch import Tensor, nn
 
 from foveal.core import runtime, timing
+from foveal.core.arguments import checked_methods
 from foveal.core.errors import UnknownNameError
 from foveal.core.listing import L
-from foveal.data.loaders import DataLoader, DataLoaders
+from foveal.data.loader import DataLoader
+from foveal.data.loaders import DataLoaders
 from foveal.learner.fits import Fits
 from foveal.losses import Loss
 from foveal.metrics.common import MetricFunction, named_metrics, refuse_unsuitable
@@ -34,6 +36,7 @@ Activation = Literal["task", "none"]
 MOMENTS = (0.95, 0.85, 0.95)  # AdamW's first beta at the start, the highest rate and the end; the book's numbers
 
 
+@checked_methods
 class Trainer(Fits):
     """Trains a model on loaders.
 
@@ -96,7 +99,6 @@ class Trainer(Fits):
             raise UnknownNameError.of("activation", activation, get_args(Activation))
         self.activation = activation
         self.loss_func = loss_func if loss_func is not None else dls.loss_func
-        self.metrics: Any = metrics if metrics is not None else list(dls.task.metrics().values())
         self.recorder = Recorder(lambda: list(self._named_metrics()))
         self._training = Training(
             model,
@@ -108,6 +110,7 @@ class Trainer(Fits):
             compile=compile,
             opt_func=opt_func,
         )
+        self.metrics: Any = metrics if metrics is not None else self._usual_metrics()
 
     @property
     def dls(self) -> DataLoaders:
@@ -253,6 +256,9 @@ class Trainer(Fits):
         evaluation = self._training.evaluate(loader)
         loss = float(self._loss()(evaluation.outputs, evaluation.targets))
         return loss, evaluation.metrics(self._named_metrics(), self._activate)
+
+    def _usual_metrics(self) -> list[MetricFunction]:
+        return list(self.dls.task.metrics().values())
 
     def _activate(self, output: Tensor) -> Tensor:
         return self.dls.task.activate(output)

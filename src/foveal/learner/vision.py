@@ -11,6 +11,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from foveal.core.arguments import checked_keywords
 from foveal.core.errors import InputError, UnknownNameError
 from foveal.core.progress import say
 from foveal.core.seeds import check_seed
@@ -27,6 +28,7 @@ from foveal.tasks.kinds import Recipe, kind_of
 _BUNDLE = ".safetensors"
 
 
+@checked_keywords
 def vision_learner(
     dls: DataLoaders,
     arch: str = zoo.DEFAULT_ARCH,

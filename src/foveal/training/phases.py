@@ -16,7 +16,8 @@ from torch import Tensor, nn
 from foveal.core import distributed, runtime, storage, timing
 from foveal.core.errors import InputError, ModelFileError, TrainingError
 from foveal.data.batches import Batch
-from foveal.data.loaders import DataLoader, DataLoaders
+from foveal.data.loader import DataLoader
+from foveal.data.loaders import DataLoaders
 from foveal.metrics.common import MetricFunction
 from foveal.training import checkpoint, loop, lr_finder
 from foveal.training.checked_loss import CheckedLoss
@@ -230,7 +231,7 @@ class Training:
             history=history,
             phase=number,
             accumulate=phase.accumulate,
-            mix=self.dls.task.mix,
+            mix=self.dls.mix,
             compiled=self._compile(),
             say=self.recorder.say,
         )
@@ -244,7 +245,7 @@ class Training:
             valid=valid.shard_batches,
             loss=loss,
             metrics=self.metrics,
-            name=train.dataset.name,
+            name=getattr(train.dataset, "name", str),
             n_valid=len(valid),
             activate=self.activate,
             count=loss.count,

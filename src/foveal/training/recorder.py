@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from foveal.core import progress
+from foveal.core.arguments import checked_methods
 from foveal.core.errors import InputError
 from foveal.core.listing import L
 from foveal.images.canvas import INK, PREDICTED
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 _STEPS = ("loss", "rate", "momentum", "smooth")
 
 
+@checked_methods
 class Recorder(Callback):
     """The callback that every fit has.
 

@@ -21,7 +21,8 @@ from foveal.data.block import DataBlock, ImageBlock
 from foveal.data.datasets import Datasets
 from foveal.data.image_loaders import ImageDataLoaders
 from foveal.data.labels import ColReader, RegexLabeller, parent_label, using_attr
-from foveal.data.loaders import DataLoader, DataLoaders
+from foveal.data.loader import DataLoader
+from foveal.data.loaders import DataLoaders
 from foveal.data.splits.splitters import (
     ColSplitter,
     FileSplitter,

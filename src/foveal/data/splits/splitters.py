@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from foveal.core.arguments import checked_keywords
 from foveal.core.errors import InputError, TableError
 from foveal.core.seeds import check_seed
 from foveal.data.splits.rows import rows_of
@@ -26,6 +27,7 @@ Splitter = Callable[[Any], Any]
 """A user's function of all items, a sequence or a data frame; `check_split` checks its answer."""
 
 
+@checked_keywords
 def RandomSplitter(valid_pct: float = 0.2, seed: int | None = None) -> Splitter:
     """Put a random share of the items into validation.
 
