@@ -49,7 +49,11 @@ class ImageBlock:
 
 @checked_methods
 class DataBlock:
-    """A plan: what the parts of an item are, how they are found, how items are split and images are transformed."""
+    """A plan: what the parts of an item are, how they are found, how items are split and images are transformed.
+
+    Attributes:
+        transforms: `item_tfms` and `batch_tfms`.
+    """
 
     def __init__(
         self,
@@ -93,7 +97,7 @@ class DataBlock:
         self._target = None if blocks is None else _target_block(blocks)
         self._get_items, self._get_x, self._get_y = get_items, composed(get_x), composed(get_y)
         self._splitter = splitter or RandomSplitter()
-        self._transforms = item_tfms, batch_tfms
+        self.transforms = item_tfms, batch_tfms
         Pipeline.of(item_tfms, batch_tfms)
 
     def new(self, item_tfms: Transforms = None, batch_tfms: Transforms = None) -> DataBlock:
@@ -105,7 +109,7 @@ class DataBlock:
         """
         Pipeline.of(item_tfms, batch_tfms)
         changed = copy.copy(self)
-        changed._transforms = item_tfms, batch_tfms
+        changed.transforms = item_tfms, batch_tfms
         return changed
 
     @runtime.without_collecting()
@@ -125,9 +129,7 @@ class DataBlock:
         task = _bind(self._target, sides[0].labels, sides[0].name)
         train_targets = encode_all(sides[0].labels, sides[0].name, task)
         valid_targets = encode_known(sides[1].labels, sides[1].name, task)
-        return Datasets.of(
-            *(side.dataset(t, task) for side, t in zip(sides, (train_targets, valid_targets), strict=True))
-        )
+        return Datasets.of(sides[0].dataset(train_targets, task), sides[1].dataset(valid_targets, task))
 
     def summary(self, source: object) -> None:
         """Walk one item through every step and print what each step makes of it.
@@ -135,7 +137,7 @@ class DataBlock:
         Raises:
             InputError: a step fails; the message says what to add or mend.
         """
-        for line in walk(self.datasets(source), Pipeline.of(*self._transforms)):
+        for line in walk(self.datasets(source), Pipeline.of(*self.transforms)):
             print(line)  # noqa: T201 -- printing is what it is for
 
     def check(self, source: object) -> Audit:
@@ -172,7 +174,7 @@ class DataBlock:
             raise UnknownNameError.of("way to treat bad images", on_bad, get_args(OnBad))
         if on_bad == "skip" and self._target:
             datasets = without_bad_images(datasets)
-        item_tfms, batch_tfms = self._transforms
+        item_tfms, batch_tfms = self.transforms
         return DataLoaders.from_dsets(
             datasets,
             bs=batch_size or bs,

@@ -23,7 +23,7 @@ from foveal.data.loader import DataLoader
 from foveal.data.pixel_ops import refuse_moving
 from foveal.data.plain import PlainLoader
 from foveal.data.samples import Pipeline, Transforms
-from foveal.data.summary import require_size
+from foveal.data.summary import with_size
 from foveal.images.prepare import Preparation
 from foveal.losses import FlattenedLoss
 from foveal.tasks.base import AnyTask
@@ -110,8 +110,7 @@ class DataLoaders:
         n_train, n_batch = len(datasets.train), batch_size or bs
         batchers: list[Batcher] = [TupleBatcher(datasets.train), TupleBatcher(datasets.valid)]
         if isinstance(datasets.train, ImageDataset):
-            pipeline = Pipeline.of(item_tfms, batch_tfms)
-            require_size(pipeline, datasets.train)
+            pipeline = with_size(Pipeline.of(item_tfms, batch_tfms), datasets.train, datasets.valid)
             if kind_of(datasets.train.task).has_points:
                 refuse_moving(pipeline.operations)
             target = torch.device(device) if device is not None else runtime.default_device()
