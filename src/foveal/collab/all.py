@@ -26,7 +26,7 @@ from foveal.data.loader import DataLoader
 from foveal.data.loaders import DataLoaders
 from foveal.data.splits.splitters import ColSplitter, IndexSplitter, RandomSplitter
 from foveal.data.splits.stratify import GroupSplitter
-from foveal.inference.predictor import load_learner
+from foveal.inference.loading import load_learner
 from foveal.learner.learner import Learner
 from foveal.losses import BCEWithLogitsLossFlat, MSELossFlat
 from foveal.metrics.common import Metric

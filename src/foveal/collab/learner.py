@@ -24,6 +24,7 @@ from foveal.core.seeds import check_seed
 from foveal.data.loader import DataLoader
 from foveal.inference.manifest import TrainingPart
 from foveal.inference.predictor import Prediction
+from foveal.learner.export import write_export
 from foveal.learner.trainer import Trainer
 from foveal.metrics.common import MetricFunction
 
@@ -63,10 +64,13 @@ class CollabLearner(Trainer):
         """Write one self-contained page on the validation side; return its path."""
         return rating_report_on(self).write(path)
 
-    def export(self, path: PathLike = "model.safetensors") -> Path:
-        """Write one safe file that `load_learner` reads; return its path."""
-        self.predictor(self.trained()).save(path)
-        return Path(path)
+    def export(self, fname: PathLike = "export.pkl") -> Path:
+        """Write one safe file that `load_learner` reads, below `path`; return where it is.
+
+        Args:
+            fname: the file; see `Learner.export`.
+        """
+        return write_export(self.predictor(self.trained()), self.path, fname)
 
     def trained(self) -> TrainingPart:
         """Return what a bundle says of its training."""

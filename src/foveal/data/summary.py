@@ -80,7 +80,7 @@ def with_size(pipeline: Pipeline, *sides: ImageDataset) -> Pipeline:
 
 
 def _size_of(image: ImageSource) -> tuple[str, tuple[int, int] | None]:
-    """Return the name and the (height, width) of an image; None where it is refused, which training says in its turn."""
+    """Return the name and the (height, width) of an image; None where it is refused, as training says in its turn."""
     try:
         return name_of(image), open_image(image).size_hw
     except ImageError:

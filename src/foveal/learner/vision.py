@@ -17,7 +17,7 @@ from foveal.core.progress import say
 from foveal.core.seeds import check_seed
 from foveal.data.loaders import DataLoaders
 from foveal.images.prepare import Statistics
-from foveal.inference.predictor import load_image_predictor
+from foveal.inference.loading import load_image_predictor
 from foveal.learner.learner import Learner
 from foveal.metrics.common import MetricFunction
 from foveal.models import zoo

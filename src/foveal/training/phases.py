@@ -70,7 +70,7 @@ class Training:
     """What all runs of a learner share.
 
     Attributes:
-        loss, metrics: called at the beginning of each fit, so that both may be changed between fits.
+        loss, metrics: called at the beginning of each fit, as both may be changed between fits.
         activate: turns raw outputs into those that some metrics take.
         precision: the user's choice; `auto` is measured once for each number of frozen groups.
         freeze: how the model is frozen now.
@@ -166,7 +166,7 @@ class Training:
         if phase.n_epochs is not None and phase.n_epochs < 1:
             raise InputError(f"At least one epoch is trained; got {phase.n_epochs}.")
         self.freeze = phase.freeze
-        self.freezer.apply(self.model, self.freeze)
+        self.freezer.apply(self.model, phase.freeze)
         phase = replace(phase, n_epochs=self._length(phase, stored))
         if phase.n_epochs == 0:
             return None

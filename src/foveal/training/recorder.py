@@ -32,12 +32,13 @@ class Recorder(Callback):
         history: one result per epoch, over all fits; the fit state adds to it.
         epochs: the step after which each of them ended, counted over all fits.
         silent: print nothing.
+        shows_bar: whether a bar moves on within an epoch.
     """
 
     def __init__(self, metric_names: Callable[[], Sequence[str]]) -> None:
         self.history: list[EpochResult] = []
         self.epochs: list[int] = []
-        self.silent = False
+        self.silent, self.shows_bar = False, True
         self._metric_names = metric_names
         self._steps: dict[str, list[Tensor]] = {name: [] for name in _STEPS}
         self._table = progress.Table(())
@@ -52,7 +53,7 @@ class Recorder(Callback):
 
     def before_epoch(self, state: FitState) -> None:
         """Begin a bar."""
-        if not self.silent:
+        if self.shows_bar and not self.silent:
             self._table.begin(f"epoch {state.epoch}", state.steps_per_epoch)
 
     def after_step(self, state: FitState) -> None:

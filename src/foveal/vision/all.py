@@ -40,7 +40,8 @@ from foveal.geometry.resize import RandomResizedCrop, Resize
 from foveal.images.augment import Normalize, aug_transforms, imagenet_stats
 from foveal.images.pil import PILImage
 from foveal.images.tones import Brightness, Contrast
-from foveal.inference.predictor import Predictor, load_learner
+from foveal.inference.loading import load_learner
+from foveal.inference.predictor import Predictor
 from foveal.learner.learner import Learner
 from foveal.learner.vision import cnn_learner, vision_learner
 from foveal.losses import (
