@@ -87,7 +87,12 @@ class L(MutableSequence[T], Generic[T]):
         del self._items[index]
 
     def insert(self, index: SupportsIndex, value: T) -> None:
-        """Put a value before the item at `index`."""
+        """Put a value before an item.
+
+        Args:
+            index: of the item.
+            value: becomes an item.
+        """
         self._items.insert(operator.index(index), value)
 
     def __iter__(self) -> Iterator[T]:
@@ -202,7 +207,13 @@ class L(MutableSequence[T], Generic[T]):
     def argwhere(
         self, function: Callable[..., object] | None = None, *, negate: bool = False, **options: object
     ) -> L[int]:
-        """Return the indices of the items for which `function` is true; see `filter`."""
+        """Return the indices of the items for which `function` is true.
+
+        Args:
+            function: is called; by default an item itself is true or not.
+            negate: those for which it is not true.
+            options: for the function, by name.
+        """
         call = functools.partial(function, **options) if function is not None else bool
         return L([i for i, item in enumerate(self._items) if bool(call(item)) is not negate])
 
@@ -211,7 +222,7 @@ class L(MutableSequence[T], Generic[T]):
 
         Args:
             name: may have dots: the attribute of an attribute.
-            default: where there is none.
+            default: for items without it.
 
         Raises:
             InputError: an item has none, and no default is given.
@@ -273,9 +284,9 @@ class L(MutableSequence[T], Generic[T]):
         n = (max if cycled else min)(map(len, rows), default=0)
         return L([tuple(row[i % len(row)] for row in rows) for i in range(n)])
 
-    def zipwith(self, *rest: Iterable[Any], cycled: bool = False) -> L[tuple[Any, ...]]:
-        """Return this list's items with those of others; see `zip`."""
-        return L([self, *rest]).zip(cycled)
+    def zipwith(self, *rest: Iterable[Any]) -> L[tuple[Any, ...]]:
+        """Return this list's items with those of other lists, as tuples."""
+        return L([self, *rest]).zip()
 
     def enumerate(self) -> L[tuple[int, T]]:
         """Return (index, item) for each item."""
