@@ -403,8 +403,8 @@ def test_an_ordered_map_stays_near_its_reader():
 
 def test_lists_and_paths_print_like_the_book(tmp_path):
     assert repr(L(range(12))) == "(#12) [0,1,2,3,4,5,6,7,8,9...]"
-    assert L("abc")[torch.tensor([0, 2])] == ["a", "c"]
-    assert L("abc")[[True, False, True]] == ["a", "c"]
+    assert L(*"abc")[torch.tensor([0, 2])] == ["a", "c"]
+    assert L(*"abc")[[True, False, True]] == ["a", "c"]
     folder = Path(tmp_path)
     (folder / "x.jpg").touch()
     assert folder.ls() == [folder / "x.jpg"]
