@@ -37,6 +37,9 @@ from foveal.tasks.kinds import kind_of
 from foveal.tasks.vocab import Classes, classes_of
 
 _BATCH = 32
+_OWN = {"VisionModel": "backbone or head"}
+_MAKERS = {"VisionModel": "create_vision_model"}
+"""Of a module that is not built by calling its class: what a message calls it, and what builds it."""
 
 
 class Prediction(NamedTuple):
@@ -209,11 +212,11 @@ class Predictor:
         """Write the bundle: one .safetensors file; of a module written by hand, its weights."""
         tensors, model = self.model.state_dict(), self.model
         stored = self.preparation.to_dict()
-        own = OwnPart(module=type(model).__name__)
+        is_known = isinstance(model, VisionModel) and model.is_of_its_spec()
         manifest = Manifest(
             task=self.task.to_dict(),
             preparation=PreparationPart(fit=ResizePart(**stored["fit"]), mean=stored["mean"], std=stored["std"]),
-            model=ModelPart(**model.spec.to_dict()) if isinstance(model, VisionModel) else own,
+            model=ModelPart(**self.vision.spec.to_dict()) if is_known else OwnPart(module=type(model).__name__),
             training=self.training,
             versions=current_versions(),
             tensors=hashes_of(tensors),
@@ -290,8 +293,9 @@ def load_predictor(
     own = manifest.model
     if isinstance(own, OwnPart) and model is None:
         raise ModelFileError(
-            f"`{path}` holds the weights of your own class `{own.module}`, whose code is not in the file. Build it as "
-            f"before and give it: load_learner({str(path)!r}, model={own.module}(...))"
+            f"`{path}` holds the weights of your own {_OWN.get(own.module, f'class `{own.module}`')}, whose code is "
+            "not in the file. Build it as before and give it: "
+            f"load_learner({str(path)!r}, model={_MAKERS.get(own.module, own.module)}(...))"
         )
     try:
         make: MakePredictor = _image_predictor
@@ -322,6 +326,8 @@ def _image_predictor(
     elif isinstance(part, OwnPart) and model is not None:
         check_fit(model, tensors)
         model.load_state_dict(tensors)
+        if isinstance(model, VisionModel):
+            model.body.statistics = None  # the preparation normalises
     else:
         raise InputError("its model does not take images.")
     preparation = Preparation.of(stored.fit.size_hw, stored.fit.method, Statistics(stored.mean, stored.std))
@@ -346,7 +352,8 @@ def load_image_predictor(path: str | os.PathLike[str], *, device: torch.device |
 
 
 def _quick(model: nn.Module, preparation: Preparation, device: torch.device) -> nn.Module:
-    pixels = torch.zeros(1, *preparation.input_size_hw, 3, dtype=torch.uint8, device=device)
+    n_channels = len(preparation.statistics.mean)
+    pixels = torch.zeros(1, *preparation.input_size_hw, n_channels, dtype=torch.uint8, device=device)
     return fuse_batchnorm(model, preparation.normalise(pixels)) if isinstance(model, VisionModel) else model
 
 
