@@ -17,9 +17,13 @@ from foveal.images.prepare import Preparation, Statistics
 from foveal.inference.manifest import Manifest, ModelPart, OwnPart
 from foveal.inference.predictor import AnyPredictor, Predictor
 from foveal.inference.store import read_bundle
-from foveal.models.vision import ModelSpec, check_fit, model_with_weights
+from foveal.models.vision import ModelSpec, VisionModel, check_fit, model_with_weights
 from foveal.tasks.base import AnyTask
 from foveal.tasks.kinds import kind_of
+
+_OWN = {"VisionModel": "backbone or head"}
+_MAKERS = {"VisionModel": "create_vision_model"}
+"""Of a module that is not built by calling its class: what a message calls it, and what builds it."""
 
 MakePredictor = Callable[
     [Manifest, AnyTask, dict[str, Tensor], torch.device, nn.Module | None],
@@ -71,8 +75,9 @@ def load_predictor(
     own = manifest.model
     if isinstance(own, OwnPart) and model is None:
         raise ModelFileError(
-            f"`{path}` holds the weights of your own class `{own.module}`, whose code is not in the file. Build it as "
-            f"before and give it: load_learner({str(path)!r}, model={own.module}(...))"
+            f"`{path}` holds the weights of your own {_OWN.get(own.module, f'class `{own.module}`')}, whose code is "
+            "not in the file. Build it as before and give it: "
+            f"load_learner({str(path)!r}, model={_MAKERS.get(own.module, own.module)}(...))"
         )
     try:
         make: MakePredictor = _image_predictor
@@ -103,6 +108,8 @@ def _image_predictor(
     elif isinstance(part, OwnPart) and model is not None:
         check_fit(model, tensors)
         model.load_state_dict(tensors)
+        if isinstance(model, VisionModel):
+            model.body.statistics = None  # the preparation normalises
     else:
         raise InputError("its model does not take images.")
     preparation = Preparation.of(stored.fit.size_hw, stored.fit.method, Statistics(stored.mean, stored.std))

@@ -246,11 +246,11 @@ class Predictor:
         """Write the bundle: one .safetensors file; of a module written by hand, its weights."""
         tensors, model = self.model.state_dict(), self.model
         stored = self.preparation.to_dict()
-        own = OwnPart(module=type(model).__name__)
+        is_known = isinstance(model, VisionModel) and model.is_of_its_spec()
         manifest = Manifest(
             task=self.task.to_dict(),
             preparation=PreparationPart(fit=ResizePart(**stored["fit"]), mean=stored["mean"], std=stored["std"]),
-            model=ModelPart(**model.spec.to_dict()) if isinstance(model, VisionModel) else own,
+            model=ModelPart(**self.vision.spec.to_dict()) if is_known else OwnPart(module=type(model).__name__),
             training=self.training,
             versions=current_versions(),
             tensors=hashes_of(tensors),
@@ -315,5 +315,6 @@ class Known:
 
 
 def _quick(model: nn.Module, preparation: Preparation, device: torch.device) -> nn.Module:
-    pixels = torch.zeros(1, *preparation.input_size_hw, 3, dtype=torch.uint8, device=device)
+    n_channels = len(preparation.statistics.mean)
+    pixels = torch.zeros(1, *preparation.input_size_hw, n_channels, dtype=torch.uint8, device=device)
     return fuse_batchnorm(model, preparation.normalise(pixels)) if isinstance(model, VisionModel) else model
