@@ -68,9 +68,31 @@ def find_body(network: nn.Module, *, n_channels: int = 3, size_hw: tuple[int, in
     """
     if hasattr(network, "forward_features"):
         return network
-    chain, output = _trace_chain(network, torch.zeros(1, n_channels, *size_hw))
+    image = torch.zeros(1, n_channels, *size_hw)
+    chain, output = _trace_chain(network, image)
     if _is_map(output):
         return network
+    if (parts := _parts_to_map(network, chain)) is not None:
+        return parts
+    with_weights = [name for name, child in network.named_children() if any(True for _ in child.parameters())]
+    raise InputError(
+        f"`{type(network).__name__}` has no feature map that foveal finds: its parts {', '.join(with_weights)} do not "
+        "follow each other. Say where it ends: cut=-2 keeps all children but the last two, cut=lambda m: m.features "
+        "returns the body."
+    )
+
+
+def chained_parts(network: nn.Module, image_BCHW: Tensor) -> CutNetwork | None:
+    """Return a network's children up to the last map, where each takes what the one before returned; else None.
+
+    Args:
+        network: takes images and pools.
+        image_BCHW: a batch to try.
+    """
+    return _parts_to_map(network, _trace_chain(network, image_BCHW)[0])
+
+
+def _parts_to_map(network: nn.Module, chain: list[tuple[str, nn.Module, object]]) -> CutNetwork | None:
     kept = OrderedDict[str, nn.Module]()
     pooled = False
     for name, child, result in chain:
@@ -80,13 +102,7 @@ def find_body(network: nn.Module, *, n_channels: int = 3, size_hw: tuple[int, in
     with_weights = [name for name, child in network.named_children() if any(True for _ in child.parameters())]
     behind = [name for name in with_weights if name not in kept and name not in _TRAINING_ONLY]
     # Where the chain ends without pooling, a function pools: then nothing may follow but one classifier.
-    if kept and (pooled or len(behind) <= 1):
-        return CutNetwork(kept)
-    raise InputError(
-        f"`{type(network).__name__}` has no feature map that foveal finds: its parts {', '.join(with_weights)} do not "
-        "follow each other. Say where it ends: cut=-2 keeps all children but the last two, cut=lambda m: m.features "
-        "returns the body."
-    )
+    return CutNetwork(kept) if kept and (pooled or len(behind) <= 1) else None
 
 
 _TRAINING_ONLY = {"aux1", "aux2", "AuxLogits"}

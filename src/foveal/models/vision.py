@@ -222,7 +222,7 @@ class VisionModel(nn.Sequential):
         return [group for group in (*_halves(self.body.network), [self[1]]) if group]
 
     def is_of_its_spec(self) -> bool:
-        """Whether `build_model` makes the same layers: not of the user's layers, or changed ones."""
+        """Whether `build_model` makes the same layers: not where layers are a user's or were changed."""
         try:
             with contextlib.suppress(NotImplementedError), torch.device("meta"):
                 return repr(build_model(self.spec)) == repr(self)

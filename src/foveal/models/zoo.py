@@ -25,12 +25,45 @@ from foveal.models.cutting import adapt_channels, set_input_channels
 
 DEFAULT_ARCH = "tf_efficientnet_lite0"
 """The backbone that comes with the extra `offline`, so that training needs no network."""
+
+
+class Backbone(str):
+    """A backbone's name that is also torchvision's function: called, it returns the whole network."""
+
+    __slots__ = ()
+
+    def __call__(self, pretrained: bool = False, *, num_classes: int = 1000) -> nn.Module:
+        """Return torchvision's network, classifier included.
+
+        Args:
+            pretrained: with torchvision's weights, for the 1,000 classes of ImageNet.
+            num_classes: numbers per image.
+
+        Raises:
+            InputError: the weights are for another number of classes.
+            ModelFileError: the weights cannot be had.
+        """
+        from torchvision.models import get_model
+
+        name = torchvision_networks.torchvision_name(self)
+        assert name is not None
+        if pretrained and num_classes != _IMAGENET_CLASSES:
+            raise InputError(
+                f"The weights are for {_IMAGENET_CLASSES} classes; build it so, then replace its last layer."
+            )
+        network: nn.Module = get_model(name, weights=None, num_classes=num_classes)
+        if pretrained:
+            network.load_state_dict(_torchvision_weights(name).tensors)
+        return network
+
+
+_IMAGENET_CLASSES = 1000
 RESNETS = resnet18, resnet34, resnet50, resnet101, resnet152 = (
-    "resnet18",
-    "resnet34",
-    "resnet50",
-    "resnet101",
-    "resnet152",
+    Backbone("resnet18"),
+    Backbone("resnet34"),
+    Backbone("resnet50"),
+    Backbone("resnet101"),
+    Backbone("resnet152"),
 )
 UNUSED = "pre_logits"
 """What timm calls the layers between the last map and the classifier."""
@@ -67,6 +100,7 @@ def backbone_name(arch: str) -> str:
     """
     timm = _timm_package()
 
+    arch = str(arch)  # of a `Backbone` too
     if arch in xresnet.LAYERS or arch.startswith(torchvision_networks.PREFIX):
         return arch
     if arch in (renamed := timm.models.get_deprecated_models()):
