@@ -32,6 +32,7 @@ class DataLoader:
         shuffle: a fresh order each epoch, and random draws.
         drop_last: leave out a last partial batch, unless it is the only one.
         seed: decides orders and draws.
+        labelled: whether iterating yields the targets too; without labels all of them are unknown.
     """
 
     def __init__(
@@ -63,6 +64,7 @@ class DataLoader:
             raise InputError(f"A batch holds at least one item; got a batch size of {self.batch_size}.")
         self.shuffle, self.drop_last, self.seed = shuffle, drop_last, check_seed(seed)
         self._passes = count()
+        self.labelled = True
         self._windows: tuple[Sequence[int], int] | None = None
 
     @property
@@ -81,7 +83,7 @@ class DataLoader:
 
     def __iter__(self) -> Iterator[tuple[Any, ...]]:
         for batch in self.batches(epoch=next(self._passes)):
-            yield batch.parts
+            yield batch.parts if self.labelled else batch.parts[:-1]
 
     def one_batch(self) -> tuple[Any, ...]:
         """Return the first batch of a pass."""

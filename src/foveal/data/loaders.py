@@ -299,7 +299,7 @@ class DataLoaders:
 
         Args:
             items: a data frame, files, or another source that the data block reads.
-            with_labels: read labels too; without them all targets are unknown.
+            with_labels: read labels too; without them a batch is (inputs,).
 
         Raises:
             InputError: the loaders were not made by a data block.
@@ -307,7 +307,9 @@ class DataLoaders:
         if self._reader is None:
             raise InputError("These loaders were not made by a DataBlock: they cannot read new items.")
         batcher = _image_batcher(self.train).with_dataset(self._reader(items, with_labels))
-        return DataLoader(batcher, self._valid.batch_size)
+        loader = DataLoader(batcher, self._valid.batch_size)
+        loader.labelled = with_labels
+        return loader
 
     def check(self) -> Audit:
         """Audit labels, split and every image; see `foveal.audit.checks`."""
