@@ -124,9 +124,8 @@ class ImageClassifierCleaner:
     def _box(self, index: int, candidate: Candidate, image: bytes) -> Any:
         """Return an image with its caption and its choices."""
         w, wide = self._widgets, {"width": f"{self._size_wh[0]}px"}
-        miniature = w.Image(
-            value=image, format="jpeg", layout={"max_height": f"{self._size_wh[1]}px", "max_width": "100%"}
-        )
+        whole = wide | {"height": f"{self._size_wh[1]}px", "object_fit": "contain"}
+        miniature = w.Image(value=image, format="jpeg", layout=whole)
         names = w.Label(candidate.file.name, layout=wide)
         answer = f"answer: {'; '.join(names_of(candidate.answer)) or 'nothing'}, loss {candidate.loss:.3g}"
         marked = self.cleaning.mark_of(index)
@@ -154,4 +153,4 @@ class ImageClassifierCleaner:
                 self.cleaning.mark(index, choice.value)
 
         choice.observe(mark, "value")
-        return w.VBox([*parts, choice], layout={"width": f"{self._size_wh[0] + 8}px", "padding": "4px"})
+        return w.VBox([*parts, choice], layout={"padding": "4px", "overflow": "hidden"})
