@@ -156,7 +156,9 @@ class DataLoader:
 
     def with_batcher(self, batcher: Batcher) -> DataLoader:
         """Return the same loader over another batcher."""
-        return DataLoader(batcher, self.batch_size, self.shuffle, drop_last=self.drop_last, seed=self.seed)
+        made = DataLoader(batcher, self.batch_size, self.shuffle, drop_last=self.drop_last, seed=self.seed)
+        made.labelled = self.labelled
+        return made
 
     def normalised_like(self, other: DataLoader) -> DataLoader:
         """Return the same loader with images normalised like another's; say so where it has `Normalize` of its own."""
