@@ -66,8 +66,15 @@ class Learner(Trainer):
     def task(self) -> AnyTask:
         """What is learned, with the thresholds, the temperature and the activation in force."""
         task = self.dls.task
-        decision = replace(self._decision or task.decision, outputs=self._output_form())
+        decision = replace(self._decision or self._usual_decision(), outputs=self._output_form())
         return task if decision == task.decision else task.with_decision(decision)
+
+    def _usual_decision(self) -> Decision:
+        """Return the task's decision, with the threshold of the loss where it has one."""
+        task, thresh = self.dls.task, getattr(self.loss_func, "thresh", None)
+        if thresh is None or not kind_of(task).has_thresholds:
+            return task.decision
+        return replace(task.decision, thresholds=(float(thresh),) * task.n_outputs)
 
     def tune_thresholds(self, metric: Criterion = "f1", *, per_class: bool = True) -> ThresholdFit:
         """Choose thresholds on the validation side; they are used from now on, and travel with the model.
