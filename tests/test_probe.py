@@ -9,7 +9,8 @@ import torch
 from sklearn.linear_model import LogisticRegression, Ridge
 
 from foveal.core.errors import InputError, UnknownNameError
-from foveal.data.block import DataBlock, ImageBlock
+from foveal.data.block import DataBlock
+from foveal.data.image_block import ImageBlock
 from foveal.data.labels import ColReader, RegexLabeller, using_attr
 from foveal.data.splits.splitters import ColSplitter
 from foveal.data.splits.stratify import StratifiedSplitter

@@ -18,6 +18,7 @@ from foveal.data.batchers import Batcher, ImageBatcher, TupleBatcher
 from foveal.data.batches import Batch
 from foveal.data.datasets import ImageDataset
 from foveal.images.canvas import grid
+from foveal.images.channels import require_channels
 from foveal.images.parquet_rows import windows_of
 from foveal.tasks.vocab import Classes, classes_of
 
@@ -165,6 +166,7 @@ class DataLoader:
         ours, theirs = self.batcher, other.batcher
         if not isinstance(ours, ImageBatcher) or not isinstance(theirs, ImageBatcher):
             return self
+        require_channels(ours.pipeline.n_channels, theirs.pipeline.n_channels)
         own, wanted = ours.pipeline.statistics, theirs.pipeline.statistics
         if own == wanted:
             return self

@@ -132,7 +132,7 @@ class Interpretation:
             task.draw(canvas, found.labels[index], task.decode_target(found.targets[index]))
             canvas.below(f"{Path(name_of(found.images[index])).name[-28:]}  {float(values[at]):.3g}")
 
-        images = [decode(found.images[index]) for index in chosen]
+        images = [decode(found.images[index], found.n_channels) for index in chosen]
         return sheet(images, draw, rows=rows, figsize=figsize, figure=figure, caption=task.legend)
 
     def confusion_matrix(self) -> Tensor:

@@ -26,6 +26,23 @@ _LOOKUP = (ValueError, TypeError, IndexError, KeyError, OverflowError)
 DAMAGE = (*_LOOKUP, OSError, SyntaxError, EOFError, RuntimeError, MemoryError, struct.error, zlib.error)
 
 
+def to_pixels(image: Image.Image, n_channels: int, tags: Mapping[int, object] | None = None) -> tuple[Pixels, float]:
+    """Return any mode of Pillow's as pixels, uint8 [H, W, C], and the value that was guessed to be white.
+
+    Args:
+        image: as Pillow decoded it.
+        n_channels: C: 1 for the grey (Pillow's mode L) of what `to_rgb` makes, 3 for that.
+        tags: of a TIFF.
+
+    Raises:
+        ValueError: see `to_rgb`.
+    """
+    if n_channels == 1 and image.mode == "L" and "transparency" not in image.info:
+        return np.asarray(image)[..., None], 0.0
+    rgb, guessed_white = to_rgb(image, tags)
+    return grey_of(rgb) if n_channels == 1 else rgb, guessed_white
+
+
 def to_rgb(image: Image.Image, tags: Mapping[int, object] | None = None) -> tuple[Pixels, float]:
     """Return any mode of Pillow's as RGB pixels, transparency over white, and the value that was guessed to be white.
 
@@ -120,6 +137,15 @@ def grey_to_rgb(values: NDArray[np.generic]) -> Pixels:
         values: from 0 to 255.
     """
     return np.repeat(values.astype(np.uint8)[..., None], 3, axis=2)
+
+
+def grey_of(rgb: Pixels) -> Pixels:
+    """Return an RGB image in grey, uint8 [H, W, 1]: .299 red, .587 green and .114 blue, as Pillow's mode L.
+
+    Args:
+        rgb: uint8 [H, W, 3].
+    """
+    return np.asarray(Image.fromarray(rgb).convert("L"))[..., None]
 
 
 @lru_cache(maxsize=32)

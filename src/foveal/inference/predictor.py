@@ -111,7 +111,7 @@ class Predictor:
         """Wrap a copy of a model, in fp32 and evaluation mode, on the device that it is on.
 
         Args:
-            model: takes normalised images [B, 3, h, w] and returns outputs [B, n_outputs] or heatmaps; where it
+            model: takes normalised images [B, C, h, w] and returns outputs [B, n_outputs] or heatmaps; where it
                 normalises them itself, its copy leaves that to the preparation.
             task: what it answers.
             preparation: how images come to it.
@@ -266,11 +266,11 @@ class Predictor:
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the bundle: one .safetensors file; of a module written by hand, its weights."""
         tensors, model = self.model.state_dict(), self.model
-        stored = self.preparation.to_dict()
+        stored: dict[str, Any] = dict(self.preparation.to_dict())
         is_known = isinstance(model, VisionModel) and model.is_of_its_spec()
         manifest = Manifest(
             task=self.task.to_dict(),
-            preparation=PreparationPart(fit=ResizePart(**stored["fit"]), mean=stored["mean"], std=stored["std"]),
+            preparation=PreparationPart(fit=ResizePart(**stored.pop("fit")), **stored),
             model=ModelPart(**self.vision.spec.to_dict()) if is_known else OwnPart(module=type(model).__name__),
             training=self.training,
             versions=current_versions(),
@@ -336,6 +336,6 @@ class Known:
 
 
 def _quick(model: nn.Module, preparation: Preparation, device: torch.device) -> nn.Module:
-    n_channels = len(preparation.statistics.mean)
-    pixels = torch.zeros(1, *preparation.input_size_hw, n_channels, dtype=torch.uint8, device=device)
+    size = *preparation.input_size_hw, preparation.n_channels
+    pixels = torch.zeros(1, *size, dtype=torch.uint8, device=device)
     return fuse_batchnorm(model, preparation.normalise(pixels)) if isinstance(model, VisionModel) else model

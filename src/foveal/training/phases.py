@@ -167,9 +167,9 @@ class Training:
             raise InputError(f"At least one epoch is trained; got {phase.n_epochs}.")
         self.freeze = phase.freeze
         self.freezer.apply(self.model, phase.freeze)
-        phase = replace(phase, n_epochs=self._length(phase, stored))
-        if phase.n_epochs == 0:
+        if not (n_epochs := self._length(phase, stored)):
             return None
+        phase = replace(phase, n_epochs=n_epochs)
         state = self.at_work = self.state(phase, number, history=self.recorder.history, stored=stored)
         saving = [hook for hook in cbs if isinstance(hook, Checkpoints)]
         others = [self.recorder, *(hook for hook in cbs if hook not in saving)]

@@ -19,8 +19,9 @@ from foveal.core.listing import L, Path, first
 from foveal.course import all as course
 from foveal.course.all import *  # noqa: F403 -- its names are pinned in its own list
 from foveal.data.batches import tensor, to_cpu
-from foveal.data.block import DataBlock, ImageBlock
+from foveal.data.block import DataBlock
 from foveal.data.datasets import Datasets
+from foveal.data.image_block import ImageBlock
 from foveal.data.image_loaders import ImageDataLoaders
 from foveal.data.labels import ColReader, RegexLabeller, parent_label, using_attr
 from foveal.data.loader import DataLoader
