@@ -24,6 +24,7 @@ from foveal.course.downloads import download_images, download_url
 from foveal.course.events import Callback
 from foveal.course.files import resize_images, verify_images
 from foveal.course.layers import AdaptiveConcatPool2d, ConvLayer, Flatten, Lambda, PoolFlatten, ResBlock, SimpleCNN
+from foveal.course.losses import BaseLoss, L1LossFlat, LabelSmoothingCrossEntropy, LabelSmoothingCrossEntropyFlat
 from foveal.course.metrics import (
     APScoreBinary,
     APScoreMulti,
@@ -63,6 +64,7 @@ from foveal.course.pictures import Image
 from foveal.course.pixels import Hue, RandomErasing, Saturation
 from foveal.course.splits import EndSplitter, TrainTestSplitter
 from foveal.course.transforms import Categorize, IntToFloatTensor, Pipeline, ToTensor, Transform
+from foveal.images.pil import PILImageBW
 from foveal.images.show import show_image
 from foveal.metrics.one_label import top_k_accuracy
 from foveal.models.module import Module
@@ -79,6 +81,7 @@ __all__ = [
     "Adam",
     "AdaptiveConcatPool2d",
     "BalancedAccuracy",
+    "BaseLoss",
     "BrierScore",
     "BrierScoreMulti",
     "CSVLogger",
@@ -105,11 +108,15 @@ __all__ = [
     "ImageClassifierCleaner",
     "IntToFloatTensor",
     "JaccardMulti",
+    "L1LossFlat",
+    "LabelSmoothingCrossEntropy",
+    "LabelSmoothingCrossEntropyFlat",
     "Lambda",
     "MatthewsCorrCoef",
     "MatthewsCorrCoefMulti",
     "Module",
     "OptimWrapper",
+    "PILImageBW",
     "PadMode",
     "PearsonCorrCoef",
     "Pipeline",

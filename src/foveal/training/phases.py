@@ -78,8 +78,7 @@ class Training:
         data_epoch: epochs of training so far, in the life of the learner.
         averages: the optimizer's of the last fit, and what it trained, for the next fit that trains the same.
         measured: what `auto` found fastest, by the number of frozen groups.
-        compile: whether training steps go through torch.compile.
-        opt_func: builds the optimizer of each fit.
+        compile, opt_func: whether steps go through torch.compile; what builds each fit's optimizer.
         at_work: the state of the fit at work, or of the last one.
     """
 

@@ -53,9 +53,15 @@ from foveal.losses import (
     FocalLossFlat,
     HuberLossFlat,
     MSELossFlat,
-    WingLossFlat,
-    asymmetric_loss,
-    focal_loss,
+)
+from foveal.losses import (
+    WingLossFlat as WingLossFlat,
+)
+from foveal.losses import (
+    asymmetric_loss as asymmetric_loss,
+)
+from foveal.losses import (
+    focal_loss as focal_loss,
 )
 from foveal.metrics.common import Metric
 from foveal.metrics.numbers import mae, r2_score, rmse
@@ -70,7 +76,8 @@ from foveal.tasks.points import PointBlock
 from foveal.tasks.regression import RegressionBlock
 from foveal.tasks.single_label import CategoryBlock
 from foveal.training.callbacks.extras import EMA, CutMix, EarlyStopping, GradientClip, KeepBest, MixUp
-from foveal.training.callbacks.logs import HistoryFile, TensorBoardLogger
+from foveal.training.callbacks.logs import HistoryFile as HistoryFile
+from foveal.training.callbacks.logs import TensorBoardLogger
 from foveal.training.checkpoint import Checkpoints
 from foveal.training.lr_finder import minimum, slide, steep, valley
 
@@ -102,7 +109,6 @@ __all__ = [
     "GradientClip",
     "GrandparentSplitter",
     "GroupSplitter",
-    "HistoryFile",
     "HuberLossFlat",
     "ImageBlock",
     "ImageDataLoaders",
@@ -133,17 +139,14 @@ __all__ = [
     "TensorBoardLogger",
     "URLs",
     "Warp",
-    "WingLossFlat",
     "Zoom",
     "accuracy",
     "accuracy_multi",
-    "asymmetric_loss",
     "aug_transforms",
     "average_precision",
     "cnn_learner",
     "error_rate",
     "first",
-    "focal_loss",
     "get_image_files",
     "imagenet_stats",
     "load_learner",
