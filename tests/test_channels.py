@@ -16,7 +16,8 @@ from starlette.testclient import TestClient
 from torch import nn
 
 from foveal.core.errors import InputError
-from foveal.data.block import DataBlock, ImageBlock
+from foveal.data.block import DataBlock
+from foveal.data.image_block import ImageBlock
 from foveal.data.image_loaders import ImageDataLoaders
 from foveal.data.labels import parent_label
 from foveal.data.samples import PixelOperation

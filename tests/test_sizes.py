@@ -22,14 +22,14 @@ from foveal.core.errors import InputError, TrainingError
 from foveal.core.left_out import leaving_out
 from foveal.core.tables import write_table
 from foveal.data.batches import Batch
-from foveal.data.loaders import DataLoader, DataLoaders
+from foveal.data.loader import DataLoader
+from foveal.data.loaders import DataLoaders
 from foveal.data.splits.splitters import RandomSplitter, check_split
 from foveal.data.splits.stratify import KFoldSplitter, StratifiedSplitter
 from foveal.evaluation.interpret import Interpretation
 from foveal.evaluation.plots import MOST_CLASSES, threshold_curves
 from foveal.evaluation.predictions import Predictions
 from foveal.evaluation.thresholds import tune_best_thresholds
-from foveal.losses import heatmap_around, soft_argmax
 from foveal.metrics.bootstrap import bootstrap_samples, interval
 from foveal.metrics.one_label import confusion_matrix, f1_per_class, recall_per_class
 from foveal.metrics.several_labels import mean_average_precision, mean_roc_auc
@@ -37,6 +37,7 @@ from foveal.models.head import spatial_head
 from foveal.reporting.page import MOST_ROWS, number, table
 from foveal.runs.console import number as console_number
 from foveal.tasks.base import Decision
+from foveal.tasks.heatmaps import heatmap_around, soft_argmax
 from foveal.tasks.multi_label import MultiLabel
 from foveal.tasks.regression import Regression
 from foveal.tasks.single_label import SingleLabel

@@ -10,14 +10,16 @@ import pytest
 
 from foveal.core.errors import InputError, TableError
 from foveal.core.listing import Path
-from foveal.data.block import DataBlock, ImageBlock, block_for
+from foveal.data.block import DataBlock, block_for
+from foveal.data.image_block import ImageBlock
 from foveal.geometry.resize import Resize
 from foveal.images.decode import open_image
 from foveal.sources.coco import write_coco
 from foveal.sources.formats import TableColumns
 from foveal.sources.label_studio import write_label_studio
 from foveal.sources.recognise import read_source
-from foveal.tasks.multi_label import MultiCategoryBlock, MultiLabel, PartialLabels
+from foveal.tasks.label_lists import PartialLabels
+from foveal.tasks.multi_label import MultiCategoryBlock, MultiLabel
 from foveal.tasks.points import Points
 from foveal.tasks.vocab import Vocab
 

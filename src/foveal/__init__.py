@@ -20,7 +20,7 @@ _HOME = {
     "DataLoaders": "foveal.data.loaders",
     "FetchError": "foveal.core.errors",
     "FovealError": "foveal.core.errors",
-    "ImageBlock": "foveal.data.block",
+    "ImageBlock": "foveal.data.image_block",
     "ImageError": "foveal.core.errors",
     "InputError": "foveal.core.errors",
     "Learner": "foveal.learner.learner",
@@ -43,7 +43,7 @@ _HOME = {
     "compare": "foveal.runs.door",
     "evaluate": "foveal.runs.door",
     "get_image_files": "foveal.sources.folders",
-    "load_learner": "foveal.inference.predictor",
+    "load_learner": "foveal.inference.loading",
     "train": "foveal.runs.door",
     "vision_learner": "foveal.learner.vision",
 }

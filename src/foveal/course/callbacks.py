@@ -220,10 +220,11 @@ class CSVLogger(logs.CSVLogger):
         if append:
             raise InputError("CSVLogger writes all fits of a learner into the file; append=True is not supported.")
         super().__init__(fname)
+        self.fname = fname
 
     def bound_to(self, learn: Trainer) -> Self:
         """Return this callback as fits of a learner call it."""
-        self.path = learn.path / self.path
+        self.path = learn.path / self.fname
         return self
 
     def read_log(self) -> Any:
@@ -313,7 +314,7 @@ class ActivationStats(Callback):
             raise InputError("There are no histograms: ActivationStats(with_hist=True).")
         counts = torch.stack([one["hist"] for one in self.stats[idx]]).t().flip(0)
         _, ax = plt.subplots(figsize=figsize)
-        ax.imshow(counts.log1p(), aspect="auto")
+        ax.imshow(counts.log1p().numpy(), aspect="auto")
         ax.set_axis_off()
 
     def _stats_of(self, output: Tensor) -> dict[str, Any]:

@@ -103,6 +103,7 @@ def skm_to_fastai(
     thresh: float | None = None,
     axis: int = -1,
     activation: str | None = None,
+    flatten: bool = True,
     **options: Any,
 ) -> Metric:
     """Return a metric of a function of scikit-learn.
@@ -114,6 +115,7 @@ def skm_to_fastai(
         thresh: see `is_class`.
         axis: of the classes.
         activation: see `AccumMetric`; by default sigmoid where there is a threshold.
+        flatten: see `AccumMetric`; False for a function that tells several labels apart.
         options: keywords of the function.
     """
     argmax = axis if is_class and thresh is None else None
@@ -125,7 +127,7 @@ def skm_to_fastai(
         thresh=thresh,
         to_np=True,
         invert_arg=True,
-        flatten=thresh is None,
+        flatten=flatten,
         **options,
     )
 

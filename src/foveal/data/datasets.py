@@ -12,11 +12,14 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, overload
 
+from pandas import DataFrame
 from torch import Tensor
 
 from foveal._moved import attribute
 from foveal.core import storage
+from foveal.core.arguments import checked_methods
 from foveal.core.errors import InputError
+from foveal.core.listing import L
 from foveal.data.labels import Getter
 from foveal.images.channels import RGB
 from foveal.images.decode import ImageSource, name_of
@@ -62,12 +65,14 @@ class ImageDataset(Dataset):
         targets: what `task` encoded, [n, ...]; points in source pixels.
         task: what is learned.
         n_channels: that the images are read with, 1, 3 or 4.
+        table: the rows that they are from, where they are from a table.
     """
 
     images: Sequence[ImageSource]
     targets: Tensor
     task: AnyTask = field()  # `field()`: dataclass would take the property of the base for a default
     n_channels: int = RGB
+    table: DataFrame | None = None
     pictures = attribute("pictures", "images")
 
     def __len__(self) -> int:
@@ -82,6 +87,11 @@ class ImageDataset(Dataset):
         return classes_of(self.task)
 
     @property
+    def items(self) -> L[ImageSource] | DataFrame:
+        """The images, or the rows of the table that they are from."""
+        return L(self.images) if self.table is None else self.table
+
+    @property
     def fingerprint(self) -> str:
         """A hash of the names of all images, in order, of all targets, and of the channels where they are not RGB."""
         names = "\n".join(name_of(image) for image in self.images)
@@ -91,8 +101,9 @@ class ImageDataset(Dataset):
 
     def subset(self, indices: Sequence[int]) -> ImageDataset:
         """Return the items at these positions."""
-        images = [self.images[index] for index in indices]
-        return replace(self, images=images, targets=self.targets[list(indices)])
+        at = list(indices)
+        table = None if self.table is None else self.table.iloc[at]
+        return replace(self, images=[self.images[index] for index in at], targets=self.targets[at], table=table)
 
     def name(self, index: int) -> str:
         """Return the name of an image."""
@@ -137,6 +148,7 @@ class Tuples(Sequence[tuple[object, ...]]):
         return tuple(_apply_all(functions, item) for functions in self.slots)
 
 
+@checked_methods
 class Datasets:
     """The two sides of a split.
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Self, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
 
 from PIL import Image
 
 from foveal.images.channels import CHANNELS, RGB
 from foveal.images.decode import ImageSource, decode
+from foveal.images.show import show_image
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 _Kind = TypeVar("_Kind", bound="PILImage")
 
@@ -43,6 +47,26 @@ class PILImage(Image.Image):
         small.__class__ = type(self)
         assert isinstance(small, PILImage)
         return small
+
+    def show(
+        self,
+        title: str | None = None,
+        *,
+        ax: Axes | None = None,
+        ctx: Axes | None = None,
+        figsize: tuple[float, float] | None = None,
+        cmap: str | None = None,
+    ) -> Any:
+        """Draw it with matplotlib; return the axes.
+
+        Args:
+            title: above the image.
+            ax: is drawn on; new axes by default.
+            ctx: another name for `ax`.
+            figsize: (width, height) in inches of new axes.
+            cmap: see `show_image`.
+        """
+        return show_image(self, ax or ctx, figsize, title, cmap=cmap)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__} mode={self.mode} size={self.width}x{self.height}"

@@ -21,6 +21,8 @@ FORMAT = 1
 """The version of the file format; raised by each change that an older foveal cannot read."""
 _MAX_SIDE = 4096
 """Pixels of a side of the input; chosen by hand, so that a damaged file cannot ask for all the memory."""
+_MAX_CHANNELS = 1024
+"""Of an image; chosen by hand, as above."""
 
 
 class _Strict(BaseModel):
@@ -64,8 +66,19 @@ class PreparationPart(_Strict):
         return _without(handler(self), "n_channels", RGB)
 
 
+class HeadPart(_Strict):
+    """The layers of a pooled head that is not the usual one."""
+
+    hidden: tuple[Positive, ...]
+    dropout: tuple[float, ...]
+    concat_pool: bool
+    first_bn: bool
+    bn_final: bool
+    lin_first: bool
+
+
 class ModelPart(_Strict):
-    """The architecture."""
+    """The architecture; what is usual is not written, so that older versions read it."""
 
     arch: str
     n_outputs: Positive
@@ -73,10 +86,14 @@ class ModelPart(_Strict):
     y_range: Range | None
     head: str
     n_channels: Literal[1, 3, 4] = 3
+    head_options: HeadPart | None = None
+    cut: int | None = None
 
     @model_serializer(mode="wrap")
     def _without_usual(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        return _without(handler(self), "n_channels", RGB)
+        usual = {"n_channels": RGB, "head_options": None, "cut": None}
+        written: dict[str, Any] = handler(self)
+        return {name: value for name, value in written.items() if name not in usual or value != usual[name]}
 
 
 class OwnPart(_Strict):

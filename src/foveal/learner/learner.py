@@ -13,9 +13,12 @@ from pandas import DataFrame
 from torch import Tensor
 
 from foveal.core import distributed
+from foveal.core.arguments import checked_methods
+from foveal.core.errors import InputError
 from foveal.core.registry import resolve
 from foveal.core.rng import order_for
-from foveal.data.loaders import DataLoader, DataLoaders
+from foveal.data.loader import DataLoader
+from foveal.data.loaders import DataLoaders
 from foveal.evaluation import plots, show
 from foveal.evaluation.explain import show_overlay
 from foveal.evaluation.predictions import Predictions, fit_temperature, predict_dataset
@@ -25,6 +28,7 @@ from foveal.images.canvas import grid
 from foveal.images.decode import ImageSource
 from foveal.inference.manifest import TrainingPart
 from foveal.inference.predictor import Embeddings, Prediction, Predictor
+from foveal.learner.export import write_export
 from foveal.learner.trainer import Trainer
 from foveal.metrics.common import MetricFunction, at_thresholds, of_probabilities
 from foveal.models.vision import VisionModel
@@ -38,6 +42,7 @@ from foveal.training.checkpoint import PathLike
 Loader = DataLoader | Iterable[tuple[Tensor, Tensor]]
 
 
+@checked_methods
 class Learner(Trainer):
     """Trains a model on loaders and answers for what it learned.
 
@@ -52,8 +57,8 @@ class Learner(Trainer):
 
     def __new__(cls, dls: DataLoaders, *args: Any, **options: Any) -> Self:
         """Make the learner that suits the loaders: the book calls `Learner` for whatever is learned."""
-        if cls is Learner and dls.learner is not None:
-            suited: Any = resolve(dls.learner)
+        if cls is Learner and dls.learner_class is not None:
+            suited: Any = resolve(dls.learner_class)
             return cast("Self", suited(dls, *args, **options))  # no `Learner`, so Python does not initialise it again
         return super().__new__(cls)
 
@@ -61,8 +66,15 @@ class Learner(Trainer):
     def task(self) -> AnyTask:
         """What is learned, with the thresholds, the temperature and the activation in force."""
         task = self.dls.task
-        decision = replace(self._decision or task.decision, outputs=self._output_form())
+        decision = replace(self._decision or self._usual_decision(), outputs=self._output_form())
         return task if decision == task.decision else task.with_decision(decision)
+
+    def _usual_decision(self) -> Decision:
+        """Return the task's decision, with the threshold of the loss where it has one."""
+        task, thresh = self.dls.task, getattr(self.loss_func, "thresh", None)
+        if thresh is None or not kind_of(task).has_thresholds:
+            return task.decision
+        return replace(task.decision, thresholds=(float(thresh),) * task.n_outputs)
 
     def tune_thresholds(self, metric: Criterion = "f1", *, per_class: bool = True) -> ThresholdFit:
         """Choose thresholds on the validation side; they are used from now on, and travel with the model.
@@ -137,7 +149,7 @@ class Learner(Trainer):
         plots.threshold_curves(preds, targets, self.task)
 
     def _own_way(self, loader: DataLoader) -> DataLoader:
-        """Return a loader, wherever it is from, with images normalised as the model was trained."""
+        """Return a loader with images normalised as the model was trained."""
         return loader.normalised_like(self.dls.train)
 
     def _activate(self, output: Tensor) -> Tensor:
@@ -168,6 +180,7 @@ class Learner(Trainer):
         with_loss: bool = False,
         with_decoded: bool = False,
         only_first: bool = False,
+        reorder: bool = True,
     ) -> tuple[Tensor, ...]:
         """Return activated predictions [n, ...] and targets of one side of the split, or of a loader, on the CPU.
 
@@ -177,7 +190,13 @@ class Learner(Trainer):
             with_loss: append the loss of each item [n], by the loss that trains; weights per class count.
             with_decoded: append the answers as targets [n, ...], before the losses: labels, or points in [-1, 1].
             only_first: of several processes only the first has them; all tensors of the others are empty.
+            reorder: data order, which is the only one: False is refused where a loader has another.
+
+        Raises:
+            InputError: see `reorder`.
         """
+        if not reorder and dl is None and self.dls[ds_idx].shuffle:
+            raise InputError("Predictions come in data order: leave reorder=False out.")
         loader = self.dls[ds_idx] if dl is None else dl
         in_order = self._own_way(loader).in_order() if isinstance(loader, DataLoader) else loader
         evaluation = self._training.evaluate(in_order, only_first=only_first)
@@ -225,10 +244,13 @@ class Learner(Trainer):
             preparation = replace(preparation, statistics=self.model.body.statistics)
         return Predictor.of(self.model, self.task, preparation, training)
 
-    def export(self, path: PathLike = "model.safetensors") -> Path:
-        """Write one safe file that `load_learner` reads; return its path."""
-        self.predictor(self.trained()).save(path)
-        return Path(path)
+    def export(self, fname: PathLike = "export.pkl") -> Path:
+        """Write one safe file that `load_learner` reads, below `path`; return where it is.
+
+        Args:
+            fname: the file. Whatever its name, it is in the format safetensors: never a pickle, which could run code.
+        """
+        return write_export(self.predictor(self.trained()), self.path, fname)
 
     def trained(self) -> TrainingPart:
         """Return what a bundle says of its training; metrics are added where they are known."""

@@ -11,6 +11,7 @@ Shapes: N images, C classes.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -180,15 +181,37 @@ def refuse_unsuitable(metrics: Iterable[MetricFunction], n_outputs: int, targets
         targets: encoded labels [N, ...]; two of them are looked at.
 
     Raises:
-        InputError: of the metric.
+        InputError: of the metric, or it is none.
     """
     for metric in metrics:
+        refuse_what_is_none(metric)
         try:
             metric(torch.zeros(len(targets[:2]), n_outputs), targets[:2])
         except InputError:
             raise
         except Exception:  # noqa: BLE001 -- it may need more than two items to be defined
             return
+
+
+def refuse_what_is_none(metric: object) -> None:
+    """Refuse what is not a function of (output, target): a name in quotes, or what makes a metric when it is called.
+
+    Raises:
+        InputError: it is one of these.
+    """
+    if isinstance(metric, str):
+        raise InputError(f"A metric is a function, not its name in quotes: {metric!r}. Write metrics={metric}.")
+    if not callable(metric):
+        raise InputError(f"A metric is a function of (output, target); got {metric!r}.")
+    try:
+        inspect.signature(metric).bind(None, None)
+    except ValueError:
+        return  # a function in C says nothing of its arguments
+    except TypeError as error:
+        name = metric_name(metric)
+        raise InputError(
+            f"`{name}` is not a function of (output, target). Is it one that makes a metric? Then write `{name}()`."
+        ) from error
 
 
 def refuse_nan(output: Tensor) -> None:

@@ -173,7 +173,7 @@ def step(state: FitState, batch: Batched, inputs: FitInputs, hooks: Hooks) -> No
         _update(state, inputs, hooks)
         state.smooth.add(state.loss.detach())
     except CancelBatchException:
-        pass
+        state.loss = torch.tensor(float("nan"))  # that of the step before is not this one's
     state.step += 1
     hooks("after_step", state)
 

@@ -16,7 +16,8 @@ from torch import Tensor, nn
 from foveal.core import distributed, runtime, storage, timing
 from foveal.core.errors import InputError, ModelFileError, TrainingError
 from foveal.data.batches import Batch
-from foveal.data.loaders import DataLoader, DataLoaders
+from foveal.data.loader import DataLoader
+from foveal.data.loaders import DataLoaders
 from foveal.metrics.common import MetricFunction
 from foveal.training import checkpoint, loop, lr_finder
 from foveal.training.checked_loss import CheckedLoss
@@ -69,7 +70,7 @@ class Training:
     """What all runs of a learner share.
 
     Attributes:
-        loss, metrics: called at the beginning of each fit, so that both may be changed between fits.
+        loss, metrics: called at the beginning of each fit, as both may be changed between fits.
         activate: turns raw outputs into those that some metrics take.
         precision: the user's choice; `auto` is measured once for each number of frozen groups.
         freeze: how the model is frozen now.
@@ -77,8 +78,7 @@ class Training:
         data_epoch: epochs of training so far, in the life of the learner.
         averages: the optimizer's of the last fit, and what it trained, for the next fit that trains the same.
         measured: what `auto` found fastest, by the number of frozen groups.
-        compile: whether training steps go through torch.compile.
-        opt_func: builds the optimizer of each fit.
+        compile, opt_func: whether steps go through torch.compile; what builds each fit's optimizer.
         at_work: the state of the fit at work, or of the last one.
     """
 
@@ -165,10 +165,10 @@ class Training:
         if phase.n_epochs is not None and phase.n_epochs < 1:
             raise InputError(f"At least one epoch is trained; got {phase.n_epochs}.")
         self.freeze = phase.freeze
-        self.freezer.apply(self.model, self.freeze)
-        phase = replace(phase, n_epochs=self._length(phase, stored))
-        if phase.n_epochs == 0:
+        self.freezer.apply(self.model, phase.freeze)
+        if not (n_epochs := self._length(phase, stored)):
             return None
+        phase = replace(phase, n_epochs=n_epochs)
         state = self.at_work = self.state(phase, number, history=self.recorder.history, stored=stored)
         saving = [hook for hook in cbs if isinstance(hook, Checkpoints)]
         others = [self.recorder, *(hook for hook in cbs if hook not in saving)]
@@ -230,7 +230,7 @@ class Training:
             history=history,
             phase=number,
             accumulate=phase.accumulate,
-            mix=self.dls.task.mix,
+            mix=self.dls.mix,
             compiled=self._compile(),
             say=self.recorder.say,
         )
@@ -244,7 +244,7 @@ class Training:
             valid=valid.shard_batches,
             loss=loss,
             metrics=self.metrics,
-            name=train.dataset.name,
+            name=getattr(train.dataset, "name", str),
             n_valid=len(valid),
             activate=self.activate,
             count=loss.count,

@@ -9,7 +9,9 @@ import torch
 from torch import Tensor
 
 from foveal.core import progress
+from foveal.core.arguments import checked_methods
 from foveal.core.errors import InputError
+from foveal.core.listing import L
 from foveal.images.canvas import INK, PREDICTED
 from foveal.training.checkpoint import HookState
 from foveal.training.hooks import Callback
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
 _STEPS = ("loss", "rate", "momentum", "smooth")
 
 
+@checked_methods
 class Recorder(Callback):
     """The callback that every fit has.
 
@@ -29,12 +32,13 @@ class Recorder(Callback):
         history: one result per epoch, over all fits; the fit state adds to it.
         epochs: the step after which each of them ended, counted over all fits.
         silent: print nothing.
+        shows_bar: whether a bar moves on within an epoch.
     """
 
     def __init__(self, metric_names: Callable[[], Sequence[str]]) -> None:
         self.history: list[EpochResult] = []
         self.epochs: list[int] = []
-        self.silent = False
+        self.silent, self.shows_bar = False, True
         self._metric_names = metric_names
         self._steps: dict[str, list[Tensor]] = {name: [] for name in _STEPS}
         self._table = progress.Table(())
@@ -49,7 +53,7 @@ class Recorder(Callback):
 
     def before_epoch(self, state: FitState) -> None:
         """Begin a bar."""
-        if not self.silent:
+        if self.shows_bar and not self.silent:
             self._table.begin(f"epoch {state.epoch}", state.steps_per_epoch)
 
     def after_step(self, state: FitState) -> None:
@@ -58,8 +62,7 @@ class Recorder(Callback):
         self._steps["loss"].append(state.loss.detach())
         self._steps["rate"].append(torch.tensor(float(group["lr"])))
         self._steps["momentum"].append(torch.tensor(momentum_of(group)))
-        assert state.smooth.total is not None
-        self._steps["smooth"].append(state.smooth.total / state.smooth.weight)
+        self._steps["smooth"].append(state.smooth.average)
         self._table.advance()
 
     def after_epoch(self, state: FitState) -> None:
@@ -83,6 +86,31 @@ class Recorder(Callback):
     def close(self) -> None:
         """Clear the bar, also when a fit ends in an error."""
         self._table.end()
+
+    @property
+    def losses(self) -> list[float]:
+        """The smoothed training loss after each step of all fits."""
+        return [float(value) for value in self._steps["smooth"]]
+
+    @property
+    def lrs(self) -> list[float]:
+        """The learning rate of the last group at each step of all fits."""
+        return [float(value) for value in self._steps["rate"]]
+
+    @property
+    def values(self) -> L[L[float]]:
+        """The numbers of each line of the table: both losses, then the metrics."""
+        return L(L(result.values().values()) for result in self.history)
+
+    @property
+    def final_record(self) -> L[float]:
+        """The numbers of the last line of the table; empty before there is one."""
+        return self.values[-1] if self.history else L()
+
+    @property
+    def metric_names(self) -> L[str]:
+        """The heads of the table's columns."""
+        return L(("epoch", "train_loss", "valid_loss", *self._metric_names(), "time"))
 
     def state_dict(self) -> HookState:
         """Return what was kept of every step, and where epochs ended."""
@@ -140,7 +168,7 @@ class Recorder(Callback):
         return [float(value) for value in self._steps[name]]
 
     def _begin(self) -> None:
-        self._table = progress.table(("epoch", "train_loss", "valid_loss", *self._metric_names(), "time"))
+        self._table = progress.table(tuple(self.metric_names))
         if not self.silent:
             self._table.header()
 

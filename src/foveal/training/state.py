@@ -34,9 +34,12 @@ class SmoothLoss:
     @property
     def value(self) -> float:
         """The average so far."""
-        if self.total is None:
-            return float("nan")
-        return float(self.total) / self.weight
+        return float(self.average)
+
+    @property
+    def average(self) -> Tensor:
+        """The average so far, on the loss's device; NaN before there is a loss."""
+        return torch.tensor(float("nan")) if self.total is None else self.total / self.weight
 
     @property
     def weight(self) -> float:
