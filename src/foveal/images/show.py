@@ -11,6 +11,7 @@ from PIL import Image
 from torch import Tensor
 
 from foveal.core.errors import InputError
+from foveal.images.channels import RGB
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -32,8 +33,8 @@ def show_image(
     """Draw an image with matplotlib; return the axes.
 
     Args:
-        im: a Pillow image, an array [H, W] or [H, W, C], or a tensor [h, w] or [C, h, w]; whole numbers go to 255,
-            others to 1.
+        im: a Pillow image, an array [H, W] or [H, W, C], or a tensor [h, w] or [C, h, w], of which the first three
+            channels are shown; whole numbers go to 255, others to 1.
         ax: is drawn on; new axes by default.
         figsize: (width, height) in inches of new axes.
         title: above the image.
@@ -117,6 +118,7 @@ def _values(im: object) -> NDArray[Any]:
     values = im.detach().cpu().numpy() if isinstance(im, Tensor) else np.asarray(im)
     if isinstance(im, Tensor) and values.ndim == 3:
         values = values.transpose(1, 2, 0)
+        values = values[..., :RGB] if values.shape[2] == RGB + 1 else values
     if values.ndim not in {2, 3} or (values.ndim == 3 and values.shape[2] not in {1, 3, 4}):
         raise InputError(f"An image is [H, W], [H, W, C] or a tensor [C, h, w]; got {list(values.shape)}.")
     values = values[..., 0] if values.ndim == 3 and values.shape[2] == 1 else values
