@@ -231,10 +231,12 @@ def explain_missing_names() -> bool:
     """
     ipython = sys.modules.get("IPython")
     shell = ipython.get_ipython() if ipython is not None and hasattr(ipython, "get_ipython") else None
-    if shell is None or (shell.custom_exceptions and shell.custom_exceptions != (NameError,)):
+    if shell is None:
         return False
-    shell.set_custom_exc((NameError,), _show_explained)
-    return True
+    if not shell.custom_exceptions:
+        shell.set_custom_exc((NameError,), _show_explained)
+        return True
+    return bool(shell.custom_exceptions == (NameError,))
 
 
 def _show_explained(shell: Any, kind: type[BaseException], error: NameError, trace: Any, tb_offset: int | None) -> None:

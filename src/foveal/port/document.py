@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from foveal.core import storage
 from foveal.core.errors import InputError
 
 _MAX_BYTES = 200 << 20
@@ -55,6 +54,8 @@ class Document:
             to: where.
             sources: the text of each cell of code, by number.
         """
+        from foveal.core import storage  # it loads torch
+
         if self.content is None:
             storage.write_text(to, "".join(sources[cell.number] for cell in self.cells))
             return

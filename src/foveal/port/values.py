@@ -6,9 +6,10 @@ import ast
 import functools
 import inspect
 import sys
+import textwrap
 import types
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -152,7 +153,7 @@ def _of_instance(value: Instance, kind: type, name: str) -> Value | Absent:
         return Absent(f"`{kind.__name__}` has no attribute `{name}`: fastai adds it.") if is_addition else UNKNOWN
     answers_all = name.startswith("__") or inspect.getattr_static(kind, "__getattr__", None) is not None
     if answers_all or name in _assigned(kind):
-        return UNKNOWN
+        return _assigned(kind).get(name, UNKNOWN)
     own = [one for one in _assigned(kind) if not one.startswith("_")]
     return Absent(f"`{kind.__name__}` has no attribute `{name}`.{near_match(name, [*_public(kind), *own])}")
 
@@ -275,25 +276,58 @@ def _annotated(kind: type, name: str, owner: Value) -> Value | None:
 
 
 @functools.cache
-def _assigned(kind: type) -> tuple[str, ...]:
-    """Return the names that methods of a class, or of a class it extends, assign as `self.name`."""
-    names = dict[str, None]()
-    for base in kind.__mro__:
+def _assigned(kind: type) -> Mapping[str, Value]:
+    """Return what methods of a class, or of a class it extends, assign as `self.name`, as far as that is known."""
+    values = dict[str, Value]()
+    for base in reversed(kind.__mro__):
         if is_of_foveal(base):
-            names |= dict.fromkeys(_assigned_in(base))
-    return tuple(names)
+            for function in (node for node in _syntax(base) if isinstance(node, ast.FunctionDef)):
+                values |= _assigned_in(function, vars(sys.modules[base.__module__]))
+    return values
 
 
-def _assigned_in(kind: type) -> list[str]:
+def _syntax(kind: type) -> list[ast.stmt]:
+    """Return the statements of a class's body."""
     try:
-        tree = ast.parse(inspect.cleandoc("\n" + inspect.getsource(kind)))
+        tree = ast.parse(textwrap.dedent(inspect.getsource(kind)))
     except (OSError, TypeError, SyntaxError):
         return []
-    return [
-        node.attr
-        for node in ast.walk(tree)
-        if isinstance(node, ast.Attribute)
-        and isinstance(node.ctx, ast.Store)
-        and isinstance(node.value, ast.Name)
-        and node.value.id == "self"
-    ]
+    return tree.body[0].body if isinstance(tree.body[0], ast.ClassDef) else []
+
+
+def _assigned_in(function: ast.FunctionDef, names: Mapping[str, Any]) -> Iterator[tuple[str, Value]]:
+    """Yield (name, value) for each `self.name = value` of a method; one that is unknown is yielded as such."""
+    parameters = [*function.args.args, *function.args.kwonlyargs]
+    given = {one.arg: _of_syntax(one.annotation, names, UNKNOWN) for one in parameters if one.annotation is not None}
+    for node in ast.walk(function):
+        if isinstance(node, ast.AnnAssign) and (name := _own_name(node.target)):
+            yield name, _of_syntax(node.annotation, names, UNKNOWN)
+        elif isinstance(node, ast.Assign):
+            for target in node.targets:
+                pairs = zip(_parts(target), _parts(node.value), strict=False)
+                for place, value in pairs if _are_pairs(target, node.value) else ((p, None) for p in _parts(target)):
+                    if name := _own_name(place):
+                        yield name, _of_assigned(value, given, names)
+
+
+def _parts(node: ast.expr) -> list[ast.expr]:
+    return node.elts if isinstance(node, ast.Tuple) else [node]
+
+
+def _are_pairs(target: ast.expr, value: ast.expr) -> bool:
+    return len(_parts(target)) == len(_parts(value))
+
+
+def _own_name(node: ast.expr) -> str:
+    """Return `x` of `self.x`, or an empty text."""
+    is_own = isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "self"
+    return node.attr if is_own and isinstance(node, ast.Attribute) else ""
+
+
+def _of_assigned(node: ast.expr | None, given: Mapping[str, Value], names: Mapping[str, Any]) -> Value:
+    match node:
+        case ast.Name(name):
+            return given.get(name, UNKNOWN)
+        case ast.Call(ast.Name(name)) if isinstance(names.get(name), type):
+            return Instance(names[name])
+    return UNKNOWN
