@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from IPython.core.inputtransformer2 import TransformerManager
@@ -175,7 +176,7 @@ def test_only_what_must_change_changes(tmp_path):
         note, rest = texts[2].split("\n", 1)
         assert note == (
             "# foveal port: changed: `cnn_learner` is `vision_learner` now; "
-            "`max_lr=` of `Fits.fit_one_cycle` is `lr_max=`"
+            "`max_lr=` of `Learner.fit_one_cycle` is `lr_max=`"
         )
         assert rest == fit.replace("cnn_learner", "vision_learner").replace("max_lr =", "lr_max =")
 
@@ -343,8 +344,8 @@ def test_installs_become_foveals(before, after):
 
 
 def test_cells_of_other_languages_and_bad_python(tmp_path):
-    result = ported(tmp_path, "%%html\n<b>x</b>", "print 3", "pip install -q timm\nx = 3")
-    assert verdicts(result) == ["runs", "not in foveal", "runs"]
+    result = ported(tmp_path, "%%html\n<b>x</b>", "print 3", "pip install -q timm\nx = 3", "pip list")
+    assert verdicts(result) == ["runs", "not in foveal", "runs", "runs"]
     assert "line 1 is not Python" in reasons(result)
 
 
@@ -514,3 +515,16 @@ def test_a_file_that_is_no_notebook_is_refused_before_torch_is_loaded(tmp_path):
     assert done.returncode == 2
     assert "has no list `cells`" in done.stderr
     assert not re.search(r"\| +torch$", done.stderr, re.MULTILINE)
+
+
+def test_the_page_shows_what_the_verb_prints(tmp_path, monkeypatch):
+    page = (Path(__file__).parents[1] / "docs" / "porting.md").read_text(encoding="utf-8")
+    (cells,), (shown,) = (re.findall(rf"```{kind}\n(.*?)```", page, re.DOTALL) for kind in ("python", "text"))
+    content = [one.strip() for one in re.split(r"^# %%\n", cells, flags=re.MULTILINE)[1:]]
+    source = write_notebook(tmp_path / "n.ipynb", *content)
+    notebook = json.loads(source.read_text())
+    source.write_text(json.dumps({**notebook, "cells": notebook["cells"][1:]}))
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.chdir(tmp_path)
+    done = CliRunner().invoke(app, ["port", "n.ipynb"])
+    assert [line.rstrip() for line in done.output.splitlines()] == [line.rstrip() for line in shown.splitlines()]

@@ -6,12 +6,12 @@ explain_missing_names()
 # Out: ^True$
 # %%
 learn = unet_learner(dls, resnet34)
-# raises: ^NameError: name 'unet_learner' is not defined. `unet_learner` is fastai's for segmentation, a class per pixel; foveal does .* segmentation_models_pytorch does it\.$
+# raises: ^NameError: name 'unet_learner' is not defined. `unet_learner` is fastai's for segmentation, a class per pixel, which foveal does not do; segmentation_models_pytorch does\.$
 # %%
 def lines(files):
     return TextDataLoaders.from_folder(files)
 lines([])
-# raises: ^NameError: name 'TextDataLoaders' is not defined. `TextDataLoaders` is fastai's for text; .*transformers does text\.$
+# raises: ^NameError: name 'TextDataLoaders' is not defined. `TextDataLoaders` is fastai's for text, which foveal does not do; .*transformers does\.$
 # %%
 wibble
 # raises: ^NameError: name 'wibble' is not defined$

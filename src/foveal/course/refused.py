@@ -19,13 +19,12 @@ from typing import Any
 
 from foveal.core.errors import near_match
 
-_ONLY = "foveal does images and collaborative filtering"
 _FAMILIES = {
-    "text": f"for text; {_ONLY}. Hugging Face's transformers does text.",
-    "tables": f"for tables; {_ONLY}. scikit-learn does tables.",
-    "segmentation": f"for segmentation, a class per pixel; {_ONLY}, without it. segmentation_models_pytorch does it.",
-    "detection": f"for boxes around objects; {_ONLY}, without them. torchvision.models.detection does it.",
-    "generation": f"for images that a model makes (GANs); {_ONLY}, and makes none. diffusers does.",
+    "text": "for text, which foveal does not do; Hugging Face's transformers does.",
+    "tables": "for tables, which foveal does not do; scikit-learn does.",
+    "segmentation": "for segmentation, a class per pixel, which foveal does not do; segmentation_models_pytorch does.",
+    "detection": "for boxes around objects, which foveal does not do; torchvision.models.detection does.",
+    "generation": "for images that a model makes (GANs), which foveal does not do; diffusers does.",
     "medical": "for DICOM files and scans; convert them to PNG or TIFF first, for instance with pydicom.",
     "tracker": "for an online tracker; foveal writes to files: `cbs=CSVLogger()` or `cbs=TensorBoardLogger()`.",
     "processes": "for several GPUs; start the script with torchrun instead, and it trains in several processes.",
@@ -103,6 +102,7 @@ INSTEAD: Mapping[str, str] = MappingProxyType(
         "doc": "write `help(name)`, or `name?` in a notebook.",
         "show_install": "write `!foveal info`.",
         "nb_urls": "write `dir(URLs)`.",
+        "Config": "write the folder itself, or give `untar_data(url, dest=folder)`.",
         "TransformBlock": "write a block that foveal has: `ImageBlock`, `CategoryBlock`, `RegressionBlock`, ...",
         "SuggestionMethod": "write `lr_find(suggest_funcs=(valley, steep))`.",
         "CaptumInterpretation": "write `learn.explain(image)`, which shows Grad-CAM.",

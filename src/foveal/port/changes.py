@@ -21,6 +21,7 @@ KEYWORDS: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "base_arch": ("arch",),
         "dbunch": ("dls",),
         "file_extensions": ("file_exts",),
+        "pat": ("pattern",),
         "model_dir": ("path",),
     }
 )

@@ -52,7 +52,7 @@ def parse_cell(source: str) -> PythonCell:
             return PythonCell(None, "")
         lines[first] = ""
     plain = _without_magics(lines)
-    for _ in plain:
+    for _ in range(len(plain) + 1):
         try:
             return PythonCell(ast.parse("\n".join(plain)), "")
         except SyntaxError as error:

@@ -37,6 +37,7 @@ class State:
         names: what each name means.
         stars: foveal's star imports so far.
         exported: file names that the notebook exports a learner to.
+        export: the file that `learn.export()` wrote, or an empty text.
         added: attributes that the notebook gives to classes or objects itself.
     """
 
@@ -46,4 +47,5 @@ class State:
     names: dict[str, Value] = field(default_factory=dict)
     stars: list[str] = field(default_factory=list)
     exported: set[str] = field(default_factory=set)
+    export: str = ""
     added: set[str] = field(default_factory=set)

@@ -187,8 +187,11 @@ def is_read_only(value: Instance, name: str) -> bool:
         value: the object.
         name: of the attribute.
     """
+    if not is_of_foveal(value.kind):
+        return False
     static = inspect.getattr_static(value.kind, name, None)
-    return is_of_foveal(value.kind) and isinstance(static, property) and static.fset is None
+    parameters = getattr(value.kind, "__dataclass_params__", None)
+    return (isinstance(static, property) and static.fset is None) or getattr(parameters, "frozen", False)
 
 
 def returned(function: Callable[..., Any], owner: Value = UNKNOWN) -> Value:
