@@ -19,7 +19,7 @@ from foveal.collab.ranking import ndcg_at_k, precision_at_k, recall_at_k
 from foveal.collab.report import rank_metrics
 from foveal.collab.task import Ids
 from foveal.core.errors import InputError, ModelFileError, TableError
-from foveal.inference.predictor import load_image_predictor, load_learner
+from foveal.inference.loading import load_image_predictor, load_learner
 from foveal.learner.learner import Learner
 from foveal.losses import MSELossFlat
 from foveal.models.head import sigmoid_range

@@ -16,7 +16,8 @@ from foveal.data.batchers import Batcher, ImageBatcher
 from foveal.data.block import DataBlock, ImageBlock
 from foveal.data.datasets import Dataset
 from foveal.data.labels import ColReader, RegexLabeller, parent_label, using_attr
-from foveal.data.loaders import DataLoader, DataLoaders
+from foveal.data.loader import DataLoader
+from foveal.data.loaders import DataLoaders
 from foveal.data.samples import Pipeline, PixelOperation
 from foveal.data.splits.splitters import ColSplitter, IndexSplitter, MaskSplitter, RandomSplitter, check_split
 from foveal.geometry.homography import Homography
@@ -402,8 +403,8 @@ def test_an_ordered_map_stays_near_its_reader():
 
 def test_lists_and_paths_print_like_the_book(tmp_path):
     assert repr(L(range(12))) == "(#12) [0,1,2,3,4,5,6,7,8,9...]"
-    assert L("abc")[torch.tensor([0, 2])] == ["a", "c"]
-    assert L("abc")[[True, False, True]] == ["a", "c"]
+    assert L(*"abc")[torch.tensor([0, 2])] == ["a", "c"]
+    assert L(*"abc")[[True, False, True]] == ["a", "c"]
     folder = Path(tmp_path)
     (folder / "x.jpg").touch()
     assert folder.ls() == [folder / "x.jpg"]

@@ -14,7 +14,8 @@ from torch import nn
 from foveal.core.errors import InputError, UnknownNameError
 from foveal.images.prepare import IMAGENET, Preparation
 from foveal.inference.exports import BATCHES, TOLERANCE, export_model
-from foveal.inference.predictor import Predictor, load_learner
+from foveal.inference.loading import load_learner
+from foveal.inference.predictor import Predictor
 from foveal.models.vision import ModelSpec, build_model
 from foveal.sources.synthetic import draw_scene
 from foveal.tasks.multi_label import MultiLabel

@@ -12,7 +12,7 @@ import torch
 
 import hostile
 from foveal.core.errors import ModelFileError
-from foveal.inference.predictor import load_learner
+from foveal.inference.loading import load_learner
 from foveal.inference.store import read_manifest
 from golden.make import image
 
@@ -59,7 +59,7 @@ def test_a_size_that_is_only_claimed_takes_no_memory(tmp_path):
     assert len(claims) >= 5
     code = """
 import resource, sys
-from foveal.inference.predictor import load_learner
+from foveal.inference.loading import load_learner
 from foveal.core.errors import ModelFileError
 load_learner(sys.argv[1])
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

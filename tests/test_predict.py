@@ -15,7 +15,8 @@ import torch
 from foveal.core import storage
 from foveal.core.errors import InputError
 from foveal.images.prepare import IMAGENET, Preparation
-from foveal.inference.predictor import Predictor, load_learner
+from foveal.inference.loading import load_learner
+from foveal.inference.predictor import Predictor
 from foveal.models.vision import ModelSpec, build_model
 from foveal.scale.resume_log import ResumeLog
 from foveal.tasks.multi_label import MultiLabel

@@ -13,7 +13,7 @@ import pytest
 import torch
 from PIL import Image
 
-from foveal.inference.predictor import load_learner
+from foveal.inference.loading import load_learner
 from foveal.serve import schemas
 from serving import serving
 

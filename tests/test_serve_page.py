@@ -10,8 +10,9 @@ from PIL import Image
 from playwright.sync_api import expect, sync_playwright
 
 from foveal.images.prepare import IMAGENET, Preparation
+from foveal.inference.loading import load_learner
 from foveal.inference.manifest import TrainingPart
-from foveal.inference.predictor import Predictor, load_learner
+from foveal.inference.predictor import Predictor
 from foveal.models.vision import ModelSpec, build_model
 from foveal.tasks.base import Decision
 from foveal.tasks.multi_label import MultiLabel

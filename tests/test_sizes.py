@@ -22,7 +22,8 @@ from foveal.core.errors import InputError, TrainingError
 from foveal.core.left_out import leaving_out
 from foveal.core.tables import write_table
 from foveal.data.batches import Batch
-from foveal.data.loaders import DataLoader, DataLoaders
+from foveal.data.loader import DataLoader
+from foveal.data.loaders import DataLoaders
 from foveal.data.splits.splitters import RandomSplitter, check_split
 from foveal.data.splits.stratify import KFoldSplitter, StratifiedSplitter
 from foveal.evaluation.interpret import Interpretation

@@ -17,7 +17,8 @@ from foveal.sources.coco import write_coco
 from foveal.sources.formats import TableColumns
 from foveal.sources.label_studio import write_label_studio
 from foveal.sources.recognise import read_source
-from foveal.tasks.multi_label import MultiCategoryBlock, MultiLabel, PartialLabels
+from foveal.tasks.label_lists import PartialLabels
+from foveal.tasks.multi_label import MultiCategoryBlock, MultiLabel
 from foveal.tasks.points import Points
 from foveal.tasks.vocab import Vocab
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from foveal.core.errors import InputError
 from foveal.evaluation.predictions import fit_temperature, predict_dataset
 from foveal.evaluation.thresholds import best_temperature, best_threshold, scorer, tune_best_thresholds, tune_thresholds
-from foveal.inference.predictor import load_learner
+from foveal.inference.loading import load_learner
 from foveal.learner.vision import vision_learner
 from foveal.losses import binary_cross_entropy, cross_entropy
 from foveal.metrics.several_labels import f1_multi

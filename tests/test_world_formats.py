@@ -15,7 +15,7 @@ from foveal.images.decode import open_image
 from foveal.sources.folders import get_image_files
 from foveal.sources.formats import TableColumns
 from foveal.sources.recognise import read_source
-from foveal.tasks.multi_label import PartialLabels
+from foveal.tasks.label_lists import PartialLabels
 
 N = 6
 

@@ -43,7 +43,7 @@ _HOME = {
     "compare": "foveal.runs.door",
     "evaluate": "foveal.runs.door",
     "get_image_files": "foveal.sources.folders",
-    "load_learner": "foveal.inference.predictor",
+    "load_learner": "foveal.inference.loading",
     "train": "foveal.runs.door",
     "vision_learner": "foveal.learner.vision",
 }

@@ -118,6 +118,8 @@ HOMES = {
     "TensorPoint": "tasks.points",
     "TensorRegression": "tasks.regression",
     "write_ratings": "collab.drawn",
+    "URLs": "sources.book_sets",
+    "untar_data": "sources.book_sets",
 }
 """Names that went to another module than the one they stood in: "module" or "module:new name"."""
 

@@ -18,7 +18,7 @@ def demo(
     """Draw a sample set, train a several-label model on it and ask it about five new images."""
     from foveal.images import canvas
     from foveal.images.decode import decode
-    from foveal.inference.predictor import load_image_predictor
+    from foveal.inference.loading import load_image_predictor
     from foveal.runs.door import start
     from foveal.runs.folder import free_folder
     from foveal.sources.synthetic import draw_scene, write_scenes

@@ -22,7 +22,7 @@ def export(
     """Write a model as ONNX or torch.export; it is compared with the model itself, and fails if answers differ."""
     from foveal.core.errors import UnknownNameError
     from foveal.inference.exports import SUFFIXES, TOLERANCE, export_model
-    from foveal.inference.predictor import load_predictor
+    from foveal.inference.loading import load_predictor
     from foveal.sources.folders import images_in
 
     if to not in SUFFIXES:

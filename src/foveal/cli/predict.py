@@ -44,7 +44,7 @@ def predict(
     """Answer for images; an image that cannot be used is named, the others are answered."""
     from foveal.core.errors import InputError
     from foveal.evaluation.writers import check_target
-    from foveal.inference.predictor import load_image_predictor
+    from foveal.inference.loading import load_image_predictor
     from foveal.scale.streaming import PredictionStream
 
     if layout is not None and (out is None or out.suffix != ".json"):

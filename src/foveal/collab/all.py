@@ -22,10 +22,11 @@ from foveal.collab.report import rank_metrics
 from foveal.core.lazy import module_on_use
 from foveal.core.listing import L, Path, first
 from foveal.data.batches import tensor, to_cpu
-from foveal.data.loaders import DataLoader, DataLoaders
+from foveal.data.loader import DataLoader
+from foveal.data.loaders import DataLoaders
 from foveal.data.splits.splitters import ColSplitter, IndexSplitter, RandomSplitter
 from foveal.data.splits.stratify import GroupSplitter
-from foveal.inference.predictor import load_learner
+from foveal.inference.loading import load_learner
 from foveal.learner.learner import Learner
 from foveal.losses import BCEWithLogitsLossFlat, MSELossFlat
 from foveal.metrics.common import Metric

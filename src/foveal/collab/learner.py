@@ -16,19 +16,22 @@ from foveal.collab.model import CollabSpec, collab_model, embedding_size
 from foveal.collab.predictor import RatingPredictor
 from foveal.collab.report import rating_report_on
 from foveal.collab.task import Rating
+from foveal.core.arguments import checked_keywords, checked_methods
 from foveal.core.errors import InputError
 from foveal.core.progress import display
 from foveal.core.rng import order_for
 from foveal.core.seeds import check_seed
-from foveal.data.loaders import DataLoader
+from foveal.data.loader import DataLoader
 from foveal.inference.manifest import TrainingPart
 from foveal.inference.predictor import Prediction
+from foveal.learner.export import write_export
 from foveal.learner.trainer import Trainer
 from foveal.metrics.common import MetricFunction
 
 PathLike = str | os.PathLike[str]
 
 
+@checked_methods
 class CollabLearner(Trainer):
     """Trains a model of ratings and answers for users and items."""
 
@@ -61,10 +64,13 @@ class CollabLearner(Trainer):
         """Write one self-contained page on the validation side; return its path."""
         return rating_report_on(self).write(path)
 
-    def export(self, path: PathLike = "model.safetensors") -> Path:
-        """Write one safe file that `load_learner` reads; return its path."""
-        self.predictor(self.trained()).save(path)
-        return Path(path)
+    def export(self, fname: PathLike = "export.pkl") -> Path:
+        """Write one safe file that `load_learner` reads, below `path`; return where it is.
+
+        Args:
+            fname: the file; see `Learner.export`.
+        """
+        return write_export(self.predictor(self.trained()), self.path, fname)
 
     def trained(self) -> TrainingPart:
         """Return what a bundle says of its training."""
@@ -90,6 +96,7 @@ def get_emb_sz(dls: CollabDataLoaders) -> list[tuple[int, int]]:
     return [(n, embedding_size(n)) for n in sizes]
 
 
+@checked_keywords
 def collab_learner(
     dls: CollabDataLoaders,
     n_factors: int = 50,

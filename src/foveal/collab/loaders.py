@@ -14,6 +14,7 @@ from torch import Tensor
 
 from foveal.collab.task import Id, Ids, ImplicitFeedback, Rating
 from foveal.core import runtime, storage
+from foveal.core.arguments import checked_methods
 from foveal.core.errors import InputError, TableError, near_match
 from foveal.core.listing import L
 from foveal.core.progress import display
@@ -21,7 +22,8 @@ from foveal.core.rng import generator_for
 from foveal.data.batchers import Batcher
 from foveal.data.batches import Batch
 from foveal.data.datasets import Dataset
-from foveal.data.loaders import DataLoader, DataLoaders
+from foveal.data.loader import DataLoader
+from foveal.data.loaders import DataLoaders
 from foveal.data.splits.splitters import RandomSplitter, Splitter, check_split
 from foveal.tasks.single_precision import check_single_precision
 
@@ -137,6 +139,7 @@ class Classes(L[Id]):
         return {one: number for number, one in enumerate(self)}
 
 
+@checked_methods
 class CollabDataLoaders(DataLoaders):
     """The loaders of ratings."""
 

@@ -14,21 +14,13 @@ import torch
 from torch import Tensor, nn
 
 from foveal.collab.task import Id, Ids
+from foveal.models import module
 from foveal.models.head import sigmoid_range
 
 _STD = 0.01  # of the first vectors, cut off at two deviations: the book's
 _MOST = 600  # numbers of a vector: the book's rule of thumb
 NOBODY = Ids(())
-
-
-class Module(nn.Module):
-    """A `torch.nn.Module` whose `__init__` need not call its parent's first."""
-
-    def __new__(cls, *_: Any, **__: Any) -> Any:
-        """Prepare the module before its `__init__` runs."""
-        made = super().__new__(cls)
-        nn.Module.__init__(made)
-        return made
+Module = module.Module
 
 
 class Embedding(nn.Embedding):

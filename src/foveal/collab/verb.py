@@ -23,7 +23,7 @@ def recommend(
     from foveal.collab.predictor import RatingPredictor
     from foveal.core.errors import InputError
     from foveal.core.tables import check_table, write_table
-    from foveal.inference.predictor import load_predictor
+    from foveal.inference.loading import load_predictor
 
     if out is not None:
         check_table(out)

@@ -2,30 +2,59 @@
 
 from __future__ import annotations
 
+import functools
+import itertools
+import mimetypes
+import operator
 import pathlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, ClassVar, Generic, SupportsIndex, TypeVar, cast, overload
+import random
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, MutableSequence
+from typing import Any, ClassVar, Generic, Self, SupportsIndex, TypeVar, cast, overload
 
-if TYPE_CHECKING:
-    from _typeshed import SupportsRichComparison
+from foveal.core.errors import InputError, UnknownNameError
+from foveal.core.seeds import check_seed
 
 T = TypeVar("T")
 U = TypeVar("U")
 
 _SHOWN = 10
+_NOT_GIVEN = object()
+_IMAGES = (".avif", ".avifs", ".dib", ".heic", ".heif", ".jfif", ".mpo", ".webp")
+"""Endings of images that Python's table of types does not know in all versions."""
 
 
-class L(Sequence[T], Generic[T]):
-    """A list that prints its length, and takes a list or a mask of indices as well as one index.
+class L(MutableSequence[T], Generic[T]):
+    """A list that prints its length, and takes several indices, a mask or a slice as well as one index.
+
+    `L(items)` has the items of a list, tuple, range, set, dictionary (its keys) or generator. A text, an array, a
+    tensor and a table are one item, as anything that is not iterable; `use_list=True` takes them apart. `L(1, 2)` has
+    two items, `L()` and `L(None)` have none. Methods return new lists. Further arguments of `map` come before the item,
+    as those of `functools.partial` do.
 
     >>> L(["a", "b", "c"])[[0, 2]]
     (#2) ['a','c']
-    >>> L([3, 1, 2]).sorted()
+    >>> L(3, 1, 2).sorted()
     (#3) [1,2,3]
+    >>> L("abc")
+    (#1) ['abc']
     """
 
-    def __init__(self, items: Iterable[T] | None = None) -> None:
-        self._items: list[T] = [] if items is None else list(items)
+    @overload
+    def __init__(self, items: None = None) -> None: ...
+    @overload
+    def __init__(self, items: Iterable[T], *, use_list: bool = False) -> None: ...
+    @overload
+    def __init__(self, items: T, *rest: T) -> None: ...
+    def __init__(self, items: Any = None, *rest: Any, use_list: bool = False) -> None:
+        if rest:
+            self._items: list[T] = [items, *rest]
+        else:
+            self._items = list(items) if use_list and items is not None else _listed(items)
+
+    @property
+    def items(self) -> list[T]:
+        """The items as Python's own list: the list itself, not a copy."""
+        return self._items
 
     def __len__(self) -> int:
         return len(self._items)
@@ -37,13 +66,34 @@ class L(Sequence[T], Generic[T]):
     def __getitem__(self, index: SupportsIndex | slice | Iterable[int]) -> T | L[T]:
         if isinstance(index, slice):
             return L(self._items[index])
-        chosen: object = index.tolist() if hasattr(index, "tolist") else index  # an array or a tensor
-        if isinstance(chosen, Iterable):
-            indices = list(chosen)
-            if indices and all(isinstance(i, bool) for i in indices):
-                indices = [i for i, is_chosen in enumerate(indices) if is_chosen]
-            return L(self._items[i] for i in indices)
-        return self._items[cast("SupportsIndex", chosen)]
+        indices = self._indices(index)
+        return self._items[indices] if isinstance(indices, int) else L([self._items[i] for i in indices])
+
+    def __setitem__(self, index: Any, value: Any) -> None:
+        if isinstance(index, slice):
+            self._items[index] = value
+            return
+        indices = self._indices(index)
+        if isinstance(indices, int):
+            self._items[indices] = value
+            return
+        values = _listed(value)
+        if len(values) not in {1, len(indices)}:
+            raise InputError(f"{len(indices)} items take one value, or one each; got {len(values)}.")
+        for i, one in zip(indices, values if len(values) > 1 else itertools.cycle(values), strict=False):
+            self._items[i] = one
+
+    def __delitem__(self, index: SupportsIndex | slice) -> None:
+        del self._items[index]
+
+    def insert(self, index: SupportsIndex, value: T) -> None:
+        """Put a value before an item.
+
+        Args:
+            index: of the item.
+            value: becomes an item.
+        """
+        self._items.insert(operator.index(index), value)
 
     def __iter__(self) -> Iterator[T]:
         return iter(self._items)
@@ -57,26 +107,244 @@ class L(Sequence[T], Generic[T]):
 
     __hash__ = None  # type: ignore[assignment] # equal to a list, so as little hashable as one
 
-    def __add__(self, other: Iterable[T]) -> L[T]:
-        return L([*self._items, *other])
+    def __add__(self, other: Iterable[T] | T) -> L[T]:
+        return L([*self._items, *_listed(other)])
+
+    def __radd__(self, other: Iterable[T] | T) -> L[T]:
+        return L([*_listed(other), *self._items])
+
+    def __iadd__(self, other: Iterable[T] | T) -> Self:
+        self._items += _listed(other)
+        return self
+
+    def __mul__(self, n: int) -> L[T]:
+        return L(self._items * n)
 
     def __repr__(self) -> str:
         shown = ",".join(repr(item) for item in self._items[:_SHOWN])
         return f"(#{len(self)}) [{shown}{'...' if len(self) > _SHOWN else ''}]"
 
-    def sorted(self, key: Callable[[T], SupportsRichComparison] | None = None, *, reverse: bool = False) -> L[T]:
+    def _indices(self, index: object) -> int | list[int]:
+        """Return one index, or several for a list, a mask, an array or a tensor of them."""
+        given: object = index.tolist() if hasattr(index, "tolist") else index
+        if not isinstance(given, Iterable) or isinstance(given, str):
+            return operator.index(cast("SupportsIndex", given))
+        indices = list(given)
+        if indices and all(isinstance(i, bool) for i in indices):
+            if len(indices) != len(self):
+                raise InputError(f"A mask has one entry per item, {len(self)}; got {len(indices)}.")
+            return [i for i, is_chosen in enumerate(indices) if is_chosen]
+        return [operator.index(i) for i in indices]
+
+    @classmethod
+    def range(cls, start: Any, stop: int | None = None, step: int | None = None) -> L[int]:
+        """Return whole numbers as `range` does; of something that has a length, all its indices.
+
+        Args:
+            start: the first number, or with nothing else how many from 0, or what has a length.
+            stop: the end, which is left out.
+            step: between two numbers.
+        """
+        start = len(start) if hasattr(start, "__len__") else start
+        return L(range(start) if stop is None else range(start, stop, 1 if step is None else step))
+
+    @classmethod
+    def split(cls, text: str, sep: str | None = None, maxsplit: int = -1) -> L[str]:
+        """Return the parts of a text, as `str.split` does.
+
+        Args:
+            text: what is split.
+            sep: what stands between the parts; white space by default.
+            maxsplit: at most so many times; without an end by default.
+        """
+        return L(text.split(sep, maxsplit))
+
+    def copy(self) -> L[T]:
+        """Return a list of the same items."""
+        return L(list(self._items))
+
+    def map(self, function: Callable[..., U] | str | Mapping[Any, U], *args: object, **options: object) -> L[U]:
+        """Return what `function` makes of each item.
+
+        Args:
+            function: is called; a text is a format for the item, and a mapping is looked up.
+            args: come before the item.
+            options: come by name.
+        """
+        call = _bound(function, args, options)
+        return L([call(item) for item in self._items])
+
+    def starmap(self, function: Callable[..., U], *args: object, **options: object) -> L[U]:
+        """Return what `function` makes of each item, whose own items are its arguments.
+
+        Args:
+            function: is called.
+            args: come before those of the item.
+            options: come by name.
+        """
+        return L([function(*args, *cast("Iterable[object]", item), **options) for item in self._items])
+
+    def map_dict(self, function: Callable[..., U], *args: object, **options: object) -> dict[T, U]:
+        """Return what `function` makes of each item, by item.
+
+        Args:
+            function: is called.
+            args: come before the item.
+            options: come by name.
+        """
+        return dict(zip(self._items, self.map(function, *args, **options), strict=True))
+
+    def filter(self, function: Callable[..., object] | None = None, *, negate: bool = False, **options: object) -> L[T]:
+        """Return the items for which `function` is true.
+
+        Args:
+            function: is called; by default an item itself is true or not.
+            negate: those for which it is not true.
+            options: for the function, by name.
+        """
+        return self[self.argwhere(function, negate=negate, **options)]
+
+    def argwhere(
+        self, function: Callable[..., object] | None = None, *, negate: bool = False, **options: object
+    ) -> L[int]:
+        """Return the indices of the items for which `function` is true.
+
+        Args:
+            function: is called; by default an item itself is true or not.
+            negate: those for which it is not true.
+            options: for the function, by name.
+        """
+        call = functools.partial(function, **options) if function is not None else bool
+        return L([i for i, item in enumerate(self._items) if bool(call(item)) is not negate])
+
+    def attrgot(self, name: str, default: Any = _NOT_GIVEN) -> L[Any]:
+        """Return an attribute of each item, or the entry of this name where items are dictionaries.
+
+        Args:
+            name: may have dots: the attribute of an attribute.
+            default: for items without it.
+
+        Raises:
+            InputError: an item has none, and no default is given.
+        """
+        return L([_attribute(item, name, default) for item in self._items])
+
+    def itemgot(self, *indices: Any) -> L[Any]:
+        """Return one item of each item; with several indices, one item of that, and so on."""
+        return L([functools.reduce(operator.getitem, indices, cast("Any", item)) for item in self._items])
+
+    def unique(self, sort: bool = False, bidir: bool = False) -> Any:
+        """Return each different item once, in the order of their first appearance.
+
+        Args:
+            sort: whether to sort them.
+            bidir: whether to return the index of each, too: (items, indices by item).
+        """
+        different = dict.fromkeys(cast("list[Hashable]", self._items))
+        items = L(sorted(cast("Any", different)) if sort else list(different))
+        return (items, items.val2idx()) if bidir else items
+
+    def val2idx(self) -> dict[T, int]:
+        """Return the index of each item, the last one of items that are equal."""
+        return {item: i for i, item in enumerate(self._items)}
+
+    def shuffle(self, seed: SupportsIndex | None = None) -> L[T]:
+        """Return the items in a random order.
+
+        Args:
+            seed: the same one gives the same order. By default the order comes from Python's `random`, and is another
+                one each time unless `random.seed` was called before.
+        """
+        rng = random if seed is None else random.Random(check_seed(seed))
+        return L(rng.sample(self._items, len(self)))
+
+    def sorted(self, key: Callable[[T], Any] | str | int | None = None, reverse: bool = False) -> L[T]:
         """Return a sorted copy.
 
         Args:
-            key: what items are compared by; themselves by default.
+            key: what items are compared by: a function, the name of an attribute, or an index; themselves by default.
             reverse: largest first.
         """
-        own = key or (lambda item: cast("SupportsRichComparison", item))
-        return L(sorted(self._items, key=own, reverse=reverse))
+        own: Any = key
+        if isinstance(key, str | int):
+            own = operator.attrgetter(key) if isinstance(key, str) else operator.itemgetter(key)
+        return L(sorted(cast("list[Any]", self._items), key=own, reverse=reverse))
 
-    def map(self, function: Callable[[T], U]) -> L[U]:
-        """Return `function` of each item."""
-        return L(function(item) for item in self._items)
+    def concat(self) -> L[Any]:
+        """Return the items of all items, one list after the other."""
+        return L([one for item in self._items for one in _listed(item)])
+
+    def zip(self, cycled: bool = False) -> L[tuple[Any, ...]]:
+        """Return the first items of all items, then the second ones, and so on.
+
+        Args:
+            cycled: whether shorter items begin again until the longest ends; else the shortest ends them all.
+        """
+        rows = [_listed(item) for item in self._items]
+        n = (max if cycled else min)(map(len, rows), default=0)
+        return L([tuple(row[i % len(row)] for row in rows) for i in range(n)])
+
+    def zipwith(self, *rest: Iterable[Any]) -> L[tuple[Any, ...]]:
+        """Return this list's items with those of other lists, as tuples."""
+        return L([self, *rest]).zip()
+
+    def enumerate(self) -> L[tuple[int, T]]:
+        """Return (index, item) for each item."""
+        return L(list(enumerate(self._items)))
+
+    def cycle(self) -> Iterator[T]:
+        """Yield all items again and again."""
+        return itertools.cycle(self._items)
+
+    def reduce(self, function: Callable[[Any, T], Any], initial: object = _NOT_GIVEN) -> Any:
+        """Return what `function` of two makes of all items, from the left on.
+
+        Args:
+            function: of what has been made so far, and the next item.
+            initial: what to begin with; the first item by default.
+        """
+        return functools.reduce(function, self._items, *(() if initial is _NOT_GIVEN else (initial,)))
+
+    def sum(self) -> Any:
+        """Return the sum; 0 of no items."""
+        return self.reduce(operator.add) if self._items else 0
+
+    def product(self) -> Any:
+        """Return the product; 1 of no items."""
+        return self.reduce(operator.mul) if self._items else 1
+
+
+def _listed(items: Any) -> list[Any]:
+    """Return what `L(items)` has."""
+    if items is None:
+        return []
+    is_one = isinstance(items, str | bytes) or hasattr(items, "__array__") or hasattr(items, "iloc")
+    return [items] if is_one or not isinstance(items, Iterable) else list(items)
+
+
+def _bound(function: Any, args: tuple[object, ...], options: dict[str, object]) -> Callable[[Any], Any]:
+    if callable(function):
+        return functools.partial(function, *args, **options)
+    if isinstance(function, str):
+        return functools.partial(function.format, *args, **options)
+    if args or options:
+        raise InputError("Arguments are for a function or a format; a mapping takes none.")
+    return cast("Callable[[Any], Any]", function.__getitem__)
+
+
+def _attribute(item: Any, name: str, default: Any) -> Any:
+    if isinstance(item, Mapping):
+        if name in item or default is not _NOT_GIVEN:
+            return item.get(name, default)
+        raise UnknownNameError.of("entry", name, item, "Give a default for items without it: attrgot(name, None).")
+    try:
+        return operator.attrgetter(name)(item)
+    except AttributeError:
+        if default is not _NOT_GIVEN:
+            return default
+        known = [attribute for attribute in dir(item) if not attribute.startswith("_")]
+        hint = f"Looked for in {item!r}. Give a default for items without it: attrgot(name, None)."
+        raise UnknownNameError.of("attribute", name, known, hint) from None
 
 
 def first(items: Iterable[T]) -> T:
@@ -93,12 +361,35 @@ class Path(type(pathlib.Path())):  # type: ignore[misc] # on Python 3.11 only th
 
     BASE_PATH: ClassVar[pathlib.Path | None] = None
 
-    def ls(self) -> L[Path]:
-        """Return what the folder holds, sorted by name."""
-        return L(sorted(self.iterdir()))
+    def ls(
+        self, n_max: int | None = None, file_type: str | None = None, file_exts: str | Iterable[str] | None = None
+    ) -> L[Path]:
+        """Return what the folder holds, sorted by name.
+
+        Args:
+            n_max: at most so many.
+            file_type: only files of this kind by their endings: "image", "text", "video", "audio".
+            file_exts: only files with these endings, such as ".jpg"; small letters and capitals are the same.
+
+        Raises:
+            InputError: there are no such files by their kind, `file_type` is not known.
+        """
+        endings = {f".{ending.lower().lstrip('.')}" for ending in _listed(file_exts)}
+        endings |= _endings_of(file_type) if file_type is not None else set()
+        entries = sorted(entry for entry in self.iterdir() if not endings or entry.suffix.lower() in endings)
+        return L(entries[:n_max])
 
     def __repr__(self) -> str:
         return f"Path({under_base(self)!r})"
+
+
+def _endings_of(file_type: str) -> set[str]:
+    known = mimetypes.MimeTypes().types_map[True]
+    kinds = sorted({kind.partition("/")[0] for kind in known.values()})
+    if file_type not in kinds:
+        raise UnknownNameError.of("file_type", file_type, kinds)
+    endings = {ending for ending, kind in known.items() if kind.startswith(f"{file_type}/")}
+    return endings | set(_IMAGES) if file_type == "image" else endings
 
 
 def under_base(path: pathlib.Path) -> str:

@@ -104,7 +104,7 @@ class NotebookTable(Table):
     def __init__(self, columns: Sequence[str]) -> None:
         super().__init__(columns)
         self._rows: list[Sequence[str]] = []
-        self._label, self._done, self._total, self._drawn = "", 0, 0, 0.0
+        self._label, self._done, self._total, self._drawn, self._began = "", 0, 0, 0.0, 0.0
         self._display: _Display | None = None
 
     def header(self) -> None:
@@ -123,7 +123,7 @@ class NotebookTable(Table):
             label: before the bar.
             total: how many steps it has.
         """
-        self._label, self._done, self._total = label, 0, total
+        self._label, self._done, self._total, self._began = label, 0, total, time.monotonic()
         self._draw()
 
     def advance(self) -> None:
@@ -142,20 +142,34 @@ class NotebookTable(Table):
 
     def _draw(self) -> None:
         ipython = importlib.import_module("IPython.display")
+        if not self.columns and not self._total:
+            self._show(ipython.HTML(""))
+            return
         head = "".join(f"<th>{escape(name)}</th>" for name in self.columns)
         body = "".join(f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in row)}</tr>" for row in self._rows)
         bar = ""
         if self._total:
             bar = (
                 f'<div>{escape(self._label)} <progress value="{self._done}" max="{self._total}"></progress> '
-                f"{self._done}/{self._total}</div>"
+                f"{self._done}/{self._total}{self._left()}</div>"
             )
-        shown = ipython.HTML(f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>{bar}")
+        rows = f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>" if self.columns else ""
+        self._show(ipython.HTML(rows + bar))
+
+    def _show(self, html: object) -> None:
+        """Show HTML in place of what was shown before."""
         self._drawn = time.monotonic()
         if self._display is None:
-            self._display = ipython.display(shown, display_id=True)
+            self._display = importlib.import_module("IPython.display").display(html, display_id=True)
         else:
-            self._display.update(shown)
+            self._display.update(html)
+
+    def _left(self) -> str:
+        """Return how long the steps that are left will take; nothing before the first one is done."""
+        if not self._done:
+            return ""
+        each = (time.monotonic() - self._began) / self._done
+        return f", {clock(each * (self._total - self._done))} left"
 
 
 def table(columns: Sequence[str]) -> Table:
@@ -182,11 +196,19 @@ class Bar:
 
     def __enter__(self) -> Self:
         from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+        from rich.progress import (
+            BarColumn,
+            MofNCompleteColumn,
+            Progress,
+            TextColumn,
+            TimeElapsedColumn,
+            TimeRemainingColumn,
+        )
 
         console = Console()
         if console.is_terminal and distributed.is_first():
-            columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+            times = (TimeElapsedColumn(), TextColumn("left:"), TimeRemainingColumn(compact=True))
+            columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), *times)
             self._progress = Progress(*columns, console=console, transient=True)
             self._progress.start()
             self._progress.add_task(self.label, total=self.total)

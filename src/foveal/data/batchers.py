@@ -10,13 +10,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import chain, islice
-from typing import Any
+from typing import Any, Self, cast
 
 import torch
 
 from foveal.core import threads
 from foveal.core.rng import generator_for
-from foveal.data.batches import Batch, collate
+from foveal.data.batches import Batch, collate, on_device
 from foveal.data.datasets import Dataset, ImageDataset
 from foveal.data.pixel_ops import apply_pixel_ops
 from foveal.data.samples import Pipeline, Sample
@@ -59,6 +59,29 @@ class Batcher(ABC):
             draw: seed and epoch of random draws; None leaves nothing to chance.
         """
 
+    def with_dataset(self, dataset: Any) -> Self:
+        """Return the same batcher over another dataset."""
+        changed: Any = replace(cast("Any", self), dataset=dataset)
+        return cast("Self", changed)
+
+    def to(self, device: torch.device) -> Self:
+        """Return the same batcher for batches on a device."""
+        changed: Any = replace(cast("Any", self), device=device)
+        return cast("Self", changed)
+
+    def decode(self, parts: tuple[Any, ...]) -> tuple[Any, ...]:
+        """Return the parts of a batch as they were before what only a model needs."""
+        return parts
+
+    def decode_items(self, parts: tuple[Any, ...], max_n: int) -> list[tuple[Any, ...]]:
+        """Return the items of a batch one by one, with labels as a person would write them.
+
+        Args:
+            parts: of a batch.
+            max_n: the most items.
+        """
+        return list(islice(zip(*self.decode(parts), strict=True), max_n))
+
     @abstractmethod
     def show(self, batch: Batch, *, max_n: int, rows: int | None, figsize: tuple[float, float] | None) -> None:
         """Show the first items of a batch.
@@ -73,7 +96,7 @@ class Batcher(ABC):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TupleBatcher(Batcher):
-    """Any sequence of items: a batch is the tuple of its slots laid side by side, on the CPU."""
+    """Any sequence of items: a batch is the tuple of its slots laid side by side."""
 
     dataset: Sequence[Any] = field()
     device: torch.device = _CPU
@@ -87,7 +110,8 @@ class TupleBatcher(Batcher):
         """
         for group in groups:
             collated = collate([self.dataset[index] for index in group])
-            yield Batch(collated if isinstance(collated, tuple) else (collated,), group)
+            parts = collated if isinstance(collated, tuple) else (collated,)
+            yield Batch(on_device(parts, self.device), group)
 
     def show(self, batch: Batch, *, max_n: int, rows: int | None, figsize: tuple[float, float] | None) -> None:
         """Print the first items.
@@ -136,10 +160,6 @@ class ImageBatcher(Batcher):
         for group in groups:
             yield self._batch(list(islice(samples, len(group))), group, draw)
 
-    def with_dataset(self, dataset: ImageDataset) -> ImageBatcher:
-        """Return the same batcher over another dataset."""
-        return replace(self, dataset=dataset)
-
     def with_statistics(self, statistics: Statistics | None) -> ImageBatcher:
         """Return the same batcher with these statistics for its images, in place of its own."""
         return replace(self, pipeline=self.pipeline.with_statistics(statistics))
@@ -155,14 +175,33 @@ class ImageBatcher(Batcher):
         """
         from matplotlib import pyplot as plt
 
-        n, task = min(max_n, len(batch)), self.dataset.task
+        n = min(max_n, len(batch))
         images = denormalise(batch.inputs[:n], self.pipeline.preparation.statistics).cpu().numpy()
-        target_to_input = Homography.unit_frame(self.pipeline.input_size_hw).inverse
 
         def draw(canvas: Canvas, index: int) -> None:
-            task.draw(canvas, task.decode_target(task.move(batch.targets[index].cpu(), target_to_input)))
+            self.dataset.task.draw(canvas, self._label(batch.targets[index]))
 
         sheet(list(images), draw, rows=rows, figsize=figsize, figure=plt.figure())
+
+    def decode(self, parts: tuple[Any, ...]) -> tuple[Any, ...]:
+        """Return a batch with images from 0 to 1, float32 [B, C, h, w]."""
+        images = denormalise(parts[0], self.pipeline.preparation.statistics).permute(0, 3, 1, 2).float() / 255
+        return (images, *parts[1:])
+
+    def decode_items(self, parts: tuple[Any, ...], max_n: int) -> list[tuple[Any, ...]]:
+        """Return images [C, h, w] from 0 to 1, each with its label; points are in its pixels.
+
+        Args:
+            parts: of a batch.
+            max_n: the most items.
+        """
+        images, targets = self.decode(tuple(part[:max_n] for part in parts))
+        return [(image, self._label(target)) for image, target in zip(images, targets, strict=True)]
+
+    def _label(self, target: torch.Tensor) -> Any:
+        """Return the label of a target of a batch, points in pixels of the input."""
+        task, target_to_input = self.dataset.task, Homography.unit_frame(self.pipeline.input_size_hw).inverse
+        return task.decode_target(task.move(target.cpu(), target_to_input))
 
     def _sample(self, draw: Draw | None, index: int) -> Sample:
         rng = None if draw is None else generator_for(*draw, index)

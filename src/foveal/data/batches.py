@@ -38,6 +38,12 @@ class Batch:
         """Encoded labels [B, ...]."""
         return self.parts[-1]
 
+    @classmethod
+    def joined(cls, batches: Sequence[Batch]) -> Batch:
+        """Return one batch of the items of several, whose parts are tensors."""
+        parts = tuple(torch.cat(slot) for slot in zip(*(batch.parts for batch in batches), strict=True))
+        return cls(parts, [index for batch in batches for index in batch.indices])
+
     def __len__(self) -> int:
         return len(self.indices)
 
@@ -64,10 +70,18 @@ def tensor(*values: ArrayLike | Tensor | Sequence[Tensor]) -> Tensor:
     return made.float() if made.dtype == torch.float64 else made
 
 
+def on_device(batch: Any, device: torch.device) -> Any:
+    """Bring every tensor in a (nested) tuple or list to a device.
+
+    Args:
+        batch: anything.
+        device: where to.
+    """
+    if isinstance(batch, tuple | list):
+        return type(batch)(on_device(part, device) for part in batch)
+    return batch.to(device) if isinstance(batch, Tensor) else batch
+
+
 def to_cpu(batch: Any) -> Any:
     """Bring every tensor in a (nested) tuple or list to the CPU."""
-    if isinstance(batch, tuple | list):
-        return type(batch)(to_cpu(part) for part in batch)
-    if isinstance(batch, Tensor):
-        return batch.cpu()
-    return batch
+    return on_device(batch, torch.device("cpu"))

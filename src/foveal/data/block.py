@@ -7,23 +7,26 @@ side taught (its vocabulary).
 from __future__ import annotations
 
 import contextlib
+import copy
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, Never, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from foveal import _moved
 from foveal.audit.checks import Audit
 from foveal.core import runtime
+from foveal.core.arguments import checked_methods
 from foveal.core.errors import FovealError, InputError, NothingToLearnError, UnknownNameError
 from foveal.data.auditing import audit_datasets, without_bad_images
 from foveal.data.datasets import Datasets, ImageDataset, Tuples
-from foveal.data.labels import ColReader, Getter
+from foveal.data.labels import ColReader, Getter, Getters, composed
 from foveal.data.loaders import DataLoaders
 from foveal.data.samples import Pipeline, Transforms
 from foveal.data.splits.rows import Rows, rows_of
@@ -36,6 +39,7 @@ from foveal.tasks.kinds import TASKS, AnyKind, SourceLabels, TargetBlock
 from foveal.tasks.vocab import ClassLabel
 
 OnBad = Literal["stop", "skip"]
+PathLike = str | os.PathLike[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,44 +47,70 @@ class ImageBlock:
     """The input is an image: a path, bytes, an array or a PIL image."""
 
 
+@checked_methods
 class DataBlock:
-    """A plan: what the parts of an item are, how they are found, how items are split and images are transformed."""
+    """A plan: what the parts of an item are, how they are found, how items are split and images are transformed.
+
+    Attributes:
+        transforms: `item_tfms` and `batch_tfms`.
+    """
 
     def __init__(
         self,
         blocks: Sequence[object] | None = None,
         *,
         get_items: Getter | None = None,
-        get_x: Getter | None = None,
-        get_y: Getter | None = None,
+        get_x: Getters | None = None,
+        get_y: Getters | None = None,
         splitter: Splitter | None = None,
         item_tfms: Transforms = None,
         batch_tfms: Transforms = None,
-        **unknown: Never,
+        getters: Sequence[Getters] | None = None,
+        n_inp: int = 1,
     ) -> None:
         """Write down the plan; nothing is read yet.
 
         Args:
             blocks: (ImageBlock, a target block), as classes or instances; without, items stay what the getters find.
             get_items: turns the source into items, for instance `get_image_files`.
-            get_x: finds the image of an item (a row, a path, ...); the item itself by default.
-            get_y: finds the label of an item; the item itself by default.
+            get_x: finds the image of an item (a row, a path, ...); the item itself by default. Of several functions in
+                a list, each gets what the one before it returned.
+            get_y: finds the label of an item, likewise.
             splitter: a function of all items that returns (training, validation); a random fifth by default.
             item_tfms: a fit such as `Resize(224)`, and other transforms.
             batch_tfms: more of them, such as `aug_transforms()`.
-            unknown: there are no others.
+            getters: `get_x` and `get_y` in one list.
+            n_inp: how many of the blocks are inputs; only one can be.
 
         Raises:
-            UnknownNameError: an argument is not among these; the near match is offered.
+            InputError: an argument is not of the right form, or not supported.
         """
-        arguments = ("blocks", "get_items", "get_x", "get_y", "splitter", "item_tfms", "batch_tfms")
-        for name in unknown:
-            raise UnknownNameError.of("argument of DataBlock", name, arguments)
+        if n_inp != 1:
+            raise InputError(
+                f"A model of foveal takes one input, an image; got n_inp={n_inp}. Lay the inputs side by side in one "
+                "image, or train with loaders and a model of your own: Learner(DataLoaders(train, valid), model, ...)."
+            )
+        if getters is not None:
+            if get_x is not None or get_y is not None or len(getters) != 2:
+                raise InputError("`getters` is [get_x, get_y], in place of these two arguments.")
+            get_x, get_y = getters
         self._target = None if blocks is None else _target_block(blocks)
-        self._get_items, self._get_x, self._get_y = get_items, get_x, get_y
+        self._get_items, self._get_x, self._get_y = get_items, composed(get_x), composed(get_y)
         self._splitter = splitter or RandomSplitter()
-        self._transforms = item_tfms, batch_tfms
+        self.transforms = item_tfms, batch_tfms
         Pipeline.of(item_tfms, batch_tfms)
+
+    def new(self, item_tfms: Transforms = None, batch_tfms: Transforms = None) -> DataBlock:
+        """Return the same plan with these transforms in place of its own.
+
+        Args:
+            item_tfms: as of `DataBlock`; none by default.
+            batch_tfms: likewise.
+        """
+        Pipeline.of(item_tfms, batch_tfms)
+        changed = copy.copy(self)
+        changed.transforms = item_tfms, batch_tfms
+        return changed
 
     @runtime.without_collecting()
     def datasets(self, source: object) -> Datasets:
@@ -99,9 +129,7 @@ class DataBlock:
         task = _bind(self._target, sides[0].labels, sides[0].name)
         train_targets = encode_all(sides[0].labels, sides[0].name, task)
         valid_targets = encode_known(sides[1].labels, sides[1].name, task)
-        return Datasets.of(
-            ImageDataset(sides[0].images, train_targets, task), ImageDataset(sides[1].images, valid_targets, task)
-        )
+        return Datasets.of(sides[0].dataset(train_targets, task), sides[1].dataset(valid_targets, task))
 
     def summary(self, source: object) -> None:
         """Walk one item through every step and print what each step makes of it.
@@ -109,7 +137,7 @@ class DataBlock:
         Raises:
             InputError: a step fails; the message says what to add or mend.
         """
-        for line in walk(self.datasets(source), Pipeline.of(*self._transforms)):
+        for line in walk(self.datasets(source), Pipeline.of(*self.transforms)):
             print(line)  # noqa: T201 -- printing is what it is for
 
     def check(self, source: object) -> Audit:
@@ -119,8 +147,10 @@ class DataBlock:
     def dataloaders(
         self,
         source: object,
+        path: PathLike = ".",
         *,
         bs: int = 64,
+        batch_size: int | None = None,
         seed: int = 0,
         num_workers: int | None = None,
         device: torch.device | str | None = None,
@@ -130,7 +160,9 @@ class DataBlock:
 
         Args:
             source: a folder, a table, a list: what `get_items`, or the splitter and the getters, take.
-            bs: batch size.
+            path: where a learner saves.
+            bs: batch size; `batch_size` is another name for it.
+            batch_size: see `bs`.
             seed: decides the order of the items and every random draw.
             num_workers: threads that load images; 0 loads them in this one, one per core by default.
             device: where batches go; the best at hand by default.
@@ -142,10 +174,11 @@ class DataBlock:
             raise UnknownNameError.of("way to treat bad images", on_bad, get_args(OnBad))
         if on_bad == "skip" and self._target:
             datasets = without_bad_images(datasets)
-        item_tfms, batch_tfms = self._transforms
+        item_tfms, batch_tfms = self.transforms
         return DataLoaders.from_dsets(
             datasets,
-            bs=bs,
+            bs=batch_size or bs,
+            path=path,
             item_tfms=item_tfms,
             batch_tfms=batch_tfms,
             seed=seed,
@@ -174,7 +207,7 @@ class DataBlock:
         getters = self._getters if with_labels else (self._getters[0], (lambda _: None, "get_y"))
         side = _Side.read(items, range(len(items)), *getters)
         targets = encode_known(side.labels, side.name, task) if with_labels else no_labels(len(items), task)
-        return ImageDataset(side.images, targets, task)
+        return side.dataset(targets, task)
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,6 +250,16 @@ class _Side:
     def read(cls, items: Sequence[object], at: Sequence[int], *getters: tuple[Getter | None, str]) -> _Side:
         images, labels = (_Getting(*getter).all_of(items, at) for getter in getters)
         return cls(items, at, images, labels)
+
+    def dataset(self, targets: Tensor, task: AnyTask) -> ImageDataset:
+        """Return the dataset of these images.
+
+        Args:
+            targets: their encoded labels.
+            task: encoded them.
+        """
+        table = self.items.table.iloc[list(self.at)] if isinstance(self.items, Rows) else None
+        return ImageDataset(self.images, targets, task, table)
 
     def name(self, index: int) -> str:
         """Return what a message calls an item."""

@@ -12,11 +12,14 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, overload
 
+from pandas import DataFrame
 from torch import Tensor
 
 from foveal._moved import attribute
 from foveal.core import storage
+from foveal.core.arguments import checked_methods
 from foveal.core.errors import InputError
+from foveal.core.listing import L
 from foveal.data.labels import Getter
 from foveal.images.decode import ImageSource, name_of
 from foveal.images.pil import PILImage
@@ -60,11 +63,13 @@ class ImageDataset(Dataset):
         images: paths, bytes, arrays, Pillow or stored images.
         targets: what `task` encoded, [n, ...]; points in source pixels.
         task: what is learned.
+        table: the rows that they are from, where they are from a table.
     """
 
     images: Sequence[ImageSource]
     targets: Tensor
     task: AnyTask = field()  # `field()`: dataclass would take the property of the base for a default
+    table: DataFrame | None = None
     pictures = attribute("pictures", "images")
 
     def __len__(self) -> int:
@@ -79,6 +84,11 @@ class ImageDataset(Dataset):
         return classes_of(self.task)
 
     @property
+    def items(self) -> L[ImageSource] | DataFrame:
+        """The images, or the rows of the table that they are from."""
+        return L(self.images) if self.table is None else self.table
+
+    @property
     def fingerprint(self) -> str:
         """A hash of the names of all images, in order, and of all targets."""
         names = "\n".join(name_of(image) for image in self.images)
@@ -86,7 +96,9 @@ class ImageDataset(Dataset):
 
     def subset(self, indices: Sequence[int]) -> ImageDataset:
         """Return the items at these positions."""
-        return ImageDataset([self.images[index] for index in indices], self.targets[list(indices)], self.task)
+        at = list(indices)
+        table = None if self.table is None else self.table.iloc[at]
+        return ImageDataset([self.images[index] for index in at], self.targets[at], self.task, table)
 
     def name(self, index: int) -> str:
         """Return the name of an image."""
@@ -131,6 +143,7 @@ class Tuples(Sequence[tuple[object, ...]]):
         return tuple(_apply_all(functions, item) for functions in self.slots)
 
 
+@checked_methods
 class Datasets:
     """The two sides of a split.
 

@@ -21,6 +21,7 @@ from foveal.sources.folders import get_image_files
 from foveal.tasks.kinds import TargetBlock
 from foveal.tasks.multi_label import MultiCategoryBlock
 from foveal.tasks.points import PointBlock
+from foveal.tasks.regression import RegressionBlock
 from foveal.tasks.single_label import CategoryBlock
 
 PathLike = str | os.PathLike[str]
@@ -77,8 +78,8 @@ class ImageDataLoaders:
             df: the table.
             path: where the file names begin, with `folder` behind it.
             fn_col: the column of file names, by name or number.
-            label_col: the column of labels; several columns hold 0 or 1 for a class each, or the coordinates of points
-                with `y_block=PointBlock`.
+            label_col: the column of labels; several columns hold 0 or 1 for a class each, or with
+                `y_block=RegressionBlock` or `PointBlock` a number each.
             folder: see `path`.
             suff: put behind each file name, for instance ".jpg".
             label_delim: what separates several labels.
@@ -91,10 +92,10 @@ class ImageDataLoaders:
         block = _target_block(options, MultiCategoryBlock if several else CategoryBlock)
         get_y: Getter = ColReader(labels[0], label_delim=label_delim)
         if len(labels) > 1:
-            get_y = _coordinates_reader(labels) if _is_points(block) else _marked_columns_reader(labels)
+            get_y = _marked_columns_reader(labels) if _has_classes(block) else _numbers_reader(labels)
         get_x = ColReader(_column_name(df, fn_col), pref=Path(path) / folder, suff=suff)
         splitter = _random_splitter(options) if valid_col is None else ColSplitter(_column_name(df, valid_col))
-        return _load(df, options, block, get_x=get_x, get_y=get_y, splitter=splitter)
+        return _load(df, path, options, block, get_x=get_x, get_y=get_y, splitter=splitter)
 
     @classmethod
     def from_csv(
@@ -159,7 +160,7 @@ class ImageDataLoaders:
         """
         by_folder, block = GrandparentSplitter(train, valid), _target_block(options, CategoryBlock)
         splitter = by_folder if valid_pct is None else RandomSplitter(valid_pct, options.get("seed"))
-        return _load(get_image_files(path), options, block, get_y=parent_label, splitter=splitter)
+        return _load(get_image_files(path), path, options, block, get_y=parent_label, splitter=splitter)
 
     @classmethod
     def from_path_func(
@@ -175,7 +176,7 @@ class ImageDataLoaders:
         """
         files = [Path(path) / name for name in fnames]
         block = _target_block(options, CategoryBlock)
-        return _load(files, options, block, get_y=label_func, splitter=_random_splitter(options))
+        return _load(files, path, options, block, get_y=label_func, splitter=_random_splitter(options))
 
     @classmethod
     def from_name_func(
@@ -236,18 +237,21 @@ class ImageDataLoaders:
         several = any(isinstance(label, list | tuple | set) for label in labels)
         block = _target_block(options, MultiCategoryBlock if several else CategoryBlock)
         splitter = _random_splitter(options)
-        return _load(pairs, options, block, get_x=lambda pair: pair[0], get_y=lambda pair: pair[1], splitter=splitter)
+        return _load(
+            pairs, path, options, block, get_x=lambda pair: pair[0], get_y=lambda pair: pair[1], splitter=splitter
+        )
 
 
 def _random_splitter(options: Options) -> Splitter:
     return RandomSplitter(options.get("valid_pct", _VALID_PCT), options.get("seed"))
 
 
-def _is_points(block: TargetBlockLike) -> bool:
-    return block is PointBlock or isinstance(block, PointBlock)
+def _has_classes(block: TargetBlockLike) -> bool:
+    kinds = (PointBlock, RegressionBlock)
+    return block not in kinds and not isinstance(block, kinds)
 
 
-def _coordinates_reader(columns: Sequence[str]) -> Callable[[Mapping[str, float]], list[float]]:
+def _numbers_reader(columns: Sequence[str]) -> Callable[[Mapping[str, float]], list[float]]:
     return lambda row: [float(row[column]) for column in columns]
 
 
@@ -270,6 +274,7 @@ def _column_name(table: pd.DataFrame, column: int | str) -> str:
 
 def _load(
     source: pd.DataFrame | Sequence[object],
+    path: PathLike,
     options: SharedOptions,
     block: TargetBlockLike,
     *,
@@ -286,5 +291,5 @@ def _load(
         batch_tfms=options.get("batch_tfms"),
     )
     return data_block.dataloaders(
-        source, bs=options.get("bs", 64), num_workers=options.get("num_workers"), device=options.get("device")
+        source, path, bs=options.get("bs", 64), num_workers=options.get("num_workers"), device=options.get("device")
     )

@@ -6,9 +6,11 @@ import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
+from foveal._moved import attribute
 from foveal.core.errors import InputError
 from foveal.data.splits.rows import Rows
 from foveal.sources.cells import is_blank, split_labels
@@ -17,25 +19,42 @@ Getter = Callable[[Any], Any]
 """A user's function of one item, whatever that is: a path, a row of a table, a tuple."""
 
 
+Getters = Getter | Sequence[Getter]
+"""One function of an item, or several, one after the other."""
+Column = str | int
+"""A column by its name, or by its number from 0."""
+
+
+def composed(getters: Getters | None) -> Getter | None:
+    """Return one function for several, each of which gets what the one before it returned."""
+    if getters is None or not isinstance(getters, Sequence):
+        return getters
+    if not getters or not all(map(callable, getters)):
+        raise InputError(f"A getter is a function of an item, or a list of functions; got {getters!r}.")
+    return getters[0] if len(getters) == 1 else lambda item: reduce(lambda value, getter: getter(value), getters, item)
+
+
 @dataclass(frozen=True, slots=True)
 class ColReader:
-    """Read one cell of a row.
+    """Read one cell of a row, or several.
 
     Attributes:
-        column: the name of the column.
+        column: the name of the column, or its number; of several in a list, their cells are read into a list.
         pref: put before the value, for instance a folder.
         suff: put behind the value, for instance an extension.
         label_delim: splits the value into several labels.
     """
 
-    column: str
+    column: Column | Sequence[Column]
     pref: str | os.PathLike[str] = ""
     suff: str = ""
     label_delim: str | None = None
 
-    def __call__(self, row: Mapping[str, object]) -> object:
+    def __call__(self, row: Mapping[Any, object]) -> object:
         """Return the value, or the list of labels, of one row."""
-        return self._read(row[self.column])
+        if isinstance(self.column, str | int):
+            return self._read(row[self.column])
+        return [self._read(row[column]) for column in self.column]
 
     def read_rows(self, rows: Rows, positions: Sequence[int]) -> list[object]:
         """Return what a call returns for each of these rows, faster; rows with equal labels share one list.
@@ -44,6 +63,8 @@ class ColReader:
             rows: the table.
             positions: numbers of rows, from 0.
         """
+        if not isinstance(self.column, str | int):
+            return [self(rows[position]) for position in positions]
         column = rows.column(self.column)
         cells = [column[position] for position in positions]
         if self.label_delim is not None:
@@ -70,12 +91,13 @@ class RegexLabeller:
     """Take the first group of a regular expression.
 
     Attributes:
-        pattern: with one group in it.
-        match: the pattern must match from the start of the text; by default anywhere.
+        pat: the expression, with one group in it.
+        match: it must match from the start of the text; by default anywhere.
     """
 
-    pattern: str
+    pat: str
     match: bool = False
+    pattern = attribute("RegexLabeller.pattern", "pat")
 
     def __call__(self, text: str | os.PathLike[str]) -> str:
         """Return the label in a text.
@@ -84,10 +106,10 @@ class RegexLabeller:
             InputError: the pattern does not match.
         """
         finder = re.match if self.match else re.search
-        match = finder(self.pattern, str(text))
+        match = finder(self.pat, str(text))
         if match is None:
             raise InputError(
-                f"The pattern {self.pattern!r} does not match {str(text)!r}. "
+                f"The pattern {self.pat!r} does not match {str(text)!r}. "
                 "Try it on that name, or leave such files out with `get_items`."
             )
         return str(match.group(1))

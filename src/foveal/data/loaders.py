@@ -1,30 +1,29 @@
-"""Loaders: the items of a dataset in batches, in an order that only the seed and the epoch decide."""
+"""Loaders: those of a training and a validation side, and what they share."""
 
 from __future__ import annotations
 
+import os
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from itertools import count
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import torch
+from torch import Tensor
 
 from foveal.audit.checks import Audit
-from foveal.core import distributed, progress, runtime
+from foveal.core import runtime
+from foveal.core.arguments import checked_methods
 from foveal.core.errors import InputError
 from foveal.core.listing import L
-from foveal.core.rng import order_for, seed_for, windowed_order
-from foveal.core.seeds import check_seed
 from foveal.data.auditing import audit_datasets
 from foveal.data.batchers import Batcher, ImageBatcher, TupleBatcher
-from foveal.data.batches import Batch
 from foveal.data.datasets import Dataset, Datasets, ImageDataset
+from foveal.data.loader import DataLoader
 from foveal.data.pixel_ops import refuse_moving
+from foveal.data.plain import PlainLoader
 from foveal.data.samples import Pipeline, Transforms
-from foveal.data.summary import require_size
-from foveal.images.canvas import grid
-from foveal.images.parquet_rows import windows_of
+from foveal.data.summary import with_size
 from foveal.images.prepare import Preparation
 from foveal.losses import FlattenedLoss
 from foveal.tasks.base import AnyTask
@@ -33,174 +32,10 @@ from foveal.tasks.vocab import Classes, classes_of
 
 Reader = Callable[[Any, bool], ImageDataset]
 """Turns new items, of whatever kind the data block takes, into a dataset; the flag says whether to read labels."""
+_PLAIN = "foveal.learner.plain:PlainLearner"
 
 
-class DataLoader:
-    """Turns a dataset into batches; iterating yields tuples, each pass over it with draws of its own.
-
-    Attributes:
-        batcher: makes the batches.
-        batch_size: items in a batch.
-        shuffle: a fresh order each epoch, and random draws.
-        drop_last: leave out a last partial batch, unless it is the only one.
-        seed: decides orders and draws.
-    """
-
-    def __init__(
-        self,
-        dataset: Batcher | Sequence[Any],
-        batch_size: int = 64,
-        shuffle: bool = False,
-        *,
-        bs: int | None = None,
-        drop_last: bool = False,
-        seed: int = 0,
-    ) -> None:
-        """Load items in batches.
-
-        Args:
-            dataset: any sequence of items, or a batcher that knows better than to lay tuples side by side.
-            batch_size: items in a batch.
-            shuffle: a fresh order each epoch, and random draws.
-            bs: another name for `batch_size`.
-            drop_last: leave out a last partial batch, unless it is the only one.
-            seed: decides orders and draws; 64 bits.
-
-        Raises:
-            InputError: the batch size is below 1, or the seed is no seed.
-        """
-        self.batcher: Batcher = dataset if isinstance(dataset, Batcher) else TupleBatcher(dataset)
-        self.batch_size = batch_size if bs is None else bs
-        if self.batch_size < 1:
-            raise InputError(f"A batch holds at least one item; got a batch size of {self.batch_size}.")
-        self.shuffle, self.drop_last, self.seed = shuffle, drop_last, check_seed(seed)
-        self._passes = count()
-        self._windows: tuple[Sequence[int], int] | None = None
-
-    @property
-    def dataset(self) -> Any:
-        """The source of the items: a `Dataset`, or any sequence."""
-        return self.batcher.dataset
-
-    @property
-    def n(self) -> int:
-        """The number of items."""
-        return len(self.dataset)
-
-    def __len__(self) -> int:
-        n_full, n_over = divmod(self.n, self.batch_size)
-        return n_full + (n_over > 0 and not (self.drop_last and n_full > 0))
-
-    def __iter__(self) -> Iterator[tuple[Any, ...]]:
-        for batch in self.batches(epoch=next(self._passes)):
-            yield batch.parts
-
-    def one_batch(self) -> tuple[Any, ...]:
-        """Return the first batch of a pass."""
-        if not self.n:
-            raise InputError("There are no items to make a batch of.")
-        return next(iter(self))
-
-    def batches(self, *, epoch: int, first: int = 0) -> Iterator[Batch]:
-        """Yield the batches of one epoch.
-
-        Args:
-            epoch: from 0; decides order and draws.
-            first: the number of the first batch, where an epoch is resumed.
-
-        Raises:
-            ImageError: an image is refused.
-        """
-        return self._batches(self.groups(epoch)[first:], epoch)
-
-    def rank_batches(self, *, epoch: int, first: int = 0) -> Iterator[Batch]:
-        """Yield this process's slice of each batch of an epoch; torch's random state is seeded from slice and batch.
-
-        Args:
-            epoch: from 0; decides order and draws.
-            first: the number of the first batch, where an epoch is resumed.
-
-        Raises:
-            InputError: there are fewer items in a batch than processes.
-        """
-        groups = self.groups(epoch)
-        n = distributed.world_size()
-        if n > min(map(len, groups), default=n):
-            raise InputError(f"A batch of {len(groups[0])} cannot be shared by {n} processes: take a larger `bs`.")
-        for step, batch in enumerate(
-            self._batches([distributed.slice_for_rank(group) for group in groups[first:]], epoch), first
-        ):
-            if n > 1:
-                torch.manual_seed(seed_for(self.seed, epoch, step * n + distributed.rank()))
-            yield batch
-
-    def shard_batches(self) -> Iterator[Batch]:
-        """Yield this process's batches of one pass: of W processes that of rank r takes batches r, r + W, ..."""
-        return self._batches(distributed.shard(self.groups(0)), 0)
-
-    def _batches(self, groups: Sequence[Sequence[int]], epoch: int) -> Iterator[Batch]:
-        return self.batcher.batches(groups, (self.seed, epoch) if self.shuffle else None)
-
-    def groups(self, epoch: int) -> list[list[int]]:
-        """Return the positions of each batch of an epoch."""
-        order = self.order(epoch)
-        return [order[start : start + self.batch_size] for start in range(0, len(order), self.batch_size)]
-
-    def order(self, epoch: int) -> list[int]:
-        """Return the positions that an epoch visits, in order."""
-        order = self._shuffled(epoch) if self.shuffle else list(range(self.n))
-        return order[: len(self) * self.batch_size]
-
-    def _shuffled(self, epoch: int) -> list[int]:
-        if self._windows is None:
-            dataset = self.dataset
-            self._windows = (windows_of(dataset.images) if isinstance(dataset, ImageDataset) else None) or ((), 0)
-        groups, n_open = self._windows
-        order = windowed_order(self.seed, epoch, groups, n_open) if groups else order_for(self.seed, epoch, self.n)
-        positions: list[int] = order.tolist()
-        return positions
-
-    def in_order(self) -> DataLoader:
-        """Return a loader of the same items in data order, prepared as in validation, the last partial batch too."""
-        return DataLoader(self.batcher, self.batch_size)
-
-    def with_batcher(self, batcher: Batcher) -> DataLoader:
-        """Return the same loader over another batcher."""
-        return DataLoader(batcher, self.batch_size, self.shuffle, drop_last=self.drop_last, seed=self.seed)
-
-    def normalised_like(self, other: DataLoader) -> DataLoader:
-        """Return the same loader with images normalised like another's; say so where it has `Normalize` of its own."""
-        ours, theirs = self.batcher, other.batcher
-        if not isinstance(ours, ImageBatcher) or not isinstance(theirs, ImageBatcher):
-            return self
-        own, wanted = ours.pipeline.statistics, theirs.pipeline.statistics
-        if own == wanted:
-            return self
-        if own is not None:
-            progress.say(f"These loaders normalise by {own}; the model was made for {wanted or 'values from 0 to 1'}.")
-        return self.with_batcher(ours.with_statistics(wanted))
-
-    def show_batch(
-        self,
-        max_n: int = 9,
-        *,
-        nrows: int | None = None,
-        ncols: int | None = None,
-        figsize: tuple[float, float] | None = None,
-    ) -> None:
-        """Show items of a batch with their labels: images as the model sees them.
-
-        Args:
-            max_n: how many items, where `nrows` and `ncols` do not say.
-            nrows: rows of the grid; as many as suit by default.
-            ncols: columns of the grid; as many as suit by default.
-            figsize: (width, height) in inches; as large as suits by default.
-        """
-        n, rows = grid(max_n, nrows, ncols)
-        batch = next(self.batches(epoch=next(self._passes)))
-        self.batcher.show(batch, max_n=n, rows=rows, figsize=figsize)
-
-
+@checked_methods
 class DataLoaders:
     """The loaders of a training and a validation side, and what they share.
 
@@ -212,15 +47,31 @@ class DataLoaders:
     learner: ClassVar[str | None] = None
     path: Path = Path()
 
-    def __init__(self, train: DataLoader, valid: DataLoader, *, reader: Reader | None = None) -> None:
+    def __init__(
+        self,
+        train: DataLoader | Iterable[Any],
+        valid: DataLoader | Iterable[Any],
+        *,
+        path: str | os.PathLike[str] = ".",
+        device: torch.device | str | None = None,
+        reader: Reader | None = None,
+    ) -> None:
         """Put two loaders together.
 
         Args:
-            train: of the training side.
-            valid: of the validation side.
+            train: of the training side: a loader, or anything that yields batches (inputs, targets), torch's
+                `DataLoader` for instance.
+            valid: of the validation side, likewise.
+            path: where a learner saves.
+            device: where batches go; as the loaders say by default.
             reader: turns new items into a dataset, for `test_dl`.
         """
-        self.train, self._valid, self._reader = train, valid, reader
+        self.train, self._valid = (
+            loader if isinstance(loader, DataLoader) else PlainLoader(loader) for loader in (train, valid)
+        )
+        self.path, self._reader = Path(path), reader
+        if device is not None:
+            self.to(device)
 
     @classmethod
     def from_dsets(
@@ -235,6 +86,7 @@ class DataLoaders:
         seed: int = 0,
         num_workers: int | None = None,
         device: torch.device | str | None = None,
+        path: str | os.PathLike[str] = ".",
         reader: Reader | None = None,
     ) -> DataLoaders:
         """Build both loaders.
@@ -249,6 +101,7 @@ class DataLoaders:
             seed: decides the order of the items and every random draw.
             num_workers: threads that load images; 0 loads them in this one, one per core by default.
             device: where batches go; the best at hand by default.
+            path: see `DataLoaders`.
             reader: see `DataLoaders`.
 
         Raises:
@@ -257,8 +110,7 @@ class DataLoaders:
         n_train, n_batch = len(datasets.train), batch_size or bs
         batchers: list[Batcher] = [TupleBatcher(datasets.train), TupleBatcher(datasets.valid)]
         if isinstance(datasets.train, ImageDataset):
-            pipeline = Pipeline.of(item_tfms, batch_tfms)
-            require_size(pipeline, datasets.train)
+            pipeline = with_size(Pipeline.of(item_tfms, batch_tfms), datasets.train, datasets.valid)
             if kind_of(datasets.train.task).has_points:
                 refuse_moving(pipeline.operations)
             target = torch.device(device) if device is not None else runtime.default_device()
@@ -269,7 +121,7 @@ class DataLoaders:
                 stacklevel=3,
             )
         train = DataLoader(batchers[0], min(n_batch, n_train) or n_batch, shuffle, drop_last=True, seed=seed)
-        return cls(train, DataLoader(batchers[1], n_batch, seed=seed), reader=reader)
+        return cls(train, DataLoader(batchers[1], n_batch, seed=seed), path=path, reader=reader)
 
     @property
     def valid(self) -> DataLoader:
@@ -284,14 +136,74 @@ class DataLoaders:
         return self.train.batch_size
 
     @property
+    def train_ds(self) -> Any:
+        """The dataset of the training side."""
+        return self.train.dataset
+
+    @property
+    def valid_ds(self) -> Any:
+        """The dataset of the validation side."""
+        return self.valid.dataset
+
+    @property
+    def dataset(self) -> Any:
+        """The dataset of the training side."""
+        return self.train.dataset
+
+    @property
+    def items(self) -> Any:
+        """The items of the training side: files, or rows of its table."""
+        return self.train.items
+
+    @property
+    def c(self) -> int:
+        """How many numbers a model returns for an item: the number of classes, where there are classes."""
+        return self.task.n_outputs
+
+    def new(self, *, bs: int | None = None, **options: Any) -> Self:
+        """Return the same loaders, but for the batch size and what else `DataLoader.new` takes.
+
+        Args:
+            bs: batch size.
+            options: of both loaders.
+        """
+        train, valid = (loader.new(bs=bs, **options) for loader in self.loaders)
+        return type(self)(train, valid, path=self.path, reader=self._reader)
+
+    def to(self, device: torch.device | str) -> Self:
+        """Let batches go to a device from now on; return the loaders."""
+        for loader in self.loaders:
+            loader.to(device)
+        return self
+
+    def cuda(self, device: torch.device | str = "cuda") -> Self:
+        """Let batches go to a GPU from now on; return the loaders."""
+        return self.to(device)
+
+    def cpu(self) -> Self:
+        """Let batches stay on the CPU from now on; return the loaders."""
+        return self.to("cpu")
+
+    @property
+    def learner_class(self) -> str | None:
+        """What `Learner(dls, model)` makes, as "module:class"; None for a learner of images."""
+        return self.learner or (None if isinstance(self.train.dataset, Dataset) else _PLAIN)
+
+    @property
     def task(self) -> AnyTask:
         """What is learned."""
         dataset = self.train.dataset
         if not isinstance(dataset, Dataset):
             raise InputError(
-                "These loaders say nothing of a task, so there is no loss: build them with a DataBlock and its blocks."
+                "These loaders say nothing of a task, so there is no loss: build them with a DataBlock and its blocks, "
+                "or give the learner `loss_func`."
             )
         return dataset.task
+
+    @property
+    def mix(self) -> Callable[[Tensor, Tensor, Tensor], Tensor | None] | None:
+        """The task's way to mix two targets; None without a task."""
+        return self.task.mix if isinstance(self.train.dataset, Dataset) else None
 
     @property
     def vocab(self) -> Classes:
@@ -339,6 +251,8 @@ class DataLoaders:
         Raises:
             InputError: the task is another one.
         """
+        if self.learner_class == other.learner_class == _PLAIN:
+            return self
         ours, theirs = ((dls.task.kind, ", ".join(dls.task.names)[:200]) for dls in (self, other))
         if (self.task.kind, self.task.names) != (other.task.kind, other.task.names):
             raise InputError(
@@ -346,7 +260,7 @@ class DataLoaders:
                 f"{theirs[1]}. Build the data block with vocab=dls.vocab, or make a new learner."
             )
         train, valid = (loader.normalised_like(other.train) for loader in self)
-        return DataLoaders(train, valid, reader=self._reader)
+        return DataLoaders(train, valid, path=self.path, reader=self._reader)
 
     def one_batch(self) -> tuple[Any, ...]:
         """Return the first training batch."""
@@ -359,6 +273,7 @@ class DataLoaders:
         nrows: int | None = None,
         ncols: int | None = None,
         figsize: tuple[float, float] | None = None,
+        unique: bool = False,
     ) -> None:
         """Show items of a training batch with their labels.
 
@@ -367,8 +282,17 @@ class DataLoaders:
             nrows: rows of the grid; as many as suit by default.
             ncols: columns of the grid; as many as suit by default.
             figsize: (width, height) in inches; as large as suits by default.
+            unique: show one item again and again, each time with other random draws.
         """
-        self.train.show_batch(max_n, nrows=nrows, ncols=ncols, figsize=figsize)
+        self.train.show_batch(max_n, nrows=nrows, ncols=ncols, figsize=figsize, unique=unique)
+
+    def decode(self, batch: tuple[Any, ...]) -> tuple[Any, ...]:
+        """See `DataLoader.decode`."""
+        return self.train.decode(batch)
+
+    def decode_batch(self, batch: tuple[Any, ...], max_n: int = 9) -> L[tuple[Any, ...]]:
+        """See `DataLoader.decode_batch`."""
+        return self.train.decode_batch(batch, max_n)
 
     def test_dl(self, items: Any, *, with_labels: bool = False) -> DataLoader:
         """Return a loader for new items, prepared as in validation.

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
+from foveal.core import progress, threads
 from foveal.core.errors import ImageError, InputError
 from foveal.core.listing import under_base
 from foveal.core.rng import generator_for
 from foveal.data.datasets import Datasets, ImageDataset
 from foveal.data.samples import Pipeline
+from foveal.geometry.resize import Resize
 from foveal.images.decode import ImageSource, name_of, open_image
 
-_MOST_OPENED = 64
-"""Images whose headers are read to find two of different sizes; chosen by hand, about 10 ms."""
+_NO_SIZE = "Images need one size to share a batch, and no transform says it"
+_ADD_ONE = "Add one: item_tfms=Resize(224), or item_tfms=RandomResizedCrop(224, min_scale=0.35)."
 _MOST_NAMES = 12
 """Class names that fit in one line; chosen by hand."""
 
@@ -39,7 +42,7 @@ def walk(datasets: Datasets, pipeline: Pipeline) -> Iterator[str]:
     yield f"  target  {train.display_target(0)!r}"
     opened = open_image(image)
     yield f"  opened  {opened.format}, {_size(opened.size_hw)} upright"
-    require_size(pipeline, train)
+    pipeline = with_size(pipeline, train, datasets.valid)
     size_hw = opened.size_hw
     for resize in pipeline.resizes:
         yield f"  fit     {resize!r}: {_size(size_hw)} to {_size(resize.input_size_hw)}"
@@ -50,37 +53,38 @@ def walk(datasets: Datasets, pipeline: Pipeline) -> Iterator[str]:
     yield f"  sample  pixels {list(sample.pixels.shape)} {sample.pixels.dtype}, target {sample.target.tolist()}"
 
 
-def require_size(pipeline: Pipeline, dataset: ImageDataset) -> None:
-    """Refuse a pipeline without a transform that brings images to one size.
+def with_size(pipeline: Pipeline, *sides: ImageDataset) -> Pipeline:
+    """Return a pipeline that brings images to one size: as it is, or where all images have one size, to that.
 
     Args:
         pipeline: the transforms.
-        dataset: its images give an example of different sizes.
+        sides: all images.
 
     Raises:
-        InputError: there is no such transform; the message names two images of different sizes, if there are any.
+        InputError: there is no such transform, and the images differ; the message names two of different sizes.
     """
     if pipeline.resizes:
-        return
-    raise InputError(
-        f"Images need one size to share a batch, and no transform says it{_example_of_sizes(dataset.images)}. "
-        "Add one: item_tfms=Resize(224), or item_tfms=RandomResizedCrop(224, min_scale=0.35)."
-    )
+        return pipeline
+    images = [image for side in sides for image in side.images]
+    first: tuple[str, tuple[int, int]] | None = None
+    for name, size_hw in threads.ordered_map(_size_of, images):
+        if size_hw is not None and first is None:
+            first = name, size_hw
+        if size_hw is not None and first is not None and size_hw != first[1]:
+            here, there = (f"{shown} is {_size(size)}" for shown, size in (first, (name, size_hw)))
+            raise InputError(f"{_NO_SIZE}: {here}, {there}. {_ADD_ONE}")
+    if first is None:
+        raise InputError(f"{_NO_SIZE}. {_ADD_ONE}")
+    progress.say(f"All images are {_size(first[1])}: without a Resize they are taken as they are.")
+    return replace(pipeline, resizes=(Resize(first[1]),))
 
 
-def _example_of_sizes(images: Sequence[ImageSource]) -> str:
-    first: tuple[ImageSource, tuple[int, int]] | None = None
-    for image in images[:_MOST_OPENED]:
-        try:
-            size_hw = open_image(image).size_hw
-        except ImageError:
-            continue
-        if first is None:
-            first = (image, size_hw)
-        elif size_hw != first[1]:
-            here, there = (f"{name_of(p)} is {_size(s)}" for p, s in (first, (image, size_hw)))
-            return f": {here}, {there}"
-    return ""
+def _size_of(image: ImageSource) -> tuple[str, tuple[int, int] | None]:
+    """Return the name and the (height, width) of an image; None where it is refused, as training says in its turn."""
+    try:
+        return name_of(image), open_image(image).size_hw
+    except ImageError:
+        return name_of(image), None
 
 
 def _size(size_hw: tuple[int, int]) -> str:

@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING, Protocol, Self
 from torch import Tensor
 
 from foveal._moved import method
+from foveal.core.arguments import checked_methods
 from foveal.core.errors import InputError
+from foveal.data.loader import DataLoader
 from foveal.data.loaders import DataLoaders
 from foveal.evaluation import plots
 from foveal.evaluation.label_issues import LabelIssue, label_issues_of, write_label_issues
@@ -44,6 +46,7 @@ class Learned(Protocol):
         """What answers with the model as it is now."""
 
 
+@checked_methods
 @dataclass(frozen=True, slots=True, eq=False)
 class Interpretation:
     """Predictions, looked at from several sides."""
@@ -51,14 +54,15 @@ class Interpretation:
     predictions: Predictions
 
     @classmethod
-    def from_learner(cls, learn: Learned, ds_idx: int = 1) -> Self:
+    def from_learner(cls, learn: Learned, ds_idx: int = 1, dl: DataLoader | None = None) -> Self:
         """Answer for one side of the split.
 
         Args:
             learn: answers.
             ds_idx: 0 is the training side, 1 the validation side.
+            dl: a loader instead.
         """
-        return cls(predict_dataset(learn.predictor(), learn.dls[ds_idx].dataset))
+        return cls(predict_dataset(learn.predictor(), (learn.dls[ds_idx] if dl is None else dl).dataset))
 
     @property
     def losses(self) -> Tensor:
@@ -76,22 +80,44 @@ class Interpretation:
         values, order = self.losses.sort(descending=largest, stable=True)
         return values[:k], order[:k].tolist()
 
-    def plot_top_losses(self, k: int = 9, *, largest: bool = True) -> None:
+    def plot_top_losses(
+        self,
+        k: int = 9,
+        largest: bool = True,
+        *,
+        nrows: int | None = None,
+        ncols: int | None = None,
+        figsize: tuple[float, float] | None = None,
+    ) -> None:
         """Show the images that are answered worst, with truth, answer and loss.
 
         Args:
             k: how many.
             largest: whether the worst answers, or the best.
+            nrows: rows of the sheet; as many as suit by default.
+            ncols: columns of the sheet; as many as suit by default.
+            figsize: (width, height) in inches.
         """
-        self.draw_top_losses(k, plots.new_figure(), largest=largest)
+        rows = nrows if nrows or not ncols else -(-k // ncols)
+        self.draw_top_losses(k, plots.new_figure(), largest=largest, rows=rows, figsize=figsize)
 
-    def draw_top_losses(self, k: int, figure: Figure, *, largest: bool = True) -> Figure:
+    def draw_top_losses(
+        self,
+        k: int,
+        figure: Figure,
+        *,
+        largest: bool = True,
+        rows: int | None = None,
+        figsize: tuple[float, float] | None = None,
+    ) -> Figure:
         """Draw the images that are answered worst, with truth, answer and loss, on a figure; return it.
 
         Args:
             k: how many.
             figure: is drawn on.
             largest: whether the worst answers, or the best.
+            rows: of the sheet; as many as suit by default.
+            figsize: (width, height) in inches.
         """
         values, chosen = self.top_losses(k, largest=largest)
         found, task = self.predictions, self.predictions.task
@@ -102,7 +128,7 @@ class Interpretation:
             canvas.below(f"{Path(name_of(found.images[index])).name[-28:]}  {float(values[at]):.3g}")
 
         images = [decode(found.images[index]) for index in chosen]
-        return sheet(images, draw, figure=figure, caption=task.legend)
+        return sheet(images, draw, rows=rows, figsize=figsize, figure=figure, caption=task.legend)
 
     def confusion_matrix(self) -> Tensor:
         """Return the counts: [C, C] for one label, the truth down; for several one 2x2 table per class, [C, 2, 2].

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from foveal.core import runtime
 from foveal.core.errors import InputError
 from foveal.data.batches import Batch
-from foveal.data.loaders import DataLoader
+from foveal.data.loader import DataLoader
 from foveal.geometry.homography import Homography
 from foveal.tasks.base import Task
 

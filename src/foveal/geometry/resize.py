@@ -12,6 +12,7 @@ from typing import Literal, Protocol, TypedDict, get_args
 
 import numpy as np
 
+from foveal.core.arguments import checked_methods
 from foveal.core.errors import InputError, UnknownNameError
 from foveal.geometry.homography import Homography
 
@@ -52,6 +53,7 @@ def as_size_hw(size: Size) -> tuple[int, int]:
     return int(height), int(width)
 
 
+@checked_methods
 @dataclass(frozen=True, slots=True)
 class Resize:
     """Bring an image to `size`, a number or (height, width).
@@ -89,6 +91,7 @@ class Resize:
         return {"size_hw": self.input_size_hw, "method": self.method}
 
 
+@checked_methods
 @dataclass(frozen=True, slots=True)
 class RandomResizedCrop:
     """Cut a random part of the image and bring it to `size`, a number or (height, width).

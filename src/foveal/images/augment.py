@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from foveal.core.arguments import checked_keywords
 from foveal.core.errors import InputError
 from foveal.geometry.moves import Dihedral, Flip, Move, Rotate, Warp, Zoom
 from foveal.geometry.resize import RandomResizedCrop, Resize, ResizeStep, Size
@@ -32,6 +33,7 @@ class Normalize:
         return cls(Statistics(tuple(mean), tuple(std)))
 
 
+@checked_keywords
 def aug_transforms(
     *,
     mult: float = 1.0,

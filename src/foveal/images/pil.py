@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 from PIL import Image
 
 from foveal.images.decode import ImageSource, decode
+from foveal.images.show import show_image
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 
 class PILImage(Image.Image):
@@ -35,6 +41,26 @@ class PILImage(Image.Image):
         small.__class__ = PILImage
         assert isinstance(small, PILImage)
         return small
+
+    def show(
+        self,
+        title: str | None = None,
+        *,
+        ax: Axes | None = None,
+        ctx: Axes | None = None,
+        figsize: tuple[float, float] | None = None,
+        cmap: str | None = None,
+    ) -> Any:
+        """Draw it with matplotlib; return the axes.
+
+        Args:
+            title: above the image.
+            ax: is drawn on; new axes by default.
+            ctx: another name for `ax`.
+            figsize: (width, height) in inches of new axes.
+            cmap: see `show_image`.
+        """
+        return show_image(self, ax or ctx, figsize, title, cmap=cmap)
 
     def __repr__(self) -> str:
         return f"PILImage mode={self.mode} size={self.width}x{self.height}"

@@ -21,14 +21,14 @@ from foveal.images.decode import ImageSource, OpenedImage, open_image
 
 @dataclass(frozen=True, slots=True)
 class Statistics:
-    """Mean and standard deviation of each colour, on the scale where white is 1."""
+    """Mean and standard deviation of each channel, of red, green and blue most often; white is 1."""
 
     mean: tuple[float, ...]
     std: tuple[float, ...]
 
     def __post_init__(self) -> None:
-        if len(self.mean) != 3 or len(self.std) != 3 or min(self.std) <= 0:
-            raise InputError(f"Three means and three positive standard deviations are needed; got {self!r}.")
+        if not self.mean or len(self.mean) != len(self.std) or min(self.std) <= 0:
+            raise InputError(f"A mean and a positive standard deviation per channel are needed; got {self!r}.")
 
 
 UNCHANGED = Statistics((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer
 
 from foveal.models.head import Range
 
@@ -13,6 +13,8 @@ FORMAT = 1
 """The version of the file format; raised by each change that an older foveal cannot read."""
 _MAX_SIDE = 4096
 """Pixels of a side of the input; chosen by hand, so that a damaged file cannot ask for all the memory."""
+_MAX_CHANNELS = 1024
+"""Of an image; chosen by hand, as above."""
 
 
 class _Strict(BaseModel):
@@ -38,14 +40,34 @@ class PreparationPart(_Strict):
     std: tuple[float, float, float]
 
 
+class HeadPart(_Strict):
+    """The layers of a pooled head that is not the usual one."""
+
+    hidden: tuple[Positive, ...]
+    dropout: tuple[float, ...]
+    concat_pool: bool
+    first_bn: bool
+    bn_final: bool
+    lin_first: bool
+
+
 class ModelPart(_Strict):
-    """The architecture."""
+    """The architecture; what is usual is not written, so that older versions read it."""
 
     arch: str
     n_outputs: Positive
     input_size_hw: tuple[Side, Side] = Field(alias="canvas_hw")  # format 1 calls it so
     y_range: Range | None
     head: str
+    n_channels: Annotated[int, Field(ge=1, le=_MAX_CHANNELS)] = 3
+    head_options: HeadPart | None = None
+    cut: int | None = None
+
+    @model_serializer(mode="wrap")
+    def _without_usual(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        usual = {"n_channels": 3, "head_options": None, "cut": None}
+        written: dict[str, Any] = handler(self)
+        return {name: value for name, value in written.items() if name not in usual or value != usual[name]}
 
 
 class OwnPart(_Strict):

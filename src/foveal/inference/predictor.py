@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import copy
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any, NamedTuple, Protocol, cast
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from foveal.core import runtime, threads
-from foveal.core.errors import ImageError, InputError, ModelFileError
-from foveal.core.registry import resolve
+from foveal.core.errors import ImageError, InputError
+from foveal.core.listing import L
 from foveal.geometry.homography import Homography
 from foveal.images.decode import ImageSource, name_of
-from foveal.images.prepare import Preparation, Prepared, Statistics, collate
+from foveal.images.prepare import Preparation, Prepared, collate
 from foveal.inference.manifest import (
     Manifest,
     ModelPart,
@@ -29,9 +29,9 @@ from foveal.inference.manifest import (
     TrainingPart,
     current_versions,
 )
-from foveal.inference.store import hashes_of, read_bundle, write_bundle
+from foveal.inference.store import hashes_of, write_bundle
 from foveal.models.fusing import fuse_batchnorm
-from foveal.models.vision import ModelSpec, VisionModel, check_fit, model_with_weights
+from foveal.models.vision import VisionModel
 from foveal.tasks.base import AnyTask
 from foveal.tasks.kinds import kind_of
 from foveal.tasks.vocab import Classes, classes_of
@@ -83,12 +83,6 @@ class AnyPredictor(Protocol):
         """Write the bundle."""
 
 
-MakePredictor = Callable[
-    [Manifest, AnyTask, dict[str, Tensor], torch.device, nn.Module | None],
-    AnyPredictor,
-]
-
-
 @dataclass(frozen=True, slots=True, eq=False)
 class Predictor:
     """A trained model that answers for images.
@@ -122,16 +116,59 @@ class Predictor:
             preparation: how images come to it.
             training: what it was trained on.
         """
-        device = next(model.parameters()).device
-        ready = _ready(copy.deepcopy(model), device)
-        if isinstance(ready, VisionModel):
-            ready.body.statistics = None
-        return cls(ready, task, preparation, device, training or TrainingPart(), _quick(ready, preparation, device))
+        device, own = next(model.parameters()).device, copy.deepcopy(model)
+        if isinstance(own, VisionModel):
+            own.body.statistics = None
+        return cls.ready(own, task, preparation, device, training or TrainingPart())
+
+    @classmethod
+    def ready(
+        cls, model: nn.Module, task: AnyTask, preparation: Preparation, device: torch.device, training: TrainingPart
+    ) -> Predictor:
+        """Make a model ready to answer: this very one.
+
+        Args:
+            model: as of `of`.
+            task: what it answers.
+            preparation: how images come to it.
+            device: where it answers.
+            training: what it was trained on.
+        """
+        model.eval().requires_grad_(requires_grad=False)
+        runtime.to_device(model.float(), device)
+        return cls(model, task, preparation, device, training, _quick(model, preparation, device))
 
     @property
     def vocab(self) -> Classes:
         """The classes, in order."""
         return classes_of(self.task)
+
+    @property
+    def dls(self) -> Known:
+        """What is known of the loaders that it was trained on: the classes, and how new images are read."""
+        return Known(self)
+
+    def get_preds(
+        self, *, dl: Iterable[ImageSource], with_decoded: bool = False
+    ) -> tuple[Tensor, None] | tuple[Tensor, None, Tensor]:
+        """Return activated outputs [n, ...] for images; None stands for the targets, which nobody knows.
+
+        Args:
+            dl: images, or what `dls.test_dl` returned.
+            with_decoded: append the answers as targets [n, ...].
+
+        Raises:
+            ImageError: an image is refused.
+        """
+        answers = []
+        for answer in self.predict_batch(dl):
+            if isinstance(answer, Refused):
+                raise answer.error
+            answers.append(answer)
+        if not answers:
+            raise InputError("There are no images to answer for.")
+        values = torch.stack([answer.values for answer in answers])
+        return (values, None, torch.stack([answer.decoded for answer in answers])) if with_decoded else (values, None)
 
     @property
     def vision(self) -> VisionModel:
@@ -209,11 +246,11 @@ class Predictor:
         """Write the bundle: one .safetensors file; of a module written by hand, its weights."""
         tensors, model = self.model.state_dict(), self.model
         stored = self.preparation.to_dict()
-        own = OwnPart(module=type(model).__name__)
+        is_known = isinstance(model, VisionModel) and model.is_of_its_spec()
         manifest = Manifest(
             task=self.task.to_dict(),
             preparation=PreparationPart(fit=ResizePart(**stored["fit"]), mean=stored["mean"], std=stored["std"]),
-            model=ModelPart(**model.spec.to_dict()) if isinstance(model, VisionModel) else own,
+            model=ModelPart(**self.vision.spec.to_dict()) if is_known else OwnPart(module=type(model).__name__),
             training=self.training,
             versions=current_versions(),
             tensors=hashes_of(tensors),
@@ -252,105 +289,32 @@ class Predictor:
         return [Prediction(label, self.task.encode(label), value) for label, value in zip(labels, values, strict=True)]
 
 
-def load_learner(
-    path: str | os.PathLike[str], *, device: torch.device | str | None = None, model: nn.Module | None = None
-) -> Predictor:
-    """Load a bundle; no code in it is run.
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What a predictor knows of the loaders that it was trained on.
 
-    Args:
-        path: a file written by `learn.export` or `foveal train`.
-        device: where to answer; the best at hand by default.
-        model: a module written by hand, to be filled with the weights of the bundle; it was exported from one like it.
-
-    Returns:
-        What answers: a `Predictor` for images. A bundle of another kind gives that kind's own predictor, whose type
-        only the file knows; `foveal.collab.all.load_learner` is the same function, typed for those.
-
-    Raises:
-        ModelFileError: it is no bundle, was changed or damaged, or comes from a newer foveal.
+    Attributes:
+        predictor: the predictor.
     """
-    return cast("Predictor", load_predictor(path, device=device, model=model))
 
+    predictor: Predictor
 
-def load_predictor(
-    path: str | os.PathLike[str], *, device: torch.device | str | None = None, model: nn.Module | None = None
-) -> AnyPredictor:
-    """Load a bundle of any kind; see `load_learner`.
+    @property
+    def vocab(self) -> Classes:
+        """The classes, in order."""
+        return self.predictor.vocab
 
-    Args:
-        path: a file written by `learn.export` or `foveal train`.
-        device: where to answer; the best at hand by default.
-        model: a module written by hand, to be filled with the weights of the bundle.
+    @property
+    def c(self) -> int:
+        """How many numbers the model returns for an image."""
+        return self.predictor.task.n_outputs
 
-    Raises:
-        ModelFileError: it is no bundle, was changed or damaged, or comes from a newer foveal.
-    """
-    manifest, task, tensors = read_bundle(path)
-    place = runtime.device_named(device)
-    own = manifest.model
-    if isinstance(own, OwnPart) and model is None:
-        raise ModelFileError(
-            f"`{path}` holds the weights of your own class `{own.module}`, whose code is not in the file. Build it as "
-            f"before and give it: load_learner({str(path)!r}, model={own.module}(...))"
-        )
-    try:
-        make: MakePredictor = _image_predictor
-        if (reference := kind_of(task).predictor) is not None:
-            make = resolve(reference)
-        return make(manifest, task, tensors, place, model)
-    except ModelFileError:
-        raise
-    except (InputError, ValueError, TypeError, LookupError, RuntimeError, ArithmeticError, AssertionError) as error:
-        raise ModelFileError(f"`{path}` does not describe a model that can be built: {error}") from error
-
-
-def _image_predictor(
-    manifest: Manifest, task: AnyTask, tensors: dict[str, Tensor], device: torch.device, model: nn.Module | None
-) -> Predictor:
-    stored, part = manifest.preparation, manifest.model
-    if stored is None:
-        raise InputError("it says nothing of images.")
-    if isinstance(part, ModelPart):
-        spec = ModelSpec.from_dict(part.model_dump(by_alias=False))
-        if spec.input_size_hw != stored.fit.size_hw:
-            raise InputError(
-                f"its model is made for {spec.input_size_hw} pixels and its images have {stored.fit.size_hw}."
-            )
-        if spec.n_outputs != task.n_outputs:
-            raise InputError(f"its model gives {spec.n_outputs} numbers and its task needs {task.n_outputs}.")
-        model = model_with_weights(spec, tensors)
-    elif isinstance(part, OwnPart) and model is not None:
-        check_fit(model, tensors)
-        model.load_state_dict(tensors)
-    else:
-        raise InputError("its model does not take images.")
-    preparation = Preparation.of(stored.fit.size_hw, stored.fit.method, Statistics(stored.mean, stored.std))
-    ready = _ready(model, device)
-    return Predictor(ready, task, preparation, device, manifest.training, _quick(ready, preparation, device))
-
-
-def load_image_predictor(path: str | os.PathLike[str], *, device: torch.device | str | None = None) -> Predictor:
-    """Load a bundle that answers for images.
-
-    Args:
-        path: a file written by `learn.export` or `foveal train`.
-        device: where to answer; the best at hand by default.
-
-    Raises:
-        ModelFileError: as `load_learner`, or it does not answer for images.
-    """
-    predictor = load_predictor(path, device=device)
-    if not isinstance(predictor, Predictor):
-        raise ModelFileError(f"`{path}` answers for {kind_of(predictor.task).unit}, not for images.")
-    return predictor
+    def test_dl(self, items: Iterable[ImageSource]) -> L[ImageSource]:
+        """Return images for `get_preds`."""
+        return L(items)
 
 
 def _quick(model: nn.Module, preparation: Preparation, device: torch.device) -> nn.Module:
-    pixels = torch.zeros(1, *preparation.input_size_hw, 3, dtype=torch.uint8, device=device)
+    n_channels = len(preparation.statistics.mean)
+    pixels = torch.zeros(1, *preparation.input_size_hw, n_channels, dtype=torch.uint8, device=device)
     return fuse_batchnorm(model, preparation.normalise(pixels)) if isinstance(model, VisionModel) else model
-
-
-def _ready(model: nn.Module, device: torch.device) -> nn.Module:
-    model.eval().requires_grad_(requires_grad=False)
-    runtime.to_device(model.float(), device)
-    return model

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any, Self
 
+from foveal.core.arguments import checked_methods
 from foveal.learner.at_work import AtWork
 from foveal.tasks.kinds import Recipe
 from foveal.training.checkpoint import PathLike
@@ -18,6 +19,7 @@ from foveal.training.phases import Phase
 from foveal.training.schedule import Rate, Schedule, flat_cosine, one_cycle
 
 
+@checked_methods
 class Fits(AtWork):
     """What trains the model, in each of the ways.
 

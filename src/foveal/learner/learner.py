@@ -13,9 +13,11 @@ from pandas import DataFrame
 from torch import Tensor
 
 from foveal.core import distributed
+from foveal.core.arguments import checked_methods
 from foveal.core.registry import resolve
 from foveal.core.rng import order_for
-from foveal.data.loaders import DataLoader, DataLoaders
+from foveal.data.loader import DataLoader
+from foveal.data.loaders import DataLoaders
 from foveal.evaluation import plots, show
 from foveal.evaluation.explain import show_overlay
 from foveal.evaluation.predictions import Predictions, fit_temperature, predict_dataset
@@ -25,6 +27,7 @@ from foveal.images.canvas import grid
 from foveal.images.decode import ImageSource
 from foveal.inference.manifest import TrainingPart
 from foveal.inference.predictor import Embeddings, Prediction, Predictor
+from foveal.learner.export import write_export
 from foveal.learner.trainer import Trainer
 from foveal.metrics.common import MetricFunction, at_thresholds, of_probabilities
 from foveal.models.vision import VisionModel
@@ -38,6 +41,7 @@ from foveal.training.checkpoint import PathLike
 Loader = DataLoader | Iterable[tuple[Tensor, Tensor]]
 
 
+@checked_methods
 class Learner(Trainer):
     """Trains a model on loaders and answers for what it learned.
 
@@ -52,8 +56,8 @@ class Learner(Trainer):
 
     def __new__(cls, dls: DataLoaders, *args: Any, **options: Any) -> Self:
         """Make the learner that suits the loaders: the book calls `Learner` for whatever is learned."""
-        if cls is Learner and dls.learner is not None:
-            suited: Any = resolve(dls.learner)
+        if cls is Learner and dls.learner_class is not None:
+            suited: Any = resolve(dls.learner_class)
             return cast("Self", suited(dls, *args, **options))  # no `Learner`, so Python does not initialise it again
         return super().__new__(cls)
 
@@ -137,7 +141,7 @@ class Learner(Trainer):
         plots.threshold_curves(preds, targets, self.task)
 
     def _own_way(self, loader: DataLoader) -> DataLoader:
-        """Return a loader, wherever it is from, with images normalised as the model was trained."""
+        """Return a loader with images normalised as the model was trained."""
         return loader.normalised_like(self.dls.train)
 
     def _activate(self, output: Tensor) -> Tensor:
@@ -225,10 +229,13 @@ class Learner(Trainer):
             preparation = replace(preparation, statistics=self.model.body.statistics)
         return Predictor.of(self.model, self.task, preparation, training)
 
-    def export(self, path: PathLike = "model.safetensors") -> Path:
-        """Write one safe file that `load_learner` reads; return its path."""
-        self.predictor(self.trained()).save(path)
-        return Path(path)
+    def export(self, fname: PathLike = "export.pkl") -> Path:
+        """Write one safe file that `load_learner` reads, below `path`; return where it is.
+
+        Args:
+            fname: the file. Whatever its name, it is in the format safetensors: never a pickle, which could run code.
+        """
+        return write_export(self.predictor(self.trained()), self.path, fname)
 
     def trained(self) -> TrainingPart:
         """Return what a bundle says of its training; metrics are added where they are known."""

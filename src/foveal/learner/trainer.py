@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal, Self, get_args
 
 from torch import Tensor, nn
 
 from foveal.core import runtime, timing
+from foveal.core.arguments import checked_methods
 from foveal.core.errors import UnknownNameError
 from foveal.core.listing import L
-from foveal.data.loaders import DataLoader, DataLoaders
+from foveal.data.loader import DataLoader
+from foveal.data.loaders import DataLoaders
 from foveal.learner.fits import Fits
 from foveal.losses import Loss
 from foveal.metrics.common import MetricFunction, named_metrics, refuse_unsuitable
@@ -22,7 +25,7 @@ from foveal.training import lr_finder
 from foveal.training.checked_loss import CheckedLoss, checked_loss
 from foveal.training.checkpoint import PathLike
 from foveal.training.groups import Freeze, Norm, Splitter, parameter_groups, split_with
-from foveal.training.hooks import as_list, check_callbacks
+from foveal.training.hooks import as_list, bound_callbacks, check_callbacks, training_loop
 from foveal.training.optim import Adam, OptimizerFunction
 from foveal.training.phases import Training
 from foveal.training.probes.linear import fit_head
@@ -34,6 +37,7 @@ Activation = Literal["task", "none"]
 MOMENTS = (0.95, 0.85, 0.95)  # AdamW's first beta at the start, the highest rate and the end; the book's numbers
 
 
+@checked_methods
 class Trainer(Fits):
     """Trains a model on loaders.
 
@@ -96,7 +100,6 @@ class Trainer(Fits):
             raise UnknownNameError.of("activation", activation, get_args(Activation))
         self.activation = activation
         self.loss_func = loss_func if loss_func is not None else dls.loss_func
-        self.metrics: Any = metrics if metrics is not None else list(dls.task.metrics().values())
         self.recorder = Recorder(lambda: list(self._named_metrics()))
         self._training = Training(
             model,
@@ -108,6 +111,7 @@ class Trainer(Fits):
             compile=compile,
             opt_func=opt_func,
         )
+        self.metrics: Any = metrics if metrics is not None else self._usual_metrics()
 
     @property
     def dls(self) -> DataLoaders:
@@ -216,13 +220,56 @@ class Trainer(Fits):
         return self.to_precision("bf16")
 
     def to_fp16(self) -> Self:
-        """Train in half precision; where there is no GPU, in bfloat16, as the CPU has no fast half."""
-        return self.to_precision("bf16" if self.dls.device.type == "cpu" else "fp16")
+        """Train in half precision: on a CPU with units for it in bfloat16, on one without in single precision."""
+        if self.dls.device.type != "cpu":
+            return self.to_precision("fp16")
+        if "bf16" in runtime.precisions(self.dls.device):
+            return self.to_precision("bf16")
+        self.recorder.say("This CPU has no units for half precision, which would be slower: training stays in fp32.")
+        return self.to_precision("fp32")
 
-    def validate(self, ds_idx: int = 1) -> L[float]:
-        """Return the loss and the metrics on one side of the split: 0 training, 1 validation; as in the epoch table."""
-        loss, metrics = self._scores(self.dls[ds_idx])
+    def validate(self, ds_idx: int = 1, *, dl: DataLoader | None = None) -> L[float]:
+        """Return the loss and the metrics, as in the epoch table.
+
+        Args:
+            ds_idx: the side of the split: 0 training, 1 validation.
+            dl: a loader instead.
+        """
+        loss, metrics = self._scores(self.dls[ds_idx] if dl is None else self._own_way(dl))
         return L([loss, *metrics.values()])
+
+    @contextmanager
+    def no_bar(self) -> Iterator[Self]:
+        """Show no bar within the block: `with learn.no_bar(): learn.fit(1)`."""
+        with self._recorder_set("shows_bar", value=False):
+            yield self
+
+    @contextmanager
+    def no_logging(self) -> Iterator[Self]:
+        """Print neither table nor bar within the block."""
+        with self._recorder_set("silent", value=True):
+            yield self
+
+    no_mbar = no_bar
+
+    @contextmanager
+    def _recorder_set(self, name: str, *, value: bool) -> Iterator[None]:
+        before = getattr(self.recorder, name)
+        setattr(self.recorder, name, value)
+        try:
+            yield
+        finally:
+            setattr(self.recorder, name, before)
+
+    @property
+    def final_record(self) -> L[float]:
+        """The numbers of the last line of the table: both losses, then the metrics."""
+        return self.recorder.final_record
+
+    def show_training_loop(self) -> None:
+        """Print the events of a fit in order, each with the learner's callbacks that listen to it."""
+        for line in training_loop(bound_callbacks(self.cbs, self)):
+            print(line)  # noqa: T201 -- printing is what it is for
 
     def summary(self) -> None:
         """Print layers, shapes, parameters, what is frozen, and the memory that training takes."""
@@ -249,10 +296,17 @@ class Trainer(Fits):
         refuse_unsuitable(self._metrics(), self.dls.task.n_outputs, self.dls.valid.dataset.targets)
         check_callbacks(callbacks, self._training.fit_inputs().directions())
 
+    def _own_way(self, loader: DataLoader) -> DataLoader:
+        """Return a loader, wherever it is from, prepared as the model was trained."""
+        return loader
+
     def _scores(self, loader: DataLoader) -> tuple[float, dict[str, float]]:
         evaluation = self._training.evaluate(loader)
         loss = float(self._loss()(evaluation.outputs, evaluation.targets))
         return loss, evaluation.metrics(self._named_metrics(), self._activate)
+
+    def _usual_metrics(self) -> list[MetricFunction]:
+        return list(self.dls.task.metrics().values())
 
     def _activate(self, output: Tensor) -> Tensor:
         return self.dls.task.activate(output)

@@ -2,34 +2,46 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import warnings
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Unpack
 
-import torch
 from torch import Tensor
 
+from foveal.core.arguments import checked_keywords
 from foveal.core.errors import InputError, UnknownNameError
 from foveal.core.progress import say
 from foveal.core.seeds import check_seed
 from foveal.data.loaders import DataLoaders
-from foveal.images.prepare import Statistics
-from foveal.inference.predictor import load_image_predictor
+from foveal.inference.loading import load_image_predictor
 from foveal.learner.learner import Learner
+from foveal.learner.vision_model import (
+    Arch,
+    ModelOptions,
+    NewModel,
+    Start,
+    VisionOptions,
+    new_model,
+    split_options,
+)
 from foveal.metrics.common import MetricFunction
 from foveal.models import zoo
-from foveal.models.vision import ModelSpec, VisionModel, build_model, pretrained_model
+from foveal.models.head import Range
+from foveal.models.vision import build_model
 from foveal.tasks.base import AnyTask
 from foveal.tasks.kinds import Recipe, kind_of
 
 _BUNDLE = ".safetensors"
 
 
+@checked_keywords
 def vision_learner(
     dls: DataLoaders,
-    arch: str = zoo.DEFAULT_ARCH,
+    arch: Arch = zoo.DEFAULT_ARCH,
     *,
     metrics: MetricFunction | Iterable[MetricFunction] | None = None,
     loss_func: Callable[[Tensor, Tensor], Tensor] | None = None,
@@ -40,12 +52,16 @@ def vision_learner(
     weights: str | os.PathLike[str] | None = None,
     seed: int | None = None,
     compile: bool = False,
+    **options: Unpack[VisionOptions],
 ) -> Learner:
     """Return a learner with a pretrained body, frozen, and a fresh head.
 
     Args:
         dls: the loaders.
-        arch: `resnet18/34/50/101/152`, any timm name, or a bundle written by `learn.export` to train further.
+        arch: `resnet18/34/50/101/152`, any timm name, a function of torchvision (`torchvision.models.densenet121`,
+            whose weights are then torchvision's), or a bundle written by `learn.export` to train further; also a
+            network of your own: a module, or a function of `pretrained` that returns one. It is cut where pooling
+            begins.
         metrics: functions of (raw outputs, targets), partials, or `Metric`; the task's by default.
         loss_func: of (raw outputs, targets), `CrossEntropyLossFlat(weight=...)` for instance; by default the task's,
             whose activation and decoding stay in any case.
@@ -59,38 +75,45 @@ def vision_learner(
         weights: a file with the backbone's weights, instead of the usual ones.
         seed: draws the head's first weights; torch's global random state by default.
         compile: train through torch.compile; worth its start-up time on a GPU in long runs.
+        options: of the pooled head `lin_ftrs` (widths of the hidden layers, [512]), `ps` (dropout, 0.5: the last one,
+            or one per layer), `concat_pool`, `first_bn`, `bn_final`, `lin_first` and `init`
+            (`nn.init.kaiming_normal_`); `custom_head`, a module that takes the feature map; `cut`, how many children of
+            the network the body keeps, or a function of the network; `n_in`, channels of the images; `n_out`, which the
+            task decides; `normalize`, False to leave pixels from 0 to 1; and, as of `Learner`, `opt_func`, `lr`,
+            `splitter`, `cbs`, `path`, `wd`, `moms` and `activation`.
 
     Raises:
-        UnknownNameError: there is no such backbone.
+        UnknownNameError: there is no such backbone, or no such argument.
         ModelFileError: the weights cannot be had; the message names the ways out.
     """
     task = dls.task
+    model_options, fit_options = split_options(options, list(inspect.signature(vision_learner).parameters)[:-1])
     chosen = _recipe(recipe, task)
     head = head or (chosen.head if chosen is not None else "pooled")
-    if str(arch).endswith(_BUNDLE):
-        model, origin, statistics = _from_bundle(dls, arch)
+    _check_numbers(dls, model_options)
+    if isinstance(arch, str) and arch.endswith(_BUNDLE):
+        if given := sorted({*model_options} - {"n_out", "normalize"}):
+            raise InputError(f"The bundle says how its model is built; leave `{given[0]}` out.")
+        made = _from_bundle(dls, arch)
     else:
-        generator = None if seed is None else torch.Generator().manual_seed(check_seed(seed))
         _check_head(head, task)
-        learned = [bounds for bounds in task.y_range or () if isinstance(bounds, tuple)]  # from labels, not fixed
-        if y_range is None and learned:
-            low, high = (", ".join(f"{bound:.4g}" for bound in bounds) for bounds in learned)
-            say(f"Outputs stay between {low} and {high}, a tenth more than in training; `y_range` says otherwise.")
-        spec = ModelSpec(arch, task.n_outputs, dls.pipeline.input_size_hw, y_range or task.y_range, head)
-        if pretrained:
-            model, origin = pretrained_model(spec, weights=weights, generator=generator)
-        else:
-            model, origin = build_model(spec, generator=generator), "random weights"
-        statistics = zoo.statistics_of(arch)
-    model.body.statistics = None if dls.pipeline.statistics else statistics
-    learn = Learner(dls, model, loss_func=loss_func, metrics=metrics, origin=origin, compile=compile)
+        start = Start(pretrained, weights, None if seed is None else check_seed(seed))
+        bounds = y_range or (task.y_range if "custom_head" not in model_options else None)
+        if y_range is None:
+            _announce_range(bounds)
+        made = new_model(
+            arch, task.n_outputs, dls.pipeline.input_size_hw, model_options, start, head=head, y_range=bounds
+        )
+    normalises = model_options.get("normalize", True) and dls.pipeline.statistics is None
+    made.model.body.statistics = made.statistics if normalises else None
+    learn = Learner(dls, made.model, loss_func, metrics=metrics, origin=made.origin, compile=compile, **fit_options)
     learn.recipe = chosen
     if pretrained:
         learn.freeze()
     return learn
 
 
-def cnn_learner(dls: DataLoaders, arch: str = zoo.DEFAULT_ARCH, **options: Any) -> Learner:
+def cnn_learner(dls: DataLoaders, arch: Arch = zoo.DEFAULT_ARCH, **options: Any) -> Learner:
     """Return `vision_learner(...)` under its old name.
 
     Args:
@@ -117,11 +140,32 @@ def _check_head(head: str, task: AnyTask) -> None:
         raise InputError(f"A spatial head finds points; this task is {task.kind}. Use head='pooled' or 'linear'.")
 
 
-def _from_bundle(dls: DataLoaders, path: str) -> tuple[VisionModel, str, Statistics]:
+def _check_numbers(dls: DataLoaders, options: ModelOptions) -> None:
+    """Refuse numbers of outputs and channels that are not those of the data."""
+    n_outputs, n_out = dls.task.n_outputs, options.get("n_out")
+    if n_out is not None and n_out != n_outputs:
+        raise InputError(
+            f"`n_out` is {n_out}, and the loaders' targets need {n_outputs}: {', '.join(dls.task.names)[:200]}. Leave "
+            "it out, or give the data block the vocab= that you want."
+        )
+    n_in = options.get("n_in", 3)
+    if n_in != 3 and (n_channels := int(dls.one_batch()[0].shape[1])) != n_in:
+        raise InputError(f"`n_in` is {n_in}, and the loaders' images have {n_channels} channels.")
+
+
+def _announce_range(y_range: Range | None) -> None:
+    """Print a range that was learned from labels, where the user fixed none."""
+    if any(isinstance(bounds, tuple) for bounds in y_range or ()):
+        both = [bounds if isinstance(bounds, tuple) else (bounds,) for bounds in y_range or ()]
+        low, high = (", ".join(f"{bound:.4g}" for bound in bounds) for bounds in both)
+        say(f"Outputs stay between {low} and {high}, a tenth more than in training; `y_range` says otherwise.")
+
+
+def _from_bundle(dls: DataLoaders, path: str) -> NewModel:
     """Return a model with a bundle's body, and its head where outputs mean the same, row by row of the last layer."""
     stored = load_image_predictor(path, device=dls.device)
     spec, task = stored.vision.spec, dls.task
-    model = build_model(ModelSpec(spec.arch, task.n_outputs, dls.pipeline.input_size_hw, spec.y_range, spec.head))
+    model = build_model(replace(spec, n_outputs=task.n_outputs, input_size_hw=dls.pipeline.input_size_hw))
     tensors = stored.model.state_dict()
     same_kind = stored.task.kind == task.kind
     if not same_kind or (stored.task.names != task.names and not kind_of(task).has_classes):
@@ -135,4 +179,4 @@ def _from_bundle(dls: DataLoaders, path: str) -> tuple[VisionModel, str, Statist
                 fresh[name][at] = tensors[name][was]
             tensors[name] = fresh[name]
     model.load_state_dict(tensors, strict=False)
-    return model, f"bundle {Path(path).name}", stored.preparation.statistics
+    return NewModel(model, f"bundle {Path(path).name}", stored.preparation.statistics)

@@ -184,7 +184,7 @@ def refuse_unsuitable(metrics: Iterable[MetricFunction], n_outputs: int, targets
         InputError: of the metric, or it is none.
     """
     for metric in metrics:
-        _refuse_what_is_none(metric)
+        refuse_what_is_none(metric)
         try:
             metric(torch.zeros(len(targets[:2]), n_outputs), targets[:2])
         except InputError:
@@ -193,8 +193,12 @@ def refuse_unsuitable(metrics: Iterable[MetricFunction], n_outputs: int, targets
             return
 
 
-def _refuse_what_is_none(metric: object) -> None:
-    """Refuse what is not a function of (output, target): a name in quotes, or what makes a metric when it is called."""
+def refuse_what_is_none(metric: object) -> None:
+    """Refuse what is not a function of (output, target): a name in quotes, or what makes a metric when it is called.
+
+    Raises:
+        InputError: it is one of these.
+    """
     if isinstance(metric, str):
         raise InputError(f"A metric is a function, not its name in quotes: {metric!r}. Write metrics={metric}.")
     if not callable(metric):

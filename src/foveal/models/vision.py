@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
-from typing import Any, cast
+from typing import Any, cast, overload
 
 import torch
 import torch.nn.functional as F
@@ -16,7 +16,11 @@ from foveal.core import runtime
 from foveal.core.errors import InputError, UnknownNameError
 from foveal.images.prepare import Statistics, standardise
 from foveal.models import zoo
-from foveal.models.head import HEADS, Bound, Range
+from foveal.models.cutting import cut_network
+from foveal.models.head import BOOKS_HEAD, HEADS, Bound, HeadOptions, Range
+
+OWN = "own"
+"""The head of a spec whose model has the user's own head."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,11 +28,14 @@ class ModelSpec:
     """All that is needed to build a model again.
 
     Attributes:
-        arch: timm's name of the backbone.
+        arch: the backbone, see `zoo.backbone_name`; what is shown of a network that the user wrote.
         n_outputs: numbers per image.
         input_size_hw: (height, width) of the input in pixels.
         y_range: (low, high) of the outputs, one pair for all or one bound per output.
-        head: a name in `HEADS`.
+        head: a name in `HEADS`, or `OWN`.
+        n_channels: of the images.
+        head_options: the layers of a pooled head.
+        cut: how many children of the network the body keeps, as for `cut_network`; all up to the last map by default.
     """
 
     arch: str
@@ -36,10 +43,17 @@ class ModelSpec:
     input_size_hw: tuple[int, int]
     y_range: Range | None = None
     head: str = "pooled"
+    n_channels: int = 3
+    head_options: HeadOptions = BOOKS_HEAD
+    cut: int | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """Return it as JSON values."""
-        return asdict(self)
+        """Return it as JSON values; what is usual is left out, so that older versions read it."""
+        stored = asdict(self)
+        for name, usual in (("n_channels", 3), ("head_options", asdict(BOOKS_HEAD)), ("cut", None)):
+            if stored[name] == usual:
+                del stored[name]
+        return stored
 
     @classmethod
     def from_dict(cls, stored: Mapping[str, Any]) -> ModelSpec:
@@ -47,7 +61,18 @@ class ModelSpec:
         height, width = stored["input_size_hw"]
         low_high = stored["y_range"]
         y_range = (_bound(low_high[0]), _bound(low_high[1])) if low_high is not None else None
-        return cls(str(stored["arch"]), int(stored["n_outputs"]), (height, width), y_range, str(stored["head"]))
+        options: dict[str, Any] = dict(stored.get("head_options") or {})
+        options |= {name: tuple(value) for name, value in options.items() if isinstance(value, list)}
+        return cls(
+            str(stored["arch"]),
+            int(stored["n_outputs"]),
+            (height, width),
+            y_range,
+            str(stored["head"]),
+            int(stored.get("n_channels", 3)),
+            HeadOptions(**options),
+            stored.get("cut"),
+        )
 
 
 def _bound(stored: Bound) -> Bound:
@@ -72,10 +97,13 @@ class TimmNetwork(nn.Module):
 
 
 class Body(nn.Module):
-    """A timm model without its classifier; returns a feature map [B, F, h, w].
+    """A network without its classifier; returns a feature map [B, F, h, w].
+
+    `body[-1]`, `body[:4]`, `len(body)` and iteration give the network's parts in order, as of an `nn.Sequential`; what
+    comes after the map is not among them.
 
     Attributes:
-        network: the timm model.
+        network: the network, most often timm's.
         n_features: channels of its last map.
         multi_scale: put the last map, stretched, beside the last one of twice its size, as spatial heads need.
         statistics: what the body normalises its input with; None where that is done before, by loaders with `Normalize`
@@ -87,10 +115,60 @@ class Body(nn.Module):
         self.network, self.multi_scale = cast("TimmNetwork", network), multi_scale
         self.n_features = int(getattr(network, "num_features", 0))
         self.statistics: Statistics | None = None
+        self._unused: frozenset[str] = frozenset()
+
+    def _part_names(self) -> list[str]:
+        return [name for name, _ in self.network.named_children() if name not in self._unused]
+
+    def __len__(self) -> int:
+        return len(self._part_names())
+
+    def __iter__(self) -> Iterator[nn.Module]:
+        return (self.network.get_submodule(name) for name in self._part_names())
+
+    @overload
+    def __getitem__(self, index: int) -> nn.Module: ...
+    @overload
+    def __getitem__(self, index: slice) -> nn.Sequential: ...
+    def __getitem__(self, index: int | slice) -> nn.Module:
+        parts = list(self)
+        return nn.Sequential(*parts[index]) if isinstance(index, slice) else parts[index]
+
+    def __setitem__(self, index: int, part: nn.Module) -> None:
+        self.network.set_submodule(self._part_names()[index], part)
+
+    def note_unused(self, image_BCHW: Tensor) -> Tensor:
+        """Return the raw features of an image, and leave the network's parts that it does not need out of the body's.
+
+        Raises:
+            InputError: the network does not take the image.
+        """
+        used: set[str] = set()
+        handles = [
+            module.register_forward_pre_hook(lambda *_, name=name: used.add(name))
+            for name, child in self.network.named_children()
+            for module in child.modules()
+        ]
+        try:
+            features = self.raw_features(image_BCHW)
+        except (RuntimeError, ValueError, TypeError, IndexError) as error:
+            form = " x ".join(str(n) for n in image_BCHW.shape[1:])
+            raise InputError(f"The backbone does not take an image of {form}: {str(error).splitlines()[0]}") from error
+        finally:
+            for handle in handles:
+                handle.remove()
+        self._unused = frozenset(name for name, _ in self.network.named_children() if name not in used)
+        return features
 
     def forward(self, image_B3HW: Tensor) -> Tensor:
         """Return the feature map; tokens and channels-last maps are brought into the same form."""
         if self.statistics is not None:
+            if image_B3HW.shape[1] != len(self.statistics.mean):
+                n_images, n_model = image_B3HW.shape[1], len(self.statistics.mean)
+                raise InputError(
+                    f"The images have {n_images} channels and the model takes {n_model}: give vision_learner "
+                    f"n_in={n_images}."
+                )
             image_B3HW = standardise(image_B3HW, self.statistics)
         if not self.multi_scale:
             return self._map(self.raw_features(image_B3HW))
@@ -108,8 +186,10 @@ class Body(nn.Module):
         return features if features.shape[1] == self.n_features else features.permute(0, 3, 1, 2)
 
     def raw_features(self, image_B3HW: Tensor) -> Tensor:
-        """Return timm's `forward_features`: a map [B, F, h, w] or [B, h, w, F], or tokens [B, n, F]."""
-        return self.network.forward_features(image_B3HW)
+        """Return what the network makes of images: a map [B, F, h, w] or [B, h, w, F], or tokens [B, n, F]."""
+        whole = not hasattr(self.network, "forward_features")
+        features: Tensor = self.network(image_B3HW) if whole else self.network.forward_features(image_B3HW)
+        return features
 
 
 class VisionModel(nn.Sequential):
@@ -139,27 +219,80 @@ class VisionModel(nn.Sequential):
 
     def groups(self) -> list[list[nn.Module]]:
         """Return the modules of each group, first to last: the early half of the stages, the late half, the head."""
-        early, late = _halves(self.body.network)
-        return [early, late, [self[1]]]
+        return [group for group in (*_halves(self.body.network), [self[1]]) if group]
+
+    def is_of_its_spec(self) -> bool:
+        """Whether `build_model` makes the same layers: not where layers are a user's or were changed."""
+        try:
+            with contextlib.suppress(NotImplementedError), torch.device("meta"):
+                return repr(build_model(self.spec)) == repr(self)
+            with torch.random.fork_rng(devices=[]):
+                return repr(build_model(self.spec)) == repr(self)
+        except InputError:
+            return False
 
 
-def build_model(spec: ModelSpec, *, generator: torch.Generator | None = None) -> VisionModel:
+def build_model(
+    spec: ModelSpec, *, head: nn.Module | None = None, generator: torch.Generator | None = None
+) -> VisionModel:
     """Return a model with random weights.
 
     Args:
         spec: what to build.
+        head: a module that takes the map, in place of the spec's.
         generator: draws the head's weights; torch's global one by default.
 
     Raises:
         UnknownNameError: there is no such head or backbone.
         InputError: the backbone does not suit the head.
     """
-    if spec.head not in HEADS:
+    return assemble(_network(spec), spec, head=head, generator=generator)
+
+
+def assemble(
+    network: nn.Module, spec: ModelSpec, *, head: nn.Module | None = None, generator: torch.Generator | None = None
+) -> VisionModel:
+    """Return a model of a network and the head of a spec.
+
+    Args:
+        network: takes images and returns a map, or has timm's `forward_features`.
+        spec: what is built; its backbone is the network.
+        head: a module that takes the map, in place of the spec's.
+        generator: draws the head's weights; torch's global one by default.
+
+    Raises:
+        UnknownNameError: there is no such head.
+        InputError: the network does not suit the images or the head.
+    """
+    if head is None and spec.head not in HEADS:
         raise UnknownNameError.of("head", spec.head, HEADS)
-    body = Body(zoo.build(spec.arch, image_size=spec.input_size_hw), multi_scale=spec.head == "spatial")
-    n_map = _map_channels(body, spec.input_size_hw)
-    head = HEADS[spec.head](n_map, spec.n_outputs, y_range=spec.y_range, generator=generator)
+    if spec.head != "pooled" and spec.head_options != BOOKS_HEAD:
+        raise InputError(f"The layers of a `{spec.head}` head are fixed; those of head='pooled' can be chosen.")
+    body = Body(network, multi_scale=spec.head == "spatial")
+    n_map = _map_channels(body, spec)
+    if head is None:
+        options = {"options": spec.head_options} if spec.head == "pooled" else {}
+        head = HEADS[spec.head](n_map, spec.n_outputs, y_range=spec.y_range, generator=generator, **options)
+    else:
+        _try_head(head, body, spec, n_map)
     return VisionModel(body, head, spec)
+
+
+def _try_head(head: nn.Module, body: Body, spec: ModelSpec, n_map: int) -> None:
+    """Refuse a head that does not take the body's map."""
+    try:
+        with runtime.evaluating(body), runtime.evaluating(head), torch.no_grad():
+            head(body(torch.zeros(1, spec.n_channels, *spec.input_size_hw)))
+    except (RuntimeError, ValueError, TypeError, IndexError) as error:
+        raise InputError(
+            f"The head does not take the backbone's feature map, which has {n_map} channels: "
+            f"{str(error).splitlines()[0]}"
+        ) from error
+
+
+def _network(spec: ModelSpec) -> nn.Module:
+    network = zoo.build(spec.arch, image_size=spec.input_size_hw, n_channels=spec.n_channels)
+    return network if spec.cut is None else cut_network(network, spec.cut)
 
 
 def model_with_weights(spec: ModelSpec, tensors: Mapping[str, Tensor]) -> VisionModel:
@@ -172,6 +305,8 @@ def model_with_weights(spec: ModelSpec, tensors: Mapping[str, Tensor]) -> Vision
     Raises:
         InputError: they do not fit.
     """
+    unused = f"0.network.{zoo.UNUSED}."
+    tensors = {name: tensor for name, tensor in tensors.items() if not name.startswith(unused)}  # of version 0.1
     with contextlib.suppress(NotImplementedError), torch.device("meta"):
         check_fit(build_model(spec), tensors)
     model = build_model(spec)
@@ -200,29 +335,37 @@ def check_fit(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
 
 
 def pretrained_model(
-    spec: ModelSpec, *, weights: str | os.PathLike[str] | None = None, generator: torch.Generator | None = None
+    spec: ModelSpec,
+    *,
+    weights: str | os.PathLike[str] | None = None,
+    head: nn.Module | None = None,
+    generator: torch.Generator | None = None,
 ) -> tuple[VisionModel, str]:
     """Return a model with a pretrained body and a fresh head, and where the weights came from.
 
     Args:
         spec: what to build.
         weights: a file of weights for the body; the backbone's usual ones by default.
+        head: a module that takes the map, in place of the spec's.
         generator: draws the head's weights; torch's global one by default.
 
     Raises:
         ModelFileError: the weights cannot be had, or do not fit.
     """
-    model = build_model(spec, generator=generator)
+    model = assemble(_network(spec), spec, head=head, generator=generator)
     body_weights = zoo.pretrained_weights(spec.arch, weights)
     zoo.load_into(model.body.network, body_weights)
     return model, body_weights.origin
 
 
-def _map_channels(body: Body, input_size_hw: tuple[int, int]) -> int:
+def _map_channels(body: Body, spec: ModelSpec) -> int:
     """Return how many channels a body's map has, by a try: timm's `num_features` is not right for every family."""
     with runtime.evaluating(body), torch.no_grad():
-        image = torch.zeros(1, 3, *input_size_hw)
-        features = body.raw_features(image)
+        image = torch.zeros(1, spec.n_channels, *spec.input_size_hw)
+        features: object = body.note_unused(image)
+        if not isinstance(features, Tensor) or features.ndim not in {3, 4}:
+            form = list(features.shape) if isinstance(features, Tensor) else type(features).__name__
+            raise InputError(f"A backbone returns a feature map [B, F, h, w]; this one returns {form}. Give `cut`.")
         if features.ndim == 4 and body.n_features not in {features.shape[1], features.shape[3]}:
             body.n_features = features.shape[1]
         if body.multi_scale and not hasattr(body.network, "forward_intermediates"):

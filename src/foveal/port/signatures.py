@@ -68,7 +68,7 @@ def parameters_of(function: Callable[..., Any], *, is_method: bool = False) -> P
     """
     target = inspect.unwrap(function)
     try:
-        signature = inspect.signature(target)
+        signature = inspect.signature(function)  # of a method it leaves out the first parameter
     except (TypeError, ValueError):
         return None
     values = list(signature.parameters.values())[is_method:]
@@ -185,8 +185,8 @@ def mistakes(takes: Parameters, given: Arguments, function: Callable[..., Any]) 
 
 def _implementation(function: Callable[..., Any]) -> Any:
     """Return the plain function behind a class, a method or a wrapper."""
-    made_by = vars(function).get("__init__", function) if isinstance(function, type) else inspect.unwrap(function)
-    return getattr(made_by, "__func__", made_by)
+    made_by = vars(function).get("__init__", function) if isinstance(function, type) else function
+    return made_by if isinstance(made_by, type) else inspect.unwrap(getattr(made_by, "__func__", made_by))
 
 
 def _scope_of(function: Callable[..., Any]) -> Mapping[str, Any]:

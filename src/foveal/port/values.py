@@ -203,11 +203,10 @@ def returned(function: Callable[..., Any], owner: Value = UNKNOWN) -> Value:
     """
     if isinstance(function, type):
         return Instance(function)
-    function = inspect.unwrap(function)
     bound_to = getattr(function, "__self__", None)
     if isinstance(bound_to, type):
         owner = Instance(bound_to)
-    function = getattr(function, "__func__", function)
+    function = inspect.unwrap(getattr(function, "__func__", function))
     annotation = getattr(function, "__annotations__", {}).get("return")
     return described(annotation, getattr(function, "__globals__", {}), owner)
 

@@ -232,7 +232,7 @@ def evaluate(
     """
     from foveal.data.datasets import ImageDataset
     from foveal.evaluation.predictions import predict_dataset
-    from foveal.inference.predictor import load_image_predictor
+    from foveal.inference.loading import load_image_predictor
     from foveal.runs.image_settings import ImageRun
     from foveal.runs.images import read
     from foveal.tasks.encoding import encode_known

@@ -14,7 +14,7 @@ from foveal.core.errors import InputError
 from foveal.evaluation.interpret import Interpretation
 from foveal.evaluation.predictions import Predictions
 from foveal.evaluation.thresholds import ThresholdFit
-from foveal.inference.predictor import load_image_predictor
+from foveal.inference.loading import load_image_predictor
 from foveal.metrics.bootstrap import Interval
 from foveal.reporting.report import Report
 from foveal.runs.image_settings import ImageRun

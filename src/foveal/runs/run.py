@@ -13,7 +13,8 @@ from foveal.core.errors import InputError
 from foveal.evaluation.compare import Comparison, compare
 from foveal.evaluation.interpret import Interpretation
 from foveal.evaluation.label_issues import LabelIssue
-from foveal.inference.predictor import Predictor, load_predictor
+from foveal.inference.loading import load_predictor
+from foveal.inference.predictor import Predictor
 from foveal.metrics.bootstrap import Interval
 from foveal.reporting import page
 from foveal.runs import folder as files

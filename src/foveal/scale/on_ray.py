@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from foveal.core import lazy, processors
-from foveal.inference.predictor import load_image_predictor
+from foveal.inference.loading import load_image_predictor
 from foveal.scale.shards import Shards
 from foveal.sources.addresses import Part
 

@@ -13,7 +13,8 @@ from foveal.core import storage
 from foveal.core.errors import InputError
 from foveal.core.tables import Row, write_table
 from foveal.images.decode import name_of
-from foveal.inference.predictor import Predictor, Refused, load_image_predictor
+from foveal.inference.loading import load_image_predictor
+from foveal.inference.predictor import Predictor, Refused
 from foveal.scale.streaming import predict_each
 from foveal.sources.addresses import Part, parts_of
 

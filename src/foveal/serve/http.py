@@ -18,7 +18,7 @@ from foveal import __version__
 from foveal.core import processors, runtime
 from foveal.core.errors import ImageError, InputError
 from foveal.core.registry import resolve
-from foveal.inference.predictor import load_predictor
+from foveal.inference.loading import load_predictor
 from foveal.inference.store import read_manifest
 from foveal.reporting import page
 from foveal.reporting.card import card_of

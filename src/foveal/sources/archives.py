@@ -10,18 +10,21 @@ import shutil
 import tarfile
 import tempfile
 import zipfile
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import IO
 
+from foveal import _moved
 from foveal.core import progress
-from foveal.core.download import Checksum, cache_folder, download
+from foveal.core.download import Checksum, Limits, download
 from foveal.core.errors import FetchError, InputError
-from foveal.core.listing import Path as ListingPath
 
 _HEAD_BYTES = 1 << 20  # of which fast.ai publishes the MD5
 _MAX_FILES = 500_000  # in an archive; chosen by hand: ten times those of the largest data set below
+_MAX_UNKNOWN = 8 << 30  # bytes of an archive whose size is not known; chosen by hand
+_JUNK = frozenset({"__MACOSX", ".DS_Store"})  # beside the folder in an archive, and no part of it
 _MAX_BYTES = 40 << 30  # of the files in an archive together; chosen by hand
 
 
@@ -32,84 +35,91 @@ class Archive:
     Attributes:
         address: of a .tgz or .zip.
         folder: what it unpacks to.
-        n_bytes: its size.
+        n_bytes: its size; where it is not known, up to 8 GiB are accepted.
         md5_head: the MD5 of its first MiB, as the fast.ai data sets publish it.
+        sha256: the SHA-256 of all of it; of this and `md5_head` the first that is given is checked.
+        layout: what the folder holds.
         instead: what to use without a network.
     """
 
     address: str
     folder: str
-    n_bytes: int
-    md5_head: str
+    n_bytes: int | None = None
+    md5_head: str = ""
+    sha256: str = ""
+    layout: str = ""
     instead: str = "`untar_data(URLs.SAMPLE_PASCAL)` and the other samples are drawn without a network"
 
+    def __str__(self) -> str:
+        return self.address
 
-class URLs:
-    """The data sets of the fast.ai book that foveal's chapters use."""
-
-    PASCAL_2007 = Archive(
-        "https://s3.amazonaws.com/fast-ai-imagelocal/pascal_2007.tgz",
-        "pascal_2007",
-        1_637_796_771,
-        "433b4706eb7c42bd74e7f784e3fdf244",
-    )
-    BIWI_HEAD_POSE = Archive(
-        "https://s3.amazonaws.com/fast-ai-imagelocal/biwi_head_pose.tgz",
-        "biwi_head_pose",
-        452_316_199,
-        "00f4ccf66e8cba184bc292fdc08fb237",
-    )
-    PETS = Archive(
-        "https://s3.amazonaws.com/fast-ai-imageclas/oxford-iiit-pet.tgz",
-        "oxford-iiit-pet",
-        811_706_944,
-        "e4db5c768afd933bb91f5f594d7417a4",
-    )
-    ML_100k = Archive(
-        "http://files.grouplens.org/datasets/movielens/ml-100k.zip",
-        "ml-100k",
-        4_924_029,
-        "39f6af2d7ea4e117f8838e4a302fec70",
-    )
+    @property
+    def checksum(self) -> Checksum | None:
+        """What it must hash to, if that is known."""
+        if self.sha256:
+            return Checksum(self.sha256)
+        return Checksum(self.md5_head, "md5", _HEAD_BYTES) if self.md5_head else None
 
 
-def untar_data(archive: Archive) -> ListingPath:
+def fetch_archive(archive: Archive, own: Path, archives: Path, *, force: bool = False) -> Path:
     """Return the folder of a data set: as it is on disk, or downloaded, checked and unpacked.
+
+    Args:
+        archive: the data set.
+        own: its folder.
+        archives: the folder in which downloads are kept.
+        force: whether to download it again, and to replace what is on disk.
 
     Raises:
         FetchError: it is not on disk and cannot be downloaded; the message says where to put it by hand.
+        InputError: it is no archive, or one that is refused.
     """
-    own = cache_folder() / "data" / archive.folder
-    for folder in (own, Path.home() / ".fastai" / "data" / archive.folder):
-        if folder.is_dir():
-            return ListingPath(folder)
-    file = cache_folder() / "archives" / archive.address.rsplit("/", 1)[1]
+    if own.is_dir() and not force:
+        return own
+    file = archives / archive.address.partition("?")[0].rsplit("/", 1)[1]
+    if archive.checksum is None:
+        file = archives / f"{own.name}.archive"  # others may have a file of this address' name
+    if force:
+        file.unlink(missing_ok=True)
+    limits = Limits(n_bytes=_MAX_UNKNOWN)
     try:
-        with progress.Bar(f"fetching {archive.folder}", archive.n_bytes) as bar:
-            checksum = Checksum(archive.md5_head, "md5", _HEAD_BYTES)
-            download(archive.address, file, checksum, n_bytes=archive.n_bytes, advance=bar.advance)
+        with progress.Bar(f"fetching {archive.folder}", archive.n_bytes or 0) as bar:
+            download(
+                archive.address, file, archive.checksum, n_bytes=archive.n_bytes, limits=limits, advance=bar.advance
+            )
     except FetchError as error:
         raise FetchError(
             f"{error} By hand: unpack {archive.address} so that `{own}` is the data set's folder. "
             f"Without it: {archive.instead}."
         ) from error
-    unpack(file, own.parent, expect=archive.folder)
-    return ListingPath(own)
+    try:
+        unpack(file, own, replace=force)
+    except InputError as error:
+        if archive.checksum is not None:
+            raise
+        file.unlink()
+        raise InputError(f"{archive.address} is no .tgz or .zip that can be unpacked ({error}).") from error
+    if archive.checksum is None:
+        digest = Checksum("").of(file)
+        progress.say(f"{archive.address} could not be checked. From now on: untar_data(..., sha256={digest!r}).")
+    return own
 
 
-def unpack(file: Path, target: Path, *, expect: str) -> None:
-    """Unpack a .tar, .tgz or .zip so that `target`/`expect` appears, whole.
+def unpack(file: Path, own: Path, *, replace: bool = False) -> None:
+    """Unpack a .tar, .tgz or .zip to a folder, which appears when it is whole.
+
+    An archive that holds one folder and nothing beside it is unpacked as that folder, whatever its name.
 
     Args:
         file: the archive.
-        target: the folder in which it is unpacked.
-        expect: the folder that the archive holds.
+        own: the folder; it must not be there.
+        replace: whether it may be there, and is replaced.
 
     Raises:
-        InputError: the archive holds a member that is refused, or no folder `expect`.
+        InputError: it is no archive, it is empty, or it holds a member that is refused.
     """
-    target.mkdir(parents=True, exist_ok=True)
-    beside = Path(tempfile.mkdtemp(prefix=".unpacking-", dir=target))
+    own.parent.mkdir(parents=True, exist_ok=True)
+    beside = Path(tempfile.mkdtemp(prefix=".unpacking-", dir=own.parent))
     try:
         n_files = n_bytes = 0
         for name, size, content in _members(file):
@@ -120,10 +130,15 @@ def unpack(file: Path, target: Path, *, expect: str) -> None:
             unpacked.parent.mkdir(parents=True, exist_ok=True)
             with content, unpacked.open("xb") as out:
                 shutil.copyfileobj(content, out)
-        if not (beside / expect).is_dir():
-            raise InputError(f"`{file}` holds no folder `{expect}`.")
-        (beside / expect).rename(target / expect)
-    except (tarfile.TarError, zipfile.BadZipFile, EOFError, OSError) as error:
+        top = [entry for entry in beside.iterdir() if entry.name not in _JUNK and not entry.name.startswith("._")]
+        if not top:
+            raise InputError(f"`{file}` is empty.")
+        whole = top[0] if len(top) == 1 and top[0].is_dir() else beside
+        if replace and own.is_dir():
+            shutil.rmtree(own)
+        whole.chmod(0o755)
+        whole.rename(own)
+    except (tarfile.TarError, zipfile.BadZipFile, EOFError, OSError, zlib.error) as error:
         raise InputError(f"`{file}` cannot be unpacked: {error}") from error
     finally:
         shutil.rmtree(beside, ignore_errors=True)
@@ -154,3 +169,7 @@ def _relative_path(file: Path, name: str) -> PurePosixPath:
     if path.is_absolute() or ".." in path.parts or ":" in name or "\0" in name:
         raise InputError(f"`{file}`: `{name}` would lie outside the folder it is unpacked to.")
     return path
+
+
+def __getattr__(name: str) -> object:
+    return _moved.from_home(__name__, name)

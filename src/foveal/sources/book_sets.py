@@ -1,27 +1,34 @@
-"""The built-in sample sets, laid out on disk as the fast.ai book's data sets are: its cells run without a network.
+"""Data sets by name: those of the fast.ai course, and built-in samples laid out alike, so that the book's cells run.
 
     path = untar_data(URLs.SAMPLE_PASCAL)
 
-Everything is drawn, small, and the same on every machine: scenes in a table with several labels, frames with pose
-files, images named by what they show, and a table of who liked which invented film.
+The samples need no network: everything in them is drawn, small, and the same on every machine: scenes in a table with
+several labels, frames with pose files, images named by what they show, and a table of who liked which invented film.
 """
 
 from __future__ import annotations
 
 import csv
+import hashlib
+import os
+import re
 import shutil
 import tempfile
+import urllib.parse
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from foveal.core.download import cache_folder
-from foveal.core.errors import UnknownNameError
+from foveal.core.errors import InputError, UnknownNameError
 from foveal.core.listing import Path as ListingPath
 from foveal.core.registry import resolve
-from foveal.sources import archives
+from foveal.sources import course_sets
+from foveal.sources.archives import Archive, fetch_archive
+from foveal.sources.course_sets import known_by_address
 from foveal.sources.synthetic import KINDS, Scene, draw_scene
 
+_ENDING = re.compile(r"\.(?:zip|tar|tgz|tar\.\w+)$", re.IGNORECASE)  # of archives
 _SEED = 2  # of all drawings
 # The camera matrix, in pixels: focal lengths on the diagonal, the centre of 320 x 240 px in the last column.
 _CALIBRATION = ((517.679, 0.0, 160.0), (0.0, 517.679, 120.0), (0.0, 0.0, 1.0))
@@ -40,33 +47,91 @@ class Sample:
     write: Callable[[Path], None] | str
 
 
-def untar_data(what: archives.Archive | Sample | object) -> ListingPath:
+def untar_data(
+    url: Archive | Sample | str | object,
+    archive: str | os.PathLike[str] | None = None,
+    data: str | os.PathLike[str] | None = None,
+    c_key: str = "data",
+    force_download: bool = False,
+    base: str | os.PathLike[str] | None = None,
+    *,
+    dest: str | os.PathLike[str] | None = None,
+    sha256: str = "",
+    **unknown: object,
+) -> ListingPath:
     """Return the folder of a data set: as it is on disk, or downloaded, checked and unpacked; a sample is drawn.
 
-    It is looked for under `FOVEAL_HOME`/data (by default ~/.foveal/data), then in ~/.fastai/data. A download that broke
-    off continues where it stopped.
+    It is looked for under `FOVEAL_HOME`/data (by default ~/.foveal/data), then in ~/.fastai/data; where `data`, `dest`
+    or `base` is given, only there. A download that broke off continues where it stopped.
+
+    Args:
+        url: one of `URLs`, or the address of a .tgz or .zip of your own.
+        archive: the folder that keeps the downloaded file.
+        data: the folder below which the data set's folder is.
+        c_key: only "data" is supported.
+        force_download: download it again and replace what is there.
+        base: a folder for both, in `base`/archive and `base`/data.
+        dest: another name of `data`.
+        sha256: what the file at an address of your own must hash to; without it, it is not checked.
+        unknown: refused.
 
     Raises:
         FetchError: it is not on disk and cannot be downloaded; the message says where to put it by hand.
+        InputError: an argument is not supported, or an archive is refused.
         UnknownNameError: it is not one of `URLs`.
     """
-    if isinstance(what, archives.Archive):
-        return archives.untar_data(what)
-    if not isinstance(what, Sample):
-        known = [name for name in dir(URLs) if not name.startswith("_")]
-        raise UnknownNameError.of("data set", what, known, "For instance: untar_data(URLs.PETS).")
-    folder = cache_folder() / "data" / what.folder
-    if not folder.is_dir():
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        beside = Path(tempfile.mkdtemp(prefix=f".{what.folder}.", dir=folder.parent))
-        try:
-            write: Callable[[Path], None] = resolve(what.write) if isinstance(what.write, str) else what.write
-            write(beside)
-            beside.chmod(0o755)
-            beside.rename(folder)
-        finally:
-            shutil.rmtree(beside, ignore_errors=True)
-    return ListingPath(folder)
+    if unknown:
+        known = ("archive", "data", "force_download", "base", "dest", "sha256")
+        hint = "For instance: untar_data(URLs.PETS, data=folder)."
+        raise UnknownNameError.of("argument", next(iter(unknown)), known, hint)
+    if c_key != "data":
+        raise InputError(f"`c_key` can be 'data' only, got {c_key!r}; another folder: untar_data(..., data=folder).")
+    if data is not None and dest is not None:
+        raise InputError("`dest` is another name of `data`; give one of them.")
+    source = _set_of(url, sha256)
+    home = cache_folder() if base is None else Path(base).expanduser()
+    given = data if dest is None else dest
+    own = (home / "data" if given is None else Path(given).expanduser()) / source.folder
+    if isinstance(source, Archive):
+        usual = Path.home() / ".fastai" / "data" / source.folder
+        if base is data is dest is None and usual.is_dir() and not own.is_dir() and not force_download:
+            return ListingPath(usual)
+        archives = home / "archives" if archive is None else Path(archive).expanduser()
+        return ListingPath(fetch_archive(source, own, archives, force=force_download))
+    if force_download or not own.is_dir():
+        _draw(source, own)
+    return ListingPath(own)
+
+
+def _set_of(url: object, sha256: str) -> Archive | Sample:
+    """Return the data set that a user means."""
+    if isinstance(url, str) and url.startswith(("http://", "https://")):
+        if known := known_by_address(url):
+            url = known
+        else:
+            name = urllib.parse.unquote(urllib.parse.urlsplit(url).path).rsplit("/", 1)[-1]
+            stem = re.sub(r"[^\w-]", "_", _ENDING.sub("", name))[:64] or "data"
+            return Archive(url, f"{stem}-{hashlib.sha256(url.encode()).hexdigest()[:8]}", sha256=sha256)
+    if not isinstance(url, Archive | Sample):
+        raise UnknownNameError.of("data set", url, URLs.known(), "For instance: untar_data(URLs.PETS).")
+    if sha256:
+        raise InputError("`sha256` is for an address of your own; that of this data set is known.")
+    return url
+
+
+def _draw(sample: Sample, folder: Path) -> None:
+    """Draw a sample; its folder appears when it is whole."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    beside = Path(tempfile.mkdtemp(prefix=f".{sample.folder}.", dir=folder.parent))
+    try:
+        write: Callable[[Path], None] = resolve(sample.write) if isinstance(sample.write, str) else sample.write
+        write(beside)
+        beside.chmod(0o755)
+        if folder.is_dir():
+            shutil.rmtree(folder)
+        beside.rename(folder)
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
 
 
 def write_pascal(folder: Path) -> None:
@@ -108,8 +173,8 @@ def write_pets(folder: Path) -> None:
             _save(draw_scene(_SEED + 2 + at, number, kinds=(kind,)), folder / "images" / f"{name}_{number}.jpg")
 
 
-class URLs(archives.URLs):
-    """The data sets of the fast.ai book that foveal's chapters use, and drawn ones laid out alike."""
+class URLs(course_sets.URLs):
+    """The data sets of the fast.ai course, and drawn ones laid out alike."""
 
     SAMPLE_PASCAL = Sample("sample_pascal", write_pascal)
     SAMPLE_BIWI = Sample("sample_biwi", write_biwi)

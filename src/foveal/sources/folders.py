@@ -10,13 +10,14 @@ from dataclasses import replace
 from pathlib import Path as SystemPath
 
 from foveal.core import storage
-from foveal.core.errors import InputError
+from foveal.core.errors import InputError, UnknownNameError
 from foveal.core.listing import L, Path
+from foveal.images.decode import EXTENSIONS
 from foveal.sources.formats import NO_OPTIONS, Match, ReadOptions
 from foveal.sources.gather import left_out
 from foveal.sources.items import Finding, Item, Source
 from foveal.sources.sides import Side, set_aside_test, side_of
-from foveal.sources.tree import Tree, ending_of, is_hidden, is_image_name, tree_of
+from foveal.sources.tree import Tree, ending_of, is_hidden, tree_of
 from foveal.tasks.kinds import form_of
 from foveal.tasks.multi_label import MultiLabel
 from foveal.tasks.single_label import SingleLabel
@@ -58,30 +59,58 @@ _SHOWN = 5
 
 
 def get_image_files(
-    path: str | os.PathLike[str], *, recurse: bool = True, folders: Iterable[str] | None = None
+    path: str | os.PathLike[str], recurse: bool = True, folders: str | Iterable[str] | None = None
 ) -> L[Path]:
     """Return all images below `path`, sorted, so that a seeded split is the same on every machine.
 
     Args:
         path: the folder.
         recurse: whether to look into its folders, also through links; hidden ones are skipped.
-        folders: if given, only these folders directly below `path`.
+        folders: if given, only these folders directly below `path`; "." stands for the images directly in it.
 
     Raises:
         InputError: there is no such folder.
     """
-    root = Path(path)
+    return get_files(path, EXTENSIONS, recurse, folders)
+
+
+def get_files(
+    path: str | os.PathLike[str],
+    extensions: str | Iterable[str] | None = None,
+    recurse: bool = True,
+    folders: str | Iterable[str] | None = None,
+) -> L[Path]:
+    """Return all files below `path`, sorted; hidden ones are skipped.
+
+    Args:
+        path: the folder.
+        extensions: if given, only files with these endings, such as ".csv"; small letters and capitals are the same.
+        recurse: whether to look into its folders, also through links.
+        folders: if given, only these folders directly below `path`; "." stands for the files directly in it.
+
+    Raises:
+        InputError: there is no such folder.
+    """
+    root = SystemPath(path)
     if not root.is_dir():
-        raise InputError(f"There is no folder `{root}` to look for images in.")
-    starts = [root / folder for folder in folders] if folders else [root]
+        raise InputError(f"There is no folder `{root}` to look for files in.")
+    names = [folders] if isinstance(folders, str) else list(folders or ())
+    if missing := [name for name in names if not (root / name).is_dir()]:
+        raise UnknownNameError.of(f"folder in `{root}`", missing[0], [entry.name for entry in root.iterdir()])
+    endings = None if extensions is None else {f".{ending.lower().lstrip('.')}" for ending in L(extensions)}
     found: list[SystemPath] = []
-    for start in starts:
+    for start in {root / name for name in names if name != "."} or ([] if names else [root]):
         if recurse:
-            found += tree_of(SystemPath(start)).images
-        elif start.is_dir():
-            files = (file for file in SystemPath(start).iterdir() if not is_hidden(file.name))
-            found += [file for file in files if is_image_name(file.name) and file.is_file()]
-    return L(sorted(map(Path, found)))
+            found += [inside / name for inside, inner in tree_of(start).names.items() for name in inner]
+        else:
+            found += _directly_in(start)
+    if "." in names:
+        found += _directly_in(root)
+    return L(sorted(Path(file) for file in found if endings is None or ending_of(file.name) in endings))
+
+
+def _directly_in(folder: SystemPath) -> list[SystemPath]:
+    return [file for file in folder.iterdir() if not is_hidden(file.name) and file.is_file()]
 
 
 def images_in(folder: str | os.PathLike[str]) -> L[Path]:

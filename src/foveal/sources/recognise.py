@@ -16,7 +16,7 @@ from foveal.sources.formats import FORMATS, Match, ReadOptions, TableColumns, sn
 from foveal.sources.items import NO_IMAGE, Finding, Source
 from foveal.sources.tree import Tree, ending_of, looked_at_once, tree_of
 from foveal.tasks.kinds import TASKS
-from foveal.tasks.multi_label import PartialLabels
+from foveal.tasks.label_lists import PartialLabels
 
 _OPTIONS = {
     "image": "--image-column",

@@ -33,7 +33,7 @@ from foveal.sources.gather import left_out
 from foveal.sources.items import Finding
 from foveal.sources.sides import Side
 from foveal.tasks.kinds import LabelForm
-from foveal.tasks.multi_label import PartialLabels
+from foveal.tasks.label_lists import PartialLabels
 
 NO_LABEL = "no label"
 _OF_A_BOX = 4  # columns of numbers beside a label, where an image is in several rows

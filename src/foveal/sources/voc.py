@@ -17,7 +17,7 @@ from foveal.sources.gather import Entry, NotLabelled, gather, left_out
 from foveal.sources.items import BAD_ANNOTATION, Finding, Source
 from foveal.sources.sides import Side, side_of, side_of_path
 from foveal.sources.tree import Tree, is_image_name, tree_of
-from foveal.tasks.multi_label import PartialLabels
+from foveal.tasks.label_lists import PartialLabels
 
 _MAX_BYTES = 1 << 22  # of an annotation; chosen by hand: those of VOC 2012 have a few kB
 _FOLDERS = re.compile(r"annotations?|xmls?|labels?|labels?_xml", re.IGNORECASE)

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from foveal.core.errors import InputError, UnknownNameError
 from foveal.tasks.base import Task
-from foveal.tasks.multi_label import PartialLabels, check_labels
+from foveal.tasks.label_lists import PartialLabels, check_labels
 
 Label = TypeVar("Label")
 _COMPARED = {str, int, bool, np.int64}

@@ -32,23 +32,13 @@ from foveal.metrics.several_labels import (
 from foveal.tasks.base import Decision, MetricsByOutput, lerp
 from foveal.tasks.display import ShownTensor
 from foveal.tasks.kinds import Confused, Confusion, Issue, LabelIssues, TaskKind
-from foveal.tasks.vocab import ClassLabel, Vocab, plain, vocab_of, warn_about_delimiter
+from foveal.tasks.label_lists import PartialLabels, all_classes, check_encoded, check_labels, looks_encoded
+from foveal.tasks.vocab import ClassLabel, Vocab, vocab_of, warn_about_delimiter
 
 NOTHING = "nothing found"
 _TINY = 1e-7
 _FEWEST = 5  # images with and without a label from which their average says something; chosen by hand
 _COMPETENT = 0.5  # average precision from which a model may question a label; chosen by hand
-
-
-@dataclass(frozen=True, slots=True)
-class PartialLabels:
-    """Labels of which some are not known to be present or absent: those are masked in loss and metrics."""
-
-    present: tuple[ClassLabel, ...]
-    unknown: tuple[ClassLabel, ...] = ()
-
-    def __iter__(self) -> Iterator[ClassLabel]:
-        return iter(self.present)
 
 
 class _AtThresholds(TypedDict):
@@ -112,7 +102,7 @@ class MultiLabel:
     def encode(self, label: object) -> Tensor:
         """Turn a list of classes, or `PartialLabels`, into a target; with `reads_encoded` 0 or 1 for each class."""
         if self.reads_encoded:
-            return _check_encoded(label, len(self.vocab))
+            return check_encoded(label, len(self.vocab))
         values = np.zeros(len(self.vocab), dtype=np.float32)
         for name in label.unknown if isinstance(label, PartialLabels) else ():
             values[self.vocab.index(name)] = math.nan
@@ -280,46 +270,6 @@ class MultiLabel:
         return cls(Vocab.from_json(stored["vocab"]), Decision.from_dict(stored["decision"]))
 
 
-def all_classes(label: object) -> list[ClassLabel]:
-    """Return every class in a label, those that are unknown for the image included."""
-    return [*check_labels(label), *(label.unknown if isinstance(label, PartialLabels) else ())]
-
-
-def check_labels(label: object) -> list[ClassLabel]:
-    """Return a list of classes as texts or numbers.
-
-    Raises:
-        InputError: it is one text (was it meant to be split?) or no list.
-    """
-    if isinstance(label, str):
-        raise InputError(
-            f"Several labels are expected as a list of names, got the text {label!r}. "
-            "Split it, for instance with `ColReader('labels', label_delim=' ')`, or use CategoryBlock for one label."
-        )
-    if not isinstance(label, Iterable):
-        raise InputError(f"Several labels are expected as a list of names, got {label!r}.")
-    return [plain(one) for one in label]
-
-
-def _check_encoded(label: object, n_classes: int) -> Tensor:
-    """Return a label that is 0 or 1 for each class as a target.
-
-    Raises:
-        InputError: it is something else.
-    """
-    values = [plain(one) for one in label] if isinstance(label, Iterable) else []
-    numbers = [float(value) for value in values if not isinstance(value, str)]
-    if len(numbers) != n_classes or len(values) != n_classes or not all(n in {0, 1} or math.isnan(n) for n in numbers):
-        raise InputError(f"With encoded=True a label is 0 or 1 for each of {n_classes} classes; got {label!r}.")
-    return torch.tensor(numbers)
-
-
-def _looks_encoded(labels: Sequence[Sequence[ClassLabel]]) -> bool:
-    """Return whether all labels are 0 or 1 for each of so many classes, rather than lists of classes."""
-    lengths = set(map(len, labels))
-    return len(lengths) == 1 and min(lengths) > 1 and all(one in {0, 1} for label in labels for one in label)
-
-
 @dataclass(frozen=True, slots=True)
 class MultiCategoryBlock:
     """The target is a list of classes, possibly empty. A `vocab` that is given keeps its order.
@@ -339,7 +289,7 @@ class MultiCategoryBlock:
             n_classes = len(self.vocab) if self.vocab is not None else len(check_labels(labels[0]))
             return MultiLabel(Vocab(tuple(self.vocab or range(n_classes))), reads_encoded=True)
         found = [all_classes(label) for label in {id(label): label for label in labels}.values()]
-        if _looks_encoded(found):
+        if looks_encoded(found):
             raise InputError(
                 f"Every label is a list of {len(found[0])} numbers, 0 or 1. If they say of each class whether it is "
                 "there, use MultiCategoryBlock(encoded=True, vocab=[...]); if they are the classes `0` and `1`, make "

@@ -6,7 +6,8 @@ them and shows what each may do.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import inspect
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 from foveal.core.errors import InputError, near_match
@@ -153,6 +154,19 @@ class Hooks:
             listener(state)
 
 
+def training_loop(callbacks: Iterable[object]) -> Iterator[str]:
+    """Yield the events of a fit, a line each, with the callbacks that listen to it.
+
+    Args:
+        callbacks: bound to their learner.
+    """
+    listed = list(callbacks)
+    depth = {"before_fit": 0, "after_fit": 0, "before_epoch": 1, "after_epoch": 1}
+    for event in EVENTS:
+        names = ", ".join(repr(callback) for callback in listed if _listens(callback, event))
+        yield f"{'  ' * depth.get(event, 2)}{event}{': ' if names else ''}{names}"
+
+
 def check_callbacks(callbacks: Iterable[object], directions: Mapping[str, bool | None]) -> None:
     """Refuse, before anything is trained, callbacks that would never be called or that follow what there is not.
 
@@ -201,6 +215,16 @@ def _listens(hook: object, event: str) -> bool:
     return hasattr(hook, event) and getattr(type(hook), event, None) is not getattr(Callback, event)
 
 
+def _takes_nothing(method: Callable[..., object]) -> bool:
+    try:
+        inspect.signature(method).bind(None)
+    except ValueError:  # a function in C says nothing of its arguments
+        return False
+    except TypeError:
+        return True
+    return False
+
+
 def _check(hook: object) -> None:
     """Refuse what would never be called."""
     methods = [name for name in dir(hook) if name.startswith(("before_", "after_", "on_"))]
@@ -209,6 +233,11 @@ def _check(hook: object) -> None:
             raise InputError(
                 f"{type(hook).__name__} has the method `{name}`, which is no event.{near_match(name, EVENTS)} "
                 f"Events: {', '.join(EVENTS)}."
+            )
+        if _takes_nothing(getattr(hook, name)):
+            raise InputError(
+                f"`{name}` of {type(hook).__name__} takes no argument, and is given the state of the fit: write "
+                f"{name}(self, state), or derive it from foveal.vision.all's `Callback`, which knows the learner."
             )
     if not any(_listens(hook, name) for name in methods):
         raise InputError(f"{hook!r} is no callback: it has none of the methods {', '.join(EVENTS)}.")

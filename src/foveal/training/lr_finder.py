@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from foveal.core import progress
 from foveal.core.errors import InputError, TrainingError
 from foveal.training import loop
 from foveal.training.groups import set_training
@@ -92,17 +93,21 @@ def run(state: FitState, inputs: loop.FitInputs, *, stop_div: bool) -> Curve:
     Raises:
         TrainingError: there is no batch, or the first loss is not finite.
     """
-    recorder = CurveRecorder([], [], stop_div)
+    recorder, bar = CurveRecorder([], [], stop_div), progress.table(())
     hooks = Hooks([recorder])
     set_training(state.model, state.freeze)
+    bar.begin("lr_find", state.steps_per_epoch)
     try:
         for batch in _endless(inputs, state.data_epoch, state.steps_per_epoch):
             loop.step(state, batch, inputs, hooks)
+            bar.advance()
             if state.stop is not None:
                 break
     except TrainingError:
         if not recorder.losses:
             raise
+    finally:
+        bar.end()
     return Curve(np.array(recorder.rates), np.array(recorder.losses))
 
 

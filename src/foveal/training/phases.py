@@ -16,7 +16,8 @@ from torch import Tensor, nn
 from foveal.core import distributed, runtime, storage, timing
 from foveal.core.errors import InputError, ModelFileError, TrainingError
 from foveal.data.batches import Batch
-from foveal.data.loaders import DataLoader, DataLoaders
+from foveal.data.loader import DataLoader
+from foveal.data.loaders import DataLoaders
 from foveal.metrics.common import MetricFunction
 from foveal.training import checkpoint, loop, lr_finder
 from foveal.training.checked_loss import CheckedLoss
@@ -69,7 +70,7 @@ class Training:
     """What all runs of a learner share.
 
     Attributes:
-        loss, metrics: called at the beginning of each fit, so that both may be changed between fits.
+        loss, metrics: called at the beginning of each fit, as both may be changed between fits.
         activate: turns raw outputs into those that some metrics take.
         precision: the user's choice; `auto` is measured once for each number of frozen groups.
         freeze: how the model is frozen now.
@@ -165,7 +166,7 @@ class Training:
         if phase.n_epochs is not None and phase.n_epochs < 1:
             raise InputError(f"At least one epoch is trained; got {phase.n_epochs}.")
         self.freeze = phase.freeze
-        self.freezer.apply(self.model, self.freeze)
+        self.freezer.apply(self.model, phase.freeze)
         phase = replace(phase, n_epochs=self._length(phase, stored))
         if phase.n_epochs == 0:
             return None
@@ -230,7 +231,7 @@ class Training:
             history=history,
             phase=number,
             accumulate=phase.accumulate,
-            mix=self.dls.task.mix,
+            mix=self.dls.mix,
             compiled=self._compile(),
             say=self.recorder.say,
         )
@@ -244,7 +245,7 @@ class Training:
             valid=valid.shard_batches,
             loss=loss,
             metrics=self.metrics,
-            name=train.dataset.name,
+            name=getattr(train.dataset, "name", str),
             n_valid=len(valid),
             activate=self.activate,
             count=loss.count,

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from foveal.core import progress
+from foveal.core.arguments import checked_methods
 from foveal.core.errors import InputError
 from foveal.core.listing import L
 from foveal.images.canvas import INK, PREDICTED
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 _STEPS = ("loss", "rate", "momentum", "smooth")
 
 
+@checked_methods
 class Recorder(Callback):
     """The callback that every fit has.
 
@@ -30,12 +32,13 @@ class Recorder(Callback):
         history: one result per epoch, over all fits; the fit state adds to it.
         epochs: the step after which each of them ended, counted over all fits.
         silent: print nothing.
+        shows_bar: whether a bar moves on within an epoch.
     """
 
     def __init__(self, metric_names: Callable[[], Sequence[str]]) -> None:
         self.history: list[EpochResult] = []
         self.epochs: list[int] = []
-        self.silent = False
+        self.silent, self.shows_bar = False, True
         self._metric_names = metric_names
         self._steps: dict[str, list[Tensor]] = {name: [] for name in _STEPS}
         self._table = progress.Table(())
@@ -50,7 +53,7 @@ class Recorder(Callback):
 
     def before_epoch(self, state: FitState) -> None:
         """Begin a bar."""
-        if not self.silent:
+        if self.shows_bar and not self.silent:
             self._table.begin(f"epoch {state.epoch}", state.steps_per_epoch)
 
     def after_step(self, state: FitState) -> None:

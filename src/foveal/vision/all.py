@@ -16,12 +16,15 @@ from torch import Tensor, nn
 
 from foveal.core.lazy import module_on_use
 from foveal.core.listing import L, Path, first
+from foveal.course import all as course
+from foveal.course.all import *  # noqa: F403 -- its names are pinned in its own list
 from foveal.data.batches import tensor, to_cpu
 from foveal.data.block import DataBlock, ImageBlock
 from foveal.data.datasets import Datasets
 from foveal.data.image_loaders import ImageDataLoaders
 from foveal.data.labels import ColReader, RegexLabeller, parent_label, using_attr
-from foveal.data.loaders import DataLoader, DataLoaders
+from foveal.data.loader import DataLoader
+from foveal.data.loaders import DataLoaders
 from foveal.data.splits.splitters import (
     ColSplitter,
     FileSplitter,
@@ -39,7 +42,8 @@ from foveal.geometry.resize import RandomResizedCrop, Resize
 from foveal.images.augment import Normalize, aug_transforms, imagenet_stats
 from foveal.images.pil import PILImage
 from foveal.images.tones import Brightness, Contrast
-from foveal.inference.predictor import Predictor, load_learner
+from foveal.inference.loading import load_learner
+from foveal.inference.predictor import Predictor
 from foveal.learner.learner import Learner
 from foveal.learner.vision import cnn_learner, vision_learner
 from foveal.losses import (
@@ -65,9 +69,8 @@ from foveal.tasks.points import PointBlock
 from foveal.tasks.regression import RegressionBlock
 from foveal.tasks.single_label import CategoryBlock
 from foveal.training.callbacks.extras import EMA, CutMix, EarlyStopping, GradientClip, KeepBest, MixUp
-from foveal.training.callbacks.logs import CSVLogger, HistoryFile, TensorBoardLogger
+from foveal.training.callbacks.logs import HistoryFile, TensorBoardLogger
 from foveal.training.checkpoint import Checkpoints
-from foveal.training.hooks import Callback
 from foveal.training.lr_finder import minimum, slide, steep, valley
 
 plt = module_on_use("matplotlib.pyplot")
@@ -76,8 +79,6 @@ __all__ = [
     "EMA",
     "BCEWithLogitsLossFlat",
     "Brightness",
-    "CSVLogger",
-    "Callback",
     "CategoryBlock",
     "Checkpoints",
     "ClassificationInterpretation",
@@ -177,3 +178,4 @@ __all__ = [
     "valley",
     "vision_learner",
 ]
+__all__ += course.__all__

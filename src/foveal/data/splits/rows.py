@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, TypeVar, overload
 
 import pandas as pd
@@ -15,7 +15,7 @@ Cell = Any
 
 
 class Row(Mapping[str, Cell]):
-    """One row of a data frame, cheap to make: `row["fname"]`, `row.fname`."""
+    """One row of a data frame, cheap to make: `row["fname"]`, `row.fname`, `row[0]`; what else a series has, it has."""
 
     __slots__ = ("_columns", "_number")
 
@@ -23,16 +23,23 @@ class Row(Mapping[str, Cell]):
         self._columns = columns
         self._number = number
 
-    def __getitem__(self, column: str) -> Cell:
-        try:
-            return self._columns[column][self._number]
-        except KeyError:
-            raise _no_column(column, self._columns) from None
+    def __getitem__(self, column: Any) -> Cell:
+        """Return the cell of a column, given by its name or its number; of several in a list, a series."""
+        if isinstance(column, str | int):
+            return column_of(self._columns, column)[self._number]
+        return self.series[column]
 
     def __getattr__(self, column: str) -> Cell:
         if column.startswith("__"):
             raise AttributeError(column)
+        if column not in self._columns and hasattr(pd.Series, column):
+            return getattr(self.series, column)
         return self[column]
+
+    @property
+    def series(self) -> pd.Series[Any]:
+        """The row as pandas has it."""
+        return pd.Series({column: self[column] for column in self})
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._columns)
@@ -41,7 +48,7 @@ class Row(Mapping[str, Cell]):
         return len(self._columns)
 
     def __repr__(self) -> str:
-        return repr(pd.Series({column: self[column] for column in self}))
+        return repr(self.series)
 
 
 class Rows(Sequence[Row]):
@@ -66,20 +73,31 @@ class Rows(Sequence[Row]):
             raise IndexError(index)
         return Row(self._columns, index % self._n)
 
-    def column(self, name: str) -> Sequence[Cell]:
-        """Return the cells of a column.
+    def column(self, name: str | int) -> Sequence[Cell]:
+        """Return the cells of a column, given by its name or its number.
 
         Raises:
-            TableError: there is no column of that name.
+            TableError: there is no such column.
         """
-        if name not in self._columns:
-            raise _no_column(name, self._columns)
-        return self._columns[name]
+        return column_of(self._columns, name)
 
 
-def _no_column(name: str, columns: Iterable[str]) -> TableError:
-    known = list(map(str, columns))
-    return TableError(f"The table has no column `{name}`.{near_match(name, known)} Its columns: {', '.join(known)}.")
+def column_of(columns: Mapping[str, Sequence[Cell]], name: str | int) -> Sequence[Cell]:
+    """Return the cells of a column.
+
+    Args:
+        columns: of a table, in order.
+        name: of the column; a number that is no name counts from 0.
+
+    Raises:
+        TableError: there is no such column.
+    """
+    known = list(columns)
+    if str(name) in columns:
+        return columns[str(name)]
+    if isinstance(name, int) and -len(known) <= name < len(known):
+        return columns[known[name]]
+    raise TableError(f"The table has no column `{name}`.{near_match(name, known)} Its columns: {', '.join(known)}.")
 
 
 @overload

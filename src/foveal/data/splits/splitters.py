@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from foveal.core.arguments import checked_keywords
 from foveal.core.errors import InputError, TableError
 from foveal.core.seeds import check_seed
 from foveal.data.splits.rows import rows_of
@@ -26,6 +27,7 @@ Splitter = Callable[[Any], Any]
 """A user's function of all items, a sequence or a data frame; `check_split` checks its answer."""
 
 
+@checked_keywords
 def RandomSplitter(valid_pct: float = 0.2, seed: int | None = None) -> Splitter:
     """Put a random share of the items into validation.
 
@@ -74,18 +76,29 @@ def IndexSplitter(valid_idx: Iterable[int]) -> Splitter:
     return lambda items: _by_side([index in validation for index in range(len(items))])
 
 
-def ColSplitter(col: str = "is_valid") -> Splitter:
+@checked_keywords
+def ColSplitter(col: str | int = "is_valid", on: object = None) -> Splitter:
     """Put the rows where column `col` is true, or names validation, into validation.
 
     Texts are read as they are in tables: True, 1, yes; False, 0, no; train, valid. A row that names a test side is on
     neither, with a warning.
 
+    Args:
+        col: the column, by its name or its number.
+        on: the value, or a list of those, that puts a row into validation; every other one puts it into training.
+
     Raises:
-        TableError: while splitting: a cell is blank, or says something else.
+        TableError: while splitting: a cell is blank, or says something else; no row has one of the values.
     """
 
     def split(items: Any) -> Split:
         cells = [row[col] for row in rows_of(items)]
+        if on is not None:
+            wanted = list(on) if isinstance(on, list | tuple | set) else [on]
+            if absent := [one for one in wanted if one not in cells]:
+                known = ", ".join(map(repr, list(dict.fromkeys(cells))[:8]))
+                raise TableError(f"No row of column `{col}` holds {absent[0]!r}. It holds {known}.")
+            return _by_side([cell in wanted for cell in cells])
         sides = [None if is_blank(cell) else side_of_cell(cell) for cell in cells]
         if None in sides:
             at = sides.index(None)

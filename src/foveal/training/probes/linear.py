@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from foveal.core import processors, runtime, threads, timing
 from foveal.core.errors import InputError
-from foveal.data.loaders import DataLoader
+from foveal.data.loader import DataLoader
 from foveal.models.vision import VisionModel
 from foveal.training.loop import Loss, evaluate
 from foveal.training.probes.heatmaps import fit_heatmaps

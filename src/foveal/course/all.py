@@ -1,0 +1,163 @@
+"""The course's names for images that foveal itself does not need; `foveal.vision.all` brings them."""
+
+from __future__ import annotations
+
+import os
+from types import SimpleNamespace
+
+from PIL import Image
+
+from foveal.course.backbones import xresnet18, xresnet34, xresnet50
+from foveal.course.basics import TensorCategory, TensorImage, TensorPoint, array, range_of, set_seed, to_np
+from foveal.course.callbacks import (
+    ActivationStats,
+    CSVLogger,
+    EarlyStoppingCallback,
+    GradientAccumulation,
+    ProgressCallback,
+    ReduceLROnPlateau,
+    SaveModelCallback,
+    ShowGraphCallback,
+    TerminateOnNaNCallback,
+)
+from foveal.course.downloads import download_images
+from foveal.course.events import Callback
+from foveal.course.files import resize_images, verify_images
+from foveal.course.layers import AdaptiveConcatPool2d, ConvLayer, Flatten, Lambda, PoolFlatten, ResBlock, SimpleCNN
+from foveal.course.metrics import (
+    APScoreBinary,
+    APScoreMulti,
+    BalancedAccuracy,
+    BrierScore,
+    BrierScoreMulti,
+    CohenKappa,
+    F1Score,
+    F1ScoreMulti,
+    FBeta,
+    FBetaMulti,
+    HammingLoss,
+    HammingLossMulti,
+    JaccardMulti,
+    MatthewsCorrCoef,
+    MatthewsCorrCoefMulti,
+    Precision,
+    PrecisionMulti,
+    Recall,
+    RecallMulti,
+    RocAuc,
+    RocAucBinary,
+    RocAucMulti,
+)
+from foveal.course.metrics_of_numbers import (
+    AccumMetric,
+    ExplainedVariance,
+    PearsonCorrCoef,
+    R2Score,
+    SpearmanCorrCoef,
+    mse,
+    skm_to_fastai,
+)
+from foveal.course.models import create_body, create_head, create_vision_model, params
+from foveal.course.names import PadMode, ResizeMethod
+from foveal.course.pixels import Hue, RandomErasing, Saturation
+from foveal.course.splits import EndSplitter, TrainTestSplitter
+from foveal.course.transforms import Categorize, IntToFloatTensor, Pipeline, ToTensor, Transform
+from foveal.images.show import show_image
+from foveal.metrics.one_label import top_k_accuracy
+from foveal.models.module import Module
+from foveal.sources.folders import get_files
+from foveal.training.hooks import CancelBatchException, CancelEpochException, CancelFitException
+from foveal.training.optim import SGD, Adam, OptimWrapper, RMSProp, ranger
+
+__all__ = [
+    "SGD",
+    "APScoreBinary",
+    "APScoreMulti",
+    "AccumMetric",
+    "ActivationStats",
+    "Adam",
+    "AdaptiveConcatPool2d",
+    "BalancedAccuracy",
+    "BrierScore",
+    "BrierScoreMulti",
+    "CSVLogger",
+    "Callback",
+    "CancelBatchException",
+    "CancelEpochException",
+    "CancelFitException",
+    "Categorize",
+    "CohenKappa",
+    "ConvLayer",
+    "EarlyStoppingCallback",
+    "EndSplitter",
+    "ExplainedVariance",
+    "F1Score",
+    "F1ScoreMulti",
+    "FBeta",
+    "FBetaMulti",
+    "Flatten",
+    "GradientAccumulation",
+    "HammingLoss",
+    "HammingLossMulti",
+    "Hue",
+    "Image",
+    "IntToFloatTensor",
+    "JaccardMulti",
+    "Lambda",
+    "MatthewsCorrCoef",
+    "MatthewsCorrCoefMulti",
+    "Module",
+    "OptimWrapper",
+    "PadMode",
+    "PearsonCorrCoef",
+    "Pipeline",
+    "PoolFlatten",
+    "Precision",
+    "PrecisionMulti",
+    "ProgressCallback",
+    "R2Score",
+    "RMSProp",
+    "RandomErasing",
+    "Recall",
+    "RecallMulti",
+    "ReduceLROnPlateau",
+    "ResBlock",
+    "ResizeMethod",
+    "RocAuc",
+    "RocAucBinary",
+    "RocAucMulti",
+    "Saturation",
+    "SaveModelCallback",
+    "ShowGraphCallback",
+    "SimpleCNN",
+    "SimpleNamespace",
+    "SpearmanCorrCoef",
+    "TensorCategory",
+    "TensorImage",
+    "TensorPoint",
+    "TerminateOnNaNCallback",
+    "ToTensor",
+    "TrainTestSplitter",
+    "Transform",
+    "array",
+    "create_body",
+    "create_head",
+    "create_vision_model",
+    "download_images",
+    "get_files",
+    "mse",
+    "os",
+    "params",
+    "range_of",
+    "ranger",
+    "resize_images",
+    "set_seed",
+    "show_image",
+    "skm_to_fastai",
+    "to_np",
+    "top_k_accuracy",
+    "verify_images",
+    "xresnet18",
+    "xresnet34",
+    "xresnet50",
+]

@@ -1,0 +1,50 @@
+"""The course's backbones by name, with torchvision's weights; called, each returns torchvision's whole network."""
+
+from __future__ import annotations
+
+from foveal.models import zoo
+from foveal.models.xresnet import (
+    xresnet18,
+    xresnet18_deep,
+    xresnet34,
+    xresnet34_deep,
+    xresnet50,
+    xresnet50_deep,
+    xresnet101,
+    xresnet152,
+)
+from foveal.models.zoo import resnet18, resnet34, resnet50, resnet101, resnet152
+
+alexnet = zoo.Backbone("torchvision/alexnet")
+densenet121, densenet161 = zoo.Backbone("densenet121.tv_in1k"), zoo.Backbone("densenet161.tv_in1k")
+densenet169, densenet201 = zoo.Backbone("densenet169.tv_in1k"), zoo.Backbone("densenet201.tv_in1k")
+squeezenet1_0, squeezenet1_1 = zoo.Backbone("torchvision/squeezenet1_0"), zoo.Backbone("torchvision/squeezenet1_1")
+vgg11_bn, vgg13_bn = zoo.Backbone("vgg11_bn.tv_in1k"), zoo.Backbone("vgg13_bn.tv_in1k")
+vgg16_bn, vgg19_bn = zoo.Backbone("vgg16_bn.tv_in1k"), zoo.Backbone("vgg19_bn.tv_in1k")
+
+__all__ = [
+    "alexnet",
+    "densenet121",
+    "densenet161",
+    "densenet169",
+    "densenet201",
+    "resnet18",
+    "resnet34",
+    "resnet50",
+    "resnet101",
+    "resnet152",
+    "squeezenet1_0",
+    "squeezenet1_1",
+    "vgg11_bn",
+    "vgg13_bn",
+    "vgg16_bn",
+    "vgg19_bn",
+    "xresnet18",
+    "xresnet18_deep",
+    "xresnet34",
+    "xresnet34_deep",
+    "xresnet50",
+    "xresnet50_deep",
+    "xresnet101",
+    "xresnet152",
+]

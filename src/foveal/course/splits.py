@@ -1,0 +1,102 @@
+"""Splitters of the course that foveal itself does without."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence, Sized
+from typing import Any
+
+import torch
+
+from foveal.core.arguments import checked_keywords
+from foveal.core.errors import InputError
+from foveal.core.seeds import check_seed
+from foveal.data.splits.splitters import RandomSplitter, Split, Splitter
+from foveal.data.splits.stratify import StratifiedSplitter
+
+
+@checked_keywords
+def EndSplitter(valid_pct: float = 0.2, valid_last: bool = True) -> Splitter:
+    """Put the last (or the first) items into validation.
+
+    Args:
+        valid_pct: the share of the items.
+        valid_last: whether the last ones, or the first.
+
+    Raises:
+        InputError: the share is not between 0 and 1.
+    """
+    if not 0 < valid_pct < 1:
+        raise InputError(f"`valid_pct` is a share between 0 and 1; got {valid_pct!r}.")
+
+    def split(items: Sized) -> Split:
+        n, cut = len(items), int(len(items) * valid_pct)
+        train, valid = (range(n - cut), range(n - cut, n)) if valid_last else (range(cut, n), range(cut))
+        return list(train), list(valid)
+
+    return split
+
+
+@checked_keywords
+def RandomSubsetSplitter(train_sz: float, valid_sz: float, seed: int | None = None) -> Splitter:
+    """Put a random share of the items into training, another into validation, and leave the rest out.
+
+    Args:
+        train_sz: the share to train on.
+        valid_sz: the share to validate on; both together are at most 1.
+        seed: the same one gives the same split; by default each split is another one.
+
+    Raises:
+        InputError: the shares are not between 0 and 1, or more than 1 together.
+    """
+    if not (0 < train_sz < 1 and 0 < valid_sz < 1 and train_sz + valid_sz <= 1):
+        raise InputError(f"`train_sz` and `valid_sz` are shares, at most 1 together; got {train_sz} and {valid_sz}.")
+    whole = RandomSplitter(valid_sz, seed)
+
+    def split(items: Sized) -> Split:
+        train, valid = whole(items)
+        return train[: int(len(items) * train_sz)], valid
+
+    return split
+
+
+@checked_keywords
+def TrainTestSplitter(
+    test_size: float = 0.2,
+    random_state: int | None = None,
+    stratify: Sequence[Any] | None = None,
+    train_size: float | None = None,
+    shuffle: bool = True,
+) -> Splitter:
+    """Split as scikit-learn's `train_test_split` does: the shares are the same, which items come where is not.
+
+    Args:
+        test_size: the share to validate on.
+        random_state: the same one gives the same split; by default each split is another one.
+        stratify: a label for each item; each label then has its share on both sides.
+        train_size: the share to train on; all that is left by default.
+        shuffle: whether the split is random; the last items validate where it is not.
+
+    Raises:
+        InputError: the arguments do not go together.
+    """
+    if not shuffle and stratify is not None:
+        raise InputError("`stratify` needs shuffle=True.")
+    if train_size is not None:
+        if stratify is not None or not shuffle:
+            raise InputError("`train_size` goes with shuffle=True and without `stratify`.")
+        return RandomSubsetSplitter(train_size, test_size, random_state)
+    if not shuffle:
+        return EndSplitter(test_size)
+    if stratify is None:
+        return RandomSplitter(test_size, random_state)
+    labels = list(stratify)
+    seed = check_seed(random_state) if random_state is not None else int(torch.randint(2**31, ()))
+
+    def split(items: Sized) -> Split:
+        if len(labels) != len(items):
+            raise InputError(f"`stratify` has {len(labels)} labels for {len(items)} items.")
+        by_position = StratifiedSplitter(lambda at: str(labels[at]), test_size, seed)
+        train, valid = by_position(list(range(len(labels))))
+        return train, valid
+
+    return split

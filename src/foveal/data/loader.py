@@ -1,0 +1,262 @@
+"""A loader: the items of a dataset in batches, in an order that only the seed and the epoch decide."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import count
+from typing import Any, Self
+
+import torch
+
+from foveal.core import distributed, progress
+from foveal.core.arguments import checked_methods
+from foveal.core.errors import InputError
+from foveal.core.listing import L
+from foveal.core.rng import order_for, seed_for, windowed_order
+from foveal.core.seeds import check_seed
+from foveal.data.batchers import Batcher, ImageBatcher, TupleBatcher
+from foveal.data.batches import Batch
+from foveal.data.datasets import ImageDataset
+from foveal.images.canvas import grid
+from foveal.images.parquet_rows import windows_of
+from foveal.tasks.vocab import Classes, classes_of
+
+
+@checked_methods
+class DataLoader:
+    """Turns a dataset into batches; iterating yields tuples, each pass over it with draws of its own.
+
+    Attributes:
+        batcher: makes the batches.
+        batch_size: items in a batch.
+        shuffle: a fresh order each epoch, and random draws.
+        drop_last: leave out a last partial batch, unless it is the only one.
+        seed: decides orders and draws.
+    """
+
+    def __init__(
+        self,
+        dataset: Batcher | Sequence[Any],
+        batch_size: int = 64,
+        shuffle: bool = False,
+        *,
+        bs: int | None = None,
+        drop_last: bool = False,
+        seed: int = 0,
+    ) -> None:
+        """Load items in batches.
+
+        Args:
+            dataset: any sequence of items, or a batcher that knows better than to lay tuples side by side.
+            batch_size: items in a batch.
+            shuffle: a fresh order each epoch, and random draws.
+            bs: another name for `batch_size`.
+            drop_last: leave out a last partial batch, unless it is the only one.
+            seed: decides orders and draws; 64 bits.
+
+        Raises:
+            InputError: the batch size is below 1, or the seed is no seed.
+        """
+        self.batcher: Batcher = dataset if isinstance(dataset, Batcher) else TupleBatcher(dataset)
+        self.batch_size = batch_size if bs is None else bs
+        if self.batch_size < 1:
+            raise InputError(f"A batch holds at least one item; got a batch size of {self.batch_size}.")
+        self.shuffle, self.drop_last, self.seed = shuffle, drop_last, check_seed(seed)
+        self._passes = count()
+        self._windows: tuple[Sequence[int], int] | None = None
+
+    @property
+    def dataset(self) -> Any:
+        """The source of the items: a `Dataset`, or any sequence."""
+        return self.batcher.dataset
+
+    @property
+    def n(self) -> int:
+        """The number of items."""
+        return len(self.dataset)
+
+    def __len__(self) -> int:
+        n_full, n_over = divmod(self.n, self.batch_size)
+        return n_full + (n_over > 0 and not (self.drop_last and n_full > 0))
+
+    def __iter__(self) -> Iterator[tuple[Any, ...]]:
+        for batch in self.batches(epoch=next(self._passes)):
+            yield batch.parts
+
+    def one_batch(self) -> tuple[Any, ...]:
+        """Return the first batch of a pass."""
+        if not self.n:
+            raise InputError("There are no items to make a batch of.")
+        return next(iter(self))
+
+    def batches(self, *, epoch: int, first: int = 0) -> Iterator[Batch]:
+        """Yield the batches of one epoch.
+
+        Args:
+            epoch: from 0; decides order and draws.
+            first: the number of the first batch, where an epoch is resumed.
+
+        Raises:
+            ImageError: an image is refused.
+        """
+        return self._batches(self.groups(epoch)[first:], epoch)
+
+    def rank_batches(self, *, epoch: int, first: int = 0) -> Iterator[Batch]:
+        """Yield this process's slice of each batch of an epoch; torch's random state is seeded from slice and batch.
+
+        Args:
+            epoch: from 0; decides order and draws.
+            first: the number of the first batch, where an epoch is resumed.
+
+        Raises:
+            InputError: there are fewer items in a batch than processes.
+        """
+        groups = self.groups(epoch)
+        n = distributed.world_size()
+        if n > min(map(len, groups), default=n):
+            raise InputError(f"A batch of {len(groups[0])} cannot be shared by {n} processes: take a larger `bs`.")
+        for step, batch in enumerate(
+            self._batches([distributed.slice_for_rank(group) for group in groups[first:]], epoch), first
+        ):
+            if n > 1:
+                torch.manual_seed(seed_for(self.seed, epoch, step * n + distributed.rank()))
+            yield batch
+
+    def shard_batches(self) -> Iterator[Batch]:
+        """Yield this process's batches of one pass: of W processes that of rank r takes batches r, r + W, ..."""
+        return self._batches(distributed.shard(self.groups(0)), 0)
+
+    def _batches(self, groups: Sequence[Sequence[int]], epoch: int) -> Iterator[Batch]:
+        return self.batcher.batches(groups, (self.seed, epoch) if self.shuffle else None)
+
+    def groups(self, epoch: int) -> list[list[int]]:
+        """Return the positions of each batch of an epoch."""
+        order = self.order(epoch)
+        return [order[start : start + self.batch_size] for start in range(0, len(order), self.batch_size)]
+
+    def order(self, epoch: int) -> list[int]:
+        """Return the positions that an epoch visits, in order."""
+        order = self._shuffled(epoch) if self.shuffle else list(range(self.n))
+        return order[: len(self) * self.batch_size]
+
+    def _shuffled(self, epoch: int) -> list[int]:
+        if self._windows is None:
+            dataset = self.dataset
+            self._windows = (windows_of(dataset.images) if isinstance(dataset, ImageDataset) else None) or ((), 0)
+        groups, n_open = self._windows
+        order = windowed_order(self.seed, epoch, groups, n_open) if groups else order_for(self.seed, epoch, self.n)
+        positions: list[int] = order.tolist()
+        return positions
+
+    def in_order(self) -> DataLoader:
+        """Return a loader of the same items in data order, prepared as in validation, the last partial batch too."""
+        return DataLoader(self.batcher, self.batch_size)
+
+    def with_batcher(self, batcher: Batcher) -> DataLoader:
+        """Return the same loader over another batcher."""
+        return DataLoader(batcher, self.batch_size, self.shuffle, drop_last=self.drop_last, seed=self.seed)
+
+    def normalised_like(self, other: DataLoader) -> DataLoader:
+        """Return the same loader with images normalised like another's; say so where it has `Normalize` of its own."""
+        ours, theirs = self.batcher, other.batcher
+        if not isinstance(ours, ImageBatcher) or not isinstance(theirs, ImageBatcher):
+            return self
+        own, wanted = ours.pipeline.statistics, theirs.pipeline.statistics
+        if own == wanted:
+            return self
+        if own is not None:
+            progress.say(f"These loaders normalise by {own}; the model was made for {wanted or 'values from 0 to 1'}.")
+        return self.with_batcher(ours.with_statistics(wanted))
+
+    def new(
+        self,
+        dataset: Any = None,
+        *,
+        bs: int | None = None,
+        batch_size: int | None = None,
+        shuffle: bool | None = None,
+        drop_last: bool | None = None,
+        seed: int | None = None,
+    ) -> DataLoader:
+        """Return a loader that differs from this one in what is given.
+
+        Args:
+            dataset: other items.
+            bs: batch size; `batch_size` is another name for it.
+            batch_size: see `bs`.
+            shuffle: a fresh order each epoch, and random draws.
+            drop_last: leave out a last partial batch.
+            seed: decides orders and draws.
+        """
+        return DataLoader(
+            self.batcher if dataset is None else self.batcher.with_dataset(dataset),
+            bs or batch_size or self.batch_size,
+            self.shuffle if shuffle is None else shuffle,
+            drop_last=self.drop_last if drop_last is None else drop_last,
+            seed=self.seed if seed is None else seed,
+        )
+
+    def to(self, device: torch.device | str) -> Self:
+        """Let batches go to a device from now on; return the loader."""
+        self.batcher = self.batcher.to(torch.device(device))
+        return self
+
+    @property
+    def bs(self) -> int:
+        """Another name for `batch_size`."""
+        return self.batch_size
+
+    @property
+    def device(self) -> torch.device:
+        """Where batches are."""
+        return self.batcher.device
+
+    @property
+    def items(self) -> Any:
+        """The items of the source: files, or rows of its table."""
+        return getattr(self.dataset, "items", self.dataset)
+
+    @property
+    def vocab(self) -> Classes:
+        """The classes, in order, as they stood in the source; numbers where all are."""
+        return classes_of(self.dataset.task)
+
+    def decode(self, batch: tuple[Any, ...]) -> tuple[Any, ...]:
+        """Return a batch as it was before normalisation: images float32 [B, C, h, w] from 0 to 1."""
+        return self.batcher.decode(batch)
+
+    def decode_batch(self, batch: tuple[Any, ...], max_n: int = 9) -> L[tuple[Any, ...]]:
+        """Return the items of a batch one by one, with labels as a person would write them.
+
+        Args:
+            batch: of this loader, as `one_batch` returns it.
+            max_n: the most items; points are in pixels of the image that is returned.
+        """
+        return L(self.batcher.decode_items(batch, max_n))
+
+    def show_batch(
+        self,
+        max_n: int = 9,
+        *,
+        nrows: int | None = None,
+        ncols: int | None = None,
+        figsize: tuple[float, float] | None = None,
+        unique: bool = False,
+    ) -> None:
+        """Show items of a batch with their labels: images as the model sees them.
+
+        Args:
+            max_n: how many items, where `nrows` and `ncols` do not say.
+            nrows: rows of the grid; as many as suit by default.
+            ncols: columns of the grid; as many as suit by default.
+            figsize: (width, height) in inches; as large as suits by default.
+            unique: show one item again and again, each time with other random draws.
+        """
+        n, rows = grid(max_n, nrows, ncols)
+        epoch = next(self._passes)
+        if unique:
+            first = self.groups(epoch)[0][:1]
+            batch = Batch.joined([next(self._batches([first], next(self._passes))) for _ in range(n)])
+        else:
+            batch = next(self.batches(epoch=epoch))
+        self.batcher.show(batch, max_n=n, rows=rows, figsize=figsize)
