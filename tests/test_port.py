@@ -349,6 +349,30 @@ def test_cells_of_other_languages_and_bad_python(tmp_path):
     assert "line 1 is not Python" in reasons(result)
 
 
+def test_odd_cells_are_read_or_left_as_they_are(tmp_path):
+    cells = [
+        r"re.findall('\d', 'a1')",
+        "x = " + " + ".join(["1"] * 900),
+        "x = " + "[" * 150 + "]" * 150,
+        "y = imagenet_stats if x else imagenet_stats\nz = np.ones(3) if x else np.ones(3)",
+        "é = 'ü'; learn = cnn_learner(é, 'ß', max_lr=3) if é else None  # ñ",
+        "match x:\n    case [a, *b] if a: print(a)\n    case {'k': v, **rest}: print(v, rest)",
+        "async def f():\n    async with a as b:\n        async for c in b: await c\n",
+        "try: pass\nexcept* ValueError as e: print(e)",
+        "del x, y\nglobal q\n(lambda *a, k=3, **o: (a, k, o))(1)\nw: int = 3\nw += 1\nprint(f'{w!r:>{w}}')",
+        "class A[T]: pass" if sys.version_info >= (3, 12) else "class A: pass",
+        "a.b[0].c = d, *e = 1, 2, 3",
+        "",
+        "# only a comment",
+    ]
+    result = ported(tmp_path, START, *cells)
+    assert [cell.number for cell in result.cells] == [2, *range(3, 14), 15]
+    for cell in result.cells:
+        assert parse_cell(cell.source).tree is not None, cell.source[:80]
+    deep = "x = " + " + ".join(["1"] * 50_000)
+    assert ported(tmp_path, deep).cells[0].source == deep
+
+
 # Derived from foveal itself
 
 

@@ -34,6 +34,8 @@ SPEED_ONLY: Mapping[str, str] = MappingProxyType(
         "pin_memory": "foveal decides it",
         "persistent_workers": "foveal loads images in threads",
         "prefetch_factor": "foveal decides it",
+        "cuda": "batches are normalised where they are",
+        "non_blocking": "foveal decides it",
         "timeout": "foveal decides it",
         "show_progress": "it changes no result",
         "verbose": "it changes no result",

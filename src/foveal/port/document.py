@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from foveal.core.errors import InputError
+from foveal.port.shell import parse
 
 _MAX_BYTES = 200 << 20
 """A larger file is no notebook that people wrote, but one with films in its outputs."""
@@ -127,8 +127,8 @@ def _joined(path: Path, number: int, source: object) -> str:
 def _statements(path: Path, text: str) -> tuple[Cell, ...]:
     """Return the statements of a script, each with the comments and blank lines before it."""
     try:
-        body = ast.parse(text).body
-    except (SyntaxError, ValueError) as error:
+        body = parse(text).body
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         raise InputError(f"{path} is not Python that can be read: {error}.") from error
     lines = text.splitlines(keepends=True)
     starts, last = list[int](), 0

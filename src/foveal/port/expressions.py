@@ -27,9 +27,11 @@ from foveal.port.values import (
     Value,
     attribute,
     returned,
+    same,
 )
 
 _OF_IPYTHON = {"get_ipython", "display", "In", "Out", "exit", "quit", "__file__"}
+_MOST_CHARACTERS = 220
 _BUILTIN = frozenset(dir(builtins)) | _OF_IPYTHON
 
 
@@ -60,7 +62,7 @@ class Expressions:
             text: see `Finding`.
             cell: see `Finding`; this one by default.
         """
-        finding = Finding(kind, text, self.cell if cell is None else cell)
+        finding = Finding(kind, shortened(text), self.cell if cell is None else cell)
         if finding not in self.findings:
             self.findings.append(finding)
 
@@ -99,7 +101,7 @@ class Expressions:
     def _read_ifexp(self, node: ast.IfExp) -> Value:
         self.evaluate(node.test)
         first, second = self.evaluate(node.body), self.evaluate(node.orelse)
-        return first if first == second else UNKNOWN
+        return first if same(first, second) else UNKNOWN
 
     def _children(self, node: ast.AST) -> Value:
         for child in ast.iter_child_nodes(node):
@@ -155,7 +157,7 @@ class Expressions:
             return UNKNOWN
         new = changes.RENAMED.get(node.id)
         star = self.state.surface.where(new) if new and isinstance(value, Known) else None
-        if new and star and value == Known(getattr(self.state.surface.module(star), node.id, None)):
+        if new and star and same(value, Known(getattr(self.state.surface.module(star), node.id, None))):
             self.edits.replace(node, new)
             self.note("changed", f"`{node.id}` is `{new}` now.")
             return Known(self.state.surface.get(new, star))
@@ -232,6 +234,14 @@ class Expressions:
         if (target := callable_of(function)) is not None:
             return returned(target[0], function.owner if isinstance(function, Bound) else UNKNOWN)
         return of_pillow(function)
+
+
+def shortened(text: str) -> str:
+    """Return the first sentences of a text, as many as a table and a comment have room for."""
+    if len(text) <= _MOST_CHARACTERS:
+        return text
+    end = text.rfind(". ", 0, _MOST_CHARACTERS)
+    return text[: end + 1] if end > 0 else f"{text[:_MOST_CHARACTERS]} …"
 
 
 def item(value: Value, index: ast.expr) -> Value:

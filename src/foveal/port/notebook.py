@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections import Counter
 from collections.abc import Iterator
@@ -109,7 +110,8 @@ def _verdict(cell: Cell, python: PythonCell, state: State) -> CellVerdict:
     if installs != cell.source:
         reader.note("changed", "foveal is installed")
     if python.tree is not None:
-        reader.read_cell(python.tree)
+        with contextlib.suppress(RecursionError):  # what is nested so deeply is left as it is
+            reader.read_cell(python.tree)
     elif python.error:
         reader.note("refused", python.error)
     findings = reader.findings

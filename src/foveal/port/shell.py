@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+import warnings
 from dataclasses import dataclass
 
 _SHELL = re.compile(r"^(\s*)(?:!|%)")
@@ -42,7 +43,7 @@ def parse_cell(source: str) -> PythonCell:
         source: as it stands in the notebook.
     """
     try:
-        return PythonCell(ast.parse(source), "")
+        return PythonCell(parse(source), "")
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         pass
     lines = source.split("\n")
@@ -54,15 +55,25 @@ def parse_cell(source: str) -> PythonCell:
     plain = _without_magics(lines)
     for _ in range(len(plain) + 1):
         try:
-            return PythonCell(ast.parse("\n".join(plain)), "")
+            return PythonCell(parse("\n".join(plain)), "")
         except SyntaxError as error:
             at = (error.lineno or 1) - 1
             if at >= len(plain) or not (match := _AUTOMAGIC.match(plain[at])):
                 return PythonCell(None, f"line {at + 1} is not Python: {error.msg}")
             plain[at] = f"{match[1]}pass"
-        except (ValueError, RecursionError, MemoryError) as error:
+        except (RecursionError, MemoryError):
+            return PythonCell(None, "")  # nested so deeply that it is left as it is
+        except ValueError as error:
             return PythonCell(None, f"it is not Python: {error}")
     return PythonCell(None, "it is not Python")
+
+
+def parse(source: str) -> ast.Module:
+    """Return the syntax of Python, without a word on escapes such as a backslash before a d."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", SyntaxWarning)
+        warnings.simplefilter("ignore", DeprecationWarning)
+        return ast.parse(source)
 
 
 def _without_magics(lines: list[str]) -> list[str]:

@@ -74,6 +74,13 @@ class Lost:
     cell: int
 
 
+def same(first: Value, second: Value) -> bool:
+    """Say whether two values are known to be one; objects are compared by identity, as arrays have no `==`."""
+    if isinstance(first, Known) and isinstance(second, Known):
+        return first.value is second.value
+    return isinstance(first, Instance) and isinstance(second, Instance) and first.kind is second.kind
+
+
 Value = Unknown | Known | Instance | Bound | Several | Library | Lost
 UNKNOWN = Unknown()
 
@@ -115,7 +122,11 @@ def attribute(value: Value, name: str) -> Value | Absent:
 _TYPED = {"PIL"}
 """Libraries whose annotations are followed."""
 
-_PATCHED = {"to_thumb", "resize_max", "shape", "aspect", "n_px", "reshape", "to_bytes_format", "ls", "readlines"}
+_PATCHED = {
+    "PIL": {"to_thumb", "resize_max", "shape", "aspect", "n_px", "reshape", "to_bytes_format"},
+    "pathlib": {"ls", "readlines", "read_json", "mk_write", "relpath"},
+    "torch": {"show", "pca", "interp_1d"},
+}
 """Attributes that fastai gives to the classes of other libraries."""
 
 
@@ -149,7 +160,7 @@ def _of_instance(value: Instance, kind: type, name: str) -> Value | Absent:
     if annotated is not None:
         return annotated
     if not is_of_foveal(kind):
-        is_addition = name in _PATCHED and kind.__module__.partition(".")[0] in {"PIL", "pathlib"}
+        is_addition = name in _PATCHED.get(kind.__module__.partition(".")[0], ())
         return Absent(f"`{kind.__name__}` has no attribute `{name}`: fastai adds it.") if is_addition else UNKNOWN
     answers_all = name.startswith("__") or inspect.getattr_static(kind, "__getattr__", None) is not None
     if answers_all or name in _assigned(kind):
@@ -202,13 +213,24 @@ def returned(function: Callable[..., Any], owner: Value = UNKNOWN) -> Value:
         owner: what it is a method of.
     """
     if isinstance(function, type):
-        return Instance(function)
+        return _made_by(function)
     bound_to = getattr(function, "__self__", None)
     if isinstance(bound_to, type):
         owner = Instance(bound_to)
     function = inspect.unwrap(getattr(function, "__func__", function))
     annotation = getattr(function, "__annotations__", {}).get("return")
     return described(annotation, getattr(function, "__globals__", {}), owner)
+
+
+def _made_by(kind: type) -> Value:
+    """Return what calling a class makes: an instance, or what its own `__new__` says."""
+    calls = [vars(base).get("__new__") for base in kind.__mro__ if is_of_foveal(base)]
+    calls += [vars(base).get("__call__") for base in inspect.getmro(type(kind)) if is_of_foveal(base)]
+    own = next((one for one in calls if one is not None), None)
+    if own is None:
+        return Instance(kind)
+    maker = inspect.unwrap(getattr(own, "__func__", own))
+    return described(maker.__annotations__.get("return"), maker.__globals__, Instance(kind))
 
 
 def described(annotation: object, names: Mapping[str, Any], owner: Value = UNKNOWN) -> Value:
