@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 import re
 import warnings
 from dataclasses import dataclass
@@ -42,10 +43,8 @@ def parse_cell(source: str) -> PythonCell:
     Args:
         source: as it stands in the notebook.
     """
-    try:
-        return PythonCell(parse(source), "")
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        pass
+    with contextlib.suppress(SyntaxError, ValueError):
+        return _parsed(source)
     lines = source.split("\n")
     first = next((at for at, line in enumerate(lines) if line.strip()), 0)
     if match := _CELL_MAGIC.match(lines[first]):
@@ -53,19 +52,34 @@ def parse_cell(source: str) -> PythonCell:
             return PythonCell(None, "")
         lines[first] = ""
     plain = _without_magics(lines)
-    for _ in range(len(plain) + 1):
-        try:
-            return PythonCell(parse("\n".join(plain)), "")
-        except SyntaxError as error:
-            at = (error.lineno or 1) - 1
-            if at >= len(plain) or not (match := _AUTOMAGIC.match(plain[at])):
-                return PythonCell(None, f"line {at + 1} is not Python: {error.msg}")
-            plain[at] = f"{match[1]}pass"
-        except (RecursionError, MemoryError):
-            return PythonCell(None, "")  # nested so deeply that it is left as it is
-        except ValueError as error:
-            return PythonCell(None, f"it is not Python: {error}")
-    return PythonCell(None, "it is not Python")
+    try:
+        for _ in plain:
+            if (mistake := _without_a_command(plain)) is not None:
+                return PythonCell(None, mistake)
+        return _parsed("\n".join(plain))
+    except ValueError as error:  # of which SyntaxError is one
+        return PythonCell(None, f"it is not Python: {error}")
+
+
+def _parsed(source: str) -> PythonCell:
+    """Return the syntax of Python; what is nested too deeply to be read has none, and no error."""
+    try:
+        return PythonCell(parse(source), "")
+    except (RecursionError, MemoryError):
+        return PythonCell(None, "")
+
+
+def _without_a_command(plain: list[str]) -> str | None:
+    """Take out the line that is not Python if it is a command such as `pip install x`; else return what is wrong."""
+    try:
+        _parsed("\n".join(plain))
+    except SyntaxError as error:
+        at = (error.lineno or 1) - 1
+        match = _AUTOMAGIC.match(plain[at]) if at < len(plain) else None
+        if match is None:
+            return f"line {at + 1} is not Python: {error.msg}"
+        plain[at] = f"{match[1]}pass"
+    return None
 
 
 def parse(source: str) -> ast.Module:
