@@ -256,7 +256,9 @@ def explain_missing_names() -> bool:
     return bool(shell.custom_exceptions == (NameError,))
 
 
-def _show_explained(shell: Any, kind: type[BaseException], error: NameError, trace: Any, tb_offset: int | None) -> None:
+def _show_explained(
+    shell: Any, kind: type[BaseException], error: NameError, trace: object, tb_offset: int | None
+) -> None:
     """Show a NameError as IPython does, with the sentence on a name of fastai.
 
     Args:

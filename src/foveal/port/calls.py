@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 from dataclasses import replace
-from typing import Any, Protocol
+from typing import Protocol
 
 from foveal.core.errors import near_match
 from foveal.port import changes
@@ -101,7 +101,7 @@ def _port_keyword(reader: Noting, keyword: ast.keyword, takes: Parameters, given
     return None
 
 
-def _follow_export(reader: Noting, node: ast.Call, called: Any) -> None:
+def _follow_export(reader: Noting, node: ast.Call, called: object) -> None:
     """Note the name of a file that a learner is exported to."""
     if node.args or node.keywords:
         place = last_text(node.args[0] if node.args else node.keywords[0].value)

@@ -6,7 +6,6 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from foveal.core.errors import InputError
 from foveal.port.shell import parse
@@ -40,7 +39,7 @@ class Document:
 
     path: Path
     cells: tuple[Cell, ...]
-    content: dict[str, Any] | None
+    content: dict[str, object] | None
 
     @property
     def unit(self) -> str:
@@ -60,7 +59,9 @@ class Document:
             storage.write_text(to, "".join(sources[cell.number] for cell in self.cells))
             return
         cells = []
-        for number, cell in enumerate(self.content["cells"], 1):
+        stored = self.content["cells"]
+        assert isinstance(stored, list)
+        for number, cell in enumerate(stored, 1):
             if number not in sources:
                 cells.append(cell)
                 continue

@@ -10,7 +10,6 @@ import textwrap
 import typing
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from foveal.core.errors import near_match
 from foveal.port.values import Bound, Known, Value, is_of_foveal
@@ -59,7 +58,7 @@ class Parameters:
         return name not in self.keywords and not self.any_keyword
 
 
-def parameters_of(function: Callable[..., Any], *, is_method: bool = False) -> Parameters | None:
+def parameters_of(function: Callable[..., object], *, is_method: bool = False) -> Parameters | None:
     """Return what one of foveal's functions takes, following `**options` to where they are passed on.
 
     Args:
@@ -93,7 +92,7 @@ def parameters_of(function: Callable[..., Any], *, is_method: bool = False) -> P
     )
 
 
-def _named_options(rest: inspect.Parameter, function: Callable[..., Any]) -> Parameters | None:
+def _named_options(rest: inspect.Parameter, function: Callable[..., object]) -> Parameters | None:
     """Return the keywords that `**options: Unpack[Options]` names; None where it names none."""
     annotation = rest.annotation
     if isinstance(annotation, str) and (match := re.fullmatch(r"(?:typing\.)?Unpack\[(\w+)\]", annotation)):
@@ -108,7 +107,7 @@ def _named_options(rest: inspect.Parameter, function: Callable[..., Any]) -> Par
 
 
 @functools.cache
-def _passed_on(function: Callable[..., Any], rest: str) -> Parameters | None:
+def _passed_on(function: Callable[..., object], rest: str) -> Parameters | None:
     """Return what takes the keyword arguments that a function passes on; None where that is not one function."""
     implementation, names = _implementation(function), _scope_of(function)
     try:
@@ -129,7 +128,7 @@ def _passed_on(function: Callable[..., Any], rest: str) -> Parameters | None:
     return parameters_of(target)
 
 
-def _named(node: ast.expr, names: Mapping[str, Any], function: Callable[..., Any]) -> Any:
+def _named(node: ast.expr, names: Mapping[str, object], function: Callable[..., object]) -> object:
     """Return the object that a name or a dotted name in a function means."""
     match node:
         case ast.Name("cls"):
@@ -141,7 +140,7 @@ def _named(node: ast.expr, names: Mapping[str, Any], function: Callable[..., Any
     return None
 
 
-def refusal(function: Callable[..., Any]) -> str:
+def refusal(function: Callable[..., object]) -> str:
     """Return the message of a function that only raises, or an empty text."""
     try:
         tree = ast.parse(textwrap.dedent(inspect.getsource(inspect.unwrap(function))))
@@ -156,7 +155,7 @@ def refusal(function: Callable[..., Any]) -> str:
     return ""
 
 
-def mistakes(takes: Parameters, given: Arguments, function: Callable[..., Any]) -> Iterator[str]:
+def mistakes(takes: Parameters, given: Arguments, function: Callable[..., object]) -> Iterator[str]:
     """Yield a sentence for all that the function would refuse in a call, unknown keywords aside.
 
     Args:
@@ -183,26 +182,26 @@ def mistakes(takes: Parameters, given: Arguments, function: Callable[..., Any]) 
             yield f"`{name}` of `{takes.title}` is one of {known}, not {value.value!r}.{near}"
 
 
-def _implementation(function: Callable[..., Any]) -> Any:
+def _implementation(function: Callable[..., object]) -> Callable[..., object]:
     """Return the plain function behind a class, a method or a wrapper."""
     made_by = vars(function).get("__init__", function) if isinstance(function, type) else function
     return made_by if isinstance(made_by, type) else inspect.unwrap(getattr(made_by, "__func__", made_by))
 
 
-def _scope_of(function: Callable[..., Any]) -> Mapping[str, Any]:
+def _scope_of(function: Callable[..., object]) -> Mapping[str, object]:
     """Return what the names in a function's annotations mean."""
-    names: Mapping[str, Any] = getattr(_implementation(function), "__globals__", {})
+    names: Mapping[str, object] = getattr(_implementation(function), "__globals__", {})
     return names
 
 
-def _literals(annotation: object, names: Mapping[str, Any]) -> tuple[object, ...]:
+def _literals(annotation: object, names: Mapping[str, object]) -> tuple[object, ...]:
     """Return the values that an annotation allows, where it is nothing but a list of them."""
     if isinstance(annotation, str):
         annotation = names.get(annotation)
     return typing.get_args(annotation) if typing.get_origin(annotation) is typing.Literal else ()
 
 
-def callable_of(value: Value) -> tuple[Callable[..., Any], bool] | None:
+def callable_of(value: Value) -> tuple[Callable[..., object], bool] | None:
     """Return one of foveal's functions or classes, and whether an instance gives its first argument."""
     match value:
         case Bound(function, owner) if is_of_foveal(function) and is_of_foveal(owner.kind):

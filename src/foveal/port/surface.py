@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib
 from dataclasses import dataclass, field
 from types import ModuleType
-from typing import Any
 
 from foveal.course.refused import refused
 
@@ -66,7 +65,7 @@ class Surface:
         others = [star for star in (VISION, COLLAB) if star != first]
         return next((star for star in (first, *others) if name in self.names(star)), None)
 
-    def get(self, name: str, star: str) -> Any:
+    def get(self, name: str, star: str) -> object:
         """Return what a name of a star import means."""
         return getattr(self.module(star), name)
 

@@ -45,7 +45,7 @@ class Instance:
 class Bound:
     """A method of an instance."""
 
-    function: Callable[..., Any]
+    function: Callable[..., object]
     owner: Instance
 
 
@@ -138,7 +138,7 @@ def _of_module(module: types.ModuleType, name: str) -> Value | Absent:
     return UNKNOWN
 
 
-def _of_object(thing: Any, name: str, title: str) -> Value | Absent:
+def _of_object(thing: object, name: str, title: str) -> Value | Absent:
     """Return an attribute of foveal's own object, which is read: that runs none of the notebook's code."""
     try:
         return Known(getattr(thing, name))
@@ -205,7 +205,7 @@ def is_read_only(value: Instance, name: str) -> bool:
     return (isinstance(static, property) and static.fset is None) or getattr(parameters, "frozen", False)
 
 
-def returned(function: Callable[..., Any], owner: Value = UNKNOWN) -> Value:
+def returned(function: Callable[..., object], owner: Value = UNKNOWN) -> Value:
     """Return what a function returns, by its annotation.
 
     Args:
@@ -233,7 +233,7 @@ def _made_by(kind: type) -> Value:
     return described(maker.__annotations__.get("return"), maker.__globals__, Instance(kind))
 
 
-def described(annotation: object, names: Mapping[str, Any], owner: Value = UNKNOWN) -> Value:
+def described(annotation: object, names: Mapping[str, object], owner: Value = UNKNOWN) -> Value:
     """Return what an annotation says of a value.
 
     Args:
@@ -260,7 +260,7 @@ def _of_type(annotation: object) -> Value:
     return UNKNOWN
 
 
-def _of_syntax(node: ast.expr, names: Mapping[str, Any], owner: Value) -> Value:
+def _of_syntax(node: ast.expr, names: Mapping[str, object], owner: Value) -> Value:
     """Return what an annotation that is still a text says of a value."""
     match node:
         case ast.Name("Self"):
@@ -278,7 +278,7 @@ def _of_syntax(node: ast.expr, names: Mapping[str, Any], owner: Value) -> Value:
             return UNKNOWN
 
 
-def _of_parts(base: ast.expr, parts: list[ast.expr], names: Mapping[str, Any], owner: Value) -> Value:
+def _of_parts(base: ast.expr, parts: list[ast.expr], names: Mapping[str, object], owner: Value) -> Value:
     """Return what `base[parts]` says of a value: a tuple, or a list of foveal's."""
     values = tuple(_of_syntax(part, names, owner) for part in parts)
     if isinstance(base, ast.Name) and base.id == "tuple":
@@ -319,7 +319,7 @@ def _syntax(kind: type) -> list[ast.stmt]:
     return tree.body[0].body if isinstance(tree.body[0], ast.ClassDef) else []
 
 
-def _assigned_in(function: ast.FunctionDef, names: Mapping[str, Any]) -> Iterator[tuple[str, Value]]:
+def _assigned_in(function: ast.FunctionDef, names: Mapping[str, object]) -> Iterator[tuple[str, Value]]:
     """Yield (name, value) for each `self.name = value` of a method; one that is unknown is yielded as such."""
     parameters = [*function.args.args, *function.args.kwonlyargs]
     given = {one.arg: _of_syntax(one.annotation, names, UNKNOWN) for one in parameters if one.annotation is not None}
@@ -348,10 +348,11 @@ def _own_name(node: ast.expr) -> str:
     return node.attr if is_own and isinstance(node, ast.Attribute) else ""
 
 
-def _of_assigned(node: ast.expr | None, given: Mapping[str, Value], names: Mapping[str, Any]) -> Value:
+def _of_assigned(node: ast.expr | None, given: Mapping[str, Value], names: Mapping[str, object]) -> Value:
     match node:
         case ast.Name(name):
             return given.get(name, UNKNOWN)
-        case ast.Call(ast.Name(name)) if isinstance(names.get(name), type):
-            return Instance(names[name])
+        case ast.Call(ast.Name(name)):
+            kind = names.get(name)
+            return Instance(kind) if isinstance(kind, type) else UNKNOWN
     return UNKNOWN
