@@ -23,7 +23,8 @@ import pytest
 from hypothesis import settings
 
 from foveal.cli import main
-from foveal.data.block import DataBlock, ImageBlock
+from foveal.data.block import DataBlock
+from foveal.data.image_block import ImageBlock
 from foveal.data.labels import ColReader
 from foveal.data.splits.splitters import ColSplitter
 from foveal.geometry.resize import Resize

@@ -12,7 +12,7 @@ from PIL import Image, ImageOps
 from foveal.core.download import Checksum, Limits, download
 from foveal.core.errors import FetchError, ImageError, InputError, UnknownNameError
 from foveal.core.listing import L, Path
-from foveal.course.downloads import download_images
+from foveal.course.downloads import download_images, download_url
 from foveal.course.files import get_text_files, resize_image, resize_images, verify_image, verify_images
 from foveal.images.decode import decode
 from foveal.sources.folders import get_files, get_image_files
@@ -226,6 +226,24 @@ def test_a_download_is_bounded_in_size_and_time(server, tmp_path):
     with pytest.raises(FetchError, match="expected 00000000"):
         download(f"{server.address}/a.jpg", tmp_path / "c", Checksum("00000000"))
     assert not any((tmp_path / name).exists() for name in "abc")
+
+
+def test_one_file_is_downloaded_and_replaces_another(server, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    target = tmp_path / "deep" / "bird.jpg"
+    assert download_url(f"{server.address}/a.jpg", target, show_progress=False) == target
+    assert target.read_bytes() == JPEG
+    download_url(f"{server.address}/b", target)
+    assert target.read_bytes() == PNG
+    assert download_url(f"{server.address}/x/my%20page.html?q=1").resolve() == tmp_path / "my page.html"
+    assert download_url(f"{server.address}/a.jpg", tmp_path / "deep") == tmp_path / "deep" / "a.jpg"
+    with pytest.raises(InputError, match="has no name for a file"):
+        download_url(server.address)
+    for path in ("/gone.jpg", "/short.jpg", "/silent.jpg"):
+        with pytest.raises(FetchError):
+            download_url(f"{server.address}{path}", target, timeout=0.3)
+    assert target.read_bytes() == PNG
+    assert sorted(entry.name for entry in target.parent.iterdir()) == ["a.jpg", "bird.jpg"]
 
 
 # Smaller copies

@@ -13,8 +13,9 @@ from foveal.core.listing import L, Path
 from foveal.core.rng import order_for
 from foveal.core.threads import ordered_map
 from foveal.data.batchers import Batcher, ImageBatcher
-from foveal.data.block import DataBlock, ImageBlock
+from foveal.data.block import DataBlock
 from foveal.data.datasets import Dataset
+from foveal.data.image_block import ImageBlock
 from foveal.data.labels import ColReader, RegexLabeller, parent_label, using_attr
 from foveal.data.loader import DataLoader
 from foveal.data.loaders import DataLoaders

@@ -110,6 +110,22 @@ def test_the_python_of_the_page_runs(data, monkeypatch, capsys):
     assert "'house'" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(("page", "label"), [("grey.md", "stripes"), ("four-channels.md", "cutouts")])
+def test_the_set_of_other_channels_is_drawn_trained_and_asked(page, label, foveal, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    names = {}
+    for code in blocks(page, "python"):
+        exec(compile(code, page, "exec"), names)  # noqa: S102 -- it is ours
+    shown = re.search(r"shape  # torch\.Size\(\[(.*)\]\)", (DOCS / page).read_text())[1]
+    assert list(names["dls"].one_batch()[0].shape) == [int(n) for n in shown.split(", ")]
+    assert names["learn"].validate()[1] == 1.0
+    assert names["learn"].predict(f"{label}/down/1.png").label == "down"
+    for block in blocks(page, "sh"):
+        for line in block.splitlines():
+            printed = foveal(line)
+    assert printed.count(": across  (across") == 20
+
+
 @pytest.mark.parametrize("layout", ["coco", "label-studio"])
 @pytest.mark.parametrize("task", [MultiLabel(Vocab(("house", "tree"))), Points(1)])
 def test_predictions_go_back_into_a_labelling_tool(layout, task, foveal, data):

@@ -89,6 +89,8 @@ CELLS = [
     ("needs", "if x: print(x)"),
     ("not in foveal", "y = PILMask.create(files[0])"),
     ("not in foveal", "partial(aug_transforms, do_flop=True)(size=3)"),
+    ("runs", "tfms = partial(aug_transforms, do_flip=False)\ntfms(size=3, do_flip=True)"),
+    ("not in foveal", "tfms(do_flop=True)"),
     ("not in foveal", "Resize(32, method='sqish')"),
     ("not in foveal", "Resize()"),
     ("runs", "def later(): return wanted_later\nwanted_later = 3\nlater()"),

@@ -9,18 +9,20 @@ import torch
 from sklearn.linear_model import LogisticRegression, Ridge
 
 from foveal.core.errors import InputError, UnknownNameError
-from foveal.data.block import DataBlock, ImageBlock
+from foveal.data.block import DataBlock
+from foveal.data.image_block import ImageBlock
 from foveal.data.labels import ColReader, RegexLabeller, using_attr
 from foveal.data.splits.splitters import ColSplitter
 from foveal.data.splits.stratify import StratifiedSplitter
 from foveal.evaluation.predictions import predict_dataset
 from foveal.geometry.resize import Resize
 from foveal.learner.vision import vision_learner
-from foveal.losses import binary_cross_entropy, cross_entropy, heatmap_around, mean_squared_error
+from foveal.losses import binary_cross_entropy, cross_entropy, mean_squared_error
 from foveal.metrics.one_label import accuracy
 from foveal.metrics.several_labels import mean_average_precision
 from foveal.models.head import sigmoid_range
 from foveal.sources.folders import get_image_files
+from foveal.tasks.heatmaps import heatmap_around
 from foveal.tasks.points import PointBlock
 from foveal.tasks.single_label import CategoryBlock
 from foveal.training.probes import linear as probe

@@ -10,7 +10,8 @@ import torch
 from safetensors.torch import load_file
 
 from foveal.core.errors import InputError, ModelFileError, TrainingError
-from foveal.data.block import DataBlock, ImageBlock
+from foveal.data.block import DataBlock
+from foveal.data.image_block import ImageBlock
 from foveal.data.labels import ColReader
 from foveal.data.splits.splitters import ColSplitter
 from foveal.geometry.resize import RandomResizedCrop

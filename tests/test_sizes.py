@@ -30,7 +30,6 @@ from foveal.evaluation.interpret import Interpretation
 from foveal.evaluation.plots import MOST_CLASSES, threshold_curves
 from foveal.evaluation.predictions import Predictions
 from foveal.evaluation.thresholds import tune_best_thresholds
-from foveal.losses import heatmap_around, soft_argmax
 from foveal.metrics.bootstrap import bootstrap_samples, interval
 from foveal.metrics.one_label import confusion_matrix, f1_per_class, recall_per_class
 from foveal.metrics.several_labels import mean_average_precision, mean_roc_auc
@@ -38,6 +37,7 @@ from foveal.models.head import spatial_head
 from foveal.reporting.page import MOST_ROWS, number, table
 from foveal.runs.console import number as console_number
 from foveal.tasks.base import Decision
+from foveal.tasks.heatmaps import heatmap_around, soft_argmax
 from foveal.tasks.multi_label import MultiLabel
 from foveal.tasks.regression import Regression
 from foveal.tasks.single_label import SingleLabel

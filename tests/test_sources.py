@@ -10,7 +10,8 @@ import pytest
 
 from foveal.core.errors import InputError, TableError
 from foveal.core.listing import Path
-from foveal.data.block import DataBlock, ImageBlock, block_for
+from foveal.data.block import DataBlock, block_for
+from foveal.data.image_block import ImageBlock
 from foveal.geometry.resize import Resize
 from foveal.images.decode import open_image
 from foveal.sources.coco import write_coco

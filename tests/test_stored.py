@@ -14,7 +14,8 @@ from foveal.audit.checks import audit
 from foveal.core.errors import ImageError, InputError
 from foveal.core.rng import windowed_order
 from foveal.core.storage import BoundedFolder
-from foveal.data.block import DataBlock, ImageBlock
+from foveal.data.block import DataBlock
+from foveal.data.image_block import ImageBlock
 from foveal.data.labels import ColReader
 from foveal.data.splits.splitters import ColSplitter
 from foveal.geometry.resize import RandomResizedCrop

@@ -143,7 +143,8 @@ def test_copies_under_moves_are_averaged_with_the_plain_image(learn):
 
 
 def test_points_of_copies_are_moved_back_before_they_are_averaged(scene_loaders):
-    from foveal.data.block import DataBlock, ImageBlock
+    from foveal.data.block import DataBlock
+    from foveal.data.image_block import ImageBlock
     from foveal.tasks.points import PointBlock
 
     class Bright(nn.Module):

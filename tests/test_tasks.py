@@ -10,6 +10,7 @@ from torchvision.ops import sigmoid_focal_loss
 from foveal import losses
 from foveal.core.errors import InputError, UnknownNameError
 from foveal.geometry.homography import Homography
+from foveal.tasks import heatmaps
 from foveal.tasks.multi_label import MultiLabel
 from foveal.tasks.points import Points
 from foveal.tasks.regression import Regression
@@ -111,18 +112,18 @@ def test_unknown_targets_add_nothing_to_any_loss(loss):
 def test_a_heatmap_with_one_hot_cell_is_read_at_the_centre_of_that_cell():
     logits = torch.full((1, 2, 5, 10), -50.0)
     logits[0, 0, 0, 9] = logits[0, 1, 2, 4] = 50.0
-    torch.testing.assert_close(losses.soft_argmax(logits)[0], torch.tensor([[0.9, -0.8], [-0.1, 0.0]]))
+    torch.testing.assert_close(heatmaps.soft_argmax(logits)[0], torch.tensor([[0.9, -0.8], [-0.1, 0.0]]))
 
 
 def test_the_heatmap_around_a_point_has_its_mean_there_and_beyond_the_frame_its_border():
     points = torch.tensor([[[0.11, -0.33], [3.0, 0.0], [torch.nan, torch.nan]]])
-    heat = losses.heatmap_around(points, 40, 60, spread=1.5)
-    found = losses.soft_argmax(heat.log())
+    heat = heatmaps.heatmap_around(points, 40, 60, spread=1.5)
+    found = heatmaps.soft_argmax(heat.log())
     torch.testing.assert_close(found[0, 0], points[0, 0], atol=1e-3, rtol=0)
     assert found[0, 1, 0] > 0.95
     assert heat[0, 2].isnan().all()
     logits = heat[:, :2].log().requires_grad_()
-    at_best = losses.heatmap_cross_entropy(logits, points[:, :2], spread=1.5)
+    at_best = heatmaps.heatmap_cross_entropy(logits, points[:, :2], spread=1.5)
     at_best.backward()
     assert logits.grad.abs().max() < 1e-6
 
@@ -130,8 +131,10 @@ def test_the_heatmap_around_a_point_has_its_mean_there_and_beyond_the_frame_its_
 def test_the_heatmap_loss_leaves_out_missing_points():
     logits = torch.randn(2, 2, 6, 6, requires_grad=True)
     points = torch.tensor([[[0.1, 0.2], [torch.nan, torch.nan]], [[-0.5, 0.5], [torch.nan, torch.nan]]])
-    torch.testing.assert_close(losses.heatmap_loss(logits, points), losses.heatmap_loss(logits[:, :1], points[:, :1]))
-    losses.heatmap_loss(logits, points).backward()
+    torch.testing.assert_close(
+        heatmaps.heatmap_loss(logits, points), heatmaps.heatmap_loss(logits[:, :1], points[:, :1])
+    )
+    heatmaps.heatmap_loss(logits, points).backward()
     assert (logits.grad[:, 1] == 0).all()
     assert logits.grad.isfinite().all()
 

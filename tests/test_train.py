@@ -14,7 +14,8 @@ from torch import nn
 
 from foveal.core import runtime
 from foveal.core.errors import InputError, TrainingError, UnknownNameError
-from foveal.data.block import DataBlock, ImageBlock
+from foveal.data.block import DataBlock
+from foveal.data.image_block import ImageBlock
 from foveal.data.labels import ColReader
 from foveal.data.splits.splitters import ColSplitter
 from foveal.geometry.resize import Resize

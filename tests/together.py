@@ -11,7 +11,8 @@ import torch
 from torch import nn
 
 from foveal.core import distributed, storage
-from foveal.data.block import DataBlock, ImageBlock
+from foveal.data.block import DataBlock
+from foveal.data.image_block import ImageBlock
 from foveal.data.labels import ColReader
 from foveal.data.splits.splitters import ColSplitter
 from foveal.geometry.resize import RandomResizedCrop

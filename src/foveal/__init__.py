@@ -20,7 +20,7 @@ _HOME = {
     "DataLoaders": "foveal.data.loaders",
     "FetchError": "foveal.core.errors",
     "FovealError": "foveal.core.errors",
-    "ImageBlock": "foveal.data.block",
+    "ImageBlock": "foveal.data.image_block",
     "ImageError": "foveal.core.errors",
     "InputError": "foveal.core.errors",
     "Learner": "foveal.learner.learner",

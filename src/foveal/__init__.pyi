@@ -15,7 +15,7 @@ from foveal.core.errors import TableError as TableError
 from foveal.core.errors import TrainingError as TrainingError
 from foveal.core.errors import UnknownNameError as UnknownNameError
 from foveal.data.block import DataBlock as DataBlock
-from foveal.data.block import ImageBlock as ImageBlock
+from foveal.data.image_block import ImageBlock as ImageBlock
 from foveal.data.loaders import DataLoaders as DataLoaders
 from foveal.evaluation.compare import Comparison
 from foveal.geometry.resize import RandomResizedCrop as RandomResizedCrop

@@ -36,12 +36,16 @@ class FlattenedLoss:
         name: what torch calls the loss.
         flat: flatten both first, class scores to [n, C].
         per_class: keep the last dimension of both, for weights per class.
+        axis: the dimension of the classes.
+        thresh: the probability from which several labels are answered; the task's by default.
     """
 
     function: Loss
     name: str
     flat: bool = False
     per_class: bool = False
+    axis: int = -1
+    thresh: float | None = None
 
     def __call__(self, output: Tensor, target: Tensor) -> Tensor:
         """Return the mean loss of a batch.
@@ -51,41 +55,84 @@ class FlattenedLoss:
             target: of as many elements; class indices [...] for cross-entropy.
         """
         if self.flat:
-            scores = self.per_class or self.name == "CrossEntropyLoss"
-            output = output.reshape(-1, output.shape[-1]) if scores else output.reshape(-1)
-            target = target.reshape(-1, target.shape[-1]) if self.per_class else target.reshape(-1)
+            of_classes = self.name in OF_CLASSES
+            of_indices = of_classes and not target.is_floating_point()
+            if target.ndim == output.ndim:
+                target = target.movedim(self.axis, -1)
+            output = output.movedim(self.axis, -1)
+            rows = self.per_class or of_classes
+            output = output.reshape(-1, output.shape[-1]) if rows else output.reshape(-1)
+            target = target.reshape(-1, target.shape[-1]) if rows and not of_indices else target.reshape(-1)
         return self.function(output, target)
 
     def __repr__(self) -> str:
         return f"FlattenedLoss of {self.name}()"
 
+    def activation(self, output: Tensor) -> Tensor:
+        """Return what outputs mean under this loss: softmax over the classes, sigmoid, or the numbers themselves."""
+        if self.name in {"CrossEntropyLoss", "FocalLoss"}:
+            return output.softmax(dim=self.axis)
+        return output.sigmoid() if self.name == "BCEWithLogitsLoss" else output
 
-def MSELossFlat() -> FlattenedLoss:
-    """Return the mean squared error of flattened outputs and targets."""
-    return FlattenedLoss(mean_squared_error, "MSELoss", flat=True)
+    def decodes(self, output: Tensor) -> Tensor:
+        """Return answers for activated outputs: the best class, whether each is over `thresh`, or the numbers."""
+        if self.name in OF_CLASSES:
+            return output.argmax(dim=self.axis)
+        if self.name in {"BCEWithLogitsLoss", "BCELoss"}:
+            return output > (0.5 if self.thresh is None else self.thresh)
+        return output
 
 
-def BCEWithLogitsLossFlat(*, weight: Weights | None = None, pos_weight: Weights | None = None) -> FlattenedLoss:
+OF_CLASSES = {"CrossEntropyLoss", "FocalLoss"}
+"""Losses of class scores [..., C], with class indices [...] or a number per class [..., C] as targets."""
+
+
+def MSELossFlat(*, axis: int = -1, reduction: Reduction = "mean") -> FlattenedLoss:
+    """Return the mean squared error of flattened outputs and targets.
+
+    Args:
+        axis: for the form's sake: all dimensions are flattened.
+        reduction: `mean`, `sum` or `none`.
+    """
+    return FlattenedLoss(partial(mean_squared_error, reduction=reduction), "MSELoss", flat=True, axis=axis)
+
+
+def BCEWithLogitsLossFlat(
+    weight: Weights | None = None,
+    *,
+    axis: int = -1,
+    thresh: float | None = None,
+    pos_weight: Weights | None = None,
+    reduction: Reduction = "mean",
+) -> FlattenedLoss:
     """Return the binary cross-entropy of flattened logits and targets; see torch's `BCEWithLogitsLoss`.
 
     Args:
         weight: of each class in the loss, [C].
+        axis: the dimension of the classes.
+        thresh: the probability from which a learner's answers contain a label, unless thresholds are tuned; 0.5 by
+            default.
         pos_weight: of each class where it is present, [C]; absent ones count 1.
+        reduction: `mean`, `sum` or `none`.
     """
-    function = partial(binary_cross_entropy, weight=weight, pos_weight=pos_weight)
+    function = partial(binary_cross_entropy, weight=weight, pos_weight=pos_weight, reduction=reduction)
     per_class = weight is not None or pos_weight is not None
-    return FlattenedLoss(function, "BCEWithLogitsLoss", flat=True, per_class=per_class)
+    return FlattenedLoss(function, "BCEWithLogitsLoss", flat=True, per_class=per_class, axis=axis, thresh=thresh)
 
 
-def CrossEntropyLossFlat(*, weight: Weights | None = None, label_smoothing: float = 0.0) -> FlattenedLoss:
+def CrossEntropyLossFlat(
+    weight: Weights | None = None, *, axis: int = -1, label_smoothing: float = 0.0, reduction: Reduction = "mean"
+) -> FlattenedLoss:
     """Return the cross-entropy of logits [..., C] and flattened class indices; see torch's `CrossEntropyLoss`.
 
     Args:
         weight: of each class, [C]; the mean is divided by the sum of the targets' weights.
+        axis: the dimension of the classes.
         label_smoothing: share of each target that is spread over all classes, 0 to 1.
+        reduction: `mean`, `sum` or `none`.
     """
-    function = partial(cross_entropy, weight=weight, label_smoothing=label_smoothing)
-    return FlattenedLoss(function, "CrossEntropyLoss", flat=True)
+    function = partial(cross_entropy, weight=weight, label_smoothing=label_smoothing, reduction=reduction)
+    return FlattenedLoss(function, "CrossEntropyLoss", flat=True, axis=axis)
 
 
 def HuberLossFlat(*, delta: float = 1.0) -> FlattenedLoss:
@@ -103,9 +150,19 @@ def WingLossFlat(*, width: float = 0.1, curvature: float = 0.02) -> FlattenedLos
     return FlattenedLoss(partial(wing_loss, width=width, curvature=curvature), "WingLoss", flat=True)
 
 
-def FocalLossFlat(*, gamma: float = 2.0) -> FlattenedLoss:
-    """Return `focal_loss` of flattened logits and targets, of 0 and 1 for each class."""
-    return FlattenedLoss(partial(focal_loss, gamma=gamma), "FocalLoss", flat=True)
+def FocalLossFlat(
+    *, gamma: float = 2.0, axis: int = -1, weight: Weights | None = None, reduction: Reduction = "mean"
+) -> FlattenedLoss:
+    """Return `focal_loss` of flattened logits; integers as targets are class indices, others 0 or 1 for each class.
+
+    Args:
+        gamma: 0 is plain cross-entropy.
+        axis: the dimension of the classes.
+        weight: of each class, [C].
+        reduction: `mean`, `sum` or `none`.
+    """
+    focal = partial(focal_loss, gamma=gamma, weight=weight, reduction=reduction)
+    return FlattenedLoss(focal, "FocalLoss", flat=True, axis=axis)
 
 
 def binary_cross_entropy(
@@ -136,7 +193,7 @@ def binary_cross_entropy(
         weight=_class_weights(weight, output, "weight"),
         pos_weight=_class_weights(pos_weight, output, "pos_weight"),
     )
-    return _reduce(losses, known, reduction)
+    return reduced(losses, known, reduction)
 
 
 def cross_entropy(
@@ -167,7 +224,7 @@ def cross_entropy(
         total = target_weight(target, weights)
         return losses.sum() / torch.where(total > 0, total, 1.0)
     known = target != IGNORED if target.ndim == 1 else torch.ones_like(losses, dtype=torch.bool)
-    return _reduce(losses, known, reduction)
+    return reduced(losses, known, reduction)
 
 
 def target_weight(target: Tensor, weights: Tensor) -> Tensor:
@@ -189,7 +246,7 @@ def mean_squared_error(output: Tensor, target: Tensor, *, reduction: Reduction =
         reduction: `mean`, `sum` or `none`.
     """
     off, known = _distance(output, target)
-    return _reduce(off**2, known, reduction)
+    return reduced(off**2, known, reduction)
 
 
 def huber_loss(output: Tensor, target: Tensor, *, reduction: Reduction = "mean", delta: float = 1.0) -> Tensor:
@@ -204,16 +261,11 @@ def huber_loss(output: Tensor, target: Tensor, *, reduction: Reduction = "mean",
     Source: Huber 1964, "Robust Estimation of a Location Parameter".
     """
     off, known = _distance(output, target)
-    return _reduce(torch.where(off <= delta, off**2 / 2, delta * (off - delta / 2)), known, reduction)
+    return reduced(torch.where(off <= delta, off**2 / 2, delta * (off - delta / 2)), known, reduction)
 
 
 def wing_loss(
-    output: Tensor,
-    target: Tensor,
-    *,
-    reduction: Reduction = "mean",
-    width: float = 0.1,
-    curvature: float = 0.02,
+    output: Tensor, target: Tensor, *, reduction: Reduction = "mean", width: float = 0.1, curvature: float = 0.02
 ) -> Tensor:
     """Return a loss for points that pulls hard at small errors: a logarithm up to `width`, a straight line beyond.
 
@@ -228,24 +280,30 @@ def wing_loss(
     """
     off, known = _distance(output, target)
     step = width - width * math.log1p(width / curvature)
-    return _reduce(torch.where(off < width, width * torch.log1p(off / curvature), off - step), known, reduction)
+    return reduced(torch.where(off < width, width * torch.log1p(off / curvature), off - step), known, reduction)
 
 
-def focal_loss(output: Tensor, target: Tensor, *, reduction: Reduction = "mean", gamma: float = 2.0) -> Tensor:
+def focal_loss(
+    output: Tensor, target: Tensor, *, reduction: Reduction = "mean", gamma: float = 2.0, weight: Weights | None = None
+) -> Tensor:
     """Return cross-entropy that counts what is already answered well less: times (1 - p)^gamma, p of the truth.
 
     Args:
         output: logits [B, C].
         target: 0 or 1 for each class [B, C], or class indices [B].
-        reduction: `mean`, `sum` or `none`.
+        reduction: `mean` over what is known, `sum` or `none`.
         gamma: 0 is plain cross-entropy.
+        weight: of each class, [C]; the paper's alpha.
 
     Source: Lin et al. 2017, "Focal Loss for Dense Object Detection".
     """
     plain = cross_entropy if target.ndim == 1 and not target.is_floating_point() else binary_cross_entropy
     losses = plain(output, target, reduction="none")
     known = target != IGNORED if plain is cross_entropy else ~target.isnan()
-    return _reduce(losses * (-torch.expm1(-losses)).clamp(min=0) ** gamma, known, reduction)
+    losses = losses * (-torch.expm1(-losses)).clamp(min=0) ** gamma
+    if (weights := _class_weights(weight, output, "weight")) is not None:
+        losses = losses * (weights[torch.where(known, target, 0)] if plain is cross_entropy else weights)
+    return reduced(losses, known, reduction)
 
 
 def asymmetric_loss(
@@ -276,69 +334,7 @@ def asymmetric_loss(
     shifted = (present - margin).clamp(min=0)
     missed = truth * F.logsigmoid(output) * (1 - present) ** gamma_positive
     invented = (1 - truth) * torch.log1p(-shifted.clamp(max=1 - _TINY)) * shifted**gamma_negative
-    return _reduce(-(missed + invented), known, reduction)
-
-
-def soft_argmax(logits_BKhw: Tensor, temperature: float = 1.0) -> Tensor:
-    """Return the expected place [B, K, 2], x before y in [-1, 1], of a softmax over each heatmap.
-
-    Args:
-        logits_BKhw: a heatmap per point.
-        temperature: divides the logits; below 1 the softmax is sharper.
-
-    Source: Nibali et al. 2018, "Numerical Coordinate Regression with Convolutional Neural Networks".
-    """
-    chance = (logits_BKhw.flatten(2) / temperature).softmax(dim=2).view_as(logits_BKhw)
-    xs, ys = (_cell_centres(n, logits_BKhw) for n in (logits_BKhw.shape[3], logits_BKhw.shape[2]))
-    return torch.stack([(chance.sum(dim=2) * xs).sum(dim=2), (chance.sum(dim=3) * ys).sum(dim=2)], dim=2)
-
-
-def heatmap_cross_entropy(
-    logits_BKhw: Tensor, target_BK2: Tensor, *, reduction: Reduction = "mean", spread: float = 0.6
-) -> Tensor:
-    """Return the cross-entropy of heatmaps, as probabilities, against a normal distribution around each point.
-
-    It is convex in the logits. A point outside the image is taken to the border.
-
-    Args:
-        logits_BKhw: a heatmap for each point.
-        target_BK2: points in [-1, 1], x before y; NaN is unknown.
-        reduction: over the points.
-        spread: the distribution's standard deviation, in cells of the heatmap.
-    """
-    known = ~target_BK2.isnan().any(dim=2)
-    wanted = heatmap_around(target_BK2.nan_to_num(0.0), *logits_BKhw.shape[2:], spread=spread)
-    likely = logits_BKhw.flatten(2).log_softmax(dim=2).view_as(logits_BKhw)
-    return _reduce(-(wanted * likely).sum(dim=(2, 3)), known, reduction)
-
-
-def heatmap_around(points_BK2: Tensor, height: int, width: int, *, spread: float = 0.6) -> Tensor:
-    """Return a normal distribution over the cells around each point [B, K, height, width]; NaN where it is unknown.
-
-    Args:
-        points_BK2: in [-1, 1], x before y; a point outside the image is taken to the border.
-        height: of the heatmap, in cells.
-        width: of the heatmap, in cells.
-        spread: the standard deviation, in cells.
-    """
-    xs, ys = _cell_centres(width, points_BK2), _cell_centres(height, points_BK2)
-    across = (-(((xs - points_BK2[:, :, 0, None]) * width / 2 / spread) ** 2) / 2).softmax(dim=2)
-    down = (-(((ys - points_BK2[:, :, 1, None]) * height / 2 / spread) ** 2) / 2).softmax(dim=2)
-    return down[..., :, None] * across[..., None, :]
-
-
-def heatmap_loss(logits_BKhw: Tensor, target_BK2: Tensor, *, reduction: Reduction = "mean") -> Tensor:
-    """Return the distance of the soft-argmax from each point, plus `heatmap_cross_entropy`.
-
-    Args:
-        logits_BKhw: a heatmap per point.
-        target_BK2: points in [-1, 1], x before y; NaN is unknown.
-        reduction: over the points.
-    """
-    known = ~target_BK2.isnan().any(dim=2)
-    off = soft_argmax(logits_BKhw) - torch.where(known[..., None], target_BK2, 0.0)
-    distance = torch.linalg.vector_norm(off + _TINY, dim=2)
-    return _reduce(distance + heatmap_cross_entropy(logits_BKhw, target_BK2, reduction="none"), known, reduction)
+    return reduced(-(missed + invented), known, reduction)
 
 
 def n_known(target: Tensor) -> Tensor:
@@ -381,11 +377,17 @@ def _distance(output: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
     return (output - torch.where(known, target, output.detach())).abs(), known
 
 
-def _cell_centres(n: int, like: Tensor) -> Tensor:
-    return (torch.arange(n, device=like.device, dtype=torch.float32) + 0.5) * 2 / n - 1
+def reduced(losses: Tensor, known: Tensor, reduction: Reduction) -> Tensor:
+    """Return losses of which some are unknown: each, their sum, or their mean over those known.
 
+    Args:
+        losses: finite, of any shape.
+        known: boolean, of the same shape.
+        reduction: `mean`, `sum` or `none`.
 
-def _reduce(losses: Tensor, known: Tensor, reduction: Reduction) -> Tensor:
+    Raises:
+        UnknownNameError: there is no such reduction.
+    """
     if reduction == "none":
         return losses * known
     if reduction == "sum":

@@ -20,6 +20,7 @@ from pydantic import TypeAdapter
 from foveal.audit.inspection import Change, Inspection, Ledger, copies_among
 from foveal.core import threads
 from foveal.core.errors import FovealError
+from foveal.images.channels import RGB
 from foveal.sources.items import BAD_ANNOTATION, LEVELS, NO_IMAGE, Finding, Item, Level, Source, listed, refuse_errors
 from foveal.tasks.kinds import TASKS, has_classes
 from foveal.tasks.vocab import names_of
@@ -119,17 +120,24 @@ class Audit:
         return "\n".join((*listed(self.findings), self.summary))
 
 
-def audit(source: Source, *, num_workers: int | None = None, advance: Callable[[], None] = lambda: None) -> Audit:
+def audit(
+    source: Source,
+    *,
+    n_channels: int = RGB,
+    num_workers: int | None = None,
+    advance: Callable[[], None] = lambda: None,
+) -> Audit:
     """Check a source: its labels and split, then every image.
 
     Args:
         source: as a reader returns it.
+        n_channels: that images are read with; those that do not have four are errors where four are wanted.
         num_workers: threads that read images; see `threads.default_workers`.
         advance: called after each image.
     """
     findings = [*source.findings, *audit_labels(source)]
     findings += [Finding("note", "how it was read", "", note) for note in source.notes]
-    ledger = Ledger.load()
+    ledger = Ledger.load(n_channels)
     items = list(source.items)
     files = list(dict.fromkeys(item.image for item in items))
     inspected: dict[Path, Inspection] = {}

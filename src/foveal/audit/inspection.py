@@ -14,6 +14,7 @@ import numpy as np
 
 from foveal.core import download, storage, threads
 from foveal.core.errors import ImageError
+from foveal.images.channels import RGB
 from foveal.images.colours import Pixels
 from foveal.images.decode import open_image
 from foveal.images.parquet_rows import read_bytes
@@ -66,6 +67,7 @@ class Ledger:
         accepted: by path, the SHA-256 and the modification time in nanoseconds.
         changes: files that were accepted with other bytes before; `silently` if their modification time is the same.
         is_new: whether there is anything to save.
+        n_channels: that images are inspected with: four, or RGB for all others.
     """
 
     path: Path
@@ -73,11 +75,17 @@ class Ledger:
     accepted: dict[str, tuple[str, int]] = field(default_factory=dict)
     changes: dict[Path, Change] = field(default_factory=dict)
     is_new: bool = False
+    n_channels: int = RGB
 
     @classmethod
-    def load(cls) -> Ledger:
-        """Read the ledger under `FOVEAL_HOME`; one that cannot be read is begun anew."""
-        ledger = cls(download.cache_folder() / "inspections.jsonl")
+    def load(cls, n_channels: int = RGB) -> Ledger:
+        """Read the ledger under `FOVEAL_HOME`; one that cannot be read is begun anew.
+
+        Args:
+            n_channels: that images are read with; what is inspected with four has a ledger of its own.
+        """
+        n_channels, name = (n_channels, "inspections-4") if n_channels > RGB else (RGB, "inspections")
+        ledger = cls(download.cache_folder() / f"{name}.jsonl", n_channels=n_channels)
         try:
             for line in ledger.path.read_text(encoding="utf-8").splitlines():
                 key, stored = json.loads(line)
@@ -88,7 +96,7 @@ class Ledger:
                 stored["size_hw"] = tuple(stored["size_hw"])
                 ledger.known[key] = Inspection(**stored)
         except (OSError, ValueError, TypeError, KeyError, IndexError):
-            return cls(ledger.path)
+            return cls(ledger.path, n_channels=n_channels)
         return ledger
 
     def inspect(self, file: Path) -> Inspection:
@@ -96,9 +104,9 @@ class Ledger:
         try:
             data, modified_at = read_bytes(file)
         except OSError:
-            return inspect(file, b"", "")
+            return inspect(file, b"", "", self.n_channels)
         sha256 = hashlib.sha256(data).hexdigest()
-        inspection = self.known.get(sha256) or inspect(file, data, sha256)
+        inspection = self.known.get(sha256) or inspect(file, data, sha256, self.n_channels)
         key = str(file.absolute())
         before = self.accepted.get(key, ("", 0))
         if before[0] not in {"", sha256}:
@@ -124,22 +132,25 @@ class Ledger:
         self.is_new = False
 
 
-def inspect(file: Path, data: bytes, sha256: str) -> Inspection:
+def inspect(file: Path, data: bytes, sha256: str, n_channels: int = RGB) -> Inspection:
     """Decode and measure one image file.
 
     Args:
         file: where it lies.
         data: its bytes; empty if they cannot be read, for which the decoder then gives the reason.
         sha256: of `data`.
+        n_channels: that it is read with.
     """
     threads.limit_opencv_threads()
     try:
-        opened = open_image(data or file)
+        opened = open_image(data or file, n_channels)
         decoded = opened.decode()
     except ImageError as error:
         return Inspection(sha256, fault=error.reason)
     pixels = decoded.pixels
-    grey = np.asarray(cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY), dtype=np.uint8)
+    grey = np.asarray(cv2.cvtColor(np.ascontiguousarray(pixels[..., :RGB]), cv2.COLOR_RGB2GRAY), dtype=np.uint8)
+    if n_channels > RGB:  # images that differ in their fourth channel alone are no copies
+        grey = np.asarray(cv2.addWeighted(grey, 0.5, np.ascontiguousarray(pixels[..., RGB]), 0.5, 0.0), dtype=np.uint8)
     cells = np.asarray(cv2.resize(grey, (9, 8), interpolation=cv2.INTER_AREA))
     bits = (cells[:, 1:] > cells[:, :-1]).ravel()
     thumb = np.asarray(cv2.resize(grey, (_THUMB, _THUMB), interpolation=cv2.INTER_AREA), dtype=np.uint8)

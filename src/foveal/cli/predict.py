@@ -84,7 +84,8 @@ def _show(answered: PredictionStream) -> None:
 def _write_layout(answered: PredictionStream, out: Path, layout: str) -> None:
     from foveal.evaluation.writers import write_answers
 
-    n = write_answers(out, layout, answered, answered.predictor.task)
+    predictor = answered.predictor
+    n = write_answers(out, layout, answered, predictor.task, predictor.preparation.n_channels)
     typer.echo(f"{n:,} of {n + answered.n_refused:,} images answered, written to {out}.")
 
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import datetime as dt
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from foveal.collab.interpret import RatingInterpretation
 from foveal.collab.loaders import CollabDataLoaders
 from foveal.collab.model import CollabSpec, collab_model, embedding_size
 from foveal.collab.predictor import RatingPredictor
@@ -42,8 +43,25 @@ class CollabLearner(Trainer):
         return RatingPredictor.of(self.model, task, self.dls.train.dataset.inputs, training)
 
     def predict(self, *pair: Any) -> Prediction:
-        """Answer for a user and an item, or for a tuple of both."""
+        """Answer for a user and an item, for a tuple of both, or for a row of a table with their columns."""
+        row, task = pair[0], self.dls.task
+        assert isinstance(task, Rating)
+        user, item, _ = task.columns
+        if len(pair) == 1 and hasattr(row, "keys"):
+            if absent := [name for name in (user, item) if name not in row]:
+                raise InputError(f"The row has no `{absent[0]}`; it has {', '.join(map(str, row.keys()))}.")
+            pair = (row[user], row[item])
         return self.predictor().predict(*pair)
+
+    def interpretation(self, ds_idx: int = 1, *, dl: DataLoader | None = None) -> RatingInterpretation:
+        """Return predicted and true ratings of one side, to look at: what `Interpretation.from_learner` gives.
+
+        Args:
+            ds_idx: 0 is the training side, 1 the validation side.
+            dl: a loader instead.
+        """
+        ratings, targets, losses = self.get_preds(ds_idx, dl=dl, with_loss=True)
+        return RatingInterpretation((self.dls[ds_idx] if dl is None else dl).dataset, ratings, targets, losses)
 
     def get_preds(
         self, ds_idx: int = 1, *, dl: DataLoader | None = None, with_loss: bool = False
@@ -90,6 +108,32 @@ class CollabLearner(Trainer):
         display(dataset.frame(indices, prediction=answers[:, 0].tolist()))
 
 
+def _sizes_by_column(
+    given: Mapping[str, int] | Sequence[tuple[int, int]] | None, known: Mapping[str, int]
+) -> Mapping[str, int]:
+    """Return the size of the vectors by column.
+
+    Args:
+        given: as `collab_learner` takes them.
+        known: how many users and items there are, by column.
+
+    Raises:
+        InputError: they are for other columns, or for other numbers of users and items.
+    """
+    if isinstance(given, Mapping):
+        if odd := set(given) - set(known):
+            raise InputError(f"`emb_szs` names the columns {' and '.join(known)}; got {', '.join(sorted(odd))}.")
+        return given
+    sizes = [tuple(pair) for pair in given or ()]
+    if given is not None and [pair[0] for pair in sizes if len(pair) == 2] != list(known.values()):
+        expected = ", ".join(f"({n}, size)" for n in known.values())
+        raise InputError(
+            f"`emb_szs` is [{expected}], of {' and of '.join(known)} with the unknown one included; got {sizes}. "
+            "`get_emb_sz(dls)` returns the usual ones."
+        )
+    return {name: size for name, (_, size) in zip(known, sizes, strict=False)}
+
+
 def get_emb_sz(dls: CollabDataLoaders) -> list[tuple[int, int]]:
     """Return how many users and items there are, the unknown included, each with the usual size of its vectors."""
     sizes = (len(names) for names in dls.classes.values())
@@ -101,7 +145,7 @@ def collab_learner(
     dls: CollabDataLoaders,
     n_factors: int = 50,
     use_nn: bool = False,
-    emb_szs: dict[str, int] | None = None,
+    emb_szs: Mapping[str, int] | Sequence[tuple[int, int]] | None = None,
     layers: Sequence[int] | None = None,
     *,
     y_range: tuple[float, float] | None = None,
@@ -115,8 +159,8 @@ def collab_learner(
         dls: the loaders.
         n_factors: the size of the vectors; their product and two biases are the rating.
         use_nn: layers over both vectors instead of their product.
-        emb_szs: with `use_nn`, the size of the vectors by column, as {"user": 74, "title": 101}; by the number of
-            categories by default.
+        emb_szs: with `use_nn`, the size of the vectors by column, as {"user": 74, "title": 101}, or (how many, size)
+            of users and of items, as `get_emb_sz` returns them; by the number of categories by default.
         layers: with `use_nn`, the sizes of the hidden layers; [50, 10] by default.
         y_range: squeeze ratings into (low, high), a little wider than they are.
         loss_func: the task's by default.
@@ -127,10 +171,12 @@ def collab_learner(
     user, item, _ = task.columns
     n_users, n_items = len(task.users), len(task.items)
     sizes = (n_factors, n_factors)
+    if emb_szs is not None and not use_nn:
+        raise InputError("`emb_szs` is for use_nn=True; without it, `n_factors` is the size of all vectors.")
+    if layers is not None and not use_nn:
+        raise InputError("`layers` is for use_nn=True.")
     if use_nn:
-        given = emb_szs or {}
-        if odd := set(given) - {user, item}:
-            raise InputError(f"`emb_szs` names the columns {user} and {item}; got {', '.join(sorted(odd))}.")
+        given = _sizes_by_column(emb_szs, {user: n_users, item: n_items})
         sizes = (given.get(user, embedding_size(n_users)), given.get(item, embedding_size(n_items)))
     hidden = tuple(layers or (50, 10)) if use_nn else ()
     spec = CollabSpec(n_users, n_items, sizes, y_range, hidden)

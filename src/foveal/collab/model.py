@@ -5,7 +5,7 @@ A model takes pairs int64 [B, 2], the numbers of user and item, and returns [B] 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import pairwise
 from typing import Any, Self
@@ -13,7 +13,8 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
-from foveal.collab.task import Id, Ids
+from foveal.collab.task import UNKNOWN, Id, Ids
+from foveal.core.errors import UnknownNameError
 from foveal.models import module
 from foveal.models.head import sigmoid_range
 
@@ -108,6 +109,37 @@ class EmbeddingDotBias(_Embeddings):
         self.u_weight, self.i_weight = Embedding(spec.n_users, size), Embedding(spec.n_items, size)
         self.u_bias, self.i_bias = Embedding(spec.n_users, 1), Embedding(spec.n_items, 1)
 
+    @classmethod
+    def from_classes(
+        cls,
+        n_factors: int,
+        classes: Mapping[str, Sequence[Id]],
+        user: str | None = None,
+        item: str | None = None,
+        y_range: tuple[float, float] | None = None,
+    ) -> EmbeddingDotBias:
+        """Return a model for the users and items of loaders, with fresh weights.
+
+        Args:
+            n_factors: the length of each vector.
+            classes: `dls.classes`: the users and the items, under the names of their columns.
+            user: the column of users; the first one by default.
+            item: the column of items; the second one by default.
+            y_range: squeeze outputs into (low, high).
+
+        Raises:
+            UnknownNameError: there is no such column.
+        """
+        columns = list(classes)
+        for name in (user, item):
+            if name is not None and name not in classes:
+                raise UnknownNameError.of("column", name, columns)
+        users, items = (
+            Ids(tuple(one for one in classes[name] if one != UNKNOWN))
+            for name in (user or columns[0], item or columns[1])
+        )
+        return cls(CollabSpec(len(users), len(items), (n_factors, n_factors), y_range), users, items)
+
     def forward(self, pairs_B2: Tensor) -> Tensor:
         """Return a rating a pair, [B]."""
         users, items = pairs_B2.unbind(dim=1)
@@ -129,6 +161,9 @@ class EmbeddingDotBias(_Embeddings):
         Args:
             names: ids as the table has them.
             is_item: whether they are items.
+
+        Raises:
+            UnknownNameError: training did not know one of them.
         """
         return self._by_name(self.i_bias if is_item else self.u_bias, names, is_item).squeeze(1)
 
@@ -138,11 +173,18 @@ class EmbeddingDotBias(_Embeddings):
         Args:
             names: ids as the table has them.
             is_item: whether they are items.
+
+        Raises:
+            UnknownNameError: training did not know one of them.
         """
         return self._by_name(self.i_weight if is_item else self.u_weight, names, is_item)
 
     def _by_name(self, table: nn.Embedding, names: Sequence[Id], is_item: bool) -> Tensor:
         ids = self.items if is_item else self.users
+        known = set(ids.names)
+        if unknown := [name for name in names if name not in known]:
+            kind, other = ("item", "False for users") if is_item else ("user", "True for items")
+            raise UnknownNameError.of(kind, unknown[0], ids.names, f"`is_item` is {is_item}; {other}.")
         return table.weight.detach()[ids.numbers(names).to(table.weight.device)]
 
     def _squeeze(self, rating: Tensor) -> Tensor:
@@ -152,9 +194,25 @@ class EmbeddingDotBias(_Embeddings):
 class EmbeddingNN(_Embeddings):
     """Layers over both vectors side by side."""
 
-    def __init__(self, spec: CollabSpec) -> None:
+    def __init__(
+        self,
+        emb_szs: CollabSpec | Sequence[tuple[int, int]],
+        layers: Sequence[int] = (),
+        *,
+        y_range: tuple[float, float] | None = None,
+    ) -> None:
+        """Build it with fresh weights.
+
+        Args:
+            emb_szs: a spec, or (how many, length of the vector) of users and of items, as `get_emb_sz` returns them.
+            layers: the sizes of the hidden layers.
+            y_range: squeeze outputs into (low, high).
+        """
         super().__init__()
-        self.spec = spec
+        if not isinstance(emb_szs, CollabSpec):
+            (n_users, of_user), (n_items, of_item) = emb_szs
+            emb_szs = CollabSpec(n_users, n_items, (of_user, of_item), y_range, tuple(layers))
+        self.spec = spec = emb_szs
         self.u_weight = Embedding(spec.n_users, spec.n_factors[0])
         self.i_weight = Embedding(spec.n_items, spec.n_factors[1])
         sizes = [sum(spec.n_factors), *spec.layers]

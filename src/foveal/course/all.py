@@ -5,8 +5,6 @@ from __future__ import annotations
 import os
 from types import SimpleNamespace
 
-from PIL import Image
-
 from foveal.course.backbones import xresnet18, xresnet34, xresnet50
 from foveal.course.basics import TensorCategory, TensorImage, TensorPoint, array, range_of, set_seed, to_np
 from foveal.course.callbacks import (
@@ -20,10 +18,13 @@ from foveal.course.callbacks import (
     ShowGraphCallback,
     TerminateOnNaNCallback,
 )
-from foveal.course.downloads import download_images
+from foveal.course.cleaner import ImageClassifierCleaner
+from foveal.course.controls import VBox, widgets
+from foveal.course.downloads import download_images, download_url
 from foveal.course.events import Callback
 from foveal.course.files import resize_images, verify_images
 from foveal.course.layers import AdaptiveConcatPool2d, ConvLayer, Flatten, Lambda, PoolFlatten, ResBlock, SimpleCNN
+from foveal.course.losses import BaseLoss, L1LossFlat, LabelSmoothingCrossEntropy, LabelSmoothingCrossEntropyFlat
 from foveal.course.metrics import (
     APScoreBinary,
     APScoreMulti,
@@ -59,9 +60,11 @@ from foveal.course.metrics_of_numbers import (
 )
 from foveal.course.models import create_body, create_head, create_vision_model, params
 from foveal.course.names import PadMode, ResizeMethod
+from foveal.course.pictures import Image
 from foveal.course.pixels import Hue, RandomErasing, Saturation
 from foveal.course.splits import EndSplitter, TrainTestSplitter
 from foveal.course.transforms import Categorize, IntToFloatTensor, Pipeline, ToTensor, Transform
+from foveal.images.pil import PILImageBW
 from foveal.images.show import show_image
 from foveal.metrics.one_label import top_k_accuracy
 from foveal.models.module import Module
@@ -78,6 +81,7 @@ __all__ = [
     "Adam",
     "AdaptiveConcatPool2d",
     "BalancedAccuracy",
+    "BaseLoss",
     "BrierScore",
     "BrierScoreMulti",
     "CSVLogger",
@@ -101,13 +105,18 @@ __all__ = [
     "HammingLossMulti",
     "Hue",
     "Image",
+    "ImageClassifierCleaner",
     "IntToFloatTensor",
     "JaccardMulti",
+    "L1LossFlat",
+    "LabelSmoothingCrossEntropy",
+    "LabelSmoothingCrossEntropyFlat",
     "Lambda",
     "MatthewsCorrCoef",
     "MatthewsCorrCoefMulti",
     "Module",
     "OptimWrapper",
+    "PILImageBW",
     "PadMode",
     "PearsonCorrCoef",
     "Pipeline",
@@ -139,11 +148,13 @@ __all__ = [
     "ToTensor",
     "TrainTestSplitter",
     "Transform",
+    "VBox",
     "array",
     "create_body",
     "create_head",
     "create_vision_model",
     "download_images",
+    "download_url",
     "get_files",
     "mse",
     "os",
@@ -157,6 +168,7 @@ __all__ = [
     "to_np",
     "top_k_accuracy",
     "verify_images",
+    "widgets",
     "xresnet18",
     "xresnet34",
     "xresnet50",

@@ -13,6 +13,8 @@ from torch import Tensor
 
 from foveal.core.seeds import check_seed
 from foveal.data.batches import tensor
+from foveal.images.show import show_image
+from foveal.tasks.display import ShownTensor
 
 
 def set_seed(s: int, reproducible: bool = False) -> None:
@@ -61,6 +63,38 @@ def noop(value: Any = None, *_: Any, **__: Any) -> Any:
     return value
 
 
+class TensorImageShown(ShownTensor):
+    """An image [C, h, w] that shows itself."""
+
+    def show(self, ctx: Any = None, **options: Any) -> Any:
+        """Draw it with matplotlib; return the axes.
+
+        Args:
+            ctx: axes to draw on; new ones by default.
+            options: of `show_image`.
+        """
+        return show_image(self.as_subclass(Tensor), ctx, **options)
+
+
+class TensorPointShown(ShownTensor):
+    """Points [..., 2], x before y, that show themselves."""
+
+    def show(self, ctx: Any = None, **options: Any) -> Any:
+        """Draw them with matplotlib; return the axes.
+
+        Args:
+            ctx: axes to draw on; new ones by default.
+            options: of `matplotlib.axes.Axes.scatter`.
+        """
+        from matplotlib import pyplot as plt
+
+        axes = ctx or plt.subplots(layout="constrained")[1]
+        points = self.as_subclass(Tensor).reshape(-1, 2)
+        drawn: dict[str, Any] = {"s": 10, "c": "r", "marker": "."} | options
+        axes.scatter(points[:, 0], points[:, 1], **drawn)
+        return axes
+
+
 class _Named(type):
     """Makes `isinstance(x, TensorImage)` true of the plain tensors that such a name stands for."""
 
@@ -68,17 +102,26 @@ class _Named(type):
     def _holds(value: Tensor) -> bool:
         raise NotImplementedError
 
-    def __call__(cls, value: Any, *_: Any, **options: Any) -> Any:
-        """Return a plain tensor."""
+    @staticmethod
+    def _made(value: Any) -> Tensor:
         return tensor(value)
+
+    def __call__(cls, value: Any, **_: Any) -> Any:
+        """Return a tensor; the first operation on it returns a plain one."""
+        return cls._made(value)
 
     def __instancecheck__(cls, instance: object) -> bool:
         """Return whether a tensor has the form that the name stands for."""
         return isinstance(instance, Tensor) and cls._holds(instance)
 
-    def create(cls, value: Any) -> Tensor:
-        """Return a plain tensor."""
-        return tensor(value)
+    def create(cls, value: Any, **_: Any) -> Any:
+        """Return a tensor, as calling the name does.
+
+        Args:
+            value: a tensor, array or list.
+            _: `img_size`, which a plain tensor has no place for.
+        """
+        return cls._made(value)
 
 
 class TensorBase(metaclass=_Named):
@@ -90,23 +133,31 @@ class TensorBase(metaclass=_Named):
 
 
 class TensorImage(TensorBase):
-    """A name of the course that makes a plain tensor: an image [C, h, w], or several [B, C, h, w]."""
+    """A name of the course that makes a tensor: an image [C, h, w], or several [B, C, h, w]; of Pillow's too."""
 
     @staticmethod
     def _holds(value: Tensor) -> bool:
         return value.ndim in {3, 4}
 
+    @staticmethod
+    def _made(value: Any) -> Tensor:
+        return image2tensor(value).as_subclass(TensorImageShown)
+
 
 class TensorImageBW(TensorImage):
-    """A name of the course that makes a plain tensor: an image [1, h, w], or several."""
+    """A name of the course that makes a tensor: an image [1, h, w], or several."""
 
 
 class TensorPoint(TensorBase):
-    """A name of the course that makes a plain tensor: points [..., 2]."""
+    """A name of the course that makes a tensor: points [..., 2]."""
 
     @staticmethod
     def _holds(value: Tensor) -> bool:
         return value.ndim >= 1 and value.shape[-1] == 2 and value.is_floating_point()
+
+    @staticmethod
+    def _made(value: Any) -> Tensor:
+        return tensor(value).float().reshape(-1, 2).as_subclass(TensorPointShown)
 
 
 class TensorCategory(TensorBase):
@@ -123,3 +174,11 @@ class TensorMultiCategory(TensorBase):
     @staticmethod
     def _holds(value: Tensor) -> bool:
         return value.ndim in {1, 2}
+
+
+def image2tensor(image: Any) -> Tensor:
+    """Return an image as a tensor, channels first; a tensor as it is."""
+    if isinstance(image, Tensor):
+        return image
+    values = torch.from_numpy(np.array(image))
+    return values[None] if values.ndim == 2 else values.permute(2, 0, 1).contiguous()

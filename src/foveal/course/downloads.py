@@ -93,6 +93,43 @@ def download_images(
     return L([Path(file) for file in files])
 
 
+def download_url(
+    url: str,
+    dest: str | os.PathLike[str] | None = None,
+    timeout: float | None = None,
+    show_progress: bool = True,
+) -> Path:
+    """Download one file of at most 1 GiB, whatever it is, and replace `dest` once it is whole; return its path.
+
+    Args:
+        url: an http or https address.
+        dest: the file, or a folder that is there; by default the current folder, under the name in the address.
+        timeout: seconds without a byte after which it is given up; 20 by default.
+        show_progress: whether to show a bar on a terminal.
+
+    Raises:
+        FetchError: it could not be fetched.
+        InputError: the address has no name to call the file by.
+    """
+    target = SystemPath("." if dest is None else dest)
+    if target.is_dir():
+        name = urllib.parse.unquote(urllib.parse.urlsplit(url).path).replace("\\", "/").rsplit("/", 1)[-1]
+        if not name.strip(". "):
+            raise InputError(f"{url} has no name for a file: give `dest`.")
+        target /= name
+    target.parent.mkdir(parents=True, exist_ok=True)
+    limits = Limits() if timeout is None else Limits(silence=timeout)
+    with tempfile.TemporaryDirectory(prefix=".fetching-", dir=target.parent) as beside:
+        part = SystemPath(beside) / "file"
+        if show_progress:
+            with progress.Bar(f"fetching {target.name}", 0) as bar:
+                download(url, part, None, limits=limits, advance=bar.advance)
+        else:
+            download(url, part, None, limits=limits)
+        part.replace(target)
+    return Path(target)
+
+
 def _addresses(url_file: str | os.PathLike[str] | None, urls: Iterable[str] | None) -> list[str]:
     """Return the addresses, each once."""
     if (url_file is None) == (urls is None):

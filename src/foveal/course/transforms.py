@@ -8,13 +8,13 @@ import typing
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Union
 
-import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
 
 from foveal.core.errors import InputError, UnknownNameError
 from foveal.core.listing import L
+from foveal.course.basics import image2tensor
 from foveal.tasks.vocab import Classes, Vocab, plain
 
 Function = Callable[..., Any]
@@ -218,8 +218,7 @@ class ToTensor(Transform):
 
     def encodes(self, item: Image.Image) -> Tensor:
         """Return the image's values, channels first."""
-        values = torch.from_numpy(np.array(item))
-        return values[None] if values.ndim == 2 else values.permute(2, 0, 1).contiguous()
+        return image2tensor(item)
 
 
 class IntToFloatTensor(Transform):

@@ -22,7 +22,7 @@ def audit_datasets(datasets: Datasets) -> Audit:
         for dataset, is_valid in ((datasets.train, False), (datasets.valid, True))
         for index, image in enumerate(dataset.images)
     ]
-    return audit(Source("data block", datasets.train.task.kind, items))
+    return audit(Source("data block", datasets.train.task.kind, items), n_channels=datasets.train.n_channels)
 
 
 def without_bad_images(datasets: Datasets) -> Datasets:

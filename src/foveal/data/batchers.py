@@ -15,6 +15,7 @@ from typing import Any, Self, cast
 import torch
 
 from foveal.core import threads
+from foveal.core.errors import InputError
 from foveal.core.rng import generator_for
 from foveal.data.batches import Batch, collate, on_device
 from foveal.data.datasets import Dataset, ImageDataset
@@ -217,3 +218,14 @@ class ImageBatcher(Batcher):
         if draw is not None and pipeline.operations:
             pixels = apply_pixel_ops(pixels, pipeline.operations, generator_for(*draw, indices[0]))
         return Batch((normalise(pixels, pipeline.preparation.statistics), targets), indices, source_to_target)
+
+
+def image_batcher(batcher: Batcher) -> ImageBatcher:
+    """Return a batcher of images as what it is.
+
+    Raises:
+        InputError: it carries no images.
+    """
+    if not isinstance(batcher, ImageBatcher):
+        raise InputError("These loaders carry no images: build them with a DataBlock and its blocks.")
+    return batcher

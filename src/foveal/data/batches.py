@@ -30,7 +30,7 @@ class Batch:
 
     @property
     def inputs(self) -> Any:
-        """What the model takes; of images float32 [B, 3, h, w], normalised."""
+        """What the model takes; of images float32 [B, C, h, w], normalised."""
         return self.parts[0]
 
     @property

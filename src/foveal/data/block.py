@@ -26,12 +26,14 @@ from foveal.core.arguments import checked_methods
 from foveal.core.errors import FovealError, InputError, NothingToLearnError, UnknownNameError
 from foveal.data.auditing import audit_datasets, without_bad_images
 from foveal.data.datasets import Datasets, ImageDataset, Tuples
+from foveal.data.image_block import ImageBlock
 from foveal.data.labels import ColReader, Getter, Getters, composed
 from foveal.data.loaders import DataLoaders
 from foveal.data.samples import Pipeline, Transforms
 from foveal.data.splits.rows import Rows, rows_of
 from foveal.data.splits.splitters import MaskSplitter, RandomSplitter, Splitter, check_split
 from foveal.data.summary import walk
+from foveal.images.channels import RGB
 from foveal.sources.items import Item, Source
 from foveal.tasks.base import AnyTask
 from foveal.tasks.encoding import encode_all, encode_known, no_labels
@@ -40,11 +42,6 @@ from foveal.tasks.vocab import ClassLabel
 
 OnBad = Literal["stop", "skip"]
 PathLike = str | os.PathLike[str]
-
-
-@dataclass(frozen=True, slots=True)
-class ImageBlock:
-    """The input is an image: a path, bytes, an array or a PIL image."""
 
 
 @checked_methods
@@ -94,11 +91,14 @@ class DataBlock:
             if get_x is not None or get_y is not None or len(getters) != 2:
                 raise InputError("`getters` is [get_x, get_y], in place of these two arguments.")
             get_x, get_y = getters
-        self._target = None if blocks is None else _target_block(blocks)
+        self._n_channels = RGB
+        self._target: TargetBlock | None = None
+        if blocks is not None:
+            self._n_channels, self._target = _channels_and_target(blocks)
         self._get_items, self._get_x, self._get_y = get_items, composed(get_x), composed(get_y)
         self._splitter = splitter or RandomSplitter()
         self.transforms = item_tfms, batch_tfms
-        Pipeline.of(item_tfms, batch_tfms)
+        self._pipeline()
 
     def new(self, item_tfms: Transforms = None, batch_tfms: Transforms = None) -> DataBlock:
         """Return the same plan with these transforms in place of its own.
@@ -107,9 +107,9 @@ class DataBlock:
             item_tfms: as of `DataBlock`; none by default.
             batch_tfms: likewise.
         """
-        Pipeline.of(item_tfms, batch_tfms)
         changed = copy.copy(self)
         changed.transforms = item_tfms, batch_tfms
+        Pipeline.of(item_tfms, batch_tfms, self._n_channels)
         return changed
 
     @runtime.without_collecting()
@@ -129,7 +129,8 @@ class DataBlock:
         task = _bind(self._target, sides[0].labels, sides[0].name)
         train_targets = encode_all(sides[0].labels, sides[0].name, task)
         valid_targets = encode_known(sides[1].labels, sides[1].name, task)
-        return Datasets.of(sides[0].dataset(train_targets, task), sides[1].dataset(valid_targets, task))
+        targets, n_channels = (train_targets, valid_targets), self._n_channels
+        return Datasets.of(*(side.dataset(of, task, n_channels) for side, of in zip(sides, targets, strict=True)))
 
     def summary(self, source: object) -> None:
         """Walk one item through every step and print what each step makes of it.
@@ -137,7 +138,7 @@ class DataBlock:
         Raises:
             InputError: a step fails; the message says what to add or mend.
         """
-        for line in walk(self.datasets(source), Pipeline.of(*self.transforms)):
+        for line in walk(self.datasets(source), self._pipeline()):
             print(line)  # noqa: T201 -- printing is what it is for
 
     def check(self, source: object) -> Audit:
@@ -187,6 +188,9 @@ class DataBlock:
             reader=partial(self._read_new, datasets.train.task) if self._target else None,
         )
 
+    def _pipeline(self) -> Pipeline:
+        return Pipeline.of(*self.transforms, self._n_channels)
+
     @property
     def _getters(self) -> tuple[tuple[Getter | None, str], tuple[Getter | None, str]]:
         return (self._get_x, "get_x"), (self._get_y, "get_y")
@@ -207,7 +211,7 @@ class DataBlock:
         getters = self._getters if with_labels else (self._getters[0], (lambda _: None, "get_y"))
         side = _Side.read(items, range(len(items)), *getters)
         targets = encode_known(side.labels, side.name, task) if with_labels else no_labels(len(items), task)
-        return side.dataset(targets, task)
+        return side.dataset(targets, task, self._n_channels)
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,15 +255,16 @@ class _Side:
         images, labels = (_Getting(*getter).all_of(items, at) for getter in getters)
         return cls(items, at, images, labels)
 
-    def dataset(self, targets: Tensor, task: AnyTask) -> ImageDataset:
+    def dataset(self, targets: Tensor, task: AnyTask, n_channels: int) -> ImageDataset:
         """Return the dataset of these images.
 
         Args:
             targets: their encoded labels.
             task: encoded them.
+            n_channels: that the images are read with.
         """
         table = self.items.table.iloc[list(self.at)] if isinstance(self.items, Rows) else None
-        return ImageDataset(self.images, targets, task, table)
+        return ImageDataset(self.images, targets, task, n_channels, table)
 
     def name(self, index: int) -> str:
         """Return what a message calls an item."""
@@ -291,6 +296,7 @@ def block_for(
     splitter: Splitter | None = None,
     vocab: Sequence[ClassLabel] | None = None,
     flip_pairs: Sequence[tuple[str, str]] = (),
+    n_channels: int = RGB,
     item_tfms: Transforms,
     batch_tfms: Transforms = None,
 ) -> DataBlock:
@@ -301,6 +307,7 @@ def block_for(
         splitter: a split in place of the source's own.
         vocab: the classes, in place of those of the training side.
         flip_pairs: names of points that change places in a mirrored image.
+        n_channels: see `ImageBlock`.
         item_tfms: a resize step, and other transforms.
         batch_tfms: more of them.
     """
@@ -317,7 +324,7 @@ def block_for(
     if splitter is None and source.has_split:
         splitter = MaskSplitter(item.is_valid for item in source.items)
     return DataBlock(
-        blocks=(ImageBlock, target),
+        blocks=(ImageBlock(n_channels=n_channels), target),
         get_x=lambda item: item.image,
         get_y=lambda item: item.label,
         splitter=splitter,
@@ -326,14 +333,14 @@ def block_for(
     )
 
 
-def _target_block(blocks: Sequence[object]) -> TargetBlock:
+def _channels_and_target(blocks: Sequence[object]) -> tuple[int, TargetBlock]:
     made = [block() if isinstance(block, type) or callable(block) else block for block in blocks]
     if len(made) != 2 or not isinstance(made[0], ImageBlock) or not isinstance(made[1], TargetBlock):
         raise InputError(
             "`blocks` says what the input and the target are, for instance blocks=(ImageBlock, MultiCategoryBlock); "
             f"got {blocks!r}."
         )
-    return made[1]
+    return made[0].n_channels, made[1]
 
 
 def _bind(block: TargetBlock, labels: list[object], name: Callable[[int], str]) -> AnyTask:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, overload
 
 from pandas import DataFrame
@@ -21,8 +21,9 @@ from foveal.core.arguments import checked_methods
 from foveal.core.errors import InputError
 from foveal.core.listing import L
 from foveal.data.labels import Getter
+from foveal.images.channels import RGB
 from foveal.images.decode import ImageSource, name_of
-from foveal.images.pil import PILImage
+from foveal.images.pil import PILImage, pil_image
 from foveal.tasks.base import AnyTask
 from foveal.tasks.display import ShownTensor, shown
 from foveal.tasks.kinds import kind_of
@@ -63,12 +64,14 @@ class ImageDataset(Dataset):
         images: paths, bytes, arrays, Pillow or stored images.
         targets: what `task` encoded, [n, ...]; points in source pixels.
         task: what is learned.
+        n_channels: that the images are read with, 1, 3 or 4.
         table: the rows that they are from, where they are from a table.
     """
 
     images: Sequence[ImageSource]
     targets: Tensor
     task: AnyTask = field()  # `field()`: dataclass would take the property of the base for a default
+    n_channels: int = RGB
     table: DataFrame | None = None
     pictures = attribute("pictures", "images")
 
@@ -76,7 +79,7 @@ class ImageDataset(Dataset):
         return len(self.images)
 
     def __getitem__(self, index: int) -> tuple[PILImage, ShownTensor]:
-        return PILImage.create(self.images[index]), self.display_target(index)
+        return pil_image(self.images[index], self.n_channels), self.display_target(index)
 
     @property
     def vocab(self) -> Classes:
@@ -90,15 +93,17 @@ class ImageDataset(Dataset):
 
     @property
     def fingerprint(self) -> str:
-        """A hash of the names of all images, in order, and of all targets."""
+        """A hash of the names of all images, in order, of all targets, and of the channels where they are not RGB."""
         names = "\n".join(name_of(image) for image in self.images)
+        if self.n_channels != RGB:
+            names += f"\n{self.n_channels} channels"
         return storage.text_hash(names + storage.tensor_hash(self.targets))
 
     def subset(self, indices: Sequence[int]) -> ImageDataset:
         """Return the items at these positions."""
         at = list(indices)
         table = None if self.table is None else self.table.iloc[at]
-        return ImageDataset([self.images[index] for index in at], self.targets[at], self.task, table)
+        return replace(self, images=[self.images[index] for index in at], targets=self.targets[at], table=table)
 
     def name(self, index: int) -> str:
         """Return the name of an image."""

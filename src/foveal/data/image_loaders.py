@@ -11,11 +11,13 @@ import pandas as pd
 import torch
 
 from foveal.core.errors import UnknownNameError
-from foveal.data.block import DataBlock, ImageBlock
+from foveal.data.block import DataBlock
+from foveal.data.image_block import ImageBlock
 from foveal.data.labels import ColReader, Getter, RegexLabeller, parent_label, using_attr
 from foveal.data.loaders import DataLoaders
 from foveal.data.samples import Transforms
 from foveal.data.splits.splitters import ColSplitter, GrandparentSplitter, RandomSplitter, Splitter
+from foveal.images.pil import PILImage
 from foveal.sources.delimited import read_delimited, typed
 from foveal.sources.folders import get_image_files
 from foveal.tasks.kinds import TargetBlock
@@ -41,6 +43,8 @@ class SharedOptions(TypedDict, total=False):
     batch_tfms: Transforms
     bs: int
     y_block: TargetBlockLike | None
+    img_cls: type[PILImage] | None
+    n_channels: int | None
     num_workers: int | None
     device: torch.device | str | None
 
@@ -55,7 +59,8 @@ class ImageDataLoaders:
     """Ways to build loaders of images.
 
     All take, as keywords, `item_tfms`, `batch_tfms`, `bs` (64), `num_workers`, `device`, and for a random split
-    `valid_pct` (0.2) and `seed`; `y_block` says what the labels are where that cannot be told from them.
+    `valid_pct` (0.2) and `seed`; `y_block` says what the labels are where that cannot be told from them, `img_cls` or
+    `n_channels` what `ImageBlock` is told of the images.
     """
 
     @classmethod
@@ -283,7 +288,7 @@ def _load(
     splitter: Splitter,
 ) -> DataLoaders:
     data_block = DataBlock(
-        blocks=(ImageBlock, block),
+        blocks=(ImageBlock(options.get("img_cls"), n_channels=options.get("n_channels")), block),
         get_x=get_x,
         get_y=get_y,
         splitter=splitter,

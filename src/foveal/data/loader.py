@@ -18,6 +18,7 @@ from foveal.data.batchers import Batcher, ImageBatcher, TupleBatcher
 from foveal.data.batches import Batch
 from foveal.data.datasets import ImageDataset
 from foveal.images.canvas import grid
+from foveal.images.channels import require_channels
 from foveal.images.parquet_rows import windows_of
 from foveal.tasks.vocab import Classes, classes_of
 
@@ -32,6 +33,7 @@ class DataLoader:
         shuffle: a fresh order each epoch, and random draws.
         drop_last: leave out a last partial batch, unless it is the only one.
         seed: decides orders and draws.
+        labelled: whether iterating yields the targets too; without labels all of them are unknown.
     """
 
     def __init__(
@@ -63,6 +65,7 @@ class DataLoader:
             raise InputError(f"A batch holds at least one item; got a batch size of {self.batch_size}.")
         self.shuffle, self.drop_last, self.seed = shuffle, drop_last, check_seed(seed)
         self._passes = count()
+        self.labelled = True
         self._windows: tuple[Sequence[int], int] | None = None
 
     @property
@@ -81,7 +84,7 @@ class DataLoader:
 
     def __iter__(self) -> Iterator[tuple[Any, ...]]:
         for batch in self.batches(epoch=next(self._passes)):
-            yield batch.parts
+            yield batch.parts if self.labelled else batch.parts[:-1]
 
     def one_batch(self) -> tuple[Any, ...]:
         """Return the first batch of a pass."""
@@ -154,13 +157,16 @@ class DataLoader:
 
     def with_batcher(self, batcher: Batcher) -> DataLoader:
         """Return the same loader over another batcher."""
-        return DataLoader(batcher, self.batch_size, self.shuffle, drop_last=self.drop_last, seed=self.seed)
+        made = DataLoader(batcher, self.batch_size, self.shuffle, drop_last=self.drop_last, seed=self.seed)
+        made.labelled = self.labelled
+        return made
 
     def normalised_like(self, other: DataLoader) -> DataLoader:
         """Return the same loader with images normalised like another's; say so where it has `Normalize` of its own."""
         ours, theirs = self.batcher, other.batcher
         if not isinstance(ours, ImageBatcher) or not isinstance(theirs, ImageBatcher):
             return self
+        require_channels(ours.pipeline.n_channels, theirs.pipeline.n_channels)
         own, wanted = ours.pipeline.statistics, theirs.pipeline.statistics
         if own == wanted:
             return self

@@ -17,7 +17,7 @@ from foveal.core.arguments import checked_methods
 from foveal.core.errors import InputError
 from foveal.core.listing import L
 from foveal.data.auditing import audit_datasets
-from foveal.data.batchers import Batcher, ImageBatcher, TupleBatcher
+from foveal.data.batchers import Batcher, ImageBatcher, TupleBatcher, image_batcher
 from foveal.data.datasets import Dataset, Datasets, ImageDataset
 from foveal.data.loader import DataLoader
 from foveal.data.pixel_ops import refuse_moving
@@ -110,9 +110,10 @@ class DataLoaders:
         n_train, n_batch = len(datasets.train), batch_size or bs
         batchers: list[Batcher] = [TupleBatcher(datasets.train), TupleBatcher(datasets.valid)]
         if isinstance(datasets.train, ImageDataset):
-            pipeline = with_size(Pipeline.of(item_tfms, batch_tfms), datasets.train, datasets.valid)
+            pipeline = Pipeline.of(item_tfms, batch_tfms, datasets.train.n_channels)
+            pipeline = with_size(pipeline, datasets.train, datasets.valid)
             if kind_of(datasets.train.task).has_points:
-                refuse_moving(pipeline.operations)
+                refuse_moving(pipeline.operations, pipeline.n_channels)
             target = torch.device(device) if device is not None else runtime.default_device()
             batchers = [ImageBatcher(side, pipeline, num_workers, target) for side in (datasets.train, datasets.valid)]
         if n_train < n_batch:
@@ -223,7 +224,7 @@ class DataLoaders:
     @property
     def pipeline(self) -> Pipeline:
         """The transforms of images."""
-        return _image_batcher(self.train).pipeline
+        return image_batcher(self.train.batcher).pipeline
 
     @property
     def preparation(self) -> Preparation:
@@ -299,15 +300,17 @@ class DataLoaders:
 
         Args:
             items: a data frame, files, or another source that the data block reads.
-            with_labels: read labels too; without them all targets are unknown.
+            with_labels: read labels too; without them a batch is (inputs,).
 
         Raises:
             InputError: the loaders were not made by a data block.
         """
         if self._reader is None:
             raise InputError("These loaders were not made by a DataBlock: they cannot read new items.")
-        batcher = _image_batcher(self.train).with_dataset(self._reader(items, with_labels))
-        return DataLoader(batcher, self._valid.batch_size)
+        batcher = image_batcher(self.train.batcher).with_dataset(self._reader(items, with_labels))
+        loader = DataLoader(batcher, self._valid.batch_size)
+        loader.labelled = with_labels
+        return loader
 
     def check(self) -> Audit:
         """Audit labels, split and every image; see `foveal.audit.checks`."""
@@ -318,9 +321,3 @@ class DataLoaders:
 
     def __getitem__(self, index: int) -> DataLoader:
         return self.loaders[index]
-
-
-def _image_batcher(loader: DataLoader) -> ImageBatcher:
-    if not isinstance(loader.batcher, ImageBatcher):
-        raise InputError("These loaders carry no images: build them with a DataBlock and its blocks.")
-    return loader.batcher

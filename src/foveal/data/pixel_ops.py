@@ -1,4 +1,4 @@
-"""Pixel operations: the user's functions of a batch, float32 [B, 3, h, w] from 0 to 1, that return another.
+"""Pixel operations: the user's functions of a batch, float32 [B, C, h, w] from 0 to 1, that return another.
 
 They run after all of foveal's own transforms and before normalisation, in training only. Their random draws are seeded
 from the batch, so that a run can be repeated; torch's own random state is left as it was.
@@ -15,6 +15,7 @@ from torch import Tensor
 from foveal.core.errors import InputError
 from foveal.core.rng import generator_for
 from foveal.data.samples import PixelFunction
+from foveal.images.channels import RGB
 
 # The trial images of `refuse_moving`; all of these were chosen by hand.
 _TRIALS = 64
@@ -32,11 +33,11 @@ _FAINT = 1e-3
 
 
 def apply_pixel_ops(pixels: Tensor, operations: Sequence[PixelFunction], rng: np.random.Generator) -> Tensor:
-    """Return a batch after all operations, uint8 [B, h, w, 3].
+    """Return a batch after all operations, uint8 [B, h, w, C].
 
     Args:
-        pixels: uint8 [B, h, w, 3].
-        operations: functions of float32 [B, 3, h, w] from 0 to 1.
+        pixels: uint8 [B, h, w, C].
+        operations: functions of float32 [B, C, h, w] from 0 to 1.
         rng: seeds torch's random numbers for the operations.
 
     Raises:
@@ -51,11 +52,15 @@ def apply_pixel_ops(pixels: Tensor, operations: Sequence[PixelFunction], rng: np
     return (values * 255).round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1)
 
 
-def refuse_moving(operations: Sequence[PixelFunction]) -> None:
+def refuse_moving(operations: Sequence[PixelFunction], n_channels: int = RGB) -> None:
     """Refuse operations that move pixels, for a task whose targets would have to move along.
 
     Each is tried on images with and without a spot, with the same random draws: the difference between the two must
     stay where the spot is.
+
+    Args:
+        operations: functions of a batch.
+        n_channels: of the batch.
 
     Raises:
         InputError: one moves pixels.
@@ -64,7 +69,7 @@ def refuse_moving(operations: Sequence[PixelFunction]) -> None:
     y = torch.arange(height)[:, None] + 0.5
     x = torch.arange(width)[None, :] + 0.5
     spot = torch.exp(-((x - _SPOT_XY[0]) ** 2 + (y - _SPOT_XY[1]) ** 2) / 8)
-    plain = torch.full((1, 3, height, width), 0.3)
+    plain = torch.full((1, n_channels, height, width), 0.3)
     for operation in operations:
         for trial in range(_TRIALS):
             without, with_spot = (_apply_seeded(operation, image, trial) for image in (plain, plain + 0.5 * spot))

@@ -14,7 +14,7 @@ import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import TypeGuard, TypeVar
+from typing import ClassVar, TypeGuard, TypeVar
 
 import numpy as np
 import torch
@@ -27,9 +27,10 @@ from foveal.geometry.moves import Move
 from foveal.geometry.resize import RandomResizedCrop, Resize, ResizeStep
 from foveal.geometry.warp import stack_windows, warp_batch
 from foveal.images.augment import Normalize
+from foveal.images.channels import RGB
 from foveal.images.colours import Pixels
 from foveal.images.decode import ImageSource, OpenedImage, open_image
-from foveal.images.prepare import UNCHANGED, Preparation, Statistics, collate, render, render_window
+from foveal.images.prepare import UNCHANGED_OF, Preparation, Statistics, collate, render, render_window
 from foveal.images.tones import Tone, apply_lut, apply_luts, draw_lut
 from foveal.tasks.base import Task
 
@@ -37,18 +38,24 @@ Label = TypeVar("Label")
 MoveFunction = Callable[[tuple[int, int], np.random.Generator], Homography]
 """What a move does: (height, width) of the input and a generator to a homography of the input onto itself."""
 PixelFunction = Callable[[Tensor], Tensor]
-"""What a pixel operation does: a batch, float32 [B, 3, h, w] from 0 to 1, to another of the same shape."""
+"""What a pixel operation does: a batch, float32 [B, C, h, w] from 0 to 1, to another of the same shape."""
 Transform = ResizeStep | Tone | Normalize | MoveFunction | PixelFunction
 Transforms = Transform | Sequence[Transform] | None
 """One transform, several, or none."""
 
 
 class PixelOperation(ABC):
-    """A pixel operation as a class: subclass it where the number of arguments does not show what a callable is."""
+    """A pixel operation as a class: subclass it where the number of arguments does not show what a callable is.
+
+    Attributes:
+        n_channels: the one number of channels that it can work on, such as 3 for colours; None for any.
+    """
+
+    n_channels: ClassVar[int | None] = None
 
     @abstractmethod
     def __call__(self, batch: Tensor) -> Tensor:
-        """Return the changed batch, float32 [B, 3, h, w] from 0 to 1."""
+        """Return the changed batch, float32 [B, C, h, w] from 0 to 1."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -81,6 +88,7 @@ class Pipeline:
         operations: the user's functions of a batch, in training.
         statistics: what `Normalize` gave to normalise batches with; None leaves pixels on the scale from 0 to 1, and a
             model of `vision_learner` then normalises its input itself.
+        n_channels: that images are read with, 1, 3 or 4.
     """
 
     resizes: tuple[ResizeStep, ...]
@@ -88,21 +96,23 @@ class Pipeline:
     tones: tuple[Tone, ...] = ()
     operations: tuple[PixelFunction, ...] = ()
     statistics: Statistics | None = None
+    n_channels: int = RGB
 
     @classmethod
-    def of(cls, item_tfms: Transforms = None, batch_tfms: Transforms = None) -> Pipeline:
+    def of(cls, item_tfms: Transforms = None, batch_tfms: Transforms = None, n_channels: int = RGB) -> Pipeline:
         """Sort transforms by what they are; their place in the lists does not matter.
 
         A `Move`, or a function of (size_hw, generator), is a move. A `PixelOperation`, or a function of a batch,
-        float32 [B, 3, h, w] from 0 to 1, such as a transform of torchvision, is a pixel operation: it belongs in
+        float32 [B, C, h, w] from 0 to 1, such as a transform of torchvision, is a pixel operation: it belongs in
         `batch_tfms` and runs in training only.
 
         Args:
             item_tfms: one transform or several.
             batch_tfms: more of them.
+            n_channels: of the images.
 
         Raises:
-            InputError: one is of no known kind.
+            InputError: one is of no known kind, or for images of other channels.
         """
         item_steps = _as_list(item_tfms)
         steps = [*item_steps, *_as_list(batch_tfms)]
@@ -116,12 +126,15 @@ class Pipeline:
         for step in item_steps:
             if step in operations:
                 raise InputError(
-                    f"{step!r} works on pixels: put it into `batch_tfms`, where it gets a batch, float32 [B, 3, h, w] "
+                    f"{step!r} works on pixels: put it into `batch_tfms`, where it gets a batch, float32 [B, C, h, w] "
                     "from 0 to 1. What moves pixels is a function of (size_hw, generator) that returns a Homography."
                 )
         if len(statistics) > 1:
             raise InputError(f"Normalize may be given once, got it {len(statistics)} times.")
-        return cls(tuple(resizes), tuple(moves), tuple(tones), tuple(operations), statistics[0] if statistics else None)
+        for step in steps:
+            _check_channels_of(step, n_channels)
+        own = statistics[0] if statistics else None
+        return cls(tuple(resizes), tuple(moves), tuple(tones), tuple(operations), own, n_channels)
 
     @property
     def input_size_hw(self) -> tuple[int, int]:
@@ -137,7 +150,7 @@ class Pipeline:
     @property
     def preparation(self) -> Preparation:
         """How images are prepared in validation and in service."""
-        return Preparation(self.resize, self.statistics or UNCHANGED)
+        return Preparation(self.resize, self.statistics or UNCHANGED_OF[self.n_channels])
 
     def with_statistics(self, statistics: Statistics | None) -> Pipeline:
         """Return the same pipeline with these statistics in place of its own."""
@@ -179,7 +192,7 @@ class Pipeline:
         Raises:
             ImageError: the image is refused.
         """
-        opened: OpenedImage = open_image(image)
+        opened: OpenedImage = open_image(image, self.n_channels)
         source_to_input = self.source_to_input(opened.size_hw, rng)
         source_to_target = source_to_input.then(Homography.unit_frame(self.input_size_hw))
         target = task.move(target, source_to_target)
@@ -193,7 +206,7 @@ class Pipeline:
         return Sample(pixels, target, source_to_target)
 
     def pixels(self, samples: Sequence[Sample], device: torch.device) -> Tensor:
-        """Return the inputs of samples side by side, uint8 [B, h, w, 3], warped where that was left to the batch.
+        """Return the inputs of samples side by side, uint8 [B, h, w, C], warped where that was left to the batch.
 
         Args:
             samples: of one batch.
@@ -215,6 +228,19 @@ def _as_list(transforms: Transforms) -> list[Transform]:
         return list(transforms)
     assert not isinstance(transforms, Sequence)
     return [transforms]
+
+
+def _check_channels_of(step: Transform, n_channels: int) -> None:
+    """Refuse a transform for images of another number of channels than there are."""
+    made_for = step.statistics.n_channels if isinstance(step, Normalize) else getattr(step, "n_channels", None)
+    if made_for in {None, n_channels}:
+        return
+    hint = "."
+    if isinstance(step, Normalize):
+        fitting = step.statistics.for_channels(n_channels) if made_for == RGB else None
+        given = f"Normalize.from_stats({fitting.mean}, {fitting.std})" if fitting else "a number for each channel"
+        hint = f": give {given}, or leave it out, for a model of `vision_learner` normalises by itself."
+    raise InputError(f"{step!r} is for images of {made_for} channels, and these have {n_channels}{hint}")
 
 
 def _require_function(step: object) -> MoveFunction | PixelFunction:

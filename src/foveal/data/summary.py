@@ -40,7 +40,7 @@ def walk(datasets: Datasets, pipeline: Pipeline) -> Iterator[str]:
     yield f"  image   {under_base(image) if isinstance(image, Path) else name_of(image)}"
     yield f"  label   {train.label(0)!r}"
     yield f"  target  {train.display_target(0)!r}"
-    opened = open_image(image)
+    opened = open_image(image, train.n_channels)
     yield f"  opened  {opened.format}, {_size(opened.size_hw)} upright"
     pipeline = with_size(pipeline, train, datasets.valid)
     size_hw = opened.size_hw
@@ -65,7 +65,7 @@ def with_size(pipeline: Pipeline, *sides: ImageDataset) -> Pipeline:
     """
     if pipeline.resizes:
         return pipeline
-    images = [image for side in sides for image in side.images]
+    images = [(image, side.n_channels) for side in sides for image in side.images]
     first: tuple[str, tuple[int, int]] | None = None
     for name, size_hw in threads.ordered_map(_size_of, images):
         if size_hw is not None and first is None:
@@ -79,10 +79,11 @@ def with_size(pipeline: Pipeline, *sides: ImageDataset) -> Pipeline:
     return replace(pipeline, resizes=(Resize(first[1]),))
 
 
-def _size_of(image: ImageSource) -> tuple[str, tuple[int, int] | None]:
+def _size_of(read: tuple[ImageSource, int]) -> tuple[str, tuple[int, int] | None]:
     """Return the name and the (height, width) of an image; None where it is refused, as training says in its turn."""
+    image, n_channels = read
     try:
-        return name_of(image), open_image(image).size_hw
+        return name_of(image), open_image(image, n_channels).size_hw
     except ImageError:
         return name_of(image), None
 

@@ -9,7 +9,7 @@ import os
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, Self
+from typing import TYPE_CHECKING, Protocol, Self, cast
 
 from torch import Tensor
 
@@ -61,7 +61,12 @@ class Interpretation:
             learn: answers.
             ds_idx: 0 is the training side, 1 the validation side.
             dl: a loader instead.
+
+        Returns:
+            The interpretation; of a learner that answers for something else than images, its own.
         """
+        if (own := getattr(learn, "interpretation", None)) is not None:
+            return cast("Self", own(ds_idx, dl=dl))
         return cls(predict_dataset(learn.predictor(), (learn.dls[ds_idx] if dl is None else dl).dataset))
 
     @property
@@ -127,7 +132,7 @@ class Interpretation:
             task.draw(canvas, found.labels[index], task.decode_target(found.targets[index]))
             canvas.below(f"{Path(name_of(found.images[index])).name[-28:]}  {float(values[at]):.3g}")
 
-        images = [decode(found.images[index]) for index in chosen]
+        images = [decode(found.images[index], found.n_channels) for index in chosen]
         return sheet(images, draw, rows=rows, figsize=figsize, figure=figure, caption=task.legend)
 
     def confusion_matrix(self) -> Tensor:

@@ -75,7 +75,11 @@ def write_label_issues(
     target = Path(path)
     check_target(target, layout)
     if target.suffix == ".json":
-        labelled = ((str(image), open_image(image).size_hw, label) for image, label in _corrected(label_issues, found))
+        n_channels = found.n_channels
+        labelled = (
+            (str(image), open_image(image, n_channels).size_hw, label)
+            for image, label in _corrected(label_issues, found)
+        )
         return write_labels(target, layout, labelled, found.task)
     return write_table(target, ({"fname": name_of(issue.image)} | _columns(issue) for issue in label_issues))
 

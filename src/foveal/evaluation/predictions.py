@@ -18,6 +18,7 @@ from foveal.core.errors import InputError, ModelFileError
 from foveal.data.datasets import ImageDataset
 from foveal.evaluation.thresholds import best_temperature
 from foveal.geometry.homography import Homography
+from foveal.images.channels import RGB, check_channels
 from foveal.images.decode import ImageSource, name_of, open_image
 from foveal.inference.predictor import Prediction, Predictor
 from foveal.metrics.bootstrap import Interval, interval
@@ -39,6 +40,7 @@ class Predictions:
         task: with the decision that made the labels.
         outputs: the raw outputs [n, C] of labels, where `predict_dataset` kept them: another temperature can be applied
             without another pass. They are not saved.
+        n_channels: that the images are read with, to be shown.
     """
 
     images: Sequence[ImageSource]
@@ -47,6 +49,7 @@ class Predictions:
     targets: Tensor
     task: AnyTask
     outputs: Tensor | None = None
+    n_channels: int = RGB
     pictures = attribute("pictures", "images")
 
     @property
@@ -91,12 +94,15 @@ class Predictions:
             [label for run in runs for label in run.labels],
             torch.cat([run.targets for run in runs]),
             first.task,
+            n_channels=first.n_channels,
         )
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write them to a .safetensors file; images by name, raw outputs not at all."""
         answers = torch.stack([self.task.encode(label) for label in self.labels])
-        about = {"task": self.task.to_dict(), "images": [_absolute(image) for image in self.images]}
+        about: dict[str, Any] = {"task": self.task.to_dict(), "images": [_absolute(image) for image in self.images]}
+        if self.n_channels != RGB:
+            about["n_channels"] = self.n_channels
         tensors = {"values": self.values, "answers": answers, "targets": self.targets}
         storage.write_tensors(path, tensors, {_KEY: json.dumps(about)})
 
@@ -118,6 +124,7 @@ class Predictions:
                 labels,
                 tensors["targets"],
                 task,
+                n_channels=check_channels(about.get("n_channels", RGB)),
             )
         except (KeyError, ValueError, TypeError) as error:
             raise ModelFileError(f"`{path}` holds no predictions by foveal ({error}).") from error
@@ -163,7 +170,8 @@ def predict_dataset(
     values = torch.stack([answer.values for answer in answers])
     labels = [answer.label for answer in answers]
     kept = torch.cat(outputs) if outputs else None
-    return Predictions(dataset.images, values, labels, dataset.targets, predictor.task, kept)
+    n_channels = predictor.preparation.n_channels
+    return Predictions(dataset.images, values, labels, dataset.targets, predictor.task, kept, n_channels)
 
 
 def fit_temperature(predictions: Predictions) -> float:
@@ -198,11 +206,13 @@ def constant_answer(predictor: Predictor, train: ImageDataset, valid: ImageDatas
     mean = in_input.double().nanmean(dim=0).float()
     values = mean.expand(len(valid), *mean.shape)
     labels = predictor.task.decode(values, Homography.stack([m.inverse for m in valid_maps]))
-    return Predictions(valid.images, values, labels, valid.targets, predictor.task)
+    n_channels = predictor.preparation.n_channels
+    return Predictions(valid.images, values, labels, valid.targets, predictor.task, n_channels=n_channels)
 
 
 def _source_to_target(predictor: Predictor, image: ImageSource) -> Homography:
-    source_to_input = predictor.preparation.fit(open_image(image).size_hw)
+    opened = open_image(image, predictor.preparation.n_channels)
+    source_to_input = predictor.preparation.fit(opened.size_hw)
     return source_to_input.then(Homography.unit_frame(predictor.preparation.input_size_hw))
 
 

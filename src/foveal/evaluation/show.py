@@ -37,5 +37,5 @@ def results_sheet(
         index = shown[number]
         task.draw(canvas, predictions.labels[index], task.decode_target(predictions.targets[index]))
 
-    images = [decode(predictions.images[i]) for i in shown]
+    images = [decode(predictions.images[i], predictions.n_channels) for i in shown]
     return sheet(images, draw, rows=rows, figsize=figsize, figure=figure, caption=task.legend)

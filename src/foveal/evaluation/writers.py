@@ -8,6 +8,7 @@ from typing import TypeVar
 
 from foveal.core.errors import InputError, UnknownNameError
 from foveal.core.tables import FORMATS, printable
+from foveal.images.channels import RGB
 from foveal.images.decode import open_image
 from foveal.inference.predictor import Prediction
 from foveal.sources.coco import write_coco
@@ -36,7 +37,13 @@ def check_target(path: Path, layout: str) -> None:
         raise UnknownNameError.of("layout", layout, LAYOUTS)
 
 
-def write_answers(path: Path, layout: str, answers: Iterable[tuple[Path, Prediction]], task: Task[Label]) -> int:
+def write_answers(
+    path: Path,
+    layout: str,
+    answers: Iterable[tuple[Path, Prediction]],
+    task: Task[Label],
+    n_channels: int = RGB,
+) -> int:
     """Write answers to a .json in a layout; return their number.
 
     Args:
@@ -44,8 +51,9 @@ def write_answers(path: Path, layout: str, answers: Iterable[tuple[Path, Predict
         layout: a name in `LAYOUTS`.
         answers: image files with their answers.
         task: of the answers.
+        n_channels: that the images are read with.
     """
-    labelled = ((file.name, open_image(file).size_hw, answer.label) for file, answer in answers)
+    labelled = ((file.name, open_image(file, n_channels).size_hw, answer.label) for file, answer in answers)
     return write_labels(path, layout, labelled, task)
 
 

@@ -1,13 +1,13 @@
 """The warp: the only place where pixels are resampled, but for means of whole squares as they are decoded.
 
-Detail that the input size is too coarse to show is first removed from an image (uint8 [H, W, 3]): by a Gaussian where
+Detail that the input size is too coarse to show is first removed from an image (uint8 [H, W, C]): by a Gaussian where
 the map shrinks it a little, by reducing it by area where it shrinks it much or by a whole number. Then it is warped
 once with bilinear interpolation; beyond the image's border it is reflected. The warp itself runs on one image with
 OpenCV (`warp`), or on an accelerator for a whole batch (`window` for each image, then `warp_batch`): both see the same
 reduced pixels through the same map.
 
-Shapes: H, W are an image's height and width, h, w those of the input, B a batch. Maps are in continuous pixels, as
-`geometry.homography` says.
+Shapes: H, W are an image's height and width, h, w those of the input, C the channels, B a batch. Maps are in
+continuous pixels, as `geometry.homography` says.
 """
 
 from __future__ import annotations
@@ -39,10 +39,10 @@ _REACH = 1.5  # standard deviations that the Gaussian's kernel reaches to either
 
 
 def warp(image: Pixels, source_to_input: Homography, input_size_hw: tuple[int, int]) -> Pixels:
-    """Return what the input shows of an image, uint8 [h, w, 3].
+    """Return what the input shows of an image, uint8 [h, w, C].
 
     Args:
-        image: uint8 [H, W, 3].
+        image: uint8 [H, W, C].
         source_to_input: the map from the image's pixels to the input's.
         input_size_hw: (h, w).
     """
@@ -56,7 +56,7 @@ def window(image: Pixels, source_to_input: Homography, input_size_hw: tuple[int,
     A window that would be more than three times the input (a horizon comes near) is warped at once instead.
 
     Args:
-        image: uint8 [H, W, 3].
+        image: uint8 [H, W, C].
         source_to_input: the map from the image's pixels to the input's.
         input_size_hw: (h, w).
     """
@@ -70,26 +70,26 @@ def window(image: Pixels, source_to_input: Homography, input_size_hw: tuple[int,
     height, width = pixels.shape[:2]
     beyond = (max(0, -top), max(0, bottom - height), max(0, -left), max(0, right - width))
     if any(beyond):
-        pixels = _as_pixels(cv2.copyMakeBorder(pixels, *beyond, cv2.BORDER_REFLECT))
+        pixels = as_pixels(cv2.copyMakeBorder(pixels, *beyond, cv2.BORDER_REFLECT))
     y, x = top + beyond[0], left + beyond[2]
     visible = pixels[y : y + bottom - top, x : x + right - left]
     return np.ascontiguousarray(visible), Homography.translation(left, top).then(to_input)
 
 
 def stack_windows(windows: Sequence[Pixels]) -> Tensor:
-    """Stack images of different sizes into uint8 [B, H, W, 3], each in the top left corner."""
+    """Stack images of different sizes into uint8 [B, H, W, C], each in the top left corner."""
     height, width = (max(pixels.shape[side] for pixels in windows) for side in (0, 1))
-    stacked = np.zeros((len(windows), height, width, 3), dtype=np.uint8)
+    stacked = np.zeros((len(windows), height, width, windows[0].shape[2]), dtype=np.uint8)
     for pixels, target in zip(windows, stacked, strict=True):
         target[: pixels.shape[0], : pixels.shape[1]] = pixels
     return torch.from_numpy(stacked)
 
 
 def warp_batch(windows: Tensor, windows_to_input: Homography, input_size_hw: tuple[int, int]) -> Tensor:
-    """Warp a batch, each image by its own map; return uint8 [B, h, w, 3] on the same device.
+    """Warp a batch, each image by its own map; return uint8 [B, h, w, C] on the same device.
 
     Args:
-        windows: uint8 [B, H, W, 3].
+        windows: uint8 [B, H, W, C].
         windows_to_input: a stack of maps, [B, 3, 3], from the windows' pixels to the input's.
         input_size_hw: (h, w).
     """
@@ -124,8 +124,8 @@ def _warp_reduced(pixels: Pixels, to_input: Homography, input_size_hw: tuple[int
     centred = _FROM_CENTRES.then(to_input, _TO_CENTRES).matrix
     flags, border = cv2.INTER_LINEAR, cv2.BORDER_REFLECT
     if np.array_equal(matrix[2], [0.0, 0.0, 1.0]):
-        return _as_pixels(cv2.warpAffine(pixels, centred[:2], (width, height), flags=flags, borderMode=border))
-    return _as_pixels(cv2.warpPerspective(pixels, centred, (width, height), flags=flags, borderMode=border))
+        return as_pixels(cv2.warpAffine(pixels, centred[:2], (width, height), flags=flags, borderMode=border))
+    return as_pixels(cv2.warpPerspective(pixels, centred, (width, height), flags=flags, borderMode=border))
 
 
 def _crop(image: Pixels, source_to_input: Homography, input_size_hw: tuple[int, int]) -> tuple[Pixels, Homography]:
@@ -154,7 +154,7 @@ def _reduce(image: Pixels, source_to_input: Homography, input_size_hw: tuple[int
     if min(scale_x, scale_y) > _MIN_GAUSSIAN_SCALE and (width % new_w or height % new_h):
         return _blur(image, scale_x, scale_y), source_to_input
     reduced = cv2.resize(image, (new_w, new_h), interpolation=cv2.INTER_AREA)
-    return _as_pixels(reduced), Homography.scaling(width / new_w, height / new_h).then(source_to_input)
+    return as_pixels(reduced), Homography.scaling(width / new_w, height / new_h).then(source_to_input)
 
 
 def _blur(image: Pixels, scale_x: float, scale_y: float) -> Pixels:
@@ -165,8 +165,9 @@ def _blur(image: Pixels, scale_x: float, scale_y: float) -> Pixels:
     """
     sigma_x, sigma_y = (_SIGMA * math.sqrt(max(0.0, scale**-2 - 1)) for scale in (scale_x, scale_y))
     size = (1 + 2 * math.ceil(_REACH * sigma_x), 1 + 2 * math.ceil(_REACH * sigma_y))
-    return _as_pixels(cv2.GaussianBlur(image, size, sigmaX=sigma_x, sigmaY=sigma_y))
+    return as_pixels(cv2.GaussianBlur(image, size, sigmaX=sigma_x, sigmaY=sigma_y))
 
 
-def _as_pixels(image: cv2.typing.MatLike) -> Pixels:
-    return np.asarray(image, dtype=np.uint8)
+def as_pixels(image: cv2.typing.MatLike) -> Pixels:
+    """Return what OpenCV made of an image as uint8 [H, W, C]: it drops the last axis of a single channel."""
+    return np.asarray(image if image.ndim == 3 else image[..., None], dtype=np.uint8)

@@ -27,8 +27,8 @@ class Normalize:
         """Build it from statistics on the scale where white is 1.
 
         Args:
-            mean: of red, green and blue.
-            std: standard deviation of red, green and blue.
+            mean: of red, green and blue; of images in grey one number, of four channels four.
+            std: standard deviation of each of them.
         """
         return cls(Statistics(tuple(mean), tuple(std)))
 

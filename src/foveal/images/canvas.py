@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from foveal.core import storage
+from foveal.images.channels import shown_as_rgb
 
 if TYPE_CHECKING:  # matplotlib takes a second to import and is needed only when something is drawn
     from matplotlib.axes import Axes
@@ -36,9 +37,9 @@ class Canvas:
     axes: Axes
 
     def image(self, pixels: NDArray[np.uint8]) -> None:
-        """Show an image, uint8 [H, W, 3]; its frame is [0, W] x [0, H]."""
+        """Show an image, uint8 [H, W, C]; its frame is [0, W] x [0, H]; of four channels the first three are shown."""
         height, width = pixels.shape[:2]
-        self.axes.imshow(pixels, extent=(0, width, height, 0), interpolation="antialiased")
+        self.axes.imshow(shown_as_rgb(pixels), extent=(0, width, height, 0), interpolation="antialiased")
         self.axes.set_axis_off()
 
     def title(self, *lines: tuple[str, str]) -> None:
@@ -119,7 +120,7 @@ def sheet(
     """Lay images out in a grid.
 
     Args:
-        images: uint8 [H, W, 3] each, of any sizes.
+        images: uint8 [H, W, C] each, of any sizes.
         draw: `draw(canvas, i)` adds what belongs to the i-th image.
         rows: how many; by default about four images across for three down.
         figsize: (width, height) in inches; by default it grows with the grid.

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageCms
 
 from foveal.core.errors import InputError
+from foveal.images.channels import RGB
 
 Pixels = NDArray[np.uint8]
 
@@ -24,6 +25,26 @@ _BITS, _PHOTOMETRIC, _PLANAR, _SAMPLE_FORMAT = 258, 262, 284, 339  # tags of TIF
 # What the decoders raise on damaged files, as fuzzing them has shown.
 _LOOKUP = (ValueError, TypeError, IndexError, KeyError, OverflowError)
 DAMAGE = (*_LOOKUP, OSError, SyntaxError, EOFError, RuntimeError, MemoryError, struct.error, zlib.error)
+
+
+def to_pixels(image: Image.Image, n_channels: int, tags: Mapping[int, object] | None = None) -> tuple[Pixels, float]:
+    """Return any mode of Pillow's as pixels, uint8 [H, W, C], and the value that was guessed to be white.
+
+    Args:
+        image: as Pillow decoded it.
+        n_channels: C: 1 for the grey (Pillow's mode L) of what `to_rgb` makes, 3 for that, 4 for colours and alpha.
+        tags: of a TIFF.
+
+    Raises:
+        ValueError: see `to_rgb`.
+    """
+    if n_channels == 1 and image.mode == "L" and "transparency" not in image.info:
+        return np.asarray(image)[..., None], 0.0
+    if n_channels > RGB:
+        profile = image.info.get("icc_profile") if image.mode in {"RGB", "RGBA", "P"} else None
+        return rgba_to_srgb(np.asarray(image.convert("RGBA")), profile), 0.0
+    rgb, guessed_white = to_rgb(image, tags)
+    return grey_of(rgb) if n_channels == 1 else rgb, guessed_white
 
 
 def to_rgb(image: Image.Image, tags: Mapping[int, object] | None = None) -> tuple[Pixels, float]:
@@ -63,6 +84,16 @@ def to_rgb(image: Image.Image, tags: Mapping[int, object] | None = None) -> tupl
         image = image.convert("RGB")
     to_srgb = srgb_transform(profile, image.mode) if profile and image.mode in {"RGB", "CMYK"} else None
     return np.asarray(to_srgb(image) if to_srgb else image.convert("RGB")), 0.0
+
+
+def rgba_to_srgb(pixels: Pixels, profile: bytes | None) -> Pixels:
+    """Return an image with transparency, uint8 [H, W, 4], whose colours are sRGB.
+
+    Args:
+        pixels: uint8 [H, W, 4].
+        profile: of ICC, if there is one.
+    """
+    return np.asarray(_converted(Image.fromarray(pixels), profile)) if profile else pixels
 
 
 def _converted(rgba: Image.Image, profile: bytes | None) -> Image.Image:
@@ -107,6 +138,18 @@ def _white_of(values: NDArray[np.float64]) -> float:
     return white
 
 
+def deep_to_bytes(values: NDArray[np.generic], tags: Mapping[int, object]) -> Pixels:
+    """Return numbers of 16 bits, uint16 [...], as pixels: white is FOVEAL_WHITE, or 65535, as for deep grey.
+
+    Args:
+        values: of any shape.
+        tags: of a TIFF.
+    """
+    white = _stated_white(tags) or 65535.0
+    lut = np.clip(np.arange(65536) * (255 / white) + 0.5, 0, 255).astype(np.uint8)
+    return np.asarray(lut[values])
+
+
 def _scale_to_bytes(values: NDArray[np.float64], white: float) -> Pixels:
     """Return grey pixels; where values are negative, black is the negative of white."""
     black = -white if float(values.min(initial=0.0)) < 0 else 0.0
@@ -120,6 +163,15 @@ def grey_to_rgb(values: NDArray[np.generic]) -> Pixels:
         values: from 0 to 255.
     """
     return np.repeat(values.astype(np.uint8)[..., None], 3, axis=2)
+
+
+def grey_of(rgb: Pixels) -> Pixels:
+    """Return an RGB image in grey, uint8 [H, W, 1]: .299 red, .587 green and .114 blue, as Pillow's mode L.
+
+    Args:
+        rgb: uint8 [H, W, 3].
+    """
+    return np.asarray(Image.fromarray(rgb).convert("L"))[..., None]
 
 
 @lru_cache(maxsize=32)

@@ -1,8 +1,9 @@
 """The only place that opens images: one strict decoder, whose pixels are upright (EXIF) and sRGB.
 
 An image is accepted as it is or refused with an `ImageError`; it is never repaired, guessed at or replaced.
-Pixels come out upright (EXIF orientation applied), as sRGB, transparency over white. JPEG goes through simplejpeg in
-strict mode, everything else through Pillow. The header is checked before any pixel is decoded.
+Pixels come out upright (EXIF orientation applied), as sRGB, transparency over white; grey is made of these. Four
+channels (see `channels`) are read as they are. JPEG goes through simplejpeg in strict mode, everything else through
+Pillow. The header is checked before any pixel is decoded.
 """
 
 from __future__ import annotations
@@ -24,17 +25,22 @@ from PIL import Image, UnidentifiedImageError
 
 from foveal.core import lazy
 from foveal.core.errors import ImageError, InputError, MissingDependencyError
-from foveal.geometry.homography import IDENTITY, Homography, corners_of
-from foveal.images.avif import without_exif
-from foveal.images.colours import DAMAGE, Pixels, grey_to_rgb, srgb_transform, to_rgb
+from foveal.geometry.homography import IDENTITY, Homography
+from foveal.geometry.warp import as_pixels
+from foveal.images.arrays import pixels_of_array
+from foveal.images.avif import AVIF, HEIC, brands_of, without_exif
+from foveal.images.bands import N_BANDS, read_bands
+from foveal.images.channels import RGB, require_fourth
+from foveal.images.colours import DAMAGE, Pixels, grey_of, srgb_transform, to_pixels
 from foveal.images.embedded import ENDING as EMBEDDED
 from foveal.images.embedded import embedded_image
 from foveal.images.exif import orientation_of
 from foveal.images.jpeg import JpegHeader, read_jpeg_header
 from foveal.images.parquet_rows import row_of
-from foveal.images.png import SIGNATURE, split_png
+from foveal.images.png import SIGNATURE, PngParts, split_png
 from foveal.images.sniff import reason_of
-from foveal.images.tiff import without_descriptions
+from foveal.images.tiff import TIFF, without_descriptions
+from foveal.images.upright import TURNS, turn_upright, upright_map, upright_size
 
 MAX_PIXELS = 89_478_485
 """The most pixels that are decoded, a quarter of a GiB as RGB; the environment's FOVEAL_MAX_PIXELS is another number.
@@ -48,15 +54,13 @@ _COMMON = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".tif", ".
 _RARE = (".bmp", ".dib", ".ppm", ".pgm", ".avif", ".avifs", ".heic", ".heif", ".mpo")
 EXTENSIONS = frozenset({*_COMMON, *_RARE})
 _FORMATS = ("PNG", "WEBP", "BMP", "DIB", "GIF", "TIFF", "AVIF", "PPM")
-_HEIC = frozenset({b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"})
-_AVIF = frozenset({b"avif", b"avis"})
 _TURNED_BY_PILLOW = frozenset({"TIFF", "HEIF"})
 _FEWEST_BYTES = 256  # pixels that a byte of a JPEG can stand for: a block of 64 takes 2 bits or more
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Decoded:
-    """Pixels, uint8 [H, W, 3], and the map from the upright source image's pixels to theirs.
+    """Pixels, uint8 [H, W, C], and the map from the upright source image's pixels to theirs.
 
     `guessed_white` is the value in the file that became 255, where nothing in the file states it; else 0.
     """
@@ -128,8 +132,12 @@ def name_of(source: object) -> str:
     return f"<{type(source).__name__}>"
 
 
-def open_image(source: ImageSource | object) -> OpenedImage:
-    """Open a path, the bytes of a file, an array ([H, W] or [H, W, 3], uint8), a Pillow or a stored image.
+def open_image(source: ImageSource | object, n_channels: int = RGB) -> OpenedImage:
+    """Open a path, the bytes of a file, an array ([H, W] or [H, W, channels], uint8), a Pillow or a stored image.
+
+    Args:
+        source: what is opened.
+        n_channels: that its pixels are to have, 1, 3 or 4; see `channels`.
 
     Raises:
         ImageError: it cannot be an image that foveal uses; nothing was decoded.
@@ -137,25 +145,31 @@ def open_image(source: ImageSource | object) -> OpenedImage:
     name = name_of(source)
     source = row_of(source) or source
     if isinstance(source, str | os.PathLike):
-        return _open_bytes(_read(Path(source), name), name)
+        return _open_bytes(_read(Path(source), name), name, n_channels)
     if isinstance(source, bytes):
-        return _open_bytes(source, name)
+        return _open_bytes(source, name, n_channels)
     if isinstance(source, Image.Image):
+        require_fourth(n_channels, source.mode, name, has_alpha=source.has_transparency_data)
         orientation = orientation_of(source.info.get("exif") or b"")
-        return _wrap_pixels(to_rgb(source)[0], orientation, name, "PIL")
+        return _wrap_pixels(to_pixels(source, n_channels)[0], orientation, name, "PIL")
     if isinstance(source, np.ndarray):
-        return _wrap_pixels(_from_array(source, name), 1, name, "array")
+        return _wrap_pixels(pixels_of_array(source, name, n_channels), 1, name, "array")
     if isinstance(source, StoredImage):
         try:
-            return _open_bytes(source.read(), name)
+            return _open_bytes(source.read(), name, n_channels)
         except OSError as error:
             raise ImageError(name, f"cannot be read ({error}).") from error
     raise ImageError(name, "expected a path, bytes, an array or a PIL image.")
 
 
-def decode(source: ImageSource) -> Pixels:
-    """Return an image's pixels, uint8 [H, W, 3], upright, at full size."""
-    return open_image(source).decode().pixels
+def decode(source: ImageSource, n_channels: int = RGB) -> Pixels:
+    """Return an image's pixels, uint8 [H, W, C], upright, at full size.
+
+    Args:
+        source: a path, bytes, an array, a Pillow or a stored image.
+        n_channels: C: 1, 3 or 4; see `channels`.
+    """
+    return open_image(source, n_channels).decode().pixels
 
 
 def _read(path: Path, name: str) -> bytes:
@@ -175,42 +189,58 @@ def _read(path: Path, name: str) -> bytes:
         raise ImageError(name, f"cannot be read ({error}).") from error
 
 
-def _open_bytes(data: bytes, name: str) -> OpenedImage:
+def _open_bytes(data: bytes, name: str, n_channels: int) -> OpenedImage:
     if not data:
         raise ImageError(name, "the file is empty (0 bytes).")
     if data[:2] == b"\xff\xd8":
-        return _open_jpeg(data, name)
-    if data[4:8] == b"ftyp":
-        brands = _brands(data)
-        if brands & _AVIF:
-            data = without_exif(data)
-        elif brands & _HEIC:
-            _register_heif(name)
-    parts = None
-    if data.startswith(SIGNATURE):
-        try:
-            parts = split_png(data)
-        except ValueError as error:
-            raise ImageError(name, f"damaged PNG file: {error}") from error
-        data = parts.pixels
-    if data[:4] in {b"II*\0", b"MM\0*"}:
-        data = without_descriptions(data)
+        return _open_jpeg(data, name, n_channels)
+    if n_channels == N_BANDS and data[:4] in TIFF and (opened := _open_bands(data, name)) is not None:
+        return opened
+    data, parts = _without_metadata(data, name)
     image = _pillow_header(data, name)
+    require_fourth(n_channels, image.mode, name, has_alpha=image.has_transparency_data)
     _check_size((image.height, image.width), name)
     kind = str(image.format)
     exif = parts.exif if parts is not None else image.info.get("exif") or b""
     orientation = 1 if kind in _TURNED_BY_PILLOW else orientation_of(exif)
     more = parts.has_more_frames if parts is not None else _has_more_frames(image)
     profile = parts.icc_profile if parts is not None else None
-    pixels = partial(_decode_pillow, data, orientation, profile)
-    size_hw = _upright_size((image.height, image.width), orientation)
+    pixels = partial(_decode_pillow, data, orientation, profile, n_channels)
+    size_hw = upright_size((image.height, image.width), orientation)
     return OpenedImage(size_hw, name, kind, _name_faults(name, kind, pixels), more)
 
 
-def _brands(data: bytes) -> set[bytes]:
-    """Return the brands of a file of the ISO base media format: the main one and those it goes with."""
-    box = data[8 : min(int.from_bytes(data[:4]), 256)]
-    return {box[:4], *(box[at : at + 4] for at in range(8, len(box), 4))}
+def _without_metadata(data: bytes, name: str) -> tuple[bytes, PngParts | None]:
+    """Return a file without what could keep Pillow from its pixels, and the parts of a PNG."""
+    if data[4:8] == b"ftyp":
+        brands = brands_of(data)
+        if brands & AVIF:
+            return without_exif(data), None
+        if brands & HEIC:
+            _register_heif(name)
+    if data[:4] in TIFF:
+        return without_descriptions(data), None
+    if not data.startswith(SIGNATURE):
+        return data, None
+    try:
+        parts = split_png(data)
+    except ValueError as error:
+        raise ImageError(name, f"damaged PNG file: {error}") from error
+    return parts.pixels, parts
+
+
+def _open_bands(data: bytes, name: str) -> OpenedImage | None:
+    """Open a TIFF of four bands; return None where it has fewer."""
+    try:
+        bands = read_bands(without_descriptions(data))
+    except DAMAGE as error:
+        reason = str(error) if isinstance(error, ValueError) else f"damaged TIFF file: {_sentence(error)}"
+        raise ImageError(name, reason) from error
+    if bands is None:
+        return None
+    _check_size(bands.size_hw, name)
+    pixels = _name_faults(name, "TIFF", lambda scale: _reduce(bands.pixels(), bands.orientation, scale))
+    return OpenedImage(upright_size(bands.size_hw, bands.orientation), name, "TIFF", pixels, bands.has_more_frames)
 
 
 def _has_more_frames(image: Image.Image) -> bool:
@@ -220,18 +250,20 @@ def _has_more_frames(image: Image.Image) -> bool:
         return False
 
 
-def _open_jpeg(data: bytes, name: str) -> OpenedImage:
+def _open_jpeg(data: bytes, name: str, n_channels: int) -> OpenedImage:
     try:
         header = read_jpeg_header(data)
     except ValueError as error:
         raise ImageError(name, str(error)) from error
+    mode = "CMYK" if header.is_cmyk else "L" if header.is_grey else "RGB"
+    require_fourth(n_channels, mode, name, has_alpha=False)
     height, width = header.size_hw
     if header.is_progressive or header.is_cmyk or height * width > 64 * max_pixels():
         _check_size(header.size_hw, name)
     if height * width > _FEWEST_BYTES * max(len(data), 1) and height * width > max_pixels():
         raise ImageError(name, _too_large_reason(header.size_hw))
-    size_hw = _upright_size(header.size_hw, header.orientation)
-    pixels = _name_faults(name, "JPEG", partial(_decode_jpeg, header))
+    size_hw = upright_size(header.size_hw, header.orientation)
+    pixels = _name_faults(name, "JPEG", partial(_decode_jpeg, header, n_channels))
     return OpenedImage(size_hw, name, "JPEG", pixels, header.has_more_frames)
 
 
@@ -291,7 +323,7 @@ def _name_faults(name: str, kind: str, decode_at: Callable[[float], Decoded]) ->
 
 
 def _wrap_pixels(stored: Pixels, orientation: int, name: str, kind: str) -> OpenedImage:
-    size_hw = _upright_size((stored.shape[0], stored.shape[1]), orientation)
+    size_hw = upright_size((stored.shape[0], stored.shape[1]), orientation)
     return OpenedImage(size_hw, name, kind, partial(_reduce, stored, orientation))
 
 
@@ -311,25 +343,30 @@ def _reduce(stored: Pixels, orientation: int, scale: float, guessed_white: float
         # The last squares may reach beyond the image; a JPEG's are filled up by whoever wrote it, mostly like this.
         filled = cv2.copyMakeBorder(stored, 0, -height % factor, 0, -width % factor, cv2.BORDER_REPLICATE)
         reduced_wh = (filled.shape[1] // factor, filled.shape[0] // factor)
-        stored = np.asarray(cv2.resize(filled, reduced_wh, interpolation=cv2.INTER_AREA), dtype=np.uint8)
+        stored = as_pixels(cv2.resize(filled, reduced_wh, interpolation=cv2.INTER_AREA))
     return _stand_upright(stored, factor, orientation, (height, width), guessed_white)
 
 
-def _decode_jpeg(header: JpegHeader, scale: float) -> Decoded:
+def _decode_jpeg(header: JpegHeader, n_channels: int, scale: float) -> Decoded:
     n_pixels = header.size_hw[0] * header.size_hw[1]
     factor = next((f for f in (1, 2, 4, 8) if f >= reduction_factor(scale) and n_pixels <= max_pixels() * f * f), 8)
     height, width = (math.ceil(side / factor) for side in header.size_hw)
-    colours = "CMYK" if header.is_cmyk else "RGB"
+    # A profile may be one of colours, and change grey: then it is read as them.
+    is_grey = n_channels == 1 and header.is_grey and not header.icc_profile
+    colours = "CMYK" if header.is_cmyk else "GRAY" if is_grey else "RGB"
     stored = simplejpeg.decode_jpeg(header.pixels, colours, min_height=height, min_width=width, strict=True)
     if header.is_cmyk:
         # simplejpeg has checked the file; Pillow knows the ink conventions.
-        return _reduce(to_rgb(Image.open(io.BytesIO(header.pixels), formats=("JPEG",)))[0], header.orientation, scale)
+        inks = Image.open(io.BytesIO(header.pixels), formats=("JPEG",))
+        return _reduce(to_pixels(inks, n_channels)[0], header.orientation, scale)
     if header.icc_profile and (to_srgb := srgb_transform(header.icc_profile, "RGB")):
         stored = np.asarray(to_srgb(Image.fromarray(stored)))
+    if n_channels == 1 and not is_grey:
+        stored = grey_of(stored)
     return _stand_upright(stored, factor, header.orientation, header.size_hw)
 
 
-def _decode_pillow(data: bytes, orientation: int, profile: bytes | None, scale: float) -> Decoded:
+def _decode_pillow(data: bytes, orientation: int, profile: bytes | None, n_channels: int, scale: float) -> Decoded:
     with Image.open(io.BytesIO(data), formats=_formats()) as check:
         check.verify()
     with Image.open(io.BytesIO(data), formats=_formats()) as image:
@@ -337,22 +374,8 @@ def _decode_pillow(data: bytes, orientation: int, profile: bytes | None, scale: 
         image.load()
         if profile is not None:
             image.info["icc_profile"] = profile
-        pixels, guessed_white = to_rgb(image, tags)
+        pixels, guessed_white = to_pixels(image, n_channels, tags)
         return _reduce(pixels, orientation, scale, guessed_white)
-
-
-def _from_array(array: NDArray[np.generic], name: str) -> Pixels:
-    if array.dtype != np.uint8 or array.size == 0:
-        raise ImageError(name, f"an array must be uint8 and not empty; got {array.dtype} {array.shape}.")
-    if array.ndim == 2:
-        return grey_to_rgb(array)
-    if array.ndim != 3 or array.shape[2] != 3:
-        raise ImageError(name, f"an array must have the shape [H, W] or [H, W, 3]; got {array.shape}.")
-    return np.asarray(array, dtype=np.uint8)
-
-
-# EXIF orientation -> (a mirror first, then quarter turns counter-clockwise) of the stored image.
-_TURNS = {2: (True, 0), 3: (False, 2), 4: (True, 2), 5: (True, 1), 6: (False, 3), 7: (True, 3), 8: (False, 1)}
 
 
 def _stand_upright(
@@ -360,34 +383,11 @@ def _stand_upright(
 ) -> Decoded:
     """Turn an image upright that was stored at `size_hw` and reduced by `factor`."""
     reduction = Homography.scaling(1 / factor, 1 / factor) if factor > 1 else IDENTITY
-    if orientation not in _TURNS:
+    if orientation not in TURNS:
         return Decoded(stored, reduction, guessed_white)
-    to_stored = _upright_map(orientation, size_hw).inverse
-    turn = _upright_map(orientation, (stored.shape[0], stored.shape[1]))
-    return Decoded(_turn_upright(stored, orientation), to_stored.then(reduction, turn), guessed_white)
-
-
-def _turn_upright(pixels: Pixels, orientation: int) -> Pixels:
-    if orientation not in _TURNS:
-        return pixels
-    mirrored, quarters = _TURNS[orientation]
-    return np.ascontiguousarray(np.rot90(pixels[:, ::-1] if mirrored else pixels, quarters))
-
-
-def _upright_size(size_hw: tuple[int, int], orientation: int) -> tuple[int, int]:
-    return (size_hw[1], size_hw[0]) if orientation in _TURNS and _TURNS[orientation][1] % 2 else size_hw
-
-
-def _upright_map(orientation: int, size_hw: tuple[int, int]) -> Homography:
-    """Return the map from a stored image of `size_hw` to its upright self."""
-    mirrored, quarters = _TURNS[orientation]
-    corners = corners_of(size_hw)
-    if mirrored:
-        corners = corners[[1, 0, 3, 2]]
-    # A quarter turn counter-clockwise brings the top right corner to the top left.
-    return Homography.quadrilateral(
-        np.roll(corners, -quarters, axis=0), corners_of(_upright_size(size_hw, orientation))
-    )
+    to_stored = upright_map(orientation, size_hw).inverse
+    turn = upright_map(orientation, (stored.shape[0], stored.shape[1]))
+    return Decoded(turn_upright(stored, orientation), to_stored.then(reduction, turn), guessed_white)
 
 
 def _too_large_reason(size_hw: tuple[int, int] | None = None) -> str:

@@ -32,6 +32,7 @@ class JpegHeader:
         pixels: a JPEG with the segments alone that make its pixels; damage to others is not in it.
         is_progressive: whether every scan has all of the image, so that all of it is held while it is decoded.
         has_more_frames: whether other images follow in the file (MPO).
+        is_grey: whether it has one component, which is grey.
     """
 
     size_hw: tuple[int, int]
@@ -41,6 +42,7 @@ class JpegHeader:
     pixels: bytes = b""
     is_progressive: bool = False
     has_more_frames: bool = False
+    is_grey: bool = False
 
 
 def read_jpeg_header(data: bytes) -> JpegHeader:
@@ -74,8 +76,9 @@ def read_jpeg_header(data: bytes) -> JpegHeader:
     size_hw = _size_of(frame)
     # A profile comes in numbered parts; where one is missing, it cannot be used.
     whole = b"".join(profile[at] for at in sorted(profile)) if sorted(profile) == [*range(1, n_profile + 1)] else b""
-    is_cmyk, pixels = frame[5] == _N_INKS, b"".join(kept)
-    return JpegHeader(size_hw, is_cmyk, orientation_of(exif), whole, pixels, is_progressive, has_more_frames)
+    pixels, turned = b"".join(kept), orientation_of(exif)
+    is_cmyk, is_grey = frame[5] == _N_INKS, frame[5] == 1
+    return JpegHeader(size_hw, is_cmyk, turned, whole, pixels, is_progressive, has_more_frames, is_grey)
 
 
 def _size_of(frame: bytes) -> tuple[int, int]:

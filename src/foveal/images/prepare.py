@@ -15,23 +15,51 @@ from foveal.core.errors import InputError
 from foveal.geometry.homography import Homography
 from foveal.geometry.resize import Resize, ResizeMethod, StoredResize
 from foveal.geometry.warp import warp, window
+from foveal.images.channels import CHANNELS, RGB
 from foveal.images.colours import Pixels
 from foveal.images.decode import ImageSource, OpenedImage, open_image
 
 
 @dataclass(frozen=True, slots=True)
 class Statistics:
-    """Mean and standard deviation of each channel, of red, green and blue most often; white is 1."""
+    """Mean and standard deviation of each channel, on the scale where white is 1."""
 
     mean: tuple[float, ...]
     std: tuple[float, ...]
 
     def __post_init__(self) -> None:
-        if not self.mean or len(self.mean) != len(self.std) or min(self.std) <= 0:
-            raise InputError(f"A mean and a positive standard deviation per channel are needed; got {self!r}.")
+        if len(self.mean) not in CHANNELS.values() or len(self.std) != len(self.mean) or min(self.std) <= 0:
+            raise InputError(
+                "A mean and a positive standard deviation of each channel are needed: three of each for RGB, one for "
+                f"grey, four for four channels; got {self!r}."
+            )
+
+    @property
+    def n_channels(self) -> int:
+        """The number of channels."""
+        return len(self.mean)
+
+    def for_channels(self, n_channels: int) -> Statistics:
+        """Return statistics of RGB for images of other channels: grey has the mean of the three, a fourth its own.
+
+        The fourth channel has mean 0.5 and standard deviation 0.25, whatever it holds: fixed numbers, so that one set
+        gives one model however it is split.
+
+        Args:
+            n_channels: 1, 3 or 4.
+        """
+        if n_channels == 1:
+            return Statistics((sum(self.mean) / RGB,), (sum(self.std) / RGB,))
+        if n_channels == RGB:
+            return self
+        return Statistics((*self.mean, _FOURTH[0]), (*self.std, _FOURTH[1]))
 
 
-UNCHANGED = Statistics((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
+_FOURTH = (0.5, 0.25)
+"""Mean and standard deviation of a fourth channel; chosen by hand, about those of values spread evenly from 0 to 1."""
+UNCHANGED_OF = {n: Statistics((0.0,) * n, (1.0,) * n) for n in CHANNELS.values()}
+"""Statistics that leave pixels on the scale from 0 to 1, by the number of channels."""
+UNCHANGED = UNCHANGED_OF[RGB]
 IMAGENET = Statistics((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
 
@@ -39,8 +67,9 @@ class StoredPreparation(TypedDict):
     """A preparation as a bundle stores it."""
 
     fit: StoredResize
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    n_channels: int
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -48,7 +77,7 @@ class Prepared:
     """An image as a model takes it, before normalisation.
 
     Attributes:
-        pixels: uint8 [h, w, 3].
+        pixels: uint8 [h, w, C].
         source_to_input: the map from the source's pixels to these.
         size_hw: the source's (height, width) in pixels.
     """
@@ -65,7 +94,7 @@ class Preparation:
 
     Attributes:
         fit: how images are brought to the input size; bundles store it under this name.
-        statistics: what pixels are normalised with.
+        statistics: what pixels are normalised with, channel by channel: as many as they are, the images have.
     """
 
     fit: Resize
@@ -76,23 +105,29 @@ class Preparation:
         """The model's input size, (height, width) in pixels."""
         return self.fit.input_size_hw
 
+    @property
+    def n_channels(self) -> int:
+        """The number of channels that images are read with."""
+        return self.statistics.n_channels
+
     def image(self, source: ImageSource) -> Prepared:
         """Decode an image and bring it to the input size.
 
         Raises:
             ImageError: the image is refused.
         """
-        opened = open_image(source)
+        opened = open_image(source, self.n_channels)
         to_input = self.fit(opened.size_hw)
         return Prepared(render(opened, to_input, self.input_size_hw), to_input, opened.size_hw)
 
     def normalise(self, pixels: Tensor) -> Tensor:
-        """Turn pixels, uint8 [B, h, w, 3], into a model's input, float32 [B, 3, h, w] with channels last in memory."""
+        """Turn pixels, uint8 [B, h, w, C], into a model's input, float32 [B, C, h, w] with channels last in memory."""
         return normalise(pixels, self.statistics)
 
     def to_dict(self) -> StoredPreparation:
         """Return what a bundle stores of it."""
-        return {"fit": self.fit.to_dict(), "mean": _rgb(self.statistics.mean), "std": _rgb(self.statistics.std)}
+        mean, std = self.statistics.mean, self.statistics.std
+        return {"fit": self.fit.to_dict(), "mean": mean, "std": std, "n_channels": self.n_channels}
 
     @classmethod
     def of(cls, size_hw: Sequence[int], method: ResizeMethod, statistics: Statistics) -> Preparation:
@@ -120,7 +155,7 @@ def scale_of(source_to_input: Homography, size_hw: tuple[int, int]) -> float:
 
 
 def render(opened: OpenedImage, source_to_input: Homography, input_size_hw: tuple[int, int]) -> Pixels:
-    """Decode as small as the map allows and warp once; return uint8 [h, w, 3].
+    """Decode as small as the map allows and warp once; return uint8 [h, w, C].
 
     Args:
         opened: the image.
@@ -149,17 +184,17 @@ def _decode_for(opened: OpenedImage, source_to_input: Homography) -> tuple[Pixel
 
 
 def normalise(pixels: Tensor, statistics: Statistics) -> Tensor:
-    """Return (value / 255 - mean) / std, float32 [B, 3, h, w] with channels last in memory.
+    """Return (value / 255 - mean) / std, float32 [B, C, h, w] with channels last in memory.
 
     Args:
-        pixels: uint8 [B, h, w, 3].
-        statistics: mean and standard deviation of each colour.
+        pixels: uint8 [B, h, w, C].
+        statistics: mean and standard deviation of each channel.
     """
     std = torch.tensor(statistics.std, device=pixels.device)
     mean = torch.tensor(statistics.mean, device=pixels.device)
     n_across = pixels.shape[2]
     rows = pixels.flatten(2).to(torch.float32)
-    # A row at a time: five times as fast as a pixel of three numbers at a time, and bit-identical.
+    # A row at a time: five times as fast as a pixel of its channels at a time, and bit-identical.
     torch.addcmul((-mean / std).repeat(n_across), rows, (1 / (255 * std)).repeat(n_across), out=rows)
     return rows.reshape(*pixels.shape).permute(0, 3, 1, 2)
 
@@ -176,10 +211,10 @@ def standardise(images: Tensor, statistics: Statistics) -> Tensor:
 
 
 def denormalise(inputs: Tensor, statistics: Statistics) -> Tensor:
-    """Turn a model's input back into pixels, uint8 [B, h, w, 3].
+    """Turn a model's input back into pixels, uint8 [B, h, w, C].
 
     Args:
-        inputs: float32 [B, 3, h, w].
+        inputs: float32 [B, C, h, w].
         statistics: what they were normalised with.
     """
     std = torch.tensor(statistics.std, device=inputs.device)
@@ -188,11 +223,6 @@ def denormalise(inputs: Tensor, statistics: Statistics) -> Tensor:
     return (values * 255).round().clamp(0, 255).to(torch.uint8)
 
 
-def _rgb(values: tuple[float, ...]) -> tuple[float, float, float]:
-    red, green, blue = values
-    return red, green, blue
-
-
 def collate(images: Sequence[Pixels]) -> Tensor:
-    """Stack images, uint8 [h, w, 3] each, into a tensor uint8 [B, h, w, 3]."""
+    """Stack images, uint8 [h, w, C] each, into a tensor uint8 [B, h, w, C]."""
     return torch.from_numpy(np.stack(images))

@@ -36,7 +36,7 @@ _KNOWN = (
     (rb"II\*\x00.{4}CR|FUJIFILMCCD-RAW|.{4}ftypcrx", f"a raw photograph; {_CONVERT}"),
     (
         rb"II\*\x00|MM\x00\*|II\+\x00|MM\x00\+",
-        "a TIFF of a kind that is not read, or damaged; save it in 8 or 16 bits.",
+        "a TIFF of a kind that is not read, or damaged; save it in 8 or 16 bits. Four bands are read as four channels.",
     ),
     (rb"BZh|\xfd7zXZ|\x28\xb5\x2f\xfd|.{257}ustar", "an archive; unpack it."),
     (rb"%!PS|AT&TFORM|DDS ", f"a drawing or texture; {_CONVERT}"),

@@ -5,6 +5,8 @@ from __future__ import annotations
 import struct
 
 _ORDERS = {b"II*\0": "<", b"MM\0*": ">"}
+TIFF = frozenset(_ORDERS)
+"""What a TIFF begins with."""
 _ENTRY = 12  # bytes of an entry of a directory: tag, type, count, value or offset (TIFF 6.0, section 2)
 _METADATA = frozenset((269, 270, 271, 272, 285, 305, 306, 315, 316, 337, 700, 33432, 33723, 34377, 34665, 34853, 37724))
 """Names, descriptions, makers, dates, XMP, IPTC, Photoshop's resources, EXIF and GPS."""

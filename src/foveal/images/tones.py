@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from foveal.core.errors import InputError
+from foveal.geometry.warp import as_pixels
 from foveal.images.colours import Pixels
 
 Curve = Callable[[NDArray[np.float64]], NDArray[np.float64]]
@@ -86,20 +87,20 @@ def draw_lut(tones: Sequence[Tone], rng: np.random.Generator) -> Lut | None:
 
 
 def apply_lut(pixels: Pixels, lut: Lut | None) -> Pixels:
-    """Return an image, uint8 [h, w, 3], with its values looked up in a table.
+    """Return an image, uint8 [h, w, C], with its values looked up in a table.
 
     Args:
-        pixels: uint8 [h, w, 3].
+        pixels: uint8 [h, w, C].
         lut: uint8 [256]; None for no change.
     """
-    return pixels if lut is None else np.asarray(cv2.LUT(pixels, lut), dtype=np.uint8)
+    return pixels if lut is None else as_pixels(cv2.LUT(pixels, lut))
 
 
 def apply_luts(pixels: Tensor, luts: Sequence[Lut | None]) -> Tensor:
-    """Return a batch, uint8 [B, h, w, 3], with each image's values looked up in its own table.
+    """Return a batch, uint8 [B, h, w, C], with each image's values looked up in its own table.
 
     Args:
-        pixels: uint8 [B, h, w, 3] on any device.
+        pixels: uint8 [B, h, w, C] on any device.
         luts: uint8 [256] per image; None for no change.
     """
     if all(lut is None for lut in luts):

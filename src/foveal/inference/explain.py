@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from foveal.core.errors import InputError, UnknownNameError
+from foveal.images.channels import shown_as_rgb
 from foveal.images.decode import ImageSource
 from foveal.images.prepare import collate
 from foveal.inference.predictor import Predictor
@@ -42,5 +43,6 @@ def overlay(predictor: Predictor, image: ImageSource, label: str | None = None) 
         label = names[int(predictor.model(image_BCHW).argmax())] if classes else names[0]
     cam = grad_cam(predictor.vision, image_BCHW, list(names).index(label))[0]
     height, width = prepared.pixels.shape[:2]
+    shown = shown_as_rgb(prepared.pixels)
     light = cv2.resize(cam, (width, height), interpolation=cv2.INTER_CUBIC).clip(0, 1)[..., None]
-    return (prepared.pixels * (1 - _STRENGTH + _STRENGTH * light)).astype(np.uint8), label
+    return (shown * (1 - _STRENGTH + _STRENGTH * light)).astype(np.uint8), label

@@ -1,6 +1,6 @@
 """Exports: a model in a format that other programs run, compared with the model itself before it is handed over.
 
-An exported model takes images brought to its input size, uint8 [batch, height, width, 3] RGB, and gives activated
+An exported model takes images brought to its input size, uint8 [batch, height, width, channels], and gives activated
 answers: normalisation and activation are inside. Another kind of task exports what its exporter says. Beside it lie a
 JSON that says how an image comes onto the canvas and how answers are read, and for ONNX a runner without foveal.
 """
@@ -18,12 +18,14 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from foveal.core import lazy, storage
 from foveal.core.errors import InputError, UnknownNameError
 from foveal.core.registry import resolve
+from foveal.images.channels import RGB
 from foveal.images.decode import ImageSource
 from foveal.images.prepare import collate
 from foveal.inference.predictor import AnyPredictor, Predictor
@@ -35,6 +37,7 @@ TOLERANCE = 1e-4
 _MOST_BATCH = 1 << 16  # images or pairs at once; a bound that torch.export needs
 _TRACED = 2  # of the example: with one, torch.export takes the batch's size for a constant
 _DRAWN = 16
+_CHANNELS = {1: "grey", 3: "RGB", 4: "four channels, not composited"}
 Runs = Callable[[Tensor], Tensor]
 
 
@@ -82,7 +85,7 @@ class _Whole(nn.Module):
 
 
 class ImageExporter:
-    """Exports a model of images: inputs uint8 [B, h, w, 3], normalised inside."""
+    """Exports a model of images: inputs uint8 [B, h, w, C], normalised inside."""
 
     def __init__(self, predictor: Predictor) -> None:
         self.predictor = predictor
@@ -101,22 +104,32 @@ class ImageExporter:
             images: of the user.
 
         Returns:
-            uint8 [n, h, w, 3].
+            uint8 [n, h, w, C].
         """
-        sources = list(images)[:n] or [draw_scene(0, index).image for index in range(_DRAWN)]
+        sources = list(images)[:n] or [_drawn(index, self.predictor.preparation.n_channels) for index in range(_DRAWN)]
         prepared = [self.predictor.preparation.image(source).pixels for source in sources]
         return collate(list(itertools.islice(itertools.cycle(prepared), n)))
 
     def describe(self) -> dict[str, object]:
         """Return the input's size, how an image comes to it, and what the answers are."""
-        height, width = self.predictor.preparation.input_size_hw
+        (height, width), n = self.predictor.preparation.input_size_hw, self.predictor.preparation.n_channels
+        is_what = f"{_CHANNELS[n]}, upright"
         return {
-            "input": {"name": "input", "type": "uint8", "shape": ["batch", height, width, 3], "is": "RGB, upright"},
+            "input": {"name": "input", "type": "uint8", "shape": ["batch", height, width, n], "is": is_what},
             "canvas_hw": [height, width],  # the name that runners of version 0.1 read
             "fit": self.predictor.preparation.fit.method,
             "names": list(self.predictor.task.names),
             "answers": kind_of(self.predictor.task).answers,
         }
+
+
+def _drawn(index: int, n_channels: int) -> ImageSource:
+    """Return a drawn image that can be read with so many channels; its fourth is its third, upside down."""
+    image = draw_scene(0, index).image
+    if n_channels <= RGB:
+        return image
+    pixels = np.asarray(image)
+    return np.concatenate([pixels, pixels[::-1, :, -1:]], axis=2)
 
 
 def export_model(

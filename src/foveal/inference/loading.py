@@ -104,6 +104,8 @@ def _image_predictor(
             )
         if spec.n_outputs != task.n_outputs:
             raise InputError(f"its model gives {spec.n_outputs} numbers and its task needs {task.n_outputs}.")
+        if spec.n_channels != stored.n_channels:
+            raise InputError(f"its model takes {spec.n_channels} channels and its images have {stored.n_channels}.")
         model = model_with_weights(spec, tensors)
     elif isinstance(part, OwnPart) and model is not None:
         check_fit(model, tensors)

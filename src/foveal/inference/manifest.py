@@ -3,10 +3,18 @@
 from __future__ import annotations
 
 import importlib.metadata
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
 
+from foveal.images.channels import RGB
 from foveal.models.head import Range
 
 FORMAT = 1
@@ -25,6 +33,11 @@ Positive = Annotated[int, Field(ge=1)]
 Side = Annotated[int, Field(ge=1, le=_MAX_SIDE)]
 
 
+def _without(written: dict[str, Any], name: str, usual: object) -> dict[str, Any]:
+    """Leave out what is usual, so that older versions read it."""
+    return {key: value for key, value in written.items() if key != name or value != usual}
+
+
 class ResizePart(_Strict):
     """How an image is brought to the input's size."""
 
@@ -36,8 +49,21 @@ class PreparationPart(_Strict):
     """Size, resize method and statistics of the pixels."""
 
     fit: ResizePart  # format 1 calls it so
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    n_channels: Literal[1, 3, 4] = 3
+
+    @model_validator(mode="after")
+    def _one_of_each(self) -> Self:
+        if not len(self.mean) == len(self.std) == self.n_channels:
+            raise ValueError(
+                f"{len(self.mean)} means and {len(self.std)} standard deviations of {self.n_channels} channels"
+            )
+        return self
+
+    @model_serializer(mode="wrap")
+    def _without_usual(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return _without(handler(self), "n_channels", RGB)
 
 
 class HeadPart(_Strict):
@@ -59,13 +85,13 @@ class ModelPart(_Strict):
     input_size_hw: tuple[Side, Side] = Field(alias="canvas_hw")  # format 1 calls it so
     y_range: Range | None
     head: str
-    n_channels: Annotated[int, Field(ge=1, le=_MAX_CHANNELS)] = 3
+    n_channels: Literal[1, 3, 4] = 3
     head_options: HeadPart | None = None
     cut: int | None = None
 
     @model_serializer(mode="wrap")
     def _without_usual(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        usual = {"n_channels": 3, "head_options": None, "cut": None}
+        usual = {"n_channels": RGB, "head_options": None, "cut": None}
         written: dict[str, Any] = handler(self)
         return {name: value for name, value in written.items() if name not in usual or value != usual[name]}
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any, NamedTuple, Protocol
 
@@ -83,7 +83,7 @@ class AnyPredictor(Protocol):
         """Write the bundle."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(eq=False)
 class Predictor:
     """A trained model that answers for images.
 
@@ -102,6 +102,7 @@ class Predictor:
     device: torch.device
     training: TrainingPart
     quick: nn.Module
+    _dls: Any = field(default=None, init=False, repr=False)
 
     @classmethod
     def of(
@@ -110,7 +111,7 @@ class Predictor:
         """Wrap a copy of a model, in fp32 and evaluation mode, on the device that it is on.
 
         Args:
-            model: takes normalised images [B, 3, h, w] and returns outputs [B, n_outputs] or heatmaps; where it
+            model: takes normalised images [B, C, h, w] and returns outputs [B, n_outputs] or heatmaps; where it
                 normalises them itself, its copy leaves that to the preparation.
             task: what it answers.
             preparation: how images come to it.
@@ -144,31 +145,51 @@ class Predictor:
         return classes_of(self.task)
 
     @property
-    def dls(self) -> Known:
-        """What is known of the loaders that it was trained on: the classes, and how new images are read."""
-        return Known(self)
+    def dls(self) -> Any:
+        """Loaders that were given to it, or what is known of those that it was trained on: `vocab`, `c`, `test_dl`."""
+        return self._dls or Known(self)
 
-    def get_preds(
-        self, *, dl: Iterable[ImageSource], with_decoded: bool = False
-    ) -> tuple[Tensor, None] | tuple[Tensor, None, Tensor]:
-        """Return activated outputs [n, ...] for images; None stands for the targets, which nobody knows.
+    @dls.setter
+    def dls(self, dls: Any) -> None:
+        """Take loaders, whose sides `get_preds` then answers for.
+
+        Raises:
+            InputError: they are for another task.
+        """
+        if (dls.task.kind, dls.task.names) != (self.task.kind, self.task.names):
+            raise InputError(
+                f"These loaders are for {dls.task.kind} of {', '.join(dls.task.names)[:200]}; this model answers "
+                f"{self.task.kind} of {', '.join(self.task.names)[:200]}."
+            )
+        self._dls = dls
+
+    def get_preds(self, ds_idx: int = 1, *, dl: Any = None, with_decoded: bool = False) -> tuple[Tensor | None, ...]:
+        """Return activated outputs [n, ...], and targets: None where they are not known.
 
         Args:
-            dl: images, or what `dls.test_dl` returned.
+            ds_idx: the side of loaders that were given to `dls`: 0 is the training side, 1 the validation side.
+            dl: images, or a loader, such as `dls.test_dl` returns.
             with_decoded: append the answers as targets [n, ...].
 
         Raises:
             ImageError: an image is refused.
+            InputError: there are no images, or no loaders.
         """
+        if dl is None and self._dls is None:
+            raise InputError("A model from a file has no data: give images or a loader as dl=, or set its `dls` first.")
+        chosen = self._dls[ds_idx] if dl is None else dl
+        dataset = getattr(chosen, "dataset", None)
+        known = dataset is not None and chosen.labelled and not kind_of(self.task).has_points
         answers = []
-        for answer in self.predict_batch(dl):
+        for answer in self.predict_batch(chosen if dataset is None else dataset.images):
             if isinstance(answer, Refused):
                 raise answer.error
             answers.append(answer)
         if not answers:
             raise InputError("There are no images to answer for.")
-        values = torch.stack([answer.values for answer in answers])
-        return (values, None, torch.stack([answer.decoded for answer in answers])) if with_decoded else (values, None)
+        decoded = (torch.stack([answer.decoded for answer in answers]),) if with_decoded else ()
+        targets = dataset.targets if known and dataset is not None else None
+        return (torch.stack([answer.values for answer in answers]), targets, *decoded)
 
     @property
     def vision(self) -> VisionModel:
@@ -245,11 +266,11 @@ class Predictor:
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the bundle: one .safetensors file; of a module written by hand, its weights."""
         tensors, model = self.model.state_dict(), self.model
-        stored = self.preparation.to_dict()
+        stored: dict[str, Any] = dict(self.preparation.to_dict())
         is_known = isinstance(model, VisionModel) and model.is_of_its_spec()
         manifest = Manifest(
             task=self.task.to_dict(),
-            preparation=PreparationPart(fit=ResizePart(**stored["fit"]), mean=stored["mean"], std=stored["std"]),
+            preparation=PreparationPart(fit=ResizePart(**stored.pop("fit")), **stored),
             model=ModelPart(**self.vision.spec.to_dict()) if is_known else OwnPart(module=type(model).__name__),
             training=self.training,
             versions=current_versions(),
@@ -315,6 +336,6 @@ class Known:
 
 
 def _quick(model: nn.Module, preparation: Preparation, device: torch.device) -> nn.Module:
-    n_channels = len(preparation.statistics.mean)
-    pixels = torch.zeros(1, *preparation.input_size_hw, n_channels, dtype=torch.uint8, device=device)
+    size = *preparation.input_size_hw, preparation.n_channels
+    pixels = torch.zeros(1, *size, dtype=torch.uint8, device=device)
     return fuse_batchnorm(model, preparation.normalise(pixels)) if isinstance(model, VisionModel) else model

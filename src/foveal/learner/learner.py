@@ -14,6 +14,7 @@ from torch import Tensor
 
 from foveal.core import distributed
 from foveal.core.arguments import checked_methods
+from foveal.core.errors import InputError
 from foveal.core.registry import resolve
 from foveal.core.rng import order_for
 from foveal.data.loader import DataLoader
@@ -65,8 +66,15 @@ class Learner(Trainer):
     def task(self) -> AnyTask:
         """What is learned, with the thresholds, the temperature and the activation in force."""
         task = self.dls.task
-        decision = replace(self._decision or task.decision, outputs=self._output_form())
+        decision = replace(self._decision or self._usual_decision(), outputs=self._output_form())
         return task if decision == task.decision else task.with_decision(decision)
+
+    def _usual_decision(self) -> Decision:
+        """Return the task's decision, with the threshold of the loss where it has one."""
+        task, thresh = self.dls.task, getattr(self.loss_func, "thresh", None)
+        if thresh is None or not kind_of(task).has_thresholds:
+            return task.decision
+        return replace(task.decision, thresholds=(float(thresh),) * task.n_outputs)
 
     def tune_thresholds(self, metric: Criterion = "f1", *, per_class: bool = True) -> ThresholdFit:
         """Choose thresholds on the validation side; they are used from now on, and travel with the model.
@@ -172,6 +180,7 @@ class Learner(Trainer):
         with_loss: bool = False,
         with_decoded: bool = False,
         only_first: bool = False,
+        reorder: bool = True,
     ) -> tuple[Tensor, ...]:
         """Return activated predictions [n, ...] and targets of one side of the split, or of a loader, on the CPU.
 
@@ -181,7 +190,13 @@ class Learner(Trainer):
             with_loss: append the loss of each item [n], by the loss that trains; weights per class count.
             with_decoded: append the answers as targets [n, ...], before the losses: labels, or points in [-1, 1].
             only_first: of several processes only the first has them; all tensors of the others are empty.
+            reorder: data order, which is the only one: False is refused where a loader has another.
+
+        Raises:
+            InputError: see `reorder`.
         """
+        if not reorder and dl is None and self.dls[ds_idx].shuffle:
+            raise InputError("Predictions come in data order: leave reorder=False out.")
         loader = self.dls[ds_idx] if dl is None else dl
         in_order = self._own_way(loader).in_order() if isinstance(loader, DataLoader) else loader
         evaluation = self._training.evaluate(in_order, only_first=only_first)

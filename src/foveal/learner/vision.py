@@ -17,6 +17,7 @@ from foveal.core.errors import InputError, UnknownNameError
 from foveal.core.progress import say
 from foveal.core.seeds import check_seed
 from foveal.data.loaders import DataLoaders
+from foveal.images.channels import block_of, check_channels, require_channels
 from foveal.inference.loading import load_image_predictor
 from foveal.learner.learner import Learner
 from foveal.learner.vision_model import (
@@ -78,12 +79,13 @@ def vision_learner(
         options: of the pooled head `lin_ftrs` (widths of the hidden layers, [512]), `ps` (dropout, 0.5: the last one,
             or one per layer), `concat_pool`, `first_bn`, `bn_final`, `lin_first` and `init`
             (`nn.init.kaiming_normal_`); `custom_head`, a module that takes the feature map; `cut`, how many children of
-            the network the body keeps, or a function of the network; `n_in`, channels of the images; `n_out`, which the
-            task decides; `normalize`, False to leave pixels from 0 to 1; and, as of `Learner`, `opt_func`, `lr`,
-            `splitter`, `cbs`, `path`, `wd`, `moms` and `activation`.
+            the network the body keeps, or a function of the network; `n_in`, channels of the images, which the loaders
+            say; `n_out`, which the task decides; `normalize`, False to leave pixels from 0 to 1; and, as of `Learner`,
+            `opt_func`, `lr`, `splitter`, `cbs`, `path`, `wd`, `moms` and `activation`.
 
     Raises:
         UnknownNameError: there is no such backbone, or no such argument.
+        InputError: the loaders' images have other channels than `n_in` or the bundle says.
         ModelFileError: the weights cannot be had; the message names the ways out.
     """
     task = dls.task
@@ -101,6 +103,7 @@ def vision_learner(
         bounds = y_range or (task.y_range if "custom_head" not in model_options else None)
         if y_range is None:
             _announce_range(bounds)
+        model_options["n_in"] = dls.pipeline.n_channels
         made = new_model(
             arch, task.n_outputs, dls.pipeline.input_size_hw, model_options, start, head=head, y_range=bounds
         )
@@ -148,9 +151,12 @@ def _check_numbers(dls: DataLoaders, options: ModelOptions) -> None:
             f"`n_out` is {n_out}, and the loaders' targets need {n_outputs}: {', '.join(dls.task.names)[:200]}. Leave "
             "it out, or give the data block the vocab= that you want."
         )
-    n_in = options.get("n_in", 3)
-    if n_in != 3 and (n_channels := int(dls.one_batch()[0].shape[1])) != n_in:
-        raise InputError(f"`n_in` is {n_in}, and the loaders' images have {n_channels} channels.")
+    n_in, n_channels = options.get("n_in"), dls.pipeline.n_channels
+    if n_in not in {None, n_channels}:
+        raise InputError(
+            f"`n_in` is {n_in}, and the loaders read images with n_channels={n_channels}: leave it out, or build them "
+            f"with {block_of(check_channels(n_in))}."
+        )
 
 
 def _announce_range(y_range: Range | None) -> None:
@@ -165,6 +171,7 @@ def _from_bundle(dls: DataLoaders, path: str) -> NewModel:
     """Return a model with a bundle's body, and its head where outputs mean the same, row by row of the last layer."""
     stored = load_image_predictor(path, device=dls.device)
     spec, task = stored.vision.spec, dls.task
+    require_channels(dls.pipeline.n_channels, stored.preparation.n_channels)
     model = build_model(replace(spec, n_outputs=task.n_outputs, input_size_hw=dls.pipeline.input_size_hw))
     tensors = stored.model.state_dict()
     same_kind = stored.task.kind == task.kind

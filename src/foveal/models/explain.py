@@ -18,7 +18,7 @@ def grad_cam(model: VisionModel, image_B3HW: Tensor, output: int) -> NDArray[np.
 
     Args:
         model: in evaluation mode.
-        image_B3HW: prepared images, float32 [B, 3, H, W].
+        image_B3HW: prepared images, float32 [B, C, H, W].
         output: the number of the output; of heatmaps, the number of the point.
     """
     with torch.enable_grad():

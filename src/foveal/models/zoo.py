@@ -179,17 +179,11 @@ def build(
 def statistics_of(arch: str, n_channels: int = 3) -> Statistics:
     """Return the mean and standard deviation of pixels that a backbone was trained with, on the scale from 0 to 1.
 
-    Of other than three channels they follow the weights of the first convolution: the mean over the colours for one
-    channel, the colours in turn for others.
-
     Args:
         arch: see `backbone_name`.
-        n_channels: of the images.
+        n_channels: of the images; for other than three see `Statistics.for_channels`.
     """
-    colours = _statistics_of_colours(arch)
-    if n_channels == 1:
-        return Statistics((sum(colours.mean) / 3,), (sum(colours.std) / 3,))
-    return Statistics(*(tuple(values[at % 3] for at in range(n_channels)) for values in (colours.mean, colours.std)))
+    return _statistics_of_colours(arch).for_channels(n_channels)
 
 
 def _statistics_of_colours(arch: str) -> Statistics:

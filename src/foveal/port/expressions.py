@@ -6,6 +6,7 @@ import ast
 import builtins
 import functools
 from collections.abc import Sequence
+from dataclasses import replace
 
 from foveal.core.listing import L, Path
 from foveal.course.refused import library_imports
@@ -23,6 +24,7 @@ from foveal.port.values import (
     Known,
     Library,
     Lost,
+    Partial,
     Several,
     Value,
     attribute,
@@ -229,7 +231,13 @@ class Expressions:
         if isinstance(function, Known) and function.value is functools.partial and positional:
             inner = Arguments(given.positional[1:], given.named, open=is_open, partial=True)
             check_call(self, node, positional[0], inner)
-            return UNKNOWN
+            first = positional[0]
+            return Partial(first, inner.positional, inner.named) if isinstance(first, Known | Bound) else UNKNOWN
+        if isinstance(function, Partial):
+            given = replace(
+                given, positional=(*function.positional, *given.positional), named={**function.named, **given.named}
+            )
+            function = function.function
         check_call(self, node, function, given)
         if (target := callable_of(function)) is not None:
             return returned(target[0], function.owner if isinstance(function, Bound) else UNKNOWN)

@@ -50,6 +50,21 @@ class Bound:
 
 
 @dataclass(frozen=True, slots=True)
+class Partial:
+    """A function of which some arguments are given.
+
+    Attributes:
+        function: it.
+        positional: arguments given by position.
+        named: arguments given by name.
+    """
+
+    function: Known | Bound
+    positional: tuple[Value, ...]
+    named: Mapping[str, Value]
+
+
+@dataclass(frozen=True, slots=True)
 class Several:
     """A tuple of values."""
 
@@ -81,7 +96,7 @@ def same(first: Value, second: Value) -> bool:
     return isinstance(first, Instance) and isinstance(second, Instance) and first.kind is second.kind
 
 
-Value = Unknown | Known | Instance | Bound | Several | Library | Lost
+Value = Unknown | Known | Instance | Bound | Partial | Several | Library | Lost
 UNKNOWN = Unknown()
 
 

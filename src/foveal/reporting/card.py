@@ -9,6 +9,7 @@ from pathlib import Path
 from foveal.inference.manifest import Manifest, MetricPart, ModelPart, OwnPart
 from foveal.tasks.kinds import AnyKind, kind_of, task_from_dict
 
+_CHANNELS = {1: "1: whatever an image is, it is made grey", 4: "4, which an image must have"}
 _FEW = 10  # training images of a class, below which the card says so; chosen by hand
 
 
@@ -135,6 +136,8 @@ def _model(manifest: Manifest) -> list[tuple[object, ...]]:
     if prepared is not None:
         height, width = prepared.fit.size_hw
         rows.append(("image", f"brought to {height} x {width} pixels ({prepared.fit.method})"))
+        if (channels := _CHANNELS.get(prepared.n_channels)) is not None:
+            rows.append(("channels", channels))
     decision = manifest.task.get("decision") or {}
     if decision.get("temperature", 1.0) != 1.0:
         rows.append(("temperature", decision["temperature"]))

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from foveal.core.formats import format_number
+from foveal.images.channels import shown_as_rgb
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -112,11 +113,11 @@ def image(pixels: NDArray[np.uint8], caption: str, *, side: int = _SIDE) -> Mark
     """Return a figure with an image, made small enough to travel in the page.
 
     Args:
-        pixels: uint8 [H, W, 3].
+        pixels: uint8 [H, W, C]; of four channels the first three are shown.
         caption: below the image, and what is read out where the image cannot be seen.
         side: the most pixels of its long side.
     """
-    image = Image.fromarray(pixels)
+    image = Image.fromarray(shown_as_rgb(pixels))
     image.thumbnail((side, side))
     file = io.BytesIO()
     image.save(file, "JPEG", quality=_QUALITY)

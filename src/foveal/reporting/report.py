@@ -29,6 +29,7 @@ from foveal.evaluation.interpret import Interpretation, Learned
 from foveal.evaluation.predictions import predict_dataset
 from foveal.evaluation.thresholds import ThresholdFit
 from foveal.images import canvas
+from foveal.images.channels import RGB
 from foveal.images.decode import ImageSource, decode, name_of
 from foveal.inference.manifest import current_versions
 from foveal.inference.predictor import Predictor
@@ -217,7 +218,10 @@ class Report:
         yield page.paragraph("The model is sure of something else than what is written down. Look at these first.")
         listed = [(str(one), one) for one in label_issues[:_LISTED_ISSUES]]
         if self.images:
-            figures = (page.image(decode(one.image), f"{_short(one.image)}: {text}") for text, one in listed)
+            n_channels = self.interpretation.predictions.n_channels
+            figures = (
+                page.image(decode(one.image, n_channels), f"{_short(one.image)}: {text}") for text, one in listed
+            )
             yield page.gallery(figures)
         else:
             yield page.table(("image", "label issue"), [(_short(one.image), text) for text, one in listed])
@@ -256,11 +260,12 @@ def report_on(learn: Trained, tuned: ThresholdFit | None, *, images: bool, slice
 def facts_of(learn: Trained) -> list[tuple[str, str]]:
     """Return what was trained on what, in words."""
     dls, history = learn.dls, learn.recorder.history
-    height, width = dls.preparation.input_size_hw
+    (height, width), n_channels = dls.preparation.input_size_hw, dls.preparation.n_channels
+    channels = "" if n_channels == RGB else f" of {n_channels} channel{'s' if n_channels > 1 else ''}"
     return [
         ("images", f"{dls.train.n:,} to train on, {dls.valid.n:,} to validate"),
         ("model", f"{_named(learn)}, weights from {learn.origin}"),
-        ("input size", f"{height} x {width} pixels, {dls.bs} a step"),
+        ("input size", f"{height} x {width} pixels{channels}, {dls.bs} a step"),
         ("training", f"{sum(result.seconds for result in history):.0f} s, {len(history)} results"),
         *where_made(dls.device),
     ]

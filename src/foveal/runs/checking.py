@@ -18,7 +18,7 @@ def check_images(settings: ImageRun) -> Audit:
         FovealError: the source cannot be read at all.
     """
     source = read(settings)
-    audit = audit_with_bar(source)
+    audit = audit_with_bar(settings, source)
     if skipping := rules_to_skip(settings):
         source = without_bad(source, audit)
         kept = [replace(one, level="warning") if one.rule in skipping else one for one in audit.findings]

@@ -253,7 +253,9 @@ def evaluate(
     if not items:
         raise InputError(f"`{source}` has no rows for --split {side}.")
     truth = encode_known([item.label for item in items], lambda at: items[at].origin, predictor.task)
-    predictions = predict_dataset(predictor, ImageDataset([item.image for item in items], truth, predictor.task))
+    n_channels = predictor.preparation.n_channels
+    dataset = ImageDataset([item.image for item in items], truth, predictor.task, n_channels)
+    predictions = predict_dataset(predictor, dataset)
     return Evaluation(side, predictions, predictions.scores())
 
 

@@ -30,6 +30,9 @@ class ImageData(Panel):
     )
     label_delimiter: str | None = setting("What separates several labels.", used_by="names", shown="found out")
     valid_column: str | None = setting("Column that marks validation, or names the side.", shown="is_valid")
+    channels: Literal["rgb", "grey", "rgba"] = setting(
+        "What images are read as: 'rgb'; 'grey', one channel; 'rgba', four channels as they are.", default="rgb"
+    )
     group_column: str | None = setting("Column whose groups stay on one side of a split.")
     empty: Literal["skip", "none", "error"] = setting(
         "An image without a label is left out ('skip'), has 'none', or is an 'error'.", default="skip"

@@ -29,6 +29,7 @@ from foveal.geometry.moves import Flip
 from foveal.geometry.resize import RandomResizedCrop, Resize
 from foveal.images import canvas
 from foveal.images.augment import aug_transforms
+from foveal.images.channels import CHANNELS
 from foveal.images.decode import name_of
 from foveal.inference.manifest import MetricPart
 from foveal.learner.learner import Learner
@@ -195,10 +196,15 @@ def read(settings: ImageRun) -> Source:
     return replace(source, point_names=settings.task.point_names) if settings.task.point_names else source
 
 
-def audit_with_bar(source: Source) -> Audit:
-    """Audit a source, with a bar."""
+def audit_with_bar(settings: ImageRun, source: Source) -> Audit:
+    """Audit a source, with a bar.
+
+    Args:
+        settings: say what images are read as.
+        source: what the reader found.
+    """
     with progress.Bar("reading images", len(source.items)) as bar:
-        return audit(source, advance=bar.advance)
+        return audit(source, n_channels=CHANNELS[settings.data.channels], advance=bar.advance)
 
 
 def audit_source(settings: ImageRun, source: Source) -> tuple[Source, Audit]:
@@ -207,7 +213,7 @@ def audit_source(settings: ImageRun, source: Source) -> tuple[Source, Audit]:
     Raises:
         TableError: there are errors; the message lists them.
     """
-    found = audit_with_bar(source)
+    found = audit_with_bar(settings, source)
     skipping = rules_to_skip(settings)
     try:
         found.require_usable(f"`{settings.data.table}`", skipping=skipping)
@@ -238,7 +244,14 @@ def loaders(settings: ImageRun, source: Source) -> DataLoaders:
     vocab = None
     if training.folds is not None and has_classes(source.task):  # all folds answer for the same classes
         vocab = sorted({name for item in source.items for name in names_of(item.label)})
-    block = block_for(source, splitter=splitter, vocab=vocab, flip_pairs=settings.task.flip_pairs, item_tfms=transforms)
+    block = block_for(
+        source,
+        splitter=splitter,
+        vocab=vocab,
+        flip_pairs=settings.task.flip_pairs,
+        n_channels=CHANNELS[settings.data.channels],
+        item_tfms=transforms,
+    )
     if training.batch_size != "auto":
         return block.dataloaders(source, bs=training.batch_size, seed=training.seed)
     with warnings.catch_warnings():

@@ -154,8 +154,9 @@ class Engine:
         """Choose the number of threads for a single image; return its seconds, and those of one image among eight."""
         if not isinstance(self.predictor, Predictor):  # nothing is decoded, and there are no batches
             return 1.0, 0.0
-        pixels = np.full((*self.predictor.preparation.input_size_hw, 3), 127, dtype=np.uint8)
-        prepared = self.predictor.preparation.image(pixels)
+        preparation = self.predictor.preparation
+        pixels = np.full((*preparation.input_size_hw, preparation.n_channels), 127, dtype=np.uint8)
+        prepared = preparation.image(pixels)
         with runtime.on_threads(1):
             latency = _median_seconds(self.predictor, [prepared])
         with_all_threads = _median_seconds(self.predictor, [prepared])

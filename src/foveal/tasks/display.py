@@ -9,7 +9,10 @@ from torch import Tensor
 
 
 class ShownTensor(Tensor):
-    """A tensor that prints the kind of its target; the first operation returns a plain one."""
+    """A tensor that prints the kind of its target; the first operation returns a plain one.
+
+    A class may be named as what it prints, with `Shown` behind.
+    """
 
     @classmethod
     def __torch_function__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -17,7 +20,7 @@ class ShownTensor(Tensor):
         plain = [arg.as_subclass(Tensor) if isinstance(arg, ShownTensor) else arg for arg in args]
         if func is Tensor.__repr__:
             number = plain[0].float() if plain[0].is_floating_point() else plain[0]
-            return repr(number).replace("tensor", type(args[0]).__name__, 1)
+            return repr(number).replace("tensor", type(args[0]).__name__.removesuffix("Shown"), 1)
         with torch._C.DisableTorchFunctionSubclass():  # noqa: SLF001 -- torch's documented way out of a subclass
             return func(*plain, **(kwargs or {}))
 

@@ -14,11 +14,12 @@ from torch import Tensor
 from foveal.core.errors import InputError, NothingToLearnError, UnknownNameError
 from foveal.geometry.homography import Homography
 from foveal.images.canvas import INK, PREDICTED, TARGET, Canvas
-from foveal.losses import Reduction, heatmap_loss, mean_squared_error, soft_argmax
+from foveal.losses import Reduction, mean_squared_error
 from foveal.metrics.common import MetricFunction
 from foveal.metrics.pixels import distances, mean_error, median_error
 from foveal.tasks.base import Decision, MetricsByOutput
 from foveal.tasks.display import ShownTensor
+from foveal.tasks.heatmaps import heatmap_loss, soft_argmax
 from foveal.tasks.kinds import BOOK, PROBE, TaskKind
 
 Pairs = tuple[tuple[int, int], ...]

@@ -41,7 +41,7 @@ class CheckedLoss:
         loss = self.loss
         if isinstance(loss, _ELEMENTWISE) or loss in _ELEMENTWISE_FUNCTIONS:
             same_shape(output, target)
-        if isinstance(loss, nn.BCELoss) and not bool(((output >= 0) & (output <= 1)).all()):
+        if _takes_probabilities(loss) and not bool(((output >= 0) & (output <= 1)).all()):
             raise InputError(
                 f"`BCELoss` takes probabilities from 0 to 1, and the model's raw outputs reach from {output.min():.3g} "
                 f"to {output.max():.3g}. Use `nn.BCEWithLogitsLoss()`, which takes them as they are."
@@ -83,7 +83,8 @@ def checked_loss(loss: Loss, *, several_labels: bool) -> CheckedLoss:
     Raises:
         InputError: the loss is not made for such targets.
     """
-    if several_labels and (isinstance(loss, _ONE_LABEL) or loss in {F.cross_entropy, F.nll_loss}):
+    flattened = isinstance(loss, FlattenedLoss) and loss.name == "CrossEntropyLoss"
+    if several_labels and (flattened or isinstance(loss, _ONE_LABEL) or loss in {F.cross_entropy, F.nll_loss}):
         raise InputError(
             "Cross-entropy is for one label per image: targets with several labels are 0 or 1 for each class. "
             "Use `nn.BCEWithLogitsLoss()`, or leave `loss_func` out."
@@ -99,7 +100,7 @@ def output_form(loss: Loss, *, are_logits: bool) -> OutputForm:
         are_logits: what to take of a loss that nothing is known of: logits, or outputs as they are.
     """
     function = loss.func if isinstance(loss, partial) else loss
-    if isinstance(function, nn.BCELoss) or function is F.binary_cross_entropy:
+    if _takes_probabilities(function) or function is F.binary_cross_entropy:
         return "probabilities"
     if isinstance(function, nn.NLLLoss) or function is F.nll_loss:
         return "log-probabilities"
@@ -107,6 +108,10 @@ def output_form(loss: Loss, *, are_logits: bool) -> OutputForm:
         function, "activation"
     )
     return "logits" if known or are_logits else "probabilities"
+
+
+def _takes_probabilities(loss: object) -> bool:
+    return isinstance(loss, nn.BCELoss) or (isinstance(loss, FlattenedLoss) and loss.name == "BCELoss")
 
 
 def class_weights(loss: Loss) -> Tensor | None:

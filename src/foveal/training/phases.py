@@ -78,8 +78,7 @@ class Training:
         data_epoch: epochs of training so far, in the life of the learner.
         averages: the optimizer's of the last fit, and what it trained, for the next fit that trains the same.
         measured: what `auto` found fastest, by the number of frozen groups.
-        compile: whether training steps go through torch.compile.
-        opt_func: builds the optimizer of each fit.
+        compile, opt_func: whether steps go through torch.compile; what builds each fit's optimizer.
         at_work: the state of the fit at work, or of the last one.
     """
 
@@ -167,9 +166,9 @@ class Training:
             raise InputError(f"At least one epoch is trained; got {phase.n_epochs}.")
         self.freeze = phase.freeze
         self.freezer.apply(self.model, phase.freeze)
-        phase = replace(phase, n_epochs=self._length(phase, stored))
-        if phase.n_epochs == 0:
+        if not (n_epochs := self._length(phase, stored)):
             return None
+        phase = replace(phase, n_epochs=n_epochs)
         state = self.at_work = self.state(phase, number, history=self.recorder.history, stored=stored)
         saving = [hook for hook in cbs if isinstance(hook, Checkpoints)]
         others = [self.recorder, *(hook for hook in cbs if hook not in saving)]

@@ -19,8 +19,9 @@ from foveal.core.listing import L, Path, first
 from foveal.course import all as course
 from foveal.course.all import *  # noqa: F403 -- its names are pinned in its own list
 from foveal.data.batches import tensor, to_cpu
-from foveal.data.block import DataBlock, ImageBlock
+from foveal.data.block import DataBlock
 from foveal.data.datasets import Datasets
+from foveal.data.image_block import ImageBlock
 from foveal.data.image_loaders import ImageDataLoaders
 from foveal.data.labels import ColReader, RegexLabeller, parent_label, using_attr
 from foveal.data.loader import DataLoader
@@ -52,9 +53,15 @@ from foveal.losses import (
     FocalLossFlat,
     HuberLossFlat,
     MSELossFlat,
-    WingLossFlat,
-    asymmetric_loss,
-    focal_loss,
+)
+from foveal.losses import (
+    WingLossFlat as WingLossFlat,
+)
+from foveal.losses import (
+    asymmetric_loss as asymmetric_loss,
+)
+from foveal.losses import (
+    focal_loss as focal_loss,
 )
 from foveal.metrics.common import Metric
 from foveal.metrics.numbers import mae, r2_score, rmse
@@ -69,7 +76,8 @@ from foveal.tasks.points import PointBlock
 from foveal.tasks.regression import RegressionBlock
 from foveal.tasks.single_label import CategoryBlock
 from foveal.training.callbacks.extras import EMA, CutMix, EarlyStopping, GradientClip, KeepBest, MixUp
-from foveal.training.callbacks.logs import HistoryFile, TensorBoardLogger
+from foveal.training.callbacks.logs import HistoryFile as HistoryFile
+from foveal.training.callbacks.logs import TensorBoardLogger
 from foveal.training.checkpoint import Checkpoints
 from foveal.training.lr_finder import minimum, slide, steep, valley
 
@@ -101,7 +109,6 @@ __all__ = [
     "GradientClip",
     "GrandparentSplitter",
     "GroupSplitter",
-    "HistoryFile",
     "HuberLossFlat",
     "ImageBlock",
     "ImageDataLoaders",
@@ -132,17 +139,14 @@ __all__ = [
     "TensorBoardLogger",
     "URLs",
     "Warp",
-    "WingLossFlat",
     "Zoom",
     "accuracy",
     "accuracy_multi",
-    "asymmetric_loss",
     "aug_transforms",
     "average_precision",
     "cnn_learner",
     "error_rate",
     "first",
-    "focal_loss",
     "get_image_files",
     "imagenet_stats",
     "load_learner",

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from foveal.core import distributed, runtime, timing
 from foveal.core.errors import TrainingError
-from foveal.losses import heatmap_around, soft_argmax
+from foveal.tasks.heatmaps import heatmap_around, soft_argmax
 from foveal.training.loop import Batched, Loss
 
 Held = list[tuple[Tensor, Tensor]]
