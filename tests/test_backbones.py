@@ -239,6 +239,9 @@ def test_a_user_s_networks_are_backbones(scene_loaders, tmp_path, capsys):
     cut = vision_learner(dls, torchvision.models.resnet18(weights=None), cut=-3, pretrained=False)
     assert cut.model.body.n_features == 256
     assert cut.model.body.statistics == IMAGENET
+    whole = vision_learner(dls, timm.create_model("test_resnet"), pretrained=False).model.body
+    assert not any(isinstance(layer, nn.Linear) for layer in whole.modules())
+    assert whole.statistics == zoo.statistics_of("test_resnet")
     by_function = vision_learner(dls, "resnet18", cut=lambda m: nn.Sequential(m.conv1, m.bn1), pretrained=False)
     assert by_function.model(IMAGE).shape == (2, n_out)
     with pytest.raises(InputError, match="returned str"):
@@ -361,5 +364,9 @@ def test_a_head_of_the_user_s_own(scene_loaders, tmp_path):
         vision_learner(dls, "test_resnet", custom_head=head(), ps=0.2, pretrained=False)
     with pytest.raises(InputError, match="does not take the backbone's feature map, which has 96 channels"):
         vision_learner(dls, "test_resnet", custom_head=head(95), pretrained=False)
+    with pytest.raises(InputError, match="gives 3 numbers per image, and 2 are needed"):
+        vision_learner(dls, "test_resnet", custom_head=nn.Sequential(head(), nn.Linear(2, 3)), pretrained=False)
+    with pytest.raises(InputError, match=r"recipe='best' trains a head of its own kind"):
+        vision_learner(dls, "test_resnet", custom_head=head(), recipe="best", pretrained=False)
     with pytest.raises(InputError, match=r"`custom_head` is a module"):
         vision_learner(dls, "test_resnet", custom_head=head, pretrained=False)

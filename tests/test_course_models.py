@@ -215,7 +215,7 @@ def test_a_vision_model_fills_a_bundle_of_layers_of_ones_own(scene_loaders, tmp_
     torch.testing.assert_close(answer.values, learn.predict(image).values)
     with pytest.raises(InputError, match="Leave out what shapes the usual head"):
         build(custom_head=nn.Flatten(), ps=0.1)
-    head = nn.Sequential(layers.PoolFlatten(), nn.Linear(16, 3))
+    head = nn.Sequential(layers.PoolFlatten(), nn.Linear(16, dls.task.n_outputs))
     assert build(custom_head=head)[1] is head
 
 

@@ -17,6 +17,7 @@ from foveal.collab.task import UNKNOWN, Id, Ids
 from foveal.core.errors import UnknownNameError
 from foveal.models import module
 from foveal.models.head import sigmoid_range
+from foveal.models.pca import Vectors
 
 _STD = 0.01  # of the first vectors, cut off at two deviations: the book's
 _MOST = 600  # numbers of a vector: the book's rule of thumb
@@ -167,8 +168,8 @@ class EmbeddingDotBias(_Embeddings):
         """
         return self._by_name(self.i_bias if is_item else self.u_bias, names, is_item).squeeze(1)
 
-    def weight(self, names: Sequence[Id], *, is_item: bool = True) -> Tensor:
-        """Return the vectors of items, or of users, by name, [n, n_factors].
+    def weight(self, names: Sequence[Id], *, is_item: bool = True) -> Vectors:
+        """Return the vectors of items, or of users, by name, [n, n_factors]; `.pca(3)` gives three numbers of each.
 
         Args:
             names: ids as the table has them.
@@ -177,7 +178,7 @@ class EmbeddingDotBias(_Embeddings):
         Raises:
             UnknownNameError: training did not know one of them.
         """
-        return self._by_name(self.i_weight if is_item else self.u_weight, names, is_item)
+        return self._by_name(self.i_weight if is_item else self.u_weight, names, is_item).as_subclass(Vectors)
 
     def _by_name(self, table: nn.Embedding, names: Sequence[Id], is_item: bool) -> Tensor:
         ids = self.items if is_item else self.users

@@ -5,8 +5,18 @@ from __future__ import annotations
 import os
 from types import SimpleNamespace
 
+from foveal.core.lazy import module_on_use
 from foveal.course.backbones import xresnet18, xresnet34, xresnet50
-from foveal.course.basics import TensorCategory, TensorImage, TensorPoint, array, range_of, set_seed, to_np
+from foveal.course.basics import (
+    TensorCategory,
+    TensorImage,
+    TensorPoint,
+    array,
+    image2tensor,
+    range_of,
+    set_seed,
+    to_np,
+)
 from foveal.course.callbacks import (
     ActivationStats,
     CSVLogger,
@@ -23,7 +33,17 @@ from foveal.course.controls import VBox, widgets
 from foveal.course.downloads import download_images, download_url
 from foveal.course.events import Callback
 from foveal.course.files import resize_images, verify_images
-from foveal.course.layers import AdaptiveConcatPool2d, ConvLayer, Flatten, Lambda, PoolFlatten, ResBlock, SimpleCNN
+from foveal.course.layers import (
+    AdaptiveConcatPool2d,
+    ConvLayer,
+    Flatten,
+    Lambda,
+    NormType,
+    PoolFlatten,
+    ResBlock,
+    SimpleCNN,
+    sequential,
+)
 from foveal.course.losses import BaseLoss, L1LossFlat, LabelSmoothingCrossEntropy, LabelSmoothingCrossEntropyFlat
 from foveal.course.metrics import (
     APScoreBinary,
@@ -64,13 +84,16 @@ from foveal.course.pictures import Image
 from foveal.course.pixels import Hue, RandomErasing, Saturation
 from foveal.course.splits import EndSplitter, TrainTestSplitter
 from foveal.course.transforms import Categorize, IntToFloatTensor, Pipeline, ToTensor, Transform
+from foveal.geometry.resize import CropPad, RandomCrop
 from foveal.images.pil import PILImageBW
-from foveal.images.show import show_image
+from foveal.images.show import show_image, subplots
 from foveal.metrics.one_label import top_k_accuracy
 from foveal.models.module import Module
 from foveal.sources.folders import get_files
 from foveal.training.hooks import CancelBatchException, CancelEpochException, CancelFitException
 from foveal.training.optim import SGD, Adam, OptimWrapper, RMSProp, ranger
+
+matplotlib = module_on_use("matplotlib")
 
 __all__ = [
     "SGD",
@@ -92,6 +115,7 @@ __all__ = [
     "Categorize",
     "CohenKappa",
     "ConvLayer",
+    "CropPad",
     "EarlyStoppingCallback",
     "EndSplitter",
     "ExplainedVariance",
@@ -115,6 +139,7 @@ __all__ = [
     "MatthewsCorrCoef",
     "MatthewsCorrCoefMulti",
     "Module",
+    "NormType",
     "OptimWrapper",
     "PILImageBW",
     "PadMode",
@@ -126,6 +151,7 @@ __all__ = [
     "ProgressCallback",
     "R2Score",
     "RMSProp",
+    "RandomCrop",
     "RandomErasing",
     "Recall",
     "RecallMulti",
@@ -156,15 +182,19 @@ __all__ = [
     "download_images",
     "download_url",
     "get_files",
+    "image2tensor",
+    "matplotlib",
     "mse",
     "os",
     "params",
     "range_of",
     "ranger",
     "resize_images",
+    "sequential",
     "set_seed",
     "show_image",
     "skm_to_fastai",
+    "subplots",
     "to_np",
     "top_k_accuracy",
     "verify_images",

@@ -370,3 +370,8 @@ def sigmoid(input: Tensor, eps: float = 1e-7) -> Tensor:
         eps: how far.
     """
     return input.sigmoid().clamp(eps, 1 - eps)
+
+
+def sequential(*layers: nn.Module) -> nn.Sequential:
+    """Return layers one after the other."""
+    return nn.Sequential(*layers)

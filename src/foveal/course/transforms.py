@@ -48,10 +48,12 @@ class Transform(metaclass=_TransformType):
     Attributes:
         order: transforms with a smaller number come first.
         split_idx: 0 for training only, 1 for validation only, None for both.
+        is_done_anyway: whether loaders of images do it themselves.
     """
 
     order: float = 0
     split_idx: int | None = None
+    is_done_anyway: bool = False
 
     def __init__(
         self,
@@ -212,9 +214,10 @@ class Pipeline:
 
 
 class ToTensor(Transform):
-    """Turn an image into a tensor, uint8 [C, h, w]."""
+    """Turn an image into a tensor, uint8 [C, h, w]; in `item_tfms` it may be left out."""
 
     order = 5
+    is_done_anyway = True
 
     def encodes(self, item: Image.Image) -> Tensor:
         """Return the image's values, channels first."""
@@ -222,9 +225,10 @@ class ToTensor(Transform):
 
 
 class IntToFloatTensor(Transform):
-    """Bring values from 0 to 255 to 0 to 1."""
+    """Bring values from 0 to 255 to 0 to 1; in `batch_tfms` it may be left out."""
 
     order = 10
+    is_done_anyway = True
 
     def __init__(self, div: float = 255.0) -> None:
         """Say what to divide by.

@@ -20,6 +20,7 @@ from foveal.data.auditing import audit_datasets
 from foveal.data.batchers import Batcher, ImageBatcher, TupleBatcher, image_batcher
 from foveal.data.datasets import Dataset, Datasets, ImageDataset
 from foveal.data.loader import DataLoader
+from foveal.data.measured import measured_statistics
 from foveal.data.pixel_ops import refuse_moving
 from foveal.data.plain import PlainLoader
 from foveal.data.samples import Pipeline, Transforms
@@ -115,6 +116,8 @@ class DataLoaders:
             if kind_of(datasets.train.task).has_points:
                 refuse_moving(pipeline.operations, pipeline.n_channels)
             target = torch.device(device) if device is not None else runtime.default_device()
+            if pipeline.measures:
+                pipeline = pipeline.with_statistics(measured_statistics(pipeline, datasets.train, num_workers))
             batchers = [ImageBatcher(side, pipeline, num_workers, target) for side in (datasets.train, datasets.valid)]
         if n_train < n_batch:
             warnings.warn(

@@ -25,11 +25,12 @@ from foveal.core.errors import InputError
 from foveal.geometry.homography import IDENTITY, Homography
 from foveal.geometry.moves import Move
 from foveal.geometry.resize import RandomResizedCrop, Resize, ResizeStep
-from foveal.geometry.warp import stack_windows, warp_batch
-from foveal.images.augment import Normalize
+from foveal.geometry.warp import PadMode, stack_windows, warp_batch
+from foveal.images.augment import Normalize, Padding
+from foveal.images.changes import ItemTransform, open_changed
 from foveal.images.channels import RGB
 from foveal.images.colours import Pixels
-from foveal.images.decode import ImageSource, OpenedImage, open_image
+from foveal.images.decode import ImageSource
 from foveal.images.prepare import UNCHANGED_OF, Preparation, Statistics, collate, render, render_window
 from foveal.images.tones import Tone, apply_lut, apply_luts, draw_lut
 from foveal.tasks.base import Task
@@ -39,7 +40,7 @@ MoveFunction = Callable[[tuple[int, int], np.random.Generator], Homography]
 """What a move does: (height, width) of the input and a generator to a homography of the input onto itself."""
 PixelFunction = Callable[[Tensor], Tensor]
 """What a pixel operation does: a batch, float32 [B, C, h, w] from 0 to 1, to another of the same shape."""
-Transform = ResizeStep | Tone | Normalize | MoveFunction | PixelFunction
+Transform = ResizeStep | Tone | Normalize | Padding | ItemTransform | MoveFunction | PixelFunction
 Transforms = Transform | Sequence[Transform] | None
 """One transform, several, or none."""
 
@@ -89,6 +90,9 @@ class Pipeline:
         statistics: what `Normalize` gave to normalise batches with; None leaves pixels on the scale from 0 to 1, and a
             model of `vision_learner` then normalises its input itself.
         n_channels: that images are read with, 1, 3 or 4.
+        pad_mode: what stands beyond an image's border in training.
+        changes: the user's `Transform`s of items: functions of an image, before all others.
+        measures: whether `Normalize` leaves its statistics to be measured.
     """
 
     resizes: tuple[ResizeStep, ...]
@@ -97,6 +101,9 @@ class Pipeline:
     operations: tuple[PixelFunction, ...] = ()
     statistics: Statistics | None = None
     n_channels: int = RGB
+    pad_mode: PadMode = "reflection"
+    changes: tuple[ItemTransform, ...] = ()
+    measures: bool = False
 
     @classmethod
     def of(cls, item_tfms: Transforms = None, batch_tfms: Transforms = None, n_channels: int = RGB) -> Pipeline:
@@ -117,9 +124,11 @@ class Pipeline:
         item_steps = _as_list(item_tfms)
         steps = [*item_steps, *_as_list(batch_tfms)]
         resizes = [step for step in steps if isinstance(step, Resize | RandomResizedCrop)]
+        _refuse_cut_of_resized(resizes)
         tones = [step for step in steps if isinstance(step, Tone)]
-        statistics = [step.statistics for step in steps if isinstance(step, Normalize)]
-        sorted_kinds = (Resize, RandomResizedCrop, Tone, Normalize)
+        normalize = [step for step in steps if isinstance(step, Normalize)]
+        changes = [step for step in steps if isinstance(step, ItemTransform) and not step.is_done_anyway]
+        sorted_kinds = (Resize, RandomResizedCrop, Tone, Normalize, Padding, ItemTransform)
         functions = [_require_function(step) for step in steps if not isinstance(step, sorted_kinds)]
         moves = [function for function in functions if _is_move(function)]
         operations = [function for function in functions if _is_pixel_function(function)]
@@ -129,12 +138,31 @@ class Pipeline:
                     f"{step!r} works on pixels: put it into `batch_tfms`, where it gets a batch, float32 [B, C, h, w] "
                     "from 0 to 1. What moves pixels is a function of (size_hw, generator) that returns a Homography."
                 )
-        if len(statistics) > 1:
-            raise InputError(f"Normalize may be given once, got it {len(statistics)} times.")
+        for step in changes:
+            if step not in item_steps:
+                raise InputError(
+                    f"{step!r} is a `Transform`, and those change single images: put it into `item_tfms`. In "
+                    "`batch_tfms` a function of a batch, float32 [B, C, h, w] from 0 to 1, runs in training."
+                )
+        if len(normalize) > 1:
+            raise InputError(f"Normalize may be given once, got it {len(normalize)} times.")
         for step in steps:
             _check_channels_of(step, n_channels)
-        own = statistics[0] if statistics else None
-        return cls(tuple(resizes), tuple(moves), tuple(tones), tuple(operations), own, n_channels)
+        return cls(
+            tuple(resizes),
+            tuple(moves),
+            tuple(tones),
+            tuple(operations),
+            normalize[0].statistics if normalize else None,
+            n_channels,
+            _pad_mode(resizes, [step for step in steps if isinstance(step, Padding)]),
+            tuple(sorted(changes, key=lambda step: step.order)),
+            measures=bool(normalize) and normalize[0].statistics is None,
+        )
+
+    def changes_at(self, *, training: bool) -> tuple[ItemTransform, ...]:
+        """Return the changes of a side: those for both sides, and those for this one."""
+        return tuple(step for step in self.changes if step.split_idx in {None, 0 if training else 1})
 
     @property
     def input_size_hw(self) -> tuple[int, int]:
@@ -145,12 +173,15 @@ class Pipeline:
     def resize(self) -> Resize:
         """How an image comes to size without chance: cropped, unless the first transform is a `Resize` by a method."""
         first = self.resizes[0]
-        return Resize(self.input_size_hw, first.method if isinstance(first, Resize) else "crop")
+        if not isinstance(first, Resize):
+            return Resize(self.input_size_hw)
+        return Resize(self.input_size_hw, first.method, first.pad_mode)
 
     @property
     def preparation(self) -> Preparation:
         """How images are prepared in validation and in service."""
-        return Preparation(self.resize, self.statistics or UNCHANGED_OF[self.n_channels])
+        statistics = self.statistics or UNCHANGED_OF[self.n_channels]
+        return Preparation(self.resize, statistics, self.changes_at(training=False))
 
     def with_statistics(self, statistics: Statistics | None) -> Pipeline:
         """Return the same pipeline with these statistics in place of its own."""
@@ -192,15 +223,16 @@ class Pipeline:
         Raises:
             ImageError: the image is refused.
         """
-        opened: OpenedImage = open_image(image, self.n_channels)
+        opened = open_changed(image, self.n_channels, self.changes_at(training=rng is not None), rng)
         source_to_input = self.source_to_input(opened.size_hw, rng)
         source_to_target = source_to_input.then(Homography.unit_frame(self.input_size_hw))
         target = task.move(target, source_to_target)
+        pad_mode = self.resize.pad_mode if rng is None else self.pad_mode
         if windowed:
-            pixels, window_to_input = render_window(opened, source_to_input, self.input_size_hw)
+            pixels, window_to_input = render_window(opened, source_to_input, self.input_size_hw, pad_mode)
             lut = None if rng is None else draw_lut(self.tones, rng)
             return Sample(pixels, target, source_to_target, window_to_input, lut)
-        pixels = render(opened, source_to_input, self.input_size_hw)
+        pixels = render(opened, source_to_input, self.input_size_hw, pad_mode)
         if rng is not None:
             pixels = apply_lut(pixels, draw_lut(self.tones, rng))
         return Sample(pixels, target, source_to_target)
@@ -221,6 +253,31 @@ class Pipeline:
         return apply_luts(inputs, [sample.lut for sample in samples])
 
 
+def _pad_mode(resizes: Sequence[ResizeStep], padding: Sequence[Padding]) -> PadMode:
+    """Return what stands beyond the border of an image in training: one warp shows it, so there is one such.
+
+    Raises:
+        InputError: transforms say different things.
+    """
+    given = [step.pad_mode for step in resizes if isinstance(step, Resize)] + [step.mode for step in padding]
+    named: list[PadMode] = [mode for mode in dict.fromkeys(given) if mode != "reflection"]
+    if len(named) > 1:
+        raise InputError(
+            f"The transforms ask for {' and '.join(named)} beyond an image's border, and resize and moves are one step "
+            "here: give one pad_mode."
+        )
+    return named[0] if named else "reflection"
+
+
+def _refuse_cut_of_resized(resizes: Sequence[ResizeStep]) -> None:
+    cuts = [isinstance(step, Resize) and step.method == "cut" for step in resizes]
+    if any(cuts) and not all(cuts):
+        raise InputError(
+            "RandomCrop and CropPad keep the scale of the image's own pixels, and do not go together with a transform "
+            "that changes it: write RandomResizedCrop(224, min_scale=0.35) for a random part of a resized image."
+        )
+
+
 def _as_list(transforms: Transforms) -> list[Transform]:
     if transforms is None:
         return []
@@ -232,12 +289,13 @@ def _as_list(transforms: Transforms) -> list[Transform]:
 
 def _check_channels_of(step: Transform, n_channels: int) -> None:
     """Refuse a transform for images of another number of channels than there are."""
-    made_for = step.statistics.n_channels if isinstance(step, Normalize) else getattr(step, "n_channels", None)
+    statistics = step.statistics if isinstance(step, Normalize) else None
+    made_for = getattr(step, "n_channels", None) if statistics is None else statistics.n_channels
     if made_for in {None, n_channels}:
         return
     hint = "."
-    if isinstance(step, Normalize):
-        fitting = step.statistics.for_channels(n_channels) if made_for == RGB else None
+    if statistics is not None:
+        fitting = statistics.for_channels(n_channels) if made_for == RGB else None
         given = f"Normalize.from_stats({fitting.mean}, {fitting.std})" if fitting else "a number for each channel"
         hint = f": give {given}, or leave it out, for a model of `vision_learner` normalises by itself."
     raise InputError(f"{step!r} is for images of {made_for} channels, and these have {n_channels}{hint}")

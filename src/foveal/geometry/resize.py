@@ -8,17 +8,18 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal, Protocol, TypedDict, get_args
+from typing import Literal, NotRequired, Protocol, TypedDict, get_args
 
 import numpy as np
 
 from foveal.core.arguments import checked_methods
 from foveal.core.errors import InputError, UnknownNameError
 from foveal.geometry.homography import Homography
+from foveal.geometry.warp import PadMode
 
 Size = int | tuple[int, int]
 """One number of pixels for a square, or (height, width)."""
-ResizeMethod = Literal["crop", "pad", "squish"]
+ResizeMethod = Literal["crop", "pad", "squish", "cut"]
 _TRIES = 10  # of drawing a part that lies inside the image, as in torchvision's RandomResizedCrop
 
 
@@ -27,6 +28,7 @@ class StoredResize(TypedDict):
 
     size_hw: tuple[int, int]
     method: ResizeMethod
+    pad_mode: NotRequired[PadMode]
 
 
 class ResizeStep(Protocol):
@@ -59,16 +61,24 @@ class Resize:
     """Bring an image to `size`, a number or (height, width).
 
     `crop` fills the input and cuts what is over (a random part along the long side in training, the centre in
-    validation); `pad` shows the whole image and fills the rest by reflection; `squish` changes the aspect.
+    validation); `pad` shows the whole image and fills the rest; `squish` changes the aspect; `cut` keeps the scale: it
+    cuts a part, at random in training, and fills what a smaller image leaves.
+
+    Attributes:
+        size: see above.
+        method: see above.
+        pad_mode: what stands beyond the image's border: `reflection`, `border` (its last pixels again) or `zeros`.
     """
 
     size: Size
     method: ResizeMethod = "crop"
+    pad_mode: PadMode = "reflection"
 
     def __post_init__(self) -> None:
         as_size_hw(self.size)
         if self.method not in get_args(ResizeMethod):
             raise UnknownNameError.of("resize method", self.method, get_args(ResizeMethod))
+        check_pad_mode(self.pad_mode)
 
     @property
     def input_size_hw(self) -> tuple[int, int]:
@@ -81,14 +91,63 @@ class Resize:
         scale_x, scale_y = input_w / width, input_h / height
         if self.method == "squish":
             return Homography.scaling(scale_x, scale_y)
+        if self.method == "cut":
+            return _cut(size_hw, self.input_size_hw, rng)
         scale = max(scale_x, scale_y) if self.method == "crop" else min(scale_x, scale_y)
         share_x, share_y = (0.5, 0.5) if rng is None else rng.random(2)
         shift = Homography.translation(share_x * (input_w - width * scale), share_y * (input_h - height * scale))
         return Homography.scaling(scale, scale).then(shift)
 
     def to_dict(self) -> StoredResize:
-        """Return what validation and serving need to know."""
-        return {"size_hw": self.input_size_hw, "method": self.method}
+        """Return what validation and serving need to know; a usual border is not written."""
+        stored: StoredResize = {"size_hw": self.input_size_hw, "method": self.method}
+        if self.pad_mode != "reflection":
+            stored["pad_mode"] = self.pad_mode
+        return stored
+
+
+def RandomCrop(size: Size, pad_mode: PadMode = "zeros") -> Resize:
+    """Return a step that cuts a random part of this size, the centre in validation; the scale stays.
+
+    Args:
+        size: one number of pixels or (height, width).
+        pad_mode: what stands beyond the border of a smaller image; see `Resize`.
+    """
+    return Resize(size, "cut", pad_mode)
+
+
+@dataclass(frozen=True, slots=True)
+class CropPad(Resize):
+    """Cut the centre of this size, or fill around a smaller image; the scale stays."""
+
+    method: ResizeMethod = "cut"
+    pad_mode: PadMode = "zeros"
+
+    def __call__(self, size_hw: tuple[int, int], rng: np.random.Generator | None = None) -> Homography:
+        """Return the map from an image of `size_hw` to the input; see `ResizeStep`."""
+        del rng
+        return _cut(size_hw, self.input_size_hw, None)
+
+
+def _cut(size_hw: tuple[int, int], input_size_hw: tuple[int, int], rng: np.random.Generator | None) -> Homography:
+    """Return a shift by whole pixels, so that none of them is interpolated; a smaller side is centred."""
+    spare = [inside - whole for inside, whole in zip(input_size_hw, size_hw, strict=True)]
+    shares = [0.5, 0.5] if rng is None else [0.5 if left > 0 else float(rng.random()) for left in spare]
+    down, across = (round(left * share) for left, share in zip(spare, shares, strict=True))
+    return Homography.translation(across, down)
+
+
+def check_pad_mode(pad_mode: str) -> PadMode:
+    """Return the name of what stands beyond an image's border.
+
+    Raises:
+        UnknownNameError: there is no such.
+    """
+    for known in get_args(PadMode):
+        if pad_mode == known:
+            found: PadMode = known
+            return found
+    raise UnknownNameError.of("pad mode", pad_mode, get_args(PadMode))
 
 
 @checked_methods

@@ -2,9 +2,9 @@
 
 Detail that the input size is too coarse to show is first removed from an image (uint8 [H, W, C]): by a Gaussian where
 the map shrinks it a little, by reducing it by area where it shrinks it much or by a whole number. Then it is warped
-once with bilinear interpolation; beyond the image's border it is reflected. The warp itself runs on one image with
-OpenCV (`warp`), or on an accelerator for a whole batch (`window` for each image, then `warp_batch`): both see the same
-reduced pixels through the same map.
+once with bilinear interpolation; beyond the image's border it is reflected, or as told. The warp itself runs on one
+image with OpenCV (`warp`), or on an accelerator for a batch (`window` for each image, then `warp_batch`): both see
+the same reduced pixels through the same map.
 
 Shapes: H, W are an image's height and width, h, w those of the input, C the channels, B a batch. Maps are in
 continuous pixels, as `geometry.homography` says.
@@ -13,7 +13,8 @@ continuous pixels, as `geometry.homography` says.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Literal
 
 import cv2
 import numpy as np
@@ -26,6 +27,13 @@ from foveal.core import threads
 from foveal.geometry.homography import IDENTITY, Homography, corners_of
 
 Pixels = NDArray[np.uint8]
+PadMode = Literal["reflection", "border", "zeros"]
+"""What stands beyond an image's border: its mirror image, its last pixels again, or black."""
+_BORDERS: Mapping[str, int] = {
+    "reflection": cv2.BORDER_REFLECT,
+    "border": cv2.BORDER_REPLICATE,
+    "zeros": cv2.BORDER_CONSTANT,
+}
 
 # OpenCV puts pixel centres at whole numbers.
 _TO_CENTRES = Homography.translation(-0.5, -0.5)
@@ -38,19 +46,24 @@ _SIGMA = 0.4  # pixels of the input, of the Gaussian that goes with a pixel's wi
 _REACH = 1.5  # standard deviations that the Gaussian's kernel reaches to either side; as above
 
 
-def warp(image: Pixels, source_to_input: Homography, input_size_hw: tuple[int, int]) -> Pixels:
+def warp(
+    image: Pixels, source_to_input: Homography, input_size_hw: tuple[int, int], pad_mode: PadMode = "reflection"
+) -> Pixels:
     """Return what the input shows of an image, uint8 [h, w, C].
 
     Args:
         image: uint8 [H, W, C].
         source_to_input: the map from the image's pixels to the input's.
         input_size_hw: (h, w).
+        pad_mode: what stands beyond the image's border.
     """
     threads.limit_opencv_threads()
-    return _warp_reduced(*_crop_and_reduce(image, source_to_input, input_size_hw), input_size_hw)
+    return _warp_reduced(*_crop_and_reduce(image, source_to_input, input_size_hw), input_size_hw, pad_mode)
 
 
-def window(image: Pixels, source_to_input: Homography, input_size_hw: tuple[int, int]) -> tuple[Pixels, Homography]:
+def window(
+    image: Pixels, source_to_input: Homography, input_size_hw: tuple[int, int], pad_mode: PadMode = "reflection"
+) -> tuple[Pixels, Homography]:
     """Return what `warp_batch` needs of an image: the reduced pixels that the input sees, and their map onto it.
 
     A window that would be more than three times the input (a horizon comes near) is warped at once instead.
@@ -59,18 +72,19 @@ def window(image: Pixels, source_to_input: Homography, input_size_hw: tuple[int,
         image: uint8 [H, W, C].
         source_to_input: the map from the image's pixels to the input's.
         input_size_hw: (h, w).
+        pad_mode: what stands beyond the image's border.
     """
     threads.limit_opencv_threads()
     pixels, to_input = _crop_and_reduce(image, source_to_input, input_size_hw)
     corners = to_input.inverse(corners_of(input_size_hw))
     if not np.isfinite(corners).all() or np.ptp(corners, axis=0).max() > _MAX_WINDOW * max(input_size_hw):
-        return _warp_reduced(pixels, to_input, input_size_hw), IDENTITY
+        return _warp_reduced(pixels, to_input, input_size_hw, pad_mode), IDENTITY
     left, top = np.floor(corners.min(axis=0)).astype(int) - 1
     right, bottom = np.ceil(corners.max(axis=0)).astype(int) + 1
     height, width = pixels.shape[:2]
     beyond = (max(0, -top), max(0, bottom - height), max(0, -left), max(0, right - width))
     if any(beyond):
-        pixels = as_pixels(cv2.copyMakeBorder(pixels, *beyond, cv2.BORDER_REFLECT))
+        pixels = as_pixels(cv2.copyMakeBorder(pixels, *beyond, _BORDERS[pad_mode]))
     y, x = top + beyond[0], left + beyond[2]
     visible = pixels[y : y + bottom - top, x : x + right - left]
     return np.ascontiguousarray(visible), Homography.translation(left, top).then(to_input)
@@ -112,7 +126,7 @@ def _crop_and_reduce(
     return _reduce(*_crop(image, source_to_input, input_size_hw), input_size_hw)
 
 
-def _warp_reduced(pixels: Pixels, to_input: Homography, input_size_hw: tuple[int, int]) -> Pixels:
+def _warp_reduced(pixels: Pixels, to_input: Homography, input_size_hw: tuple[int, int], pad_mode: PadMode) -> Pixels:
     height, width = input_size_hw
     matrix = to_input.matrix / to_input.matrix[2, 2]
     left, top = -matrix[0, 2], -matrix[1, 2]
@@ -122,7 +136,7 @@ def _warp_reduced(pixels: Pixels, to_input: Homography, input_size_hw: tuple[int
         if x >= 0 and y >= 0 and y + height <= pixels.shape[0] and x + width <= pixels.shape[1]:
             return np.ascontiguousarray(pixels[y : y + height, x : x + width])
     centred = _FROM_CENTRES.then(to_input, _TO_CENTRES).matrix
-    flags, border = cv2.INTER_LINEAR, cv2.BORDER_REFLECT
+    flags, border = cv2.INTER_LINEAR, _BORDERS[pad_mode]
     if np.array_equal(matrix[2], [0.0, 0.0, 1.0]):
         return as_pixels(cv2.warpAffine(pixels, centred[:2], (width, height), flags=flags, borderMode=border))
     return as_pixels(cv2.warpPerspective(pixels, centred, (width, height), flags=flags, borderMode=border))

@@ -2,25 +2,43 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from foveal.core.arguments import checked_keywords
 from foveal.core.errors import InputError
 from foveal.geometry.moves import Dihedral, Flip, Move, Rotate, Warp, Zoom
-from foveal.geometry.resize import RandomResizedCrop, Resize, ResizeStep, Size
+from foveal.geometry.resize import RandomResizedCrop, Resize, ResizeStep, Size, check_pad_mode
+from foveal.geometry.warp import PadMode
 from foveal.images.prepare import IMAGENET, Statistics
 from foveal.images.tones import Brightness, Contrast, Tone
 
-Step = ResizeStep | Move | Tone
+
+@dataclass(frozen=True, slots=True)
+class Padding:
+    """What stands beyond an image's border in training.
+
+    Attributes:
+        mode: `reflection`, `border` or `zeros`.
+    """
+
+    mode: PadMode
+
+
+Step = ResizeStep | Move | Tone | Padding
 imagenet_stats = (IMAGENET.mean, IMAGENET.std)
 """Mean and standard deviation of red, green and blue over ImageNet, for `Normalize.from_stats(*imagenet_stats)`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Normalize:
-    """Normalise a batch with given statistics instead of the backbone's own."""
+    """Normalise a batch with statistics of its own, instead of the backbone's.
 
-    statistics: Statistics
+    Attributes:
+        statistics: what to normalise with; those of the training images by default, measured when loaders are made.
+    """
+
+    statistics: Statistics | None = None
 
     @classmethod
     def from_stats(cls, mean: tuple[float, ...], std: tuple[float, ...]) -> Normalize:
@@ -48,6 +66,8 @@ def aug_transforms(
     p_lighting: float = 0.75,
     size: Size | None = None,
     min_scale: float = 1.0,
+    pad_mode: PadMode = "reflection",
+    xtra_tfms: Iterable[Step] = (),
 ) -> list[Step]:
     """Return the book's augmentations: flip, perspective, rotation, zoom, brightness and contrast, drawn per image.
 
@@ -64,6 +84,8 @@ def aug_transforms(
         p_lighting: the probability of each of brightness and contrast.
         size: the input size, a number of pixels or (height, width).
         min_scale: below 1, the input shows a random part of at least this share of the image's area.
+        pad_mode: what stands beyond the image's border: `reflection`, `border` (its last pixels again) or `zeros`.
+        xtra_tfms: further transforms.
     """
     if size is None and min_scale < 1:
         raise InputError("`min_scale` needs a `size`: aug_transforms(size=224, min_scale=0.75).")
@@ -81,4 +103,6 @@ def aug_transforms(
     if max_lighting and p_lighting:
         lighting = min(max_lighting * mult, 0.9)
         steps += [Brightness(lighting, p_lighting), Contrast(lighting, p_lighting)]
-    return steps
+    if check_pad_mode(pad_mode) != "reflection":
+        steps.append(Padding(pad_mode))
+    return [*steps, *xtra_tfms]

@@ -14,10 +14,11 @@ from foveal._moved import attribute
 from foveal.core.errors import InputError
 from foveal.geometry.homography import Homography
 from foveal.geometry.resize import Resize, ResizeMethod, StoredResize
-from foveal.geometry.warp import warp, window
+from foveal.geometry.warp import PadMode, warp, window
+from foveal.images.changes import ImageChange, open_changed
 from foveal.images.channels import CHANNELS, RGB
 from foveal.images.colours import Pixels
-from foveal.images.decode import ImageSource, OpenedImage, open_image
+from foveal.images.decode import ImageSource, OpenedImage
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,10 +96,12 @@ class Preparation:
     Attributes:
         fit: how images are brought to the input size; bundles store it under this name.
         statistics: what pixels are normalised with, channel by channel: as many as they are, the images have.
+        changes: functions of a user's that change every image first; a bundle cannot hold them.
     """
 
     fit: Resize
     statistics: Statistics
+    changes: tuple[ImageChange, ...] = ()
 
     @property
     def input_size_hw(self) -> tuple[int, int]:
@@ -116,30 +119,43 @@ class Preparation:
         Raises:
             ImageError: the image is refused.
         """
-        opened = open_image(source, self.n_channels)
+        opened = open_changed(source, self.n_channels, self.changes)
         to_input = self.fit(opened.size_hw)
-        return Prepared(render(opened, to_input, self.input_size_hw), to_input, opened.size_hw)
+        pixels = render(opened, to_input, self.input_size_hw, self.fit.pad_mode)
+        return Prepared(pixels, to_input, opened.size_hw)
 
     def normalise(self, pixels: Tensor) -> Tensor:
         """Turn pixels, uint8 [B, h, w, C], into a model's input, float32 [B, C, h, w] with channels last in memory."""
         return normalise(pixels, self.statistics)
 
     def to_dict(self) -> StoredPreparation:
-        """Return what a bundle stores of it."""
+        """Return what a bundle stores of it.
+
+        Raises:
+            InputError: functions of a user's belong to it.
+        """
+        if self.changes:
+            raise InputError(
+                f"A file holds no code, and {self.changes[0]!r} changes every image, also where the model answers. If "
+                "it is for training only, give it `split_idx = 0`; if not, change the files once, before training."
+            )
         mean, std = self.statistics.mean, self.statistics.std
         return {"fit": self.fit.to_dict(), "mean": mean, "std": std, "n_channels": self.n_channels}
 
     @classmethod
-    def of(cls, size_hw: Sequence[int], method: ResizeMethod, statistics: Statistics) -> Preparation:
+    def of(
+        cls, size_hw: Sequence[int], method: ResizeMethod, statistics: Statistics, pad_mode: PadMode = "reflection"
+    ) -> Preparation:
         """Build one from what a bundle stores.
 
         Args:
             size_hw: the input size, (height, width) in pixels.
             method: of `Resize`.
             statistics: what pixels are normalised with.
+            pad_mode: of `Resize`.
         """
         height, width = size_hw
-        return cls(Resize((height, width), method), statistics)
+        return cls(Resize((height, width), method, pad_mode), statistics)
 
 
 def scale_of(source_to_input: Homography, size_hw: tuple[int, int]) -> float:
@@ -154,19 +170,22 @@ def scale_of(source_to_input: Homography, size_hw: tuple[int, int]) -> float:
     return max(source_to_input.scales_at((size_hw[1] / 2, size_hw[0] / 2)))
 
 
-def render(opened: OpenedImage, source_to_input: Homography, input_size_hw: tuple[int, int]) -> Pixels:
+def render(
+    opened: OpenedImage, source_to_input: Homography, input_size_hw: tuple[int, int], pad_mode: PadMode = "reflection"
+) -> Pixels:
     """Decode as small as the map allows and warp once; return uint8 [h, w, C].
 
     Args:
         opened: the image.
         source_to_input: the map from its pixels, upright and at full size, to the input's.
         input_size_hw: (h, w).
+        pad_mode: what stands beyond the image's border.
     """
-    return warp(*_decode_for(opened, source_to_input), input_size_hw)
+    return warp(*_decode_for(opened, source_to_input), input_size_hw, pad_mode)
 
 
 def render_window(
-    opened: OpenedImage, source_to_input: Homography, input_size_hw: tuple[int, int]
+    opened: OpenedImage, source_to_input: Homography, input_size_hw: tuple[int, int], pad_mode: PadMode = "reflection"
 ) -> tuple[Pixels, Homography]:
     """Decode as small as the map allows; return the window that a batch warps, and its map; see `window`.
 
@@ -174,8 +193,9 @@ def render_window(
         opened: the image.
         source_to_input: the map from its pixels, upright and at full size, to the input's.
         input_size_hw: (h, w).
+        pad_mode: what stands beyond the image's border.
     """
-    return window(*_decode_for(opened, source_to_input), input_size_hw)
+    return window(*_decode_for(opened, source_to_input), input_size_hw, pad_mode)
 
 
 def _decode_for(opened: OpenedImage, source_to_input: Homography) -> tuple[Pixels, Homography]:

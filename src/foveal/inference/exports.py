@@ -38,6 +38,7 @@ _MOST_BATCH = 1 << 16  # images or pairs at once; a bound that torch.export need
 _TRACED = 2  # of the example: with one, torch.export takes the batch's size for a constant
 _DRAWN = 16
 _CHANNELS = {1: "grey", 3: "RGB", 4: "four channels, not composited"}
+_NUMPY_PADS = {"reflection": "symmetric", "border": "edge", "zeros": "constant"}
 Runs = Callable[[Tensor], Tensor]
 
 
@@ -118,6 +119,7 @@ class ImageExporter:
             "input": {"name": "input", "type": "uint8", "shape": ["batch", height, width, n], "is": is_what},
             "canvas_hw": [height, width],  # the name that runners of version 0.1 read
             "fit": self.predictor.preparation.fit.method,
+            "pad": _NUMPY_PADS[self.predictor.preparation.fit.pad_mode],
             "names": list(self.predictor.task.names),
             "answers": kind_of(self.predictor.task).answers,
         }

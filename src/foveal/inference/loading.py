@@ -114,7 +114,8 @@ def _image_predictor(
             model.body.statistics = None  # the preparation normalises
     else:
         raise InputError("its model does not take images.")
-    preparation = Preparation.of(stored.fit.size_hw, stored.fit.method, Statistics(stored.mean, stored.std))
+    statistics = Statistics(stored.mean, stored.std)
+    preparation = Preparation.of(stored.fit.size_hw, stored.fit.method, statistics, stored.fit.pad_mode)
     return Predictor.ready(model, task, preparation, device, manifest.training)
 
 

@@ -14,6 +14,8 @@ from pydantic import (
     model_validator,
 )
 
+from foveal.geometry.resize import ResizeMethod
+from foveal.geometry.warp import PadMode
 from foveal.images.channels import RGB
 from foveal.models.head import Range
 
@@ -42,7 +44,12 @@ class ResizePart(_Strict):
     """How an image is brought to the input's size."""
 
     size_hw: tuple[Side, Side]
-    method: Literal["crop", "pad", "squish"]
+    method: ResizeMethod
+    pad_mode: PadMode = "reflection"
+
+    @model_serializer(mode="wrap")
+    def _without_usual(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return _without(handler(self), "pad_mode", "reflection")
 
 
 class PreparationPart(_Strict):

@@ -93,6 +93,8 @@ def vision_learner(
     chosen = _recipe(recipe, task)
     head = head or (chosen.head if chosen is not None else "pooled")
     _check_numbers(dls, model_options)
+    if chosen is not None and chosen.head != "pooled" and "custom_head" in model_options:
+        raise InputError(f"recipe={recipe!r} trains a head of its own kind, `{chosen.head}`; leave out one of the two.")
     if isinstance(arch, str) and arch.endswith(_BUNDLE):
         if given := sorted({*model_options} - {"n_out", "normalize"}):
             raise InputError(f"The bundle says how its model is built; leave `{given[0]}` out.")

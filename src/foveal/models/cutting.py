@@ -56,7 +56,7 @@ def cut_network(network: nn.Module, cut: Cut) -> nn.Module:
 def find_body(network: nn.Module, *, n_channels: int = 3, size_hw: tuple[int, int] = _TRACE_HW) -> nn.Module:
     """Return a network without pooling and classifier, found by a pass over one image.
 
-    A network with `forward_features`, as timm's have, is returned as it is.
+    A network with `forward_features`, as timm's have, is returned itself; it loses its classifier.
 
     Args:
         network: takes images.
@@ -67,6 +67,8 @@ def find_body(network: nn.Module, *, n_channels: int = 3, size_hw: tuple[int, in
         InputError: it has no feature map at the end of a chain of its children.
     """
     if hasattr(network, "forward_features"):
+        if callable(reset := getattr(network, "reset_classifier", None)):
+            reset(0)
         return network
     image = torch.zeros(1, n_channels, *size_hw)
     chain, output = _trace_chain(network, image)

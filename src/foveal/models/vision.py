@@ -282,12 +282,14 @@ def _try_head(head: nn.Module, body: Body, spec: ModelSpec, n_map: int) -> None:
     """Refuse a head that does not take the body's map."""
     try:
         with runtime.evaluating(body), runtime.evaluating(head), torch.no_grad():
-            head(body(torch.zeros(1, spec.n_channels, *spec.input_size_hw)))
+            output = head(body(torch.zeros(1, spec.n_channels, *spec.input_size_hw)))
     except (RuntimeError, ValueError, TypeError, IndexError) as error:
         raise InputError(
             f"The head does not take the backbone's feature map, which has {n_map} channels: "
             f"{str(error).splitlines()[0]}"
         ) from error
+    if output.ndim == 2 and output.shape[1] != spec.n_outputs:
+        raise InputError(f"The head gives {output.shape[1]} numbers per image, and {spec.n_outputs} are needed.")
 
 
 def _network(spec: ModelSpec) -> nn.Module:
