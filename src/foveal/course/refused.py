@@ -127,7 +127,6 @@ INSTEAD: Mapping[str, str] = MappingProxyType(
         "image2tensor": "write `tensor(np.asarray(image)).permute(2, 0, 1)`.",
         "resize_to": "write `image.resize((width, height))`.",
         "get_image_files_sorted": "write `get_image_files(path).sorted()`.",
-        "download_url": "write `urllib.request.urlretrieve(url, dest)`.",
         "untar_dir": "write `shutil.unpack_archive(file, dest)`.",
         "even_mults": "write `np.geomspace(start, stop, n)`.",
         "fastai_cfg": "set the environment variable FOVEAL_HOME, or give `untar_data(url, dest=folder)`.",

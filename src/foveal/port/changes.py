@@ -6,7 +6,10 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 RENAMED: Mapping[str, str] = MappingProxyType({"cnn_learner": "vision_learner", "create_cnn": "vision_learner"})
-"""Names that have become others."""
+"""Names that have become others of foveal's star imports."""
+
+WRITTEN_OUT: Mapping[str, str] = MappingProxyType({"doc": "help", "sequential": "nn.Sequential"})
+"""Names that Python, or what the star imports bring, has under another name."""
 
 KEYWORDS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {

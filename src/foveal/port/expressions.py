@@ -181,6 +181,10 @@ class Expressions:
                 self._add_import(f"from {star} import {name}")
                 self.state.names[name] = value
             return value
+        if other := changes.WRITTEN_OUT.get(name):
+            self.edits.replace(node, other)
+            self.note("changed", f"`{name}` is `{other}`.")
+            return UNKNOWN
         if line := library_imports().get(name):
             self._add_import(line)
             self.state.names[name] = library_value(line)
