@@ -53,6 +53,9 @@ from foveal.losses import (
     FocalLossFlat,
     HuberLossFlat,
     MSELossFlat,
+    WingLossFlat,
+    asymmetric_loss,
+    focal_loss,
 )
 from foveal.metrics.common import Metric
 from foveal.metrics.numbers import mae, r2_score, rmse
@@ -67,7 +70,7 @@ from foveal.tasks.points import PointBlock
 from foveal.tasks.regression import RegressionBlock
 from foveal.tasks.single_label import CategoryBlock
 from foveal.training.callbacks.extras import EMA, CutMix, EarlyStopping, GradientClip, KeepBest, MixUp
-from foveal.training.callbacks.logs import TensorBoardLogger
+from foveal.training.callbacks.logs import HistoryFile, TensorBoardLogger
 from foveal.training.checkpoint import Checkpoints
 from foveal.training.lr_finder import minimum, slide, steep, valley
 
