@@ -225,10 +225,9 @@ def missing_name(module: str, name: str, known: Iterable[str] = ()) -> Exception
         name: that it lacks.
         known: the names that it has.
     """
-    sentence = None if name.startswith("__") else refused(name, known)
-    if sentence is None:
-        near = "" if name.startswith("_") else near_match(name, known)
-        return AttributeError(f"module `{module}` has no attribute `{name}`.{near}", name=name)
+    if name.startswith("_"):
+        return AttributeError(f"module `{module}` has no attribute `{name}`.", name=name)
+    sentence = refused(name, known) or f"`{module}` has no `{name}`.{near_match(name, known)}"
     asking = sys._getframe(2) if hasattr(sys, "_getframe") else None  # noqa: SLF001 -- documented; the caller's caller
     if asking is not None and _is_import(asking):
         return ImportError(sentence, name=module)
