@@ -145,6 +145,22 @@ def test_a_function_is_lost_with_what_its_body_lacks(tmp_path):
     assert verdicts(result) == ["changed", "not in foveal", "needs", "runs", "runs"]
 
 
+def test_what_a_cell_lacks_twice_is_lost_twice(tmp_path):
+    twice = "def f(): return PILMask(1)\ndef g(): return PILMask(1)\na = 1\nb = g()\nc = 2"
+    result = ported(tmp_path, START, twice, "f()", "g()", "a", "b", "c", "def h(x: PILMask): pass\nd = 3", "d")
+    assert verdicts(result)[1:] == [
+        "not in foveal",
+        "needs",
+        "needs",
+        "runs",
+        "needs",
+        "needs",
+        "not in foveal",
+        "needs",
+    ]
+    assert result.cells[1].source.count("# foveal port") == 1
+
+
 def test_names_that_the_notebook_defines_are_its_own(tmp_path):
     cells = ["def unet_learner(x): return x", "unet_learner(3)", "class MaskBlock: pass", "MaskBlock()", "import json"]
     result = ported(tmp_path, START, *cells, "json.dumps(3)", "class C(Callback):\n    def after_epoch(self): self.x")
@@ -247,6 +263,13 @@ def test_an_import_of_what_foveal_lacks_says_so(tmp_path):
     ]
     for text in ("segmentation_models_pytorch", "write the assignments out", "`fastai.vision.nowhere.nothing` is not"):
         assert text in reasons(result)
+
+
+def test_an_import_that_may_fail_fails_where_the_notebook_expects_it(tmp_path):
+    guarded = "try:\n    from fastai.vision.all import unet_learner\nexcept ImportError:\n    unet_learner = None"
+    result = ported(tmp_path, START, guarded, "if unet_learner: print(1)")
+    assert verdicts(result)[1:] == ["runs", "runs"]
+    assert result.cells[1].source == guarded
 
 
 def test_names_of_other_libraries_are_imported_where_they_are_first_read(tmp_path):

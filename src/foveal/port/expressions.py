@@ -57,16 +57,15 @@ class Expressions:
         self.deferred = 0
 
     def note(self, kind: Kind, text: str, cell: int | None = None) -> None:
-        """Note a finding once.
+        """Note a finding; the same one may be noted several times.
 
         Args:
             kind: see `Finding`.
             text: see `Finding`.
             cell: see `Finding`; this one by default.
         """
-        finding = Finding(kind, shortened(text), self.cell if cell is None else cell)
-        if finding not in self.findings:
-            self.findings.append(finding)
+        number = self.cell if cell is None else cell
+        self.findings.append(Finding(kind, shortened(text), number, is_deferred=self.deferred > 0))
 
     def evaluate(self, node: ast.expr) -> Value:
         """Return what is known of an expression's value."""
@@ -153,8 +152,6 @@ class Expressions:
 
     def _read_value(self, node: ast.Name, value: Value) -> Value:
         if isinstance(value, Lost):
-            if value.cell == self.cell:
-                return UNKNOWN
             self.note("needs", f"`{node.id}` is of {self.state.unit} {value.cell}.", value.cell)
             return UNKNOWN
         new = changes.RENAMED.get(node.id)

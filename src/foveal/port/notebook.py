@@ -114,7 +114,7 @@ def _verdict(cell: Cell, python: PythonCell, state: State) -> CellVerdict:
             reader.read_cell(python.tree)
     elif python.error:
         reader.note("refused", python.error)
-    findings = reader.findings
+    findings = list(dict.fromkeys(one for one in reader.findings if one.kind != "needs" or one.cell != cell.number))
     lacking = [one for one in findings if one.kind == "refused"]
     needed = [one for one in findings if one.kind == "needs"]
     changed = [one for one in findings if one.kind == "changed"]

@@ -19,11 +19,13 @@ class Finding:
         kind: it was changed in the copy; it is not in foveal; or it needs another cell that is not.
         text: a sentence.
         cell: the number of the cell that is needed, or of this one.
+        is_deferred: whether it is in the body of a function, which does not run where it stands.
     """
 
     kind: Kind
     text: str
     cell: int
+    is_deferred: bool = field(default=False, compare=False)
 
 
 @dataclass(slots=True)

@@ -19,11 +19,13 @@ class Statements(Expressions):
 
     Attributes:
         stars: star imports that stand in the copy's cell already.
+        tries: how many `try` with handlers the place is in.
     """
 
     def __init__(self, state: State, cell: int, source: str) -> None:
         super().__init__(state, cell, source)
         self.stars = set[str]()
+        self.tries = 0
 
     def read_cell(self, tree: ast.Module) -> None:
         """Read a whole cell; what it makes after a place that does not run is lost.
@@ -36,9 +38,8 @@ class Statements(Expressions):
         for statement in tree.body:
             n = len(self.findings)
             self.read(statement, n_siblings=len(tree.body), at_top=True)
-            defines = isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef | ast.Import)
-            stops = [one.cell for one in self.findings[n:] if one.kind != "changed"]
-            if lost is None and stops and not defines and not isinstance(statement, ast.ImportFrom):
+            stops = [one.cell for one in self.findings[n:] if one.kind != "changed" and not one.is_deferred]
+            if lost is None and stops and not isinstance(statement, ast.Import | ast.ImportFrom):
                 lost = stops[0]
             if lost is not None:
                 names |= set(stored_names([statement]))
@@ -106,7 +107,10 @@ class Statements(Expressions):
                 self.evaluate(handler.type)
             if handler.name:
                 self.bind_name(handler.name, UNKNOWN)
-        for part in (node.body, *(one.body for one in node.handlers), node.orelse, node.finalbody):
+        self.tries += bool(node.handlers)
+        self.read_all(node.body)
+        self.tries -= bool(node.handlers)
+        for part in (*(one.body for one in node.handlers), node.orelse, node.finalbody):
             self.read_all(part)
 
     def _do_delete(self, node: ast.Delete) -> None:
@@ -127,6 +131,10 @@ class Statements(Expressions):
 
     def _import(self, node: ast.Import | ast.ImportFrom, *, is_alone: bool) -> None:
         ported = port_import(node, self.state, self.cell)
+        if ported.findings and self.tries:  # it is left as it is, and the handlers see what they are written for
+            for name in ported.names:
+                self.bind_name(name, UNKNOWN)
+            return
         for finding in ported.findings:
             self.note(finding.kind, finding.text, finding.cell)
         for name, value in ported.names.items():
