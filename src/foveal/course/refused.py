@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import dis
 import functools
+import importlib
 import importlib.resources
 import keyword
+import pkgutil
 import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping
@@ -104,7 +106,6 @@ INSTEAD: Mapping[str, str] = MappingProxyType(
         "nb_urls": "write `dir(URLs)`.",
         "Config": "write the folder itself, or give `untar_data(url, dest=folder)`.",
         "subplots": "write `fig, axes = plt.subplots(rows, columns)`.",
-        "show_images": "write `show_image(image, ctx=axis)` for each.",
         "show_at": "write `dls.show_batch()`.",
         "sequential": "write `nn.Sequential(...)`.",
         "hook_output": "write `module.register_forward_hook(f)`, which is torch's own.",
@@ -181,6 +182,8 @@ def refused(name: str, known: Iterable[str] = ()) -> str | None:
         The sentence, or None for a name that is not fastai's.
     """
     module, family = fastai_names().get(name), _family_of(name)
+    if place := elsewhere(name):
+        return f"foveal's star import does not bring `{name}`: write `from {place} import {name}`."
     if name in INSTEAD:
         return f"`{name}` is not in foveal: {INSTEAD[name]}"
     if family:
@@ -195,6 +198,21 @@ def refused(name: str, known: Iterable[str] = ()) -> str | None:
             f"`from {module} import {name}`, once `pip install {package}` is done."
         )
     return f"`{name}` of fastai (`{module}`) is not in foveal.{near_match(name, known)}"
+
+
+def elsewhere(name: str) -> str | None:
+    """Return the module of foveal that has a name which the star import does not bring; None without one."""
+    star = sys.modules.get("foveal.vision.all")
+    if star is not None and name in vars(star):
+        return star.__name__
+    course = (
+        f"foveal.course.{one.name}" for one in pkgutil.iter_modules(importlib.import_module("foveal.course").__path__)
+    )
+    for module in map(importlib.import_module, (*course, "foveal.images.show")):
+        value = getattr(module, name, None)
+        if value is not None and getattr(value, "__module__", None) == module.__name__:
+            return module.__name__
+    return None
 
 
 def _family_of(name: str) -> str | None:
