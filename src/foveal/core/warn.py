@@ -13,4 +13,4 @@ def warn(message: str) -> None:
     frame, level = sys._getframe(1), 2  # noqa: SLF001 -- what `warnings` itself goes by
     while frame.f_back is not None and str(frame.f_globals.get("__name__")).partition(".")[0] == _OURS:
         frame, level = frame.f_back, level + 1
-    warnings.warn(message, stacklevel=level - 1)
+    warnings.warn(message, stacklevel=level)
