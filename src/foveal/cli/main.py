@@ -11,7 +11,7 @@ from pathlib import Path
 import typer
 
 from foveal import __version__
-from foveal.cli import check, compare, demo, evaluate, export, info, predict, report, serve, train
+from foveal.cli import check, compare, demo, evaluate, export, info, port, predict, report, serve, train
 from foveal.core import distributed, timing
 from foveal.core.errors import FovealError, ProcessEndedError
 from foveal.core.registry import load_plugins
@@ -56,6 +56,7 @@ app.command("info")(info.info)
 _add_verb(report.report)
 app.command("serve")(serve.serve)
 app.command("demo")(demo.demo)
+app.command("port")(port.port)
 for _name, _verb in load_plugins("foveal.verbs"):  # a package may add verbs for models of its own kinds
     assert callable(_verb)
     app.command(_name)(_verb)

@@ -35,6 +35,7 @@ from foveal.course.callbacks import (
 from foveal.course.events import Callback
 from foveal.course.metrics_of_numbers import R2Score, mse
 from foveal.course.models import params
+from foveal.course.refused import explain_missing_names, missing_name
 from foveal.data.batches import tensor, to_cpu
 from foveal.data.loader import DataLoader
 from foveal.data.loaders import DataLoaders
@@ -139,3 +140,9 @@ __all__ = [
     "untar_data",
     "valley",
 ]
+
+explain_missing_names()
+
+
+def __getattr__(name: str) -> object:
+    raise missing_name(__name__, name, __all__)

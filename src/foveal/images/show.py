@@ -94,7 +94,7 @@ def subplots(
     imsize: float = _INCHES,
     suptitle: str | None = None,
 ) -> tuple[Figure, Any]:
-    """Return a figure, and its axes in an array [nrows, ncols], of a size that suits images.
+    """Return a figure, and its axes in an array [nrows, ncols] (of one row or column [n]), of a size that suits images.
 
     Args:
         nrows: rows.
@@ -106,7 +106,8 @@ def subplots(
     from matplotlib import pyplot as plt
 
     size = figsize or (ncols * imsize, nrows * imsize + (0.6 if suptitle else 0))
-    figure, axes = plt.subplots(nrows, ncols, figsize=size, layout="constrained", squeeze=nrows * ncols == 1)
+    figure, axes = plt.subplots(nrows, ncols, figsize=size, layout="constrained")
+    axes = np.array([axes]) if nrows * ncols == 1 else axes
     if suptitle is not None:
         figure.suptitle(suptitle)
     return figure, axes

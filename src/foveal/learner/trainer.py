@@ -328,7 +328,7 @@ class Trainer(Fits):
         return checked_loss(self.loss_func, several_labels=kind_of(self.dls.task).has_thresholds)
 
     def _metrics(self) -> Sequence[MetricFunction]:
-        return [self.metrics] if callable(self.metrics) else list(self.metrics or ())
+        return [self.metrics] if callable(self.metrics) or isinstance(self.metrics, str) else list(self.metrics or ())
 
     def _named_metrics(self) -> dict[str, MetricFunction]:
         return named_metrics(self._metrics())
