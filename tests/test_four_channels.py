@@ -26,7 +26,7 @@ from foveal.evaluation.show import results_sheet
 from foveal.geometry.moves import Flip
 from foveal.geometry.resize import Resize
 from foveal.images.any_channels import open_any
-from foveal.images.augment import aug_transforms
+from foveal.images.augment import Normalize, aug_transforms
 from foveal.images.decode import decode, open_image
 from foveal.images.show import show_image
 from foveal.images.tones import Contrast
@@ -390,3 +390,12 @@ def test_a_network_of_ones_own_is_normalised_for_its_channels(learn):
     network = timm.create_model("test_resnet", in_chans=4, num_classes=0)
     made = vision_learner(learn.dls, network, pretrained=False)
     assert made.model.body.statistics == zoo.statistics_of("test_resnet", 4)
+
+
+def test_statistics_of_four_channels_can_be_measured(cutouts):
+    dls = block(batch_tfms=Normalize()).dataloaders(cutouts, bs=44, num_workers=0, device="cpu")
+    pixels = np.stack([np.asarray(Image.open(file)) for file in dls.train.dataset.images]) / 255
+    assert np.allclose(dls.pipeline.statistics.mean, pixels.mean(axis=(0, 1, 2)), atol=1e-4)
+    assert np.allclose(dls.pipeline.statistics.std, pixels.std(axis=(0, 1, 2)), atol=1e-4)
+    batch = dls.train.one_batch()[0]
+    assert float(batch.mean(dim=(0, 2, 3)).abs().max()) < 1e-3
