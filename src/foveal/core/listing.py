@@ -15,6 +15,8 @@ from foveal.core.errors import InputError, UnknownNameError
 from foveal.core.seeds import check_seed
 
 T = TypeVar("T")
+Entry = Any
+"""What a list holds, or what a function makes of it: of whatever type the user's is."""
 U = TypeVar("U")
 
 _SHOWN = 10
@@ -45,7 +47,7 @@ class L(MutableSequence[T], Generic[T]):
     def __init__(self, items: Iterable[T], *, use_list: bool = False) -> None: ...
     @overload
     def __init__(self, items: T, *rest: T) -> None: ...
-    def __init__(self, items: Any = None, *rest: Any, use_list: bool = False) -> None:
+    def __init__(self, items: Entry = None, *rest: Entry, use_list: bool = False) -> None:
         if rest:
             self._items: list[T] = [items, *rest]
         else:
@@ -69,7 +71,7 @@ class L(MutableSequence[T], Generic[T]):
         indices = self._indices(index)
         return self._items[indices] if isinstance(indices, int) else L([self._items[i] for i in indices])
 
-    def __setitem__(self, index: Any, value: Any) -> None:
+    def __setitem__(self, index: Entry, value: Entry) -> None:
         if isinstance(index, slice):
             self._items[index] = value
             return
@@ -137,7 +139,7 @@ class L(MutableSequence[T], Generic[T]):
         return [operator.index(i) for i in indices]
 
     @classmethod
-    def range(cls, start: Any, stop: int | None = None, step: int | None = None) -> L[int]:
+    def range(cls, start: Entry, stop: int | None = None, step: int | None = None) -> L[int]:
         """Return whole numbers as `range` does; of something that has a length, all its indices.
 
         Args:
@@ -163,7 +165,7 @@ class L(MutableSequence[T], Generic[T]):
         """Return a list of the same items."""
         return L(list(self._items))
 
-    def map(self, function: Callable[..., U] | str | Mapping[Any, U], *args: object, **options: object) -> L[U]:
+    def map(self, function: Callable[..., U] | str | Mapping[Entry, U], *args: object, **options: object) -> L[U]:
         """Return what `function` makes of each item.
 
         Args:
@@ -217,7 +219,7 @@ class L(MutableSequence[T], Generic[T]):
         call = functools.partial(function, **options) if function is not None else bool
         return L([i for i, item in enumerate(self._items) if bool(call(item)) is not negate])
 
-    def attrgot(self, name: str, default: Any = _NOT_GIVEN) -> L[Any]:
+    def attrgot(self, name: str, default: Entry = _NOT_GIVEN) -> L[Entry]:
         """Return an attribute of each item, or the entry of this name where items are dictionaries.
 
         Args:
@@ -229,11 +231,11 @@ class L(MutableSequence[T], Generic[T]):
         """
         return L([_attribute(item, name, default) for item in self._items])
 
-    def itemgot(self, *indices: Any) -> L[Any]:
+    def itemgot(self, *indices: Entry) -> L[Entry]:
         """Return one item of each item; with several indices, one item of that, and so on."""
-        return L([functools.reduce(operator.getitem, indices, cast("Any", item)) for item in self._items])
+        return L([functools.reduce(operator.getitem, indices, cast("Entry", item)) for item in self._items])
 
-    def unique(self, sort: bool = False, bidir: bool = False) -> Any:
+    def unique(self, sort: bool = False, bidir: bool = False) -> Entry:
         """Return each different item once, in the order of their first appearance.
 
         Args:
@@ -241,7 +243,7 @@ class L(MutableSequence[T], Generic[T]):
             bidir: whether to return the index of each, too: (items, indices by item).
         """
         different = dict.fromkeys(cast("list[Hashable]", self._items))
-        items = L(sorted(cast("Any", different)) if sort else list(different))
+        items = L(sorted(cast("Entry", different)) if sort else list(different))
         return (items, items.val2idx()) if bidir else items
 
     def val2idx(self) -> dict[T, int]:
@@ -258,23 +260,23 @@ class L(MutableSequence[T], Generic[T]):
         rng = random if seed is None else random.Random(check_seed(seed))
         return L(rng.sample(self._items, len(self)))
 
-    def sorted(self, key: Callable[[T], Any] | str | int | None = None, reverse: bool = False) -> L[T]:
+    def sorted(self, key: Callable[[T], Entry] | str | int | None = None, reverse: bool = False) -> L[T]:
         """Return a sorted copy.
 
         Args:
             key: what items are compared by: a function, the name of an attribute, or an index; themselves by default.
             reverse: largest first.
         """
-        own: Any = key
+        own: Entry = key
         if isinstance(key, str | int):
             own = operator.attrgetter(key) if isinstance(key, str) else operator.itemgetter(key)
-        return L(sorted(cast("list[Any]", self._items), key=own, reverse=reverse))
+        return L(sorted(cast("list[Entry]", self._items), key=own, reverse=reverse))
 
-    def concat(self) -> L[Any]:
+    def concat(self) -> L[Entry]:
         """Return the items of all items, one list after the other."""
         return L([one for item in self._items for one in _listed(item)])
 
-    def zip(self, cycled: bool = False) -> L[tuple[Any, ...]]:
+    def zip(self, cycled: bool = False) -> L[tuple[Entry, ...]]:
         """Return the first items of all items, then the second ones, and so on.
 
         Args:
@@ -284,7 +286,7 @@ class L(MutableSequence[T], Generic[T]):
         n = (max if cycled else min)(map(len, rows), default=0)
         return L([tuple(row[i % len(row)] for row in rows) for i in range(n)])
 
-    def zipwith(self, *rest: Iterable[Any]) -> L[tuple[Any, ...]]:
+    def zipwith(self, *rest: Iterable[Entry]) -> L[tuple[Entry, ...]]:
         """Return this list's items with those of other lists, as tuples."""
         return L([self, *rest]).zip()
 
@@ -296,7 +298,7 @@ class L(MutableSequence[T], Generic[T]):
         """Yield all items again and again."""
         return itertools.cycle(self._items)
 
-    def reduce(self, function: Callable[[Any, T], Any], initial: object = _NOT_GIVEN) -> Any:
+    def reduce(self, function: Callable[[Entry, T], Entry], initial: object = _NOT_GIVEN) -> Entry:
         """Return what `function` of two makes of all items, from the left on.
 
         Args:
@@ -305,16 +307,16 @@ class L(MutableSequence[T], Generic[T]):
         """
         return functools.reduce(function, self._items, *(() if initial is _NOT_GIVEN else (initial,)))
 
-    def sum(self) -> Any:
+    def sum(self) -> Entry:
         """Return the sum; 0 of no items."""
         return self.reduce(operator.add) if self._items else 0
 
-    def product(self) -> Any:
+    def product(self) -> Entry:
         """Return the product; 1 of no items."""
         return self.reduce(operator.mul) if self._items else 1
 
 
-def _listed(items: Any) -> list[Any]:
+def _listed(items: Entry) -> list[Entry]:
     """Return what `L(items)` has."""
     if items is None:
         return []
@@ -322,17 +324,17 @@ def _listed(items: Any) -> list[Any]:
     return [items] if is_one or not isinstance(items, Iterable) else list(items)
 
 
-def _bound(function: Any, args: tuple[object, ...], options: dict[str, object]) -> Callable[[Any], Any]:
+def _bound(function: Entry, args: tuple[object, ...], options: dict[str, object]) -> Callable[[Entry], Entry]:
     if callable(function):
         return functools.partial(function, *args, **options)
     if isinstance(function, str):
         return functools.partial(function.format, *args, **options)
     if args or options:
         raise InputError("Arguments are for a function or a format; a mapping takes none.")
-    return cast("Callable[[Any], Any]", function.__getitem__)
+    return cast("Callable[[Entry], Entry]", function.__getitem__)
 
 
-def _attribute(item: Any, name: str, default: Any) -> Any:
+def _attribute(item: Entry, name: str, default: Entry) -> Entry:
     if isinstance(item, Mapping):
         if name in item or default is not _NOT_GIVEN:
             return item.get(name, default)

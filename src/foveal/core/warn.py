@@ -1,4 +1,4 @@
-"""Warnings that point at the line of the user's that they are about."""
+"""Warnings that point at the user's line that they are about."""
 
 from __future__ import annotations
 

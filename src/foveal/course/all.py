@@ -83,7 +83,7 @@ from foveal.course.metrics_of_numbers import (
 )
 from foveal.course.models import create_body, create_head, create_vision_model, params
 from foveal.course.names import PadMode, ResizeMethod
-from foveal.course.pictures import Image
+from foveal.course.pil_names import Image
 from foveal.course.pixels import Hue, RandomErasing, Saturation
 from foveal.course.splits import EndSplitter, TrainTestSplitter
 from foveal.course.transforms import Categorize, IntToFloatTensor, Pipeline, ToTensor, Transform

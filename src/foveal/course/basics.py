@@ -6,7 +6,6 @@ import pydoc
 import random
 from collections.abc import Callable, Iterable, Mapping, Sized
 from functools import partial
-from typing import Any
 
 import numpy as np
 import torch
@@ -16,7 +15,7 @@ from torch import Tensor
 from foveal.core import threads
 from foveal.core.listing import L
 from foveal.core.seeds import check_seed
-from foveal.data.batches import tensor
+from foveal.data.batches import Item, tensor
 from foveal.images.show import show_image
 from foveal.tasks.display import ShownTensor
 
@@ -38,14 +37,14 @@ def set_seed(s: int, reproducible: bool = False) -> None:
         torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False
 
 
-def to_np(value: Any) -> Any:
+def to_np(value: Item) -> Item:
     """Return a tensor as an array of NumPy, on the CPU; in tuples and lists each of them."""
     if isinstance(value, tuple | list):
         return type(value)(to_np(part) for part in value)
     return value.detach().cpu().numpy() if isinstance(value, Tensor) else np.asarray(value)
 
 
-def array(*values: Any) -> NDArray[Any]:
+def array(*values: Item) -> NDArray[Item]:
     """Return an array of NumPy of a number, list, tensor, or of several arguments."""
     value = values[0] if len(values) == 1 else values
     return np.asarray(to_np(value) if isinstance(value, Tensor) else list(value) if isinstance(value, range) else value)
@@ -56,14 +55,14 @@ def range_of(items: Sized) -> list[int]:
     return list(range(len(items)))
 
 
-def doc(value: Any) -> None:
+def doc(value: Item) -> None:
     """Print what a function, a class or a module is for, and its arguments."""
     print(pydoc.plain(pydoc.render_doc(value, title="%s")))  # noqa: T201 -- printing is what it is for
 
 
 def parallel(
-    f: Callable[..., Any], items: Iterable[Any], *args: Any, n_workers: int | None = None, **options: Any
-) -> L[Any]:
+    f: Callable[..., Item], items: Iterable[Item], *args: Item, n_workers: int | None = None, **options: Item
+) -> L[Item]:
     """Return `f` of each item, in order, from threads.
 
     Args:
@@ -76,11 +75,11 @@ def parallel(
     return L(threads.ordered_map(partial(_called, f, args, options), items, num_workers=n_workers))
 
 
-def _called(f: Callable[..., Any], args: tuple[Any, ...], options: Mapping[str, Any], item: Any) -> Any:
+def _called(f: Callable[..., Item], args: tuple[Item, ...], options: Mapping[str, Item], item: Item) -> Item:
     return f(item, *args, **options)
 
 
-def noop(value: Any = None, *_: Any, **__: Any) -> Any:
+def noop(value: Item = None, *_: Item, **__: Item) -> Item:
     """Return the first argument.
 
     Args:
@@ -94,7 +93,7 @@ def noop(value: Any = None, *_: Any, **__: Any) -> Any:
 class TensorImageShown(ShownTensor):
     """An image [C, h, w] that shows itself."""
 
-    def show(self, ctx: Any = None, **options: Any) -> Any:
+    def show(self, ctx: Item = None, **options: Item) -> Item:
         """Draw it with matplotlib; return the axes.
 
         Args:
@@ -107,7 +106,7 @@ class TensorImageShown(ShownTensor):
 class TensorPointShown(ShownTensor):
     """Points [..., 2], x before y, that show themselves."""
 
-    def show(self, ctx: Any = None, **options: Any) -> Any:
+    def show(self, ctx: Item = None, **options: Item) -> Item:
         """Draw them with matplotlib; return the axes.
 
         Args:
@@ -118,7 +117,7 @@ class TensorPointShown(ShownTensor):
 
         axes = ctx or plt.subplots(layout="constrained")[1]
         points = self.as_subclass(Tensor).reshape(-1, 2)
-        drawn: dict[str, Any] = {"s": 10, "c": "r", "marker": "."} | options
+        drawn: dict[str, Item] = {"s": 10, "c": "r", "marker": "."} | options
         axes.scatter(points[:, 0], points[:, 1], **drawn)
         return axes
 
@@ -131,10 +130,10 @@ class _Named(type):
         raise NotImplementedError
 
     @staticmethod
-    def _made(value: Any) -> Tensor:
+    def _made(value: Item) -> Tensor:
         return tensor(value)
 
-    def __call__(cls, value: Any, **_: Any) -> Any:
+    def __call__(cls, value: Item, **_: Item) -> Item:
         """Return a tensor; the first operation on it returns a plain one."""
         return cls._made(value)
 
@@ -142,7 +141,7 @@ class _Named(type):
         """Return whether a tensor has the form that the name stands for."""
         return isinstance(instance, Tensor) and cls._holds(instance)
 
-    def create(cls, value: Any, **_: Any) -> Any:
+    def create(cls, value: Item, **_: Item) -> Item:
         """Return a tensor, as calling the name does.
 
         Args:
@@ -168,7 +167,7 @@ class TensorImage(TensorBase):
         return value.ndim in {3, 4}
 
     @staticmethod
-    def _made(value: Any) -> Tensor:
+    def _made(value: Item) -> Tensor:
         return image2tensor(value).as_subclass(TensorImageShown)
 
 
@@ -184,7 +183,7 @@ class TensorPoint(TensorBase):
         return value.ndim >= 1 and value.shape[-1] == 2 and value.is_floating_point()
 
     @staticmethod
-    def _made(value: Any) -> Tensor:
+    def _made(value: Item) -> Tensor:
         return tensor(value).float().reshape(-1, 2).as_subclass(TensorPointShown)
 
 
@@ -204,7 +203,7 @@ class TensorMultiCategory(TensorBase):
         return value.ndim in {1, 2}
 
 
-def image2tensor(image: Any) -> Tensor:
+def image2tensor(image: Item) -> Tensor:
     """Return an image as a tensor, channels first; a tensor as it is."""
     if isinstance(image, Tensor):
         return image

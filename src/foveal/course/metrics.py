@@ -110,17 +110,36 @@ def F1Score(*, axis: int = -1, pos_label: int = 1, average: str = "binary") -> M
 
 
 def FBeta(beta: float, *, axis: int = -1, pos_label: int = 1, average: str = "binary") -> Metric:
-    """Return the F score of one label that counts recall `beta` times as much as precision; see `F1Score`."""
+    """Return the F score of one label that counts recall `beta` times as much as precision.
+
+    Args:
+        beta: how many times recall counts.
+        axis: of the classes; only the last.
+        pos_label: the index of the class that `average="binary"` looks at.
+        average: `binary` of two classes, `macro`, `micro` or `weighted`.
+    """
     return _one_label("fbeta_score", _f_beta(beta), average, _last(axis, pos_label))
 
 
 def Precision(*, axis: int = -1, pos_label: int = 1, average: str = "binary") -> Metric:
-    """Return the precision of one label; see `F1Score`."""
+    """Return the precision of one label.
+
+    Args:
+        axis: of the classes; only the last.
+        pos_label: the index of the class that `average="binary"` looks at.
+        average: `binary` of two classes, `macro`, `micro` or `weighted`.
+    """
     return _one_label("precision_score", _precision, average, _last(axis, pos_label))
 
 
 def Recall(*, axis: int = -1, pos_label: int = 1, average: str = "binary") -> Metric:
-    """Return the recall of one label; see `F1Score`."""
+    """Return the recall of one label.
+
+    Args:
+        axis: of the classes; only the last.
+        pos_label: the index of the class that `average="binary"` looks at.
+        average: `binary` of two classes, `macro`, `micro` or `weighted`.
+    """
     return _one_label("recall_score", _recall, average, _last(axis, pos_label))
 
 
@@ -141,22 +160,47 @@ def F1ScoreMulti(thresh: float = 0.5, sigmoid: bool = True, *, average: str = "m
 
 
 def FBetaMulti(beta: float, thresh: float = 0.5, sigmoid: bool = True, *, average: str = "macro") -> Metric:
-    """Return the F score of several labels that counts recall `beta` times as much; see `F1ScoreMulti`."""
+    """Return the F score of several labels that counts recall `beta` times as much.
+
+    Args:
+        beta: how many times recall counts.
+        thresh: outputs above it are answers.
+        sigmoid: whether it is of probabilities; False compares what the model returned.
+        average: `macro`, `micro` or `weighted`.
+    """
     return _several("fbeta_score", _f_beta(beta), average, thresh, sigmoid=sigmoid)
 
 
 def PrecisionMulti(thresh: float = 0.5, sigmoid: bool = True, *, average: str = "macro") -> Metric:
-    """Return the precision of several labels; see `F1ScoreMulti`."""
+    """Return the precision of several labels.
+
+    Args:
+        thresh: outputs above it are answers.
+        sigmoid: whether it is of probabilities; False compares what the model returned.
+        average: `macro`, `micro` or `weighted`.
+    """
     return _several("precision_score", _precision, average, thresh, sigmoid=sigmoid)
 
 
 def RecallMulti(thresh: float = 0.5, sigmoid: bool = True, *, average: str = "macro") -> Metric:
-    """Return the recall of several labels; see `F1ScoreMulti`."""
+    """Return the recall of several labels.
+
+    Args:
+        thresh: outputs above it are answers.
+        sigmoid: whether it is of probabilities; False compares what the model returned.
+        average: `macro`, `micro` or `weighted`.
+    """
     return _several("recall_score", _recall, average, thresh, sigmoid=sigmoid)
 
 
 def JaccardMulti(thresh: float = 0.5, sigmoid: bool = True, *, average: str = "macro") -> Metric:
-    """Return the Jaccard index of several labels; see `F1ScoreMulti`."""
+    """Return the Jaccard index of several labels.
+
+    Args:
+        thresh: outputs above it are answers.
+        sigmoid: whether it is of probabilities; False compares what the model returned.
+        average: `macro`, `micro` or `weighted`.
+    """
     return _several("jaccard_score", _jaccard, average, thresh, sigmoid=sigmoid)
 
 
@@ -167,7 +211,12 @@ def HammingLoss(*, axis: int = -1) -> Metric:
 
 
 def HammingLossMulti(thresh: float = 0.5, sigmoid: bool = True) -> Metric:
-    """Return the share of pairs of image and label that are answered wrongly; see `F1ScoreMulti`."""
+    """Return the share of pairs of image and label that are answered wrongly.
+
+    Args:
+        thresh: outputs above it are answers.
+        sigmoid: whether it is of probabilities; False compares what the model returned.
+    """
     wrong = partial(hamming_loss, thresh=thresh, sigmoid=False)
     return Metric(wrong, "hamming_loss", higher_is_better=False, takes=_takes(sigmoid=sigmoid))
 
@@ -247,7 +296,12 @@ def MatthewsCorrCoef() -> Metric:
 
 
 def MatthewsCorrCoefMulti(thresh: float = 0.5, sigmoid: bool = True) -> Metric:
-    """Return Matthews' correlation coefficient over all pairs of image and label; see `F1ScoreMulti`."""
+    """Return Matthews' correlation coefficient over all pairs of image and label.
+
+    Args:
+        thresh: outputs above it are answers.
+        sigmoid: whether it is of probabilities; False compares what the model returned.
+    """
 
     def value(output: Tensor, target: Tensor) -> Tensor:
         known = ~target.isnan()

@@ -6,7 +6,7 @@ import inspect
 import types
 import typing
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Union
+from typing import Union
 
 import torch
 from PIL import Image
@@ -15,16 +15,17 @@ from torch import Tensor
 from foveal.core.errors import InputError, UnknownNameError
 from foveal.core.listing import L
 from foveal.course.basics import image2tensor
+from foveal.data.batches import Item
 from foveal.tasks.vocab import Classes, Vocab, plain
 
-Function = Callable[..., Any]
+Function = Callable[..., Item]
 _COLLECTED = ("encodes", "decodes", "setups")
 
 
-class _Body(dict[str, Any]):
+class _Body(dict[str, Item]):
     """The body of a class in which `encodes` and `decodes` may be written several times, for several types."""
 
-    def __setitem__(self, name: str, value: Any) -> None:
+    def __setitem__(self, name: str, value: Item) -> None:
         if name in _COLLECTED and inspect.isfunction(value):
             self.setdefault(f"_{name}_by_type", []).append(value)
         super().__setitem__(name, value)
@@ -34,7 +35,7 @@ class _TransformType(type):
     """Keeps every `encodes` and `decodes` of a class."""
 
     @classmethod
-    def __prepare__(cls, name: str, bases: tuple[type, ...], /, **options: Any) -> _Body:
+    def __prepare__(cls, name: str, bases: tuple[type, ...], /, **options: Item) -> _Body:
         del name, bases, options
         return _Body()
 
@@ -76,15 +77,20 @@ class Transform(metaclass=_TransformType):
             self.order = order
         self._given = {"encodes": enc, "decodes": dec}
 
-    def __call__(self, item: Any, **options: Any) -> Any:
+    def __call__(self, item: Item, **options: Item) -> Item:
         """Return the item encoded; a tuple part by part."""
         return self._each("encodes", item, **options)
 
-    def decode(self, item: Any, **options: Any) -> Any:
-        """Return the item decoded; a tuple part by part."""
+    def decode(self, item: Item, **options: Item) -> Item:
+        """Return the item decoded; a tuple part by part.
+
+        Args:
+            item: the item.
+            options: of `decodes`.
+        """
         return self._each("decodes", item, **options)
 
-    def setup(self, items: Any = None, train_setup: bool = False) -> None:
+    def setup(self, items: Item = None, train_setup: bool = False) -> None:
         """Learn from the training items what `setups` learns.
 
         Args:
@@ -104,12 +110,12 @@ class Transform(metaclass=_TransformType):
     def __repr__(self) -> str:
         return self.name
 
-    def _each(self, kind: str, item: Any, **options: Any) -> Any:
+    def _each(self, kind: str, item: Item, **options: Item) -> Item:
         if isinstance(item, tuple) and type(item) is tuple:
             return tuple(self._one(kind, part, **options) for part in item)
         return self._one(kind, item, **options)
 
-    def _one(self, kind: str, item: Any, **options: Any) -> Any:
+    def _one(self, kind: str, item: Item, **options: Item) -> Item:
         given = getattr(self, "_given", {}).get(kind)
         if given is not None:
             return given(item, **options) if _suits(_annotation(given, 0), item) else item
@@ -122,7 +128,7 @@ class Transform(metaclass=_TransformType):
 class ItemTransform(Transform):
     """A `Transform` that gets a tuple as a whole."""
 
-    def _each(self, kind: str, item: Any, **options: Any) -> Any:
+    def _each(self, kind: str, item: Item, **options: Item) -> Item:
         return self._one(kind, item, **options)
 
 
@@ -134,7 +140,7 @@ class RandTransform(Transform):
 
     split_idx: int | None = 0
 
-    def __init__(self, p: float = 1.0, **options: Any) -> None:
+    def __init__(self, p: float = 1.0, **options: Item) -> None:
         """Say how often.
 
         Args:
@@ -144,7 +150,7 @@ class RandTransform(Transform):
         super().__init__(**options)
         self.p, self.do = p, True
 
-    def before_call(self, b: Any, split_idx: int | None) -> None:
+    def before_call(self, b: Item, split_idx: int | None) -> None:
         """Draw whether it is done; override it to draw more.
 
         Args:
@@ -154,7 +160,7 @@ class RandTransform(Transform):
         del b, split_idx
         self.do = float(torch.rand(())) < self.p
 
-    def __call__(self, item: Any, split_idx: int | None = 0, **options: Any) -> Any:
+    def __call__(self, item: Item, split_idx: int | None = 0, **options: Item) -> Item:
         """Return the item encoded, if it is done.
 
         Args:
@@ -176,27 +182,27 @@ class Pipeline:
             funcs: one or several; a class is called to make one.
             split_idx: leave transforms of the other side out.
         """
-        given: list[Any] = [] if funcs is None else list(funcs) if isinstance(funcs, Iterable) else [funcs]
+        given: list[Item] = [] if funcs is None else list(funcs) if isinstance(funcs, Iterable) else [funcs]
         made = [one() if isinstance(one, type) and issubclass(one, Transform) else one for one in given]
         if odd := [one for one in made if not callable(one)]:
             raise InputError(f"A pipeline takes functions of an item; got {odd[0]!r}.")
         self.split_idx = split_idx
         self.fs: L[Function] = L(sorted(made, key=lambda one: getattr(one, "order", 0)))
 
-    def __call__(self, item: Any) -> Any:
+    def __call__(self, item: Item) -> Item:
         """Return the item after all functions."""
         for function in self.fs:
             if self.split_idx is None or getattr(function, "split_idx", None) in {None, self.split_idx}:
                 item = function(item)
         return item
 
-    def decode(self, item: Any) -> Any:
+    def decode(self, item: Item) -> Item:
         """Return the item before the functions that have a way back."""
         for function in reversed(list(self.fs)):
             item = function.decode(item) if isinstance(function, Transform) else item
         return item
 
-    def setup(self, items: Sequence[Any]) -> None:
+    def setup(self, items: Sequence[Item]) -> None:
         """Let each transform learn from the items as the ones before it leave them."""
         for function in self.fs:
             if isinstance(function, Transform):
@@ -206,7 +212,7 @@ class Pipeline:
     def __len__(self) -> int:
         return len(self.fs)
 
-    def __getitem__(self, index: Any) -> Any:
+    def __getitem__(self, index: Item) -> Item:
         return self.fs[index]
 
     def __repr__(self) -> str:
@@ -257,7 +263,7 @@ class Categorize(Transform):
 
     order = 1
 
-    def __init__(self, vocab: Iterable[Any] | None = None, sort: bool = True) -> None:
+    def __init__(self, vocab: Iterable[Item] | None = None, sort: bool = True) -> None:
         """Say which classes there are.
 
         Args:
@@ -266,14 +272,14 @@ class Categorize(Transform):
         """
         super().__init__()
         given = None if vocab is None else [plain(one) for one in vocab]
-        self.vocab: Any = None if given is None else Classes(Vocab.of(given).values if sort else given)
+        self.vocab: Item = None if given is None else Classes(Vocab.of(given).values if sort else given)
 
-    def setups(self, items: Iterable[Any]) -> None:
+    def setups(self, items: Iterable[Item]) -> None:
         """Learn the classes from labels."""
         if self.vocab is None:
             self.vocab = Classes(Vocab.of(plain(item) for item in items).values)
 
-    def encodes(self, label: Any) -> Tensor:
+    def encodes(self, label: Item) -> Tensor:
         """Return the index of a class.
 
         Raises:
@@ -285,7 +291,7 @@ class Categorize(Transform):
             raise UnknownNameError.of("class", label, self.vocab)
         return torch.tensor(self.vocab.o2i[plain(label)])
 
-    def decodes(self, index: Any) -> Any:
+    def decodes(self, index: Item) -> Item:
         """Return the class of an index."""
         return self.vocab[int(index)]
 
@@ -299,7 +305,7 @@ class MultiCategorize(Transform):
 
     order = 1
 
-    def __init__(self, vocab: Iterable[Any] | None = None) -> None:
+    def __init__(self, vocab: Iterable[Item] | None = None) -> None:
         """Say which classes there are.
 
         Args:
@@ -309,11 +315,11 @@ class MultiCategorize(Transform):
         self.one = Categorize(vocab, sort=False)
 
     @property
-    def vocab(self) -> Any:
+    def vocab(self) -> Item:
         """The classes, in order."""
         return self.one.vocab
 
-    def setups(self, items: Iterable[Iterable[Any]]) -> None:
+    def setups(self, items: Iterable[Iterable[Item]]) -> None:
         """Learn the classes from lists of labels."""
         self.one.setup([label for labels in items for label in labels])
 
@@ -321,7 +327,7 @@ class MultiCategorize(Transform):
         """Return the indices of classes."""
         return torch.tensor([int(self.one(label)) for label in labels])
 
-    def decodes(self, indices: Tensor) -> L[Any]:
+    def decodes(self, indices: Tensor) -> L[Item]:
         """Return the classes of indices."""
         return L(self.one.decode(index) for index in indices.tolist())
 
@@ -332,7 +338,7 @@ def _functions_of(made: type, kind: str) -> list[Function]:
     return sorted(found, key=lambda one: _annotation(one, 1) is None)
 
 
-def _annotation(function: Function, position: int) -> Any:
+def _annotation(function: Function, position: int) -> Item:
     """Return what a function says of an argument's type; None where it says nothing, or what is not known here."""
     try:
         hints = typing.get_type_hints(function)
@@ -342,10 +348,11 @@ def _annotation(function: Function, position: int) -> Any:
     return hints.get(names[position]) if position < len(names) else None
 
 
-def _suits(annotation: Any, item: object) -> bool:
-    if annotation is None or annotation is Any:
+def _suits(annotation: Item, item: object) -> bool:
+    if annotation is None or annotation is typing.Any:
         return True
     if typing.get_origin(annotation) in {Union, types.UnionType}:
         return any(_suits(one, item) for one in typing.get_args(annotation))
-    kind = typing.get_origin(annotation) or annotation
+    origin: object = typing.get_origin(annotation)
+    kind = annotation if origin is None else origin
     return isinstance(item, kind) if isinstance(kind, type) else True

@@ -10,14 +10,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import chain, islice
-from typing import Any, Self, cast
+from typing import Self, cast
 
 import torch
 
 from foveal.core import threads
 from foveal.core.errors import InputError
 from foveal.core.rng import generator_for
-from foveal.data.batches import Batch, collate, on_device
+from foveal.data.batches import Batch, Item, Parts, collate, on_device
 from foveal.data.datasets import Dataset, ImageDataset
 from foveal.data.pixel_ops import apply_pixel_ops
 from foveal.data.samples import Pipeline, Sample
@@ -43,7 +43,7 @@ class Batcher(ABC):
 
     @property
     @abstractmethod
-    def dataset(self) -> Dataset | Sequence[Any]:
+    def dataset(self) -> Dataset | Sequence[Item]:
         """The source of the items."""
 
     @property
@@ -60,21 +60,21 @@ class Batcher(ABC):
             draw: seed and epoch of random draws; None leaves nothing to chance.
         """
 
-    def with_dataset(self, dataset: Any) -> Self:
+    def with_dataset(self, dataset: Item) -> Self:
         """Return the same batcher over another dataset."""
-        changed: Any = replace(cast("Any", self), dataset=dataset)
+        changed: Item = replace(cast("Item", self), dataset=dataset)
         return cast("Self", changed)
 
     def to(self, device: torch.device) -> Self:
         """Return the same batcher for batches on a device."""
-        changed: Any = replace(cast("Any", self), device=device)
+        changed: Item = replace(cast("Item", self), device=device)
         return cast("Self", changed)
 
-    def decode(self, parts: tuple[Any, ...]) -> tuple[Any, ...]:
+    def decode(self, parts: Parts) -> Parts:
         """Return the parts of a batch as they were before what only a model needs."""
         return parts
 
-    def decode_items(self, parts: tuple[Any, ...], max_n: int) -> list[tuple[Any, ...]]:
+    def decode_items(self, parts: Parts, max_n: int) -> list[Parts]:
         """Return the items of a batch one by one, with labels as a person would write them.
 
         Args:
@@ -99,7 +99,7 @@ class Batcher(ABC):
 class TupleBatcher(Batcher):
     """Any sequence of items: a batch is the tuple of its slots laid side by side."""
 
-    dataset: Sequence[Any] = field()
+    dataset: Sequence[Item] = field()
     device: torch.device = _CPU
 
     def batches(self, groups: Sequence[Sequence[int]], draw: Draw | None) -> Iterator[Batch]:
@@ -184,12 +184,12 @@ class ImageBatcher(Batcher):
 
         sheet(list(images), draw, rows=rows, figsize=figsize, figure=plt.figure())
 
-    def decode(self, parts: tuple[Any, ...]) -> tuple[Any, ...]:
+    def decode(self, parts: Parts) -> Parts:
         """Return a batch with images from 0 to 1, float32 [B, C, h, w]."""
         images = denormalise(parts[0], self.pipeline.preparation.statistics).permute(0, 3, 1, 2).float() / 255
         return (images, *parts[1:])
 
-    def decode_items(self, parts: tuple[Any, ...], max_n: int) -> list[tuple[Any, ...]]:
+    def decode_items(self, parts: Parts, max_n: int) -> list[Parts]:
         """Return images [C, h, w] from 0 to 1, each with its label; points are in its pixels.
 
         Args:
@@ -199,7 +199,7 @@ class ImageBatcher(Batcher):
         images, targets = self.decode(tuple(part[:max_n] for part in parts))
         return [(image, self._label(target)) for image, target in zip(images, targets, strict=True)]
 
-    def _label(self, target: torch.Tensor) -> Any:
+    def _label(self, target: torch.Tensor) -> Item:
         """Return the label of a target of a batch, points in pixels of the input."""
         task, target_to_input = self.dataset.task, Homography.unit_frame(self.pipeline.input_size_hw).inverse
         return task.decode_target(task.move(target.cpu(), target_to_input))

@@ -13,6 +13,11 @@ from torch import Tensor
 
 from foveal.geometry.homography import Homography
 
+Item = Any
+"""An item of a dataset, or what a function makes of one: of whatever type the user's is."""
+Parts = tuple[Any, ...]
+"""The parts of a batch: of images (inputs, targets)."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Batch:
@@ -24,17 +29,17 @@ class Batch:
         source_to_target: for images, from source pixels to [-1, 1] on the input, [B, 3, 3].
     """
 
-    parts: tuple[Any, ...]
+    parts: Parts
     indices: Sequence[int]
     source_to_target: Homography | None = None
 
     @property
-    def inputs(self) -> Any:
+    def inputs(self) -> Item:
         """What the model takes; of images float32 [B, C, h, w], normalised."""
         return self.parts[0]
 
     @property
-    def targets(self) -> Any:
+    def targets(self) -> Item:
         """Encoded labels [B, ...]."""
         return self.parts[-1]
 
@@ -48,7 +53,7 @@ class Batch:
         return len(self.indices)
 
 
-def collate(items: Sequence[Any]) -> Any:
+def collate(items: Sequence[Item]) -> Item:
     """Lay items side by side: numbers, arrays and tensors in one tensor, tuples slot by slot, others in a tuple."""
     first = items[0]
     if isinstance(first, tuple):
@@ -70,7 +75,7 @@ def tensor(*values: ArrayLike | Tensor | Sequence[Tensor]) -> Tensor:
     return made.float() if made.dtype == torch.float64 else made
 
 
-def on_device(batch: Any, device: torch.device) -> Any:
+def on_device(batch: Item, device: torch.device) -> Item:
     """Bring every tensor in a (nested) tuple or list to a device.
 
     Args:
@@ -82,6 +87,6 @@ def on_device(batch: Any, device: torch.device) -> Any:
     return batch.to(device) if isinstance(batch, Tensor) else batch
 
 
-def to_cpu(batch: Any) -> Any:
+def to_cpu(batch: Item) -> Item:
     """Bring every tensor in a (nested) tuple or list to the CPU."""
     return on_device(batch, torch.device("cpu"))

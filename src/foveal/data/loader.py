@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from itertools import count
-from typing import Any, Self
+from typing import Self
 
 import torch
 
@@ -15,7 +15,7 @@ from foveal.core.listing import L
 from foveal.core.rng import order_for, seed_for, windowed_order
 from foveal.core.seeds import check_seed
 from foveal.data.batchers import Batcher, ImageBatcher, TupleBatcher
-from foveal.data.batches import Batch
+from foveal.data.batches import Batch, Item, Parts
 from foveal.data.datasets import ImageDataset
 from foveal.images.canvas import grid
 from foveal.images.channels import require_channels
@@ -38,7 +38,7 @@ class DataLoader:
 
     def __init__(
         self,
-        dataset: Batcher | Sequence[Any],
+        dataset: Batcher | Sequence[Item],
         batch_size: int = 64,
         shuffle: bool = False,
         *,
@@ -69,7 +69,7 @@ class DataLoader:
         self._windows: tuple[Sequence[int], int] | None = None
 
     @property
-    def dataset(self) -> Any:
+    def dataset(self) -> Item:
         """The source of the items: a `Dataset`, or any sequence."""
         return self.batcher.dataset
 
@@ -82,11 +82,11 @@ class DataLoader:
         n_full, n_over = divmod(self.n, self.batch_size)
         return n_full + (n_over > 0 and not (self.drop_last and n_full > 0))
 
-    def __iter__(self) -> Iterator[tuple[Any, ...]]:
+    def __iter__(self) -> Iterator[Parts]:
         for batch in self.batches(epoch=next(self._passes)):
             yield batch.parts if self.labelled else batch.parts[:-1]
 
-    def one_batch(self) -> tuple[Any, ...]:
+    def one_batch(self) -> Parts:
         """Return the first batch of a pass."""
         if not self.n:
             raise InputError("There are no items to make a batch of.")
@@ -176,7 +176,7 @@ class DataLoader:
 
     def new(
         self,
-        dataset: Any = None,
+        dataset: Item = None,
         *,
         bs: int | None = None,
         batch_size: int | None = None,
@@ -218,7 +218,7 @@ class DataLoader:
         return self.batcher.device
 
     @property
-    def items(self) -> Any:
+    def items(self) -> Item:
         """The items of the source: files, or rows of its table."""
         return getattr(self.dataset, "items", self.dataset)
 
@@ -227,11 +227,11 @@ class DataLoader:
         """The classes, in order, as they stood in the source; numbers where all are."""
         return classes_of(self.dataset.task)
 
-    def decode(self, batch: tuple[Any, ...]) -> tuple[Any, ...]:
+    def decode(self, batch: Parts) -> Parts:
         """Return a batch as it was before normalisation: images float32 [B, C, h, w] from 0 to 1."""
         return self.batcher.decode(batch)
 
-    def decode_batch(self, batch: tuple[Any, ...], max_n: int = 9) -> L[tuple[Any, ...]]:
+    def decode_batch(self, batch: Parts, max_n: int = 9) -> L[Parts]:
         """Return the items of a batch one by one, with labels as a person would write them.
 
         Args:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import ClassVar, Self
 
 import torch
 from torch import Tensor
@@ -18,6 +18,7 @@ from foveal.core.listing import L
 from foveal.core.warn import warn
 from foveal.data.auditing import audit_datasets
 from foveal.data.batchers import Batcher, ImageBatcher, TupleBatcher, image_batcher
+from foveal.data.batches import Item, Parts
 from foveal.data.datasets import Dataset, Datasets, ImageDataset
 from foveal.data.loader import DataLoader
 from foveal.data.measured import measured_statistics
@@ -31,7 +32,7 @@ from foveal.tasks.base import AnyTask
 from foveal.tasks.kinds import kind_of
 from foveal.tasks.vocab import Classes, classes_of
 
-Reader = Callable[[Any, bool], ImageDataset]
+Reader = Callable[[Item, bool], ImageDataset]
 """Turns new items, of whatever kind the data block takes, into a dataset; the flag says whether to read labels."""
 _PLAIN = "foveal.learner.plain:PlainLearner"
 
@@ -50,8 +51,8 @@ class DataLoaders:
 
     def __init__(
         self,
-        train: DataLoader | Iterable[Any],
-        valid: DataLoader | Iterable[Any],
+        train: DataLoader | Iterable[Item],
+        valid: DataLoader | Iterable[Item],
         *,
         path: str | os.PathLike[str] = ".",
         device: torch.device | str | None = None,
@@ -140,22 +141,22 @@ class DataLoaders:
         return self.train.batch_size
 
     @property
-    def train_ds(self) -> Any:
+    def train_ds(self) -> Item:
         """The dataset of the training side."""
         return self.train.dataset
 
     @property
-    def valid_ds(self) -> Any:
+    def valid_ds(self) -> Item:
         """The dataset of the validation side."""
         return self.valid.dataset
 
     @property
-    def dataset(self) -> Any:
+    def dataset(self) -> Item:
         """The dataset of the training side."""
         return self.train.dataset
 
     @property
-    def items(self) -> Any:
+    def items(self) -> Item:
         """The items of the training side: files, or rows of its table."""
         return self.train.items
 
@@ -164,7 +165,7 @@ class DataLoaders:
         """How many numbers a model returns for an item: the number of classes, where there are classes."""
         return self.task.n_outputs
 
-    def new(self, *, bs: int | None = None, **options: Any) -> Self:
+    def new(self, *, bs: int | None = None, **options: Item) -> Self:
         """Return the same loaders, but for the batch size and what else `DataLoader.new` takes.
 
         Args:
@@ -215,7 +216,7 @@ class DataLoaders:
         return classes_of(self.task)
 
     @property
-    def classes(self) -> Classes | Mapping[str, L[Any]]:
+    def classes(self) -> Classes | Mapping[str, L[Item]]:
         """The classes, in order; of tables with several vocabularies, each by the name of its column."""
         return self.vocab
 
@@ -266,7 +267,7 @@ class DataLoaders:
         train, valid = (loader.normalised_like(other.train) for loader in self)
         return DataLoaders(train, valid, path=self.path, reader=self._reader)
 
-    def one_batch(self) -> tuple[Any, ...]:
+    def one_batch(self) -> Parts:
         """Return the first training batch."""
         return self.train.one_batch()
 
@@ -290,15 +291,20 @@ class DataLoaders:
         """
         self.train.show_batch(max_n, nrows=nrows, ncols=ncols, figsize=figsize, unique=unique)
 
-    def decode(self, batch: tuple[Any, ...]) -> tuple[Any, ...]:
+    def decode(self, batch: Parts) -> Parts:
         """See `DataLoader.decode`."""
         return self.train.decode(batch)
 
-    def decode_batch(self, batch: tuple[Any, ...], max_n: int = 9) -> L[tuple[Any, ...]]:
-        """See `DataLoader.decode_batch`."""
+    def decode_batch(self, batch: Parts, max_n: int = 9) -> L[Parts]:
+        """Return the items of a batch one by one, with labels as a person would write them.
+
+        Args:
+            batch: as `one_batch` returns it.
+            max_n: the most items; points are in pixels of the image that is returned.
+        """
         return self.train.decode_batch(batch, max_n)
 
-    def test_dl(self, items: Any, *, with_labels: bool = False) -> DataLoader:
+    def test_dl(self, items: Item, *, with_labels: bool = False) -> DataLoader:
         """Return a loader for new items, prepared as in validation.
 
         Args:

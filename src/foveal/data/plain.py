@@ -4,25 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
-from typing import Any
 
 import torch
 
 from foveal.core import runtime
 from foveal.core.errors import InputError
 from foveal.data.batchers import Batcher
-from foveal.data.batches import Batch, on_device
+from foveal.data.batches import Batch, Item, on_device
 from foveal.data.loader import DataLoader
 
 
 class PlainBatcher(Batcher):
     """Passes on the batches of a loader of a user's own, in its order."""
 
-    def __init__(self, loader: Iterable[Any], device: torch.device) -> None:
+    def __init__(self, loader: Iterable[Item], device: torch.device) -> None:
         self.loader, self._device = loader, device
 
     @property
-    def dataset(self) -> Any:
+    def dataset(self) -> Item:
         """What the loader says it loads; itself where it says nothing."""
         return getattr(self.loader, "dataset", self.loader)
 
@@ -35,7 +34,7 @@ class PlainBatcher(Batcher):
         """Return the same batcher for batches on a device."""
         return PlainBatcher(self.loader, device)
 
-    def with_dataset(self, dataset: Any) -> PlainBatcher:
+    def with_dataset(self, dataset: Item) -> PlainBatcher:
         """Refuse: only the loader knows how it loads.
 
         Raises:
@@ -77,7 +76,7 @@ class PlainBatcher(Batcher):
 class PlainLoader(DataLoader):
     """A loader of a user's own, such as torch's `DataLoader`: its batches, its order."""
 
-    def __init__(self, loader: Iterable[Any], device: torch.device | None = None) -> None:
+    def __init__(self, loader: Iterable[Item], device: torch.device | None = None) -> None:
         """Take a loader.
 
         Args:
@@ -94,7 +93,7 @@ class PlainLoader(DataLoader):
             )
         batch_size = getattr(loader, "batch_size", None) or 1
         super().__init__(PlainBatcher(loader, device or runtime.default_device()), batch_size)
-        self._loader: Any = loader
+        self._loader: Item = loader
 
     @property
     def n(self) -> int:

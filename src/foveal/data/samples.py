@@ -288,7 +288,7 @@ def _as_list(transforms: Transforms) -> list[Transform]:
 
 
 def _made(step: Any) -> Transform:
-    """Return a step; of a class of the user's transforms, an instance."""
+    """Return a step; of a transform's class, an instance."""
     made: Transform = step() if isinstance(step, type) and isinstance(step, ItemTransform) else step
     return made
 

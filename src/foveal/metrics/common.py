@@ -181,7 +181,7 @@ def refuse_unsuitable(metrics: Iterable[MetricFunction], n_outputs: int, targets
         targets: encoded labels [N, ...]; two of them are looked at.
 
     Raises:
-        InputError: of the metric, or it is none.
+        InputError: of the metric, or it is not one.
     """
     for metric in metrics:
         refuse_what_is_none(metric)
