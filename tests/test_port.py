@@ -145,6 +145,21 @@ def test_a_function_is_lost_with_what_its_body_lacks(tmp_path):
     assert verdicts(result) == ["changed", "not in foveal", "needs", "runs", "runs"]
 
 
+def test_a_function_needs_what_it_reads_when_it_is_called(tmp_path):
+    cells = ["def f(): return g()\ndef g(): return a", "a = 1\nf()", "a = PILMask(3)", "f()", "a = 2", "f()"]
+    result = ported(tmp_path, START, *cells)
+    assert verdicts(result)[1:] == ["runs", "runs", "not in foveal", "needs", "runs", "runs"]
+    assert result.cells[4].needs == (5,)
+
+
+def test_what_numpy_no_longer_has_is_named(tmp_path):
+    result = ported(
+        tmp_path, START, "np.int(3), np.random.rand(3), pd.DataFrame", "import numpy\nnumpy.float", "np.linalg"
+    )
+    assert verdicts(result)[1:] == ["not in foveal", "not in foveal", "runs"]
+    assert "`np.int` was a deprecated alias" in reasons(result)
+
+
 def test_what_a_cell_lacks_twice_is_lost_twice(tmp_path):
     twice = "def f(): return PILMask(1)\ndef g(): return PILMask(1)\na = 1\nb = g()\nc = 2"
     result = ported(tmp_path, START, twice, "f()", "g()", "a", "b", "c", "def h(x: PILMask): pass\nd = 3", "d")

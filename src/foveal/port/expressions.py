@@ -24,6 +24,7 @@ from foveal.port.values import (
     Known,
     Library,
     Lost,
+    Own,
     Partial,
     Several,
     Value,
@@ -239,10 +240,23 @@ class Expressions:
                 given, positional=(*function.positional, *given.positional), named={**function.named, **given.named}
             )
             function = function.function
+        if isinstance(function, Own):
+            self._call_own(function, set())
+            return UNKNOWN
         check_call(self, node, function, given)
         if (target := callable_of(function)) is not None:
             return returned(target[0], function.owner if isinstance(function, Bound) else UNKNOWN)
         return of_pillow(function)
+
+    def _call_own(self, function: Own, seen: set[str]) -> None:
+        """Note what a function of the notebook needs, itself or by others of the notebook, that is lost by now."""
+        for name in sorted(function.names - seen):
+            seen.add(name)
+            value = self.state.names.get(name)
+            if isinstance(value, Lost):
+                self.note("needs", f"`{name}` is of {self.state.unit} {value.cell}.", value.cell)
+            elif isinstance(value, Own):
+                self._call_own(value, seen)
 
 
 def shortened(text: str) -> str:
