@@ -34,7 +34,8 @@ from foveal.images.prepare import IMAGENET, Preparation, Statistics
 from foveal.images.tones import apply_lut, apply_luts
 from foveal.inference.explain import overlay
 from foveal.inference.exports import TOLERANCE, export_model
-from foveal.inference.predictor import Predictor, load_learner
+from foveal.inference.loading import load_learner
+from foveal.inference.predictor import Predictor
 from foveal.inference.store import read_manifest
 from foveal.learner.learner import Learner
 from foveal.learner.vision import vision_learner

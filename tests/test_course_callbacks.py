@@ -93,7 +93,7 @@ def test_what_a_callback_sees_is_what_the_step_uses(make):
     learn.fit(1, 1e-3, cbs=Look)  # a class in place of an instance
     n = len(learn.dls.train)
     assert [one[0] for one in seen[:n]] == list(range(n))
-    assert {one[1] for one in seen} == {n}
+    assert [one[1] for one in seen] == [n] * n + [len(learn.dls.valid)] * len(learn.dls.valid)
     assert all(one[3] == pytest.approx(1e-3) for one in seen)
     assert sum(one[4] for one in seen[n:]) == learn.dls.valid.n
 

@@ -11,11 +11,13 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import torch
 
 import foveal.vision.all as star
 from exports import LAYOUTS
 from foveal.cli import main
 from foveal.core import storage
+from foveal.course.events import COURSE_EVENTS
 from foveal.images.decode import open_image
 from foveal.images.prepare import IMAGENET, Preparation
 from foveal.inference.manifest import Manifest, TrainingPart
@@ -124,6 +126,59 @@ def test_the_set_of_other_channels_is_drawn_trained_and_asked(page, label, fovea
         for line in block.splitlines():
             printed = foveal(line)
     assert printed.count(": across  (across") == 20
+
+
+def page_names(page, monkeypatch, tmp_path, home):
+    """Run the Python of a page; return what it leaves, and the lines that say in a comment what they are."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("FOVEAL_HOME", str(home))
+    names = {}
+    for code in blocks(page, "python"):
+        exec(compile(code, page, "exec"), names)  # noqa: S102 -- it is ours
+    return names
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory):
+    return tmp_path_factory.mktemp("home")
+
+
+def test_the_transform_of_ones_own_leaves_few_levels(monkeypatch, tmp_path, home):
+    names = page_names("own-transform.md", monkeypatch, tmp_path, home)
+    image = names["Posterise"](levels=2)(names["PILImage"].create(names["files"][0]))
+    assert set(image.reshape(-1)) <= {0, 128}
+    inputs = names["dls"].one_batch()[0]
+    assert list(inputs.shape) == [8, 3, 48, 48]
+    assert inputs.mean() < names["dls"].valid.one_batch()[0].mean()  # training is dimmed
+
+
+def test_the_callback_of_ones_own_speaks_each_epoch(monkeypatch, tmp_path, home, capsys):
+    names = page_names("own-callback.md", monkeypatch, tmp_path, home)
+    printed = re.findall(r"epoch (\d): (0\.\d\d)", capsys.readouterr().out)
+    assert [number for number, _ in printed] == ["0", "1"][: len(names["learn"].recorder.values)]
+    assert printed
+    cells = re.findall(r"^\| (`.+?) \|", (DOCS / "own-callback.md").read_text(), flags=re.MULTILINE)
+    assert set(re.findall(r"`(\w+)`", " ".join(cells))) == set(COURSE_EVENTS) - {"begin_fit"}
+
+
+def test_the_optimizer_of_ones_own_steps_by_the_rate(monkeypatch, tmp_path, home):
+    names = page_names("own-optimizer.md", monkeypatch, tmp_path, home)
+    learn = names["learn"]
+    assert learn.opt.hypers[-1]["lr"] == 1e-4
+    before = [p.detach().clone() for p in learn.model[1].parameters()]
+    learn.fit(1, 1e-4, wd=0.0)
+    moved = torch.cat([(a - b).abs().reshape(-1) for a, b in zip(before, learn.model[1].parameters(), strict=True)])
+    steps = (moved / 1e-4).double()
+    assert steps.max() > 0.9
+    assert (steps - steps.round()).abs().max() < 0.05  # each step is one rate up or down
+
+
+def test_the_head_of_ones_own_answers_from_the_file(monkeypatch, tmp_path, home):
+    names = page_names("own-head.md", monkeypatch, tmp_path, home)
+    file = names["get_image_files"](names["path"])[3]
+    ours, theirs = names["learn"].predict(file), names["predictor"].predict(file)
+    assert isinstance(names["predictor"].model[1], names["GatedHead"])
+    assert torch.allclose(ours.values, theirs.values, atol=1e-6)
 
 
 @pytest.mark.parametrize("layout", ["coco", "label-studio"])

@@ -8,6 +8,7 @@ import sys
 import numpy as np
 import pytest
 import tifffile
+import timm
 import torch
 from matplotlib import pyplot as plt
 from onnxruntime import InferenceSession
@@ -15,6 +16,8 @@ from PIL import Image, ImageCms
 from starlette.testclient import TestClient
 
 from foveal.core.errors import ImageError, InputError
+from foveal.course.files import verify_image
+from foveal.course.pixels import Hue, RandomErasing, Saturation
 from foveal.data.block import DataBlock, ImageBlock
 from foveal.data.image_loaders import ImageDataLoaders
 from foveal.data.labels import parent_label
@@ -22,12 +25,14 @@ from foveal.data.splits.splitters import FuncSplitter
 from foveal.evaluation.show import results_sheet
 from foveal.geometry.moves import Flip
 from foveal.geometry.resize import Resize
+from foveal.images.any_channels import open_any
 from foveal.images.augment import aug_transforms
 from foveal.images.decode import decode, open_image
+from foveal.images.show import show_image
 from foveal.images.tones import Contrast
 from foveal.inference.explain import overlay
 from foveal.inference.exports import TOLERANCE, export_model
-from foveal.inference.predictor import load_learner
+from foveal.inference.loading import load_learner
 from foveal.learner.vision import vision_learner
 from foveal.metrics.one_label import accuracy
 from foveal.models import zoo
@@ -351,3 +356,37 @@ def test_the_command_line_takes_four_channels(foveal, cutouts, tmp_path, monkeyp
         (tmp_path / "set" / label).mkdir(parents=True)
         (tmp_path / "set" / label / "0.jpg").write_bytes(encoded(RGBA[..., :3].copy(), "JPEG"))
     assert "no fourth channel" in foveal("check", tmp_path / "set", "--channels", "rgba", code=1).out
+
+
+def test_bands_are_looked_at_where_nobody_says_how_many_there_are(tmp_path):
+    file = tmp_path / "bands.tif"
+    file.write_bytes(tiff(RGBA, photometric="minisblack", planarconfig="contig"))
+    assert np.array_equal(open_any(file).decode().pixels, RGBA)
+    assert np.array_equal(open_any(RGBA[..., :3]).decode().pixels, RGBA[..., :3])
+    assert verify_image(file)
+    with pytest.raises(ImageError, match="no such file"):
+        open_any(tmp_path / "none.tif")
+    axes = show_image(torch.from_numpy(RGBA.copy()).permute(2, 0, 1))
+    assert np.array_equal(axes.get_images()[0].get_array(), RGBA[..., :3])
+    plt.close("all")
+
+
+def test_what_changes_colours_is_refused_before_anything_is_read():
+    with pytest.raises(InputError, match=r"Saturation\(.*\) is for images of 3 channels, and these have 4"):
+        block(batch_tfms=Saturation())
+    with pytest.raises(InputError, match=r"Hue\(.*\) is for images of 3 channels, and these have 1"):
+        DataBlock((ImageBlock(n_channels=1), CategoryBlock), batch_tfms=[Hue()])
+    block(batch_tfms=RandomErasing())
+
+
+def test_batches_of_four_channels_are_decoded(learn):
+    images, labels = learn.dls.valid.decode(learn.dls.valid.one_batch())
+    whole = np.asarray(Image.open(learn.dls.valid.dataset.images[0])).transpose(2, 0, 1)
+    assert np.array_equal((images[0] * 255).round().numpy(), whole)
+    assert len(labels) == len(images)
+
+
+def test_a_network_of_ones_own_is_normalised_for_its_channels(learn):
+    network = timm.create_model("test_resnet", in_chans=4, num_classes=0)
+    made = vision_learner(learn.dls, network, pretrained=False)
+    assert made.model.body.statistics == zoo.statistics_of("test_resnet", 4)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from foveal.core.errors import FovealError
+from foveal.core.warn import warn
 
 
 @contextmanager
@@ -22,4 +22,4 @@ def leaving_out(name: str, reasons: dict[str, str]) -> Iterator[None]:
     except Exception as error:  # noqa: BLE001 -- whatever it is, a trained model is worth more
         reason = str(error) if isinstance(error, FovealError) else f"{type(error).__name__}: {error}"
         reasons[name] = reason
-        warnings.warn(f"Left out: {name}. {reason}", stacklevel=3)
+        warn(f"Left out: {name}. {reason}")

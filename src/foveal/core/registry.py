@@ -13,11 +13,11 @@ from __future__ import annotations
 import importlib
 import importlib.metadata
 import threading
-import warnings
 from collections.abc import Iterator
 from typing import Generic, TypeVar
 
 from foveal.core.errors import InputError, UnknownNameError
+from foveal.core.warn import warn
 
 T = TypeVar("T")
 _loaded: set[str] = set()
@@ -126,4 +126,4 @@ def load_plugins(group: str) -> list[tuple[str, object]]:
 
 
 def _warn_of(what: str, error: Exception) -> None:
-    warnings.warn(f"The plug-in `{what}` cannot be loaded ({error}); what it adds is missing.", stacklevel=4)
+    warn(f"The plug-in `{what}` cannot be loaded ({error}); what it adds is missing.")

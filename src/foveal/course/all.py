@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from types import SimpleNamespace
 
 from foveal.core.lazy import module_on_use
@@ -12,7 +13,9 @@ from foveal.course.basics import (
     TensorImage,
     TensorPoint,
     array,
+    doc,
     image2tensor,
+    parallel,
     range_of,
     set_seed,
     to_np,
@@ -179,6 +182,7 @@ __all__ = [
     "create_body",
     "create_head",
     "create_vision_model",
+    "doc",
     "download_images",
     "download_url",
     "get_files",
@@ -186,6 +190,7 @@ __all__ = [
     "matplotlib",
     "mse",
     "os",
+    "parallel",
     "params",
     "range_of",
     "ranger",
@@ -193,6 +198,7 @@ __all__ = [
     "sequential",
     "set_seed",
     "show_image",
+    "shutil",
     "skm_to_fastai",
     "subplots",
     "to_np",

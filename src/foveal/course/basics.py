@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import pydoc
 import random
-from collections.abc import Sized
+from collections.abc import Callable, Iterable, Mapping, Sized
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -11,6 +13,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from foveal.core import threads
+from foveal.core.listing import L
 from foveal.core.seeds import check_seed
 from foveal.data.batches import tensor
 from foveal.images.show import show_image
@@ -50,6 +54,30 @@ def array(*values: Any) -> NDArray[Any]:
 def range_of(items: Sized) -> list[int]:
     """Return the positions of items, from 0."""
     return list(range(len(items)))
+
+
+def doc(value: Any) -> None:
+    """Print what a function, a class or a module is for, and its arguments."""
+    print(pydoc.plain(pydoc.render_doc(value, title="%s")))  # noqa: T201 -- printing is what it is for
+
+
+def parallel(
+    f: Callable[..., Any], items: Iterable[Any], *args: Any, n_workers: int | None = None, **options: Any
+) -> L[Any]:
+    """Return `f` of each item, in order, from threads.
+
+    Args:
+        f: is called with an item and what else is given.
+        items: the items.
+        args: further arguments of `f`.
+        n_workers: threads; one per processor by default.
+        options: keywords of `f`.
+    """
+    return L(threads.ordered_map(partial(_called, f, args, options), items, num_workers=n_workers))
+
+
+def _called(f: Callable[..., Any], args: tuple[Any, ...], options: Mapping[str, Any], item: Any) -> Any:
+    return f(item, *args, **options)
 
 
 def noop(value: Any = None, *_: Any, **__: Any) -> Any:

@@ -14,7 +14,8 @@ from foveal.core.errors import ImageError
 from foveal.core.listing import L, Path
 from foveal.evaluation.cleaning import DELETE, KEEP, Candidate, Cleaning, CleaningDecision, Label
 from foveal.evaluation.interpret import Learned
-from foveal.images.decode import open_image
+from foveal.images.any_channels import open_any
+from foveal.images.channels import shown_as_rgb
 from foveal.tasks.vocab import ClassLabel, names_of
 
 _QUALITY = 85  # of the miniatures, as JPEG
@@ -112,8 +113,9 @@ class ImageClassifierCleaner:
         """Return an image as JPEG; an empty one if it cannot be used any more."""
         width, height = self._size_wh
         try:
-            opened = open_image(file)
-            image = Image.fromarray(opened.decode(max(width / opened.size_hw[1], height / opened.size_hw[0])).pixels)
+            opened = open_any(file)
+            scale = max(width / opened.size_hw[1], height / opened.size_hw[0])
+            image = Image.fromarray(shown_as_rgb(opened.decode(scale).pixels))
         except ImageError:
             return b""
         image.thumbnail((width, height))

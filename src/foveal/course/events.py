@@ -30,7 +30,7 @@ _CALLED: Mapping[str, tuple[str, ...]] = {
     "after_fit": ("after_fit",),
 }
 """The course's events that each of foveal's stands for, in order."""
-_COURSE = dict.fromkeys(name for names in _CALLED.values() for name in names)
+COURSE_EVENTS = dict.fromkeys(name for names in _CALLED.values() for name in names)
 _OF_STEPS = {"before_step", "after_step"}
 """Events of the course that come once per step of the optimizer, not once per batch."""
 
@@ -85,8 +85,8 @@ class _Adapter:
         self.callback = callback
         self._listeners: dict[str, list[Callable[[FitState], object]]] = {}
         for name in _own_events(callback):
-            if name not in EVENTS and name not in _COURSE:
-                known = list(dict.fromkeys((*EVENTS, *_COURSE)))
+            if name not in EVENTS and name not in COURSE_EVENTS:
+                known = list(dict.fromkeys((*EVENTS, *COURSE_EVENTS)))
                 raise InputError(
                     f"{type(callback).__name__} has the method `{name}`, which is no event.{near_match(name, known)} "
                     f"Events: {', '.join(known)}."
@@ -96,7 +96,7 @@ class _Adapter:
             if listeners:
                 self._listeners[event] = listeners
         if not self._listeners:
-            raise InputError(f"{callback!r} is no callback: it has none of the methods {', '.join(_COURSE)}.")
+            raise InputError(f"{callback!r} is no callback: it has none of the methods {', '.join(COURSE_EVENTS)}.")
         for name in ("state_dict", "load_state_dict", "check_monitor"):
             if hasattr(type(callback), name):
                 setattr(self, name, getattr(callback, name))

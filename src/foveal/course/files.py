@@ -15,6 +15,7 @@ from PIL import Image
 from foveal.core import progress, storage, threads
 from foveal.core.errors import ImageError, InputError, near_match
 from foveal.core.listing import L, Path
+from foveal.images.any_channels import open_any
 from foveal.images.colours import DAMAGE
 from foveal.images.decode import open_image
 from foveal.sources.folders import get_image_files
@@ -37,7 +38,7 @@ _MODES = {1: "L", 3: "RGB"}
 def verify_image(fn: str | os.PathLike[str]) -> bool:
     """Return whether foveal can use an image file."""
     try:
-        open_image(fn).decode(_SMALLEST)
+        open_any(fn).decode(_SMALLEST)
     except ImageError:
         return False
     return True

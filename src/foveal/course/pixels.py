@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from foveal.core.errors import InputError
 from foveal.data.samples import PixelOperation
+from foveal.images.channels import RGB
 
 _TRIES = 10  # of drawing a rectangle that lies inside the image
 
@@ -73,6 +75,7 @@ class Hue(PixelOperation):
 
     max_hue: float = 0.1
     p: float = 0.75
+    n_channels: ClassVar[int | None] = RGB
 
     def __post_init__(self) -> None:
         if not (0 <= self.max_hue <= 0.5 and 0 <= self.p <= 1):
@@ -92,6 +95,7 @@ class Saturation(PixelOperation):
 
     max_lighting: float = 0.2
     p: float = 0.75
+    n_channels: ClassVar[int | None] = RGB
 
     def __post_init__(self) -> None:
         if not (0 <= self.max_lighting < 1 and 0 <= self.p <= 1):

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import warnings
-
 from foveal.audit.checks import Audit, audit
 from foveal.core.errors import InputError
 from foveal.core.listing import Path
+from foveal.core.warn import warn
 from foveal.data.datasets import Datasets
 from foveal.images.decode import name_of
 from foveal.sources.items import Item, Source
@@ -38,7 +37,7 @@ def without_bad_images(datasets: Datasets) -> Datasets:
     lines = "\n".join(f"  {finding.value}" for finding in bad[:_MOST_LISTED]) + (
         "\n  …" if len(bad) > _MOST_LISTED else ""
     )
-    warnings.warn(f"{len(bad)} images cannot be used and are left out:\n{lines}", stacklevel=3)
+    warn(f"{len(bad)} images cannot be used and are left out:\n{lines}")
     sides = []
     for side in (datasets.train, datasets.valid):
         usable = [index for index, image in enumerate(side.images) if Path(name_of(image)) not in names]

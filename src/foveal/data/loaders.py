@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -16,12 +15,13 @@ from foveal.core import runtime
 from foveal.core.arguments import checked_methods
 from foveal.core.errors import InputError
 from foveal.core.listing import L
+from foveal.core.warn import warn
 from foveal.data.auditing import audit_datasets
 from foveal.data.batchers import Batcher, ImageBatcher, TupleBatcher, image_batcher
 from foveal.data.datasets import Dataset, Datasets, ImageDataset
 from foveal.data.loader import DataLoader
 from foveal.data.measured import measured_statistics
-from foveal.data.pixel_ops import refuse_moving
+from foveal.data.pixel_ops import OfBatch, refuse_moving
 from foveal.data.plain import PlainLoader
 from foveal.data.samples import Pipeline, Transforms
 from foveal.data.summary import with_size
@@ -114,15 +114,15 @@ class DataLoaders:
             pipeline = Pipeline.of(item_tfms, batch_tfms, datasets.train.n_channels)
             pipeline = with_size(pipeline, datasets.train, datasets.valid)
             if kind_of(datasets.train.task).has_points:
-                refuse_moving(pipeline.operations, pipeline.n_channels)
+                changes = [OfBatch(change) for change in pipeline.changes]
+                refuse_moving([*changes, *pipeline.operations], pipeline.n_channels)
             target = torch.device(device) if device is not None else runtime.default_device()
             if pipeline.measures:
                 pipeline = pipeline.with_statistics(measured_statistics(pipeline, datasets.train, num_workers))
             batchers = [ImageBatcher(side, pipeline, num_workers, target) for side in (datasets.train, datasets.valid)]
         if n_train < n_batch:
-            warnings.warn(
-                f"There are {n_train} items to train on, fewer than a batch of {n_batch}: batches shrink to {n_train}.",
-                stacklevel=3,
+            warn(
+                f"There are {n_train} items to train on, fewer than a batch of {n_batch}: batches shrink to {n_train}."
             )
         train = DataLoader(batchers[0], min(n_batch, n_train) or n_batch, shuffle, drop_last=True, seed=seed)
         return cls(train, DataLoader(batchers[1], n_batch, seed=seed), path=path, reader=reader)

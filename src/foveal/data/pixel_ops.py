@@ -7,6 +7,7 @@ from the batch, so that a run can be repeated; torch's own random state is left 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -15,6 +16,7 @@ from torch import Tensor
 from foveal.core.errors import InputError
 from foveal.core.rng import generator_for
 from foveal.data.samples import PixelFunction
+from foveal.images.changes import ImageChange, open_changed
 from foveal.images.channels import RGB
 
 # The trial images of `refuse_moving`; all of these were chosen by hand.
@@ -30,6 +32,26 @@ _MIN_VISIBLE = 0.02
 """The share of the spot's brightness below which it was erased, and says nothing."""
 _FAINT = 1e-3
 """The share of the largest change below which a pixel counts as unchanged."""
+
+
+@dataclass(frozen=True)
+class OfBatch:
+    """A user's change of single images, as a function of a batch.
+
+    Attributes:
+        change: of an image of Pillow's.
+    """
+
+    change: ImageChange
+
+    def __call__(self, batch: Tensor) -> Tensor:
+        """Return the changed batch, float32 [B, C, h, w] from 0 to 1."""
+        pixels = (batch * 255).round().to(torch.uint8).permute(0, 2, 3, 1).numpy()
+        changed = [open_changed(image, image.shape[2], [self.change]).decode().pixels for image in pixels]
+        return torch.from_numpy(np.stack(changed)).permute(0, 3, 1, 2).float() / 255
+
+    def __repr__(self) -> str:
+        return repr(self.change)
 
 
 def apply_pixel_ops(pixels: Tensor, operations: Sequence[PixelFunction], rng: np.random.Generator) -> Tensor:

@@ -14,7 +14,7 @@ import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import ClassVar, TypeGuard, TypeVar
+from typing import Any, ClassVar, TypeGuard, TypeVar
 
 import numpy as np
 import torch
@@ -121,7 +121,7 @@ class Pipeline:
         Raises:
             InputError: one is of no known kind, or for images of other channels.
         """
-        item_steps = _as_list(item_tfms)
+        item_steps = [_made(step) for step in _as_list(item_tfms)]
         steps = [*item_steps, *_as_list(batch_tfms)]
         resizes = [step for step in steps if isinstance(step, Resize | RandomResizedCrop)]
         _refuse_cut_of_resized(resizes)
@@ -285,6 +285,12 @@ def _as_list(transforms: Transforms) -> list[Transform]:
         return list(transforms)
     assert not isinstance(transforms, Sequence)
     return [transforms]
+
+
+def _made(step: Any) -> Transform:
+    """Return a step; of a class of the user's transforms, an instance."""
+    made: Transform = step() if isinstance(step, type) and isinstance(step, ItemTransform) else step
+    return made
 
 
 def _check_channels_of(step: Transform, n_channels: int) -> None:

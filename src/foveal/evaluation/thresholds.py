@@ -22,6 +22,7 @@ import torch
 from torch import Tensor
 
 from foveal.core.errors import InputError
+from foveal.core.warn import warn
 from foveal.metrics.bootstrap import Interval, bootstrap_samples, interval_of
 from foveal.metrics.common import sweep
 from foveal.metrics.several_labels import f1_multi
@@ -139,11 +140,10 @@ def tune_thresholds(
         unseen=_f1_on_unseen(probability, truth, score, own),
     )
     if fit.few and per_class and not least:
-        warnings.warn(
+        warn(
             f"{len(fit.few)} of {len(names)} classes have fewer than {FEW_POSITIVES} validation images "
             f"({', '.join(fit.few[:5])}{', …' if len(fit.few) > 5 else ''}): their thresholds are uncertain. "
-            "`per_class=False` tunes one for all.",
-            stacklevel=3,
+            "`per_class=False` tunes one for all."
         )
     return fit
 

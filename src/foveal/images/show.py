@@ -11,6 +11,7 @@ from PIL import Image
 from torch import Tensor
 
 from foveal.core.errors import InputError
+from foveal.images.channels import RGB
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -32,8 +33,8 @@ def show_image(
     """Draw an image with matplotlib; return the axes.
 
     Args:
-        im: a Pillow image, an array [H, W] or [H, W, C], or a tensor [h, w] or [C, h, w]; whole numbers go to 255,
-            others to 1.
+        im: a Pillow image, an array [H, W] or [H, W, C], or a tensor [h, w] or [C, h, w], of which the first three
+            channels are shown; whole numbers go to 255, others to 1.
         ax: is drawn on; new axes by default.
         figsize: (width, height) in inches of new axes.
         title: above the image.
@@ -93,7 +94,7 @@ def subplots(
     imsize: float = _INCHES,
     suptitle: str | None = None,
 ) -> tuple[Figure, Any]:
-    """Return a figure, and its axes in an array [nrows, ncols], of a size that suits images.
+    """Return a figure, and its axes in an array [nrows, ncols] (of one row or column [n]), of a size that suits images.
 
     Args:
         nrows: rows.
@@ -105,7 +106,8 @@ def subplots(
     from matplotlib import pyplot as plt
 
     size = figsize or (ncols * imsize, nrows * imsize + (0.6 if suptitle else 0))
-    figure, axes = plt.subplots(nrows, ncols, figsize=size, layout="constrained", squeeze=nrows * ncols == 1)
+    figure, axes = plt.subplots(nrows, ncols, figsize=size, layout="constrained")
+    axes = np.array([axes]) if nrows * ncols == 1 else axes
     if suptitle is not None:
         figure.suptitle(suptitle)
     return figure, axes
@@ -116,6 +118,7 @@ def _values(im: object) -> NDArray[Any]:
     values = im.detach().cpu().numpy() if isinstance(im, Tensor) else np.asarray(im)
     if isinstance(im, Tensor) and values.ndim == 3:
         values = values.transpose(1, 2, 0)
+        values = values[..., :RGB] if values.shape[2] == RGB + 1 else values
     if values.ndim not in {2, 3} or (values.ndim == 3 and values.shape[2] not in {1, 3, 4}):
         raise InputError(f"An image is [H, W], [H, W, C] or a tensor [C, h, w]; got {list(values.shape)}.")
     values = values[..., 0] if values.ndim == 3 and values.shape[2] == 1 else values

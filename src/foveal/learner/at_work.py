@@ -115,13 +115,13 @@ class AtWork:
 
     @property
     def iter(self) -> int:
-        """How many batches of the epoch are done."""
-        return self._state.step_in_epoch
+        """The number of the batch at work, from 0, in its epoch or its validation."""
+        return self._state.batch
 
     @property
     def n_iter(self) -> int:
-        """How many batches an epoch has."""
-        return self._state.steps_per_epoch
+        """How many batches the epoch, or the validation, has."""
+        return self._state.steps_per_epoch if self.training else len(self._training.dls.valid)
 
     @property
     def train_iter(self) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -275,18 +276,30 @@ class Trainer(Fits):
         """Print layers, shapes, parameters, what is frozen, and the memory that training takes."""
         print(layers_table(self.model, self.dls.one_batch()[0][:1]))  # noqa: T201 -- printing is what it is for
 
-    def save(self, name: str) -> Path:
-        """Write weights and optimizer to `models/NAME.safetensors` under `path`; return the file."""
-        return self._training.save(self.path / "models" / f"{name}.safetensors")
+    def save(self, name: PathLike, *, with_opt: bool = True) -> Path:
+        """Write weights and optimizer to `models/NAME.safetensors` under `path`; return the file.
 
-    def load(self, name: str) -> Self:
+        Args:
+            name: of the file, or its path.
+            with_opt: whether to write the optimizer's averages too.
+        """
+        return self._training.save(self._saved(name), with_averages=with_opt)
+
+    def load(self, name: PathLike, *, with_opt: bool = True) -> Self:
         """Read what `save` wrote.
+
+        Args:
+            name: of the file, or its path.
+            with_opt: whether to read the optimizer's averages too, where the file has them.
 
         Raises:
             ModelFileError: there is no such file, or it does not fit this model.
         """
-        self._training.load(self.path / "models" / f"{name}.safetensors")
+        self._training.load(self._saved(name), with_averages=with_opt)
         return self
+
+    def _saved(self, name: PathLike) -> Path:
+        return self.path / "models" / f"{os.fspath(name).removesuffix('.safetensors')}.safetensors"
 
     def _announce(self) -> None:
         """Say, before a fit, what of it a reader of the table would not expect."""
@@ -315,7 +328,7 @@ class Trainer(Fits):
         return checked_loss(self.loss_func, several_labels=kind_of(self.dls.task).has_thresholds)
 
     def _metrics(self) -> Sequence[MetricFunction]:
-        return [self.metrics] if callable(self.metrics) else list(self.metrics or ())
+        return [self.metrics] if callable(self.metrics) or isinstance(self.metrics, str) else list(self.metrics or ())
 
     def _named_metrics(self) -> dict[str, MetricFunction]:
         return named_metrics(self._metrics())

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 import os
-import warnings
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +15,7 @@ from foveal.core.arguments import checked_keywords
 from foveal.core.errors import InputError, UnknownNameError
 from foveal.core.progress import say
 from foveal.core.seeds import check_seed
+from foveal.core.warn import warn
 from foveal.data.loaders import DataLoaders
 from foveal.images.channels import block_of, check_channels, require_channels
 from foveal.inference.loading import load_image_predictor
@@ -126,7 +126,7 @@ def cnn_learner(dls: DataLoaders, arch: Arch = zoo.DEFAULT_ARCH, **options: Any)
         arch: see `vision_learner`.
         options: see `vision_learner`.
     """
-    warnings.warn("`cnn_learner` has been renamed to `vision_learner` -- please update your code", stacklevel=2)
+    warn("`cnn_learner` has been renamed to `vision_learner` -- please update your code")
     return vision_learner(dls, arch, **options)
 
 

@@ -224,7 +224,7 @@ def _of_own_network(
         else cut_network(network, cut)
     )
     model = assemble(body, spec, head=options.get("custom_head"), generator=generator)
-    return NewModel(model, f"`{spec.arch}`", statistics if spec.n_channels == 3 else None)
+    return NewModel(model, f"`{spec.arch}`", None if statistics is None else statistics.for_channels(spec.n_channels))
 
 
 def _call(arch: Callable[..., object], pretrained: bool) -> nn.Module:

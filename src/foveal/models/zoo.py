@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from foveal.core import download, storage
 from foveal.core.errors import FetchError, InputError, ModelFileError, UnknownNameError
+from foveal.core.warn import warn
 from foveal.images.prepare import IMAGENET, Statistics
 from foveal.models import torchvision_networks, xresnet
 from foveal.models.cutting import adapt_channels, set_input_channels
@@ -106,7 +107,7 @@ def backbone_name(arch: str) -> str:
     if arch in (renamed := timm.models.get_deprecated_models()):
         if renamed[arch] is None:
             raise UnknownNameError.of("backbone", arch, timm.list_models(), "timm has removed it.")
-        warnings.warn(f"timm calls `{arch}` today `{renamed[arch]}`; that is used.", stacklevel=2)
+        warn(f"timm calls `{arch}` today `{renamed[arch]}`; that is used.")
         return str(renamed[arch])
     if not timm.is_model(arch):
         others = torchvision_networks.names()

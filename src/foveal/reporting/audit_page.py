@@ -11,7 +11,7 @@ from rich.console import Console
 from foveal.audit.checks import Audit
 from foveal.core import storage
 from foveal.core.errors import ImageError
-from foveal.images.decode import decode
+from foveal.images.any_channels import open_any
 from foveal.reporting import page
 from foveal.sources.items import Finding, by_rule, listed
 
@@ -72,6 +72,6 @@ def _findings(findings: list[Finding]) -> Iterator[Markup]:
 
 def _figure(file: Path) -> Markup:
     try:
-        return page.image(decode(file), file.name)
+        return page.image(open_any(file).decode().pixels, file.name)
     except ImageError:
         return page.missing_image(f"{file.name}: cannot be shown")

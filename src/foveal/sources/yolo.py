@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from foveal.core.errors import ImageError, TableError
-from foveal.images.decode import open_image
+from foveal.images.any_channels import open_any
 from foveal.sources.finder import ImageFinder
 from foveal.sources.formats import ANNOTATIONS, Match, ReadOptions, sniff
 from foveal.sources.gather import Entry, NotLabelled, gather, left_out
@@ -165,7 +165,7 @@ def _points(image: Path, rows: list[Row], shape: tuple[int, int]) -> NDArray[np.
     if not np.isfinite(points[~missing]).all():
         raise TableError("a coordinate that is not a finite number.")
     try:
-        height, width = open_image(image).size_hw
+        height, width = open_any(image).size_hw
     except ImageError:  # the audit names it
         return np.full((n_points, 2), np.nan)
     return np.where(missing[:, None], np.nan, points[:, :2] * (width, height))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import TypeVar
@@ -13,6 +12,7 @@ import torch
 from torch import Tensor
 
 from foveal.core.errors import InputError, UnknownNameError
+from foveal.core.warn import warn
 from foveal.tasks.base import Task
 from foveal.tasks.label_lists import PartialLabels, check_labels
 
@@ -61,9 +61,7 @@ def encode_known(labels: Sequence[object], name: Namer, task: Task[Label]) -> Te
     targets = _encode_each(labels, name, encode, task)
     for label, count in sorted(unseen.items()):
         rows = f"{count} item{'s' if count > 1 else ''}"
-        warnings.warn(
-            f"The label `{label}` occurs in validation only ({rows}); they are scored without it.", stacklevel=4
-        )
+        warn(f"The label `{label}` occurs in validation only ({rows}); they are scored without it.")
     return targets
 
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-import warnings
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from foveal.core.errors import InputError, NothingToLearnError, UnknownNameError
 from foveal.core.listing import L
+from foveal.core.warn import warn
 
 ClassLabel = str | int | float | bool
 """A class as the user wrote it down: a text, or a number where all classes are numbers."""
@@ -125,10 +125,9 @@ def warn_about_delimiter(names: set[str]) -> None:
         parts = {part.strip() for name in names for part in name.split(mark)}
         joint = next((name for name in sorted(names) if mark in name.strip()), None)
         if joint is not None and len(parts) < len(names):
-            warnings.warn(
+            warn(
                 f"No image has more than one label, and class names such as `{joint}` look like several. "
-                f"Is the delimiter right? Try label_delim={mark!r}.",
-                stacklevel=4,
+                f"Is the delimiter right? Try label_delim={mark!r}."
             )
             return
 

@@ -60,6 +60,9 @@ class Callback:
 
     __slots__ = ()
 
+    def __repr__(self) -> str:
+        return type(self).__name__
+
     def before_fit(self, state: FitState) -> None:
         """Run once before the first epoch, and again when a fit is resumed: check arguments here."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import count
 from typing import Protocol
 
 import torch
@@ -167,7 +168,8 @@ def step(state: FitState, batch: Batched, inputs: FitInputs, hooks: Hooks) -> No
     Raises:
         TrainingError: the loss is not finite.
     """
-    state.inputs, state.targets, state.indices = batch.inputs, batch.targets, batch.indices
+    state.batch, state.inputs, state.targets = state.step_in_epoch, batch.inputs, batch.targets
+    state.indices = batch.indices
     set_rates(state.optimizer, state.schedule(state.position))
     try:
         _update(state, inputs, hooks)
@@ -213,7 +215,10 @@ def _evaluate_until_stopped(state: FitState, inputs: FitInputs, hooks: Hooks) ->
             if distributed.world_size() == 1 and state.sync_stop() and state.stopped_by is not None:
                 return
 
+    numbers = count()
+
     def after_batch(batch: Batched, output: Tensor) -> None:
+        state.batch = next(numbers)
         state.inputs, state.targets, state.indices, state.output = batch.inputs, batch.targets, batch.indices, output
         hooks("after_valid_batch", state)
 

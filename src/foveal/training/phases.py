@@ -278,15 +278,15 @@ class Training:
         self.freezer.apply(self.model, self.freeze)
         return int(distributed.broadcast_value(n_items))
 
-    def save(self, path: Path) -> Path:
+    def save(self, path: Path, *, with_averages: bool = True) -> Path:
         """Write weights, and the optimizer's averages of the last fit."""
-        averages = self.averages or self._averages(self.freeze, {})
+        averages = (with_averages and self.averages) or self._averages(self.freeze, {})
         tensors = {f"model/{name}": tensor for name, tensor in self.model.state_dict().items()}
         metadata = {"freeze": json.dumps(asdict(averages.freeze)), "by_hand": json.dumps(dict(averages.by_hand))}
         storage.write_tensors(path, tensors | checkpoint.optimizer_tensors(averages.values), metadata)
         return path
 
-    def load(self, path: Path) -> None:
+    def load(self, path: Path, *, with_averages: bool = True) -> None:
         """Read what `save` wrote.
 
         Raises:
@@ -303,7 +303,7 @@ class Training:
         self.freezer.reset(self.model, freeze, by_hand)
         optimizer = build_optimizer(self.model, self._rates(1.0), opt_func=self.opt_func)
         averages = checkpoint.optimizer_averages(strip_prefix(tensors, "optimizer"), optimizer)
-        self.averages = self._averages(freeze, averages) if averages else None
+        self.averages = self._averages(freeze, averages) if averages and with_averages else None
 
     def set_freeze(self, freeze: Freeze) -> None:
         """Freeze the model, also what was thawed by hand, and forget the optimizer's averages."""

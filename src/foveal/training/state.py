@@ -81,6 +81,7 @@ class FitState:
         epochs_done: epochs of this fit that are closed; within `after_epoch` the one at work is among them.
         epochs_before: epochs of earlier fits of the learner; see `data_epoch`.
         n_steps: batches in all; `step` of them are done.
+        batch: the number of the batch at work, from 0, in its epoch or its validation.
         inputs, targets, indices, output, loss: the step at work.
         smooth: the average of the training loss over this fit.
         results: one entry per closed epoch.
@@ -110,6 +111,7 @@ class FitState:
     epoch: int = 0
     epochs_done: int = 0
     step: int = 0
+    batch: int = 0
     inputs: Tensor = field(default_factory=lambda: torch.empty(0))
     targets: Tensor = field(default_factory=lambda: torch.empty(0))
     indices: Sequence[int] = ()

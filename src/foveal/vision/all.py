@@ -76,11 +76,22 @@ from foveal.training.lr_finder import minimum, slide, steep, valley
 
 plt = module_on_use("matplotlib.pyplot")
 
-BY_NAME = (HistoryFile, HuberLossFlat, Shift, WingLossFlat, asymmetric_loss, average_precision, focal_loss, r2_score)
+BY_NAME = (
+    EMA,
+    KeepBest,
+    TensorBoardLogger,
+    HistoryFile,
+    HuberLossFlat,
+    Shift,
+    WingLossFlat,
+    asymmetric_loss,
+    average_precision,
+    focal_loss,
+    r2_score,
+)
 """What can be imported from here by its name, and does not come with the star: that brings less than 200 names."""
 
 __all__ = [
-    "EMA",
     "BCEWithLogitsLossFlat",
     "Brightness",
     "CategoryBlock",
@@ -109,7 +120,6 @@ __all__ = [
     "ImageDataLoaders",
     "IndexSplitter",
     "Interpretation",
-    "KeepBest",
     "L",
     "Learner",
     "MSELossFlat",
@@ -130,7 +140,6 @@ __all__ = [
     "Rotate",
     "StratifiedSplitter",
     "Tensor",
-    "TensorBoardLogger",
     "URLs",
     "Warp",
     "Zoom",

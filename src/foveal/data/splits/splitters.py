@@ -6,7 +6,6 @@ A split is a value: it comes from the items and a seed alone and touches no glob
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Callable, Iterable, Sequence, Sized
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from numpy.typing import NDArray
 from foveal.core.arguments import checked_keywords
 from foveal.core.errors import InputError, TableError
 from foveal.core.seeds import check_seed
+from foveal.core.warn import warn
 from foveal.data.splits.rows import rows_of
 from foveal.sources.cells import is_blank
 from foveal.sources.sides import side_of_cell
@@ -107,7 +107,7 @@ def ColSplitter(col: str | int = "is_valid", on: object = None) -> Splitter:
                 f"Column `{col}` must be true or false, 1 or 0, or name a side such as train; item {at} has {shown}."
             )
         if n_test := sides.count("test"):
-            warnings.warn(f"{n_test} items are of the test side by column `{col}`: they are left out.", stacklevel=2)
+            warn(f"{n_test} items are of the test side by column `{col}`: they are left out.")
         train, valid = ([at for at, side in enumerate(sides) if side == wanted] for wanted in ("train", "valid"))
         return train, valid
 
