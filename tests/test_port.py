@@ -91,7 +91,7 @@ CELLS = [
     ("not in foveal", "partial(aug_transforms, do_flop=True)(size=3)"),
     ("runs", "tfms = partial(aug_transforms, do_flip=False)\ntfms(size=3, do_flip=True)"),
     ("not in foveal", "tfms(do_flop=True)"),
-    ("changed", "sequential(nn.Flatten(), nn.ReLU()); doc(Path)"),
+    ("changed", "w = torch.randn(9, 4); a = (w + 1).pca(3).shape, w.t().pca(), w.pca((2)).pca()"),
     ("not in foveal", "Resize(32, method='sqish')"),
     ("not in foveal", "Resize()"),
     ("runs", "def later(): return wanted_later\nwanted_later = 3\nlater()"),
