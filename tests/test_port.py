@@ -150,6 +150,8 @@ def test_a_function_needs_what_it_reads_when_it_is_called(tmp_path):
     result = ported(tmp_path, START, *cells)
     assert verdicts(result)[1:] == ["runs", "runs", "not in foveal", "needs", "runs", "runs"]
     assert result.cells[4].needs == (5,)
+    result = ported(tmp_path, START, "a = PILMask(3)", "def f(a): return a", "f(3)")
+    assert verdicts(result)[1:] == ["not in foveal", "runs", "runs"]
 
 
 def test_what_numpy_no_longer_has_is_named(tmp_path):

@@ -194,11 +194,13 @@ class Statements(Expressions):
     def _bind_defined(self, node: ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef, n: int) -> None:
         """Bind a function or class, which is lost where what was found since the n-th finding does not run."""
         stops = [one.cell for one in self.findings[n:] if one.kind != "changed"]
-        inner = [one for one in ast.walk(node) if isinstance(one, ast.Name)]
-        read = {one.id for one in inner if isinstance(one.ctx, ast.Load)} - {
-            one.id for one in inner if isinstance(one.ctx, ast.Store)
-        }
-        self.bind_name(node.name, Lost(stops[0]) if stops and not self.scopes else Own(frozenset(read)))
+        read, own = set[str](), set[str]()
+        for inner in ast.walk(node):
+            if isinstance(inner, ast.Name):
+                (read if isinstance(inner.ctx, ast.Load) else own).add(inner.id)
+            elif isinstance(inner, ast.arg):
+                own.add(inner.arg)
+        self.bind_name(node.name, Lost(stops[0]) if stops and not self.scopes else Own(frozenset(read - own)))
 
     def _do_classdef(self, node: ast.ClassDef) -> None:
         n = len(self.findings)
