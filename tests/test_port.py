@@ -91,7 +91,7 @@ CELLS = [
     ("not in foveal", "partial(aug_transforms, do_flop=True)(size=3)"),
     ("runs", "tfms = partial(aug_transforms, do_flip=False)\ntfms(size=3, do_flip=True)"),
     ("not in foveal", "tfms(do_flop=True)"),
-    ("changed", "sequential(nn.Flatten(), nn.ReLU()); doc(Path)"),
+    ("changed", "w = torch.randn(9, 4); a = (w + 1).pca(3).shape, w.t().pca(), w.pca((2)).pca()"),
     ("not in foveal", "Resize(32, method='sqish')"),
     ("not in foveal", "Resize()"),
     ("runs", "def later(): return wanted_later\nwanted_later = 3\nlater()"),
@@ -143,6 +143,23 @@ def test_a_cell_that_needs_one_that_does_not_run_names_it(tmp_path):
 def test_a_function_is_lost_with_what_its_body_lacks(tmp_path):
     result = ported(tmp_path, START, "def f(x):\n    return TensorMask(x)", "f(3)", "def f(x): return x", "f(3)")
     assert verdicts(result) == ["changed", "not in foveal", "needs", "runs", "runs"]
+
+
+def test_a_function_needs_what_it_reads_when_it_is_called(tmp_path):
+    cells = ["def f(): return g()\ndef g(): return a", "a = 1\nf()", "a = PILMask(3)", "f()", "a = 2", "f()"]
+    result = ported(tmp_path, START, *cells)
+    assert verdicts(result)[1:] == ["runs", "runs", "not in foveal", "needs", "runs", "runs"]
+    assert result.cells[4].needs == (5,)
+    result = ported(tmp_path, START, "a = PILMask(3)", "def f(a): return a", "f(3)")
+    assert verdicts(result)[1:] == ["not in foveal", "runs", "runs"]
+
+
+def test_what_numpy_no_longer_has_is_named(tmp_path):
+    result = ported(
+        tmp_path, START, "np.int(3), np.random.rand(3), pd.DataFrame", "import numpy\nnumpy.float", "np.linalg"
+    )
+    assert verdicts(result)[1:] == ["not in foveal", "not in foveal", "runs"]
+    assert "`np.int` was a deprecated alias" in reasons(result)
 
 
 def test_what_a_cell_lacks_twice_is_lost_twice(tmp_path):

@@ -64,6 +64,27 @@ def check_call(reader: Noting, node: ast.Call, function: Value, given: Arguments
         _follow_load(reader, node)
 
 
+def port_added_method(reader: Noting, node: ast.Call) -> bool:
+    """Write `x.pca(3)` as `pca(x, 3)`, as tensors have no such method; return whether it was.
+
+    Args:
+        reader: reads the cell.
+        node: the call.
+    """
+    called = node.func
+    if not isinstance(called, ast.Attribute) or not reader.state.stars or called.attr in reader.state.added:
+        return False
+    module, end = changes.ADDED_METHODS.get(called.attr), (called.end_lineno or 0, called.end_col_offset or 0)
+    dot = (end[0], end[1] - len(called.attr.encode()) - 1)
+    if module is None or reader.edits.between(dot, (end[0], end[1] + 1)) != f".{called.attr}(":
+        return False
+    reader.edits.replace_between((node.lineno, node.col_offset), (node.lineno, node.col_offset), f"{called.attr}(")
+    reader.edits.replace_between(dot, (end[0], end[1] + 1), ", " if node.args or node.keywords else "")
+    reader.edits.insert_line(f"from {module} import {called.attr}")
+    reader.note("changed", f"`x.{called.attr}(...)` is `{called.attr}(x, ...)`.")
+    return True
+
+
 def _title(function: Value, title: str) -> str:
     """Return how a function is named: a method by the class that it is called on, not by the one that defines it."""
     kind = function.owner.kind if isinstance(function, Bound) else None

@@ -8,8 +8,8 @@ from types import MappingProxyType
 RENAMED: Mapping[str, str] = MappingProxyType({"cnn_learner": "vision_learner", "create_cnn": "vision_learner"})
 """Names that have become others of foveal's star imports."""
 
-WRITTEN_OUT: Mapping[str, str] = MappingProxyType({"doc": "help", "sequential": "nn.Sequential"})
-"""Names that Python, or what the star imports bring, has under another name."""
+ADDED_METHODS: Mapping[str, str] = MappingProxyType({"pca": "foveal.models.pca"})
+"""Methods that fastai adds to tensors, and where the function of the same name is."""
 
 KEYWORDS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {

@@ -36,6 +36,15 @@ class Edits:
         if not any(start < there and here < end for here, there, _ in self._made):
             self._made.append((start, end, text))
 
+    def between(self, start: _Place, end: _Place) -> str:
+        """Return what stands between two places of a line.
+
+        Args:
+            start: see `replace_between`.
+            end: see `replace_between`.
+        """
+        return self.source.split("\n")[start[0] - 1].encode()[start[1] : end[1]].decode(errors="replace")
+
     def remove_argument(self, node: ast.keyword) -> None:
         """Take an argument out of a call, with the comma before or after it."""
         lines = [line.encode() for line in self.source.split("\n")]

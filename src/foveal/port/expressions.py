@@ -11,7 +11,7 @@ from dataclasses import replace
 from foveal.core.listing import L, Path
 from foveal.course.refused import library_imports
 from foveal.port import changes
-from foveal.port.calls import check_call
+from foveal.port.calls import check_call, port_added_method
 from foveal.port.edits import Edits
 from foveal.port.imports import library_member
 from foveal.port.signatures import Arguments, callable_of
@@ -24,6 +24,7 @@ from foveal.port.values import (
     Known,
     Library,
     Lost,
+    Own,
     Partial,
     Several,
     Value,
@@ -178,10 +179,6 @@ class Expressions:
                 self._add_import(f"from {star} import {name}")
                 self.state.names[name] = value
             return value
-        if other := changes.WRITTEN_OUT.get(name):
-            self.edits.replace(node, other)
-            self.note("changed", f"`{name}` is `{other}`.")
-            return UNKNOWN
         if line := library_imports().get(name):
             self._add_import(line)
             self.state.names[name] = library_value(line)
@@ -224,6 +221,11 @@ class Expressions:
         return value
 
     def _read_call(self, node: ast.Call) -> Value:
+        if port_added_method(self, node):
+            self._children(node.func)
+            for argument in (*node.args, *(key.value for key in node.keywords)):
+                self.evaluate(argument)
+            return UNKNOWN
         function = self.evaluate(node.func)
         positional = [self.evaluate(one) for one in node.args]
         named = {key.arg or "": self.evaluate(key.value) for key in node.keywords}
@@ -239,10 +241,23 @@ class Expressions:
                 given, positional=(*function.positional, *given.positional), named={**function.named, **given.named}
             )
             function = function.function
+        if isinstance(function, Own):
+            self._call_own(function, set())
+            return UNKNOWN
         check_call(self, node, function, given)
         if (target := callable_of(function)) is not None:
             return returned(target[0], function.owner if isinstance(function, Bound) else UNKNOWN)
         return of_pillow(function)
+
+    def _call_own(self, function: Own, seen: set[str]) -> None:
+        """Note what a function of the notebook needs, itself or by others of the notebook, that is lost by now."""
+        for name in sorted(function.names - seen):
+            seen.add(name)
+            value = self.state.names.get(name)
+            if isinstance(value, Lost):
+                self.note("needs", f"`{name}` is of {self.state.unit} {value.cell}.", value.cell)
+            elif isinstance(value, Own):
+                self._call_own(value, seen)
 
 
 def shortened(text: str) -> str:

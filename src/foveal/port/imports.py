@@ -13,8 +13,8 @@ from foveal.port.state import Finding, State
 from foveal.port.surface import LIBRARIES, VISION, star_for
 from foveal.port.values import UNKNOWN, Known, Library, Lost, Value
 
-_FOLLOWED = {"PIL"}
-"""Libraries whose modules are imported to know their classes; foveal needs them anyway."""
+_FOLLOWED = {"PIL", "numpy", "pandas"}
+"""Libraries whose modules are imported to know what they have; foveal needs them anyway."""
 
 
 @dataclass(slots=True)

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from foveal.port.expressions import Expressions, element, library_path
 from foveal.port.imports import port_import
 from foveal.port.state import State
-from foveal.port.values import UNKNOWN, Instance, Known, Lost, Several, Value, is_read_only
+from foveal.port.values import UNKNOWN, Instance, Known, Lost, Own, Several, Value, is_read_only
 
 _SETUP = {"setup_book", "setup_colab"}
 """Functions of fastbook that prepare a machine; nothing takes their place."""
@@ -187,14 +187,20 @@ class Statements(Expressions):
         n = len(self.findings)
         self.bind_name(node.name, UNKNOWN)
         self._function(node.args, node.body)
-        self._bind_defined(node.name, n)
+        self._bind_defined(node, n)
 
     _do_asyncfunctiondef = _do_functiondef
 
-    def _bind_defined(self, name: str, n: int) -> None:
+    def _bind_defined(self, node: ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef, n: int) -> None:
         """Bind a function or class, which is lost where what was found since the n-th finding does not run."""
         stops = [one.cell for one in self.findings[n:] if one.kind != "changed"]
-        self.bind_name(name, Lost(stops[0]) if stops and not self.scopes else UNKNOWN)
+        read, own = set[str](), set[str]()
+        for inner in ast.walk(node):
+            if isinstance(inner, ast.Name):
+                (read if isinstance(inner.ctx, ast.Load) else own).add(inner.id)
+            elif isinstance(inner, ast.arg):
+                own.add(inner.arg)
+        self.bind_name(node.name, Lost(stops[0]) if stops and not self.scopes else Own(frozenset(read - own)))
 
     def _do_classdef(self, node: ast.ClassDef) -> None:
         n = len(self.findings)
@@ -205,7 +211,7 @@ class Statements(Expressions):
         self.scopes.append({})
         self.read_all(node.body)
         self.scopes.pop()
-        self._bind_defined(node.name, n)
+        self._bind_defined(node, n)
 
     def _function(self, arguments: ast.arguments, body: Sequence[ast.stmt]) -> None:
         every = [*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs]

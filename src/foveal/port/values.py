@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import functools
+import importlib.util
 import inspect
 import sys
 import textwrap
@@ -65,6 +66,17 @@ class Partial:
 
 
 @dataclass(frozen=True, slots=True)
+class Own:
+    """A function or class of the notebook.
+
+    Attributes:
+        names: what it reads from outside itself when it is called.
+    """
+
+    names: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
 class Several:
     """A tuple of values."""
 
@@ -96,7 +108,7 @@ def same(first: Value, second: Value) -> bool:
     return isinstance(first, Instance) and isinstance(second, Instance) and first.kind is second.kind
 
 
-Value = Unknown | Known | Instance | Bound | Partial | Several | Library | Lost
+Value = Unknown | Known | Instance | Bound | Partial | Own | Several | Library | Lost
 UNKNOWN = Unknown()
 
 
@@ -148,9 +160,12 @@ _PATCHED = {
 def _of_module(module: types.ModuleType, name: str) -> Value | Absent:
     if is_of_foveal(module):
         return _of_object(module, name, module.__name__)
-    if module.__name__.partition(".")[0] in _TYPED | {"torch"}:
-        return Known(getattr(module, name)) if hasattr(module, name) else UNKNOWN
-    return UNKNOWN
+    top = module.__name__.partition(".")[0]
+    try:
+        return Known(getattr(module, name)) if top in _TYPED | {"torch", "numpy", "pandas"} else UNKNOWN
+    except AttributeError as error:
+        is_removed = top in {"numpy", "pandas"} and importlib.util.find_spec(f"{module.__name__}.{name}") is None
+        return Absent(f"{error}") if is_removed else UNKNOWN
 
 
 def _of_object(thing: object, name: str, title: str) -> Value | Absent:
