@@ -14,7 +14,7 @@ from torchvision.models import detection
 
 from foveal.core.errors import InputError, ModelFileError, UnknownNameError
 from foveal.images.prepare import IMAGENET, Statistics
-from foveal.inference.predictor import load_learner
+from foveal.inference.loading import load_learner
 from foveal.learner.vision import vision_learner
 from foveal.models import torchvision_networks, xresnet, zoo
 from foveal.models.cutting import cut_network, find_body, set_input_channels
@@ -167,7 +167,7 @@ def test_other_channels_take_the_colours_weights_as_timm_does(arch, n_channels):
 
 
 def test_statistics_follow_the_channels():
-    assert zoo.statistics_of("resnet18", 4) == Statistics((*IMAGENET.mean, 0.485), (*IMAGENET.std, 0.229))
+    assert zoo.statistics_of("resnet18", 4) == Statistics((*IMAGENET.mean, 0.5), (*IMAGENET.std, 0.25))
     grey = zoo.statistics_of("resnet18", 1)
     assert grey.mean == pytest.approx([sum(IMAGENET.mean) / 3])
     model = build_model(ModelSpec("test_resnet", 2, (32, 32), n_channels=4)).eval()
@@ -322,7 +322,7 @@ def test_arguments_of_a_vision_learner(scene_loaders, tmp_path):
     assert build(n_out=names).model[1][-1].out_features == names
     with pytest.raises(InputError, match=rf"`n_out` is 7, and the loaders' targets need {names}"):
         build(n_out=7)
-    with pytest.raises(InputError, match="`n_in` is 1, and the loaders' images have 3"):
+    with pytest.raises(InputError, match="`n_in` is 1, and the loaders read images with n_channels=3"):
         build(n_in=1)
     with pytest.raises(UnknownNameError, match="Did you mean `metrics`"):
         build(metric=None)

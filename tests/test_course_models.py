@@ -12,7 +12,7 @@ from torch import nn
 from foveal.core.errors import InputError, UnknownNameError
 from foveal.course import backbones, layers, models
 from foveal.course.layers import NormType, PoolType
-from foveal.inference.predictor import load_learner
+from foveal.inference.loading import load_learner
 from foveal.learner.learner import Learner
 from foveal.learner.vision import vision_learner
 from foveal.models import zoo

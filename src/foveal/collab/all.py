@@ -9,6 +9,7 @@ import re
 import string
 from functools import partial
 from types import SimpleNamespace
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -143,6 +144,7 @@ __all__ = [
 
 explain_missing_names()
 
+if not TYPE_CHECKING:  # a checker knows the names there are
 
-def __getattr__(name: str) -> object:
-    raise missing_name(__name__, name, __all__)
+    def __getattr__(name: str) -> object:
+        raise missing_name(__name__, name, __all__)

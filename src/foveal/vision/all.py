@@ -7,6 +7,7 @@ import random
 import re
 import string
 from functools import partial
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -18,6 +19,7 @@ from foveal.core.lazy import module_on_use
 from foveal.core.listing import L, Path, first
 from foveal.course import all as course
 from foveal.course.all import *  # noqa: F403 -- its names are pinned in its own list
+from foveal.course.refused import explain_missing_names, missing_name
 from foveal.data.batches import tensor, to_cpu
 from foveal.data.block import DataBlock
 from foveal.data.datasets import Datasets
@@ -184,3 +186,10 @@ __all__ = [
     "vision_learner",
 ]
 __all__ += course.__all__
+
+explain_missing_names()
+
+if not TYPE_CHECKING:  # a checker knows the names there are
+
+    def __getattr__(name: str) -> object:
+        raise missing_name(__name__, name, __all__)
