@@ -15,6 +15,7 @@ from foveal.core.arguments import checked_keywords
 from foveal.core.errors import InputError, ModelFileError, UnknownNameError
 from foveal.core.listing import L
 from foveal.course.basics import parallel, set_seed
+from foveal.course.datasets import Datasets
 from foveal.course.splits import EndSplitter, RandomSubsetSplitter, TrainTestSplitter
 from foveal.course.transforms import (
     Categorize,
@@ -37,7 +38,7 @@ from foveal.data.splits.rows import Rows
 from foveal.data.splits.splitters import ColSplitter, RandomSplitter
 from foveal.geometry.resize import CropPad, RandomCrop, RandomResizedCrop, Resize
 from foveal.images.augment import Normalize, aug_transforms
-from foveal.images.pil import PILImage
+from foveal.images.pil import PILImage, PILImageBW
 from foveal.images.prepare import Preparation, Statistics
 from foveal.inference.loading import load_learner
 from foveal.learner.learner import Learner
@@ -512,3 +513,27 @@ def test_seeds_and_threads_of_the_course():
 
 def test_a_random_resized_crop_after_a_resize_stays_as_it_was():
     assert Samples.of([Resize(16), RandomResizedCrop(8)]).input_size_hw == (8, 8)
+
+
+def test_datasets_of_the_course_learn_their_classes_and_make_loaders(photographs, capsys):
+    files = sorted((photographs / "pets_mini" / "images").glob("*.jpg"))[:24]
+
+    def name(file):
+        return file.name.rsplit("_", 1)[0]
+
+    splits = EndSplitter(0.25)(files)
+    dsets = Datasets(files, [[PILImageBW.create], [name, Categorize]], splits=splits)
+    assert dsets.vocab == sorted({name(files[at]) for at in splits[0]})
+    image, label = dsets.train[3]
+    assert isinstance(image, PILImageBW)
+    assert dsets.vocab[int(label)] == name(files[3])
+    dls = dsets.dataloaders(
+        bs=4, after_item=[ToTensor(), CropPad(200), RandomCrop(180)], after_batch=[IntToFloatTensor(), Normalize()]
+    )
+    assert dls.one_batch()[0].shape == (4, 1, 180, 180)
+    assert dls.vocab == dsets.vocab
+    assert [name(file) for file in dls.valid_ds.items] == [dls.vocab[int(y)] for y in dls.valid_ds.targets]
+    with pytest.raises(InputError, match="two slots"):
+        Datasets(files, [[name, Categorize]], splits=splits).dataloaders()
+    with pytest.raises(InputError, match="no classes"):
+        _ = Datasets([1, 2], [[str]]).vocab

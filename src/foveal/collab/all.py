@@ -8,6 +8,7 @@ import random
 import re
 import string
 from functools import partial
+from operator import itemgetter
 from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
@@ -107,6 +108,7 @@ __all__ = [
     "embedding_size",
     "first",
     "get_emb_sz",
+    "itemgetter",
     "load_learner",
     "mae",
     "math",

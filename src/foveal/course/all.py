@@ -15,6 +15,7 @@ from foveal.course.basics import (
     array,
     doc,
     image2tensor,
+    noop,
     parallel,
     range_of,
     set_seed,
@@ -33,6 +34,7 @@ from foveal.course.callbacks import (
 )
 from foveal.course.cleaner import ImageClassifierCleaner
 from foveal.course.controls import VBox, widgets
+from foveal.course.datasets import Datasets
 from foveal.course.downloads import download_images, download_url
 from foveal.course.events import Callback
 from foveal.course.files import resize_images, verify_images
@@ -119,6 +121,7 @@ __all__ = [
     "CohenKappa",
     "ConvLayer",
     "CropPad",
+    "Datasets",
     "EarlyStoppingCallback",
     "EndSplitter",
     "ExplainedVariance",
@@ -189,6 +192,7 @@ __all__ = [
     "image2tensor",
     "matplotlib",
     "mse",
+    "noop",
     "os",
     "parallel",
     "params",

@@ -102,6 +102,11 @@ class Transform(metaclass=_TransformType):
             setups(self, items)
 
     @property
+    def learns(self) -> bool:
+        """Whether it learns something from the training items."""
+        return bool(_functions_of(type(self), "setups"))
+
+    @property
     def name(self) -> str:
         """The class's name, or the function's."""
         given = getattr(self, "_given", {}).get("encodes")

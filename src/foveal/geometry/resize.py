@@ -81,6 +81,11 @@ class Resize:
         check_pad_mode(self.pad_mode)
 
     @property
+    def name(self) -> str:
+        """How it prints."""
+        return repr(self)
+
+    @property
     def input_size_hw(self) -> tuple[int, int]:
         """The size that comes out, (height, width) in pixels."""
         return as_size_hw(self.size)

@@ -68,6 +68,8 @@ def aug_transforms(
     min_scale: float = 1.0,
     pad_mode: PadMode = "reflection",
     xtra_tfms: Iterable[Step] = (),
+    mode: str = "bilinear",
+    batch: bool = False,
 ) -> list[Step]:
     """Return the book's augmentations: flip, perspective, rotation, zoom, brightness and contrast, drawn per image.
 
@@ -86,7 +88,14 @@ def aug_transforms(
         min_scale: below 1, the input shows a random part of at least this share of the image's area.
         pad_mode: what stands beyond the image's border: `reflection`, `border` (its last pixels again) or `zeros`.
         xtra_tfms: further transforms.
+        mode: how pixels are interpolated; only `bilinear`.
+        batch: only False: each image has draws of its own.
+
+    Raises:
+        InputError: arguments do not go together, or are not supported.
     """
+    if mode != "bilinear" or batch:
+        raise InputError("Images are warped bilinearly, each by draws of its own: leave `mode` and `batch` out.")
     if size is None and min_scale < 1:
         raise InputError("`min_scale` needs a `size`: aug_transforms(size=224, min_scale=0.75).")
     steps: list[Step] = []

@@ -22,7 +22,6 @@ from foveal.course.all import *  # noqa: F403 -- its names are pinned in its own
 from foveal.course.refused import explain_missing_names, missing_name
 from foveal.data.batches import tensor, to_cpu
 from foveal.data.block import DataBlock
-from foveal.data.datasets import Datasets
 from foveal.data.image_block import ImageBlock
 from foveal.data.image_loaders import ImageDataLoaders
 from foveal.data.labels import ColReader, RegexLabeller, parent_label, using_attr
@@ -79,6 +78,7 @@ from foveal.training.lr_finder import minimum, slide, steep, valley
 plt = module_on_use("matplotlib.pyplot")
 
 BY_NAME = (
+    Predictor,
     EMA,
     KeepBest,
     TensorBoardLogger,
@@ -107,7 +107,6 @@ __all__ = [
     "DataBlock",
     "DataLoader",
     "DataLoaders",
-    "Datasets",
     "Dihedral",
     "EarlyStopping",
     "F",
@@ -133,7 +132,6 @@ __all__ = [
     "PILImage",
     "Path",
     "PointBlock",
-    "Predictor",
     "RandomResizedCrop",
     "RandomSplitter",
     "RegexLabeller",
