@@ -521,7 +521,7 @@ def test_datasets_of_the_course_learn_their_classes_and_make_loaders(photographs
     def name(file):
         return file.name.rsplit("_", 1)[0]
 
-    splits = EndSplitter(0.25)(files)
+    splits = [at for at in range(24) if at % 4], list(range(0, 24, 4))
     dsets = Datasets(files, [[PILImageBW.create], [name, Categorize]], splits=splits)
     assert dsets.vocab == sorted({name(files[at]) for at in splits[0]})
     image, label = dsets.train[3]
