@@ -14,11 +14,11 @@ import foveal.collab.all as star
 from foveal.collab.drawn import write_ratings
 from foveal.collab.learner import collab_learner
 from foveal.collab.loaders import CollabDataLoaders, TimeSplitter
-from foveal.collab.model import Embedding, Module, embedding_size
+from foveal.collab.model import Embedding, EmbeddingDotBias, Module, embedding_size
 from foveal.collab.ranking import ndcg_at_k, precision_at_k, recall_at_k
 from foveal.collab.report import rank_metrics
 from foveal.collab.task import Ids
-from foveal.core.errors import InputError, ModelFileError, TableError
+from foveal.core.errors import InputError, ModelFileError, TableError, UnknownNameError
 from foveal.inference.loading import load_image_predictor, load_learner
 from foveal.learner.learner import Learner
 from foveal.losses import MSELossFlat
@@ -359,3 +359,61 @@ def test_a_run_on_ratings_resumes_to_the_bit(ratings, dls, tmp_path):
     resumed.fit_one_cycle(2, 5e-3, resume=tmp_path)
     for name, tensor in whole.model.state_dict().items():
         assert torch.equal(tensor, resumed.model.state_dict()[name]), name
+
+
+def test_a_row_of_a_table_is_answered_as_its_pair(learn, ratings):
+    row = ratings.iloc[3]
+    answer = learn.predict(row)
+    assert float(answer.values) == pytest.approx(float(learn.predict(row["user"], row["title"]).values), abs=1e-6)
+    with pytest.raises(InputError, match="no `title`"):
+        learn.predict(row.drop("title"))
+
+
+def test_sizes_of_vectors_may_be_pairs(dls):
+    (n_users, n_items) = (len(names) for names in dls.classes.values())
+    learn = collab_learner(dls, use_nn=True, emb_szs=[(n_users, 4), (n_items, 7)], layers=[10], seed=0)
+    assert (learn.model.u_weight.weight.shape, learn.model.i_weight.weight.shape) == ((n_users, 4), (n_items, 7))
+    by_name = collab_learner(dls, use_nn=True, emb_szs=dict(zip(dls.classes, (4, 7), strict=True)), layers=[10], seed=0)
+    assert all(torch.equal(a, b) for a, b in zip(learn.model.parameters(), by_name.model.parameters(), strict=True))
+    with pytest.raises(InputError, match=rf"\[\({n_users}, size\), \({n_items}, size\)\]"):
+        collab_learner(dls, use_nn=True, emb_szs=[(n_users + 1, 4), (n_items, 4)])
+    with pytest.raises(InputError, match="use_nn=True"):
+        collab_learner(dls, emb_szs=[(n_users, 4), (n_items, 4)])
+
+
+def test_the_books_models_are_built_from_classes_and_sizes(dls):
+    made = EmbeddingDotBias.from_classes(5, dls.classes, y_range=(0, 5.5))
+    learn = Learner(dls, made, loss_func=MSELossFlat())
+    learn.recorder.silent = True
+    learn.fit(1, 5e-3)
+    title = dls.classes["title"][3]
+    assert torch.equal(made.weight([title])[0], made.i_weight.weight[3].detach())
+    sizes = star.get_emb_sz(dls)
+    network = star.EmbeddingNN(sizes, layers=[20], y_range=(0, 5.5))
+    assert network(dls.one_batch()[0]).shape == (64,)
+    assert [tuple(table.weight.shape) for table in (network.u_weight, network.i_weight)] == sizes
+
+
+def test_names_that_training_did_not_know_are_refused_with_the_near_match(learn, dls):
+    title = str(dls.classes["title"][1])
+    for read in (learn.model.bias, learn.model.weight):
+        with pytest.raises(UnknownNameError, match="Did you mean"):
+            read([title + "x"], is_item=True)
+        with pytest.raises(UnknownNameError, match="no user"):
+            read(["nobody"], is_item=False)
+    assert learn.model.bias([title]).shape == (1,)
+
+
+def test_the_worst_answers_are_those_of_the_largest_losses(learn, capsys):
+    found = star.Interpretation.from_learner(learn)
+    ratings, targets, losses = learn.get_preds(with_loss=True)
+    assert torch.allclose(found.losses, losses)
+    values, at = found.top_losses(5)
+    assert torch.equal(values, losses.sort(descending=True).values[:5])
+    assert values[0] == pytest.approx(float((ratings[at[0]] - targets[at[0]]) ** 2), rel=1e-4)
+    found.plot_top_losses(3)
+    assert len(found.worst(3)) == 3
+    assert "prediction" in capsys.readouterr().out
+    assert repr(found) == f"RatingInterpretation({len(losses)} pairs)"
+    with pytest.raises(InputError, match="top_losses"):
+        found.plot_confusion_matrix()

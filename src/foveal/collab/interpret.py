@@ -29,6 +29,9 @@ class RatingInterpretation:
     targets: Tensor
     losses: Tensor
 
+    def __repr__(self) -> str:
+        return f"RatingInterpretation({len(self.losses)} pairs)"
+
     def top_losses(self, k: int | None = None, *, largest: bool = True) -> tuple[Tensor, list[int]]:
         """Return the largest (or smallest) losses and where in the dataset they are.
 
