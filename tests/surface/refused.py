@@ -21,3 +21,10 @@ explain_missing_names()
 # %%
 1 + 1
 # Out: ^2$
+# %%
+float(sigmoid(torch.zeros(()))), FlipItem(p=0.3).p
+# prints: `sigmoid` was brought from foveal.course.layers.
+# Out: \(0.5, 0.3\)
+# %%
+sigmoid
+# Out: foveal.course.layers.sigmoid

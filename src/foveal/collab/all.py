@@ -37,6 +37,7 @@ from foveal.course.callbacks import (
 from foveal.course.events import Callback
 from foveal.course.metrics_of_numbers import R2Score, mse
 from foveal.course.models import params
+from foveal.course.on_demand import bring_names_on_demand
 from foveal.course.refused import explain_missing_names, missing_name
 from foveal.data.batches import tensor, to_cpu
 from foveal.data.loader import DataLoader
@@ -145,6 +146,7 @@ __all__ = [
 ]
 
 explain_missing_names()
+bring_names_on_demand()
 
 if not TYPE_CHECKING:  # a checker knows the names there are
 

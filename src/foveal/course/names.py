@@ -1,6 +1,11 @@
-"""Names of the course for words that foveal writes as text."""
+"""Names of the course for words that foveal writes as text, and second names."""
 
 from __future__ import annotations
+
+import numpy as np
+from torch import Tensor
+
+from foveal.geometry.moves import Dihedral, Flip
 
 
 class ResizeMethod:
@@ -17,3 +22,26 @@ class PadMode:
     Zeros = "zeros"
     Border = "border"
     Reflection = "reflection"
+
+
+class FlipItem(Flip):
+    """`Flip` by the course's name."""
+
+
+class DihedralItem(Dihedral):
+    """`Dihedral` by the course's name."""
+
+
+def test_eq(a: object, b: object) -> None:
+    """Raise unless two values are equal.
+
+    Args:
+        a: one value.
+        b: the other one.
+
+    Raises:
+        AssertionError: they differ.
+    """
+    same: object = a == b
+    if not (bool(same.all()) if isinstance(same, Tensor | np.ndarray) else same):
+        raise AssertionError(f"==:\n{a}\n{b}")

@@ -91,7 +91,6 @@ INSTEAD: Mapping[str, str] = MappingProxyType(
         "noop": "write `lambda x: x`.",
         "listify": "write `L(x)`.",
         "image_size": "write `Image.open(file).size`.",
-        "test_eq": "write `assert a == b`.",
         "test_ne": "write `assert a != b`.",
         "test_close": "write `assert np.allclose(a, b)`.",
         "test_fail": "write `with pytest.raises(...)`, or try and except.",
@@ -104,9 +103,6 @@ INSTEAD: Mapping[str, str] = MappingProxyType(
         "nb_urls": "write `dir(URLs)`.",
         "Config": "write the folder itself, or give `untar_data(url, dest=folder)`.",
         "show_at": "write `dls.show_batch()`.",
-        "hook_output": "write `module.register_forward_hook(f)`, which is torch's own.",
-        "hook_outputs": "write `module.register_forward_hook(f)` for each, which is torch's own.",
-        "apply_init": "write `model.apply(f)`, where `f(module)` sets its weights with `nn.init`.",
         "model_meta": "write `imagenet_stats`; the model's own statistics are used without being asked.",
         "image_cat": "write the path of an image of yours.",
         "image_bear": "write the path of an image of yours.",
@@ -115,8 +111,6 @@ INSTEAD: Mapping[str, str] = MappingProxyType(
         "save_pickle": "write `torch.save`, or the table as CSV.",
         "load_pickle": "write `torch.load(file, weights_only=True)`, or read the table from CSV.",
         "plot_top_losses": "write `interp.plot_top_losses(k)`.",
-        "FlipItem": "write `Flip()`.",
-        "DihedralItem": "write `Dihedral()`.",
         "TransformBlock": "write a block that foveal has: `ImageBlock`, `CategoryBlock`, `RegressionBlock`, ...",
         "SuggestionMethod": "write `lr_find(suggest_funcs=(valley, steep))`.",
         "CaptumInterpretation": "write `learn.explain(image)`, which shows Grad-CAM.",
@@ -198,7 +192,7 @@ def refused(name: str, known: Iterable[str] = ()) -> str | None:
 def elsewhere(name: str) -> str | None:
     """Return the module of foveal that has a name which the star import does not bring; None without one."""
     star = sys.modules.get("foveal.vision.all")
-    if star is not None and name in vars(star):
+    if star is not None and name in [one.__name__ for one in star.BY_NAME]:
         return star.__name__
     course = (
         f"foveal.course.{one.name}" for one in pkgutil.iter_modules(importlib.import_module("foveal.course").__path__)

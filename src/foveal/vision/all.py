@@ -19,6 +19,7 @@ from foveal.core.lazy import module_on_use
 from foveal.core.listing import L, Path, first
 from foveal.course import all as course
 from foveal.course.all import *  # noqa: F403 -- its names are pinned in its own list
+from foveal.course.on_demand import bring_names_on_demand
 from foveal.course.refused import explain_missing_names, missing_name
 from foveal.data.batches import tensor, to_cpu
 from foveal.data.block import DataBlock
@@ -186,6 +187,7 @@ __all__ = [
 __all__ += course.__all__
 
 explain_missing_names()
+bring_names_on_demand()
 
 if not TYPE_CHECKING:  # a checker knows the names there are
 
