@@ -63,7 +63,7 @@ def test_a_convolution_its_normalisation_and_its_activation():
     assert [type(part) for part in plain] == [nn.Conv2d, nn.ReLU, nn.Dropout]
     assert not plain[0].bias.any()
     spectral = layers.ConvLayer(6, 8, norm_type=NormType.Spectral).eval()
-    for _ in range(30):
+    for _ in range(300):  # power iteration: one step each
         spectral.train()(MAP)
     assert float(torch.linalg.matrix_norm(spectral[0].weight.detach().flatten(1), 2)) == pytest.approx(1, rel=1e-3)
     assert layers.ConvLayer(6, 3, ks=2, stride=2, transpose=True)(MAP).shape == (2, 3, 8, 10)
