@@ -24,6 +24,7 @@ from foveal.course.transforms import (
     MultiCategorize,
     Pipeline,
     RandTransform,
+    RegressionSetup,
     ToTensor,
     Transform,
 )
@@ -40,6 +41,7 @@ from foveal.geometry.resize import CropPad, RandomCrop, RandomResizedCrop, Resiz
 from foveal.images.augment import Normalize, aug_transforms
 from foveal.images.pil import PILImage, PILImageBW
 from foveal.images.prepare import Preparation, Statistics
+from foveal.images.show import show_image
 from foveal.inference.loading import load_learner
 from foveal.learner.learner import Learner
 from foveal.learner.plain import PlainLearner
@@ -537,3 +539,29 @@ def test_datasets_of_the_course_learn_their_classes_and_make_loaders(photographs
         Datasets(files, [[name, Categorize]], splits=splits).dataloaders()
     with pytest.raises(InputError, match="no classes"):
         _ = Datasets([1, 2], [[str]]).vocab
+
+
+def test_datasets_of_numbers_and_slices_of_datasets(photographs):
+    files = sorted((photographs / "pets_mini" / "images").glob("*.jpg"))[:12]
+    splits = list(range(8)), list(range(8, 12))
+    dsets = Datasets(files, [[PILImage.create], [lambda file: len(file.name), RegressionSetup()]], splits=splits)
+    assert [int(number) for _, number in dsets[7:10]] == [len(file.name) for file in files[7:10]]
+    assert [int(number) for _, number in dsets[[0, 11]]] == [len(files[0].name), len(files[11].name)]
+    targets = dsets.dataloaders(bs=4, after_item=Resize(16)).valid_ds.targets
+    assert targets[:, 0].tolist() == [float(len(file.name)) for file in files[8:]]
+
+
+@pytest.mark.parametrize("form", ["pillow", "array", "tensor", "channels last"])
+def test_an_image_is_drawn_alike_in_every_form(noise, form):
+    given = {
+        "pillow": Image.fromarray(noise),
+        "array": noise,
+        "tensor": torch.from_numpy(noise).permute(2, 0, 1) / 255,
+        "channels last": torch.from_numpy(noise),
+    }[form]
+    axes = show_image(given, title="noise")
+    drawn = np.asarray(axes.images[0].get_array(), dtype=float)
+    assert np.allclose(drawn if drawn.max() > 1 else drawn * 255, noise, atol=1e-4)
+    assert axes.get_title() == "noise"
+    grey = show_image(noise[..., 0], ax=axes).images[-1]
+    assert (grey.norm.vmin, grey.norm.vmax, grey.cmap.name) == (0, 255, "gray")

@@ -296,7 +296,7 @@ class ActivationStats(Callback):
         _, axes = plt.subplots(1, 3, figsize=(12, 3), layout="constrained")
         for ax, (name, values) in zip(axes, self.layer_stats(idx).items(), strict=True):
             ax.plot(values)
-            ax.set_title({"near_zero": "% near zero"}.get(name, name))
+            ax.set_title({"near_zero": "share near zero"}.get(name, name))
 
     def color_dim(self, idx: int, figsize: tuple[float, float] = (10, 5)) -> None:
         """Draw the histograms of a layer, one column per batch.

@@ -9,7 +9,7 @@ import torch
 
 from foveal.core.arguments import checked_methods
 from foveal.core.errors import InputError
-from foveal.course.transforms import Categorize, MultiCategorize, Transform
+from foveal.course.transforms import Categorize, MultiCategorize, RegressionSetup, Transform
 from foveal.data import datasets
 from foveal.data.batches import Item
 from foveal.data.block import DataBlock
@@ -20,6 +20,7 @@ from foveal.images.pil import PILImage
 from foveal.images.show import show_image
 from foveal.tasks.kinds import TargetBlock
 from foveal.tasks.multi_label import MultiCategoryBlock
+from foveal.tasks.regression import RegressionBlock
 from foveal.tasks.single_label import CategoryBlock
 from foveal.tasks.vocab import Classes
 
@@ -85,7 +86,7 @@ class Datasets(datasets.Datasets):
         num_workers: int | None = None,
         device: torch.device | str | None = None,
     ) -> DataLoaders:
-        """Return loaders of images with one label or several.
+        """Return loaders of images with one label, several, or numbers.
 
         Args:
             bs: batch size; `batch_size` is another name for it.
@@ -137,6 +138,8 @@ class Datasets(datasets.Datasets):
         kind = getattr(create, "__self__", None)
         if not (isinstance(kind, type) and issubclass(kind, PILImage)):
             raise InputError(f"{expected} The first slot ends with {create!r}.")
+        if isinstance(last, RegressionSetup):
+            return (ImageBlock(cls=kind), RegressionBlock(last.c)), get_x or [_itself], get_y or [_itself]
         if not isinstance(last, Categorize | MultiCategorize):
             raise InputError(f"{expected} The second slot ends with {last!r}.")
         block = CategoryBlock if isinstance(last, Categorize) else MultiCategoryBlock

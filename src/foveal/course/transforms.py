@@ -337,6 +337,25 @@ class MultiCategorize(Transform):
         return L(self.one.decode(index) for index in indices.tolist())
 
 
+class RegressionSetup(Transform):
+    """Turn a number, or several, into a float tensor."""
+
+    order = 1
+
+    def __init__(self, c: int | None = None) -> None:
+        """Say how many.
+
+        Args:
+            c: how many numbers; as many as there are by default.
+        """
+        super().__init__()
+        self.c = c
+
+    def encodes(self, numbers: Item) -> Tensor:
+        """Return the numbers, float32."""
+        return torch.as_tensor(numbers, dtype=torch.float32)
+
+
 def _functions_of(made: type, kind: str) -> list[Function]:
     """Return the functions of a kind that a class and those it derives from have, those that name a type first."""
     found = [one for base in made.__mro__ for one in vars(base).get(f"_{kind}_by_type", ())]

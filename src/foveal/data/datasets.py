@@ -192,8 +192,10 @@ class Datasets:
     def __len__(self) -> int:
         return len(self.train) + len(self.valid)
 
-    def __getitem__(self, index: int) -> Any:
-        """Return an item, the training side first."""
+    def __getitem__(self, index: int | slice | Sequence[int]) -> Any:
+        """Return an item, the training side first; of several positions, a list."""
+        if not isinstance(index, int):
+            return L(self[at] for at in (range(len(self))[index] if isinstance(index, slice) else index))
         n_train = len(self.train)
         return self.train[index] if index < n_train else self.valid[index - n_train]
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 _COLUMNS = 4  # of `show_images` unless told otherwise; chosen by hand, as wide as a notebook at 3 inches each
 _INCHES = 3.0
+_CHANNELS = (1, 3, 4)
 
 
 def show_image(
@@ -33,8 +34,8 @@ def show_image(
     """Draw an image with matplotlib; return the axes.
 
     Args:
-        im: a Pillow image, an array [H, W] or [H, W, C], or a tensor [h, w] or [C, h, w], of which the first three
-            channels are shown; whole numbers go to 255, others to 1.
+        im: a Pillow image, an array [H, W] or [H, W, C], or a tensor [h, w], [C, h, w] or [h, w, C], of which the first
+            three channels are shown; whole numbers go to 255, others to 1.
         ax: is drawn on; new axes by default.
         figsize: (width, height) in inches of new axes.
         title: above the image.
@@ -116,11 +117,11 @@ def subplots(
 def _values(im: object) -> NDArray[Any]:
     """Return an image's values [H, W] or [H, W, C], as matplotlib takes them."""
     values = im.detach().cpu().numpy() if isinstance(im, Tensor) else np.asarray(im)
-    if isinstance(im, Tensor) and values.ndim == 3:
+    if isinstance(im, Tensor) and values.ndim == 3 and values.shape[0] in _CHANNELS:
         values = values.transpose(1, 2, 0)
         values = values[..., :RGB] if values.shape[2] == RGB + 1 else values
-    if values.ndim not in {2, 3} or (values.ndim == 3 and values.shape[2] not in {1, 3, 4}):
-        raise InputError(f"An image is [H, W], [H, W, C] or a tensor [C, h, w]; got {list(values.shape)}.")
+    if values.ndim not in {2, 3} or (values.ndim == 3 and values.shape[2] not in _CHANNELS):
+        raise InputError(f"An image is [H, W], [H, W, C], or as a tensor [C, h, w]; got {list(values.shape)}.")
     values = values[..., 0] if values.ndim == 3 and values.shape[2] == 1 else values
     if values.dtype.kind == "f":
         return np.clip(values, 0, 1) if values.ndim == 3 else values
