@@ -16,6 +16,7 @@ from foveal.core.errors import InputError, ModelFileError, UnknownNameError
 from foveal.core.listing import L
 from foveal.course.basics import parallel, set_seed
 from foveal.course.datasets import Datasets
+from foveal.course.pil_names import Image as CourseImage
 from foveal.course.splits import EndSplitter, RandomSubsetSplitter, TrainTestSplitter
 from foveal.course.transforms import (
     Categorize,
@@ -565,3 +566,29 @@ def test_an_image_is_drawn_alike_in_every_form(noise, form):
     assert axes.get_title() == "noise"
     grey = show_image(noise[..., 0], ax=axes).images[-1]
     assert (grey.norm.vmin, grey.norm.vmax, grey.cmap.name) == (0, 255, "gray")
+
+
+def test_what_pillow_opens_for_the_course_is_pillows_and_shows_itself(tmp_path, noise):
+    Image.fromarray(noise).save(tmp_path / "a.png")
+    opened, theirs = CourseImage.open(tmp_path / "a.png"), Image.open(tmp_path / "a.png")
+    assert (opened.format, opened.mode, opened.size, opened.filename) == ("PNG", "RGB", (41, 30), theirs.filename)
+    assert isinstance(opened, type(theirs))
+    assert not hasattr(theirs, "to_thumb")  # Pillow itself stays as it is
+    assert opened.shape == (30, 41)
+    thumb = opened.to_thumb(20, 20)
+    assert thumb.size == (20, 15)
+    theirs.thumbnail((20, 20))
+    assert np.array_equal(np.asarray(thumb), np.asarray(theirs))
+    assert np.array_equal(np.asarray(opened), noise)
+    assert np.array_equal(opened.show().images[0].get_array(), noise)
+    assert CourseImage.fromarray is Image.fromarray
+    assert isinstance(PILImageBW.create(noise).to_thumb(9), PILImageBW)
+
+
+def test_normalize_is_a_function_of_images_too():
+    images = torch.rand(2, 3, 4, 5)
+    normalised = Normalize.from_stats((0.1, 0.2, 0.3), (0.5, 0.6, 0.7))(images)
+    expected = (images - torch.tensor([0.1, 0.2, 0.3])[:, None, None]) / torch.tensor([0.5, 0.6, 0.7])[:, None, None]
+    assert torch.allclose(normalised, expected, atol=1e-6)
+    with pytest.raises(InputError, match="measures"):
+        Normalize()(images)

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from torch import Tensor
+
 from foveal.core.arguments import checked_keywords
 from foveal.core.errors import InputError
 from foveal.geometry.moves import Dihedral, Flip, Move, Rotate, Warp, Zoom
 from foveal.geometry.resize import RandomResizedCrop, Resize, ResizeStep, Size, check_pad_mode
 from foveal.geometry.warp import PadMode
-from foveal.images.prepare import IMAGENET, Statistics
+from foveal.images.prepare import IMAGENET, Statistics, standardise
 from foveal.images.tones import Brightness, Contrast, Tone
 
 
@@ -39,6 +41,16 @@ class Normalize:
     """
 
     statistics: Statistics | None = None
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """Return images, float [B, C, h, w] or [C, h, w] from 0 to 1, normalised.
+
+        Raises:
+            InputError: it has no statistics of its own.
+        """
+        if self.statistics is None:
+            raise InputError("This Normalize() measures the training images when loaders are made: give it statistics.")
+        return standardise(images, self.statistics)
 
     @classmethod
     def from_stats(cls, mean: tuple[float, ...], std: tuple[float, ...]) -> Normalize:

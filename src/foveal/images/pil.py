@@ -44,7 +44,8 @@ class PILImage(Image.Image):
         """
         small = self.copy()
         small.thumbnail((width or height, height))
-        small.__class__ = type(self)
+        # A copy is of no file, whatever the image is of: it has not what Pillow's classes of files have.
+        small.__class__ = next(kind for kind in type(self).__mro__ if kind.__module__ == __name__)
         assert isinstance(small, PILImage)
         return small
 
