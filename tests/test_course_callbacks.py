@@ -6,9 +6,10 @@ import pytest
 import torch
 from torch import nn
 
-from foveal.core.errors import InputError
+from foveal.core.errors import InputError, MissingDependencyError
 from foveal.course import callbacks as c
 from foveal.course.events import Callback
+from foveal.course.trackers import WandbCallback
 from foveal.learner.vision import vision_learner
 from foveal.training.hooks import CancelBatchException, CancelEpochException, CancelFitException
 
@@ -301,3 +302,30 @@ def test_the_graph_is_drawn_when_a_fit_ends(make, monkeypatch):
 def test_a_name_of_a_callback_is_the_courses():
     assert c.GradientAccumulation().name == "gradient_accumulation"
     assert Notes().name == "notes"
+
+
+class Kept:
+    """A tracker that keeps what it is told."""
+
+    def __init__(self):
+        self.lines = []
+
+    def log(self, values):
+        self.lines.append(values)
+
+
+def test_a_tracker_gets_each_step_and_each_line_of_the_table(make):
+    learn, run = make(), Kept()
+    learn.fit_one_cycle(2, 1e-2, cbs=WandbCallback(run))
+    n = len(learn.dls.train)
+    steps = [line for line in run.lines if "lr" in line]
+    assert [line["epoch"] for line in steps] == pytest.approx([(at + 1) / n for at in range(2 * n)])
+    assert [line["lr"] for line in steps] == pytest.approx(learn.recorder.lrs)
+    table = [line for line in run.lines if "valid_loss" in line]
+    assert [(line["epoch"], line["valid_loss"]) for line in table] == [
+        (at + 1, result.valid_loss) for at, result in enumerate(learn.recorder.history)
+    ]
+    with pytest.raises(InputError, match=r"learn.report\(\)"):
+        WandbCallback(run, log_preds=True)
+    with pytest.raises(MissingDependencyError, match=r"foveal\[wandb\]"):
+        learn.fit(1, cbs=WandbCallback())
