@@ -102,7 +102,7 @@ def test_every_name_has_a_sentence_that_ends_and_names_it():
 
 def test_near_matches_and_packages_of_their_own():
     assert refused("ColSplitters", ["ColSplitter"]) is None  # not fastai's: no word of it
-    assert refused("RegressionSetup", ["RegressionBlock"]).endswith("Did you mean `RegressionBlock`?")
+    assert refused("SimpleSelfAttention", ["SelfAttention"]).endswith("Did you mean `SelfAttention`?")
     assert "from foveal.course.transforms import RandTransform" in refused("RandTransform")
     assert "`from fastcore.basics import camel2snake`, once `pip install fastcore` is done" in refused("camel2snake")
 
