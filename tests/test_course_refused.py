@@ -71,7 +71,6 @@ def test_every_import_line_of_what_is_installed_works():
         ("BBoxBlock", "detection", "torchvision.models.detection"),
         ("GANLearner", "generation", "diffusers"),
         ("PILDicom", "medical", "pydicom"),
-        ("WandbCallback", "tracker", "CSVLogger"),
         ("NeptuneCallback", "tracker", "CSVLogger"),
         ("DistributedTrainer", "processes", "torchrun"),
         ("NonNativeMixedPrecision", "fp16", "to_fp16"),
