@@ -171,7 +171,7 @@ xb.min() >= 0, xb.max() <= 1
 # %%
 learn = vision_learner(plain, resnet18, pretrained=False)
 learn2 = vision_learner(block(item_tfms=Resize((24, 32)), batch_tfms=[*aug_transforms(), norm]).dataloaders(path, bs=4), resnet18, pretrained=False)
-torch.allclose(learn.dls.valid.one_batch()[0], one, atol=1e-5), torch.equal(learn2.dls.valid.one_batch()[0], one)
+torch.allclose(norm(learn.dls.valid.one_batch()[0]), one, atol=1e-5), torch.equal(learn2.dls.valid.one_batch()[0], one)
 # Out: ^\(True, True\)$
 
 # Numbers

@@ -266,7 +266,7 @@ Path('model.safetensors').exists(), [o.suffix for o in Path().iterdir() if o.is_
 # %%
 learn_inf = load_learner('model.safetensors')
 type(learn_inf).__name__, learn_inf.predict(img)[0] == learn.predict(img)[0], learn_inf.vocab
-# Out: ^\('Predictor',\s+True,\s+\('[a-z]+',
+# Out: ^\('Predictor',\s+True,\s+\(#8\) \['[a-z]+',
 # %%
 learn_inf.fine_tune(1)
 # raises: InputError: A predictor does not train. .*vision_learner\(dls, 'model.safetensors'\)
