@@ -48,22 +48,21 @@ class OptimizerAverages:
         return self.freeze == freeze and self.by_hand == freezer.by_hand
 
 
-class _SGD(torch.optim.SGD):
+class _DecayApart(torch.optim.Optimizer):
+    """Before one of torch's optimizers: its weight decay stands apart from the gradient."""
+
+    def step(self, closure: Any = None) -> Any:
+        """Take a step."""
+        with _decay_apart(self.param_groups):
+            return super().step(closure)
+
+
+class _SGD(_DecayApart, torch.optim.SGD):
     """torch's SGD with weight decay apart from the gradient."""
 
-    def step(self, closure: Any = None) -> Any:
-        """Take a step."""
-        with _decay_apart(self.param_groups):
-            return super().step(closure)
 
-
-class _RMSProp(torch.optim.RMSprop):
+class _RMSProp(_DecayApart, torch.optim.RMSprop):
     """torch's RMSprop with weight decay apart from the gradient."""
-
-    def step(self, closure: Any = None) -> Any:
-        """Take a step."""
-        with _decay_apart(self.param_groups):
-            return super().step(closure)
 
 
 class _Ranger(torch.optim.RAdam):
