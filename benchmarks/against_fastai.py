@@ -22,7 +22,7 @@ from pathlib import Path
 import pandas as pd
 import torch
 
-from foveal.models import zoo
+from foveal.models.weights import pretrained_weights
 
 MIN_POSITIVES = 10
 T_95 = {2: 6.314, 3: 2.920, 4: 2.353, 5: 2.132}
@@ -84,7 +84,7 @@ def fastai(python, table, images, task, recipe, seed):
     script = Path(__file__).parent / "sides" / "fastai_book.py"
     with tempfile.TemporaryDirectory() as folder:
         weights = Path(folder) / "lite0.pth"
-        torch.save(dict(zoo.pretrained_weights("tf_efficientnet_lite0").tensors), weights)
+        torch.save(dict(pretrained_weights("tf_efficientnet_lite0").tensors), weights)
         options = ["--images", images, "--task", task, *recipe.split(), "--seed", seed, "--weights", weights]
         seconds, said = run([python, script, table, *options])
     return json.loads(said.splitlines()[-1]) | {"seconds": seconds}

@@ -20,6 +20,7 @@ from foveal.models import torchvision_networks, xresnet, zoo
 from foveal.models.cutting import cut_network, find_body, set_input_channels
 from foveal.models.head import HeadOptions, pooled_head
 from foveal.models.vision import ModelSpec, build_model
+from foveal.models.weights import Weights, load_into, pretrained_weights
 from foveal.tasks.single_label import CategoryBlock
 
 IMAGE = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
@@ -41,7 +42,7 @@ def test_a_function_of_torchvision_is_the_same_network(name):
     theirs = function(weights=None).eval()
     arch = zoo.name_of(function)
     ours = zoo.build(arch, image_size=(64, 64)).eval()
-    zoo.load_into(ours, zoo.Weights(theirs.state_dict(), "torchvision"))
+    load_into(ours, Weights(theirs.state_dict(), "torchvision"))
     with torch.no_grad():
         torch.testing.assert_close(ours.forward_features(IMAGE), MAPS[name](theirs, IMAGE))
     assert zoo.statistics_of(arch) == IMAGENET
@@ -74,7 +75,7 @@ def test_weights_are_torchvisions_and_the_file_is_named(monkeypatch, tmp_path):
         (torchvision.models.resnet50, "resnet50-0676ba61.pth"),
     ):
         with pytest.raises(ModelFileError, match=re.escape(file)):
-            zoo.pretrained_weights(zoo.name_of(function))
+            pretrained_weights(zoo.name_of(function))
 
 
 def test_weights_of_a_densenet_are_read_by_the_names_of_its_file(monkeypatch, tmp_path):
@@ -86,10 +87,10 @@ def test_weights_of_a_densenet_are_read_by_the_names_of_its_file(monkeypatch, tm
     folder.mkdir()
     torch.save(old, folder / "densenet121-a639ec97.pth")
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
-    weights = zoo.pretrained_weights("densenet121.tv_in1k")
+    weights = pretrained_weights("densenet121.tv_in1k")
     assert weights.origin == "torchvision IMAGENET1K_V1, densenet121-a639ec97.pth"
     model = zoo.build("densenet121.tv_in1k")
-    zoo.load_into(model, weights)
+    load_into(model, weights)
     layer = model.features.denseblock1.denselayer1.norm1
     assert torch.equal(layer.weight, theirs.features.denseblock1.denselayer1.norm1.weight)
 
@@ -154,7 +155,7 @@ def test_other_channels_take_the_colours_weights_as_timm_does(arch, n_channels):
 
     source = zoo.build(arch, image_size=(32, 32)).eval()
     ours = zoo.build(arch, image_size=(32, 32), n_channels=n_channels).eval()
-    zoo.load_into(ours, zoo.Weights(source.state_dict(), "test"))
+    load_into(ours, Weights(source.state_dict(), "test"))
     weight = first_convolution(source).weight.detach()
     torch.testing.assert_close(first_convolution(ours).weight, adapt_input_conv(n_channels, weight.clone()))
     with torch.no_grad():

@@ -1,5 +1,7 @@
 """Backbones: weights land in the right place, and what is missing is said."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -10,7 +12,9 @@ from sklearn.datasets import load_sample_image
 from foveal.core.errors import ModelFileError, UnknownNameError
 from foveal.images.prepare import IMAGENET, Preparation, collate
 from foveal.models import zoo
+from foveal.models.offline import PACKAGES, Package
 from foveal.models.vision import ModelSpec, build_model, pretrained_model
+from foveal.models.weights import load_into, pretrained_weights
 from foveal.training.groups import Freeze, apply_freeze, parameter_groups, set_training, split_by_decay
 
 # ImageNet's classes (from 0) of which a photograph shows one.
@@ -26,14 +30,18 @@ PHOTOGRAPHS = {
 
 @pytest.fixture(scope="module")
 def classifier():
-    model = zoo.build("tf_efficientnet_lite0", n_classes=1000).eval()
-    zoo.load_into(model, zoo.pretrained_weights("tf_efficientnet_lite0"))
+    return classifier_of("tf_efficientnet_lite0")
+
+
+def classifier_of(arch):
+    model = zoo.build(arch, n_classes=1000).eval()
+    load_into(model, pretrained_weights(arch))
     return model
 
 
-def shares(model, statistics):
+def shares(model, statistics, size_hw=(224, 224)):
     """The probability that each photograph's own classes get."""
-    preparation = Preparation.of((224, 224), "crop", statistics)
+    preparation = Preparation.of(size_hw, "crop", statistics)
     pixels = collate([preparation.image(image()).pixels for _, image in PHOTOGRAPHS.values()])
     with torch.no_grad():
         probability = model(preparation.normalise(pixels)).softmax(dim=1)
@@ -54,12 +62,23 @@ def test_the_offline_backbone_names_ordinary_photographs(classifier):
     assert right.log().mean() > without_padding.log().mean()
 
 
+@pytest.mark.parametrize("arch", ["tf_efficientnet_lite1", "tf_efficientnet_lite2"])
+def test_the_larger_offline_backbones_name_them_too(arch, classifier):
+    larger = classifier_of(arch)
+    right, best = shares(larger, zoo.statistics_of(arch), zoo.native_size(arch))
+    of_lite0, _ = shares(classifier, zoo.statistics_of(arch))
+    assert sum(found in classes for found, (classes, _) in zip(best, PHOTOGRAPHS.values(), strict=True)) >= 5
+    assert right.mean() > of_lite0.mean() - 0.15
+
+
 def test_the_offline_file_is_checked(tmp_path, monkeypatch):
-    changed = tmp_path / zoo._LITE0_FILE
-    changed.write_bytes(zoo._lite0_file().read_bytes()[:-1] + b"x")
-    monkeypatch.setattr(zoo, "_lite0_file", lambda: changed)
-    with pytest.raises(ModelFileError, match="SHA-256"):
-        zoo.pretrained_weights("tf_efficientnet_lite0")
+    for arch, package in PACKAGES.items():
+        changed = tmp_path / package.file
+        changed.write_bytes(package.path(arch).read_bytes()[:-1] + b"x")
+        monkeypatch.setattr(Package, "path", lambda self, arch, changed=changed: changed)
+        with pytest.raises(ModelFileError, match="SHA-256"):
+            pretrained_weights(arch)
+        monkeypatch.undo()
 
 
 def test_absent_weights_are_named_with_the_ways_out(monkeypatch, tmp_path):
@@ -67,11 +86,12 @@ def test_absent_weights_are_named_with_the_ways_out(monkeypatch, tmp_path):
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path / "hub"))
     monkeypatch.setattr("urllib.request.urlopen", _no_network)
     with pytest.raises(ModelFileError, match=r"resnet18-f37072fd.pth.*pretrained=False") as caught:
-        zoo.pretrained_weights("resnet18")
+        pretrained_weights("resnet18")
     assert str(tmp_path) in str(caught.value)
-    monkeypatch.setattr(zoo, "_LITE0_PACKAGE", "not_installed_here")
+    absent = replace(PACKAGES["tf_efficientnet_lite0"], module="not_installed_here")
+    monkeypatch.setitem(PACKAGES, "tf_efficientnet_lite0", absent)
     with pytest.raises(ModelFileError, match=r"foveal\[offline\]"):
-        zoo.pretrained_weights("tf_efficientnet_lite0")
+        pretrained_weights("tf_efficientnet_lite0")
 
 
 def _no_network(*_args, **_options):
@@ -82,14 +102,14 @@ def test_a_weights_file_of_the_users(tmp_path):
     source = zoo.build("resnet18")
     for file, save in ((tmp_path / "w.pth", torch.save), (tmp_path / "w.safetensors", save_file)):
         save(source.state_dict(), file)
-        model, origin = pretrained_model(ModelSpec("resnet18", 3, (64, 64)), weights=file)
-        assert origin == str(file)
+        model, found = pretrained_model(ModelSpec("resnet18", 3, (64, 64)), weights=file)
+        assert found.origin == str(file)
         assert torch.equal(model.body.network.conv1.weight, source.conv1.weight)
-    with pytest.raises(ModelFileError, match=r"do not fit.*Was the file made for another"):
+    with pytest.raises(ModelFileError, match=r"do not fit.*Its tensors are those of `resnet18`"):
         pretrained_model(ModelSpec("resnet34", 3, (64, 64)), weights=tmp_path / "w.pth")
     (tmp_path / "bad.pth").write_bytes(b"junk")
     with pytest.raises(ModelFileError, match="cannot be loaded"):
-        zoo.pretrained_weights("resnet18", tmp_path / "bad.pth")
+        pretrained_weights("resnet18", tmp_path / "bad.pth")
 
 
 def test_a_weights_file_cannot_run_code(tmp_path):
@@ -99,7 +119,7 @@ def test_a_weights_file_cannot_run_code(tmp_path):
 
     torch.save({"conv1.weight": Evil()}, tmp_path / "evil.pth")
     with pytest.raises(ModelFileError, match="cannot be loaded"):
-        zoo.pretrained_weights("resnet18", tmp_path / "evil.pth")
+        pretrained_weights("resnet18", tmp_path / "evil.pth")
     assert not (tmp_path / "ran").exists()
 
 

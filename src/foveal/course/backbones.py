@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from foveal.models import zoo
+from foveal.models.resnets import Backbone, resnet18, resnet34, resnet50, resnet101, resnet152
 from foveal.models.xresnet import (
     xresnet18,
     xresnet18_deep,
@@ -13,14 +13,13 @@ from foveal.models.xresnet import (
     xresnet101,
     xresnet152,
 )
-from foveal.models.zoo import resnet18, resnet34, resnet50, resnet101, resnet152
 
-alexnet = zoo.Backbone("torchvision/alexnet")
-densenet121, densenet161 = zoo.Backbone("densenet121.tv_in1k"), zoo.Backbone("densenet161.tv_in1k")
-densenet169, densenet201 = zoo.Backbone("densenet169.tv_in1k"), zoo.Backbone("densenet201.tv_in1k")
-squeezenet1_0, squeezenet1_1 = zoo.Backbone("torchvision/squeezenet1_0"), zoo.Backbone("torchvision/squeezenet1_1")
-vgg11_bn, vgg13_bn = zoo.Backbone("vgg11_bn.tv_in1k"), zoo.Backbone("vgg13_bn.tv_in1k")
-vgg16_bn, vgg19_bn = zoo.Backbone("vgg16_bn.tv_in1k"), zoo.Backbone("vgg19_bn.tv_in1k")
+alexnet = Backbone("torchvision/alexnet")
+densenet121, densenet161 = Backbone("densenet121.tv_in1k"), Backbone("densenet161.tv_in1k")
+densenet169, densenet201 = Backbone("densenet169.tv_in1k"), Backbone("densenet201.tv_in1k")
+squeezenet1_0, squeezenet1_1 = Backbone("torchvision/squeezenet1_0"), Backbone("torchvision/squeezenet1_1")
+vgg11_bn, vgg13_bn = Backbone("vgg11_bn.tv_in1k"), Backbone("vgg13_bn.tv_in1k")
+vgg16_bn, vgg19_bn = Backbone("vgg16_bn.tv_in1k"), Backbone("vgg19_bn.tv_in1k")
 
 __all__ = [
     "alexnet",

@@ -17,6 +17,7 @@ from pydantic import (
 from foveal.geometry.resize import ResizeMethod
 from foveal.geometry.warp import PadMode
 from foveal.images.channels import RGB
+from foveal.models.body import Part
 from foveal.models.head import Range
 
 FORMAT = 1
@@ -95,10 +96,11 @@ class ModelPart(_Strict):
     n_channels: Literal[1, 3, 4] = 3
     head_options: HeadPart | None = None
     cut: int | None = None
+    pooling: tuple[Part, ...] = Field(default=(), description="What the head reads, where that is not the map.")
 
     @model_serializer(mode="wrap")
     def _without_usual(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        usual = {"n_channels": RGB, "head_options": None, "cut": None}
+        usual = {"n_channels": RGB, "head_options": None, "cut": None, "pooling": ()}
         written: dict[str, Any] = handler(self)
         return {name: value for name, value in written.items() if name not in usual or value != usual[name]}
 

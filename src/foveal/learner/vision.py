@@ -33,6 +33,7 @@ from foveal.metrics.common import MetricFunction
 from foveal.models import zoo
 from foveal.models.head import Range
 from foveal.models.vision import build_model
+from foveal.models.weights import Weights, load_into
 from foveal.tasks.base import AnyTask
 from foveal.tasks.kinds import Recipe, kind_of
 
@@ -187,5 +188,12 @@ def _from_bundle(dls: DataLoaders, path: str) -> NewModel:
             for at, was in kept:
                 fresh[name][at] = tensors[name][was]
             tensors[name] = fresh[name]
+    body, start = model.body.network, "0.network."
+    if any(
+        name in tensors and tensors[name].shape != t.shape for name, t in model.body.state_dict(prefix="0.").items()
+    ):
+        stored_body = {name.removeprefix(start): t for name, t in tensors.items() if name.startswith(start)}
+        load_into(body, Weights(stored_body, f"bundle {Path(path).name}"), spec.arch)  # of another size of image
+        tensors = {name: t for name, t in tensors.items() if not name.startswith(start)}
     model.load_state_dict(tensors, strict=False)
     return NewModel(model, f"bundle {Path(path).name}", stored.preparation.statistics)

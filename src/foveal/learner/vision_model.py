@@ -19,6 +19,7 @@ from foveal.models import zoo
 from foveal.models.cutting import Cut, cut_network, find_body, set_input_channels
 from foveal.models.head import BOOKS_HEAD, HeadOptions, Range, initialise
 from foveal.models.vision import OWN, ModelSpec, VisionModel, assemble, build_model, pretrained_model
+from foveal.models.weights import load_into, pretrained_weights
 from foveal.training.checkpoint import PathLike
 from foveal.training.groups import Splitter
 from foveal.training.optim import OptimizerFunction
@@ -173,6 +174,7 @@ def new_model(
         n_channels,
         head_options(options),
         cut,
+        None if cut is None and own_head is None else (),
     )
     generator = None if start.seed is None else torch.Generator().manual_seed(start.seed)
     if name is None:
@@ -192,19 +194,23 @@ def new_model(
 def _of_known_network(
     spec: ModelSpec, options: ModelOptions, start: Start, generator: torch.Generator | None
 ) -> NewModel:
-    own_head, cut, origin = options.get("custom_head"), options.get("cut"), "random weights"
+    own_head, cut, weights = options.get("custom_head"), options.get("cut"), None
     if callable(cut):
         network = zoo.build(spec.arch, image_size=spec.input_size_hw, n_channels=spec.n_channels)
         if start.pretrained:
-            weights = zoo.pretrained_weights(spec.arch, start.weights)
-            zoo.load_into(network, weights)
-            origin = weights.origin
+            weights = pretrained_weights(spec.arch, start.weights)
+            load_into(network, weights, spec.arch)
         model = assemble(cut_network(network, cut), spec, head=own_head, generator=generator)
     elif start.pretrained:
-        model, origin = pretrained_model(spec, weights=start.weights, head=own_head, generator=generator)
+        model, weights = pretrained_model(spec, weights=start.weights, head=own_head, generator=generator)
     else:
         model = build_model(spec, head=own_head, generator=generator)
-    return NewModel(model, origin, zoo.statistics_of(spec.arch, spec.n_channels))
+    config = None if weights is None else weights.config
+    if config is not None and config.statistics is not None:
+        statistics = config.statistics.for_channels(spec.n_channels)
+    else:
+        statistics = zoo.statistics_of(spec.arch, spec.n_channels)
+    return NewModel(model, "random weights" if weights is None else weights.origin, statistics)
 
 
 def _of_own_network(

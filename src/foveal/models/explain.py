@@ -1,5 +1,8 @@
 """Grad-CAM: how much each cell of the body's feature map contributes to an output.
 
+Of networks whose features are pooled from tokens, the tokens that enter the last block take the map's place: after it,
+the class token no longer depends on the others.
+
 Source: Selvaraju et al. 2017, "Grad-CAM: Visual Explanations from Deep Networks via Gradient-based Localization".
 """
 
@@ -8,8 +11,9 @@ from __future__ import annotations
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
+from foveal.models.body import Body
 from foveal.models.vision import VisionModel
 
 
@@ -21,12 +25,43 @@ def grad_cam(model: VisionModel, image_B3HW: Tensor, output: int) -> NDArray[np.
         image_B3HW: prepared images, float32 [B, C, H, W].
         output: the number of the output; of heatmaps, the number of the point.
     """
+    body = model.body
     with torch.enable_grad():
-        map_BFhw = model.body(image_B3HW).detach().requires_grad_()
-        outputs = model[1](map_BFhw)
+        if body.pooling:
+            image_B3HW = body.prepared(image_B3HW)
+            features, kept = _features(body, image_B3HW)
+            outputs = model[1](body.pooled(features, image_B3HW.shape[2:]))
+        else:
+            kept = body(image_B3HW).detach().requires_grad_()
+            outputs = model[1](kept)
         score_B = outputs.flatten(2).amax(dim=2)[:, output] if outputs.ndim == 4 else outputs[:, output]
-        (gradient,) = torch.autograd.grad(score_B.sum(), map_BFhw)
-    contribution = (gradient.mean(dim=(2, 3), keepdim=True) * map_BFhw).sum(dim=1).clamp(min=0).detach()
+        (gradient,) = torch.autograd.grad(score_B.sum(), kept)
+    kept = kept.detach()
+    if body.pooling:
+        gradient, kept = (body.as_map(one, image_B3HW.shape[2:]) for one in (gradient, kept))
+    contribution = (gradient.mean(dim=(2, 3), keepdim=True) * kept).sum(dim=1).clamp(min=0)
     largest = contribution.amax(dim=(1, 2), keepdim=True)
     cam: NDArray[np.float32] = torch.where(largest > 0, contribution / largest, 0.0).float().cpu().numpy()
     return cam
+
+
+def _features(body: Body, image_B3HW: Tensor) -> tuple[Tensor, Tensor]:
+    """Return raw features, and what of the way to them gradients are taken of: a map, or the last block's tokens."""
+    blocks, kept = getattr(body.network, "blocks", None), list[Tensor]()
+    if not isinstance(blocks, nn.Sequential | nn.ModuleList):
+        features = body.raw_features(image_B3HW).detach().requires_grad_()
+        return features, features
+
+    def keep(_: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        kept.append(inputs[0].detach().requires_grad_())
+        return (kept[-1], *inputs[1:])
+
+    handle = blocks[-1].register_forward_pre_hook(keep)
+    try:
+        features = body.raw_features(image_B3HW)
+    finally:
+        handle.remove()
+    if features.ndim == 4:  # a map, as of MobileNetV4, whose blocks are stages
+        features = features.detach().requires_grad_()
+        return features, features
+    return features, kept[-1]

@@ -135,6 +135,7 @@ def pooled_head(
     *,
     y_range: Range | None = None,
     options: HeadOptions = BOOKS_HEAD,
+    is_pooled: bool = False,
     generator: torch.Generator | None = None,
 ) -> nn.Sequential:
     """Return pool -> BatchNorm -> Dropout -> Linear -> ReLU -> BatchNorm -> Dropout -> Linear [-> range].
@@ -147,9 +148,11 @@ def pooled_head(
         n_outputs: numbers per image.
         y_range: (low, high) of the outputs, one pair for all or one bound per output; no range by default.
         options: other layers than the book's.
+        is_pooled: whether the body pools by itself, to so many numbers.
         generator: draws the weights; torch's global one by default.
     """
-    pool, n_pooled = (ConcatPool(), 2 * n_features) if options.concat_pool else (MeanPool(), n_features)
+    pool: nn.Module = nn.Identity() if is_pooled else ConcatPool() if options.concat_pool else MeanPool()
+    n_pooled = 2 * n_features if isinstance(pool, ConcatPool) else n_features
     layers = [pool, *dense_layers(n_pooled, n_outputs, options)]
     linears = [layer for layer in layers if isinstance(layer, nn.Linear)]
     for linear in linears:
@@ -175,6 +178,7 @@ def linear_head(
     n_outputs: int,
     *,
     y_range: Range | None = None,
+    is_pooled: bool = False,
     generator: torch.Generator | None = None,
 ) -> nn.Sequential:
     """Return mean pool -> Linear [-> range], which a probe fits exactly. It begins at zero.
@@ -183,13 +187,14 @@ def linear_head(
         n_features: channels of the feature map.
         n_outputs: numbers per image.
         y_range: as for `pooled_head`.
+        is_pooled: as for `pooled_head`.
         generator: not used, for nothing is drawn.
     """
     del generator
     linear = nn.Linear(n_features, n_outputs)
     nn.init.zeros_(linear.weight)
     nn.init.zeros_(linear.bias)
-    layers: list[nn.Module] = [MeanPool(), linear]
+    layers: list[nn.Module] = [nn.Identity() if is_pooled else MeanPool(), linear]
     return nn.Sequential(*layers, *([] if y_range is None else [SigmoidRange(*y_range)]))
 
 

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
-from typing import Any, cast, overload
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from foveal.core import runtime
 from foveal.core.errors import InputError, UnknownNameError
-from foveal.images.prepare import Statistics, standardise
 from foveal.models import zoo
+from foveal.models.body import Body, Pooling, pooling_of
 from foveal.models.cutting import cut_network
 from foveal.models.head import BOOKS_HEAD, HEADS, Bound, HeadOptions, Range
+from foveal.models.stages import halves
+from foveal.models.weights import Weights, load_into, pretrained_weights
 
 OWN = "own"
 """The head of a spec whose model has the user's own head."""
@@ -36,6 +37,8 @@ class ModelSpec:
         n_channels: of the images.
         head_options: the layers of a pooled head.
         cut: how many children of the network the body keeps, as for `cut_network`; all up to the last map by default.
+        pooling: what the head reads, see `Body`: parts of the features, or the map where there are none; None for what
+            the network is known for, which is decided when it is built.
     """
 
     arch: str
@@ -46,11 +49,17 @@ class ModelSpec:
     n_channels: int = 3
     head_options: HeadOptions = BOOKS_HEAD
     cut: int | None = None
+    pooling: Pooling | None = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Return it as JSON values; what is usual is left out, so that older versions read it."""
         stored = asdict(self)
-        for name, usual in (("n_channels", 3), ("head_options", asdict(BOOKS_HEAD)), ("cut", None)):
+        for name, usual in (
+            ("n_channels", 3),
+            ("head_options", asdict(BOOKS_HEAD)),
+            ("cut", None),
+            ("pooling", ()),
+        ):
             if stored[name] == usual:
                 del stored[name]
         return stored
@@ -72,124 +81,12 @@ class ModelSpec:
             int(stored.get("n_channels", 3)),
             HeadOptions(**options),
             stored.get("cut"),
+            tuple(stored.get("pooling", ())),
         )
 
 
 def _bound(stored: Bound) -> Bound:
     return float(stored) if isinstance(stored, int | float) else tuple(map(float, stored))
-
-
-class TimmNetwork(nn.Module):
-    """The methods of timm's models that a body calls: a type only, for timm publishes none."""
-
-    def forward_features(self, x: Tensor) -> Tensor:
-        """Return the last map or tokens."""
-        raise NotImplementedError
-
-    def forward_intermediates(self, x: Tensor, *, output_fmt: str) -> tuple[Tensor, list[Tensor]]:
-        """Return the last map or tokens, and the map of every stage.
-
-        Args:
-            x: images, float32 [B, 3, h, w].
-            output_fmt: "NCHW", the form of the maps.
-        """
-        raise NotImplementedError
-
-
-class Body(nn.Module):
-    """A network without its classifier; returns a feature map [B, F, h, w].
-
-    `body[-1]`, `body[:4]`, `len(body)` and iteration give the network's parts in order, as of an `nn.Sequential`; what
-    comes after the map is not among them.
-
-    Attributes:
-        network: the network, most often timm's.
-        n_features: channels of its last map.
-        multi_scale: put the last map, stretched, beside the last one of twice its size, as spatial heads need.
-        statistics: what the body normalises its input with; None where that is done before, by loaders with `Normalize`
-            or by a predictor's preparation.
-    """
-
-    def __init__(self, network: nn.Module, *, multi_scale: bool = False) -> None:
-        super().__init__()
-        self.network, self.multi_scale = cast("TimmNetwork", network), multi_scale
-        self.n_features = int(getattr(network, "num_features", 0))
-        self.statistics: Statistics | None = None
-        self._unused: frozenset[str] = frozenset()
-
-    def _part_names(self) -> list[str]:
-        return [name for name, _ in self.network.named_children() if name not in self._unused]
-
-    def __len__(self) -> int:
-        return len(self._part_names())
-
-    def __iter__(self) -> Iterator[nn.Module]:
-        return (self.network.get_submodule(name) for name in self._part_names())
-
-    @overload
-    def __getitem__(self, index: int) -> nn.Module: ...
-    @overload
-    def __getitem__(self, index: slice) -> nn.Sequential: ...
-    def __getitem__(self, index: int | slice) -> nn.Module:
-        parts = list(self)
-        return nn.Sequential(*parts[index]) if isinstance(index, slice) else parts[index]
-
-    def __setitem__(self, index: int, part: nn.Module) -> None:
-        self.network.set_submodule(self._part_names()[index], part)
-
-    def note_unused(self, image_BCHW: Tensor) -> Tensor:
-        """Return the raw features of an image, and leave the network's parts that it does not need out of the body's.
-
-        Raises:
-            InputError: the network does not take the image.
-        """
-        used: set[str] = set()
-        handles = [
-            module.register_forward_pre_hook(lambda *_, name=name: used.add(name))
-            for name, child in self.network.named_children()
-            for module in child.modules()
-        ]
-        try:
-            features = self.raw_features(image_BCHW)
-        except (RuntimeError, ValueError, TypeError, IndexError) as error:
-            form = " x ".join(str(n) for n in image_BCHW.shape[1:])
-            raise InputError(f"The backbone does not take an image of {form}: {str(error).splitlines()[0]}") from error
-        finally:
-            for handle in handles:
-                handle.remove()
-        self._unused = frozenset(name for name, _ in self.network.named_children() if name not in used)
-        return features
-
-    def forward(self, image_B3HW: Tensor) -> Tensor:
-        """Return the feature map; tokens and channels-last maps are brought into the same form."""
-        if self.statistics is not None:
-            if image_B3HW.shape[1] != len(self.statistics.mean):
-                n_images, n_model = image_B3HW.shape[1], len(self.statistics.mean)
-                raise InputError(
-                    f"The images have {n_images} channels and the model takes {n_model}: give vision_learner "
-                    f"n_in={n_images}."
-                )
-            image_B3HW = standardise(image_B3HW, self.statistics)
-        if not self.multi_scale:
-            return self._map(self.raw_features(image_B3HW))
-        features, maps_BFhw = self.network.forward_intermediates(image_B3HW, output_fmt="NCHW")
-        last = self._map(features)
-        finer = next((map_BFhw for map_BFhw in reversed(maps_BFhw) if map_BFhw.shape[2] > last.shape[2]), None)
-        if finer is None:
-            return last
-        return torch.cat([finer, F.interpolate(last, finer.shape[2:], mode="bilinear", align_corners=False)], dim=1)
-
-    def _map(self, features: Tensor) -> Tensor:
-        if features.ndim == 3:
-            n_prefix = int(getattr(self.network, "num_prefix_tokens", 0))  # class and register tokens have no place
-            return features[:, n_prefix:].transpose(1, 2).unsqueeze(-1)
-        return features if features.shape[1] == self.n_features else features.permute(0, 3, 1, 2)
-
-    def raw_features(self, image_B3HW: Tensor) -> Tensor:
-        """Return what the network makes of images: a map [B, F, h, w] or [B, h, w, F], or tokens [B, n, F]."""
-        whole = not hasattr(self.network, "forward_features")
-        features: Tensor = self.network(image_B3HW) if whole else self.network.forward_features(image_B3HW)
-        return features
 
 
 class VisionModel(nn.Sequential):
@@ -211,6 +108,36 @@ class VisionModel(nn.Sequential):
         """The linear layer of a linear head."""
         return next(layer for layer in self[1].modules() if isinstance(layer, nn.Linear))
 
+    def read(self, pooling: Pooling) -> None:
+        """Let a linear head read other parts of the features; it begins at zero then.
+
+        Args:
+            pooling: see `Body`.
+        """
+        image = torch.zeros(1, self.spec.n_channels, *self.spec.input_size_hw, device=self.linear.weight.device)
+        self.body.set_pooling(pooling)
+        with runtime.evaluating(self.body), torch.no_grad():
+            n_features = int(self.body(image).shape[1])
+        self._resize(n_features)
+        self.spec = replace(self.spec, pooling=pooling)
+
+    def _resize(self, n_features: int) -> None:
+        """Give the linear layer another width; its parameters stay the same objects, which an optimizer may hold."""
+        layer = self.linear
+        layer.in_features = n_features
+        layer.weight.data = layer.weight.data.new_zeros(layer.out_features, n_features)
+        layer.bias.data.zero_()
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *others: Any) -> None:
+        weight = state_dict.get(f"{prefix}1.1.weight")
+        if self.spec.head == "linear" and self.spec.pooling and weight is not None:
+            if weight.shape[1] != self.linear.in_features:
+                self._resize(int(weight.shape[1]))
+            parts = state_dict.get(f"{prefix}0.parts")
+            if parts is not None:
+                self.spec = replace(self.spec, pooling=pooling_of(parts))
+        super()._load_from_state_dict(state_dict, prefix, *others)
+
     def apply_range(self, output: Tensor) -> Tensor:
         """Return a linear layer's outputs [B, n_outputs] after the layers behind it: in the range, if any."""
         for layer in list(self[1].children())[2:]:
@@ -219,7 +146,7 @@ class VisionModel(nn.Sequential):
 
     def groups(self) -> list[list[nn.Module]]:
         """Return the modules of each group, first to last: the early half of the stages, the late half, the head."""
-        return [group for group in (*_halves(self.body.network), [self[1]]) if group]
+        return [group for group in (*halves(self.body.network), [self[1]]) if group]
 
     def is_of_its_spec(self) -> bool:
         """Whether `build_model` makes the same layers: not where layers are a user's or were changed."""
@@ -269,9 +196,12 @@ def assemble(
     if spec.head != "pooled" and spec.head_options != BOOKS_HEAD:
         raise InputError(f"The layers of a `{spec.head}` head are fixed; those of head='pooled' can be chosen.")
     body = Body(network, multi_scale=spec.head == "spatial")
-    n_map = _map_channels(body, spec)
+    n_map = _choose_pooling(body, spec)
+    spec = replace(spec, pooling=body.pooling)
     if head is None:
-        options = {"options": spec.head_options} if spec.head == "pooled" else {}
+        options: dict[str, Any] = {"options": spec.head_options} if spec.head == "pooled" else {}
+        if body.pooling:
+            options["is_pooled"] = True
         head = HEADS[spec.head](n_map, spec.n_outputs, y_range=spec.y_range, generator=generator, **options)
     else:
         _try_head(head, body, spec, n_map)
@@ -342,8 +272,8 @@ def pretrained_model(
     weights: str | os.PathLike[str] | None = None,
     head: nn.Module | None = None,
     generator: torch.Generator | None = None,
-) -> tuple[VisionModel, str]:
-    """Return a model with a pretrained body and a fresh head, and where the weights came from.
+) -> tuple[VisionModel, Weights]:
+    """Return a model with a pretrained body and a fresh head, and the weights that the body has.
 
     Args:
         spec: what to build.
@@ -355,15 +285,18 @@ def pretrained_model(
         ModelFileError: the weights cannot be had, or do not fit.
     """
     model = assemble(_network(spec), spec, head=head, generator=generator)
-    body_weights = zoo.pretrained_weights(spec.arch, weights)
-    zoo.load_into(model.body.network, body_weights)
-    return model, body_weights.origin
+    found = pretrained_weights(spec.arch, weights)
+    load_into(model.body.network, found, spec.arch)
+    return model, found
 
 
-def _map_channels(body: Body, spec: ModelSpec) -> int:
-    """Return how many channels a body's map has, by a try: timm's `num_features` is not right for every family."""
+def _choose_pooling(body: Body, spec: ModelSpec) -> int:
+    """Let a body return what the head reads; return of how many channels or numbers that is.
+
+    They are counted by a try: timm's `num_features` is not right for every family.
+    """
+    image = torch.zeros(1, spec.n_channels, *spec.input_size_hw)
     with runtime.evaluating(body), torch.no_grad():
-        image = torch.zeros(1, spec.n_channels, *spec.input_size_hw)
         features: object = body.note_unused(image)
         if not isinstance(features, Tensor) or features.ndim not in {3, 4}:
             form = list(features.shape) if isinstance(features, Tensor) else type(features).__name__
@@ -372,21 +305,15 @@ def _map_channels(body: Body, spec: ModelSpec) -> int:
             body.n_features = features.shape[1]
         if body.multi_scale and not hasattr(body.network, "forward_intermediates"):
             raise InputError("This backbone gives no map but its last one, which is too coarse for a spatial head.")
+        body.set_pooling(_usual(body, spec, features) if spec.pooling is None else spec.pooling)
         return int(body(image).shape[1])
 
 
-def _halves(network: nn.Module) -> tuple[list[nn.Module], list[nn.Module]]:
-    """Cut a network at the middle of its stages."""
-    children = {name: child for name, child in network.named_children() if any(True for _ in child.parameters())}
-    if "layer1" in children:
-        late_names = {"layer3", "layer4"}
-    else:
-        for name, child in list(children.items()):
-            if isinstance(child, nn.Sequential | nn.ModuleList) and len(child) > 1:
-                del children[name]
-                children |= {f"{name}.{number}": stage for number, stage in child.named_children()}
-        stages = [name for name in children if "." in name] or list(children)
-        cut = list(children).index(stages[len(stages) // 2])
-        late_names = set(list(children)[cut:])
-    early = [child for name, child in children.items() if name not in late_names]
-    return early, [child for name, child in children.items() if name in late_names]
+def _usual(body: Body, spec: ModelSpec, features: Tensor) -> Pooling:
+    if spec.head not in {"linear", "pooled"}:
+        return ()
+    usual = body.usual_pooling(features, spec.input_size_hw)
+    if spec.head == "linear":
+        return usual
+    # The book's head reads maximum and mean of a map; of tokens, what the network pools to stands beside their mean.
+    return (*usual, "mean") if usual and features.ndim == 3 else ()

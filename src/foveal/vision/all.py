@@ -64,7 +64,7 @@ from foveal.metrics.numbers import mae, r2_score, rmse
 from foveal.metrics.one_label import accuracy, error_rate
 from foveal.metrics.several_labels import accuracy_multi, average_precision, mean_average_precision
 from foveal.models.head import sigmoid_range
-from foveal.models.zoo import resnet18, resnet34, resnet50, resnet101, resnet152
+from foveal.models.resnets import resnet18, resnet34, resnet50, resnet101, resnet152
 from foveal.sources.book_sets import URLs, untar_data
 from foveal.sources.folders import get_image_files
 from foveal.tasks.multi_label import MultiCategoryBlock

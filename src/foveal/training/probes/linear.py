@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from foveal.core import processors, runtime, threads, timing
 from foveal.core.errors import InputError
 from foveal.data.loader import DataLoader
+from foveal.models.body import Body, Pooling
 from foveal.models.vision import VisionModel
 from foveal.training.loop import Loss, evaluate
 from foveal.training.probes.heatmaps import fit_heatmaps
@@ -67,34 +68,80 @@ def fit_head(
             "A probe fits a linear head (labels, numbers) or a spatial one (points): vision_learner(dls, arch, "
             f"head='linear'). This learner's is `{model.spec.head}`."
         )
+    pooled = PooledFeatures(model.body)
     with timing.measure("probe features"):
-        evaluation = evaluate(
-            PooledFeatures(model.body), loader.shard_batches(), precision=precision, device=device, sharded=True
-        )
+        evaluation = evaluate(pooled, loader.shard_batches(), precision=precision, device=device, sharded=True)
 
     def squeezed_loss(output: Tensor, target: Tensor) -> Tensor:
         return loss(model.apply_range(output), target)
 
+    best: tuple[LinearFit, Pooling, Tensor] | None = None
     with timing.measure("probe cross-validation"):
-        layer, _ = linear_fit(evaluation.outputs, evaluation.targets, squeezed_loss, model.linear.out_features)
-    model.linear.load_state_dict(layer.state_dict())
-    return float(squeezed_loss(layer(evaluation.outputs).detach(), evaluation.targets))
+        for pooling in pooled.candidates:
+            features = pooled.read(evaluation.outputs, pooling)
+            fit = linear_fit(features, evaluation.targets, squeezed_loss, model.linear.out_features)
+            if best is None or fit.loss < best[0].loss:
+                best = fit, pooling, features
+    assert best is not None
+    fit, pooling, features = best
+    if pooling != model.body.pooling:
+        model.read(pooling)
+    model.linear.load_state_dict(fit.layer.state_dict())
+    return float(squeezed_loss(fit.layer(features).detach(), evaluation.targets))
 
 
 class PooledFeatures(nn.Module):
-    """A body, then the mean over its map in single precision: [n, F]."""
+    """A body, then every part of its features that a head may read, side by side in single precision: [n, F].
 
-    def __init__(self, body: nn.Module) -> None:
+    Attributes:
+        candidates: the parts that may be read together; one without names where it is the mean over the map.
+    """
+
+    def __init__(self, body: Body) -> None:
         super().__init__()
         self.body = body
+        self.candidates = body.candidates or (body.pooling,)
+        self.parts = [parts[0] for parts in self.candidates if len(parts) == 1]
+        self._widths: list[int] = []
 
     def forward(self, image_B3HW: Tensor) -> Tensor:
         """Return the features of images."""
-        maps: Tensor = self.body(image_B3HW)
-        return maps.float().mean(dim=(2, 3))
+        image_B3HW = self.body.prepared(image_B3HW)
+        features, size_hw = self.body.raw_features(image_B3HW), image_B3HW.shape[2:]
+        if not self.parts:
+            return self.body.as_map(features, size_hw).float().mean(dim=(2, 3))
+        read = [self.body.part(part, features, size_hw).float() for part in self.parts]
+        self._widths = [one.shape[1] for one in read]
+        return torch.cat(read, dim=1)
+
+    def read(self, features: Tensor, pooling: Pooling) -> Tensor:
+        """Return the features of some parts.
+
+        Args:
+            features: what `forward` returned, [n, F].
+            pooling: a candidate.
+        """
+        if not pooling:
+            return features
+        by_part = dict(zip(self.parts, torch.split(features, self._widths, dim=1), strict=True))
+        return torch.cat([by_part[part] for part in pooling], dim=1)
 
 
-def linear_fit(features: Tensor, targets: Tensor, loss: Loss, n_outputs: int) -> tuple[nn.Linear, float]:
+class LinearFit(NamedTuple):
+    """A linear layer that was fitted.
+
+    Attributes:
+        layer: F to C.
+        strength: of the penalty that was chosen for it.
+        loss: on rows that were left out, a row's mean, on the scale that the strengths were tried on.
+    """
+
+    layer: nn.Linear
+    strength: float
+    loss: float
+
+
+def linear_fit(features: Tensor, targets: Tensor, loss: Loss, n_outputs: int) -> LinearFit:
     """Return the linear layer with the least penalised loss, and the strength chosen for it.
 
     For penalties from strong to weak, solutions on all rows and on what each fold leaves are found side by side, until
@@ -124,7 +171,7 @@ def linear_fit(features: Tensor, targets: Tensor, loss: Loss, n_outputs: int) ->
     with torch.no_grad():
         layer.weight.copy_(weight / scale)
         layer.bias.copy_(bias - weight @ (mean / scale))
-    return layer, strengths[chosen] * divisor
+    return LinearFit(layer, strengths[chosen] * divisor, float(totals[chosen]) / len(features))
 
 
 def _solutions(

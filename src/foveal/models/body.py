@@ -1,0 +1,287 @@
+"""A body: a network without its classifier, which gives a feature map or the numbers that its family pools it to.
+
+Networks of tokens (vision transformers) keep a class token beside the tokens of patches, some pool by attention, others
+normalise or convolve after pooling. What is read of a network is named by parts: `own`, what the network itself hands
+to its classifier (timm's pre-logits); `class`, the class token; `mean`, the mean over the map.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, Literal, cast, get_args, overload
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from foveal.core import runtime
+from foveal.core.errors import InputError, UnknownNameError
+from foveal.images.prepare import Statistics, standardise
+from foveal.models.patches import fitted_size, patch_size
+
+Part = Literal["own", "class", "mean"]
+Pooling = tuple[Part, ...]
+PARTS: tuple[Part, ...] = get_args(Part)
+"""All that can be read, in the order in which parts stand side by side."""
+
+
+class TimmNetwork(nn.Module):
+    """The methods of timm's models that a body calls: a type only, for timm publishes none."""
+
+    def forward_features(self, x: Tensor) -> Tensor:
+        """Return the last map or tokens."""
+        raise NotImplementedError
+
+    def forward_head(self, x: Tensor, *, pre_logits: bool) -> Tensor:
+        """Return what the classifier reads, [B, F], or with `pre_logits` False what it answers.
+
+        Args:
+            x: the last map or tokens.
+            pre_logits: see above.
+        """
+        raise NotImplementedError
+
+    def forward_intermediates(self, x: Tensor, *, output_fmt: str) -> tuple[Tensor, list[Tensor]]:
+        """Return the last map or tokens, and the map of every stage.
+
+        Args:
+            x: images, float32 [B, 3, h, w].
+            output_fmt: "NCHW", the form of the maps.
+        """
+        raise NotImplementedError
+
+
+class Body(nn.Module):
+    """A network without its classifier; returns a feature map [B, F, h, w], or pooled features [B, F].
+
+    `body[-1]`, `body[:4]`, `len(body)` and iteration give the network's parts in order, as of an `nn.Sequential`; what
+    comes after the map is not among them.
+
+    Attributes:
+        network: the network, most often timm's.
+        n_features: channels of its last map.
+        multi_scale: put the last map, stretched, beside the last one of twice its size, as spatial heads need.
+        pooling: the parts that are returned side by side; the map where there are none.
+        candidates: the poolings that a probe has to choose from; none where the mean over the map is all there is.
+        statistics: what the body normalises its input with; None where that is done before, by loaders with `Normalize`
+            or by a predictor's preparation.
+    """
+
+    parts: Tensor
+
+    def __init__(self, network: nn.Module, *, multi_scale: bool = False) -> None:
+        super().__init__()
+        self.network, self.multi_scale = cast("TimmNetwork", network), multi_scale
+        self.n_features = int(getattr(network, "num_features", 0))
+        self.pooling: Pooling = ()
+        self.candidates: tuple[Pooling, ...] = ()
+        self.statistics: Statistics | None = None
+        self._unused: frozenset[str] = frozenset()
+        self._patch = patch_size(network)
+
+    def set_pooling(self, pooling: Sequence[Part]) -> None:
+        """Return these parts from now on; they are written down in a buffer, so that saved weights tell them.
+
+        Args:
+            pooling: see `Body`.
+
+        Raises:
+            UnknownNameError: there is no such part.
+        """
+        for part in pooling:
+            if part not in PARTS:
+                raise UnknownNameError.of("part of a network's features", part, PARTS)
+        self.pooling = tuple(pooling)
+        if pooling:
+            device = next(self.network.parameters()).device
+            self.register_buffer("parts", torch.tensor([part in pooling for part in PARTS], device=device))
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *others: Any) -> None:
+        stored = state_dict.get(f"{prefix}parts")
+        if self.pooling and stored is not None:
+            self.set_pooling(pooling_of(stored))
+        super()._load_from_state_dict(state_dict, prefix, *others)
+
+    def _part_names(self) -> list[str]:
+        return [name for name, _ in self.network.named_children() if name not in self._unused]
+
+    def __len__(self) -> int:
+        return len(self._part_names())
+
+    def __iter__(self) -> Iterator[nn.Module]:
+        return (self.network.get_submodule(name) for name in self._part_names())
+
+    @overload
+    def __getitem__(self, index: int) -> nn.Module: ...
+    @overload
+    def __getitem__(self, index: slice) -> nn.Sequential: ...
+    def __getitem__(self, index: int | slice) -> nn.Module:
+        parts = list(self)
+        return nn.Sequential(*parts[index]) if isinstance(index, slice) else parts[index]
+
+    def __setitem__(self, index: int, part: nn.Module) -> None:
+        self.network.set_submodule(self._part_names()[index], part)
+
+    def note_unused(self, image_BCHW: Tensor) -> Tensor:
+        """Return the raw features of an image, and leave the network's parts that it does not need out of the body's.
+
+        Raises:
+            InputError: the network does not take the image.
+        """
+        used: set[str] = set()
+        handles = [
+            module.register_forward_pre_hook(lambda *_, name=name: used.add(name))
+            for name, child in self.network.named_children()
+            for module in child.modules()
+        ]
+        try:
+            features = self.raw_features(self._fitted(image_BCHW))
+        except (RuntimeError, ValueError, TypeError, IndexError, AssertionError) as error:
+            form = " x ".join(str(n) for n in image_BCHW.shape[1:])
+            made_for = (getattr(self.network, "pretrained_cfg", None) or {}).get("input_size")
+            hint = f" It was made for {made_for[-2]} x {made_for[-1]} pixels." if made_for else ""
+            raise InputError(
+                f"The backbone does not take an image of {form}: {(str(error).splitlines() or [''])[0]}.{hint}"
+            ) from error
+        finally:
+            for handle in handles:
+                handle.remove()
+        self._unused = frozenset(name for name, _ in self.network.named_children() if name not in used)
+        return features
+
+    def forward(self, image_B3HW: Tensor) -> Tensor:
+        """Return the feature map, or the parts that are pooled; tokens and channels-last maps become maps."""
+        image_B3HW = self.prepared(image_B3HW)
+        if self.pooling:
+            return self.pooled(self.raw_features(image_B3HW), image_B3HW.shape[2:])
+        if not self.multi_scale:
+            return self.as_map(self.raw_features(image_B3HW), image_B3HW.shape[2:])
+        features, maps_BFhw = self.network.forward_intermediates(image_B3HW, output_fmt="NCHW")
+        last = self.as_map(features, image_B3HW.shape[2:])
+        finer = next((map_BFhw for map_BFhw in reversed(maps_BFhw) if map_BFhw.shape[2] > last.shape[2]), None)
+        if finer is None:
+            return last
+        return torch.cat([finer, F.interpolate(last, finer.shape[2:], mode="bilinear", align_corners=False)], dim=1)
+
+    def prepared(self, image_B3HW: Tensor) -> Tensor:
+        """Return images as the network takes them: normalised, if that is left to the body, and of whole patches.
+
+        Args:
+            image_B3HW: float32 [B, C, H, W].
+
+        Raises:
+            InputError: they have other channels than the model.
+        """
+        if self.statistics is not None:
+            if image_B3HW.shape[1] != len(self.statistics.mean):
+                n_images, n_model = image_B3HW.shape[1], len(self.statistics.mean)
+                raise InputError(
+                    f"The images have {n_images} channels and the model takes {n_model}: give vision_learner "
+                    f"n_in={n_images}."
+                )
+            image_B3HW = standardise(image_B3HW, self.statistics)
+        return self._fitted(image_B3HW)
+
+    def _fitted(self, image_B3HW: Tensor) -> Tensor:
+        size_hw = (int(image_B3HW.shape[2]), int(image_B3HW.shape[3]))
+        fitted = fitted_size(size_hw, self._patch)
+        if fitted == size_hw:
+            return image_B3HW
+        return F.interpolate(image_B3HW, fitted, mode="bilinear", align_corners=False)
+
+    def available(self, features: Tensor, size_hw: Sequence[int]) -> Pooling:
+        """Return the parts that differ from each other; `own` first, where it is something of its own.
+
+        Args:
+            features: raw features of an image, for their shape.
+            size_hw: (height, width) of the image in pixels.
+        """
+        drawn = torch.randn(features.shape, generator=torch.Generator().manual_seed(0))
+        drawn = drawn.to(features.device, features.dtype)
+        found: Pooling = ("mean",)
+        if self._has_class_token(features):
+            found = ("class", *found)
+        if hasattr(self.network, "forward_head"):
+            with torch.no_grad(), runtime.evaluating(self):
+                own = self.network.forward_head(drawn, pre_logits=True)
+                others = [self.part(part, drawn, size_hw) for part in found]
+            if own.ndim == 2 and not any(o.shape == own.shape and torch.allclose(o, own, atol=1e-5) for o in others):
+                found = ("own", *found)
+        return found
+
+    def usual_pooling(self, features: Tensor, size_hw: Sequence[int]) -> Pooling:
+        """Note the candidates, and return what the network itself pools to; nothing where the mean of the map is that.
+
+        Args:
+            features: raw features of an image, for their shape.
+            size_hw: (height, width) of the image in pixels.
+        """
+        found = self.available(features, size_hw)
+        if found != ("mean",):
+            beside: list[Pooling] = [(part, "mean") for part in found[:-1]] if features.ndim == 3 else []
+            self.candidates = (*((part,) for part in found), *beside)
+        if found[0] == "own":
+            return ("own",)
+        if found == ("mean",):
+            return ()
+        return ("class",) if getattr(self.network, "global_pool", "token") == "token" else ("mean",)
+
+    def pooled(self, features: Tensor, size_hw: Sequence[int]) -> Tensor:
+        """Return the parts of the pooling side by side, [B, F].
+
+        Args:
+            features: raw features.
+            size_hw: (height, width) of the network's input in pixels.
+        """
+        parts = [self.part(part, features, size_hw) for part in self.pooling]
+        return parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
+
+    def part(self, part: Part, features: Tensor, size_hw: Sequence[int]) -> Tensor:
+        """Return one part of the features, [B, F].
+
+        Args:
+            part: see `PARTS`.
+            features: raw features.
+            size_hw: (height, width) of the network's input in pixels.
+        """
+        if part == "own":
+            own: Tensor = self.network.forward_head(features, pre_logits=True)
+            return own
+        if part == "class":
+            return features[:, 0]
+        return self.as_map(features, size_hw).mean(dim=(2, 3))
+
+    def _has_class_token(self, features: Tensor) -> bool:
+        return features.ndim == 3 and getattr(self.network, "cls_token", None) is not None
+
+    def as_map(self, features: Tensor, size_hw: Sequence[int]) -> Tensor:
+        """Return raw features as a map [B, F, h, w].
+
+        Args:
+            features: a map, of either order, or tokens [B, n, F]: class and register tokens have no place in it.
+            size_hw: (height, width) of the network's input in pixels, whose aspect the grid of tokens has.
+        """
+        if features.ndim == 3:
+            usual = int(self._has_class_token(features))
+            tokens = features[:, int(getattr(self.network, "num_prefix_tokens", usual)) :].transpose(1, 2)
+            n_tokens = tokens.shape[2]
+            height = round((n_tokens * size_hw[0] / size_hw[1]) ** 0.5)
+            if height < 1 or n_tokens % height:
+                return tokens.unsqueeze(-1)
+            return tokens.reshape(*tokens.shape[:2], height, n_tokens // height)
+        return features if features.shape[1] == self.n_features else features.permute(0, 3, 1, 2)
+
+    def raw_features(self, image_B3HW: Tensor) -> Tensor:
+        """Return what the network makes of images: a map [B, F, h, w] or [B, h, w, F], or tokens [B, n, F]."""
+        whole = not hasattr(self.network, "forward_features")
+        features: Tensor = self.network(image_B3HW) if whole else self.network.forward_features(image_B3HW)
+        return features
+
+
+def pooling_of(parts: Tensor) -> Pooling:
+    """Return the parts that a body's buffer marks.
+
+    Args:
+        parts: bool, one per part, as `Body` stores it.
+    """
+    return tuple(part for part, is_read in zip(PARTS, parts.tolist(), strict=True) if is_read)
