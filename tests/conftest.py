@@ -12,6 +12,7 @@ from foveal.core import processors
 PROCESSES = min(8, processors.usable())  # each holds torch and a model or two: about 1 GB
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is loaded
 os.environ.setdefault("PYTHON_CPU_COUNT", "1")
+os.environ.setdefault("FOVEAL_FEATURES_MIB", "64")  # of what a machine keeps for its user
 
 import shutil
 import sys

@@ -187,7 +187,9 @@ FIRST = tuple(f"0.network.{name}." for name in ("patch_embed", "stem", "conv1", 
 
 def numbers_of(names):
     """The numbers of the stages or blocks that parameters belong to."""
-    stages = ("blocks.", "stages.", "layers.") if any("layers." in n for n in names) else ("blocks.", "stages.", "layer")
+    stages = (
+        ("blocks.", "stages.", "layers.") if any("layers." in n for n in names) else ("blocks.", "stages.", "layer")
+    )
     parts = (name.removeprefix("0.network.") for name in names)
     return [int(p.removeprefix(s).split(".")[0]) for p in parts for s in stages if p.startswith(s)]
 

@@ -191,6 +191,26 @@ def _lock(file: IO[str]) -> bool:
     return True
 
 
+def keep_within(folder: Path, pattern: str, n_bytes: int) -> None:
+    """Delete files, those changed longest ago first, until the others hold no more than so many bytes.
+
+    Args:
+        folder: where they are; other processes may be at work there.
+        pattern: of their paths below it, as of `Path.glob`.
+        n_bytes: of all together.
+    """
+    entries = []
+    for file in folder.glob(pattern):
+        with suppress(OSError):  # another process took it away
+            entries.append((file.stat().st_mtime_ns, file.stat().st_size, file))
+    total = sum(size for _, size, _ in entries)
+    for _, size, file in sorted(entries):
+        if total <= n_bytes:
+            break
+        file.unlink(missing_ok=True)
+        total -= size
+
+
 class BoundedFolder:
     """Bytes by key in files of a folder, up to a total size: the least recently used go first.
 
@@ -227,16 +247,7 @@ class BoundedFolder:
             return
         with distributed.single_process(), replacing(self._file(key)) as beside:
             beside.write_bytes(data)
-        entries = []
-        for file in self._folder.glob(f"*{_SUFFIX}"):
-            with suppress(OSError):  # another process took it away
-                entries.append((file.stat().st_mtime_ns, file.stat().st_size, file))
-        total = sum(size for _, size, _ in entries)
-        for _, size, file in sorted(entries):
-            if total <= self._n_bytes:
-                break
-            file.unlink(missing_ok=True)
-            total -= size
+        keep_within(self._folder, f"*{_SUFFIX}", self._n_bytes)
 
     def _file(self, key: str) -> Path:
         return self._folder / f"{hashlib.sha256(key.encode()).hexdigest()}{_SUFFIX}"

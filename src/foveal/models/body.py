@@ -62,6 +62,7 @@ class Body(nn.Module):
         n_features: channels of its last map.
         multi_scale: put the last map, stretched, beside the last one of twice its size, as spatial heads need.
         pooling: the parts that are returned side by side; the map where there are none.
+        widths: how many numbers each part has, where there are candidates.
         candidates: the poolings that a probe has to choose from; none where the mean over the map is all there is.
         statistics: what the body normalises its input with; None where that is done before, by loaders with `Normalize`
             or by a predictor's preparation.
@@ -75,6 +76,7 @@ class Body(nn.Module):
         self.n_features = int(getattr(network, "num_features", 0))
         self.pooling: Pooling = ()
         self.candidates: tuple[Pooling, ...] = ()
+        self.widths: dict[Part, int] = {}
         self.statistics: Statistics | None = None
         self._unused: frozenset[str] = frozenset()
         self._patch = patch_size(network)
@@ -220,6 +222,7 @@ class Body(nn.Module):
         if found != ("mean",):
             beside: list[Pooling] = [(part, "mean") for part in found[:-1]] if features.ndim == 3 else []
             self.candidates = (*((part,) for part in found), *beside)
+            self.widths = {part: self.part(part, features, size_hw).shape[1] for part in found}
         if found[0] == "own":
             return ("own",)
         if found == ("mean",):

@@ -23,7 +23,8 @@ from foveal.core.errors import InputError
 from foveal.data.loader import DataLoader
 from foveal.models.body import Body, Pooling
 from foveal.models.vision import VisionModel
-from foveal.training.loop import Loss, evaluate
+from foveal.training.features import features_of
+from foveal.training.loop import Loss
 from foveal.training.probes.heatmaps import fit_heatmaps
 
 # Strengths and folds were chosen by hand; what the probe reaches with them is in
@@ -70,7 +71,7 @@ def fit_head(
         )
     pooled = PooledFeatures(model.body)
     with timing.measure("probe features"):
-        evaluation = evaluate(pooled, loader.shard_batches(), precision=precision, device=device, sharded=True)
+        evaluation = features_of(pooled, loader, pooled.about, precision=precision, device=device)
 
     def squeezed_loss(output: Tensor, target: Tensor) -> Tensor:
         return loss(model.apply_range(output), target)
@@ -102,7 +103,11 @@ class PooledFeatures(nn.Module):
         self.body = body
         self.candidates = body.candidates or (body.pooling,)
         self.parts = [parts[0] for parts in self.candidates if len(parts) == 1]
-        self._widths: list[int] = []
+
+    @property
+    def about(self) -> list[str]:
+        """What the weights do not tell of the way from images to these features."""
+        return [str(self.body.statistics), *self.parts]
 
     def forward(self, image_B3HW: Tensor) -> Tensor:
         """Return the features of images."""
@@ -110,9 +115,7 @@ class PooledFeatures(nn.Module):
         features, size_hw = self.body.raw_features(image_B3HW), image_B3HW.shape[2:]
         if not self.parts:
             return self.body.as_map(features, size_hw).float().mean(dim=(2, 3))
-        read = [self.body.part(part, features, size_hw).float() for part in self.parts]
-        self._widths = [one.shape[1] for one in read]
-        return torch.cat(read, dim=1)
+        return torch.cat([self.body.part(part, features, size_hw).float() for part in self.parts], dim=1)
 
     def read(self, features: Tensor, pooling: Pooling) -> Tensor:
         """Return the features of some parts.
@@ -123,7 +126,8 @@ class PooledFeatures(nn.Module):
         """
         if not pooling:
             return features
-        by_part = dict(zip(self.parts, torch.split(features, self._widths, dim=1), strict=True))
+        widths = [self.body.widths[part] for part in self.parts]
+        by_part = dict(zip(self.parts, torch.split(features, widths, dim=1), strict=True))
         return torch.cat([by_part[part] for part in pooling], dim=1)
 
 
