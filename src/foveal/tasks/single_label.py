@@ -16,7 +16,7 @@ from torch import Tensor
 from foveal.core.errors import InputError
 from foveal.geometry.homography import Homography
 from foveal.images.canvas import INK, RIGHT, WRONG, Canvas
-from foveal.losses import IGNORED, Reduction, cross_entropy
+from foveal.losses import IGNORED, CrossEntropyLossFlat, Reduction, cross_entropy
 from foveal.metrics.common import MetricFunction
 from foveal.metrics.one_label import (
     accuracy,
@@ -29,9 +29,10 @@ from foveal.metrics.one_label import (
     recall_per_class,
     top_k_accuracy,
 )
+from foveal.tasks.balance import balanced_class_weights
 from foveal.tasks.base import Decision, MetricsByOutput, lerp
 from foveal.tasks.display import ShownTensor
-from foveal.tasks.kinds import Confused, Confusion, Issue, LabelIssues, TaskKind
+from foveal.tasks.kinds import ClassWeighting, Confused, Confusion, Issue, LabelIssues, TaskKind
 from foveal.tasks.vocab import ClassLabel, Vocab, plain, vocab_of
 
 _TOP = 5
@@ -322,6 +323,7 @@ KIND = TaskKind(
     shown_as=TensorCategory,
     has_classes=True,
     confusion=Confusion(confusion_counts, confused_pairs, ("truth", "answer")),
+    class_weighting=ClassWeighting(CrossEntropyLossFlat, balanced_class_weights),
     label_issues=LabelIssues(label_issues, mend_label),
     limits=("It names one of its classes for every image, also for one that shows none of them.",),
 )

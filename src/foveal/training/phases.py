@@ -375,7 +375,6 @@ class Training:
 
         The names are those of the checkpoint's file format.
         """
-        rates = self._rates(phase.lr)
         schedule = phase.schedule or constant()
         shape = [schedule(step / _DRAWN) for step in range(_DRAWN)]
         by_hand = self.freezer.by_hand
@@ -383,18 +382,23 @@ class Training:
         extra = {"set by hand": storage.text_hash(repr(sorted(by_hand.items())))} if by_hand else {}
         if self.opt_func is not Adam:
             extra["optimizer"] = optimizer_text(self.opt_func)
-        return extra | {
-            "epochs": phase.n_epochs,
-            "rates": [round(rate, 12) for rate in rates],
-            "schedule": storage.text_hash(repr(shape)),
-            "weight decay": phase.wd,
-            "accumulate": phase.accumulate,
-            "frozen groups": phase.freeze.n_frozen,
-            "norm": phase.freeze.norm,
-            "keeps statistics": phase.freeze.keep_statistics,
-            "precision": precision,
-            "batch size": self.dls.bs,
-            "seed": self.dls.train.seed,
-            "model": storage.text_hash(repr([(n, tuple(p.shape)) for n, p in self.model.named_parameters()])),
-            "data": self.dls.train.dataset.fingerprint,
-        }
+        return (
+            extra
+            | self.dls.train.fingerprint
+            | self.loss().fingerprint
+            | {
+                "epochs": phase.n_epochs,
+                "rates": [round(rate, 12) for rate in self._rates(phase.lr)],
+                "schedule": storage.text_hash(repr(shape)),
+                "weight decay": phase.wd,
+                "accumulate": phase.accumulate,
+                "frozen groups": phase.freeze.n_frozen,
+                "norm": phase.freeze.norm,
+                "keeps statistics": phase.freeze.keep_statistics,
+                "precision": precision,
+                "batch size": self.dls.bs,
+                "seed": self.dls.train.seed,
+                "model": storage.text_hash(repr([(n, tuple(p.shape)) for n, p in self.model.named_parameters()])),
+                "data": self.dls.train.dataset.fingerprint,
+            }
+        )
