@@ -61,8 +61,8 @@ class ImageDataLoaders:
     """Ways to build loaders of images.
 
     All take, as keywords, `item_tfms`, `batch_tfms`, `bs` (64), `num_workers`, `device`, `sampling` (see
-    `DataBlock.dataloaders`), and for a random split `valid_pct` (0.2) and `seed`; `y_block` says what the labels are where that cannot be told from them, `img_cls` or
-    `n_channels` what `ImageBlock` is told of the images.
+    `DataBlock.dataloaders`), and for a random split `valid_pct` (0.2) and `seed`; `y_block` says what the labels are
+    where that cannot be told from them, `img_cls` or `n_channels` what `ImageBlock` is told of the images.
     """
 
     @classmethod
