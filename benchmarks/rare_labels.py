@@ -1,9 +1,10 @@
 """Rare labels: sampling, class weights and losses, by what they give the rarest third of the classes.
 
-python benchmarks/rare_labels.py DATA --out RESULT.json --only voc pets --recipes best book --seeds 0 1 2
+python benchmarks/rare_labels.py DATA --out RESULT.json --only voc pets --recipes probe best book --seeds 0 1 2
 
-Two sets: photographs of Pascal VOC 2012 with several labels, and Oxford-IIIT Pets made long-tailed, from 7 photographs of
-a breed to 1. Split, initial weights and order are drawn anew per seed; all ways share them.
+Two sets: photographs of Pascal VOC 2012 with several labels, and Oxford-IIIT Pets made long-tailed, from 7 photographs
+of a breed to 1. Split, initial weights and order are drawn anew per seed; all ways share them. The recipe `probe` is
+the first part of the default one: the head alone, whose features are computed once for all ways and seeds.
 """
 
 import argparse
@@ -19,9 +20,11 @@ from foveal.data.image_block import ImageBlock
 from foveal.data.labels import ColReader
 from foveal.data.splits.splitters import ColSplitter
 from foveal.data.splits.stratify import StratifiedSplitter
+from foveal.evaluation.thresholds import best_temperature, tune_best_thresholds
 from foveal.geometry.moves import Flip
 from foveal.geometry.resize import RandomResizedCrop
 from foveal.learner.vision import vision_learner
+from foveal.learner.weighting import choose_loss
 from foveal.losses import BCEWithLogitsLossFlat, CrossEntropyLossFlat, FocalLossFlat, asymmetric_loss
 from foveal.metrics.one_label import recall_per_class
 from foveal.metrics.several_labels import average_precision, recall_multi
@@ -29,6 +32,8 @@ from foveal.sources.folders import get_image_files
 from foveal.tasks.balance import class_frequencies, class_weights
 from foveal.tasks.multi_label import MultiCategoryBlock
 from foveal.tasks.single_label import CategoryBlock
+from foveal.training.loop import evaluate
+from foveal.training.probes.linear import PooledFeatures, linear_fit
 
 SIZE = 128
 N_VALID_PER_BREED = 3
@@ -71,7 +76,7 @@ WAYS = {
 }
 
 
-def voc(data, seed, sampling):
+def voc(data, seed):
     table = pd.read_csv(data / "voc2012_mini" / "train.csv")
     labels = ColReader("labels", label_delim=" ")
     block = DataBlock(
@@ -81,7 +86,7 @@ def voc(data, seed, sampling):
         splitter=StratifiedSplitter(labels, valid_pct=0.3, seed=seed),
         item_tfms=TRANSFORMS,
     )
-    return block.dataloaders(table, bs=64, seed=seed, sampling=sampling)
+    return block.dataloaders(table, bs=64, seed=seed)
 
 
 def long_tailed(data, seed):
@@ -98,7 +103,7 @@ def long_tailed(data, seed):
     return pd.DataFrame(rows, columns=["fname", "label", "is_valid"])
 
 
-def pets(data, seed, sampling):
+def pets(data, seed):
     block = DataBlock(
         (ImageBlock, CategoryBlock),
         get_x=ColReader("fname"),
@@ -106,54 +111,78 @@ def pets(data, seed, sampling):
         splitter=ColSplitter(),
         item_tfms=TRANSFORMS,
     )
-    return block.dataloaders(long_tailed(data, seed), bs=32, seed=seed, sampling=sampling)
+    return block.dataloaders(long_tailed(data, seed), bs=32, seed=seed)
 
 
-def scores(learn):
+def scores(task, trained_on, output, target):
     """What validation says: over all classes, over the rarest third, and how honest probabilities are."""
-    dls, target = learn.dls, learn.dls.valid.dataset.targets
-    frequency = class_frequencies(dls.task, dls.train.dataset.targets)
+    frequency = class_frequencies(task, trained_on)
     rare = frequency.argsort()[: len(frequency) // 3]
-    predictions = learn.validation_predictions()
-    raw = float(dls.task.loss(predictions.outputs, target))
-    learn.calibrate(predictions)
-    calibrated = float(dls.task.loss(predictions.outputs / learn.task.decision.temperature, target))
-    losses = {"log loss": raw, "log loss at the temperature": calibrated}
+    temperature = best_temperature(lambda t: float(task.loss(output.double() / t, target)))
+    losses = {
+        "log loss": float(task.loss(output, target)),
+        "log loss at the temperature": float(task.loss(output / temperature, target)),
+    }
+    values = task.activate(output / temperature)
     if target.ndim == 1:
-        recall = recall_per_class(predictions.values, target)
-        accuracy = float((predictions.values.argmax(dim=1) == target).double().mean())
+        recall = recall_per_class(values, target)
+        accuracy = float((values.argmax(dim=1) == target).double().mean())
         return {"accuracy": accuracy, "recall, rarest third": float(recall[rare].nanmean())} | losses
-    precision = average_precision(predictions.values, target)
+    precision = average_precision(values, target)
     seen = target.sum(dim=0) > 0
-    half = recall_multi(predictions.values, target, thresh=0.5, sigmoid=False, average=None)
-    learn.tune_thresholds()
-    tuned = recall_multi(
-        predictions.values, target, thresh=torch.tensor(learn.task.decision.thresholds), sigmoid=False, average=None
-    )
+    half = recall_multi(values, target, thresh=0.5, sigmoid=False, average=None)
+    fitted = tune_best_thresholds(values, target, task.names)
+    tuned = recall_multi(values, target, thresh=torch.tensor(fitted.thresholds), sigmoid=False, average=None)
     kept = [c for c in rare.tolist() if seen[c]]
     return {
         "mean AP": float(precision[seen].mean()),
         "AP, rarest third": float(precision[kept].mean()),
         "recall at .5, rarest third": float(half[kept].mean()),
-        "F1 tuned, on unseen images": learn.tuned.unseen,
+        "F1 tuned, on unseen images": fitted.unseen,
         "recall tuned, rarest third": float(tuned[kept].mean()),
     } | losses
 
 
-def train(build, data, seed, recipe, epochs, *, sampling="uniform", loss=None, class_weights=None):
-    dls = build(data, seed, sampling)
+def learner(dls, recipe, seed, **options):
     torch.manual_seed(seed)
-    learn = vision_learner(
-        dls,
-        "tf_efficientnet_lite0",
-        recipe=recipe,
-        seed=seed,
-        loss_func=None if loss is None else loss(dls),
-        class_weights=class_weights,
-    )
+    learn = vision_learner(dls, "tf_efficientnet_lite0", recipe=recipe, seed=seed, **options)
     learn.recorder.silent = True
-    learn.fine_tune(epochs)
     return learn
+
+
+def train(dls, seed, recipe, epochs, *, sampling="uniform", loss=None, class_weights=None):
+    dls = dls.new(sampling=sampling)
+    learn = learner(dls, recipe, seed, loss_func=loss and loss(dls), class_weights=class_weights)
+    learn.fine_tune(epochs)
+    predictions = learn.validation_predictions()
+    return predictions.outputs, predictions.targets
+
+
+FEATURES = {}
+
+
+def features_of(dls):
+    """Return the features of both sides; each photograph goes through the backbone once in the life of the script."""
+    model, sides = learner(dls, "best", 0).model, []
+    for loader in (dls.train.in_order(), dls.valid):
+        names = [str(image) for image in loader.dataset.images]
+        if any(name not in FEATURES for name in names):
+            done = evaluate(PooledFeatures(model.body), loader.shard_batches(), precision="fp32", device=dls.device)
+            FEATURES.update(zip(names, done.outputs, strict=True))
+        sides.append(torch.stack([FEATURES[name] for name in names]))
+    return sides
+
+
+def probe(dls, *, sampling="uniform", loss=None, class_weights=None):
+    """What `learn.probe()` does, from features that are kept."""
+    dls = dls.new(sampling=sampling)
+    inputs, valid = features_of(dls)
+    chosen = choose_loss(dls, loss and loss(dls), class_weights)
+    targets, rows = dls.train.dataset.targets, dls.train.drawn(4)
+    if rows is not None:
+        inputs, targets = inputs[rows], targets[rows]
+    layer, _ = linear_fit(inputs, targets, chosen, dls.c, rows=rows)
+    return layer(valid).detach(), dls.valid.dataset.targets
 
 
 def main():
@@ -168,14 +197,17 @@ def main():
     args = parser.parse_args()
     rows = json.loads(args.out.read_text()) if args.out.exists() else []
     for name in args.only:
-        build = {"voc": voc, "pets": pets}[name]
         for recipe in args.recipes:
             for seed in args.seeds:
+                dls = {"voc": voc, "pets": pets}[name](args.data, seed)
                 for way, options in WAYS[name].items():
                     if args.ways and way not in args.ways:
                         continue
                     began = time.perf_counter()
-                    found = scores(train(build, args.data, seed, recipe, args.epochs, **options))
+                    answers = (
+                        probe(dls, **options) if recipe == "probe" else train(dls, seed, recipe, args.epochs, **options)
+                    )
+                    found = scores(dls.task, dls.train.dataset.targets, *answers)
                     seconds = round(time.perf_counter() - began, 1)
                     rows.append({"set": name, "recipe": recipe, "seed": seed, "way": way, "seconds": seconds} | found)
                     args.out.write_text(json.dumps(rows, indent=1) + "\n")
