@@ -29,7 +29,7 @@ from foveal.losses import BCEWithLogitsLossFlat, CrossEntropyLossFlat, FocalLoss
 from foveal.metrics.one_label import recall_per_class
 from foveal.metrics.several_labels import average_precision, recall_multi
 from foveal.sources.folders import get_image_files
-from foveal.tasks.balance import class_frequencies, class_weights
+from foveal.tasks.balance import balanced_weights, class_frequencies
 from foveal.tasks.multi_label import MultiCategoryBlock
 from foveal.tasks.single_label import CategoryBlock
 from foveal.training.loop import evaluate
@@ -41,15 +41,23 @@ MOST_PER_BREED = 7
 TRANSFORMS = [RandomResizedCrop(SIZE, min_scale=0.5), Flip()]
 
 
-def softened(dls, loss):
-    weights = torch.tensor(class_weights(dls.task, "balanced", dls.train.dataset.targets)).sqrt()
-    return loss(weights.tolist())
+def softened(dls):
+    weights = torch.tensor(balanced_weights(dls.task, dls.train.dataset.targets)).sqrt()
+    return CrossEntropyLossFlat(weight=weights.tolist())
 
 
-def class_scale(dls):
-    """1 / frequency per class, with mean 1: of presence and absence alike."""
-    rarity = 1 / class_frequencies(dls.task, dls.train.dataset.targets).clamp(min=1e-9)
-    return BCEWithLogitsLossFlat(weight=(rarity / rarity.mean()).tolist())
+def pos_weighted(dls, power=1.0):
+    """Images without a class / images with it: both count alike then."""
+    frequency = class_frequencies(dls.task, dls.train.dataset.targets).clamp(min=1e-9)
+    return BCEWithLogitsLossFlat(pos_weight=((1 / frequency - 1) ** power).tolist())
+
+
+def by_rarest(dls):
+    """A weight per item: 1 / frequency of its rarest label, in place of the mean over its labels."""
+    targets = dls.train.dataset.targets
+    rarity = 1 / class_frequencies(dls.task, targets).clamp(min=1e-9)
+    weights = torch.where(targets == 1, rarity, 0.0).amax(dim=1)
+    return torch.where(weights > 0, weights, rarity.min())
 
 
 COMMON = {
@@ -61,16 +69,15 @@ COMMON = {
 WAYS = {
     "voc": COMMON
     | {
-        "square root of these weights": {
-            "loss": lambda dls: softened(dls, lambda w: BCEWithLogitsLossFlat(pos_weight=w))
-        },
-        "weight=1/frequency": {"loss": class_scale},
+        "balanced by the rarest label": {"sampling": by_rarest},
+        "pos_weight=absent/present": {"loss": pos_weighted},
+        "square root of pos_weight": {"loss": lambda dls: pos_weighted(dls, 0.5)},
         "focal loss": {"loss": lambda _: FocalLossFlat()},
         "asymmetric loss": {"loss": lambda _: asymmetric_loss},
     },
     "pets": COMMON
     | {
-        "square root of these weights": {"loss": lambda dls: softened(dls, CrossEntropyLossFlat)},
+        "square root of these weights": {"loss": softened},
         "focal loss": {"loss": lambda _: FocalLossFlat()},
     },
 }
@@ -151,7 +158,7 @@ def learner(dls, recipe, seed, **options):
 
 
 def train(dls, seed, recipe, epochs, *, sampling="uniform", loss=None, class_weights=None):
-    dls = dls.new(sampling=sampling)
+    dls = dls.new(sampling=sampling(dls) if callable(sampling) else sampling)
     learn = learner(dls, recipe, seed, loss_func=loss and loss(dls), class_weights=class_weights)
     learn.fine_tune(epochs)
     predictions = learn.validation_predictions()
@@ -175,7 +182,7 @@ def features_of(dls):
 
 def probe(dls, *, sampling="uniform", loss=None, class_weights=None):
     """What `learn.probe()` does, from features that are kept."""
-    dls = dls.new(sampling=sampling)
+    dls = dls.new(sampling=sampling(dls) if callable(sampling) else sampling)
     inputs, valid = features_of(dls)
     chosen = choose_loss(dls, loss and loss(dls), class_weights)
     targets, rows = dls.train.dataset.targets, dls.train.drawn(4)

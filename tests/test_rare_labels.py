@@ -35,7 +35,7 @@ from foveal.losses import (
     binary_cross_entropy,
     cross_entropy,
 )
-from foveal.tasks.balance import balanced_class_weights, balanced_pos_weights, class_frequencies, inverse_frequency
+from foveal.tasks.balance import balanced_weights, class_frequencies, inverse_frequency
 from foveal.tasks.multi_label import MultiCategoryBlock, MultiLabel
 from foveal.tasks.single_label import CategoryBlock, SingleLabel
 from foveal.tasks.vocab import Vocab
@@ -325,7 +325,7 @@ def test_weights_by_name_are_weights_by_position(one_label, loaders):
     rare = str(dls.vocab[1])
     position = [1.0] * dls.c
     position[1] = 2.5
-    loss = CrossEntropyLossFlat(weight=position) if one_label else BCEWithLogitsLossFlat(pos_weight=position)
+    loss = CrossEntropyLossFlat(weight=position) if one_label else BCEWithLogitsLossFlat(weight=position)
     named, placed = learner(dls, class_weights={rare: 2.5}), learner(loaders(one_label=one_label), loss_func=loss)
     for learn in (named, placed):
         torch.manual_seed(4)  # dropout
@@ -352,9 +352,9 @@ def test_balanced_weights_are_those_of_scikit_learn():
 
     targets = torch.tensor([0, 0, 0, 0, 1, 1, 2, IGNORED])
     expected = compute_class_weight("balanced", classes=np.arange(3), y=targets[:-1].numpy())
-    np.testing.assert_allclose(balanced_class_weights(ONE, targets), expected)
+    np.testing.assert_allclose(balanced_weights(ONE, targets), expected)
     several = torch.tensor([[1.0, 0, math.nan], [0, 0, 1], [0, 1, 1], [0, math.nan, 1]])
-    assert balanced_pos_weights(SEVERAL, several) == [3.0, 2.0, 1 / 3]
+    assert balanced_weights(SEVERAL, several) == pytest.approx([4 / 3, 1.0, 1 / 3])
 
 
 def test_a_probe_with_class_weights_agrees_with_scikit_learn():
@@ -397,7 +397,7 @@ def test_copies_of_a_row_are_its_weight_in_a_probe_and_stay_in_one_fold():
 def test_sampling_and_weights_act_in_the_probe(loaders):
     heads = []
     for sampling, weights in (("uniform", None), ("balanced", None), ("uniform", "balanced")):
-        learn = learner(loaders(sampling=sampling), head="linear", class_weights=weights)
+        learn = learner(loaders(one_label=True, sampling=sampling), head="linear", class_weights=weights)
         learn.probe()
         heads.append(learn.model.linear.bias.detach())
     rare = class_frequencies(learn.dls.task, learn.dls.train.dataset.targets).argmin()

@@ -93,9 +93,8 @@ class Trainer(Fits):
                 logits.
             origin: where the weights are from.
             compile: train through torch.compile.
-            class_weights: of the task's loss, by name, {"dog": 2.0}, the others 1; or `balanced`, by the frequency of
-                the classes in training: of one label n / (C x images of the class), of several images without the class
-                / images with it, which counts where it is present.
+            class_weights: by how much classes count in the task's loss, by name, {"dog": 2.0}, the others 1; or
+                `balanced`, 1 / (number of classes x frequency of the class in training).
         """
         self.model: Any = model
         self.origin, self.path = origin, Path(path if path is not None else dls.path)

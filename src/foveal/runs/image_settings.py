@@ -81,7 +81,7 @@ class ImageTraining(Panel):
         used_by="has_classes",
     )
     class_weights: ClassWeights = setting(
-        "Weights in the loss: dog=2,cat=0.5; or 'balanced'.", used_by="class_weighting", shown="1 each"
+        "Weights in the loss: dog=2,cat=0.5; or 'balanced'.", used_by="weighted_loss", shown="1 each"
     )
     precision: str = setting("auto, fp32, bf16 or fp16.", default="auto")
     seed: int = setting("Decides every random draw.", default=0, ge=SEEDS.start, lt=SEEDS.stop)

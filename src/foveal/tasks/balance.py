@@ -68,30 +68,18 @@ def inverse_frequency(task: AnyTask, targets: Tensor, *, power: float = 1.0) -> 
     return torch.where(present.any(dim=1), weights, rarity[occurs].min())
 
 
-def balanced_class_weights(task: AnyTask, targets: Tensor) -> list[float]:
-    """Return n / (C x images of the class) per class, as scikit-learn's `class_weight="balanced"`.
+def balanced_weights(task: AnyTask, targets: Tensor) -> tuple[float, ...]:
+    """Return 1 / (C x frequency) per class: of one label what scikit-learn calls `class_weight="balanced"`.
+
+    A class that does not occur counts as if one item had it.
 
     Args:
         task: with C classes.
-        targets: encoded labels [n].
+        targets: encoded labels [n] or [n, C].
     """
     present, known = membership(task, targets)
-    n_known = known.any(dim=1).sum().double()
-    weights: list[float] = (n_known / (task.n_outputs * present.sum(dim=0).clamp(min=1))).tolist()
-    return weights
-
-
-def balanced_pos_weights(task: AnyTask, targets: Tensor) -> list[float]:
-    """Return images without the class / images with it, per class: where it is present counts as much as where not.
-
-    Args:
-        task: with C classes.
-        targets: encoded labels [n, C].
-    """
-    present, known = membership(task, targets)
-    absent = (known & ~present).sum(dim=0).clamp(min=1).double()
-    weights: list[float] = (absent / present.sum(dim=0).clamp(min=1)).tolist()
-    return weights
+    frequency = present.sum(dim=0).clamp(min=1).double() / known.sum(dim=0).clamp(min=1)
+    return tuple((1 / (task.n_outputs * frequency)).tolist())
 
 
 def class_weights(task: AnyTask, given: ClassWeights, targets: Tensor) -> tuple[float, ...]:
@@ -106,12 +94,11 @@ def class_weights(task: AnyTask, given: ClassWeights, targets: Tensor) -> tuple[
         UnknownNameError: there is no such class.
         InputError: the task has no classes, or a weight is not positive and finite.
     """
-    weighting = require("Weights of classes", task, has="class_weighting").class_weighting
-    assert weighting is not None
+    require("Weights of classes", task, has="weighted_loss")
     if isinstance(given, str):
         if given != "balanced":
             raise UnknownNameError.of("class weights", given, ["balanced"], 'Or give them by name: {"dog": 2.0}.')
-        return tuple(weighting.balanced(task, targets))
+        return balanced_weights(task, targets)
     weights = dict.fromkeys(task.names, 1.0)
     for label, value in _entries(given):
         if str(label) not in weights:
@@ -141,6 +128,6 @@ def weighted_loss(task: AnyTask, weights: Sequence[float]) -> FlattenedLoss:
     Raises:
         InputError: the task has no classes.
     """
-    weighting = require("Weights of classes", task, has="class_weighting").class_weighting
-    assert weighting is not None
-    return weighting.loss(weights)
+    make = require("Weights of classes", task, has="weighted_loss").weighted_loss
+    assert make is not None
+    return make(weights)

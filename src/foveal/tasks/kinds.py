@@ -131,19 +131,6 @@ class Confusion(Generic[T]):
     head: tuple[str, str]
 
 
-@dataclass(frozen=True, slots=True)
-class ClassWeighting:
-    """How classes are weighted in the loss.
-
-    Attributes:
-        loss: a function of a weight per class, [C], that returns the loss.
-        balanced: a function of (task, encoded labels [n, ...]) that returns weights by frequency, [C].
-    """
-
-    loss: Callable[[Sequence[float]], FlattenedLoss]
-    balanced: Callable[[AnyTask, Tensor], Sequence[float]]
-
-
 PROBE = Recipe("linear", probe=True, epochs=4, lr=1e-3, lr_mult=10.0, freeze_epochs=0)
 BOOK = Recipe("pooled", probe=False, epochs=5, lr=2e-3, lr_mult=100.0, freeze_epochs=1)
 
@@ -169,7 +156,7 @@ class TaskKind(Generic[T]):
         has_points: answers are places in the image: heatmap heads, and the mean point as the answer to beat. Its tasks
             have `point_names`, a name per point.
         confusion: what is confused with what.
-        class_weighting: its loss with a weight per class.
+        weighted_loss: a function of a weight per class, [C], that returns the loss with them.
         label_issues: labels that are probably wrong.
         baselines: names of `report_metrics` that are also given for the mean point, under `mean_point_NAME`.
         limits: sentences on what to know of such a model, for its card.
@@ -195,7 +182,7 @@ class TaskKind(Generic[T]):
     has_thresholds: bool = False
     has_points: bool = False
     confusion: Confusion[T] | None = None
-    class_weighting: ClassWeighting | None = None
+    weighted_loss: Callable[[Sequence[float]], FlattenedLoss] | None = None
     label_issues: LabelIssues[T] | None = None
     baselines: tuple[str, ...] = ()
     limits: tuple[str, ...] = ()

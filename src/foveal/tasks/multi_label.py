@@ -29,10 +29,9 @@ from foveal.metrics.several_labels import (
     precision_multi,
     recall_multi,
 )
-from foveal.tasks.balance import balanced_pos_weights
 from foveal.tasks.base import Decision, MetricsByOutput, lerp
 from foveal.tasks.display import ShownTensor
-from foveal.tasks.kinds import ClassWeighting, Confused, Confusion, Issue, LabelIssues, TaskKind
+from foveal.tasks.kinds import Confused, Confusion, Issue, LabelIssues, TaskKind
 from foveal.tasks.label_lists import PartialLabels, all_classes, check_encoded, check_labels, looks_encoded
 from foveal.tasks.vocab import ClassLabel, Vocab, vocab_of, warn_about_delimiter
 
@@ -385,7 +384,7 @@ KIND = TaskKind(
     has_classes=True,
     has_thresholds=True,
     confusion=Confusion(confusion_counts, confused_pairs, ("missed", "found in its place")),
-    class_weighting=ClassWeighting(lambda weights: BCEWithLogitsLossFlat(pos_weight=weights), balanced_pos_weights),
+    weighted_loss=BCEWithLogitsLossFlat,
     label_issues=LabelIssues(label_issues, mend_label),
     limits=("Where no class passes its threshold, it answers that nothing was found.",),
 )

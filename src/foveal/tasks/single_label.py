@@ -29,10 +29,9 @@ from foveal.metrics.one_label import (
     recall_per_class,
     top_k_accuracy,
 )
-from foveal.tasks.balance import balanced_class_weights
 from foveal.tasks.base import Decision, MetricsByOutput, lerp
 from foveal.tasks.display import ShownTensor
-from foveal.tasks.kinds import ClassWeighting, Confused, Confusion, Issue, LabelIssues, TaskKind
+from foveal.tasks.kinds import Confused, Confusion, Issue, LabelIssues, TaskKind
 from foveal.tasks.vocab import ClassLabel, Vocab, plain, vocab_of
 
 _TOP = 5
@@ -323,7 +322,7 @@ KIND = TaskKind(
     shown_as=TensorCategory,
     has_classes=True,
     confusion=Confusion(confusion_counts, confused_pairs, ("truth", "answer")),
-    class_weighting=ClassWeighting(CrossEntropyLossFlat, balanced_class_weights),
+    weighted_loss=CrossEntropyLossFlat,
     label_issues=LabelIssues(label_issues, mend_label),
     limits=("It names one of its classes for every image, also for one that shows none of them.",),
 )

@@ -379,26 +379,22 @@ class Training:
         shape = [schedule(step / _DRAWN) for step in range(_DRAWN)]
         by_hand = self.freezer.by_hand
         # Only where there is something, so that checkpoints of version 0.1, which do not have it, resume.
-        extra = {"set by hand": storage.text_hash(repr(sorted(by_hand.items())))} if by_hand else {}
+        extra: dict[str, object] = {"set by hand": storage.text_hash(repr(sorted(by_hand.items())))} if by_hand else {}
         if self.opt_func is not Adam:
             extra["optimizer"] = optimizer_text(self.opt_func)
-        return (
-            extra
-            | self.dls.train.fingerprint
-            | self.loss().fingerprint
-            | {
-                "epochs": phase.n_epochs,
-                "rates": [round(rate, 12) for rate in self._rates(phase.lr)],
-                "schedule": storage.text_hash(repr(shape)),
-                "weight decay": phase.wd,
-                "accumulate": phase.accumulate,
-                "frozen groups": phase.freeze.n_frozen,
-                "norm": phase.freeze.norm,
-                "keeps statistics": phase.freeze.keep_statistics,
-                "precision": precision,
-                "batch size": self.dls.bs,
-                "seed": self.dls.train.seed,
-                "model": storage.text_hash(repr([(n, tuple(p.shape)) for n, p in self.model.named_parameters()])),
-                "data": self.dls.train.dataset.fingerprint,
-            }
-        )
+        extra |= self.dls.train.fingerprint | self.loss().fingerprint
+        return extra | {
+            "epochs": phase.n_epochs,
+            "rates": [round(rate, 12) for rate in self._rates(phase.lr)],
+            "schedule": storage.text_hash(repr(shape)),
+            "weight decay": phase.wd,
+            "accumulate": phase.accumulate,
+            "frozen groups": phase.freeze.n_frozen,
+            "norm": phase.freeze.norm,
+            "keeps statistics": phase.freeze.keep_statistics,
+            "precision": precision,
+            "batch size": self.dls.bs,
+            "seed": self.dls.train.seed,
+            "model": storage.text_hash(repr([(n, tuple(p.shape)) for n, p in self.model.named_parameters()])),
+            "data": self.dls.train.dataset.fingerprint,
+        }
