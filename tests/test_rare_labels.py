@@ -444,7 +444,7 @@ def test_class_weights_that_do_not_suit_are_refused(weights, match, loaders):
 def test_class_weights_need_classes_and_no_other_loss(loaders, scene_loaders):
     with pytest.raises(InputError, match="give it or `loss_func`, not both"):
         learner(loaders(), class_weights="balanced", loss_func=FocalLossFlat())
-    with pytest.raises(InputError, match="Weights of classes is for tasks of multi-label, single-label"):
+    with pytest.raises(InputError, match="A weight per class is for tasks of multi-label, single-label"):
         learner(scene_loaders(points=True, bs=8), class_weights="balanced")
 
 

@@ -94,7 +94,7 @@ def class_weights(task: AnyTask, given: ClassWeights, targets: Tensor) -> tuple[
         UnknownNameError: there is no such class.
         InputError: the task has no classes, or a weight is not positive and finite.
     """
-    require("Weights of classes", task, has="weighted_loss")
+    require("A weight per class", task, has="weighted_loss")
     if isinstance(given, str):
         if given != "balanced":
             raise UnknownNameError.of("class weights", given, ["balanced"], 'Or give them by name: {"dog": 2.0}.')
@@ -128,6 +128,6 @@ def weighted_loss(task: AnyTask, weights: Sequence[float]) -> FlattenedLoss:
     Raises:
         InputError: the task has no classes.
     """
-    make = require("Weights of classes", task, has="weighted_loss").weighted_loss
+    make = require("A weight per class", task, has="weighted_loss").weighted_loss
     assert make is not None
     return make(weights)
