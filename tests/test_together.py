@@ -75,6 +75,13 @@ def test_three_processes_with_accumulation_averages_and_early_stopping(train):
         assert len(said["history"]) == 2
 
 
+def test_two_processes_draw_by_weight_what_one_does(train):
+    (alone,), _ = train(sampling="balanced", find=True)
+    (first, second), _ = train(2, sampling="balanced", find=True)
+    assert largest_difference(alone[0], first[0]) < 1e-5
+    assert largest_difference(first[0], second[0]) == 0.0
+
+
 def test_a_process_that_is_killed_changes_nothing(train):
     """Dropout and batch normalisation included: the weights are those of an undisturbed run, to the bit."""
     options = {"arch": "test_resnet", "bs": 8}

@@ -64,7 +64,8 @@ def loaders(*, points=False):
         splitter=ColSplitter(),
         item_tfms=RandomResizedCrop(32, min_scale=0.5),
     )
-    return block.dataloaders(frame, bs=OPTIONS.get("bs", 7), seed=5, num_workers=0)
+    sampling = "uniform" if points else OPTIONS.get("sampling", "uniform")
+    return block.dataloaders(frame, bs=OPTIONS.get("bs", 7), seed=5, num_workers=0, sampling=sampling)
 
 
 def probed(*, points):

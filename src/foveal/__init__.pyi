@@ -1,6 +1,6 @@
 # The types of the names that `foveal` resolves when they are first used; tests/test_typing.py compares both.
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from os import PathLike as _PathLike
 from typing import Literal, TypeAlias
 
@@ -73,6 +73,8 @@ def train(
     lr: float | None = None,
     time: float | str | None = None,
     batch_size: int | Literal["auto"] = 64,
+    sampling: Literal["uniform", "balanced", "square-root"] = "uniform",
+    class_weights: str | Mapping[str, float] | None = None,
     precision: str = "auto",
     seed: int = 0,
     seeds: int | None = None,

@@ -100,7 +100,7 @@ class RatingBatcher(Batcher):
             draw: (seed, epoch) of random draws; None for those of validation, which are always the same.
         """
         inputs, targets = self.dataset.inputs.to(self.device), self.dataset.targets.to(self.device)
-        for number, group in enumerate(groups):
+        for number, group in enumerate(map(self.positions, groups)):
             chosen = torch.tensor(group, device=self.device)
             x, y = inputs[chosen], targets[chosen]
             if self.negatives:

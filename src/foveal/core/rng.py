@@ -15,6 +15,7 @@ from foveal import _moved
 
 _INDEX_BITS = 40  # of the key for the index: 10**12 items, and 24 bits for 16 million epochs
 _ORDER = (1 << _INDEX_BITS) - 1
+_DRAWS = 1 << (_INDEX_BITS - 1)  # apart from the indices of items, which begin at 0, and from those of `seed_for`
 
 
 def generator_for(seed: int, epoch: int = 0, index: int = 0) -> np.random.Generator:
@@ -55,7 +56,27 @@ def order_for(seed: int, epoch: int, n: int) -> np.ndarray:
     return generator_for(seed, epoch, _ORDER).permutation(n)
 
 
-def windowed_order(seed: int, epoch: int, groups: Sequence[int], at_once: int) -> np.ndarray:
+def draws_for(seed: int, epoch: int, weights: np.ndarray) -> np.ndarray:
+    """Return the items that an epoch draws with replacement, sorted, int64 [n]: as many as there are.
+
+    An item of weight w is expected n w / (sum of the weights) times, and drawn that often rounded down or up; equal
+    weights draw every item once. Source: randomised systematic sampling, Hartley and Rao 1962, "Sampling with Unequal
+    Probabilities and without Replacement", for expected numbers of any size.
+
+    Args:
+        seed: of the run.
+        epoch: from 0.
+        weights: float64 [n], finite, not negative, one of them positive.
+    """
+    rng, n = generator_for(seed, epoch, _DRAWS), len(weights)
+    walk = rng.permutation(np.flatnonzero(weights))
+    shares = weights[walk] / weights.max()  # equal ones are exactly 1, and so their sums whole numbers
+    ends = np.cumsum(shares * (n / shares.sum()))
+    ends[-1] = np.inf  # the last sum may be rounded to less than n
+    return np.sort(walk[np.searchsorted(ends, rng.random() + np.arange(n), side="right")])
+
+
+def windowed_order(seed: int, epoch: int, groups: Sequence[int] | np.ndarray, at_once: int) -> np.ndarray:
     """Return an order, int64 [n], that goes through windows of groups, for items that are read group by group.
 
     Args:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 import torch
+from torch import Tensor
 
 from foveal.core.arguments import checked_methods
 from foveal.core.errors import InputError
@@ -16,6 +18,7 @@ from foveal.data.block import DataBlock
 from foveal.data.image_block import ImageBlock
 from foveal.data.loaders import DataLoaders
 from foveal.data.samples import Transforms
+from foveal.data.sampling import Sampling
 from foveal.images.pil import PILImage
 from foveal.images.show import show_image
 from foveal.tasks.kinds import TargetBlock
@@ -85,6 +88,7 @@ class Datasets(datasets.Datasets):
         seed: int = 0,
         num_workers: int | None = None,
         device: torch.device | str | None = None,
+        sampling: Sampling = "uniform",
     ) -> DataLoaders:
         """Return loaders of images with one label, several, or numbers.
 
@@ -97,6 +101,7 @@ class Datasets(datasets.Datasets):
             seed: decides the order of the items and every random draw.
             num_workers: threads that load images.
             device: where batches go.
+            sampling: how often images are drawn for training, see `DataBlock.dataloaders`.
 
         Raises:
             InputError: the slots are not an image and its label.
@@ -111,8 +116,24 @@ class Datasets(datasets.Datasets):
             batch_tfms=after_batch,
         )
         return made.dataloaders(
-            self.items, path, bs=batch_size or bs, seed=seed, num_workers=num_workers, device=device
+            self.items,
+            path,
+            bs=batch_size or bs,
+            seed=seed,
+            num_workers=num_workers,
+            device=device,
+            sampling=sampling,
         )
+
+    def weighted_dataloaders(self, wgts: Sequence[float] | Tensor, bs: int = 64, **options: Any) -> DataLoaders:
+        """Return `dataloaders(sampling=wgts)`.
+
+        Args:
+            wgts: how often each training item is drawn, in proportion; one per item of the training side.
+            bs: batch size.
+            options: see `dataloaders`.
+        """
+        return self.dataloaders(bs, sampling=wgts, **options)
 
     def show(self, item: tuple[Item, ...], ctx: Item = None) -> None:
         """Draw the image of an item, with its label above.

@@ -35,6 +35,8 @@ _AHEAD = 2
 class Batcher(ABC):
     """Turns groups of positions into batches.
 
+    An epoch may draw an item of n more than once: position + k n stands for its repetition k, with draws of its own.
+
     An implementation that is a dataclass declares `dataset` and `device` with `field()`: without it, dataclass would
     take these properties for defaults.
     """
@@ -56,9 +58,14 @@ class Batcher(ABC):
         """Yield one batch per group.
 
         Args:
-            groups: positions in the dataset.
+            groups: positions in the dataset; see `Batcher` for items that are repeated.
             draw: seed and epoch of random draws; None leaves nothing to chance.
         """
+
+    def positions(self, group: Sequence[int]) -> Sequence[int]:
+        """Return the positions in the dataset of a group, in which items may be repeated."""
+        n = len(self.dataset)
+        return group if max(group, default=0) < n else [slot % n for slot in group]
 
     def with_dataset(self, dataset: Item) -> Self:
         """Return the same batcher over another dataset."""
@@ -109,7 +116,7 @@ class TupleBatcher(Batcher):
             groups: positions in the dataset.
             draw: seed and epoch of random draws; None leaves nothing to chance.
         """
-        for group in groups:
+        for group in map(self.positions, groups):
             collated = collate([self.dataset[index] for index in group])
             parts = collated if isinstance(collated, tuple) else (collated,)
             yield Batch(on_device(parts, self.device), group)
@@ -204,20 +211,21 @@ class ImageBatcher(Batcher):
         task, target_to_input = self.dataset.task, Homography.unit_frame(self.pipeline.input_size_hw).inverse
         return task.decode_target(task.move(target.cpu(), target_to_input))
 
-    def _sample(self, draw: Draw | None, index: int) -> Sample:
-        rng = None if draw is None else generator_for(*draw, index)
+    def _sample(self, draw: Draw | None, slot: int) -> Sample:
+        rng, index = None if draw is None else generator_for(*draw, slot), slot % len(self.dataset)
         windowed = self.device.type != "cpu" if self.warps_batches is None else self.warps_batches
         image, target = self.dataset.images[index], self.dataset.targets[index]
         return self.pipeline.sample(image, target, self.dataset.task, rng, windowed=windowed and rng is not None)
 
-    def _batch(self, samples: Sequence[Sample], indices: Sequence[int], draw: Draw | None) -> Batch:
+    def _batch(self, samples: Sequence[Sample], group: Sequence[int], draw: Draw | None) -> Batch:
         pipeline = self.pipeline
         pixels = pipeline.pixels(samples, self.device)
         targets = torch.stack([sample.target for sample in samples]).to(self.device, non_blocking=True)
         source_to_target = Homography.stack([sample.source_to_target for sample in samples])
         if draw is not None and pipeline.operations:
-            pixels = apply_pixel_ops(pixels, pipeline.operations, generator_for(*draw, indices[0]))
-        return Batch((normalise(pixels, pipeline.preparation.statistics), targets), indices, source_to_target)
+            pixels = apply_pixel_ops(pixels, pipeline.operations, generator_for(*draw, group[0]))
+        inputs = normalise(pixels, pipeline.preparation.statistics)
+        return Batch((inputs, targets), self.positions(group), source_to_target)
 
 
 def image_batcher(batcher: Batcher) -> ImageBatcher:

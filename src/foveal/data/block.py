@@ -30,6 +30,7 @@ from foveal.data.image_block import ImageBlock
 from foveal.data.labels import ColReader, Getter, Getters, composed
 from foveal.data.loaders import DataLoaders
 from foveal.data.samples import Pipeline, Transforms
+from foveal.data.sampling import Sampling
 from foveal.data.splits.rows import Rows, rows_of
 from foveal.data.splits.splitters import MaskSplitter, RandomSplitter, Splitter, check_split
 from foveal.data.summary import walk
@@ -156,6 +157,7 @@ class DataBlock:
         num_workers: int | None = None,
         device: torch.device | str | None = None,
         on_bad: OnBad = "stop",
+        sampling: Sampling = "uniform",
     ) -> DataLoaders:
         """Read a source and build its loaders.
 
@@ -169,6 +171,8 @@ class DataBlock:
             device: where batches go; the best at hand by default.
             on_bad: with "stop" an image that cannot be used stops training when its turn comes; with "skip" all are
                 looked at first, and those are left out with a warning that names them.
+            sampling: how often images are drawn for training: `uniform`, `balanced`, `square-root`, or a weight per
+                training item; see `DataLoader`.
         """
         datasets = self.datasets(source)
         if on_bad not in get_args(OnBad):
@@ -186,7 +190,21 @@ class DataBlock:
             num_workers=num_workers,
             device=device,
             reader=partial(self._read_new, datasets.train.task) if self._target else None,
+            sampling=sampling,
         )
+
+    def weighted_dataloaders(
+        self, source: object, wgts: Sequence[float] | Tensor, bs: int = 64, **options: Any
+    ) -> DataLoaders:
+        """Return `dataloaders(source, sampling=wgts)`, in the form of the course.
+
+        Args:
+            source: see `dataloaders`.
+            wgts: how often each training item is drawn, in proportion; one per item of the training side.
+            bs: batch size.
+            options: see `dataloaders`.
+        """
+        return self.dataloaders(source, bs=bs, sampling=wgts, **options)
 
     def _pipeline(self) -> Pipeline:
         return Pipeline.of(*self.transforms, self._n_channels)

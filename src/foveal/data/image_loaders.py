@@ -16,6 +16,7 @@ from foveal.data.image_block import ImageBlock
 from foveal.data.labels import ColReader, Getter, RegexLabeller, parent_label, using_attr
 from foveal.data.loaders import DataLoaders
 from foveal.data.samples import Transforms
+from foveal.data.sampling import Sampling
 from foveal.data.splits.splitters import ColSplitter, GrandparentSplitter, RandomSplitter, Splitter
 from foveal.images.pil import PILImage
 from foveal.sources.delimited import read_delimited, typed
@@ -47,6 +48,7 @@ class SharedOptions(TypedDict, total=False):
     n_channels: int | None
     num_workers: int | None
     device: torch.device | str | None
+    sampling: Sampling
 
 
 class Options(SharedOptions, total=False):
@@ -58,9 +60,9 @@ class Options(SharedOptions, total=False):
 class ImageDataLoaders:
     """Ways to build loaders of images.
 
-    All take, as keywords, `item_tfms`, `batch_tfms`, `bs` (64), `num_workers`, `device`, and for a random split
-    `valid_pct` (0.2) and `seed`; `y_block` says what the labels are where that cannot be told from them, `img_cls` or
-    `n_channels` what `ImageBlock` is told of the images.
+    All take, as keywords, `item_tfms`, `batch_tfms`, `bs` (64), `num_workers`, `device`, `sampling` (see
+    `DataBlock.dataloaders`), and for a random split `valid_pct` (0.2) and `seed`; `y_block` says what the labels are
+    where that cannot be told from them, `img_cls` or `n_channels` what `ImageBlock` is told of the images.
     """
 
     @classmethod
@@ -296,5 +298,10 @@ def _load(
         batch_tfms=options.get("batch_tfms"),
     )
     return data_block.dataloaders(
-        source, path, bs=options.get("bs", 64), num_workers=options.get("num_workers"), device=options.get("device")
+        source,
+        path,
+        bs=options.get("bs", 64),
+        num_workers=options.get("num_workers"),
+        device=options.get("device"),
+        sampling=options.get("sampling", "uniform"),
     )

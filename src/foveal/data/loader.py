@@ -6,17 +6,19 @@ from collections.abc import Iterator, Sequence
 from itertools import count
 from typing import Self
 
+import numpy as np
 import torch
 
-from foveal.core import distributed, progress
+from foveal.core import distributed, progress, storage
 from foveal.core.arguments import checked_methods
 from foveal.core.errors import InputError
 from foveal.core.listing import L
-from foveal.core.rng import order_for, seed_for, windowed_order
+from foveal.core.rng import draws_for, order_for, seed_for, windowed_order
 from foveal.core.seeds import check_seed
 from foveal.data.batchers import Batcher, ImageBatcher, TupleBatcher
 from foveal.data.batches import Batch, Item, Parts
 from foveal.data.datasets import ImageDataset
+from foveal.data.sampling import Sampling, item_weights, sampling_text
 from foveal.images.canvas import grid
 from foveal.images.channels import require_channels
 from foveal.images.parquet_rows import windows_of
@@ -34,6 +36,7 @@ class DataLoader:
         drop_last: leave out a last partial batch, unless it is the only one.
         seed: decides orders and draws.
         labelled: whether iterating yields the targets too; without labels all of them are unknown.
+        sampling: how often items are drawn.
     """
 
     def __init__(
@@ -45,6 +48,7 @@ class DataLoader:
         bs: int | None = None,
         drop_last: bool = False,
         seed: int = 0,
+        sampling: Sampling = "uniform",
     ) -> None:
         """Load items in batches.
 
@@ -55,15 +59,23 @@ class DataLoader:
             bs: another name for `batch_size`.
             drop_last: leave out a last partial batch, unless it is the only one.
             seed: decides orders and draws; 64 bits.
+            sampling: `uniform` visits each item once an epoch; `balanced` draws as many with replacement, each by
+                1 / frequency of its class, of several the mean, and `square-root` by the square root of that; or a
+                weight per item, from 0 up.
 
         Raises:
-            InputError: the batch size is below 1, or the seed is no seed.
+            InputError: the batch size is below 1, the seed is no seed, or the sampling does not suit the items.
         """
         self.batcher: Batcher = dataset if isinstance(dataset, Batcher) else TupleBatcher(dataset)
         self.batch_size = batch_size if bs is None else bs
         if self.batch_size < 1:
             raise InputError(f"A batch holds at least one item; got a batch size of {self.batch_size}.")
         self.shuffle, self.drop_last, self.seed = shuffle, drop_last, check_seed(seed)
+        self.sampling, self._weights = sampling, item_weights(self.dataset, sampling)
+        if self._weights is not None and not shuffle:
+            raise InputError(
+                "Items that are drawn by weight come in a random order: give shuffle=True with `sampling`."
+            )
         self._passes = count()
         self.labelled = True
         self._windows: tuple[Sequence[int], int] | None = None
@@ -133,23 +145,47 @@ class DataLoader:
         return self.batcher.batches(groups, (self.seed, epoch) if self.shuffle else None)
 
     def groups(self, epoch: int) -> list[list[int]]:
-        """Return the positions of each batch of an epoch."""
-        order = self.order(epoch)
+        """Return the positions of each batch of an epoch; the repetition k of one of n items is its position + k n."""
+        order = (self._shuffled(epoch) if self.shuffle else list(range(self.n)))[: len(self) * self.batch_size]
         return [order[start : start + self.batch_size] for start in range(0, len(order), self.batch_size)]
 
     def order(self, epoch: int) -> list[int]:
-        """Return the positions that an epoch visits, in order."""
-        order = self._shuffled(epoch) if self.shuffle else list(range(self.n))
-        return order[: len(self) * self.batch_size]
+        """Return the positions that an epoch visits, in order; with `sampling` some are repeated, others left out."""
+        return [at for group in self.groups(epoch) for at in self.batcher.positions(group)]
+
+    def drawn(self, epochs: int) -> torch.Tensor | None:
+        """Return the positions that the first epochs draw, int64 [epochs x n]; None where each visits every item once.
+
+        Args:
+            epochs: how many.
+        """
+        if self._weights is None:
+            return None
+        return torch.from_numpy(np.concatenate([draws_for(self.seed, at, self._weights) for at in range(epochs)]))
+
+    @property
+    def fingerprint(self) -> dict[str, str]:
+        """What decides the order besides seed and number of items, by name; empty where nothing does."""
+        return {} if self._weights is None else {"sampling": storage.text_hash(self._weights.tobytes().hex())}
+
+    @property
+    def sampling_text(self) -> str:
+        """How items are drawn, in words; empty where each is visited once an epoch."""
+        return sampling_text(self.sampling)
 
     def _shuffled(self, epoch: int) -> list[int]:
         if self._windows is None:
             dataset = self.dataset
             self._windows = (windows_of(dataset.images) if isinstance(dataset, ImageDataset) else None) or ((), 0)
         groups, n_open = self._windows
-        order = windowed_order(self.seed, epoch, groups, n_open) if groups else order_for(self.seed, epoch, self.n)
-        positions: list[int] = order.tolist()
-        return positions
+        drawn = np.arange(self.n) if self._weights is None else draws_for(self.seed, epoch, self._weights)
+        repetition = np.arange(self.n) - np.searchsorted(drawn, drawn)
+        if groups:
+            order = windowed_order(self.seed, epoch, np.asarray(groups)[drawn], n_open)
+        else:
+            order = order_for(self.seed, epoch, self.n)
+        slots: list[int] = (drawn + repetition * self.n)[order].tolist()
+        return slots
 
     def in_order(self) -> DataLoader:
         """Return a loader of the same items in data order, prepared as in validation, the last partial batch too."""
@@ -157,7 +193,14 @@ class DataLoader:
 
     def with_batcher(self, batcher: Batcher) -> DataLoader:
         """Return the same loader over another batcher."""
-        made = DataLoader(batcher, self.batch_size, self.shuffle, drop_last=self.drop_last, seed=self.seed)
+        made = DataLoader(
+            batcher,
+            self.batch_size,
+            self.shuffle,
+            drop_last=self.drop_last,
+            seed=self.seed,
+            sampling=self.sampling,
+        )
         made.labelled = self.labelled
         return made
 
@@ -183,6 +226,7 @@ class DataLoader:
         shuffle: bool | None = None,
         drop_last: bool | None = None,
         seed: int | None = None,
+        sampling: Sampling | None = None,
     ) -> DataLoader:
         """Return a loader that differs from this one in what is given.
 
@@ -193,6 +237,7 @@ class DataLoader:
             shuffle: a fresh order each epoch, and random draws.
             drop_last: leave out a last partial batch.
             seed: decides orders and draws.
+            sampling: how often items are drawn, see `DataLoader`.
         """
         return DataLoader(
             self.batcher if dataset is None else self.batcher.with_dataset(dataset),
@@ -200,6 +245,7 @@ class DataLoader:
             self.shuffle if shuffle is None else shuffle,
             drop_last=self.drop_last if drop_last is None else drop_last,
             seed=self.seed if seed is None else seed,
+            sampling=self.sampling if sampling is None else sampling,
         )
 
     def to(self, device: torch.device | str) -> Self:

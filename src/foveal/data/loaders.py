@@ -25,6 +25,7 @@ from foveal.data.measured import measured_statistics
 from foveal.data.pixel_ops import OfBatch, refuse_moving
 from foveal.data.plain import PlainLoader
 from foveal.data.samples import Pipeline, Transforms
+from foveal.data.sampling import Sampling
 from foveal.data.summary import with_size
 from foveal.images.prepare import Preparation
 from foveal.losses import FlattenedLoss
@@ -90,6 +91,7 @@ class DataLoaders:
         device: torch.device | str | None = None,
         path: str | os.PathLike[str] = ".",
         reader: Reader | None = None,
+        sampling: Sampling = "uniform",
     ) -> DataLoaders:
         """Build both loaders.
 
@@ -105,6 +107,7 @@ class DataLoaders:
             device: where batches go; the best at hand by default.
             path: see `DataLoaders`.
             reader: see `DataLoaders`.
+            sampling: how often items of the training side are drawn, see `DataLoader`.
 
         Raises:
             InputError: no transform sets the size of images, or an operation would leave points behind.
@@ -125,7 +128,8 @@ class DataLoaders:
             warn(
                 f"There are {n_train} items to train on, fewer than a batch of {n_batch}: batches shrink to {n_train}."
             )
-        train = DataLoader(batchers[0], min(n_batch, n_train) or n_batch, shuffle, drop_last=True, seed=seed)
+        n_batch_train = min(n_batch, n_train) or n_batch
+        train = DataLoader(batchers[0], n_batch_train, shuffle, drop_last=True, seed=seed, sampling=sampling)
         return cls(train, DataLoader(batchers[1], n_batch, seed=seed), path=path, reader=reader)
 
     @property
@@ -165,14 +169,16 @@ class DataLoaders:
         """How many numbers a model returns for an item: the number of classes, where there are classes."""
         return self.task.n_outputs
 
-    def new(self, *, bs: int | None = None, **options: Item) -> Self:
+    def new(self, *, bs: int | None = None, sampling: Sampling | None = None, **options: Item) -> Self:
         """Return the same loaders, but for the batch size and what else `DataLoader.new` takes.
 
         Args:
             bs: batch size.
+            sampling: of the training side, see `DataLoader`; validation is never sampled.
             options: of both loaders.
         """
-        train, valid = (loader.new(bs=bs, **options) for loader in self.loaders)
+        train = self.train.new(bs=bs, sampling=sampling, **options)
+        valid = self._valid.new(bs=bs, **options)
         return type(self)(train, valid, path=self.path, reader=self._reader)
 
     def to(self, device: torch.device | str) -> Self:

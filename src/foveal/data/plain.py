@@ -109,6 +109,20 @@ class PlainLoader(DataLoader):
         del epoch
         return [[number] for number in range(len(self))]
 
+    def new(self, dataset: Item = None, **options: Item) -> DataLoader:
+        """Return a loader that differs in what is given; see `DataLoader.new`.
+
+        Args:
+            dataset: refused, see `PlainBatcher.with_dataset`.
+            options: see `DataLoader.new`; `sampling` is refused.
+
+        Raises:
+            InputError: only the loader knows how it draws.
+        """
+        if options.get("sampling") is not None:
+            raise InputError("This loader is your own and draws its items itself: give it a sampler of its library.")
+        return super().new(dataset, **options)
+
     def in_order(self) -> PlainLoader:
         """Return this loader: only it knows its order."""
         return self

@@ -128,11 +128,17 @@ class TrainingPart(_Strict):
     n_train: int | None = None
     n_valid: int | None = None
     counts: dict[str, int] = Field(default_factory=dict, description="Training images of each class.")
+    sampling: str = Field(default="", description="How training drew its images, where not each once an epoch.")
+    class_weights: dict[str, float] = Field(default_factory=dict, description="Of the loss, where it had some.")
     valid_loss: float | None = None
     figures: dict[str, MetricPart] = Field(default_factory=dict, description="On the validation images.")
     parts: dict[str, dict[str, float | None]] = Field(
         default_factory=dict, description="Metrics of each class, point or number on the validation images."
     )
+
+    @model_serializer(mode="wrap")
+    def _without_usual(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return _without(_without(handler(self), "sampling", ""), "class_weights", {})
 
 
 class Manifest(_Strict):

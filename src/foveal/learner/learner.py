@@ -30,6 +30,7 @@ from foveal.inference.manifest import TrainingPart
 from foveal.inference.predictor import Embeddings, Prediction, Predictor
 from foveal.learner.export import write_export
 from foveal.learner.trainer import Trainer
+from foveal.learner.weighting import named_weights
 from foveal.metrics.common import MetricFunction, at_thresholds, of_probabilities
 from foveal.models.vision import VisionModel
 from foveal.reporting.report import Slices, report_on
@@ -68,6 +69,11 @@ class Learner(Trainer):
         task = self.dls.task
         decision = replace(self._decision or self._usual_decision(), outputs=self._output_form())
         return task if decision == task.decision else task.with_decision(decision)
+
+    @property
+    def class_weights(self) -> dict[str, float]:
+        """The weight of each class in the loss, by name; empty for a loss without weights."""
+        return named_weights(self.dls, self.loss_func)
 
     def _usual_decision(self) -> Decision:
         """Return the task's decision, with the threshold of the loss where it has one."""
@@ -259,6 +265,8 @@ class Learner(Trainer):
             made=dt.datetime.now(dt.UTC).date().isoformat(),
             n_train=self.dls.train.n,
             n_valid=self.dls.valid.n,
+            sampling=self.dls.train.sampling_text,
+            class_weights=self.class_weights,
             counts=class_counts(self.task, self.dls.train.dataset.targets) if kind_of(self.task).has_classes else {},
         )
 

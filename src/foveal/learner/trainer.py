@@ -18,10 +18,12 @@ from foveal.core.listing import L
 from foveal.data.loader import DataLoader
 from foveal.data.loaders import DataLoaders
 from foveal.learner.fits import Fits
+from foveal.learner.weighting import choose_loss
 from foveal.losses import Loss
 from foveal.metrics.common import MetricFunction, named_metrics, refuse_unsuitable
 from foveal.models.summary import layers_table
-from foveal.tasks.kinds import Recipe, kind_of
+from foveal.tasks.balance import ClassWeights
+from foveal.tasks.kinds import PROBE, Recipe, kind_of
 from foveal.training import lr_finder
 from foveal.training.checked_loss import CheckedLoss, checked_loss
 from foveal.training.checkpoint import PathLike
@@ -35,6 +37,7 @@ from foveal.training.schedule import Rate
 from foveal.training.state import EpochResult
 
 Activation = Literal["task", "none"]
+_PROBE_EPOCHS = PROBE.epochs  # of draws by weight that a probe is fitted to: those that the recipe trains after it
 MOMENTS = (0.95, 0.85, 0.95)  # AdamW's first beta at the start, the highest rate and the end; the book's numbers
 
 
@@ -66,6 +69,7 @@ class Trainer(Fits):
         activation: Activation | None = None,
         origin: str = "",
         compile: bool = False,
+        class_weights: ClassWeights | None = None,
     ) -> None:
         """Put a model on the loaders' device.
 
@@ -89,6 +93,8 @@ class Trainer(Fits):
                 logits.
             origin: where the weights are from.
             compile: train through torch.compile.
+            class_weights: by how much classes count in the task's loss, by name, {"dog": 2.0}, the others 1; or
+                `balanced`, 1 / (number of classes x frequency of the class in training).
         """
         self.model: Any = model
         self.origin, self.path = origin, Path(path if path is not None else dls.path)
@@ -100,7 +106,7 @@ class Trainer(Fits):
         if activation is not None and activation not in get_args(Activation):
             raise UnknownNameError.of("activation", activation, get_args(Activation))
         self.activation = activation
-        self.loss_func = loss_func if loss_func is not None else dls.loss_func
+        self.loss_func = choose_loss(dls, loss_func, class_weights)
         self.recorder = Recorder(lambda: list(self._named_metrics()))
         self._training = Training(
             model,
@@ -135,7 +141,10 @@ class Trainer(Fits):
         began = time.perf_counter()
         in_order = self.dls.train.in_order()
         precision = self._training.plain_precision
-        train_loss = fit_head(self.model, in_order, self._loss(), precision=precision, device=self.dls.device)
+        drawn = self.dls.train.drawn(_PROBE_EPOCHS)
+        train_loss = fit_head(
+            self.model, in_order, self._loss(), precision=precision, device=self.dls.device, drawn=drawn
+        )
         with timing.measure("probe validation"):
             valid_loss, metrics = self._scores(self.dls.valid)
         self.recorder.note(EpochResult(0, train_loss, valid_loss, metrics, time.perf_counter() - began))

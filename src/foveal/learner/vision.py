@@ -65,8 +65,8 @@ def vision_learner(
             network of your own: a module, or a function of `pretrained` that returns one. It is cut where pooling
             begins.
         metrics: functions of (raw outputs, targets), partials, or `Metric`; the task's by default.
-        loss_func: of (raw outputs, targets), `CrossEntropyLossFlat(weight=...)` for instance; by default the task's,
-            whose activation and decoding stay in any case.
+        loss_func: of (raw outputs, targets), `FocalLossFlat()` for instance; by default the task's, whose activation
+            and decoding stay in any case. `class_weights={"dog": 2.0}` or `"balanced"` weighs its classes.
         y_range: squeeze outputs into (low, high); the task's by default.
         head: `pooled`, the book's; `linear`, or for points `spatial`, which `learn.probe()` can fit; by default the
             recipe's.
@@ -82,7 +82,7 @@ def vision_learner(
             (`nn.init.kaiming_normal_`); `custom_head`, a module that takes the feature map; `cut`, how many children of
             the network the body keeps, or a function of the network; `n_in`, channels of the images, which the loaders
             say; `n_out`, which the task decides; `normalize`, False to leave pixels from 0 to 1; and, as of `Learner`,
-            `opt_func`, `lr`, `splitter`, `cbs`, `path`, `wd`, `moms` and `activation`.
+            `opt_func`, `lr`, `splitter`, `cbs`, `path`, `wd`, `moms`, `activation` and `class_weights`.
 
     Raises:
         UnknownNameError: there is no such backbone, or no such argument.

@@ -20,6 +20,7 @@ from foveal.models.cutting import Cut, cut_network, find_body, set_input_channel
 from foveal.models.head import BOOKS_HEAD, HeadOptions, Range, initialise
 from foveal.models.vision import OWN, ModelSpec, VisionModel, assemble, build_model, pretrained_model
 from foveal.models.weights import load_into, pretrained_weights
+from foveal.tasks.balance import ClassWeights
 from foveal.training.checkpoint import PathLike
 from foveal.training.groups import Splitter
 from foveal.training.optim import OptimizerFunction
@@ -57,6 +58,7 @@ class FitOptions(TypedDict, total=False):
     wd: float | None
     moms: tuple[float, float, float]
     activation: Activation | None
+    class_weights: ClassWeights | None
 
 
 class VisionOptions(ModelOptions, FitOptions, total=False):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +10,7 @@ from foveal.inference.manifest import Manifest, MetricPart, ModelPart, OwnPart
 from foveal.tasks.kinds import AnyKind, kind_of, task_from_dict
 
 _CHANNELS = {1: "1: whatever an image is, it is made grey", 4: "4, which an image must have"}
+_MOST_WEIGHTS = 10  # weights of classes that a line holds; chosen by hand
 _FEW = 10  # training images of a class, below which the card says so; chosen by hand
 
 
@@ -82,6 +83,12 @@ def format_cell(cell: object) -> str:
     return f"{cell:.4g}" if isinstance(cell, float) else str(cell)
 
 
+def format_weights(weights: Mapping[str, float]) -> str:
+    """Return weights per class in words, those of 1 and many of them left out."""
+    other = [f"{name} {format_cell(weight)}" for name, weight in weights.items() if weight != 1.0]
+    return ", ".join(other[:_MOST_WEIGHTS]) + (" and others" if len(other) > _MOST_WEIGHTS else "")
+
+
 def _metrics(figures: dict[str, MetricPart]) -> list[tuple[object, ...]]:
     return [
         (
@@ -115,6 +122,8 @@ def _training(manifest: Manifest, kind: AnyKind) -> list[tuple[object, ...]]:
         ("trained on", f"{trained.n_train:,} {kind.unit}" if trained.n_train is not None else ""),
         ("evaluated on", f"{trained.n_valid:,} other {kind.unit}" if trained.n_valid is not None else ""),
         ("source", trained.source),
+        ("sampling", trained.sampling),
+        ("weights in the loss", format_weights(trained.class_weights)),
         ("weights began as", trained.weights),
         ("day", trained.made),
         ("validation loss", trained.valid_loss),

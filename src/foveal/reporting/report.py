@@ -36,6 +36,7 @@ from foveal.inference.predictor import Predictor
 from foveal.metrics.bootstrap import Interval
 from foveal.models.vision import VisionModel
 from foveal.reporting import page
+from foveal.reporting.card import format_weights
 from foveal.sources.items import by_rule
 from foveal.tasks.kinds import kind_of
 from foveal.training.recorder import Recorder
@@ -234,6 +235,10 @@ class Trained(Learned, Protocol):
     origin: str
     recorder: Recorder
 
+    @property
+    def class_weights(self) -> dict[str, float]:
+        """The weight of each class in the loss, by name."""
+
 
 def report_on(learn: Trained, tuned: ThresholdFit | None, *, images: bool, slices: Slices) -> Report:
     """Return the report on a learner's validation side.
@@ -262,8 +267,10 @@ def facts_of(learn: Trained) -> list[tuple[str, str]]:
     dls, history = learn.dls, learn.recorder.history
     (height, width), n_channels = dls.preparation.input_size_hw, dls.preparation.n_channels
     channels = "" if n_channels == RGB else f" of {n_channels} channel{'s' if n_channels > 1 else ''}"
+    drawn = [("sampling", dls.train.sampling_text), ("weights in the loss", format_weights(learn.class_weights))]
     return [
         ("images", f"{dls.train.n:,} to train on, {dls.valid.n:,} to validate"),
+        *((name, text) for name, text in drawn if text),
         ("model", f"{_named(learn)}, weights from {learn.origin}"),
         ("input size", f"{height} x {width} pixels{channels}, {dls.bs} a step"),
         ("training", f"{sum(result.seconds for result in history):.0f} s, {len(history)} results"),

@@ -13,6 +13,7 @@ from rich.table import Table
 from foveal.core import distributed
 from foveal.learner.learner import Learner
 from foveal.reporting import page
+from foveal.reporting.card import format_weights
 from foveal.runs import folder as run
 from foveal.runs.folder import Summary
 from foveal.runs.image_settings import ImageRun
@@ -49,6 +50,10 @@ def introduce(out: Console, settings: ImageRun, source: Source, learn: Learner) 
     )
     for note in source.notes:
         out.print(f"       {note}")
+    if drawn := dls.train.sampling_text:
+        out.print(f"       images are drawn {drawn}")
+    if weights := format_weights(learn.class_weights):
+        out.print(f"       weights in the loss: {weights}", markup=False)
     out.print(f"[bold]task [/]  {dls.task.kind}, {what}")
     out.print(f"[bold]model[/]  {settings.training.arch}, {learn.model.spec.head} head, weights from {learn.origin}")
     shared = f", shared by {distributed.world_size()} processes" if distributed.world_size() > 1 else ""

@@ -9,7 +9,7 @@ from pydantic import Field
 
 from foveal.core.errors import InputError, UnknownNameError
 from foveal.core.seeds import SEEDS, check_seed
-from foveal.runs.parsing import Minutes, Names, Pairs, Size
+from foveal.runs.parsing import ClassWeights, Minutes, Names, Pairs, Size
 from foveal.runs.settings import IMAGES, Panel, RunKind, RunSettings, option, setting
 from foveal.sources.formats import FORMATS
 from foveal.tasks.kinds import TASKS, AnyKind
@@ -74,6 +74,14 @@ class ImageTraining(Panel):
     )
     batch_size: Annotated[int, Field(ge=1)] | Literal["auto"] = setting(
         "Images per step; auto: up to 64, as memory allows.", default=64
+    )
+    sampling: Literal["uniform", "balanced", "square-root"] = setting(
+        "'uniform': each image once an epoch; 'balanced': drawn by 1 / frequency of its classes; 'square-root'.",
+        default="uniform",
+        used_by="has_classes",
+    )
+    class_weights: ClassWeights = setting(
+        "Weights in the loss: dog=2,cat=0.5; or 'balanced'.", used_by="weighted_loss", shown="1 each"
     )
     precision: str = setting("auto, fp32, bf16 or fp16.", default="auto")
     seed: int = setting("Decides every random draw.", default=0, ge=SEEDS.start, lt=SEEDS.stop)

@@ -89,7 +89,12 @@ def train_on(
         dls = loaders(settings, source)
         torch.manual_seed(training.seed)
         learn = vision_learner(
-            dls, training.arch, recipe=_recipe_name(settings), weights=training.weights, seed=training.seed
+            dls,
+            training.arch,
+            recipe=_recipe_name(settings),
+            weights=training.weights,
+            seed=training.seed,
+            class_weights=training.class_weights,
         )
     learn.to_precision(training.precision).measured.update(training.measured)
     if training.batch_size == "auto":
@@ -253,10 +258,10 @@ def loaders(settings: ImageRun, source: Source) -> DataLoaders:
         item_tfms=transforms,
     )
     if training.batch_size != "auto":
-        return block.dataloaders(source, bs=training.batch_size, seed=training.seed)
+        return block.dataloaders(source, bs=training.batch_size, seed=training.seed, sampling=training.sampling)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "There are .* items to train on, fewer than a batch")
-        return block.dataloaders(source, bs=_USUAL_BATCH, seed=training.seed)
+        return block.dataloaders(source, bs=_USUAL_BATCH, seed=training.seed, sampling=training.sampling)
 
 
 def _splitter(settings: ImageRun, source: Source) -> Splitter:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import re
-from typing import Annotated
+from collections.abc import Mapping
+from typing import Annotated, Literal
 
 from pydantic import BeforeValidator
 
-from foveal.core.errors import InputError
+from foveal.core.errors import InputError, near_match
 
 
 def parse_size(size: object) -> tuple[int, int]:
@@ -83,6 +85,44 @@ def parse_pairs(pairs: object) -> tuple[tuple[str, str], ...]:
     return tuple((first.strip(), second.strip()) for first, _, second in parts)
 
 
+def parse_class_weights(weights: object) -> dict[str, float] | Literal["balanced"] | None:
+    """Return weights by class, given as a mapping or in one text, or `balanced`.
+
+    >>> parse_class_weights("dog=2, cat=0.5"), parse_class_weights({"dog": 2}), parse_class_weights("balanced")
+    ({'dog': 2.0, 'cat': 0.5}, {'dog': 2.0}, 'balanced')
+    """
+    if weights is None or weights == "balanced":
+        return None if weights is None else "balanced"
+    pairs: list[tuple[object, object]] = []
+    if isinstance(weights, Mapping):
+        pairs = list(weights.items())
+    elif isinstance(weights, str):
+        pairs = [(name, value) for name, _, value in (part.rpartition("=") for part in weights.split(","))]
+    found: dict[str, float] = {}
+    for given, value in pairs:
+        name, number = str(given).strip(), _number(value)
+        if not name or not 0 < number < math.inf:
+            near = near_match(weights, ["balanced"]) if isinstance(weights, str) else ""
+            raise InputError(
+                f"--class-weights is CLASS=NUMBER[,CLASS=NUMBER...] with positive numbers, or balanced; got "
+                f"{weights!r}.{near}"
+            )
+        if name in found:
+            raise InputError(f"--class-weights names `{name}` twice; got {weights!r}.")
+        found[name] = number
+    if not found:
+        raise InputError(f"--class-weights is CLASS=NUMBER[,CLASS=NUMBER...], or balanced; got {weights!r}.")
+    return found
+
+
+def _number(value: object) -> float:
+    try:
+        return math.nan if isinstance(value, bool) else float(str(value))
+    except ValueError:
+        return math.nan
+
+
+ClassWeights = Annotated[dict[str, float] | Literal["balanced"] | None, BeforeValidator(parse_class_weights)]
 Names = Annotated[tuple[str, ...], BeforeValidator(parse_names)]
 Pairs = Annotated[tuple[tuple[str, str], ...], BeforeValidator(parse_pairs)]
 Size = Annotated[tuple[int, int], BeforeValidator(parse_size)]

@@ -22,6 +22,7 @@ from foveal.tasks.vocab import ClassLabel
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from foveal.losses import FlattenedLoss
     from foveal.tasks.base import AnyTask
     from foveal.tasks.display import ShownTensor
 
@@ -155,6 +156,7 @@ class TaskKind(Generic[T]):
         has_points: answers are places in the image: heatmap heads, and the mean point as the answer to beat. Its tasks
             have `point_names`, a name per point.
         confusion: what is confused with what.
+        weighted_loss: a function of a weight per class, [C], that returns the loss with them.
         label_issues: labels that are probably wrong.
         baselines: names of `report_metrics` that are also given for the mean point, under `mean_point_NAME`.
         limits: sentences on what to know of such a model, for its card.
@@ -180,6 +182,7 @@ class TaskKind(Generic[T]):
     has_thresholds: bool = False
     has_points: bool = False
     confusion: Confusion[T] | None = None
+    weighted_loss: Callable[[Sequence[float]], FlattenedLoss] | None = None
     label_issues: LabelIssues[T] | None = None
     baselines: tuple[str, ...] = ()
     limits: tuple[str, ...] = ()

@@ -16,7 +16,7 @@ from torch import Tensor
 from foveal.core.errors import InputError
 from foveal.geometry.homography import Homography
 from foveal.images.canvas import INK, RIGHT, WRONG, Canvas
-from foveal.losses import Reduction, binary_cross_entropy
+from foveal.losses import BCEWithLogitsLossFlat, Reduction, binary_cross_entropy
 from foveal.metrics.common import MetricFunction
 from foveal.metrics.several_labels import (
     accuracy_multi,
@@ -384,6 +384,7 @@ KIND = TaskKind(
     has_classes=True,
     has_thresholds=True,
     confusion=Confusion(confusion_counts, confused_pairs, ("missed", "found in its place")),
+    weighted_loss=BCEWithLogitsLossFlat,
     label_issues=LabelIssues(label_issues, mend_label),
     limits=("Where no class passes its threshold, it answers that nothing was found.",),
 )

@@ -16,7 +16,7 @@ from torch import Tensor
 from foveal.core.errors import InputError
 from foveal.geometry.homography import Homography
 from foveal.images.canvas import INK, RIGHT, WRONG, Canvas
-from foveal.losses import IGNORED, Reduction, cross_entropy
+from foveal.losses import IGNORED, CrossEntropyLossFlat, Reduction, cross_entropy
 from foveal.metrics.common import MetricFunction
 from foveal.metrics.one_label import (
     accuracy,
@@ -322,6 +322,7 @@ KIND = TaskKind(
     shown_as=TensorCategory,
     has_classes=True,
     confusion=Confusion(confusion_counts, confused_pairs, ("truth", "answer")),
+    weighted_loss=CrossEntropyLossFlat,
     label_issues=LabelIssues(label_issues, mend_label),
     limits=("It names one of its classes for every image, also for one that shows none of them.",),
 )

@@ -67,6 +67,12 @@ class CheckedLoss:
         return n_known(target) if weights is None or target.ndim != 1 else target_weight(target, weights)
 
     @property
+    def fingerprint(self) -> dict[str, object]:
+        """The weights per class, by name as a checkpoint has them; empty without."""
+        weights = weights_per_class(self.loss)
+        return {"class weights": list(weights)} if weights else {}
+
+    @property
     def of_item(self) -> CheckedLoss:
         """The same loss for one item at a time, times the weight of its class, which a mean over one would cancel."""
         weights = class_weights(self.loss)
@@ -122,6 +128,17 @@ def class_weights(loss: Loss) -> Tensor | None:
         given: Weights | None = function.keywords.get("weight") if weighted else None
         return None if given is None else torch.as_tensor(given)
     return function.weight if isinstance(function, _ONE_LABEL) else None
+
+
+def weights_per_class(loss: object) -> tuple[float, ...]:
+    """Return the weights per class, [C], that a loss was made with; of no known loss, and without weights, none."""
+    function = loss.function if isinstance(loss, FlattenedLoss) else loss
+    known = function.keywords if isinstance(function, partial) else vars(function) if callable(function) else {}
+    if isinstance(function, nn.Module):
+        known = dict(function.named_buffers())
+    given = [known.get(name) for name in ("weight", "pos_weight")]
+    weights = next((torch.as_tensor(one).double() for one in given if one is not None), torch.empty(0))
+    return tuple(weights.tolist()) if weights.ndim == 1 else ()
 
 
 def _weighted_item(loss: Loss, weights: Tensor, output: Tensor, target: Tensor) -> Tensor:

@@ -375,17 +375,17 @@ class Training:
 
         The names are those of the checkpoint's file format.
         """
-        rates = self._rates(phase.lr)
         schedule = phase.schedule or constant()
         shape = [schedule(step / _DRAWN) for step in range(_DRAWN)]
         by_hand = self.freezer.by_hand
         # Only where there is something, so that checkpoints of version 0.1, which do not have it, resume.
-        extra = {"set by hand": storage.text_hash(repr(sorted(by_hand.items())))} if by_hand else {}
+        extra: dict[str, object] = {"set by hand": storage.text_hash(repr(sorted(by_hand.items())))} if by_hand else {}
         if self.opt_func is not Adam:
             extra["optimizer"] = optimizer_text(self.opt_func)
+        extra |= self.dls.train.fingerprint | self.loss().fingerprint
         return extra | {
             "epochs": phase.n_epochs,
-            "rates": [round(rate, 12) for rate in rates],
+            "rates": [round(rate, 12) for rate in self._rates(phase.lr)],
             "schedule": storage.text_hash(repr(shape)),
             "weight decay": phase.wd,
             "accumulate": phase.accumulate,

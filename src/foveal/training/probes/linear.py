@@ -45,7 +45,13 @@ _SHARED = 2**24
 
 
 def fit_head(
-    model: VisionModel, loader: DataLoader, loss: Loss, *, precision: runtime.Precision, device: torch.device
+    model: VisionModel,
+    loader: DataLoader,
+    loss: Loss,
+    *,
+    precision: runtime.Precision,
+    device: torch.device,
+    drawn: Tensor | None = None,
 ) -> float:
     """Fit the head of a model to the training side; return the loss there (points: on some of it).
 
@@ -55,11 +61,17 @@ def fit_head(
         loss: of (raw outputs, targets).
         precision: of the body.
         device: where the model is.
+        drawn: positions that the head is fitted to, with repetitions, where items are drawn by weight; each by default.
 
     Raises:
-        InputError: the head is another one.
+        InputError: the head is another one, or one that is not fitted to drawn items.
     """
     if model.spec.head == "spatial":
+        if drawn is not None:
+            raise InputError(
+                "A probe of points counts every image once and so cannot follow weights per item: train with "
+                "sampling='uniform', or without a probe (`fine_tune(..., probe=False)`, `--recipe book`)."
+            )
         with timing.measure("probe features"):
             return fit_heatmaps(
                 model.body, model[1], loader.shard_batches(), loss, n=loader.n, precision=precision, device=device
@@ -78,9 +90,11 @@ def fit_head(
 
     best: tuple[LinearFit, Pooling, Tensor] | None = None
     with timing.measure("probe cross-validation"):
+        targets = evaluation.targets if drawn is None else evaluation.targets[drawn]
         for pooling in pooled.candidates:
             features = pooled.read(evaluation.outputs, pooling)
-            fit = linear_fit(features, evaluation.targets, squeezed_loss, model.linear.out_features)
+            features = features if drawn is None else features[drawn]
+            fit = linear_fit(features, targets, squeezed_loss, model.linear.out_features, rows=drawn)
             if best is None or fit.loss < best[0].loss:
                 best = fit, pooling, features
     assert best is not None
@@ -88,7 +102,7 @@ def fit_head(
     if pooling != model.body.pooling:
         model.read(pooling)
     model.linear.load_state_dict(fit.layer.state_dict())
-    return float(squeezed_loss(fit.layer(features).detach(), evaluation.targets))
+    return float(squeezed_loss(fit.layer(features).detach(), targets))
 
 
 class PooledFeatures(nn.Module):
@@ -145,7 +159,9 @@ class LinearFit(NamedTuple):
     loss: float
 
 
-def linear_fit(features: Tensor, targets: Tensor, loss: Loss, n_outputs: int) -> LinearFit:
+def linear_fit(
+    features: Tensor, targets: Tensor, loss: Loss, n_outputs: int, *, rows: Tensor | None = None
+) -> LinearFit:
     """Return the linear layer with the least penalised loss, and the strength chosen for it.
 
     For penalties from strong to weak, solutions on all rows and on what each fold leaves are found side by side, until
@@ -156,7 +172,9 @@ def linear_fit(features: Tensor, targets: Tensor, loss: Loss, n_outputs: int) ->
         targets: [n, ...].
         loss: of (outputs [n, C], targets), convex in the outputs; called from several threads.
         n_outputs: C.
+        rows: int64 [n], what each row is a copy of, so that copies are in one fold; all differ by default.
     """
+    rows = torch.arange(len(features)) if rows is None else rows
     mean, scale = features.mean(dim=0), features.std(dim=0, unbiased=False).clamp(min=1e-6)
     standard = (features - mean) / scale
     unit = float(loss(torch.zeros(len(features), n_outputs), targets))
@@ -164,7 +182,7 @@ def linear_fit(features: Tensor, targets: Tensor, loss: Loss, n_outputs: int) ->
     scaled = loss if divisor == 1.0 else lambda output, target: loss(output, target) / divisor
     strengths = [strength * (unit / divisor) for strength in STRENGTHS]
     solutions, totals = [], []
-    for weight, bias, total in _solutions(standard, targets, scaled, n_outputs, strengths):
+    for weight, bias, total in _solutions(standard, targets, scaled, n_outputs, strengths, rows):
         solutions.append((weight, bias))
         totals.append(total)
         if total > _CLEARLY_WORSE * min(totals):
@@ -179,7 +197,7 @@ def linear_fit(features: Tensor, targets: Tensor, loss: Loss, n_outputs: int) ->
 
 
 def _solutions(
-    features: Tensor, targets: Tensor, loss: Loss, n_outputs: int, strengths: Sequence[float]
+    features: Tensor, targets: Tensor, loss: Loss, n_outputs: int, strengths: Sequence[float], rows: Tensor
 ) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
     """Yield weight and bias on all rows for each strength, and the summed loss on the rows that folds left out.
 
@@ -188,7 +206,7 @@ def _solutions(
     if len(features) < _FOLDS:
         folds, strengths = [], strengths[:1]
     else:
-        fold = torch.arange(len(features)) % _FOLDS
+        fold = rows % _FOLDS
         folds = [_Path(features, targets, loss, n_outputs, fold == part) for part in range(_FOLDS)]
     whole = _Path(features, targets, loss, n_outputs)
     side_by_side = _SIDE_BY_SIDE <= features.numel() < _SHARED
