@@ -37,6 +37,9 @@ _ITERATIONS = 60  # of L-BFGS per strength, at most; each begins where the stron
 _CLEARLY_WORSE = 1.01
 # Losses at 0 that the solver takes as they are; its tolerances are absolute, and its steps leave 32 bits at 1e24.
 _PLAIN_UNITS = (1e-2, 1e2)
+_STEP = 0.1  # of outputs, in a difference quotient of the loss
+_MOST_AXES = 2560  # of a decomposition, whose time grows with the cube: 1,280 take 0.4 s on two cores
+_NOTHING = 1e-6  # of the largest spread, in 32 bits
 # Numbers in the features from which the folds are solved in threads side by side (20 rows of 1,280 take 0.53 s so, and
 # 0.44 s one after the other; 1,096 rows 1.1 and 1.7 s), and from which each problem gets all threads instead (13,152
 # rows: 1.75 times as quick with two).
@@ -176,19 +179,21 @@ def linear_fit(
     """
     rows = torch.arange(len(features)) if rows is None else rows
     mean, scale = features.mean(dim=0), features.std(dim=0, unbiased=False).clamp(min=1e-6)
-    standard = (features - mean) / scale
+    standard, axes, spread = _rotated((features - mean) / scale)
     unit = float(loss(torch.zeros(len(features), n_outputs), targets))
     divisor = unit if unit > 0 and not _PLAIN_UNITS[0] <= unit <= _PLAIN_UNITS[1] else 1.0
     scaled = loss if divisor == 1.0 else lambda output, target: loss(output, target) / divisor
+    spread = spread * _curvature(scaled, targets, n_outputs)
     strengths = [strength * (unit / divisor) for strength in STRENGTHS]
     solutions, totals = [], []
-    for weight, bias, total in _solutions(standard, targets, scaled, n_outputs, strengths, rows):
+    for weight, bias, total in _solutions(standard, spread, targets, scaled, n_outputs, strengths, rows):
         solutions.append((weight, bias))
         totals.append(total)
         if total > _CLEARLY_WORSE * min(totals):
             break
     chosen = int(torch.stack(totals).argmin())
     weight, bias = solutions[chosen]
+    weight = weight @ axes
     layer = nn.Linear(features.shape[1], n_outputs)
     with torch.no_grad():
         layer.weight.copy_(weight / scale)
@@ -196,8 +201,43 @@ def linear_fit(
     return LinearFit(layer, strengths[chosen] * divisor, float(totals[chosen]) / len(features))
 
 
+def _curvature(loss: Loss, targets: Tensor, n_outputs: int) -> float:
+    """Return how much a loss curves by one output of all rows, on average over outputs, where all outputs are 0."""
+    outputs = torch.zeros(len(targets), n_outputs, requires_grad=True)
+    signs = torch.randint(0, 2, outputs.shape, generator=torch.Generator().manual_seed(0)) * 2.0 - 1.0
+    slopes = [torch.autograd.grad(loss(outputs + step * signs, targets), outputs)[0] for step in (_STEP, -_STEP)]
+    return max(float(((slopes[0] - slopes[1]) * signs).sum()) / (2 * _STEP * n_outputs), _STEP)
+
+
+def _rotated(features: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return features along their principal axes [n, r], the axes [r, F], and the mean square along each [r].
+
+    A penalty of squares does not change by a rotation, and solutions have no part along axes where nothing is: with
+    fewer rows than features there are as many numbers as rows. Along these axes the solver knows how steep the loss is.
+    """
+    n, n_features = features.shape
+    if min(n, n_features) > _MOST_AXES:
+        return features, torch.eye(n_features), features.square().mean(dim=0)
+    wide = n < n_features
+    values, vectors = torch.linalg.eigh(features @ features.T if wide else features.T @ features)
+    kept = values > _NOTHING * values[-1].clamp(min=1.0)
+    values, vectors = values[kept], vectors[:, kept]
+    if wide:
+        along = vectors * values.sqrt()
+        axes = (vectors / values.sqrt()).T @ features
+    else:
+        along, axes = features @ vectors, vectors.T
+    return along, axes, values / n
+
+
 def _solutions(
-    features: Tensor, targets: Tensor, loss: Loss, n_outputs: int, strengths: Sequence[float], rows: Tensor
+    features: Tensor,
+    spread: Tensor,
+    targets: Tensor,
+    loss: Loss,
+    n_outputs: int,
+    strengths: Sequence[float],
+    rows: Tensor,
 ) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
     """Yield weight and bias on all rows for each strength, and the summed loss on the rows that folds left out.
 
@@ -207,15 +247,15 @@ def _solutions(
         folds, strengths = [], strengths[:1]
     else:
         fold = rows % _FOLDS
-        folds = [_Path(features, targets, loss, n_outputs, fold == part) for part in range(_FOLDS)]
-    whole = _Path(features, targets, loss, n_outputs)
+        folds = [_Path(features, spread, targets, loss, n_outputs, fold == part) for part in range(_FOLDS)]
+    whole = _Path(features, spread, targets, loss, n_outputs)
     side_by_side = _SIDE_BY_SIDE <= features.numel() < _SHARED
     n_workers = min(1 + len(folds), processors.usable()) if side_by_side else 0
     for strength in strengths:
         with runtime.on_threads(None if features.numel() >= _SHARED else 1):
             solve = partial(_Path.solve, strength=strength)
             losses = list(threads.ordered_map(solve, [*folds, whole], num_workers=n_workers))
-        yield whole.weight.detach().clone(), whole.bias.detach().clone(), sum(losses, torch.zeros(()))
+        yield whole.weight, whole.bias.detach().clone(), sum(losses, torch.zeros(()))
 
 
 class _Path:
@@ -226,10 +266,16 @@ class _Path:
     """
 
     def __init__(
-        self, features: Tensor, targets: Tensor, loss: Loss, n_outputs: int, left_out: Tensor | None = None
+        self,
+        features: Tensor,
+        spread: Tensor,
+        targets: Tensor,
+        loss: Loss,
+        n_outputs: int,
+        left_out: Tensor | None = None,
     ) -> None:
-        self.features, self.targets, self.loss, self.left_out = features, targets, loss, left_out
-        self.weight = torch.zeros(n_outputs, features.shape[1], requires_grad=True)
+        self.features, self.spread, self.targets, self.loss, self.left_out = features, spread, targets, loss, left_out
+        self.weight = torch.zeros(n_outputs, features.shape[1])
         self.bias = torch.zeros(n_outputs, requires_grad=True)
 
     def solve(self, strength: float) -> Tensor:
@@ -237,10 +283,16 @@ class _Path:
         features, targets, left_out = self.features, self.targets, self.left_out
         if left_out is not None:  # without any no copy is made
             features, targets = features[~left_out], targets[~left_out]
+        # In units in which the loss is about as steep along every axis the solver needs a third of the steps.
+        steepness = (self.spread + strength / len(self.weight)).sqrt()
+        scaled = (self.weight * steepness).requires_grad_()
         optimizer: Any = torch.optim.LBFGS(
-            [self.weight, self.bias], max_iter=_ITERATIONS, tolerance_grad=1e-5, line_search_fn="strong_wolfe"
+            [scaled, self.bias], max_iter=_ITERATIONS, tolerance_grad=1e-5, line_search_fn="strong_wolfe"
         )
-        optimizer.step(_penalised_loss(features, targets, self.loss, strength, self.weight, self.bias, optimizer))
+        optimizer.step(
+            _penalised_loss(features, targets, self.loss, strength, (scaled, steepness), self.bias, optimizer)
+        )
+        self.weight = scaled.detach() / steepness
         if left_out is None:
             return torch.zeros(())
         with torch.no_grad():
@@ -253,12 +305,15 @@ def _penalised_loss(
     targets: Tensor,
     loss: Loss,
     strength: float,
-    weight: Tensor,
+    scaled_weight: tuple[Tensor, Tensor],
     bias: Tensor,
     optimizer: torch.optim.Optimizer,
 ) -> Callable[[], float]:
+    scaled, steepness = scaled_weight
+
     def closure() -> float:
         optimizer.zero_grad()
+        weight = scaled / steepness
         value = loss(features @ weight.T + bias, targets) + strength / 2 * weight.square().sum() / weight.shape[0]
         torch.autograd.backward(value)
         return float(value.detach())
