@@ -107,6 +107,7 @@ class Trainer(Fits):
             raise UnknownNameError.of("activation", activation, get_args(Activation))
         self.activation = activation
         self.loss_func = choose_loss(dls, loss_func, class_weights)
+        self._usual_loss = self.loss_func if loss_func is None and class_weights is None else None
         self.recorder = Recorder(lambda: list(self._named_metrics()))
         self._training = Training(
             model,
@@ -132,8 +133,9 @@ class Trainer(Fits):
     def probe(self) -> None:
         """Fit the head, `linear` or `spatial`, to frozen features of the training images, each looked at once.
 
-        The best linear head is found by convex optimisation; its L2 penalty is chosen inside the training side. On
-        small sets it is far ahead of the first epochs of training, and a good start for `fine_tune`.
+        The best linear head is found in closed form or by convex optimisation; its L2 penalty, and what it reads of a
+        network's features, are chosen inside the training side. On small sets it is far ahead of the first epochs of
+        training, and a good start for `fine_tune`.
 
         Raises:
             InputError: the head is another one.
@@ -143,7 +145,13 @@ class Trainer(Fits):
         precision = self._training.plain_precision
         drawn = self.dls.train.drawn(_PROBE_EPOCHS)
         train_loss = fit_head(
-            self.model, in_order, self._loss(), precision=precision, device=self.dls.device, drawn=drawn
+            self.model,
+            in_order,
+            self._loss(),
+            precision=precision,
+            device=self.dls.device,
+            drawn=drawn,
+            is_usual_loss=self.loss_func is self._usual_loss,
         )
         with timing.measure("probe validation"):
             valid_loss, metrics = self._scores(self.dls.valid)

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -25,6 +25,8 @@ from foveal.models.body import Body, Pooling
 from foveal.models.vision import VisionModel
 from foveal.training.features import features_of
 from foveal.training.loop import Loss
+from foveal.training.probes.axes import principal_axes
+from foveal.training.probes.closed_form import LinearFit, ridge_fit, suits
 from foveal.training.probes.heatmaps import fit_heatmaps
 
 # Strengths and folds were chosen by hand; what the probe reaches with them is in
@@ -38,8 +40,6 @@ _CLEARLY_WORSE = 1.01
 # Losses at 0 that the solver takes as they are; its tolerances are absolute, and its steps leave 32 bits at 1e24.
 _PLAIN_UNITS = (1e-2, 1e2)
 _STEP = 0.1  # of outputs, in a difference quotient of the loss
-_MOST_AXES = 2560  # of a decomposition, whose time grows with the cube: 1,280 take 0.4 s on two cores
-_NOTHING = 1e-6  # of the largest spread, in 32 bits
 # Numbers in the features from which the folds are solved in threads side by side (20 rows of 1,280 take 0.53 s so, and
 # 0.44 s one after the other; 1,096 rows 1.1 and 1.7 s), and from which each problem gets all threads instead (13,152
 # rows: 1.75 times as quick with two).
@@ -55,6 +55,7 @@ def fit_head(
     precision: runtime.Precision,
     device: torch.device,
     drawn: Tensor | None = None,
+    is_usual_loss: bool = False,
 ) -> float:
     """Fit the head of a model to the training side; return the loss there (points: on some of it).
 
@@ -65,6 +66,8 @@ def fit_head(
         precision: of the body.
         device: where the model is.
         drawn: positions that the head is fitted to, with repetitions, where items are drawn by weight; each by default.
+        is_usual_loss: whether it is the task's own, in which classes and images count alike; then classes are fitted in
+            closed form.
 
     Raises:
         InputError: the head is another one, or one that is not fitted to drawn items.
@@ -97,7 +100,10 @@ def fit_head(
         for pooling in pooled.candidates:
             features = pooled.read(evaluation.outputs, pooling)
             features = features if drawn is None else features[drawn]
-            fit = linear_fit(features, targets, squeezed_loss, model.linear.out_features, rows=drawn)
+            if is_usual_loss and drawn is None and model.spec.y_range is None and suits(targets, features.shape):
+                fit = ridge_fit(features, targets, squeezed_loss, model.linear.out_features)
+            else:
+                fit = linear_fit(features, targets, squeezed_loss, model.linear.out_features, rows=drawn)
             if best is None or fit.loss < best[0].loss:
                 best = fit, pooling, features
     assert best is not None
@@ -148,20 +154,6 @@ class PooledFeatures(nn.Module):
         return torch.cat([by_part[part] for part in pooling], dim=1)
 
 
-class LinearFit(NamedTuple):
-    """A linear layer that was fitted.
-
-    Attributes:
-        layer: F to C.
-        strength: of the penalty that was chosen for it.
-        loss: on rows that were left out, a row's mean, on the scale that the strengths were tried on.
-    """
-
-    layer: nn.Linear
-    strength: float
-    loss: float
-
-
 def linear_fit(
     features: Tensor, targets: Tensor, loss: Loss, n_outputs: int, *, rows: Tensor | None = None
 ) -> LinearFit:
@@ -179,7 +171,7 @@ def linear_fit(
     """
     rows = torch.arange(len(features)) if rows is None else rows
     mean, scale = features.mean(dim=0), features.std(dim=0, unbiased=False).clamp(min=1e-6)
-    standard, axes, spread = _rotated((features - mean) / scale)
+    standard, axes, spread = principal_axes((features - mean) / scale)
     unit = float(loss(torch.zeros(len(features), n_outputs), targets))
     divisor = unit if unit > 0 and not _PLAIN_UNITS[0] <= unit <= _PLAIN_UNITS[1] else 1.0
     scaled = loss if divisor == 1.0 else lambda output, target: loss(output, target) / divisor
@@ -207,27 +199,6 @@ def _curvature(loss: Loss, targets: Tensor, n_outputs: int) -> float:
     signs = torch.randint(0, 2, outputs.shape, generator=torch.Generator().manual_seed(0)) * 2.0 - 1.0
     slopes = [torch.autograd.grad(loss(outputs + step * signs, targets), outputs)[0] for step in (_STEP, -_STEP)]
     return max(float(((slopes[0] - slopes[1]) * signs).sum()) / (2 * _STEP * n_outputs), _STEP)
-
-
-def _rotated(features: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Return features along their principal axes [n, r], the axes [r, F], and the mean square along each [r].
-
-    A penalty of squares does not change by a rotation, and solutions have no part along axes where nothing is: with
-    fewer rows than features there are as many numbers as rows. Along these axes the solver knows how steep the loss is.
-    """
-    n, n_features = features.shape
-    if min(n, n_features) > _MOST_AXES:
-        return features, torch.eye(n_features), features.square().mean(dim=0)
-    wide = n < n_features
-    values, vectors = torch.linalg.eigh(features @ features.T if wide else features.T @ features)
-    kept = values > _NOTHING * values[-1].clamp(min=1.0)
-    values, vectors = values[kept], vectors[:, kept]
-    if wide:
-        along = vectors * values.sqrt()
-        axes = (vectors / values.sqrt()).T @ features
-    else:
-        along, axes = features @ vectors, vectors.T
-    return along, axes, values / n
 
 
 def _solutions(
