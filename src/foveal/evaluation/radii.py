@@ -115,7 +115,7 @@ def radius_metrics(predictions: Predictions, coverage: float) -> dict[str, float
     """
     if predictions.radius is None:
         return {}
-    return {"radius_coverage": coverage, "median_radius_pixels": float(predictions.radius.nanmedian())}
+    return {"radius_coverage": coverage, "median_radius_pixels": float(predictions.radius.nanquantile(0.5))}
 
 
 def coverage_of(predictions: Predictions) -> float:

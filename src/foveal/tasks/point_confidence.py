@@ -29,6 +29,10 @@ class _WithPoints(Task[NDArray[np.float64]], Protocol):
     def has_named_points(self) -> bool:
         """Whether they were given names."""
 
+    @property
+    def mirrored_order(self) -> tuple[int, ...]:
+        """Which point stands where in a mirrored image."""
+
 
 def spread(task: _WithPoints, output: Tensor, prediction: Tensor, target_to_source: Homography) -> Tensor:
     """Return how far off the model itself takes each point to be: the distance that its heatmap expects.
@@ -45,17 +49,24 @@ def spread(task: _WithPoints, output: Tensor, prediction: Tensor, target_to_sour
         target_to_source: [B, 3, 3], from [-1, 1] on the input to source pixels.
 
     Returns:
-        float64 [B, N] in source pixels, above 0.
+        float64 [B, N] in source pixels, above 0, in the order of the points that are decoded.
     """
     points_BN2 = prediction.double().cpu().numpy()
-    if output.ndim != 4:
-        return torch.from_numpy(_diagonal(points_BN2, (2.0, 2.0), target_to_source))
-    height, width = output.shape[2:]
-    chance = (output.double().cpu().flatten(2) / task.decision.temperature).softmax(dim=2).numpy()
-    cells_B1c2 = target_to_source(_cell_centres(height, width))[:, None]
-    off = np.linalg.norm(cells_B1c2 - target_to_source(points_BN2)[:, :, None], axis=3)
-    within = _diagonal(points_BN2, (2 / width, 2 / height), target_to_source) ** 2 / 12  # variance of an even spread
-    return torch.from_numpy((chance * np.sqrt(off**2 + within[:, :, None])).sum(axis=2))
+    if output.ndim == 4:
+        expected = _expected_distance(output.double().cpu() / task.decision.temperature, points_BN2, target_to_source)
+    else:
+        expected = _diagonal(points_BN2, (2.0, 2.0), target_to_source)
+    mirrored = np.broadcast_to(target_to_source.is_mirrored, len(expected))
+    expected[mirrored] = expected[mirrored][:, list(task.mirrored_order)]
+    return torch.from_numpy(expected)
+
+
+def _expected_distance(logits_BNhw: Tensor, points_BN2: NDArray[np.float64], to: Homography) -> NDArray[np.float64]:
+    height, width = logits_BNhw.shape[2:]
+    chance = logits_BNhw.flatten(2).softmax(dim=2).numpy()
+    off = np.linalg.norm(to(_cell_centres(height, width))[:, None] - to(points_BN2)[:, :, None], axis=3)
+    within = _diagonal(points_BN2, (2 / width, 2 / height), to) ** 2 / 12  # the variance of an even spread
+    return np.asarray((chance * np.sqrt(off**2 + within[:, :, None])).sum(axis=2))
 
 
 def _cell_centres(height: int, width: int) -> NDArray[np.float64]:

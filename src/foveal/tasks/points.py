@@ -139,7 +139,7 @@ class Points:
         """
         points = source_to_target(target.numpy())
         if source_to_target.is_mirrored:
-            points = points[self._mirrored_order()]
+            points = points[list(self.mirrored_order)]
         return torch.from_numpy(points).to(torch.float32)
 
     def inside(self, target: Tensor) -> Tensor:
@@ -179,7 +179,7 @@ class Points:
             raise InputError("The model answered with a point that is not finite; it cannot be used.")
         points = target_to_source(prediction.double().cpu().numpy())
         mirrored = np.broadcast_to(target_to_source.is_mirrored, len(points))
-        points[mirrored] = points[mirrored][:, self._mirrored_order()]
+        points[mirrored] = points[mirrored][:, list(self.mirrored_order)]
         return list(points)
 
     def metrics(self) -> Mapping[str, MetricFunction]:
@@ -293,11 +293,13 @@ class Points:
             tuple((int(a), int(b)) for a, b in stored["skeleton"]),
         )
 
-    def _mirrored_order(self) -> list[int]:
+    @property
+    def mirrored_order(self) -> tuple[int, ...]:
+        """Which point stands where in a mirrored image: the two of a flip pair change places."""
         order = list(range(self.n_points))
         for first, second in self.flip_pairs:
             order[first], order[second] = second, first
-        return order
+        return tuple(order)
 
 
 @dataclass(frozen=True, slots=True)
