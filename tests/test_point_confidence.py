@@ -117,7 +117,7 @@ def test_unknown_points_are_left_out_and_a_point_without_a_radius_is_named():
     task = named.with_decision(Decision(radius_factors=fitted.factors))
     assert radius_note(task, 0.8949) == (
         "The radius of a point holds the truth in 90 of 100 new images like those of validation. Chosen on one half of "
-        "the validation images, it held the truth in 89.5 of 100 of the other half. Without a radius, for too few "
+        "the validation images, it held the truth in 89.5 of 100 images of the other. Without a radius, for too few "
         "images with a known place: nose."
     )
     radius = radius_of(task, spread)
@@ -355,6 +355,8 @@ def test_the_sheet_draws_a_circle_of_the_radius_around_each_answer(run):
     assert len(drawn) == 3
     assert drawn <= known
     for axes in figure.axes[:3]:
+        height, width = axes.images[0].get_array().shape[:2]
+        assert (axes.get_xlim(), axes.get_ylim()) == ((0, width), (height, 0))  # as the image's, whatever the radius
         cross = next(line for line in axes.lines if line.get_marker() in "x^")
         assert axes.patches[0].center == pytest.approx([cross.get_xdata()[0], cross.get_ydata()[0]]) or (
             cross.get_marker() == "^"

@@ -106,7 +106,8 @@ class Canvas:
         for (x, y), radius in zip(points_N2, radius_N, strict=True):
             if not np.isnan([x, y, radius]).any():
                 for line, ink in ((2.4, "white"), (1.0, colour)):
-                    self.axes.add_patch(Circle((x, y), radius, fill=False, edgecolor=ink, linewidth=line))
+                    # `add_patch` would widen the axes to the whole circle, and the image would not fill them
+                    self.axes.add_artist(Circle((x, y), radius, fill=False, edgecolor=ink, linewidth=line))
 
 
 def grid(max_n: int, nrows: int | None, ncols: int | None) -> tuple[int, int | None]:

@@ -115,7 +115,7 @@ def radius_note(task: AnyTask, coverage: float | None = None) -> str:
     note = f"The radius of a point holds the truth in {100 * COVERAGE:g} of 100 new images like those of validation."
     if coverage is not None and not math.isnan(coverage):
         held = f"{100 * coverage:.1f} of 100"
-        note += f" Chosen on one half of the validation images, it held the truth in {held} of the other half."
+        note += f" Chosen on one half of the validation images, it held the truth in {held} images of the other."
     return note + (
         f" Without a radius, for too few images with a known place: {', '.join(without)}." if without else ""
     )
