@@ -250,7 +250,7 @@ def _source_to_target(predictor: Predictor, image: ImageSource) -> Homography:
 
 
 def _stacked(arrays: Sequence[NDArray[np.float64] | None]) -> Tensor | None:
-    """Return arrays of all images as one tensor, or None where there are none."""
+    """Return arrays of all images as one tensor; None without any."""
     found = [one for one in arrays if one is not None]
     return torch.from_numpy(np.stack(found)) if found else None
 

@@ -83,7 +83,7 @@ def conformal_quantile(ratios: Tensor, share: float = COVERAGE) -> float | None:
 
 
 def fit_radii(predictions: Predictions) -> RadiusFit:
-    """Choose the factor of each radius by predictions with their truth, and judge the choice on halves of them.
+    """Choose the factor of each radius by predictions with their truth, and check the choice on halves of them.
 
     Raises:
         InputError: the answers have no spread, or too few are known for any radius.
@@ -107,7 +107,7 @@ def fit_radii(predictions: Predictions) -> RadiusFit:
 
 
 def radius_metrics(predictions: Predictions, coverage: float) -> dict[str, float]:
-    """Return what is reported of radii: how often they hold the truth, and how large they are; {} where there are none.
+    """Return what is reported of radii: how often they hold the truth, and how large they are; {} without radii.
 
     Args:
         predictions: with their radii.
@@ -119,9 +119,9 @@ def radius_metrics(predictions: Predictions, coverage: float) -> dict[str, float
 
 
 def coverage_of(predictions: Predictions) -> float:
-    """Return in which share of the known answers that have a radius it holds the truth; NaN where there are none.
+    """Return in which share of the known answers that have a radius it holds the truth; NaN without any.
 
-    Of images that the factors were chosen on this says nothing: there it is what was asked for.
+    On the images that the factors were chosen on this says nothing: there it is 90% by construction.
     """
     if predictions.radius is None:
         return math.nan

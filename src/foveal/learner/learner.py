@@ -139,7 +139,7 @@ class Learner(Trainer):
 
         Returns:
             The factor of each point, and how often radii held the truth that were chosen on one half of the images and
-            judged on the other.
+            checked on the other.
 
         Raises:
             InputError: the answers are no points, or fewer than nine validation images have a known place.

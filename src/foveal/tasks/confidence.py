@@ -24,7 +24,7 @@ COVERAGE = 0.9  # the share of new images in which a radius holds the truth; the
 
 Label = TypeVar("Label")
 Radius = NDArray[np.float64]
-"""[N], NaN where there is none."""
+"""[N], NaN for an answer without a radius."""
 
 
 def spread_of(task: AnyTask, output: Tensor, prediction: Tensor, target_to_source: Homography) -> Tensor | None:
