@@ -264,7 +264,9 @@ def test_tasks_without_confidence_have_no_spread():
     answer = Predictor.of(model, task, Preparation.of((64, 64), "crop", IMAGENET)).predict(
         np.zeros((64, 64, 3), np.uint8)
     )
-    assert (answer.spread, answer.radius, radius_note(task), legend_of(task)) == (None, None, "", task.legend)
+    assert (answer.spread, answer.radius) == (None, None)
+    for each in (task, task.with_decision(Decision(radius_factors=(1.0, 2.0)))):  # as a file that was made up may say
+        assert (radius_note(each), legend_of(each), radius_of(each, None)) == ("", task.legend, None)
 
 
 def test_an_exported_model_says_that_it_has_no_radius(tmp_path):

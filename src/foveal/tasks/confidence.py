@@ -96,9 +96,10 @@ def draw_answer(task: Task[Label], canvas: Canvas, label: Label, truth: Label, r
 
 def legend_of(task: AnyTask) -> str:
     """Return how to read what `draw_answer` draws."""
-    if not task.decision.radius_factors:
+    confidence = kind_of(task).confidence
+    if confidence is None or not task.decision.radius_factors:
         return task.legend
-    return f"{task.legend}; {confidence_of(task).legend.format(percent=f'{100 * COVERAGE:g}')}"
+    return f"{task.legend}; {confidence.legend.format(percent=f'{100 * COVERAGE:g}')}"
 
 
 def radius_note(task: AnyTask, coverage: float | None = None) -> str:
@@ -108,10 +109,10 @@ def radius_note(task: AnyTask, coverage: float | None = None) -> str:
         task: with the decision in force.
         coverage: the share of images in which radii held the truth that were chosen on others, where that is known.
     """
-    factors = task.decision.radius_factors
-    if not factors:
+    confidence, factors = kind_of(task).confidence, task.decision.radius_factors
+    if confidence is None or not factors:
         return ""
-    without = [name for name, one in zip(confidence_of(task).names(task), factors, strict=True) if one is None]
+    without = [name for name, one in zip(confidence.names(task), factors, strict=True) if one is None]
     note = f"The radius of a point holds the truth in {100 * COVERAGE:g} of 100 new images like those of validation."
     if coverage is not None and not math.isnan(coverage):
         held = f"{100 * coverage:.1f} of 100"
