@@ -25,7 +25,9 @@ from foveal.tasks.confidence import COVERAGE, confidence_of
 if TYPE_CHECKING:
     from foveal.evaluation.predictions import Predictions
 
-_HALVES = 200  # draws of a half; their mean is then sure to about 0.2 of 100, on 160 images with one point
+_HALVES = 200  # draws of a half; their mean scatters by 0.3 of 100, on 160 images with one point
+_FEWEST_HALVES = 10  # however many answers there are; of many a single half already says enough
+_MOST_ANSWERS = 2_000_000  # in all halves of all points together, so that they take a second or two; chosen by hand
 FEWEST = math.ceil(COVERAGE / (1 - COVERAGE) - 1e-9)  # known answers; with fewer no finite radius holds so often
 
 
@@ -95,11 +97,12 @@ def fit_radii(predictions: Predictions) -> RadiusFit:
     confidence = confidence_of(predictions.task)
     ratios = confidence.error(predictions.comparable, predictions.targets) / predictions.spread
     columns = [ratios[~ratios[:, at].isnan(), at] for at in range(ratios.shape[1])]
+    n_halves = max(_FEWEST_HALVES, min(_HALVES, _MOST_ANSWERS // ratios.numel()))
     fitted = RadiusFit(
         tuple(confidence.names(predictions.task)),
         tuple(conformal_quantile(column) for column in columns),
         tuple(len(column) for column in columns),
-        tuple(_coverage_on_halves(column) for column in columns),
+        tuple(_coverage_on_halves(column, n_halves) for column in columns),
     )
     if len(fitted.without) == len(columns):
         raise InputError(f"A radius needs {FEWEST} images with a known place or more; there are {max(fitted.known)}.")
@@ -115,7 +118,7 @@ def radius_metrics(predictions: Predictions, coverage: float) -> dict[str, float
     """
     if predictions.radius is None:
         return {}
-    return {"radius_coverage": coverage, "median_radius_pixels": float(predictions.radius.nanquantile(0.5))}
+    return {"radius_coverage": coverage, "median_radius_pixels": float(np.nanmedian(predictions.radius.numpy()))}
 
 
 def coverage_of(predictions: Predictions) -> float:
@@ -130,13 +133,13 @@ def coverage_of(predictions: Predictions) -> float:
     return float((off <= predictions.radius)[known].double().mean())
 
 
-def _coverage_on_halves(ratios: Tensor) -> float:
+def _coverage_on_halves(ratios: Tensor, n_halves: int) -> float:
     """Return the mean share of one half within the bound of the other, over many random halves; NaN for too few."""
     n = len(ratios)
     if n // 2 < FEWEST:
         return math.nan
     held = []
-    for number in range(_HALVES):
+    for number in range(n_halves):
         order = torch.from_numpy(generator_for(0, 0, number).permutation(n))
         bound = conformal_quantile(ratios[order[: n // 2]])
         assert bound is not None
