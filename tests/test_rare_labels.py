@@ -373,7 +373,7 @@ def test_a_probe_with_class_weights_agrees_with_scikit_learn():
     ).fit(standard, targets.numpy())
     expected = torch.from_numpy(reference.predict_proba(standard)).float()
     torch.testing.assert_close(layer(features).softmax(dim=1), expected, atol=5e-3, rtol=0)
-    plain, _ = probe.linear_fit(features, targets, cross_entropy, 3)
+    plain, _, _ = probe.linear_fit(features, targets, cross_entropy, 3)
     rare = targets == 2
     assert layer(features[rare]).softmax(dim=1)[:, 2].mean() > plain(features[rare]).softmax(dim=1)[:, 2].mean() + 0.05
 
@@ -385,8 +385,8 @@ def test_copies_of_a_row_are_its_weight_in_a_probe_and_stay_in_one_fold():
     targets = torch.randint(0, 2, (90, 3), generator=generator).float()
     rows = torch.arange(90).repeat(4)
     once, strength, _ = probe.linear_fit(features, targets, binary_cross_entropy, 3)
-    often, same = probe.linear_fit(features[rows], targets[rows], binary_cross_entropy, 3, rows=rows)
-    _, leaked = probe.linear_fit(
+    often, same, _ = probe.linear_fit(features[rows], targets[rows], binary_cross_entropy, 3, rows=rows)
+    _, leaked, _ = probe.linear_fit(
         features.repeat_interleave(4, 0), targets.repeat_interleave(4, 0), binary_cross_entropy, 3
     )
     assert strength == pytest.approx(same)

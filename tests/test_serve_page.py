@@ -182,7 +182,8 @@ def test_a_point_is_drawn_where_it_was_found(opened, images, tmp_path):
     torch.manual_seed(1)
     network = build_model(ModelSpec("test_efficientnet", 4, (64, 64), None, "spatial"))
     torch.nn.init.normal_(network[1][1].weight)
-    predictor = Predictor.of(network, Points(2, skeleton=((0, 1),)), Preparation.of((64, 64), "squish", IMAGENET))
+    task = Points(2, Decision(radius_factors=(0.5, None)), skeleton=((0, 1),))
+    predictor = Predictor.of(network, task, Preparation.of((64, 64), "squish", IMAGENET))
     predictor.save(tmp_path / "points.safetensors")
     with serving(tmp_path / "points.safetensors") as service:
         page = opened(service)
@@ -198,6 +199,13 @@ def test_a_point_is_drawn_where_it_was_found(opened, images, tmp_path):
         np.testing.assert_allclose(drawn[0], points.reshape(-1), atol=1e-3)
         for cross, point in zip((drawn[1], drawn[3]), points, strict=True):
             np.testing.assert_allclose(np.reshape(cross, (2, 2)).mean(axis=0), point, atol=1e-3)
+        (circle,) = page.locator("circle.over").all()  # the second point has no radius
+        drawn = [float(circle.get_attribute(name)) for name in ("cx", "cy", "r")]
+        radius = predictor.predict(images[0]).radius[0]
+        np.testing.assert_allclose(drawn, [*points[0], radius], rtol=1e-4)
+        text = page.inner_text("article")
+        assert f"y {points[0, 1]:.1f} px, radius {radius:.1f} px" in text
+        assert "holds the truth in 90 of 100 new images" in text
         box, image = page.locator("article svg").bounding_box(), page.locator("article img").bounding_box()
         assert all(abs(box[side] - image[side]) < 1.5 for side in box)
         assert not page.complaints

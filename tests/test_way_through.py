@@ -140,7 +140,10 @@ def test_a_folder_in_use_is_left_alone(scenes, tmp_path, foveal):
 
 def test_points_are_trained_and_judged_in_source_pixels(scenes, tmp_path, foveal):
     arguments = ("--points", "x,y", "--images", scenes / "scenes", *QUICK, "--out", tmp_path / "run")
-    foveal("train", scenes / "balloons.csv", *arguments, "--batch-size", "4")
+    with warnings.catch_warnings():
+        warnings.simplefilter("default")
+        done = foveal("train", scenes / "balloons.csv", *arguments, "--batch-size", "4")
+    assert "Left out: radius of points. A radius needs 9 images with a known place or more; there are 3." in done.err
     scores = json.loads((tmp_path / "run" / "summary.json").read_text())["metrics"]
     assert 0 < scores["median_error_pixels"] < 300
     assert 0 < scores["mean_point_median_error_pixels"] < 150

@@ -26,6 +26,7 @@ from foveal.images.decode import decode, name_of
 from foveal.inference.predictor import Predictor
 from foveal.metrics.common import require_direction
 from foveal.tasks.base import AnyTask
+from foveal.tasks.confidence import legend_of
 from foveal.tasks.kinds import Confusion, require
 from foveal.tasks.vocab import ClassLabel
 
@@ -125,15 +126,15 @@ class Interpretation:
             figsize: (width, height) in inches.
         """
         values, chosen = self.top_losses(k, largest=largest)
-        found, task = self.predictions, self.predictions.task
+        found = self.predictions
 
         def draw(canvas: Canvas, at: int) -> None:
             index = chosen[at]
-            task.draw(canvas, found.labels[index], task.decode_target(found.targets[index]))
+            found.draw(canvas, index)
             canvas.below(f"{Path(name_of(found.images[index])).name[-28:]}  {float(values[at]):.3g}")
 
         images = [decode(found.images[index], found.n_channels) for index in chosen]
-        return sheet(images, draw, rows=rows, figsize=figsize, figure=figure, caption=task.legend)
+        return sheet(images, draw, rows=rows, figsize=figsize, figure=figure, caption=legend_of(found.task))
 
     def confusion_matrix(self) -> Tensor:
         """Return the counts: [C, C] for one label, the truth down; for several one 2x2 table per class, [C, 2, 2].

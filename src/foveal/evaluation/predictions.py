@@ -9,7 +9,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from foveal._moved import attribute
@@ -18,14 +20,17 @@ from foveal.core.errors import InputError, ModelFileError
 from foveal.data.datasets import ImageDataset
 from foveal.evaluation.thresholds import best_temperature
 from foveal.geometry.homography import Homography
+from foveal.images.canvas import Canvas
 from foveal.images.channels import RGB, check_channels
 from foveal.images.decode import ImageSource, name_of, open_image
 from foveal.inference.predictor import Prediction, Predictor
 from foveal.metrics.bootstrap import Interval, interval
 from foveal.tasks.base import AnyTask, Decision
+from foveal.tasks.confidence import draw_answer, radius_of, row_of
 from foveal.tasks.kinds import task_from_dict
 
 _KEY = "predictions"
+_CONFIDENCE = ("spread", "radius")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -41,6 +46,8 @@ class Predictions:
         outputs: the raw outputs [n, C] of labels, where `predict_dataset` kept them: another temperature can be applied
             without another pass. They are not saved.
         n_channels: that the images are read with, to be shown.
+        spread: how far off the model takes each point to be, float64 [n, N] in source pixels; None of other tasks.
+        radius: of each point in source pixels, float64 [n, N], NaN for a point without; None where none were chosen.
     """
 
     images: Sequence[ImageSource]
@@ -50,6 +57,8 @@ class Predictions:
     task: AnyTask
     outputs: Tensor | None = None
     n_channels: int = RGB
+    spread: Tensor | None = None
+    radius: Tensor | None = None
     pictures = attribute("pictures", "images")
 
     @property
@@ -69,11 +78,13 @@ class Predictions:
         return {name: interval(metric, comparable, self.targets) for name, metric in self.task.report_metrics().items()}
 
     def with_decision(self, decision: Decision) -> Predictions:
-        """Return the labels that another decision makes of the same outputs; for labels only.
+        """Return the labels, or the radii of points, that another decision makes of the same outputs.
 
         Its temperature is applied where the raw outputs were kept; without them probabilities stay as they are.
         """
         task = self.task.with_decision(decision)
+        if self.spread is not None:
+            return replace(self, task=task, radius=radius_of(task, self.spread))
         values = self.values if self.outputs is None else task.activate(self.outputs)
         unmoved = Homography.stack([Homography()] * len(values))
         return replace(self, values=values, labels=task.decode(values, unmoved), task=task)
@@ -95,6 +106,8 @@ class Predictions:
             torch.cat([run.targets for run in runs]),
             first.task,
             n_channels=first.n_channels,
+            spread=_concatenated([run.spread for run in runs]),
+            radius=_concatenated([run.radius for run in runs]),
         )
 
     def save(self, path: str | os.PathLike[str]) -> None:
@@ -104,6 +117,7 @@ class Predictions:
         if self.n_channels != RGB:
             about["n_channels"] = self.n_channels
         tensors = {"values": self.values, "answers": answers, "targets": self.targets}
+        tensors |= {name: one for name in _CONFIDENCE if (one := getattr(self, name)) is not None}
         storage.write_tensors(path, tensors, {_KEY: json.dumps(about)})
 
     @classmethod
@@ -125,14 +139,30 @@ class Predictions:
                 tensors["targets"],
                 task,
                 n_channels=check_channels(about.get("n_channels", RGB)),
+                **{name: tensors[name] for name in _CONFIDENCE if name in tensors},
             )
         except (KeyError, ValueError, TypeError) as error:
             raise ModelFileError(f"`{path}` holds no predictions by foveal ({error}).") from error
 
     def rows(self, base: Path | None = None) -> Iterator[dict[str, object]]:
         """Yield one row per image, its name relative to `base`."""
-        for image, values, label in zip(self.images, self.values, self.labels, strict=True):
-            yield {"fname": _relative(image, base)} | self.task.to_row(values, label)
+        for at, image in enumerate(self.images):
+            row = row_of(self.task, self.values[at], self.labels[at], self.radius_at(at))
+            yield {"fname": _relative(image, base)} | row
+
+    def radius_at(self, index: int) -> NDArray[np.float64] | None:
+        """Return the radii of one image, [N] in source pixels; None where none were chosen."""
+        return None if self.radius is None else self.radius[index].numpy()
+
+    def draw(self, canvas: Canvas, index: int) -> None:
+        """Draw the answer for one image beside its truth.
+
+        Args:
+            canvas: shows the image in source pixels.
+            index: of the image.
+        """
+        truth = self.task.decode_target(self.targets[index])
+        draw_answer(self.task, canvas, self.labels[index], truth, self.radius_at(index))
 
 
 def predict_dataset(
@@ -171,7 +201,10 @@ def predict_dataset(
     labels = [answer.label for answer in answers]
     kept = torch.cat(outputs) if outputs else None
     n_channels = predictor.preparation.n_channels
-    return Predictions(dataset.images, values, labels, dataset.targets, predictor.task, kept, n_channels)
+    spread, radius = (_stacked([getattr(answer, name) for answer in answers]) for name in _CONFIDENCE)
+    return Predictions(
+        dataset.images, values, labels, dataset.targets, predictor.task, kept, n_channels, spread, radius
+    )
 
 
 def fit_temperature(predictions: Predictions) -> float:
@@ -214,6 +247,18 @@ def _source_to_target(predictor: Predictor, image: ImageSource) -> Homography:
     opened = open_image(image, predictor.preparation.n_channels)
     source_to_input = predictor.preparation.fit(opened.size_hw)
     return source_to_input.then(Homography.unit_frame(predictor.preparation.input_size_hw))
+
+
+def _stacked(arrays: Sequence[NDArray[np.float64] | None]) -> Tensor | None:
+    """Return arrays of all images as one tensor; None without any."""
+    found = [one for one in arrays if one is not None]
+    return torch.from_numpy(np.stack(found)) if found else None
+
+
+def _concatenated(tensors: Sequence[Tensor | None]) -> Tensor | None:
+    """Return the tensors of several runs as one; None where one of the runs has none."""
+    found = [one for one in tensors if one is not None]
+    return torch.cat(found) if len(found) == len(tensors) else None
 
 
 def _absolute(image: ImageSource) -> str:

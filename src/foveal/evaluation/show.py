@@ -8,6 +8,7 @@ from foveal.core.rng import order_for
 from foveal.evaluation.predictions import Predictions
 from foveal.images.canvas import Canvas, sheet
 from foveal.images.decode import decode
+from foveal.tasks.confidence import legend_of
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -30,12 +31,10 @@ def results_sheet(
         figsize: (width, height) in inches; as large as suits by default.
         figure: of matplotlib, to draw in; a new one by default.
     """
-    task = predictions.task
     shown = order_for(0, 0, len(predictions.labels))[:max_n].tolist()
 
     def draw(canvas: Canvas, number: int) -> None:
-        index = shown[number]
-        task.draw(canvas, predictions.labels[index], task.decode_target(predictions.targets[index]))
+        predictions.draw(canvas, shown[number])
 
     images = [decode(predictions.images[i], predictions.n_channels) for i in shown]
-    return sheet(images, draw, rows=rows, figsize=figsize, figure=figure, caption=task.legend)
+    return sheet(images, draw, rows=rows, figsize=figsize, figure=figure, caption=legend_of(predictions.task))

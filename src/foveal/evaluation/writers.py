@@ -14,6 +14,7 @@ from foveal.inference.predictor import Prediction
 from foveal.sources.coco import write_coco
 from foveal.sources.label_studio import write_label_studio
 from foveal.tasks.base import Task
+from foveal.tasks.confidence import row_of as columns_of
 
 Label = TypeVar("Label")
 LabelledImages = Iterable[tuple[str, tuple[int, int], Label]]
@@ -77,4 +78,4 @@ def row_of(file: Path, answer: Prediction, task: Task[Label]) -> dict[str, objec
         answer: for it.
         task: names the columns.
     """
-    return {"fname": printable(file)} | task.to_row(answer.values, answer.label)
+    return {"fname": printable(file)} | columns_of(task, answer.values, answer.label, answer.radius)

@@ -93,6 +93,22 @@ class Canvas:
             plot(markersize=11, color="white", markeredgewidth=3.5)
             plot(markersize=10, color=colour, markeredgewidth=2)
 
+    def circles(self, points_N2: NDArray[np.float64], radius_N: NDArray[np.float64], colour: str) -> None:
+        """Draw a thin circle around each point, cut off at the image's border.
+
+        Args:
+            points_N2: (x, y) in the image's pixels, float64 [N, 2].
+            radius_N: in the same pixels, float64 [N]; NaN for no circle.
+            colour: of matplotlib.
+        """
+        from matplotlib.patches import Circle
+
+        for (x, y), radius in zip(points_N2, radius_N, strict=True):
+            if not np.isnan([x, y, radius]).any():
+                for line, ink in ((2.4, "white"), (1.0, colour)):
+                    # `add_patch` would widen the axes to the whole circle, and the image would not fill them
+                    self.axes.add_artist(Circle((x, y), radius, fill=False, edgecolor=ink, linewidth=line))
+
 
 def grid(max_n: int, nrows: int | None, ncols: int | None) -> tuple[int, int | None]:
     """Return how many images are shown, and in how many rows; None is as many as suit.

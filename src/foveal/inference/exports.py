@@ -122,7 +122,14 @@ class ImageExporter:
             "pad": _NUMPY_PADS[self.predictor.preparation.fit.pad_mode],
             "names": list(self.predictor.task.names),
             "answers": kind_of(self.predictor.task).answers,
-        }
+        } | _not_exported(self.predictor)
+
+
+def _not_exported(predictor: Predictor) -> dict[str, object]:
+    """Return what the predictor answers and the exported model does not, for its description."""
+    if not predictor.task.decision.radius_factors:
+        return {}
+    return {"not_exported": "the radius of points: it is made of the heatmaps, of which the answers are the centres"}
 
 
 def _drawn(index: int, n_channels: int) -> ImageSource:

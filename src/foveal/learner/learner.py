@@ -17,11 +17,13 @@ from foveal.core.arguments import checked_methods
 from foveal.core.errors import InputError
 from foveal.core.registry import resolve
 from foveal.core.rng import order_for
+from foveal.core.warn import warn
 from foveal.data.loader import DataLoader
 from foveal.data.loaders import DataLoaders
 from foveal.evaluation import plots, show
 from foveal.evaluation.explain import show_overlay
 from foveal.evaluation.predictions import Predictions, fit_temperature, predict_dataset
+from foveal.evaluation.radii import FEWEST, RadiusFit, fit_radii
 from foveal.evaluation.thresholds import Criterion, ThresholdFit, tune_thresholds
 from foveal.evaluation.tta import augmented_predictions
 from foveal.images.canvas import grid
@@ -111,13 +113,16 @@ class Learner(Trainer):
     def validation_predictions(self) -> Predictions:
         """Return what the model, in fp32 as it is handed over, answers on the validation side, from one pass.
 
-        The raw outputs of labels are kept, so that `calibrate` and `with_decision` need no other pass.
+        The raw outputs of labels are kept, and the spread of points, so that `calibrate`, `calibrate_radius` and
+        `with_decision` need no other pass.
         """
         keep = kind_of(self.task).has_classes
         return predict_dataset(self.predictor(), self.dls.valid.dataset, keep_outputs=keep)
 
     def calibrate(self, predictions: Predictions | None = None) -> float:
         """Choose the temperature with the least loss on the validation side, and return it; answers stay as they are.
+
+        For points see `calibrate_radius`.
 
         Args:
             predictions: those of `validation_predictions`, which are made anew by default.
@@ -129,6 +134,29 @@ class Learner(Trainer):
         temperature = fit_temperature(self.validation_predictions() if predictions is None else predictions)
         self._decision = self.task.decision.at_temperature(temperature)
         return temperature
+
+    def calibrate_radius(self, predictions: Predictions | None = None) -> RadiusFit:
+        """Choose, on the validation side, radii that hold the truth in 90 of 100 new images; answers stay as they are.
+
+        They are used from now on, and travel with the model; after further training choose them again.
+
+        Args:
+            predictions: those of `validation_predictions`, which are made anew by default.
+
+        Returns:
+            The factor of each point, and how often radii held the truth that were chosen on one half of the images and
+            checked on the other.
+
+        Raises:
+            InputError: the answers are no points, or fewer than nine validation images have a known place.
+        """
+        require("A radius", self.task, has="confidence")
+        fitted = fit_radii(self.validation_predictions() if predictions is None else predictions)
+        if fitted.without:
+            listed = ", ".join(f"{name} ({n})" for name, n in fitted.without.items())
+            warn(f"No radius, for want of {FEWEST} validation images with a known place: {listed}.")
+        self._decision = replace(self.task.decision, radius_factors=fitted.factors)
+        return fitted
 
     def report(self, path: PathLike = "report.html", *, images: bool = True, by: Slices | None = None) -> Path:
         """Write one self-contained page on the validation side; return its path.

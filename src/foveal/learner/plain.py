@@ -27,6 +27,7 @@ _NEED_A_TASK = (
     "embed",
     "tune_thresholds",
     "calibrate",
+    "calibrate_radius",
     "probe",
 )
 

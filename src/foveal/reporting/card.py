@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from foveal.inference.manifest import Manifest, MetricPart, ModelPart, OwnPart
+from foveal.tasks.confidence import radius_note
 from foveal.tasks.kinds import AnyKind, kind_of, task_from_dict
 
 _CHANNELS = {1: "1: whatever an image is, it is made grey", 4: "4, which an image must have"}
@@ -160,6 +161,9 @@ def _limits(manifest: Manifest, kind: AnyKind) -> list[str]:
         shown = ", ".join(few[:10]) + (" and others" if len(few) > 10 else "")
         found.append(f"Fewer than {_FEW} training images: {shown}. Do not rely on these classes.")
     found += kind.limits
+    if kind.confidence is not None:
+        coverage = trained.figures.get("radius_coverage", MetricPart(value=None)).value
+        found += filter(None, [radius_note(task_from_dict(manifest.task), coverage)])
     if trained.figures:
         found.append("The metrics hold for images like those of validation; other cameras or places may do worse.")
     else:

@@ -38,6 +38,7 @@ from foveal.models.vision import VisionModel
 from foveal.reporting import page
 from foveal.reporting.card import format_weights
 from foveal.sources.items import by_rule
+from foveal.tasks.confidence import radius_note
 from foveal.tasks.kinds import kind_of
 from foveal.training.recorder import Recorder
 from foveal.training.state import EpochResult
@@ -72,6 +73,7 @@ class Report:
         slices: something known of every image, by name: one value per image of the interpretation.
         runs: the headline metrics of each run, by its name, where there were several.
         left_out: results that could not be had, with the reason.
+        radius_coverage: in which share of other images the radii of points hold the truth, where that is known.
         baselines: metrics to beat, such as the error of answering with the mean point.
     """
 
@@ -89,6 +91,7 @@ class Report:
     runs: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     baselines: Mapping[str, float] = field(default_factory=dict)
     left_out: Mapping[str, str] = field(default_factory=dict)
+    radius_coverage: float | None = None
 
     def write(self, path: str | os.PathLike[str]) -> Path:
         """Write the page, atomically; return its path."""
@@ -151,6 +154,8 @@ class Report:
         rows += [(name.replace("_", " "), value, "to beat") for name, value in self.baselines.items()]
         note = "The last column holds the metric in 95 of 100 draws of other images of this kind (bootstrap)."
         yield page.table(("metric", "value", "interval"), rows) + page.paragraph(note)
+        if radii := radius_note(self.interpretation.predictions.task, self.radius_coverage):
+            yield page.paragraph(radii)
 
     def _parts_of_classes(self) -> Iterator[Markup]:
         found = self.interpretation.predictions

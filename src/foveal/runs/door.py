@@ -232,6 +232,7 @@ def evaluate(
     """
     from foveal.data.datasets import ImageDataset
     from foveal.evaluation.predictions import predict_dataset
+    from foveal.evaluation.radii import coverage_of, radius_metrics
     from foveal.inference.loading import load_image_predictor
     from foveal.runs.image_settings import ImageRun
     from foveal.runs.images import read
@@ -256,7 +257,8 @@ def evaluate(
     n_channels = predictor.preparation.n_channels
     dataset = ImageDataset([item.image for item in items], truth, predictor.task, n_channels)
     predictions = predict_dataset(predictor, dataset)
-    return Evaluation(side, predictions, predictions.scores())
+    radii = radius_metrics(predictions, coverage_of(predictions))
+    return Evaluation(side, predictions, predictions.scores() | radii)
 
 
 def compare(first: Run | PathLike, second: Run | PathLike) -> Comparison:

@@ -169,6 +169,7 @@ def write_report(
         slices=slices_of(source, predictions.images, by) if source is not None else {},
         runs=summary.get("runs", {}),
         left_out=summary.get("left_out", {}),
+        radius_coverage=summary["metrics"].get("radius_coverage"),
         baselines={name: value for name, value in summary["metrics"].items() if name.startswith(BASELINE)},
     )
     return report.write(out or folder / REPORT)

@@ -23,6 +23,7 @@ from foveal.data.samples import Transforms
 from foveal.data.splits.splitters import Splitter
 from foveal.data.splits.stratify import KFoldSplitter, StratifiedSplitter
 from foveal.evaluation.predictions import Predictions, constant_answer
+from foveal.evaluation.radii import radius_metrics
 from foveal.evaluation.show import results_sheet
 from foveal.evaluation.thresholds import ThresholdFit, tune_best_thresholds
 from foveal.geometry.moves import Flip
@@ -288,7 +289,7 @@ def _finish(learn: Learner, settings: ImageRun, source: Source, folder: Path) ->
         predictions = learn.validation_predictions()
     with timing.measure("thresholds"):
         decided = _decide(learn, predictions, left_out)
-        if predictions.outputs is not None:
+        if predictions.outputs is not None or predictions.spread is not None:
             predictions = predictions.with_decision(learn.task.decision)
     predictor = learn.predictor()
     with timing.measure("metrics and intervals"):
@@ -298,6 +299,8 @@ def _finish(learn: Learner, settings: ImageRun, source: Source, folder: Path) ->
         with leaving_out("error of the mean point", left_out):
             baseline = constant_answer(predictor, dls.train.dataset, dls.valid.dataset).scores()
             scores |= {f"{run.BASELINE}{name}": baseline[name] for name in baselines}
+    radii = radius_metrics(predictions, decided.get("radius_coverage", math.nan))
+    scores |= radii
     last = learn.recorder.history[-1]
     trained = learn.trained().model_copy(
         update={
@@ -305,7 +308,8 @@ def _finish(learn: Learner, settings: ImageRun, source: Source, folder: Path) ->
             "valid_loss": last.valid_loss,
             "figures": {
                 name: MetricPart(value=scores[name], low=low, high=high) for name, (low, high) in intervals.items()
-            },
+            }
+            | {name: MetricPart(value=value) for name, value in radii.items()},
             "parts": next((value for value in scores.values() if isinstance(value, Mapping)), {}),
         }
     )
@@ -333,11 +337,14 @@ def intervals_of(predictions: Predictions, left_out: dict[str, str]) -> dict[str
 
 
 def _decide(learn: Learner, predictions: Predictions, left_out: dict[str, str]) -> Summary:
-    """Choose temperature and thresholds of labels by the predictions; return a summary of both."""
+    """Choose temperature and thresholds of labels, or radii of points, by the predictions; return a summary of it."""
     kind = kind_of(learn.dls.task)
-    if not kind.has_classes:
-        return {}
     decided: Summary = {}
+    if kind.confidence is not None:
+        with leaving_out("radius of points", left_out):
+            decided = learn.calibrate_radius(predictions).to_dict()
+    if not kind.has_classes:
+        return decided
     with leaving_out("temperature", left_out):
         decided["temperature"] = learn.calibrate(predictions)
     if kind.has_thresholds:

@@ -17,6 +17,7 @@ from foveal.inference.loading import load_image_predictor
 from foveal.inference.predictor import Predictor, Refused
 from foveal.scale.streaming import predict_each
 from foveal.sources.addresses import Part, parts_of
+from foveal.tasks.confidence import row_of
 
 _PLAN, _FINISHED = "_plan.json", "_finished"
 REFUSED = "_refused.csv"
@@ -103,7 +104,7 @@ class Shards:
             if isinstance(prediction, Refused):
                 refused.append([name_of(image), prediction.error.reason])
             else:
-                values = predictor.task.to_row(prediction.values, prediction.label)
+                values = row_of(predictor.task, prediction.values, prediction.label, prediction.radius)
                 rows.append({"fname": name_of(image)} | values)
         if rows:
             write_table(self.folder / f"part-{number:06d}.parquet", rows)

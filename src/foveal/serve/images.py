@@ -20,6 +20,7 @@ from foveal.serve.admission import Slot
 from foveal.serve.forms import Upload, check_media_type, parse_uploads
 from foveal.serve.schemas import AllRefused, Answers, Refusal
 from foveal.serve.service import Service
+from foveal.tasks.confidence import json_of, radius_note
 from foveal.tasks.kinds import kind_of
 
 _FILE: dict[str, JsonValue] = {"type": "string", "format": "binary"}
@@ -66,7 +67,7 @@ def add_images(app: FastAPI, service: Service, predictor: Predictor) -> dict[str
             return {"name": upload.name, "error": getattr(error, "reason", str(error))}
         measures.count_image("answered")
         about = {"name": upload.name, "width": width, "height": height}
-        return about | task.to_json(prediction.values, prediction.label)
+        return about | json_of(task, prediction.values, prediction.label, prediction.radius)
 
     async def read_uploads(request: Request, slot: Slot) -> list[Upload]:
         content_type = request.headers.get("content-type", "")
@@ -109,6 +110,7 @@ def add_images(app: FastAPI, service: Service, predictor: Predictor) -> dict[str
         "thresholds": dict(zip(task.names, task.decision.thresholds, strict=False)),
         "decides": kind_of(task).has_thresholds,
         "explains": predictor.supports_explain,
+        "radius_note": radius_note(task),
         "skeleton": [list(pair) for pair in getattr(task, "skeleton", ())],
         "max_body": service.settings.max_body,
     }

@@ -15,6 +15,11 @@ class NamedPoint(BaseModel):
     name: str
     x: float | None
     y: float | None
+    radius: float | None = Field(
+        default=None,
+        description="Pixels around the point within which the truth lies in 90 of 100 new images; null for a point "
+        "without, absent where the model has none.",
+    )
 
 
 class ImageAnswer(BaseModel):

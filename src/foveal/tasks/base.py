@@ -40,17 +40,19 @@ OutputForm = Literal["logits", "log-probabilities", "probabilities"]
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """How outputs for classes become an answer.
+    """How outputs become an answer.
 
     Attributes:
         thresholds: of probabilities, one per class.
         temperature: divides the logits.
         outputs: what the model returns; probabilities are left as they are.
+        radius_factors: times the spread of a point they are its radius, one per point; None for a point without one.
     """
 
     thresholds: tuple[float, ...] = ()
     temperature: float = 1.0
     outputs: OutputForm = "logits"
+    radius_factors: tuple[float | None, ...] = ()
 
     def __post_init__(self) -> None:
         if self.outputs not in get_args(OutputForm):
@@ -59,6 +61,8 @@ class Decision:
             raise InputError(f"A temperature must be a positive number; got {self.temperature!r}.")
         if odd := [threshold for threshold in self.thresholds if not 0 <= threshold <= 1]:
             raise InputError(f"A threshold is between 0 and 1; got {odd[0]!r}.")
+        if wrong := [one for one in self.radius_factors if one is not None and not 0 <= one < math.inf]:
+            raise InputError(f"A factor of radii is a number from 0 on, or None for no radius; got {wrong[0]!r}.")
 
     def at_temperature(self, temperature: float) -> Decision:
         """Return the decision at another temperature that answers alike: thresholds move with the probabilities."""
@@ -69,13 +73,17 @@ class Decision:
     def to_dict(self) -> dict[str, object]:
         """Return it as JSON values."""
         form = {} if self.outputs == "logits" else {"outputs": self.outputs}  # as files of version 0.1 have it
-        return {"thresholds": list(self.thresholds), "temperature": self.temperature} | form
+        radii = {"radius_factors": list(self.radius_factors)} if self.radius_factors else {}
+        return {"thresholds": list(self.thresholds), "temperature": self.temperature} | form | radii
 
     @classmethod
     def from_dict(cls, stored: Mapping[str, Any]) -> Decision:
         """Rebuild it from `to_dict`."""
         return cls(
-            tuple(float(t) for t in stored["thresholds"]), float(stored["temperature"]), stored.get("outputs", "logits")
+            tuple(float(t) for t in stored["thresholds"]),
+            float(stored["temperature"]),
+            stored.get("outputs", "logits"),
+            tuple(None if one is None else float(one) for one in stored.get("radius_factors", ())),
         )
 
 
@@ -112,7 +120,7 @@ class Task(Protocol[Label]):
 
     @property
     def decision(self) -> Decision:
-        """Thresholds and temperature, used by `activate` and `decode`."""
+        """Thresholds and temperature, used by `activate` and `decode`, and the factors of radii."""
 
     def with_decision(self, decision: Decision) -> Self:
         """Return the same task with another decision."""

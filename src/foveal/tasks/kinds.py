@@ -20,13 +20,18 @@ from foveal.core.registry import Registry
 from foveal.tasks.vocab import ClassLabel
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
     from torch import Tensor
 
+    from foveal.geometry.homography import Homography
+    from foveal.images.canvas import Canvas
     from foveal.losses import FlattenedLoss
     from foveal.tasks.base import AnyTask
     from foveal.tasks.display import ShownTensor
 
 T = TypeVar("T", bound="AnyTask")
+T_contra = TypeVar("T_contra", bound="AnyTask", contravariant=True)
 
 LabelForm = Literal["names", "name", "points_xy", "numbers"]
 """How a source writes a label: class names, one class name, points [N, 2] in source pixels, or numbers [N]."""
@@ -131,6 +136,35 @@ class Confusion(Generic[T]):
     head: tuple[str, str]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Confidence(Generic[T_contra]):
+    """How far each of the N answers for an image may be off; `foveal.tasks.confidence` asks it, for any task.
+
+    Attributes:
+        names: a function of a task that returns what the answers are called.
+        spread: a function of (task, outputs [B, ...], predictions [B, ...], target_to_source [B, 3, 3]) that returns
+            how far off the model takes each answer to be, float64 [B, N] in the unit of `error`, above 0.
+        error: a function of (comparable, encoded labels) that returns how far each answer is off, float64 [n, N]; NaN
+            where the truth is not known.
+        to_row: a function of (task, radius [N]) that returns columns of a table.
+        to_json: a function of (task, label, radius [N]) that returns what takes the place of entries of `to_json`.
+        draw: a function of (canvas, label, radius [N]), coordinates and radii in the canvas's pixels; NaN for none.
+        legend: how to read what `draw` draws; {percent} becomes the share of images.
+    """
+
+    names: Callable[[T_contra], Sequence[str]]
+    spread: Callable[[T_contra, Tensor, Tensor, Homography], Tensor]
+    error: Callable[[Tensor, Tensor], Tensor]
+    to_row: Callable[[T_contra, NDArray[np.float64]], dict[str, object]]
+    to_json: Callable[[T_contra, Any, NDArray[np.float64]], dict[str, object]]
+    draw: Callable[[Canvas, Any, NDArray[np.float64]], None]
+    legend: str
+
+
+AnyConfidence = Confidence[Any]
+"""The confidence of a task of which it is not known which class it is of."""
+
+
 PROBE = Recipe("linear", probe=True, epochs=4, lr=1e-3, lr_mult=10.0, freeze_epochs=0)
 BOOK = Recipe("pooled", probe=False, epochs=5, lr=2e-3, lr_mult=100.0, freeze_epochs=1)
 
@@ -155,6 +189,7 @@ class TaskKind(Generic[T]):
         has_thresholds: one threshold per class decides.
         has_points: answers are places in the image: heatmap heads, and the mean point as the answer to beat. Its tasks
             have `point_names`, a name per point.
+        confidence: how far each answer may be off: a spread, and a radius that holds the truth.
         confusion: what is confused with what.
         weighted_loss: a function of a weight per class, [C], that returns the loss with them.
         label_issues: labels that are probably wrong.
@@ -181,6 +216,7 @@ class TaskKind(Generic[T]):
     has_classes: bool = False
     has_thresholds: bool = False
     has_points: bool = False
+    confidence: Confidence[T] | None = None
     confusion: Confusion[T] | None = None
     weighted_loss: Callable[[Sequence[float]], FlattenedLoss] | None = None
     label_issues: LabelIssues[T] | None = None

@@ -21,6 +21,7 @@ from foveal.tasks.base import Decision, MetricsByOutput
 from foveal.tasks.display import ShownTensor
 from foveal.tasks.heatmaps import heatmap_loss, soft_argmax
 from foveal.tasks.kinds import BOOK, PROBE, TaskKind
+from foveal.tasks.point_confidence import CONFIDENCE
 
 Pairs = tuple[tuple[int, int], ...]
 
@@ -51,6 +52,8 @@ class Points:
             object.__setattr__(self, "point_names", tuple(f"point {i + 1}" for i in range(self.n_points)))
         if len(set(self.point_names)) != self.n_points:
             raise InputError(f"{self.n_points} points need as many different names; got {self.point_names!r}.")
+        if len(self.decision.radius_factors) not in {0, self.n_points}:
+            raise InputError(f"{self.n_points} points need a factor each; got {self.decision.radius_factors!r}.")
         for what, pairs in (("flip_pairs", self.flip_pairs), ("skeleton", self.skeleton)):
             for pair in pairs:
                 if not all(0 <= i < self.n_points for i in pair):
@@ -65,11 +68,16 @@ class Points:
     @property
     def names(self) -> tuple[str, ...]:
         """The columns x, y or x1, y1, x2, y2, ..., or NAME_x, NAME_y where the points have names."""
-        if self.point_names[0] != "point 1":
+        if self.has_named_points:
             return tuple(f"{name}_{axis}" for name in self.point_names for axis in "xy")
         if self.n_points == 1:
             return ("x", "y")
         return tuple(f"{axis}{i + 1}" for i in range(self.n_points) for axis in "xy")
+
+    @property
+    def has_named_points(self) -> bool:
+        """Whether the points were given names."""
+        return self.point_names[0] != "point 1"
 
     @property
     def y_range(self) -> tuple[float, float]:
@@ -131,7 +139,7 @@ class Points:
         """
         points = source_to_target(target.numpy())
         if source_to_target.is_mirrored:
-            points = points[self._mirrored_order()]
+            points = points[list(self.mirrored_order)]
         return torch.from_numpy(points).to(torch.float32)
 
     def inside(self, target: Tensor) -> Tensor:
@@ -171,7 +179,7 @@ class Points:
             raise InputError("The model answered with a point that is not finite; it cannot be used.")
         points = target_to_source(prediction.double().cpu().numpy())
         mirrored = np.broadcast_to(target_to_source.is_mirrored, len(points))
-        points[mirrored] = points[mirrored][:, self._mirrored_order()]
+        points[mirrored] = points[mirrored][:, list(self.mirrored_order)]
         return list(points)
 
     def metrics(self) -> Mapping[str, MetricFunction]:
@@ -285,11 +293,13 @@ class Points:
             tuple((int(a), int(b)) for a, b in stored["skeleton"]),
         )
 
-    def _mirrored_order(self) -> list[int]:
+    @property
+    def mirrored_order(self) -> tuple[int, ...]:
+        """Which point stands where in a mirrored image: the two of a flip pair change places."""
         order = list(range(self.n_points))
         for first, second in self.flip_pairs:
             order[first], order[second] = second, first
-        return order
+        return tuple(order)
 
 
 @dataclass(frozen=True, slots=True)
@@ -344,5 +354,6 @@ KIND = TaskKind(
     recipes={"probe": replace(PROBE, head="spatial"), "book": replace(BOOK, epochs=20, lr=1e-2)},
     crops=False,
     has_points=True,
+    confidence=CONFIDENCE,
     baselines=("median_error_pixels",),
 )

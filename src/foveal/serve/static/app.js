@@ -94,11 +94,14 @@ function found(answer) {
   return model.names.filter((name) => answer.probabilities[name] > thresholds[name]);
 }
 
+const hasRadius = (point) => typeof point.radius === "number"; // null: none for this point; absent: none at all
+const around = (point) => (hasRadius(point) ? `, radius ${point.radius.toFixed(1)} px` : "");
+
 function answerText(one) {
   const answer = one.answer;
   if (!answer) return "";
   if (answer.probabilities) return found(answer).join(", ") || "nothing found";
-  if (answer.points) return answer.points.map((p) => `${p.name}: x ${p.x.toFixed(1)}, y ${p.y.toFixed(1)} px`).join("; ");
+  if (answer.points) return answer.points.map((p) => `${p.name}: x ${p.x.toFixed(1)}, y ${p.y.toFixed(1)} px${around(p)}`).join("; ");
   return Object.entries(answer.numbers).map(([name, value]) => `${name} ${value.toPrecision(4)}`).join(", ");
 }
 
@@ -110,6 +113,7 @@ function draw(one) {
   if (one.answer) {
     right.append(make("p", { class: "found" }, answerText(one)));
     if (one.answer.probabilities) right.append(bars(one));
+    if (one.answer.points && model.radius_note) right.append(make("p", { class: "lead" }, model.radius_note));
     if (one.answer.points && model.explains)
       right.append(...one.answer.points.map((point) => whyButton(one, point.name, `Why ${point.name}?`)));
     right.append(make("p", { class: "lead" }, `${one.answer.width} × ${one.answer.height} pixels`));
@@ -132,11 +136,12 @@ function points(answer) {
   drawing.setAttribute("viewBox", `0 0 ${answer.width} ${answer.height}`);
   drawing.setAttribute("role", "img");
   drawing.setAttribute("aria-label", answerText({ answer }));
-  const line = (kind, x1, y1, x2, y2) => {
-    const element = document.createElementNS(NS, "line");
-    for (const [name, value] of Object.entries({ x1, y1, x2, y2, class: `point ${kind}` })) element.setAttribute(name, value);
+  const shape = (tag, kind, places) => {
+    const element = document.createElementNS(NS, tag);
+    for (const [name, value] of Object.entries({ ...places, class: `point ${kind}` })) element.setAttribute(name, value);
     drawing.append(element);
   };
+  const line = (kind, x1, y1, x2, y2) => shape("line", kind, { x1, y1, x2, y2 });
   const arm = Math.max(answer.width, answer.height) / 30;
   for (const kind of ["under", "over"]) {
     for (const [a, b] of model.skeleton)
@@ -145,6 +150,8 @@ function points(answer) {
       line(kind, x - arm, y - arm, x + arm, y + arm);
       line(kind, x - arm, y + arm, x + arm, y - arm);
     }
+    for (const point of answer.points.filter(hasRadius))
+      shape("circle", `${kind} around`, { cx: point.x, cy: point.y, r: point.radius });
   }
   return drawing;
 }
@@ -228,11 +235,13 @@ function csv() {
   const answered = tried.filter((one) => one.answer);
   if (!answered.length) { say("There is no answer to download yet."); return; }
   const { probabilities, points: places, numbers } = answered[0].answer;
+  const radii = (points) => points.filter((p) => "radius" in p);
   const head = probabilities ? ["fname", "predicted", ...model.names]
-    : places ? ["fname", ...places.flatMap((p) => [`${p.name}_x`, `${p.name}_y`])] : ["fname", ...Object.keys(numbers)];
+    : places ? ["fname", ...places.flatMap((p) => [`${p.name}_x`, `${p.name}_y`]), ...radii(places).map((p) => `${p.name}_radius`)] : ["fname", ...Object.keys(numbers)];
   const rows = answered.map(({ name, answer }) => [name, ...(
     answer.probabilities ? [found(answer).join(";"), ...model.names.map((each) => answer.probabilities[each])]
-      : answer.points ? answer.points.flatMap((p) => [p.x, p.y]) : Object.values(answer.numbers))]);
+      : answer.points ? [...answer.points.flatMap((p) => [p.x, p.y]), ...radii(answer.points).map((p) => p.radius ?? "")]
+        : Object.values(answer.numbers))]);
   const lines = [head, ...rows].map((row) => row.map(cell).join(","));
   const link = make("a", { download: "answers.csv", href: URL.createObjectURL(new Blob([lines.join("\n") + "\n"], { type: "text/csv" })) });
   link.click();
