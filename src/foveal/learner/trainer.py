@@ -31,7 +31,7 @@ from foveal.training.groups import Freeze, Norm, Splitter, parameter_groups, spl
 from foveal.training.hooks import as_list, bound_callbacks, check_callbacks, training_loop
 from foveal.training.optim import Adam, OptimizerFunction
 from foveal.training.phases import Training
-from foveal.training.probes.linear import fit_head
+from foveal.training.probes.linear import HeadFit, fit_head
 from foveal.training.recorder import Recorder
 from foveal.training.schedule import Rate
 from foveal.training.state import EpochResult
@@ -141,21 +141,26 @@ class Trainer(Fits):
             InputError: the head is another one.
         """
         began = time.perf_counter()
-        in_order = self.dls.train.in_order()
-        precision = self._training.plain_precision
-        drawn = self.dls.train.drawn(_PROBE_EPOCHS)
-        train_loss = fit_head(
-            self.model,
-            in_order,
-            self._loss(),
-            precision=precision,
-            device=self.dls.device,
-            drawn=drawn,
-            is_usual_loss=self.loss_func is self._usual_loss,
-        )
+        train_loss = self.fit_head().train_loss
         with timing.measure("probe validation"):
             valid_loss, metrics = self._scores(self.dls.valid)
         self.recorder.note(EpochResult(0, train_loss, valid_loss, metrics, time.perf_counter() - began))
+
+    def fit_head(self) -> HeadFit:
+        """Do what `probe` does, without a look at the validation side.
+
+        Raises:
+            InputError: the head is another one.
+        """
+        return fit_head(
+            self.model,
+            self.dls.train.in_order(),
+            self._loss(),
+            precision=self._training.plain_precision,
+            device=self.dls.device,
+            drawn=self.dls.train.drawn(_PROBE_EPOCHS),
+            is_usual_loss=self.loss_func is self._usual_loss,
+        )
 
     def lr_find(
         self,

@@ -61,7 +61,7 @@ class Body(nn.Module):
         network: the network, most often timm's.
         n_features: channels of its last map.
         multi_scale: put the last map, stretched, beside the last one of twice its size, as spatial heads need.
-        pooling: the parts that are returned side by side; the map where there are none.
+        pooling: the parts that are returned side by side; the map where it is empty.
         widths: how many numbers each part has, where there are candidates.
         candidates: the poolings that a probe has to choose from; none where the mean over the map is all there is.
         statistics: what the body normalises its input with; None where that is done before, by loaders with `Normalize`

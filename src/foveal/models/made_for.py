@@ -39,7 +39,7 @@ def fingerprint(tensors: Mapping[str, Tensor]) -> str:
 
 
 def architectures_of(tensors: Mapping[str, Tensor]) -> list[str]:
-    """Return the first names of timm's whose layers have the shapes of a file's; none where there is none.
+    """Return the first names of timm's whose layers have the shapes of a file's; empty where nothing has.
 
     Args:
         tensors: of the file.

@@ -37,7 +37,7 @@ class ModelSpec:
         n_channels: of the images.
         head_options: the layers of a pooled head.
         cut: how many children of the network the body keeps, as for `cut_network`; all up to the last map by default.
-        pooling: what the head reads, see `Body`: parts of the features, or the map where there are none; None for what
+        pooling: what the head reads, see `Body`: parts of the features, or the map where it is empty; None for what
             the network is known for, which is decided when it is built.
     """
 

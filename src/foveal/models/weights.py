@@ -201,7 +201,7 @@ def _converted(network: nn.Module, tensors: Mapping[str, Tensor], arch: str) -> 
             convert(dict(tensors)) if len(takes) == 1 else convert(dict(tensors), network, **options)
         )
     except (AttributeError, KeyError, RuntimeError, TypeError, ValueError, AssertionError):
-        return tensors  # of another family: what differs is said by the caller
+        return tensors  # of another family: the caller names what differs
     return converted
 
 

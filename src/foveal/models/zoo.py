@@ -154,6 +154,18 @@ def native_size(arch: str) -> tuple[int, int]:
     return _USUAL_HW if entry is None else (int(entry.input_size[-2]), int(entry.input_size[-1]))
 
 
+def usual_size(arch: str) -> tuple[int, int]:
+    """Return `native_size`, or that of most backbones for what is no name of one: a file, for instance.
+
+    Args:
+        arch: as the user wrote it.
+    """
+    try:
+        return native_size(arch)
+    except UnknownNameError:
+        return _USUAL_HW
+
+
 def plain_name(arch: str) -> str:
     """Return a backbone's name without the tag that says which of several weights are meant."""
     return arch if arch.startswith(torchvision_networks.PREFIX) else arch.split(".", 1)[0]

@@ -11,6 +11,7 @@ from foveal.tasks.confidence import radius_note
 from foveal.tasks.kinds import AnyKind, kind_of, task_from_dict
 
 _CHANNELS = {1: "1: whatever an image is, it is made grey", 4: "4, which an image must have"}
+_PARTS = {"own": "what the backbone's own classifier reads", "class": "the class token", "mean": "the mean of the map"}
 _MOST_WEIGHTS = 10  # weights of classes that a line holds; chosen by hand
 _FEW = 10  # training images of a class, below which the card says so; chosen by hand
 
@@ -137,6 +138,8 @@ def _model(manifest: Manifest) -> list[tuple[object, ...]]:
     rows: list[tuple[object, ...]] = [("task", manifest.task["kind"]), ("bundle format", manifest.format)]
     if isinstance(part, ModelPart):
         rows.append(("model", f"{part.arch}, {part.head} head"))
+        if part.pooling:
+            rows.append(("the head reads", " and ".join(_PARTS[one] for one in part.pooling)))
     elif isinstance(part, OwnPart):
         rows.append(("model", f"your own class {part.module}, whose code is not in the file"))
     else:
@@ -146,6 +149,8 @@ def _model(manifest: Manifest) -> list[tuple[object, ...]]:
     if prepared is not None:
         height, width = prepared.fit.size_hw
         rows.append(("image", f"brought to {height} x {width} pixels ({prepared.fit.method})"))
+        mean, std = (", ".join(f"{value:.4g}" for value in values) for values in (prepared.mean, prepared.std))
+        rows.append(("pixels", f"from 0 to 1, less {mean}, over {std}"))
         if (channels := _CHANNELS.get(prepared.n_channels)) is not None:
             rows.append(("channels", channels))
     decision = manifest.task.get("decision") or {}

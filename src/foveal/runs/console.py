@@ -39,7 +39,7 @@ def new_console() -> Console:
 
 def introduce(out: Console, settings: ImageRun, source: Source, learn: Learner) -> None:
     """Print what is trained on what."""
-    dls, (height, width) = learn.dls, settings.training.size
+    dls, (height, width) = learn.dls, learn.dls.preparation.input_size_hw
     split = "" if source.has_split else f", split by foveal with seed {settings.training.seed}"
     what = f"{dls.task.n_outputs} classes" if kind_of(dls.task).has_classes else ", ".join(dls.task.names)
     out.print("read as: " + source.read_as, markup=False)

@@ -14,6 +14,9 @@ from foveal.runs.settings import IMAGES, Panel, RunKind, RunSettings, option, se
 from foveal.sources.formats import FORMATS
 from foveal.tasks.kinds import TASKS, AnyKind
 
+AUTO = "auto"
+"""In place of a backbone's name: the best of those at hand."""
+
 
 class ImageData(Panel):
     """What is read."""
@@ -62,9 +65,14 @@ class ImageTraining(Panel):
     recipe: Literal["auto", "probe", "book"] = setting(
         "'probe': the best head on frozen features, then everything; 'book': the book's.", default="auto", shown="probe"
     )
-    arch: str = setting("Any timm model.", default="tf_efficientnet_lite0")
-    weights: Path | None = setting("A file with the backbone's weights.", shown="the model's own")
-    size: Size = setting("Pixels: 128, or HEIGHTxWIDTH like 240x320.", default=(224, 224), shown="224")
+    arch: str = setting(
+        "A backbone by its name in timm or torchvision; auto: the best of those at hand.",
+        default="tf_efficientnet_lite0",
+    )
+    weights: Path | None = setting(
+        "A file with the backbone's weights, or a folder in timm's layout.", shown="the backbone's own"
+    )
+    size: Size | None = setting("Pixels: 128, or HEIGHTxWIDTH like 240x320.", shown="the backbone's own, 224")
     min_scale: float = setting("Least share of an image in a crop.", default=0.5, used_by="crops", gt=0, le=1)
     epochs: int | None = setting("Epochs that train everything.", shown="4, book 5 or 20", ge=1)
     freeze_epochs: int | None = setting("Epochs before, for the head; the book's recipe only.", shown="1", ge=0)
@@ -128,6 +136,8 @@ class ImageRun(RunSettings):
             raise InputError(
                 f"fold {training.fold} does not exist: folds are counted from 0, and there are {training.folds or 0}."
             )
+        if training.arch == AUTO and training.weights is not None:
+            raise InputError("--weights is a file for one backbone: name it with --arch, in place of auto.")
         if training.recipe == "probe" and training.freeze_epochs:
             raise InputError("--freeze-epochs belongs to --recipe book: with `probe` the head is fitted at once.")
         if self.task.task != "auto" and self.task.task not in TASKS:

@@ -37,6 +37,7 @@ from foveal.learner.learner import Learner
 from foveal.learner.vision import vision_learner
 from foveal.reporting.report import facts_of
 from foveal.runs import folder as run
+from foveal.runs.backbone import size_of, with_backbone
 from foveal.runs.console import introduce, new_console, print_outcome
 from foveal.runs.folder import Summary
 from foveal.runs.image_settings import ImageRun
@@ -84,8 +85,10 @@ def train_on(
 
     The time that the settings allow counts from `began`, by the clock of `time.perf_counter`; by default from now.
     """
-    console, training = new_console(), settings.training
+    console = new_console()
     began = time.perf_counter() if began is None else began
+    settings = with_backbone(settings, lambda some: loaders(some, source), console)
+    training = settings.training
     with timing.measure("model and loaders"):
         dls = loaders(settings, source)
         torch.manual_seed(training.seed)
@@ -238,14 +241,11 @@ def rules_to_skip(settings: ImageRun) -> frozenset[str]:
 
 def loaders(settings: ImageRun, source: Source) -> DataLoaders:
     """Build the loaders with the transforms that suit the task."""
-    training = settings.training
+    training, size = settings.training, size_of(settings)
     if kind_of_labels(source).crops:
-        transforms: Transforms = [
-            RandomResizedCrop(training.size, min_scale=training.min_scale),
-            Flip(),
-        ]
+        transforms: Transforms = [RandomResizedCrop(size, min_scale=training.min_scale), Flip()]
     else:  # a point or number to learn may not be cut off
-        transforms = [Resize(training.size, method="squish"), *aug_transforms()]
+        transforms = [Resize(size, method="squish"), *aug_transforms()]
     splitter = None if source.has_split else _splitter(settings, source)
     vocab = None
     if training.folds is not None and has_classes(source.task):  # all folds answer for the same classes

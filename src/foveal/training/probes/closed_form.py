@@ -2,8 +2,9 @@
 
 The penalty is chosen by the task's loss on rows that were left out one by one, which a ridge regression gives without
 solving again (PRESS, Allen 1974); scale and shift, which turn scores into logits, are fitted to those. Several views of
-an image, such as its mirror image, are left out together, and only the first of them is judged. With few images a class
-this orders classes better than the logistic loss does, in a tenth of its time: benchmarks/results/2026-11-27-probes.md.
+an image, such as its mirror image, are left out together, and only the first of them is evaluated. With few images a
+class this orders classes better than the logistic loss does, in a sixth of its time:
+benchmarks/results/2026-11-27-probes.md.
 
 Shapes: n images, k views of each, F features, C classes, r principal axes.
 """

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -56,8 +56,8 @@ def fit_head(
     device: torch.device,
     drawn: Tensor | None = None,
     is_usual_loss: bool = False,
-) -> float:
-    """Fit the head of a model to the training side; return the loss there (points: on some of it).
+) -> HeadFit:
+    """Fit the head of a model to the training side.
 
     Args:
         model: has a linear or a spatial head.
@@ -79,9 +79,10 @@ def fit_head(
                 "sampling='uniform', or without a probe (`fine_tune(..., probe=False)`, `--recipe book`)."
             )
         with timing.measure("probe features"):
-            return fit_heatmaps(
+            held_out = fit_heatmaps(
                 model.body, model[1], loader.shard_batches(), loss, n=loader.n, precision=precision, device=device
             )
+        return HeadFit(held_out, held_out)
     if model.spec.head != "linear":
         raise InputError(
             "A probe fits a linear head (labels, numbers) or a spatial one (points): vision_learner(dls, arch, "
@@ -111,7 +112,20 @@ def fit_head(
     if pooling != model.body.pooling:
         model.read(pooling)
     model.linear.load_state_dict(fit.layer.state_dict())
-    return float(squeezed_loss(fit.layer(features).detach(), targets))
+    return HeadFit(float(squeezed_loss(fit.layer(features).detach(), targets)), fit.loss)
+
+
+class HeadFit(NamedTuple):
+    """How well a head fits.
+
+    Attributes:
+        train_loss: on the training side; of points on the images of it that were held out of a first solution.
+        held_out_loss: on images of the training side for which a solution without them answered; comparable between
+            backbones on the same images.
+    """
+
+    train_loss: float
+    held_out_loss: float
 
 
 class PooledFeatures(nn.Module):
