@@ -2,13 +2,14 @@
 
 Networks of tokens (vision transformers) keep a class token beside the tokens of patches, some pool by attention, others
 normalise or convolve after pooling. What is read of a network is named by parts: `own`, what the network itself hands
-to its classifier (timm's pre-logits); `class`, the class token; `mean`, the mean over the map.
+to its classifier (timm's pre-logits); `class`, the class token; `mean` and `max`, of each channel over the map;
+`finer`, both of them over the map of twice its size, where the network has one.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any, Literal, cast, get_args, overload
+from typing import Literal, cast, get_args, overload
 
 import torch
 import torch.nn.functional as F
@@ -19,7 +20,7 @@ from foveal.core.errors import InputError, UnknownNameError
 from foveal.images.prepare import Statistics, standardise
 from foveal.models.patches import fitted_size, patch_size
 
-Part = Literal["own", "class", "mean"]
+Part = Literal["own", "class", "mean", "max", "finer"]
 Pooling = tuple[Part, ...]
 PARTS: tuple[Part, ...] = get_args(Part)
 """All that can be read, in the order in which parts stand side by side."""
@@ -94,15 +95,11 @@ class Body(nn.Module):
             if part not in PARTS:
                 raise UnknownNameError.of("part of a network's features", part, PARTS)
         self.pooling = tuple(pooling)
-        if pooling:
+        if not pooling:
+            self._buffers.pop("parts", None)
+        else:
             device = next(self.network.parameters()).device
             self.register_buffer("parts", torch.tensor([part in pooling for part in PARTS], device=device))
-
-    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *others: Any) -> None:
-        stored = state_dict.get(f"{prefix}parts")
-        if self.pooling and stored is not None:
-            self.set_pooling(pooling_of(stored))
-        super()._load_from_state_dict(state_dict, prefix, *others)
 
     def _part_names(self) -> list[str]:
         return [name for name, _ in self.network.named_children() if name not in self._unused]
@@ -155,15 +152,28 @@ class Body(nn.Module):
         """Return the feature map, or the parts that are pooled; tokens and channels-last maps become maps."""
         image_B3HW = self.prepared(image_B3HW)
         if self.pooling:
-            return self.pooled(self.raw_features(image_B3HW), image_B3HW.shape[2:])
+            return self.pooled(*self.features(image_B3HW, self.pooling), image_B3HW.shape[2:])
         if not self.multi_scale:
             return self.as_map(self.raw_features(image_B3HW), image_B3HW.shape[2:])
-        features, maps_BFhw = self.network.forward_intermediates(image_B3HW, output_fmt="NCHW")
+        features, finer = self._with_finer(image_B3HW)
         last = self.as_map(features, image_B3HW.shape[2:])
-        finer = next((map_BFhw for map_BFhw in reversed(maps_BFhw) if map_BFhw.shape[2] > last.shape[2]), None)
         if finer is None:
             return last
         return torch.cat([finer, F.interpolate(last, finer.shape[2:], mode="bilinear", align_corners=False)], dim=1)
+
+    def features(self, image_B3HW: Tensor, parts: Sequence[Part]) -> tuple[Tensor, Tensor | None]:
+        """Return raw features, and the map of twice the last one's size where one of the parts is read of it.
+
+        Args:
+            image_B3HW: as `prepared` returns it.
+            parts: that are read.
+        """
+        return self._with_finer(image_B3HW) if "finer" in parts else (self.raw_features(image_B3HW), None)
+
+    def _with_finer(self, image_B3HW: Tensor) -> tuple[Tensor, Tensor | None]:
+        features, maps_BFhw = self.network.forward_intermediates(image_B3HW, output_fmt="NCHW")
+        height = self.as_map(features, image_B3HW.shape[2:]).shape[2]
+        return features, next((map_BFhw for map_BFhw in reversed(maps_BFhw) if map_BFhw.shape[2] > height), None)
 
     def prepared(self, image_B3HW: Tensor) -> Tensor:
         """Return images as the network takes them: normalised, if that is left to the body, and of whole patches.
@@ -206,45 +216,54 @@ class Body(nn.Module):
         if hasattr(self.network, "forward_head"):
             with torch.no_grad(), runtime.evaluating(self):
                 own = self.network.forward_head(drawn, pre_logits=True)
-                others = [self.part(part, drawn, size_hw) for part in found]
+                others = [self.part(part, drawn, None, size_hw) for part in found]
             if own.ndim == 2 and not any(o.shape == own.shape and torch.allclose(o, own, atol=1e-5) for o in others):
                 found = ("own", *found)
         return found
 
-    def usual_pooling(self, features: Tensor, size_hw: Sequence[int]) -> Pooling:
+    def usual_pooling(self, image_BCHW: Tensor, features: Tensor) -> Pooling:
         """Note the candidates, and return what the network itself pools to; nothing where the mean of the map is that.
 
         Args:
-            features: raw features of an image, for their shape.
-            size_hw: (height, width) of the image in pixels.
+            image_BCHW: an image, for its size.
+            features: raw features of it, for their shape.
         """
+        image_BCHW = self.prepared(image_BCHW)
+        size_hw, finer = image_BCHW.shape[2:], None
         found = self.available(features, size_hw)
-        if found != ("mean",):
-            beside: list[Pooling] = [(part, "mean") for part in found[:-1]] if features.ndim == 3 else []
+        if features.ndim == 4 and hasattr(self.network, "forward_intermediates"):
+            _, finer = self._with_finer(image_BCHW)
+        beside: list[Pooling] = [(found[0], "max", "finer")] if finer is not None else []
+        if features.ndim == 3:
+            beside = [(part, "mean") for part in found[:-1]]
+        if beside or len(found) > 1:
             self.candidates = (*((part,) for part in found), *beside)
-            self.widths = {part: self.part(part, features, size_hw).shape[1] for part in found}
+            parts = {part for pooling in self.candidates for part in pooling}
+            self.widths = {part: self.part(part, features, finer, size_hw).shape[1] for part in PARTS if part in parts}
         if found[0] == "own":
             return ("own",)
         if found == ("mean",):
             return ()
         return ("class",) if getattr(self.network, "global_pool", "token") == "token" else ("mean",)
 
-    def pooled(self, features: Tensor, size_hw: Sequence[int]) -> Tensor:
+    def pooled(self, features: Tensor, finer: Tensor | None, size_hw: Sequence[int]) -> Tensor:
         """Return the parts of the pooling side by side, [B, F].
 
         Args:
             features: raw features.
+            finer: the map of twice the last one's size, if a part is read of it.
             size_hw: (height, width) of the network's input in pixels.
         """
-        parts = [self.part(part, features, size_hw) for part in self.pooling]
+        parts = [self.part(part, features, finer, size_hw) for part in self.pooling]
         return parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
 
-    def part(self, part: Part, features: Tensor, size_hw: Sequence[int]) -> Tensor:
+    def part(self, part: Part, features: Tensor, finer: Tensor | None, size_hw: Sequence[int]) -> Tensor:
         """Return one part of the features, [B, F].
 
         Args:
             part: see `PARTS`.
             features: raw features.
+            finer: as for `pooled`.
             size_hw: (height, width) of the network's input in pixels.
         """
         if part == "own":
@@ -252,7 +271,11 @@ class Body(nn.Module):
             return own
         if part == "class":
             return features[:, 0]
-        return self.as_map(features, size_hw).mean(dim=(2, 3))
+        if part == "finer":
+            assert finer is not None
+            return torch.cat([finer.mean(dim=(2, 3)), finer.amax(dim=(2, 3))], dim=1)
+        last = self.as_map(features, size_hw)
+        return last.amax(dim=(2, 3)) if part == "max" else last.mean(dim=(2, 3))
 
     def _has_class_token(self, features: Tensor) -> bool:
         return features.ndim == 3 and getattr(self.network, "cls_token", None) is not None

@@ -29,8 +29,8 @@ def grad_cam(model: VisionModel, image_B3HW: Tensor, output: int) -> NDArray[np.
     with torch.enable_grad():
         if body.pooling:
             image_B3HW = body.prepared(image_B3HW)
-            features, kept = _features(body, image_B3HW)
-            outputs = model[1](body.pooled(features, image_B3HW.shape[2:]))
+            features, finer, kept = _features(body, image_B3HW)
+            outputs = model[1](body.pooled(features, finer, image_B3HW.shape[2:]))
         else:
             kept = body(image_B3HW).detach().requires_grad_()
             outputs = model[1](kept)
@@ -45,12 +45,13 @@ def grad_cam(model: VisionModel, image_B3HW: Tensor, output: int) -> NDArray[np.
     return cam
 
 
-def _features(body: Body, image_B3HW: Tensor) -> tuple[Tensor, Tensor]:
-    """Return raw features, and what of the way to them gradients are taken of: a map, or the last block's tokens."""
+def _features(body: Body, image_B3HW: Tensor) -> tuple[Tensor, Tensor | None, Tensor]:
+    """Return raw features, the finer map, and what gradients are taken of: the last map, or the last block's tokens."""
     blocks, kept = getattr(body.network, "blocks", None), list[Tensor]()
     if not isinstance(blocks, nn.Sequential | nn.ModuleList):
-        features = body.raw_features(image_B3HW).detach().requires_grad_()
-        return features, features
+        features, finer = body.features(image_B3HW, body.pooling)
+        features = features.detach().requires_grad_()
+        return features, finer, features
 
     def keep(_: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         kept.append(inputs[0].detach().requires_grad_())
@@ -58,10 +59,10 @@ def _features(body: Body, image_B3HW: Tensor) -> tuple[Tensor, Tensor]:
 
     handle = blocks[-1].register_forward_pre_hook(keep)
     try:
-        features = body.raw_features(image_B3HW)
+        features, finer = body.features(image_B3HW, body.pooling)
     finally:
         handle.remove()
     if features.ndim == 4:  # a map, as of MobileNetV4, whose blocks are stages
         features = features.detach().requires_grad_()
-        return features, features
-    return features, kept[-1]
+        return features, finer, features
+    return features, finer, kept[-1]

@@ -16,7 +16,7 @@ from foveal.core.errors import InputError, UnknownNameError
 from foveal.models import zoo
 from foveal.models.body import Body, Pooling, pooling_of
 from foveal.models.cutting import cut_network
-from foveal.models.head import BOOKS_HEAD, HEADS, Bound, HeadOptions, Range
+from foveal.models.head import BOOKS_HEAD, HEADS, Bound, HeadOptions, MeanPool, Range
 from foveal.models.stages import halves
 from foveal.models.weights import Weights, load_into, pretrained_weights
 
@@ -118,24 +118,24 @@ class VisionModel(nn.Sequential):
         self.body.set_pooling(pooling)
         with runtime.evaluating(self.body), torch.no_grad():
             n_features = int(self.body(image).shape[1])
-        self._resize(n_features)
-        self.spec = replace(self.spec, pooling=pooling)
+        self._reshape_head(pooling, n_features)
 
-    def _resize(self, n_features: int) -> None:
-        """Give the linear layer another width; its parameters stay the same objects, which an optimizer may hold."""
-        layer = self.linear
+    def _reshape_head(self, pooling: Pooling, n_features: int) -> None:
+        """Give a linear head other features; its parameters stay the same objects, which an optimizer may hold."""
+        self.spec, layer = replace(self.spec, pooling=pooling), self.linear
+        head = self[1]
+        assert isinstance(head, nn.Sequential)
+        head[0] = nn.Identity() if pooling else MeanPool()
         layer.in_features = n_features
         layer.weight.data = layer.weight.data.new_zeros(layer.out_features, n_features)
         layer.bias.data.zero_()
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *others: Any) -> None:
-        weight = state_dict.get(f"{prefix}1.1.weight")
-        if self.spec.head == "linear" and self.spec.pooling and weight is not None:
-            if weight.shape[1] != self.linear.in_features:
-                self._resize(int(weight.shape[1]))
-            parts = state_dict.get(f"{prefix}0.parts")
-            if parts is not None:
-                self.spec = replace(self.spec, pooling=pooling_of(parts))
+        weight, parts = state_dict.get(f"{prefix}1.1.weight"), state_dict.get(f"{prefix}0.parts")
+        pooling = () if parts is None else pooling_of(parts)
+        if self.spec.head == "linear" and weight is not None and pooling != self.spec.pooling:
+            self.body.set_pooling(pooling)
+            self._reshape_head(pooling, int(weight.shape[1]))
         super()._load_from_state_dict(state_dict, prefix, *others)
 
     def apply_range(self, output: Tensor) -> Tensor:
@@ -305,14 +305,14 @@ def _choose_pooling(body: Body, spec: ModelSpec) -> int:
             body.n_features = features.shape[1]
         if body.multi_scale and not hasattr(body.network, "forward_intermediates"):
             raise InputError("This backbone gives no map but its last one, which is too coarse for a spatial head.")
-        body.set_pooling(_usual(body, spec, features) if spec.pooling is None else spec.pooling)
+        body.set_pooling(_usual(body, spec, image, features) if spec.pooling is None else spec.pooling)
         return int(body(image).shape[1])
 
 
-def _usual(body: Body, spec: ModelSpec, features: Tensor) -> Pooling:
+def _usual(body: Body, spec: ModelSpec, image: Tensor, features: Tensor) -> Pooling:
     if spec.head not in {"linear", "pooled"}:
         return ()
-    usual = body.usual_pooling(features, spec.input_size_hw)
+    usual = body.usual_pooling(image, features)
     if spec.head == "linear":
         return usual
     # The book's head reads maximum and mean of a map; of tokens, what the network pools to stands beside their mean.

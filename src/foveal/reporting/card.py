@@ -11,7 +11,13 @@ from foveal.tasks.confidence import radius_note
 from foveal.tasks.kinds import AnyKind, kind_of, task_from_dict
 
 _CHANNELS = {1: "1: whatever an image is, it is made grey", 4: "4, which an image must have"}
-_PARTS = {"own": "what the backbone's own classifier reads", "class": "the class token", "mean": "the mean of the map"}
+_PARTS = {
+    "own": "what the backbone's own classifier reads",
+    "class": "the class token",
+    "mean": "the mean of the map",
+    "max": "the maximum of the map",
+    "finer": "both of the map of twice its size",
+}
 _MOST_WEIGHTS = 10  # weights of classes that a line holds; chosen by hand
 _FEW = 10  # training images of a class, below which the card says so; chosen by hand
 

@@ -21,11 +21,11 @@ from torch import Tensor, nn
 from foveal.core import processors, runtime, threads, timing
 from foveal.core.errors import InputError
 from foveal.data.loader import DataLoader
-from foveal.models.body import Body, Pooling
+from foveal.models.body import PARTS, Body, Pooling
 from foveal.models.vision import VisionModel
 from foveal.training.features import features_of
 from foveal.training.loop import Loss
-from foveal.training.probes.axes import principal_axes
+from foveal.training.probes.axes import MOST_AXES, principal_axes
 from foveal.training.probes.closed_form import LinearFit, ridge_fit, suits
 from foveal.training.probes.heatmaps import fit_heatmaps
 
@@ -98,7 +98,7 @@ def fit_head(
     best: tuple[LinearFit, Pooling, Tensor] | None = None
     with timing.measure("probe cross-validation"):
         targets = evaluation.targets if drawn is None else evaluation.targets[drawn]
-        for pooling in pooled.candidates:
+        for pooling in pooled.worth_trying(len(targets)):
             features = pooled.read(evaluation.outputs, pooling)
             features = features if drawn is None else features[drawn]
             if is_usual_loss and drawn is None and model.spec.y_range is None and suits(targets, features.shape):
@@ -109,7 +109,7 @@ def fit_head(
                 best = fit, pooling, features
     assert best is not None
     fit, pooling, features = best
-    if pooling != model.body.pooling:
+    if (pooling or ("mean",)) != (model.body.pooling or ("mean",)):
         model.read(pooling)
     model.linear.load_state_dict(fit.layer.state_dict())
     return HeadFit(float(squeezed_loss(fit.layer(features).detach(), targets)), fit.loss)
@@ -139,7 +139,16 @@ class PooledFeatures(nn.Module):
         super().__init__()
         self.body = body
         self.candidates = body.candidates or (body.pooling,)
-        self.parts = [parts[0] for parts in self.candidates if len(parts) == 1]
+        self.parts = [part for part in PARTS if part in body.widths]
+
+    def worth_trying(self, n: int) -> list[Pooling]:
+        """Return the candidates for so many images: of many, those that are solved in time.
+
+        Args:
+            n: images.
+        """
+        widths = {pooling: sum(self.body.widths.get(part, 0) for part in pooling) for pooling in self.candidates}
+        return [pooling for pooling, width in widths.items() if min(n, width) <= MOST_AXES or len(pooling) == 1]
 
     @property
     def about(self) -> list[str]:
@@ -149,10 +158,10 @@ class PooledFeatures(nn.Module):
     def forward(self, image_B3HW: Tensor) -> Tensor:
         """Return the features of images."""
         image_B3HW = self.body.prepared(image_B3HW)
-        features, size_hw = self.body.raw_features(image_B3HW), image_B3HW.shape[2:]
+        (features, finer), size_hw = self.body.features(image_B3HW, self.parts), image_B3HW.shape[2:]
         if not self.parts:
             return self.body.as_map(features, size_hw).float().mean(dim=(2, 3))
-        return torch.cat([self.body.part(part, features, size_hw).float() for part in self.parts], dim=1)
+        return torch.cat([self.body.part(part, features, finer, size_hw).float() for part in self.parts], dim=1)
 
     def read(self, features: Tensor, pooling: Pooling) -> Tensor:
         """Return the features of some parts.
