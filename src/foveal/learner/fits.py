@@ -16,6 +16,7 @@ from foveal.training.fine_tuning import fill_recipe, fine_tune_phases, with_best
 from foveal.training.hooks import as_list, bound_callbacks
 from foveal.training.optim import WEIGHT_DECAY, OptimizerFunction
 from foveal.training.phases import Phase
+from foveal.training.recorder import Recorder
 from foveal.training.schedule import Rate, Schedule, flat_cosine, one_cycle
 
 
@@ -27,6 +28,7 @@ class Fits(AtWork):
         lr, wd, moms: learning rate, weight decay and momentum of fits that do not say.
         cbs: callbacks of every fit.
         recipe: what `fine_tune` does unless told otherwise; None for the book's.
+        recorder: the history of all fits.
     """
 
     lr: Rate
@@ -34,6 +36,7 @@ class Fits(AtWork):
     moms: tuple[float, float, float]
     cbs: list[Any]
     recipe: Recipe | None
+    recorder: Recorder
 
     @property
     def opt_func(self) -> OptimizerFunction:
@@ -173,7 +176,7 @@ class Fits(AtWork):
         both parts; see `freeze_to`.
 
         Args:
-            epochs: of the second part.
+            epochs: of the second part; 0 ends with the probe, as a recipe does on few images of a good size.
             base_lr: the highest rate of the first part, a tenth of it for what is frozen but trains; the book's 0.002.
             freeze_epochs: of the first part; the book's 1.
             lr_mult: the rate of the last group over that of the first one; the book's 100.
@@ -195,10 +198,13 @@ class Fits(AtWork):
         recipe = fill_recipe(self.recipe, lr=base_lr, freeze_epochs=freeze_epochs, lr_mult=lr_mult, probe=probe)
         callbacks = with_best_weights(as_list(cbs)) if by_recipe and recipe.probe else as_list(cbs)
         if epochs is None and minutes is None and by_recipe:
-            epochs = recipe.epochs
+            epochs = self._usual_epochs(recipe)
         if recipe.probe and resume is None:
             self._refuse(callbacks)
             self.probe()
+            if epochs == 0:
+                self.recorder.say("The head alone was trained; with epochs=4 everything is trained after it.")
+                return
         cycle, options = (pct_start, div, div_final), (self._weight_decay(wd), accumulate, reset_opt)
         phases = fine_tune_phases(self.model, recipe, epochs, lr_max, cycle, moms or self.moms, options)
         self._run(phases, callbacks, resume, minutes, began)
@@ -240,6 +246,10 @@ class Fits(AtWork):
         self._refuse(callbacks)
         self._announce()
         self._training.run(phases, callbacks, resume, *minutes)
+
+    @abstractmethod
+    def _usual_epochs(self, recipe: Recipe) -> int:
+        """Return the epochs of everything that a recipe trains for on the learner's loaders."""
 
     @abstractmethod
     def probe(self) -> None:

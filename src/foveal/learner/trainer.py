@@ -146,6 +146,9 @@ class Trainer(Fits):
             valid_loss, metrics = self._scores(self.dls.valid)
         self.recorder.note(EpochResult(0, train_loss, valid_loss, metrics, time.perf_counter() - began))
 
+    def _usual_epochs(self, recipe: Recipe) -> int:
+        return recipe.usual_epochs(self.dls.train.n, self.dls.pipeline.input_size_hw)
+
     def fit_head(self) -> HeadFit:
         """Do what `probe` does, without a look at the validation side.
 

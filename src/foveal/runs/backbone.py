@@ -17,6 +17,7 @@ from foveal.models import zoo
 from foveal.models.at_hand import backbones_at_hand
 from foveal.models.weights import hub_config
 from foveal.runs.image_settings import AUTO, ImageRun
+from foveal.tasks.kinds import TASKS
 
 _SHARE = 1 / 3
 """Of the time that a run has, the most that the choice may take; chosen by hand."""
@@ -42,15 +43,24 @@ class Tried:
     seconds: float
 
 
-def size_of(settings: ImageRun) -> tuple[int, int]:
+def size_of(settings: ImageRun, task: str = "auto") -> tuple[int, int]:
     """Return the (height, width) in pixels that images are trained at: as set, or what the backbone is made for.
 
     Args:
         settings: name a backbone.
+        task: the name of the kind, which may ask for more.
     """
     training = settings.training
     if training.size is not None:
         return training.size
+    kind = TASKS.find(task)
+    least = kind.recipes["probe"].least_side if kind is not None and training.recipe != "book" else 0
+    height, width = _native_size(settings)
+    return max(height, least), max(width, least)
+
+
+def _native_size(settings: ImageRun) -> tuple[int, int]:
+    training = settings.training
     config = None if training.weights is None else hub_config(training.weights)
     if config is not None and config.size_hw is not None:
         return config.size_hw
@@ -58,11 +68,12 @@ def size_of(settings: ImageRun) -> tuple[int, int]:
     return zoo.usual_size(training.arch)
 
 
-def with_backbone(settings: ImageRun, loaders_of: LoadersOf, console: Console) -> ImageRun:
+def with_backbone(settings: ImageRun, task: str, loaders_of: LoadersOf, console: Console) -> ImageRun:
     """Return settings that name a backbone and a size.
 
     Args:
         settings: `auto` for the backbone tries those at hand.
+        task: the name of the kind.
         loaders_of: builds the loaders for settings.
         console: shows what was tried.
 
@@ -71,13 +82,13 @@ def with_backbone(settings: ImageRun, loaders_of: LoadersOf, console: Console) -
     """
     if settings.training.arch == AUTO:
         with timing.measure("choice of backbone"):
-            best = min(_try_all(settings, loaders_of, console), key=lambda tried: tried.loss)
+            best = min(_try_all(settings, task, loaders_of, console), key=lambda tried: tried.loss)
         settings = settings.with_values(arch=best.arch, size=best.size_hw)
         console.print(f"  `{best.arch}` has the least, and is trained.\n", markup=False)
-    return settings.with_values(size=size_of(settings))
+    return settings.with_values(size=size_of(settings, task))
 
 
-def _try_all(settings: ImageRun, loaders_of: LoadersOf, console: Console) -> list[Tried]:
+def _try_all(settings: ImageRun, task: str, loaders_of: LoadersOf, console: Console) -> list[Tried]:
     archs = backbones_at_hand()
     if not archs:
         raise InputError(
@@ -92,7 +103,7 @@ def _try_all(settings: ImageRun, loaders_of: LoadersOf, console: Console) -> lis
             console.print(f"  not tried for lack of time: {', '.join(archs[number:])}", markup=False)
             break
         try:
-            tried.append(_try(settings.with_values(arch=arch), loaders_of))
+            tried.append(_try(settings.with_values(arch=arch), task, loaders_of))
         except (ModelFileError, InputError) as error:
             console.print(f"  {arch:<32} left out: {error}", markup=False)
             continue
@@ -104,8 +115,8 @@ def _try_all(settings: ImageRun, loaders_of: LoadersOf, console: Console) -> lis
     return tried
 
 
-def _try(settings: ImageRun, loaders_of: LoadersOf) -> Tried:
-    began, size_hw = time.perf_counter(), size_of(settings)
+def _try(settings: ImageRun, task: str, loaders_of: LoadersOf) -> Tried:
+    began, size_hw = time.perf_counter(), size_of(settings, task)
     training = settings.training
     learn = vision_learner(
         loaders_of(settings.with_values(size=size_hw)),

@@ -74,7 +74,9 @@ class ImageTraining(Panel):
     )
     size: Size | None = setting("Pixels: 128, or HEIGHTxWIDTH like 240x320.", shown="the backbone's own, 224")
     min_scale: float = setting("Least share of an image in a crop.", default=0.5, used_by="crops", gt=0, le=1)
-    epochs: int | None = setting("Epochs that train everything.", shown="4, book 5 or 20", ge=1)
+    epochs: int | None = setting(
+        "Epochs that train everything; 0 trains the head alone.", shown="0 to 4, book 5 or 20", ge=0
+    )
     freeze_epochs: int | None = setting("Epochs before, for the head; the book's recipe only.", shown="1", ge=0)
     lr: float | None = setting("Base learning rate.", shown="0.001, book 0.002 or 0.01", gt=0, allow_inf_nan=False)
     time: Minutes = setting(
@@ -138,6 +140,8 @@ class ImageRun(RunSettings):
             )
         if training.arch == AUTO and training.weights is not None:
             raise InputError("--weights is a file for one backbone: name it with --arch, in place of auto.")
+        if training.epochs == 0 and (training.recipe == "book" or training.freeze_epochs is not None):
+            raise InputError("--epochs 0 trains the head alone, as a probe; the book's recipe needs at least 1.")
         if training.recipe == "probe" and training.freeze_epochs:
             raise InputError("--freeze-epochs belongs to --recipe book: with `probe` the head is fitted at once.")
         if self.task.task != "auto" and self.task.task not in TASKS:

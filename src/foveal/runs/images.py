@@ -87,7 +87,7 @@ def train_on(
     """
     console = new_console()
     began = time.perf_counter() if began is None else began
-    settings = with_backbone(settings, lambda some: loaders(some, source), console)
+    settings = with_backbone(settings, source.task, lambda some: loaders(some, source), console)
     training = settings.training
     with timing.measure("model and loaders"):
         dls = loaders(settings, source)
@@ -241,7 +241,7 @@ def rules_to_skip(settings: ImageRun) -> frozenset[str]:
 
 def loaders(settings: ImageRun, source: Source) -> DataLoaders:
     """Build the loaders with the transforms that suit the task."""
-    training, size = settings.training, size_of(settings)
+    training, size = settings.training, size_of(settings, source.task)
     if kind_of_labels(source).crops:
         transforms: Transforms = [RandomResizedCrop(size, min_scale=training.min_scale), Flip()]
     else:  # a point or number to learn may not be cut off

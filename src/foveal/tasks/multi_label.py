@@ -31,7 +31,7 @@ from foveal.metrics.several_labels import (
 )
 from foveal.tasks.base import Decision, MetricsByOutput, lerp
 from foveal.tasks.display import ShownTensor
-from foveal.tasks.kinds import Confused, Confusion, Issue, LabelIssues, TaskKind
+from foveal.tasks.kinds import BOOK, PROBE, Confused, Confusion, Issue, LabelIssues, TaskKind
 from foveal.tasks.label_lists import PartialLabels, all_classes, check_encoded, check_labels, looks_encoded
 from foveal.tasks.vocab import ClassLabel, Vocab, vocab_of, warn_about_delimiter
 
@@ -382,6 +382,7 @@ KIND = TaskKind(
     block=lambda labels: MultiCategoryBlock(labels.vocab),
     shown_as=TensorMultiCategory,
     has_classes=True,
+    recipes={"probe": replace(PROBE, head_alone_from=200), "book": BOOK},
     has_thresholds=True,
     confusion=Confusion(confusion_counts, confused_pairs, ("missed", "found in its place")),
     weighted_loss=BCEWithLogitsLossFlat,

@@ -351,7 +351,10 @@ KIND = TaskKind(
     label_form="points_xy",
     block=lambda labels: PointBlock(labels.point_names, labels.flip_pairs),
     shown_as=TensorPoint,
-    recipes={"probe": replace(PROBE, head="spatial"), "book": replace(BOOK, epochs=20, lr=1e-2)},
+    recipes={
+        "probe": replace(PROBE, head="spatial", least_side=416, head_alone_from=300),
+        "book": replace(BOOK, epochs=20, lr=1e-2),
+    },
     crops=False,
     has_points=True,
     confidence=CONFIDENCE,

@@ -31,7 +31,7 @@ from foveal.metrics.one_label import (
 )
 from foveal.tasks.base import Decision, MetricsByOutput, lerp
 from foveal.tasks.display import ShownTensor
-from foveal.tasks.kinds import Confused, Confusion, Issue, LabelIssues, TaskKind
+from foveal.tasks.kinds import BOOK, PROBE, Confused, Confusion, Issue, LabelIssues, TaskKind
 from foveal.tasks.vocab import ClassLabel, Vocab, plain, vocab_of
 
 _TOP = 5
@@ -321,6 +321,7 @@ KIND = TaskKind(
     block=lambda labels: CategoryBlock(labels.vocab),
     shown_as=TensorCategory,
     has_classes=True,
+    recipes={"probe": replace(PROBE, head_alone_from=200), "book": BOOK},
     confusion=Confusion(confusion_counts, confused_pairs, ("truth", "answer")),
     weighted_loss=CrossEntropyLossFlat,
     label_issues=LabelIssues(label_issues, mend_label),
