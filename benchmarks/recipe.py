@@ -32,7 +32,8 @@ import torch
 from sklearn.metrics import average_precision_score
 from torch import Tensor, nn
 
-from foveal.data.block import DataBlock, ImageBlock
+from foveal.data.block import DataBlock
+from foveal.data.image_block import ImageBlock
 from foveal.data.labels import ColReader
 from foveal.data.loaders import DataLoaders
 from foveal.data.splits.splitters import ColSplitter
@@ -149,7 +150,7 @@ def weights_file(arch: str, folder: Path) -> Path | None:
 
 
 def placed(view: str, size: int) -> Callable[[tuple[int, int]], Homography]:
-    """Return the map of a view: `p` plain (the centre, as in validation), `m` mirrored, `q` the whole image squeezed."""
+    """Return the map of a view: `p` plain (as in validation), `m` mirrored, `q` the whole image squeezed."""
     resize = Resize(size, "squish" if view == "q" else "crop")
     mirror = Homography(np.array([[-1.0, 0.0, size], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]]))
     return (lambda size_hw: resize(size_hw).then(mirror)) if view == "m" else resize
@@ -168,7 +169,7 @@ def pooled(arch: str, images: Tensor, folder: Path) -> tuple[dict[str, Tensor], 
     zoo.load_into(body, zoo.pretrained_weights(arch, weights_file(arch, folder)))
     pixels, parts = zoo.statistics_of(arch), list[dict[str, Tensor]]()
     began = time.process_time()
-    for batch in images.split(BATCH):
+    for batch in torch.split(images, BATCH):
         with torch.autocast("cpu", torch.bfloat16):
             last, maps = body.forward_intermediates(normalise(batch, pixels), output_fmt="NCHW")
         last, finer = last.float(), maps[-2].float()
@@ -303,7 +304,7 @@ def answers_of(learn: Learner, images: Tensor, batch: int = BATCH) -> Tensor:
     """Return the outputs for uint8 images [n, h, w, 3]."""
     learn.model.eval()
     outputs = []
-    for part in images.split(batch):
+    for part in torch.split(images, batch):
         with torch.autocast("cpu", torch.bfloat16):
             outputs.append(learn.model(part.permute(0, 3, 1, 2).float() / 255).float())
     return torch.cat(outputs)
@@ -386,7 +387,7 @@ class KeepStatistics(Callback):
 
     def before_step(self, state: FitState) -> None:
         """Take its layers in the body out of training."""
-        for module in state.model[0].modules():
+        for module in state.model.modules():
             if isinstance(module, nn.BatchNorm2d):
                 module.eval()
 
