@@ -46,6 +46,7 @@ from foveal.images.prepare import collate, normalise, render
 from foveal.learner.learner import Learner
 from foveal.learner.vision import vision_learner
 from foveal.models import zoo
+from foveal.models.head import ConcatPool
 from foveal.tasks.heatmaps import soft_argmax
 from foveal.tasks.multi_label import MultiCategoryBlock
 from foveal.tasks.points import PointBlock
@@ -65,7 +66,8 @@ FEATURES: Mapping[str, tuple[str, ...]] = {
     "mean": ("mean",),
     "mean and max": ("mean", "max"),
     "two stages": ("mean", "max", "finer mean", "finer max"),
-    "signed root": ("root",),
+    "signed root": ("root mean",),
+    "signed root of two stages": ("root mean", "root max", "root finer mean", "root finer max"),
 }
 VIEWS = {"plain": "p", "mirrored too": "pm", "mirrored and squeezed too": "pmq"}
 
@@ -190,7 +192,8 @@ def features_of(some: Pictures, arch: str, size: int, view: str, folder: Path) -
 
 def kind_of_features(features: dict[str, Tensor], kind: str) -> Tensor:
     """Return one matrix of features of a kind."""
-    both = features | {"root": features["mean"].sign() * features["mean"].abs().sqrt()}
+    roots = {f"root {name}": part.sign() * part.abs().sqrt() for name, part in features.items()}
+    both = features | roots
     return torch.cat([both[name] for name in FEATURES[kind]], dim=1)
 
 
@@ -315,8 +318,39 @@ def fine_tuned(learn: Learner, args: argparse.Namespace) -> tuple[dict[str, Weig
     learn.to_bf16()
     learn.recorder.silent = True
     began, kept = time.process_time(), Averages()
-    learn.fine_tune(args.epochs, args.lr, lr_mult=args.lr_mult, cbs=kept)
+    if args.epochs == 0:
+        learn.probe()
+        return {"start": copied(learn.model.state_dict())}, time.process_time() - began, 0.0
+    if args.two_stages:  # the head is fitted already
+        learn.fine_tune(args.epochs, args.lr, 0, lr_mult=args.lr_mult, cbs=[KeepStatistics(), kept])
+    else:
+        learn.fine_tune(args.epochs, args.lr, lr_mult=args.lr_mult, cbs=kept)
     return kept.weights, kept.began - began, time.process_time() - kept.began
+
+
+class KeepStatistics(Callback):
+    """Batch normalisation of the body keeps the statistics that it has, where the body trains."""
+
+    def before_step(self, state: FitState) -> None:
+        """Take its layers out of training."""
+        for module in state.model.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.eval()
+
+
+def two_stage_learner(
+    some: Pictures, dls: DataLoaders, images: Tensor, targets: Tensor, args: argparse.Namespace
+) -> Learner:
+    """Return a learner whose linear head stands on mean and maximum of the last two stages, fitted to images."""
+    head = nn.Sequential(ConcatPool(), nn.LazyLinear(some.n_outputs))
+    learn = vision_learner(dls, args.arch, custom_head=head, weights=weights_file(args.arch, args.cache))
+    learn.model.body.multi_scale = True
+    learn.model.eval()
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        batches = (batch.permute(0, 3, 1, 2).float() / 255 for batch in torch.split(images, BATCH))
+        pooled = torch.cat([head[0](learn.model.body(batch).float()) for batch in batches])
+    head[1], _ = linear_fit(pooled, targets, some.loss, some.n_outputs)
+    return learn
 
 
 def tune_rows(some: Pictures, args: argparse.Namespace, seed: int) -> Iterator[Row]:
@@ -326,21 +360,26 @@ def tune_rows(some: Pictures, args: argparse.Namespace, seed: int) -> Iterator[R
     rest = sorted(set(train.tolist()) - set(chosen.tolist()))
     torch.manual_seed(seed)
     dls = loaders_of(some, table_of(some, rest, valid.tolist()), args.size, args.min_scale, seed)
-    learn = vision_learner(dls, args.arch, recipe="best", weights=weights_file(args.arch, args.cache), seed=seed)
+    if args.two_stages:
+        images = rendered([some.files[at] for at in rest], "p", args.size)
+        learn = two_stage_learner(some, dls, images, some.targets[torch.tensor(rest)], args)
+    else:
+        learn = vision_learner(dls, args.arch, recipe="best", weights=weights_file(args.arch, args.cache), seed=seed)
     weights, of_probe, of_fit = fine_tuned(learn, args)
     sides = {"left_out": chosen, "valid": valid}
-    images = {
+    views_of = {
         (name, view): rendered([some.files[at] for at in rows], view, args.size)
         for name, rows in sides.items() if len(rows)
         for view in "pm"
     }  # fmt: skip
     for average, values in weights.items():
         learn.model.load_state_dict(values)
-        outputs = {key: answers_of(learn, pixels) for key, pixels in images.items()}
+        outputs = {key: answers_of(learn, pixels) for key, pixels in views_of.items()}
         for views in ("plain", "mirrored too"):
             row: Row = {
                 "set": some.name, "arch": args.arch, "size": args.size, "epochs": args.epochs, "lr": args.lr,
-                "lr_mult": args.lr_mult, "min_scale": args.min_scale, "seed": seed, "weights": average, "views": views,
+                "lr_mult": args.lr_mult, "min_scale": args.min_scale, "two_stages": args.two_stages, "seed": seed,
+                "weights": average, "views": views,
                 "seconds_probe": of_probe, "seconds_fit": of_fit,
             }  # fmt: skip
             for name in {name for name, _ in outputs}:
@@ -380,16 +419,6 @@ def points_rows(data: Path, args: argparse.Namespace, seed: int) -> Iterator[Row
                 "median": float(off.median()), "mean": float(off.mean()),
                 "seconds_probe": of_probe, "seconds_fit": of_fit,
             }  # fmt: skip
-
-
-class KeepStatistics(Callback):
-    """Batch normalisation keeps the statistics that it has, where the body trains."""
-
-    def before_step(self, state: FitState) -> None:
-        """Take its layers in the body out of training."""
-        for module in state.model.modules():
-            if isinstance(module, nn.BatchNorm2d):
-                module.eval()
 
 
 def book_rows(some: Pictures, seed: int) -> Iterator[Row]:
@@ -445,6 +474,7 @@ def main() -> None:
     parser.add_argument("--lr", type=float, default=1e-3)
     parser.add_argument("--lr-mult", type=float, default=10.0)
     parser.add_argument("--min-scale", type=float, default=0.5)
+    parser.add_argument("--two-stages", action="store_true", help="a linear head on the last two stages")
     parser.add_argument("--choose", action="store_true", help="leave a quarter of the training side out, to choose on")
     args = parser.parse_args()
     args.cache.mkdir(parents=True, exist_ok=True)
