@@ -147,6 +147,7 @@ def test_a_probe_the_last_block_a_bundle_and_an_explanation(family, loaders, tmp
     assert torch.equal(fresh.predict(image).values, learn.predict(image).values)
     further = vision_learner(dls, str(tmp_path / "model.safetensors"))
     assert torch.equal(further.predict(image).values, learn.predict(image).values)
+    assert further.model.body.candidates == body.candidates
 
     shown, label = overlay(learn.predictor(), image)
     assert shown.shape == (*small(arch), 3)
@@ -237,6 +238,32 @@ def test_a_file_for_another_backbone_says_which(family, tmp_path):
     assert sorted(t.shape for t in one.state_dict().values() if t.ndim == 4) == sorted(
         t.shape for t in tensors.values() if t.ndim == 4
     )
+
+
+def test_the_books_head_reads_what_a_family_of_tokens_is_known_for_beside_the_mean(family):
+    arch, _ = family
+    model = build_model(ModelSpec(arch, 3, small(arch), pooling=None))
+    known = FAMILIES[arch]
+    is_tokens = ("vit" in arch and "tiny_vit" not in arch) or "eva" in arch
+    assert model.spec.pooling == ((*known, "mean") if is_tokens and known != ("mean",) else ())
+    assert model.eval()(torch.zeros(1, 3, *small(arch))).shape == (1, 3)
+
+
+def test_a_network_of_ones_own_with_a_head_of_another_form_is_taken(loaders):
+    class Own(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv = torch.nn.Conv2d(3, 8, 3, stride=4)
+
+        def forward_features(self, x):
+            return self.conv(x)
+
+        def forward_head(self, x):
+            return x.mean(dim=(2, 3))
+
+    learn = vision_learner(loaders("resnet18", CategoryBlock), Own(), head="linear", normalize=False)
+    learn.probe()
+    assert learn.model.body.pooling == ()
 
 
 def test_parts_stand_in_one_order():

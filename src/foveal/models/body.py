@@ -213,13 +213,16 @@ class Body(nn.Module):
         found: Pooling = ("mean",)
         if self._has_class_token(features):
             found = ("class", *found)
-        if hasattr(self.network, "forward_head"):
-            with torch.no_grad(), runtime.evaluating(self):
-                own = self.network.forward_head(drawn, pre_logits=True)
-                others = [self.part(part, drawn, None, size_hw) for part in found]
-            if own.ndim == 2 and not any(o.shape == own.shape and torch.allclose(o, own, atol=1e-5) for o in others):
-                found = ("own", *found)
-        return found
+        with torch.no_grad(), runtime.evaluating(self):
+            try:
+                own: object = self.network.forward_head(drawn, pre_logits=True)
+            except (AttributeError, TypeError):  # a network of the user's, with a head of another form or none
+                own = None
+            others = [self.part(part, drawn, None, size_hw) for part in found]
+        if not isinstance(own, Tensor) or own.ndim != 2:
+            return found
+        is_known = any(o.shape == own.shape and torch.allclose(o, own, atol=1e-5) for o in others)
+        return found if is_known else ("own", *found)
 
     def usual_pooling(self, image_BCHW: Tensor, features: Tensor) -> Pooling:
         """Note the candidates, and return what the network itself pools to; nothing where the mean of the map is that.

@@ -305,15 +305,13 @@ def _choose_pooling(body: Body, spec: ModelSpec) -> int:
             body.n_features = features.shape[1]
         if body.multi_scale and not hasattr(body.network, "forward_intermediates"):
             raise InputError("This backbone gives no map but its last one, which is too coarse for a spatial head.")
-        body.set_pooling(_usual(body, spec, image, features) if spec.pooling is None else spec.pooling)
+        # On the device "meta" there are no numbers to tell parts apart by; such a model is never trained.
+        reads_parts = spec.head in {"linear", "pooled"} and not features.is_meta
+        usual = body.usual_pooling(image, features) if reads_parts else ()
+        if spec.pooling is not None:
+            usual = spec.pooling
+        elif spec.head == "pooled":
+            # It reads maximum and mean of a map; of tokens, what the network pools to stands beside their mean.
+            usual = (usual[0], "mean") if features.ndim == 3 and usual not in {(), ("mean",)} else ()
+        body.set_pooling(usual)
         return int(body(image).shape[1])
-
-
-def _usual(body: Body, spec: ModelSpec, image: Tensor, features: Tensor) -> Pooling:
-    if spec.head not in {"linear", "pooled"}:
-        return ()
-    usual = body.usual_pooling(image, features)
-    if spec.head == "linear":
-        return usual
-    # The book's head reads maximum and mean of a map; of tokens, what the network pools to stands beside their mean.
-    return (*usual, "mean") if usual and features.ndim == 3 else ()
