@@ -167,7 +167,7 @@ def test_a_body_is_torchvisions_without_pooling_and_classifier():
         torch.testing.assert_close(body.eval()(image), parts(image))
     tokens = models.create_body("vit_tiny_patch16_224", pretrained=False)
     assert isinstance(tokens, Body)
-    assert tokens(torch.rand(1, 3, 224, 224)).shape == (1, 192, 196, 1)
+    assert tokens(torch.rand(1, 3, 224, 224)).shape == (1, 192, 14, 14)
     assert models.in_channels(models.create_body("resnet18", n_in=1, pretrained=False)) == 1
 
 

@@ -113,7 +113,7 @@ def test_check_gives_what_the_command_gives(scenes, foveal):
         ({"task": "rating", "time": 3}, "--time is not used with --task rating; it belongs to tasks of images"),
         ({"task": "ratings"}, "There is no task `ratings`. Did you mean `rating`?"),
         ({"empty": "nnoe"}, "--empty nnoe: Input should be 'skip', 'none' or 'error'. Did you mean `none`?"),
-        ({"epochs": 0, "lr": -1}, "--epochs 0: .*; --lr -1: "),
+        ({"epochs": -1, "lr": -1}, "--epochs -1: .*; --lr -1: "),
         ({"size": "12o"}, "--size is a number of pixels or HEIGHTxWIDTH, like 128 or 240x320; got '12o'"),
         ({"time": 1, "epochs": 2}, "--time and --epochs both say how long to train"),
         ({"recipe": "probe", "freeze_epochs": 1}, "--freeze-epochs belongs to --recipe book"),

@@ -149,7 +149,8 @@ def test_a_drawn_blob_and_its_point_agree_after_any_affine_chain(path, seed, mov
         return
     image = blob(size_hw, centre)
     offset = centroid(image) - centre
-    found = centroid(path(image, placement, input_size_hw))
+    shown = path(image, placement, input_size_hw)
+    found = centroid(np.where(shown > 4, shown, 0))  # without the tail of the mirror image beyond a border
     np.testing.assert_allclose(found, expected + offset * scale, atol=0.05)
 
 

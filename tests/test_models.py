@@ -63,12 +63,11 @@ def test_the_offline_backbone_names_ordinary_photographs(classifier):
 
 
 @pytest.mark.parametrize("arch", ["tf_efficientnet_lite1", "tf_efficientnet_lite2"])
-def test_the_larger_offline_backbones_name_them_too(arch, classifier):
-    larger = classifier_of(arch)
-    right, best = shares(larger, zoo.statistics_of(arch), zoo.native_size(arch))
-    of_lite0, _ = shares(classifier, zoo.statistics_of(arch))
-    assert sum(found in classes for found, (classes, _) in zip(best, PHOTOGRAPHS.values(), strict=True)) >= 5
-    assert right.mean() > of_lite0.mean() - 0.15
+def test_the_larger_offline_backbones_name_them_too(arch):
+    right, best = shares(classifier_of(arch), zoo.statistics_of(arch))
+    assert sum(found in classes for found, (classes, _) in zip(best, PHOTOGRAPHS.values(), strict=True)) >= 4
+    assert right.mean() > 0.6  # of 1,000 classes
+    assert right.median() > 0.8
 
 
 def test_the_offline_file_is_checked(tmp_path, monkeypatch):

@@ -113,7 +113,7 @@ def test_bad_images_are_named_and_the_rest_is_answered(run, scenes, tmp_path, fo
     ("arguments", "message"),
     [
         (["--label-column", "lables"], "no column `lables`. Did you mean `labels`"),
-        (["--epochs", "0"], "--epochs 0"),
+        (["--epochs", "-1"], "--epochs -1"),
         (["--size", "big"], "128 or 240x320"),
         (["--task", "multi_label"], "Did you mean `multi-label`"),
         (["--arch", "resnet-18"], "Did you mean `resnet18`"),

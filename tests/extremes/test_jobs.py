@@ -137,7 +137,7 @@ def test_check_and_train_refuse_in_the_same_words_before_anything_is_written(nam
         ("--lr", 0),
         ("--lr", "inf"),
         ("--batch-size", 0),
-        ("--epochs", 0),
+        ("--epochs", -1),
     ],
 )
 def test_settings_out_of_range_are_refused_by_name(option, value, tmp_path):

@@ -54,6 +54,7 @@ def create_body(arch: Arch, n_in: int = 3, pretrained: bool = True, cut: Cut | N
         ModelFileError: the weights cannot be had.
     """
     body = _model(arch, 1, {"normalize": False}, n_in=n_in, pretrained=pretrained, cut=cut).body
+    body.set_pooling(())
     image = torch.zeros(1, n_in, _SIZE, _SIZE)
     parts = body.network if isinstance(body.network, CutNetwork) else chained_parts(body.network, image)
     if parts is not None:

@@ -162,7 +162,7 @@ class Trainer(Fits):
             precision=self._training.plain_precision,
             device=self.dls.device,
             drawn=self.dls.train.drawn(_PROBE_EPOCHS),
-            is_usual_loss=self.loss_func is self._usual_loss,
+            is_plain=self.loss_func is self._usual_loss and kind_of(self.dls.task).has_score_per_class,
         )
 
     def lr_find(

@@ -216,7 +216,7 @@ class Body(nn.Module):
         with torch.no_grad(), runtime.evaluating(self):
             try:
                 own: object = self.network.forward_head(drawn, pre_logits=True)
-            except (AttributeError, TypeError):  # a network of the user's, with a head of another form or none
+            except (AttributeError, TypeError):  # a network of the user, with a head of another form or none
                 own = None
             others = [self.part(part, drawn, None, size_hw) for part in found]
         if not isinstance(own, Tensor) or own.ndim != 2:

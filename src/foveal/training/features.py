@@ -30,6 +30,7 @@ from foveal.core.warn import warn
 from foveal.data.batchers import ImageBatcher
 from foveal.data.loader import DataLoader
 from foveal.images.decode import ImageSource, StoredImage
+from foveal.images.parquet_rows import read_bytes
 from foveal.training.loop import Evaluation, evaluate
 
 VERSION = 1
@@ -109,7 +110,7 @@ def key_of(image: ImageSource) -> Key:
         array = np.ascontiguousarray(np.asarray(image))
         data = f"{array.dtype}{array.shape}".encode() + array.tobytes()
     else:
-        data = Path(os.fspath(image)).read_bytes()
+        data, _ = read_bytes(Path(os.fspath(image)))
     return hashlib.blake2b(data, digest_size=_KEY_BYTES).digest()
 
 

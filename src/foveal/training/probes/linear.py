@@ -25,7 +25,7 @@ from foveal.models.body import PARTS, Body, Pooling
 from foveal.models.vision import VisionModel
 from foveal.training.features import features_of
 from foveal.training.loop import Loss
-from foveal.training.probes.axes import MOST_AXES, principal_axes
+from foveal.training.probes.axes import MOST_AXES, SHARED, n_threads_for, principal_axes
 from foveal.training.probes.closed_form import LinearFit, ridge_fit, suits
 from foveal.training.probes.heatmaps import fit_heatmaps
 
@@ -44,7 +44,6 @@ _STEP = 0.1  # of outputs, in a difference quotient of the loss
 # 0.44 s one after the other; 1,096 rows 1.1 and 1.7 s), and from which each problem gets all threads instead (13,152
 # rows: 1.75 times as quick with two).
 _SIDE_BY_SIDE = 2**17
-_SHARED = 2**24
 
 
 def fit_head(
@@ -55,7 +54,7 @@ def fit_head(
     precision: runtime.Precision,
     device: torch.device,
     drawn: Tensor | None = None,
-    is_usual_loss: bool = False,
+    is_plain: bool = False,
 ) -> HeadFit:
     """Fit the head of a model to the training side.
 
@@ -66,8 +65,8 @@ def fit_head(
         precision: of the body.
         device: where the model is.
         drawn: positions that the head is fitted to, with repetitions, where items are drawn by weight; each by default.
-        is_usual_loss: whether it is the task's own, in which classes and images count alike; then classes are fitted in
-            closed form.
+        is_plain: whether it is the task's own, in which classes and images count alike, of a score per class; then the
+            head is fitted in closed form.
 
     Raises:
         InputError: the head is another one, or one that is not fitted to drawn items.
@@ -101,7 +100,7 @@ def fit_head(
         for pooling in pooled.worth_trying(len(targets)):
             features = pooled.read(evaluation.outputs, pooling)
             features = features if drawn is None else features[drawn]
-            if is_usual_loss and drawn is None and model.spec.y_range is None and suits(targets, features.shape):
+            if is_plain and drawn is None and model.spec.y_range is None and suits(targets, features.shape):
                 fit = ridge_fit(features, targets, squeezed_loss, model.linear.out_features)
             else:
                 fit = linear_fit(features, targets, squeezed_loss, model.linear.out_features, rows=drawn)
@@ -194,7 +193,8 @@ def linear_fit(
     """
     rows = torch.arange(len(features)) if rows is None else rows
     mean, scale = features.mean(dim=0), features.std(dim=0, unbiased=False).clamp(min=1e-6)
-    standard, axes, spread = principal_axes((features - mean) / scale)
+    with runtime.on_threads(n_threads_for(features)):
+        standard, axes, spread = principal_axes((features - mean) / scale)
     unit = float(loss(torch.zeros(len(features), n_outputs), targets))
     divisor = unit if unit > 0 and not _PLAIN_UNITS[0] <= unit <= _PLAIN_UNITS[1] else 1.0
     scaled = loss if divisor == 1.0 else lambda output, target: loss(output, target) / divisor
@@ -243,10 +243,10 @@ def _solutions(
         fold = rows % _FOLDS
         folds = [_Path(features, spread, targets, loss, n_outputs, fold == part) for part in range(_FOLDS)]
     whole = _Path(features, spread, targets, loss, n_outputs)
-    side_by_side = _SIDE_BY_SIDE <= features.numel() < _SHARED
+    side_by_side = _SIDE_BY_SIDE <= features.numel() < SHARED
     n_workers = min(1 + len(folds), processors.usable()) if side_by_side else 0
     for strength in strengths:
-        with runtime.on_threads(None if features.numel() >= _SHARED else 1):
+        with runtime.on_threads(n_threads_for(features)):
             solve = partial(_Path.solve, strength=strength)
             losses = list(threads.ordered_map(solve, [*folds, whole], num_workers=n_workers))
         yield whole.weight, whole.bias.detach().clone(), sum(losses, torch.zeros(()))
