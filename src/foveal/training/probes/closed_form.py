@@ -1,12 +1,11 @@
 """A linear head for classes in closed form: ridge regression of the labels, then one scale and shift per class.
 
 The penalty is chosen by the task's loss on rows that were left out one by one, which a ridge regression gives without
-solving again (PRESS, Allen 1974); scale and shift, which turn scores into logits, are fitted to those. Several views of
-an image, such as its mirror image, are left out together, and only the first of them is evaluated. With few images a
-class this orders classes better than the logistic loss does, in a sixth of its time:
+solving again (PRESS, Allen 1974); scale and shift, which turn scores into logits, are fitted to those. With few images
+a class this orders classes better than the logistic loss does, in a sixth of its time:
 benchmarks/results/2026-11-27-probes.md.
 
-Shapes: n images, k views of each, F features, C classes, r principal axes.
+Shapes: n images, F features, C classes, r principal axes.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ from foveal.training.probes.axes import MOST_AXES, principal_axes
 STRENGTHS = tuple(10 ** (step / 3) for step in range(5, -9, -1))
 _FEWEST = 3  # images
 _CLEARLY_WORSE = 1.02  # the held-out loss over the least so far, from which on weaker penalties are not tried
-_ITERATIONS = 50  # of L-BFGS for scale and shift, at most
+_ITERATIONS = 25  # of L-BFGS for scale and shift, at most
 _TOWARDS_ONE = 1e-4  # of the squares of scales, so that a class without an example stays finite
 
 
@@ -57,32 +56,28 @@ class LinearFit(NamedTuple):
     loss: float
 
 
-def ridge_fit(features_knF: Tensor, targets: Tensor, loss: Loss, n_outputs: int) -> LinearFit:
+def ridge_fit(features: Tensor, targets: Tensor, loss: Loss, n_outputs: int) -> LinearFit:
     """Return the linear layer of the penalty with the least loss on images left out.
 
     Args:
-        features_knF: float32 [k, n, F], the views of each image; [n, F] is one view.
+        features: float32 [n, F].
         targets: class indices [n], or 0 and 1 [n, C], all of them known.
         loss: of (logits [n, C], targets).
         n_outputs: C.
     """
-    features_knF = features_knF if features_knF.ndim == 3 else features_knF[None]
-    k, n, n_features = features_knF.shape
+    n, n_features = features.shape
     labels = targets.float() if targets.ndim == 2 else F.one_hot(targets, n_outputs).float()
-    flat = features_knF.reshape(k * n, n_features)
-    mean, scale = flat.mean(dim=0), flat.std(dim=0, unbiased=False).clamp(min=1e-6)
-    along, axes, spread = principal_axes((flat - mean) / scale)
+    mean, scale = features.mean(dim=0), features.std(dim=0, unbiased=False).clamp(min=1e-6)
+    along, axes, spread = principal_axes((features - mean) / scale)
     rate = labels.mean(dim=0)
-    centred = (labels - rate).repeat(k, 1)
-    with_labels = along.T @ centred
-    views = along.reshape(k, n, -1).transpose(0, 1)  # [n, k, r]
+    centred = labels - rate
+    with_labels, squares = along.T @ centred, along.square()
     best: tuple[float, float, Tensor, tuple[Tensor, Tensor]] | None = None
     for strength in STRENGTHS:
-        shrunk = 1 / (len(flat) * (spread + strength))
+        shrunk = 1 / (n * (spread + strength))
         weight = shrunk[:, None] * with_labels
-        left = (centred - along @ weight).reshape(k, n, -1).transpose(0, 1)  # residuals [n, k, C]
-        own = torch.eye(k) - (views * shrunk) @ views.transpose(1, 2) - 1 / len(flat)
-        score = labels - torch.linalg.solve(own, left)[:, 0]
+        own_share = squares @ shrunk + 1 / n  # of each image in its own score
+        score = labels - (centred - along @ weight) / (1 - own_share)[:, None]
         affine, held_out = _scale_and_shift(score, targets, loss, is_shared=targets.ndim == 1)
         if best is None or held_out < best[0]:
             best = held_out, strength, weight, affine
