@@ -72,7 +72,9 @@ class ImageTraining(Panel):
     weights: Path | None = setting(
         "A file with the backbone's weights, or a folder in timm's layout.", shown="the backbone's own"
     )
-    size: Size | None = setting("Pixels: 128, or HEIGHTxWIDTH like 240x320.", shown="the backbone's own, 224")
+    size: Size | None = setting(
+        "Pixels: 128, or HEIGHTxWIDTH like 240x320.", shown="the backbone's own, 224; points 416"
+    )
     min_scale: float = setting("Least share of an image in a crop.", default=0.5, used_by="crops", gt=0, le=1)
     epochs: int | None = setting(
         "Epochs that train everything; 0 trains the head alone.", shown="0 to 4, book 5 or 20", ge=0
