@@ -10,7 +10,7 @@ import timm
 import torch
 from safetensors.torch import save_file
 
-from foveal.core.errors import ModelFileError
+from foveal.core.errors import InputError, ModelFileError
 from foveal.data.block import DataBlock
 from foveal.data.image_block import ImageBlock
 from foveal.data.labels import ColReader
@@ -264,6 +264,31 @@ def test_a_network_of_ones_own_with_a_head_of_another_form_is_taken(loaders):
     learn = vision_learner(loaders("resnet18", CategoryBlock), Own(), head="linear", normalize=False)
     learn.probe()
     assert learn.model.body.pooling == ()
+
+
+@pytest.mark.parametrize("arch", ["pit_ti_224", "crossvit_9_240"])
+def test_a_network_that_hands_on_class_tokens_alone_is_read_by_its_own_pooling(arch, scenes, tmp_path):
+    frame = pd.read_csv(scenes / "balloons.csv", keep_default_na=False)[:12]
+    block = DataBlock(
+        (ImageBlock, CategoryBlock),
+        get_x=ColReader("fname", pref=scenes / "scenes"),
+        get_y=lambda row: "left" if row["x"] < 60 else "right",
+        splitter=IndexSplitter(range(2)),
+        item_tfms=Resize(zoo.native_size(arch)),
+    )
+    dls = block.dataloaders(frame, bs=4)
+    learn = vision_learner(dls, arch, head="linear", pretrained=False, seed=0)
+    learn.probe()
+    assert learn.model.spec.pooling == ("own",)
+    learn.export(tmp_path / "model.safetensors")
+    image = dls.valid.dataset.images[0]
+    again = load_learner(tmp_path / "model.safetensors")
+    assert torch.equal(again.predict(image).values, learn.predict(image).values)
+    assert not again.supports_explain
+    with pytest.raises(InputError, match="class tokens alone"):
+        overlay(again, image)
+    with pytest.raises(InputError, match="returns a feature map"):
+        build_model(ModelSpec(arch, 2, zoo.native_size(arch), head="spatial"))
 
 
 def test_parts_stand_in_one_order():

@@ -244,7 +244,9 @@ class Predictor:
     def supports_explain(self) -> bool:
         """Whether Grad-CAM can say what the model looked at."""
         model = self.model
-        return isinstance(model, VisionModel) and (kind_of(self.task).has_classes or model.spec.head == "spatial")
+        if not isinstance(model, VisionModel) or not model.body.has_map:
+            return False
+        return kind_of(self.task).has_classes or model.spec.head == "spatial"
 
     def predict(self, image: ImageSource) -> Prediction:
         """Answer for one path, bytes, array or PIL image.

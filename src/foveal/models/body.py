@@ -9,7 +9,7 @@ to its classifier (timm's pre-logits); `class`, the class token; `mean` and `max
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Literal, cast, get_args, overload
+from typing import Any, Literal, cast, get_args, overload
 
 import torch
 import torch.nn.functional as F
@@ -64,6 +64,7 @@ class Body(nn.Module):
         multi_scale: put the last map, stretched, beside the last one of twice its size, as spatial heads need.
         pooling: the parts that are returned side by side; the map where it is empty.
         widths: how many numbers each part has, where there are candidates.
+        has_map: whether the network's features have places; some hand on class tokens alone.
         candidates: the poolings that a probe has to choose from; none where the mean over the map is all there is.
         statistics: what the body normalises its input with; None where that is done before, by loaders with `Normalize`
             or by a predictor's preparation.
@@ -78,6 +79,7 @@ class Body(nn.Module):
         self.pooling: Pooling = ()
         self.candidates: tuple[Pooling, ...] = ()
         self.widths: dict[Part, int] = {}
+        self.has_map = True
         self.statistics: Statistics | None = None
         self._unused: frozenset[str] = frozenset()
         self._patch = patch_size(network)
@@ -224,6 +226,26 @@ class Body(nn.Module):
         is_known = any(o.shape == own.shape and torch.allclose(o, own, atol=1e-5) for o in others)
         return found if is_known else ("own", *found)
 
+    def has_places(self, features: object) -> bool:
+        """Return whether raw features are a map or tokens of patches; networks without hand on class tokens alone.
+
+        Args:
+            features: of an image.
+        """
+        if not isinstance(features, Tensor) or not hasattr(self.network, "forward_head"):
+            return not isinstance(features, list)
+        return features.ndim != 3 or features.shape[1] > self._n_prefix(features)
+
+    def read_own_alone(self, features: object) -> None:
+        """Return what the network hands to its classifier, for its features have no places.
+
+        Args:
+            features: raw features of an image.
+        """
+        own: Any = self.network.forward_head(cast("Tensor", features), pre_logits=True)
+        self.has_map, self.candidates, self.widths = False, (("own",),), {"own": own.shape[1]}
+        self.set_pooling(("own",))
+
     def usual_pooling(self, image_BCHW: Tensor, features: Tensor) -> Pooling:
         """Note the candidates, and return what the network itself pools to; nothing where the mean of the map is that.
 
@@ -283,6 +305,10 @@ class Body(nn.Module):
     def _has_class_token(self, features: Tensor) -> bool:
         return features.ndim == 3 and getattr(self.network, "cls_token", None) is not None
 
+    def _n_prefix(self, features: Tensor) -> int:
+        """Return how many tokens stand before those of patches: the class token, and registers."""
+        return int(getattr(self.network, "num_prefix_tokens", self._has_class_token(features)))
+
     def as_map(self, features: Tensor, size_hw: Sequence[int]) -> Tensor:
         """Return raw features as a map [B, F, h, w].
 
@@ -291,8 +317,7 @@ class Body(nn.Module):
             size_hw: (height, width) of the network's input in pixels, whose aspect the grid of tokens has.
         """
         if features.ndim == 3:
-            usual = int(self._has_class_token(features))
-            tokens = features[:, int(getattr(self.network, "num_prefix_tokens", usual)) :].transpose(1, 2)
+            tokens = features[:, self._n_prefix(features) :].transpose(1, 2)
             n_tokens = tokens.shape[2]
             height = round((n_tokens * size_hw[0] / size_hw[1]) ** 0.5)
             if height < 1 or n_tokens % height:

@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from foveal.core.errors import InputError
 from foveal.models.body import Body
 from foveal.models.vision import VisionModel
 
@@ -24,8 +25,13 @@ def grad_cam(model: VisionModel, image_B3HW: Tensor, output: int) -> NDArray[np.
         model: in evaluation mode.
         image_B3HW: prepared images, float32 [B, C, H, W].
         output: the number of the output; of heatmaps, the number of the point.
+
+    Raises:
+        InputError: the network's features have no places.
     """
     body = model.body
+    if not body.has_map:
+        raise InputError(f"`{model.spec.arch}` hands on class tokens alone, which do not show where it looked.")
     with torch.enable_grad():
         if body.pooling:
             image_B3HW = body.prepared(image_B3HW)

@@ -298,7 +298,10 @@ def _choose_pooling(body: Body, spec: ModelSpec) -> int:
     image = torch.zeros(1, spec.n_channels, *spec.input_size_hw)
     with runtime.evaluating(body), torch.no_grad():
         features: object = body.note_unused(image)
-        if not isinstance(features, Tensor) or features.ndim not in {3, 4}:
+        if spec.head in {"linear", "pooled"} and not body.has_places(features):
+            body.read_own_alone(features)
+            return int(body(image).shape[1])
+        if not isinstance(features, Tensor) or features.ndim not in {3, 4} or not body.has_places(features):
             form = list(features.shape) if isinstance(features, Tensor) else type(features).__name__
             raise InputError(f"A backbone returns a feature map [B, F, h, w]; this one returns {form}. Give `cut`.")
         if features.ndim == 4 and body.n_features not in {features.shape[1], features.shape[3]}:
