@@ -317,3 +317,10 @@ def test_figures_do_not_depend_on_batches_or_workers(learn, scene_loaders):
     before = [float(value) for value in learn.validate()]
     learn.dls = scene_loaders(bs=5, num_workers=3)
     assert [float(value) for value in learn.validate()] == pytest.approx(before, abs=1e-5)
+
+
+def test_a_loader_without_labels_stays_one_when_it_is_made_anew(scene_loaders):
+    dls = scene_loaders()
+    loader = dls.test_dl(dls.valid.items)
+    assert len(next(iter(loader))) == len(next(iter(loader.new(bs=2)))) == 1
+    assert len(next(iter(dls.valid.new(bs=2)))) == 2

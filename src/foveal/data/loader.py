@@ -193,15 +193,8 @@ class DataLoader:
 
     def with_batcher(self, batcher: Batcher) -> DataLoader:
         """Return the same loader over another batcher."""
-        made = DataLoader(
-            batcher,
-            self.batch_size,
-            self.shuffle,
-            drop_last=self.drop_last,
-            seed=self.seed,
-            sampling=self.sampling,
-        )
-        made.labelled = self.labelled
+        made = self.new()
+        made.batcher = batcher
         return made
 
     def normalised_like(self, other: DataLoader) -> DataLoader:
@@ -239,7 +232,7 @@ class DataLoader:
             seed: decides orders and draws.
             sampling: how often items are drawn, see `DataLoader`.
         """
-        return DataLoader(
+        made = DataLoader(
             self.batcher if dataset is None else self.batcher.with_dataset(dataset),
             bs or batch_size or self.batch_size,
             self.shuffle if shuffle is None else shuffle,
@@ -247,6 +240,8 @@ class DataLoader:
             seed=self.seed if seed is None else seed,
             sampling=self.sampling if sampling is None else sampling,
         )
+        made.labelled = self.labelled or dataset is not None
+        return made
 
     def to(self, device: torch.device | str) -> Self:
         """Let batches go to a device from now on; return the loader."""
