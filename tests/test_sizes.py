@@ -446,7 +446,9 @@ def test_a_linear_layer_does_not_depend_on_which_threads_find_it(monkeypatch):
     features, targets = torch.randn(90, 5, generator=random), torch.randn(90, 2, generator=random)
     found = []
     for bounds in ((10**9, 10**9), (1, 10**9), (1, 2)):  # one after the other, side by side, all threads for each
-        for name, bound in zip(("_SIDE_BY_SIDE", "_SHARED"), bounds, strict=True):
-            monkeypatch.setattr(f"foveal.training.probes.linear.{name}", bound)
+        for name, bound in zip(
+            ("linear._SIDE_BY_SIDE", "linear.SHARED", "axes.SHARED"), (*bounds, bounds[1]), strict=True
+        ):
+            monkeypatch.setattr(f"foveal.training.probes.{name}", bound)
         found.append(linear_fit(features, targets, nn.functional.mse_loss, 2)[0].weight)
     assert all(torch.equal(found[0], weight) for weight in found[1:])
