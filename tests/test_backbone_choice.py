@@ -1,17 +1,21 @@
 """What a run trains where the settings leave it open: the backbone, the size of the images, the epochs."""
 
 import json
+from pathlib import Path
 
 import pytest
 import torch
 
-from foveal.core.errors import InputError
+from foveal.core.errors import InputError, ModelFileError
+from foveal.inference.store import read_manifest
 from foveal.models import at_hand, zoo
 from foveal.models.at_hand import backbones_at_hand
 from foveal.models.offline import PACKAGES, Package
 from foveal.runs.backbone import size_of
 from foveal.runs.image_settings import ImageRun
 from foveal.tasks.kinds import TASKS
+
+GOLDEN = Path(__file__).parent / "golden"
 
 
 def settings(**values):
@@ -23,7 +27,11 @@ def test_images_are_as_large_as_the_backbone_is_made_for(tmp_path):
     assert size_of(settings(arch="tf_efficientnet_lite2")) == (260, 260)
     assert size_of(settings(arch="vit_small_patch14_dinov2")) == (518, 518)
     assert size_of(settings(arch="tf_efficientnet_lite2", size="128")) == (128, 128)
-    assert size_of(settings(arch="model.safetensors")) == (224, 224)
+    assert size_of(settings(arch="no_such_backbone")) == (224, 224)  # refused by name where it is built
+    bundle = str(GOLDEN / "images-1.safetensors")
+    assert size_of(settings(arch=bundle)) == read_manifest(bundle).preparation.fit.size_hw
+    with pytest.raises(ModelFileError, match="There is no"):
+        size_of(settings(arch="absent.safetensors"))
     (tmp_path / "config.json").write_text(
         json.dumps({"architecture": "resnet18", "pretrained_cfg": {"input_size": [3, 96, 160]}})
     )

@@ -37,7 +37,8 @@ from foveal.models.weights import Weights, load_into
 from foveal.tasks.base import AnyTask
 from foveal.tasks.kinds import Recipe, kind_of
 
-_BUNDLE = ".safetensors"
+BUNDLE = ".safetensors"
+"""How the name of a bundle ends, in place of a backbone's."""
 
 
 @checked_keywords
@@ -96,7 +97,7 @@ def vision_learner(
     _check_numbers(dls, model_options)
     if chosen is not None and chosen.head != "pooled" and "custom_head" in model_options:
         raise InputError(f"recipe={recipe!r} trains a head of its own kind, `{chosen.head}`; leave out one of the two.")
-    if isinstance(arch, str) and arch.endswith(_BUNDLE):
+    if isinstance(arch, str) and arch.endswith(BUNDLE):
         if given := sorted({*model_options} - {"n_out", "normalize"}):
             raise InputError(f"The bundle says how its model is built; leave `{given[0]}` out.")
         made = _from_bundle(dls, arch)

@@ -155,7 +155,7 @@ def native_size(arch: str) -> tuple[int, int]:
 
 
 def usual_size(arch: str) -> tuple[int, int]:
-    """Return `native_size`, or that of most backbones for what is no name of one: a file, for instance.
+    """Return `native_size`, or that of most backbones for what names none: whatever is wrong, `build` says.
 
     Args:
         arch: as the user wrote it.

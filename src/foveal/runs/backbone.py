@@ -12,7 +12,8 @@ from foveal.core import timing
 from foveal.core.errors import InputError, ModelFileError
 from foveal.core.formats import format_number
 from foveal.data.loaders import DataLoaders
-from foveal.learner.vision import vision_learner
+from foveal.inference.store import read_manifest
+from foveal.learner.vision import BUNDLE, vision_learner
 from foveal.models import zoo
 from foveal.models.at_hand import backbones_at_hand
 from foveal.models.weights import hub_config
@@ -47,12 +48,18 @@ def size_of(settings: ImageRun, task: str = "auto") -> tuple[int, int]:
     """Return the (height, width) in pixels that images are trained at: as set, or what the backbone is made for.
 
     Args:
-        settings: name a backbone.
+        settings: name a backbone, or a bundle to train further.
         task: the name of the kind, which may ask for more.
+
+    Raises:
+        ModelFileError: the bundle cannot be read.
     """
     training = settings.training
     if training.size is not None:
         return training.size
+    if training.arch.endswith(BUNDLE):  # further training, with images as before
+        prepared = read_manifest(training.arch).preparation
+        return zoo.usual_size(training.arch) if prepared is None else prepared.fit.size_hw
     kind = TASKS.find(task)
     least = kind.recipes["probe"].least_side if kind is not None and training.recipe != "book" else 0
     height, width = _native_size(settings)
@@ -64,7 +71,6 @@ def _native_size(settings: ImageRun) -> tuple[int, int]:
     config = None if training.weights is None else hub_config(training.weights)
     if config is not None and config.size_hw is not None:
         return config.size_hw
-    # A bundle that is trained further, and whatever is wrong with a name, is for `vision_learner` to read.
     return zoo.usual_size(training.arch)
 
 
