@@ -22,7 +22,7 @@ from foveal.inference.exports import TOLERANCE, export_model
 from foveal.inference.loading import load_learner
 from foveal.learner.vision import vision_learner
 from foveal.models import zoo
-from foveal.models.body import PARTS
+from foveal.models.body import POOLS
 from foveal.models.patches import fitted_size, patch_size
 from foveal.models.vision import ModelSpec, build_model, pretrained_model
 from foveal.models.weights import hub_config, pretrained_weights
@@ -292,4 +292,4 @@ def test_a_network_that_hands_on_class_tokens_alone_is_read_by_its_own_pooling(a
 
 
 def test_parts_stand_in_one_order():
-    assert PARTS == ("own", "class", "mean", "max", "finer")
+    assert POOLS == ("own", "class", "mean", "max", "finer")

@@ -17,7 +17,7 @@ from pydantic import (
 from foveal.geometry.resize import ResizeMethod
 from foveal.geometry.warp import PadMode
 from foveal.images.channels import RGB
-from foveal.models.body import Part
+from foveal.models.body import Pool
 from foveal.models.head import Range
 
 FORMAT = 1
@@ -96,7 +96,7 @@ class ModelPart(_Strict):
     n_channels: Literal[1, 3, 4] = 3
     head_options: HeadPart | None = None
     cut: int | None = None
-    pooling: tuple[Part, ...] = Field(default=(), description="What the head reads, where that is not the map.")
+    pooling: tuple[Pool, ...] = Field(default=(), description="What the head reads, where that is not the map.")
 
     @model_serializer(mode="wrap")
     def _without_usual(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """A body: a network without its classifier, which gives a feature map or the numbers that its family pools it to.
 
 Networks of tokens (vision transformers) keep a class token beside the tokens of patches, some pool by attention, others
-normalise or convolve after pooling. What is read of a network is named by parts: `own`, what the network itself hands
+normalise or convolve after pooling. What is read of a network is named by pools: `own`, what the network itself hands
 to its classifier (timm's pre-logits); `class`, the class token; `mean` and `max`, of each channel over the map;
 `finer`, both of them over the map of twice its size, where the network has one.
 """
@@ -20,10 +20,10 @@ from foveal.core.errors import InputError, UnknownNameError
 from foveal.images.prepare import Statistics, standardise
 from foveal.models.patches import fitted_size, patch_size
 
-Part = Literal["own", "class", "mean", "max", "finer"]
-Pooling = tuple[Part, ...]
-PARTS: tuple[Part, ...] = get_args(Part)
-"""All that can be read, in the order in which parts stand side by side."""
+Pool = Literal["own", "class", "mean", "max", "finer"]
+Pooling = tuple[Pool, ...]
+POOLS: tuple[Pool, ...] = get_args(Pool)
+"""All that can be read, in the order in which pools stand side by side."""
 
 
 class TimmNetwork(nn.Module):
@@ -62,15 +62,15 @@ class Body(nn.Module):
         network: the network, most often timm's.
         n_features: channels of its last map.
         multi_scale: put the last map, stretched, beside the last one of twice its size, as spatial heads need.
-        pooling: the parts that are returned side by side; the map where it is empty.
-        widths: how many numbers each part has, where there are candidates.
+        pooling: the pools that are returned side by side; the map where it is empty.
+        widths: how many numbers each pool has, where there are candidates.
         has_map: whether the network's features have places; some hand on class tokens alone.
         candidates: the poolings that a probe has to choose from; none where the mean over the map is all there is.
         statistics: what the body normalises its input with; None where that is done before, by loaders with `Normalize`
             or by a predictor's preparation.
     """
 
-    parts: Tensor
+    pools: Tensor
 
     def __init__(self, network: nn.Module, *, multi_scale: bool = False) -> None:
         super().__init__()
@@ -78,30 +78,30 @@ class Body(nn.Module):
         self.n_features = int(getattr(network, "num_features", 0))
         self.pooling: Pooling = ()
         self.candidates: tuple[Pooling, ...] = ()
-        self.widths: dict[Part, int] = {}
+        self.widths: dict[Pool, int] = {}
         self.has_map = True
         self.statistics: Statistics | None = None
         self._unused: frozenset[str] = frozenset()
         self._patch = patch_size(network)
 
-    def set_pooling(self, pooling: Sequence[Part]) -> None:
-        """Return these parts from now on; they are written down in a buffer, so that saved weights tell them.
+    def set_pooling(self, pooling: Sequence[Pool]) -> None:
+        """Return these pools from now on; they are written down in a buffer, so that saved weights tell them.
 
         Args:
             pooling: see `Body`.
 
         Raises:
-            UnknownNameError: there is no such part.
+            UnknownNameError: there is no such pool.
         """
-        for part in pooling:
-            if part not in PARTS:
-                raise UnknownNameError.of("part of a network's features", part, PARTS)
+        for pool in pooling:
+            if pool not in POOLS:
+                raise UnknownNameError.of("pool of a network", pool, POOLS)
         self.pooling = tuple(pooling)
         if not pooling:
-            self._buffers.pop("parts", None)
+            self._buffers.pop("pools", None)
         else:
             device = next(self.network.parameters()).device
-            self.register_buffer("parts", torch.tensor([part in pooling for part in PARTS], device=device))
+            self.register_buffer("pools", torch.tensor([pool in pooling for pool in POOLS], device=device))
 
     def _part_names(self) -> list[str]:
         return [name for name, _ in self.network.named_children() if name not in self._unused]
@@ -151,7 +151,7 @@ class Body(nn.Module):
         return features
 
     def forward(self, image_B3HW: Tensor) -> Tensor:
-        """Return the feature map, or the parts that are pooled; tokens and channels-last maps become maps."""
+        """Return the feature map, or the pools that are pooled; tokens and channels-last maps become maps."""
         image_B3HW = self.prepared(image_B3HW)
         if self.pooling:
             return self.pooled(*self.features(image_B3HW, self.pooling), image_B3HW.shape[2:])
@@ -163,14 +163,14 @@ class Body(nn.Module):
             return last
         return torch.cat([finer, F.interpolate(last, finer.shape[2:], mode="bilinear", align_corners=False)], dim=1)
 
-    def features(self, image_B3HW: Tensor, parts: Sequence[Part]) -> tuple[Tensor, Tensor | None]:
-        """Return raw features, and the map of twice the last one's size where one of the parts is read of it.
+    def features(self, image_B3HW: Tensor, pools: Sequence[Pool]) -> tuple[Tensor, Tensor | None]:
+        """Return raw features, and the map of twice the last one's size where one of the pools is read of it.
 
         Args:
             image_B3HW: as `prepared` returns it.
-            parts: that are read.
+            pools: that are read.
         """
-        return self._with_finer(image_B3HW) if "finer" in parts else (self.raw_features(image_B3HW), None)
+        return self._with_finer(image_B3HW) if "finer" in pools else (self.raw_features(image_B3HW), None)
 
     def _with_finer(self, image_B3HW: Tensor) -> tuple[Tensor, Tensor | None]:
         features, maps_BFhw = self.network.forward_intermediates(image_B3HW, output_fmt="NCHW")
@@ -204,7 +204,7 @@ class Body(nn.Module):
         return F.interpolate(image_B3HW, fitted, mode="bilinear", align_corners=False)
 
     def available(self, features: Tensor, size_hw: Sequence[int]) -> Pooling:
-        """Return the parts that differ from each other; `own` first, where it is something of its own.
+        """Return the pools that differ from each other; `own` first, where it is something of its own.
 
         Args:
             features: raw features of an image, for their shape.
@@ -220,7 +220,7 @@ class Body(nn.Module):
                 own: object = self.network.forward_head(drawn, pre_logits=True)
             except (AttributeError, TypeError):  # a network of the user, with a head of another form or none
                 own = None
-            others = [self.part(part, drawn, None, size_hw) for part in found]
+            others = [self.pool(pool, drawn, None, size_hw) for pool in found]
         if not isinstance(own, Tensor) or own.ndim != 2:
             return found
         is_known = any(o.shape == own.shape and torch.allclose(o, own, atol=1e-5) for o in others)
@@ -260,11 +260,11 @@ class Body(nn.Module):
             _, finer = self._with_finer(image_BCHW)
         beside: list[Pooling] = [(found[0], "max", "finer")] if finer is not None else []
         if features.ndim == 3:
-            beside = [(part, "mean") for part in found[:-1]]
+            beside = [(pool, "mean") for pool in found[:-1]]
         if beside or len(found) > 1:
-            self.candidates = (*((part,) for part in found), *beside)
-            parts = {part for pooling in self.candidates for part in pooling}
-            self.widths = {part: self.part(part, features, finer, size_hw).shape[1] for part in PARTS if part in parts}
+            self.candidates = (*((pool,) for pool in found), *beside)
+            pools = {pool for pooling in self.candidates for pool in pooling}
+            self.widths = {pool: self.pool(pool, features, finer, size_hw).shape[1] for pool in POOLS if pool in pools}
         if found[0] == "own":
             return ("own",)
         if found == ("mean",):
@@ -272,35 +272,35 @@ class Body(nn.Module):
         return ("class",) if getattr(self.network, "global_pool", "token") == "token" else ("mean",)
 
     def pooled(self, features: Tensor, finer: Tensor | None, size_hw: Sequence[int]) -> Tensor:
-        """Return the parts of the pooling side by side, [B, F].
+        """Return the pools of the pooling side by side, [B, F].
 
         Args:
             features: raw features.
-            finer: the map of twice the last one's size, if a part is read of it.
+            finer: the map of twice the last one's size, if a pool is read of it.
             size_hw: (height, width) of the network's input in pixels.
         """
-        parts = [self.part(part, features, finer, size_hw) for part in self.pooling]
-        return parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
+        pools = [self.pool(pool, features, finer, size_hw) for pool in self.pooling]
+        return pools[0] if len(pools) == 1 else torch.cat(pools, dim=1)
 
-    def part(self, part: Part, features: Tensor, finer: Tensor | None, size_hw: Sequence[int]) -> Tensor:
-        """Return one part of the features, [B, F].
+    def pool(self, pool: Pool, features: Tensor, finer: Tensor | None, size_hw: Sequence[int]) -> Tensor:
+        """Return one pool of the features, [B, F].
 
         Args:
-            part: see `PARTS`.
+            pool: see `POOLS`.
             features: raw features.
             finer: as for `pooled`.
             size_hw: (height, width) of the network's input in pixels.
         """
-        if part == "own":
+        if pool == "own":
             own: Tensor = self.network.forward_head(features, pre_logits=True)
             return own
-        if part == "class":
+        if pool == "class":
             return features[:, 0]
-        if part == "finer":
+        if pool == "finer":
             assert finer is not None
             return torch.cat([finer.mean(dim=(2, 3)), finer.amax(dim=(2, 3))], dim=1)
         last = self.as_map(features, size_hw)
-        return last.amax(dim=(2, 3)) if part == "max" else last.mean(dim=(2, 3))
+        return last.amax(dim=(2, 3)) if pool == "max" else last.mean(dim=(2, 3))
 
     def _has_class_token(self, features: Tensor) -> bool:
         return features.ndim == 3 and getattr(self.network, "cls_token", None) is not None
@@ -332,10 +332,10 @@ class Body(nn.Module):
         return features
 
 
-def pooling_of(parts: Tensor) -> Pooling:
-    """Return the parts that a body's buffer marks.
+def pooling_of(pools: Tensor) -> Pooling:
+    """Return the pools that a body's buffer marks.
 
     Args:
-        parts: bool, one per part, as `Body` stores it.
+        pools: bool, one per pool, as `Body` stores it.
     """
-    return tuple(part for part, is_read in zip(PARTS, parts.tolist(), strict=True) if is_read)
+    return tuple(pool for pool, is_read in zip(POOLS, pools.tolist(), strict=True) if is_read)

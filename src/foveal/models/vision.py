@@ -37,7 +37,7 @@ class ModelSpec:
         n_channels: of the images.
         head_options: the layers of a pooled head.
         cut: how many children of the network the body keeps, as for `cut_network`; all up to the last map by default.
-        pooling: what the head reads, see `Body`: parts of the features, or the map where it is empty; None for what
+        pooling: what the head reads, see `Body`: pools of the features, or the map where it is empty; None for what
             the network is known for, which is decided when it is built.
     """
 
@@ -109,7 +109,7 @@ class VisionModel(nn.Sequential):
         return next(layer for layer in self[1].modules() if isinstance(layer, nn.Linear))
 
     def read(self, pooling: Pooling) -> None:
-        """Let a linear head read other parts of the features; it begins at zero then.
+        """Let a linear head read other pools of the features; it begins at zero then.
 
         Args:
             pooling: see `Body`.
@@ -131,8 +131,8 @@ class VisionModel(nn.Sequential):
         layer.bias.data.zero_()
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *others: Any) -> None:
-        weight, parts = state_dict.get(f"{prefix}1.1.weight"), state_dict.get(f"{prefix}0.parts")
-        pooling = () if parts is None else pooling_of(parts)
+        weight, pools = state_dict.get(f"{prefix}1.1.weight"), state_dict.get(f"{prefix}0.pools")
+        pooling = () if pools is None else pooling_of(pools)
         if self.spec.head == "linear" and weight is not None and pooling != self.spec.pooling:
             self.body.set_pooling(pooling)
             self._reshape_head(pooling, int(weight.shape[1]))
@@ -308,9 +308,9 @@ def _choose_pooling(body: Body, spec: ModelSpec) -> int:
             body.n_features = features.shape[1]
         if body.multi_scale and not hasattr(body.network, "forward_intermediates"):
             raise InputError("This backbone gives no map but its last one, which is too coarse for a spatial head.")
-        # On the device "meta" there are no numbers to tell parts apart by; such a model is never trained.
-        reads_parts = spec.head in {"linear", "pooled"} and not features.is_meta
-        usual = body.usual_pooling(image, features) if reads_parts else ()
+        # On the device "meta" there are no numbers to tell pools apart by; such a model is never trained.
+        reads_pools = spec.head in {"linear", "pooled"} and not features.is_meta
+        usual = body.usual_pooling(image, features) if reads_pools else ()
         if spec.pooling is not None:
             usual = spec.pooling
         elif spec.head == "pooled":

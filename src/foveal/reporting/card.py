@@ -11,7 +11,7 @@ from foveal.tasks.confidence import radius_note
 from foveal.tasks.kinds import AnyKind, kind_of, task_from_dict
 
 _CHANNELS = {1: "1: whatever an image is, it is made grey", 4: "4, which an image must have"}
-_PARTS = {
+_POOLS = {
     "own": "what the backbone's own classifier reads",
     "class": "the class token",
     "mean": "the mean of the map",
@@ -145,7 +145,7 @@ def _model(manifest: Manifest) -> list[tuple[object, ...]]:
     if isinstance(part, ModelPart):
         rows.append(("model", f"{part.arch}, {part.head} head"))
         if part.pooling:
-            rows.append(("the head reads", " and ".join(_PARTS[one] for one in part.pooling)))
+            rows.append(("the head reads", " and ".join(_POOLS[one] for one in part.pooling)))
     elif isinstance(part, OwnPart):
         rows.append(("model", f"your own class {part.module}, whose code is not in the file"))
     else:

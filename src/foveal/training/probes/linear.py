@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from foveal.core import processors, runtime, threads, timing
 from foveal.core.errors import InputError
 from foveal.data.loader import DataLoader
-from foveal.models.body import PARTS, Body, Pooling
+from foveal.models.body import POOLS, Body, Pooling
 from foveal.models.vision import VisionModel
 from foveal.training.features import features_of
 from foveal.training.loop import Loss
@@ -128,17 +128,17 @@ class HeadFit(NamedTuple):
 
 
 class PooledFeatures(nn.Module):
-    """A body, then every part of its features that a head may read, side by side in single precision: [n, F].
+    """A body, then every pool of its features that a head may read, side by side in single precision: [n, F].
 
     Attributes:
-        candidates: the parts that may be read together; one without names where it is the mean over the map.
+        candidates: the pools that may be read together; one without names where it is the mean over the map.
     """
 
     def __init__(self, body: Body) -> None:
         super().__init__()
         self.body = body
         self.candidates = body.candidates or (body.pooling,)
-        self.parts = [part for part in PARTS if part in body.widths]
+        self.pools = [pool for pool in POOLS if pool in body.widths]
 
     def worth_trying(self, n: int) -> list[Pooling]:
         """Return the candidates for so many images: of many, those that are solved in time.
@@ -146,24 +146,24 @@ class PooledFeatures(nn.Module):
         Args:
             n: images.
         """
-        widths = {pooling: sum(self.body.widths.get(part, 0) for part in pooling) for pooling in self.candidates}
+        widths = {pooling: sum(self.body.widths.get(pool, 0) for pool in pooling) for pooling in self.candidates}
         return [pooling for pooling, width in widths.items() if min(n, width) <= MOST_AXES or len(pooling) == 1]
 
     @property
     def about(self) -> list[str]:
         """What the weights do not tell of the way from images to these features."""
-        return [str(self.body.statistics), *self.parts]
+        return [str(self.body.statistics), *self.pools]
 
     def forward(self, image_B3HW: Tensor) -> Tensor:
         """Return the features of images."""
         image_B3HW = self.body.prepared(image_B3HW)
-        (features, finer), size_hw = self.body.features(image_B3HW, self.parts), image_B3HW.shape[2:]
-        if not self.parts:
+        (features, finer), size_hw = self.body.features(image_B3HW, self.pools), image_B3HW.shape[2:]
+        if not self.pools:
             return self.body.as_map(features, size_hw).float().mean(dim=(2, 3))
-        return torch.cat([self.body.part(part, features, finer, size_hw).float() for part in self.parts], dim=1)
+        return torch.cat([self.body.pool(pool, features, finer, size_hw).float() for pool in self.pools], dim=1)
 
     def read(self, features: Tensor, pooling: Pooling) -> Tensor:
-        """Return the features of some parts.
+        """Return the features of some pools.
 
         Args:
             features: what `forward` returned, [n, F].
@@ -171,9 +171,9 @@ class PooledFeatures(nn.Module):
         """
         if not pooling:
             return features
-        widths = [self.body.widths[part] for part in self.parts]
-        by_part = dict(zip(self.parts, torch.split(features, widths, dim=1), strict=True))
-        return torch.cat([by_part[part] for part in pooling], dim=1)
+        widths = [self.body.widths[pool] for pool in self.pools]
+        by_pool = dict(zip(self.pools, torch.split(features, widths, dim=1), strict=True))
+        return torch.cat([by_pool[pool] for pool in pooling], dim=1)
 
 
 def linear_fit(
