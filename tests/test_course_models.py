@@ -172,6 +172,7 @@ def test_a_body_is_torchvisions_without_pooling_and_classifier():
 
 
 def test_a_head_is_the_courses():
+    torch.manual_seed(0)  # of some draws every unit of the narrow head is below 0
     head = models.create_head(512, 10)
     kinds = [nn.BatchNorm1d, nn.Dropout, nn.Linear, nn.ReLU, nn.BatchNorm1d, nn.Dropout, nn.Linear]
     assert [type(layer) for layer in head] == [layers.AdaptiveConcatPool2d, layers.Flatten, *kinds]
