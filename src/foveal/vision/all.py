@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import gc
+
+# Imports leave no garbage, and looking for it among all of torch's objects takes a seventh of their time.
+_COLLECTS = gc.isenabled()
+gc.disable()
+
 import math
 import random
 import re
@@ -193,3 +199,7 @@ if not TYPE_CHECKING:  # a checker knows the names there are
 
     def __getattr__(name: str) -> object:
         raise missing_name(__name__, name, __all__)
+
+
+if _COLLECTS:
+    gc.enable()
