@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import torch
-
-from foveal.core import download
-from foveal.models import torchvision_networks, zoo
+from foveal.models import zoo
 from foveal.models.offline import PACKAGES
+from foveal.models.weights import torchvision_paths
 
 _TORCHVISION = ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152")
 _HUB_FOLDER = "models--timm--"
@@ -18,14 +16,8 @@ _HUB_FOLDER = "models--timm--"
 def backbones_at_hand() -> list[str]:
     """Return their names: those of packages, torchvision's ResNets and timm's of the hub, each from small to large."""
     packaged = [arch for arch, package in PACKAGES.items() if package.is_installed]
-    fetched = [name for name in _TORCHVISION if _is_fetched(name)]
+    fetched = [name for name in _TORCHVISION if any(file.is_file() for file in torchvision_paths(name))]
     return [*packaged, *fetched, *_of_hub()]
-
-
-def _is_fetched(name: str) -> bool:
-    file = torchvision_networks.weights_address(name).rsplit("/", 1)[1]
-    folders = (Path(torch.hub.get_dir()) / "checkpoints", download.cache_folder() / "weights")
-    return any((folder / file).is_file() for folder in folders)
 
 
 def _of_hub() -> list[str]:

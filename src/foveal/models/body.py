@@ -246,16 +246,27 @@ class Body(nn.Module):
         self.has_map, self.candidates, self.widths = False, (("own",),), {"own": own.shape[1]}
         self.set_pooling(("own",))
 
-    def usual_pooling(self, image_BCHW: Tensor, features: Tensor) -> Pooling:
-        """Note the candidates, and return what the network itself pools to; nothing where the mean of the map is that.
+    def usual_pooling(self, found: Pooling) -> Pooling:
+        """Return what the network itself pools to; nothing where the mean of the map is that.
 
         Args:
-            image_BCHW: an image, for its size.
-            features: raw features of it, for their shape.
+            found: what `available` returned.
         """
-        image_BCHW = self.prepared(image_BCHW)
+        if found[0] == "own":
+            return ("own",)
+        if found == ("mean",):
+            return ()
+        return ("class",) if getattr(self.network, "global_pool", "token") == "token" else ("mean",)
+
+    def note_candidates(self, image_BCHW: Tensor, features: Tensor, found: Pooling) -> None:
+        """Note what a probe has to choose from.
+
+        Args:
+            image_BCHW: an image, as `prepared` returns it.
+            features: raw features of it, for their shape.
+            found: what `available` returned.
+        """
         size_hw, finer = image_BCHW.shape[2:], None
-        found = self.available(features, size_hw)
         if features.ndim == 4 and hasattr(self.network, "forward_intermediates"):
             _, finer = self._with_finer(image_BCHW)
         beside: list[Pooling] = [(found[0], "max", "finer")] if finer is not None else []
@@ -265,11 +276,6 @@ class Body(nn.Module):
             self.candidates = (*((pool,) for pool in found), *beside)
             pools = {pool for pooling in self.candidates for pool in pooling}
             self.widths = {pool: self.pool(pool, features, finer, size_hw).shape[1] for pool in POOLS if pool in pools}
-        if found[0] == "own":
-            return ("own",)
-        if found == ("mean",):
-            return ()
-        return ("class",) if getattr(self.network, "global_pool", "token") == "token" else ("mean",)
 
     def pooled(self, features: Tensor, finer: Tensor | None, size_hw: Sequence[int]) -> Tensor:
         """Return the pools of the pooling side by side, [B, F].

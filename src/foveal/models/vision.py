@@ -310,7 +310,13 @@ def _choose_pooling(body: Body, spec: ModelSpec) -> int:
             raise InputError("This backbone gives no map but its last one, which is too coarse for a spatial head.")
         # On the device "meta" there are no numbers to tell pools apart by; such a model is never trained.
         reads_pools = spec.head in {"linear", "pooled"} and not features.is_meta
-        usual = body.usual_pooling(image, features) if reads_pools else ()
+        usual: Pooling = ()
+        if reads_pools:
+            prepared = body.prepared(image)
+            found = body.available(features, prepared.shape[2:])
+            usual = body.usual_pooling(found)
+            if spec.head == "linear":  # the only one that a probe fits to pools
+                body.note_candidates(prepared, features, found)
         if spec.pooling is not None:
             usual = spec.pooling
         elif spec.head == "pooled":

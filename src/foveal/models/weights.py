@@ -275,6 +275,16 @@ def _without_wrapper(name: str) -> str:
     return name
 
 
+def torchvision_paths(network: str) -> list[Path]:
+    """Return where the file of torchvision's weights is looked for; the last is where it is downloaded to.
+
+    Args:
+        network: torchvision's name of it.
+    """
+    name = torchvision_networks.weights_address(network).rsplit("/", 1)[1]
+    return [Path(torch.hub.get_dir()) / "checkpoints" / name, download.cache_folder() / "weights" / name]
+
+
 def torchvision_weights(network: str) -> Weights:
     """Return torchvision's weights, whose names are timm's as well where the network is.
 
@@ -284,10 +294,9 @@ def torchvision_weights(network: str) -> Weights:
     Raises:
         ModelFileError: they cannot be had; the message names the ways out.
     """
-    address = torchvision_networks.weights_address(network)
-    name = address.rsplit("/", 1)[1]
+    address, paths = torchvision_networks.weights_address(network), torchvision_paths(network)
+    name = paths[-1].name
     sha256 = name.removesuffix(".pth").rsplit("-", 1)[1]
-    paths = [Path(torch.hub.get_dir()) / "checkpoints" / name, download.cache_folder() / "weights" / name]
     file = next((path for path in paths if path.is_file()), None)
     try:
         file = file or download.download(address, paths[-1], download.Checksum(sha256))

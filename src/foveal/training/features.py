@@ -139,7 +139,7 @@ class FeatureFolder:
     @property
     def folder(self) -> Path:
         """The folder of this description."""
-        return self.root / hashlib.sha256(self._text.encode()).hexdigest()[:32]
+        return self.root / storage.text_hash(self._text)[:32]
 
     @property
     def _text(self) -> str:
@@ -206,8 +206,4 @@ def _limit_bytes() -> int:
 
 
 def _hash_of(body: nn.Module) -> str:
-    digest = hashlib.blake2b(digest_size=_KEY_BYTES)
-    for name, tensor in sorted(body.state_dict().items()):
-        digest.update(f"{name}{tensor.dtype}{list(tensor.shape)}".encode())
-        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
-    return digest.hexdigest()
+    return storage.text_hash("".join(f"{name} {storage.tensor_hash(t)}\n" for name, t in body.state_dict().items()))

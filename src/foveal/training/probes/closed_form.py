@@ -10,7 +10,6 @@ Shapes: n images, F features, C classes, r principal axes.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -35,11 +34,11 @@ def suits(targets: Tensor, shape: Sequence[int]) -> bool:
 
     Args:
         targets: encoded.
-        shape: of the features, [..., n, F].
+        shape: of the features, [n, F].
     """
     is_class = targets.ndim == 1 and not targets.is_floating_point()
     is_marks = targets.ndim == 2 and bool(((targets == 0) | (targets == 1)).all())
-    return (is_class or is_marks) and len(targets) >= _FEWEST and min(math.prod(shape[:-1]), shape[-1]) <= MOST_AXES
+    return (is_class or is_marks) and len(targets) >= _FEWEST and min(shape) <= MOST_AXES
 
 
 class LinearFit(NamedTuple):

@@ -41,8 +41,7 @@ _CLEARLY_WORSE = 1.01
 _PLAIN_UNITS = (1e-2, 1e2)
 _STEP = 0.1  # of outputs, in a difference quotient of the loss
 # Numbers in the features from which the folds are solved in threads side by side (20 rows of 1,280 take 0.53 s so, and
-# 0.44 s one after the other; 1,096 rows 1.1 and 1.7 s), and from which each problem gets all threads instead (13,152
-# rows: 1.75 times as quick with two).
+# 0.44 s one after the other; 1,096 rows 1.1 and 1.7 s); from `SHARED` on each problem gets all threads instead.
 _SIDE_BY_SIDE = 2**17
 
 
