@@ -4,6 +4,7 @@ import io
 import shutil
 import sys
 
+import nbformat
 import numpy as np
 import pandas as pd
 import pytest
@@ -23,6 +24,7 @@ from foveal.tasks.multi_label import MultiLabel
 from foveal.tasks.points import Points
 from foveal.tasks.single_label import SingleLabel
 from foveal.tasks.vocab import Vocab
+from kernels import run_notebook
 
 VOCAB = Vocab(("ant", "bee", "cat"))
 
@@ -326,10 +328,9 @@ len(get_image_files(path))
 
 @pytest.mark.kernel
 def test_a_notebook_shows_the_widget():
-    nbformat, client = pytest.importorskip("nbformat"), pytest.importorskip("nbclient")
     pytest.importorskip("ipywidgets")
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in CELLS])
-    client.NotebookClient(notebook, timeout=300, kernel_name="python3").execute()
+    run_notebook(notebook)
     (shown,) = notebook.cells[1].outputs
     view = shown.data["application/vnd.jupyter.widget-view+json"]
     state = notebook.metadata.widgets["application/vnd.jupyter.widget-state+json"]["state"]

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import nbformat
 import pytest
-from nbclient import NotebookClient
+
+from kernels import run_notebook
 
 EXAMPLES = sorted((Path(__file__).parents[1] / "examples").glob("*.ipynb"))
 
@@ -24,8 +25,7 @@ def test_a_notebook_runs_without_a_complaint(path, tmp_path_factory, monkeypatch
     stored = nbformat.read(path, as_version=4)
     assert all(cell.outputs or cell.source for cell in stored.cells if cell.cell_type == "code")
     fresh = nbformat.read(path, as_version=4)
-    resources = {"metadata": {"path": str(tmp_path_factory.mktemp("work"))}}
-    NotebookClient(fresh, timeout=600, kernel_name="python3", resources=resources).execute()
+    run_notebook(fresh, timeout=600, folder=tmp_path_factory.mktemp("work"))
     for before, after in zip(stored.cells, fresh.cells, strict=True):
         if before.cell_type == "code":
             assert kinds(after) == kinds(before), before.source

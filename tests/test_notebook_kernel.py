@@ -2,7 +2,8 @@
 
 import nbformat
 import pytest
-from nbclient import NotebookClient
+
+from kernels import run_notebook
 
 pytestmark = pytest.mark.kernel
 SETUP = """
@@ -30,7 +31,7 @@ def outputs():
         "learn.lr_find()",
     ]
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])
-    NotebookClient(notebook, timeout=300, kernel_name="python3").execute()
+    run_notebook(notebook)
     return {cell.source: cell.outputs for cell in notebook.cells}
 
 

@@ -16,8 +16,9 @@ from pathlib import Path
 
 import nbformat
 import pytest
-from jupyter_client.manager import start_new_kernel
-from nbclient import NotebookClient
+from jupyter_client.manager import KernelManager
+
+from kernels import OWN_SOCKETS, run_notebook
 
 pytestmark = pytest.mark.kernel
 SCRIPTS = {path.stem: path for path in sorted((Path(__file__).parent / "surface").glob("*.py"))}
@@ -65,10 +66,7 @@ def outputs(tmp_path_factory):
         if script not in ran:
             cells = [nbformat.v4.new_code_cell(cell.source) for cell in CELLS if cell.script == script]
             notebook = nbformat.v4.new_notebook(cells=cells)
-            resources = {"metadata": {"path": str(tmp_path_factory.mktemp(script))}}
-            NotebookClient(
-                notebook, timeout=300, kernel_name="python3", resources=resources, allow_errors=True
-            ).execute()
+            run_notebook(notebook, folder=tmp_path_factory.mktemp(script), allow_errors=True)
             ran[script] = [cell.outputs for cell in notebook.cells]
         return ran[script]
 
@@ -110,7 +108,11 @@ learn = Learner(dls, model, metrics=error_rate)
 @pytest.fixture(scope="module")
 def kernel(tmp_path_factory):
     """A client of a kernel that has a learner, and a function that runs code there and returns the messages."""
-    manager, client = start_new_kernel(kernel_name="python3", cwd=str(tmp_path_factory.mktemp("asked")))
+    manager = KernelManager(kernel_name="python3", config=OWN_SOCKETS)
+    manager.start_kernel(cwd=str(tmp_path_factory.mktemp("asked")))
+    client = manager.client()
+    client.start_channels()
+    client.wait_for_ready(timeout=60)
 
     def execute(code):
         messages = []
