@@ -18,7 +18,7 @@ import nbformat
 import pytest
 from jupyter_client.manager import KernelManager
 
-from kernels import OWN_SOCKETS, run_notebook
+from kernels import own_sockets, run_notebook
 
 pytestmark = pytest.mark.kernel
 SCRIPTS = {path.stem: path for path in sorted((Path(__file__).parent / "surface").glob("*.py"))}
@@ -108,7 +108,7 @@ learn = Learner(dls, model, metrics=error_rate)
 @pytest.fixture(scope="module")
 def kernel(tmp_path_factory):
     """A client of a kernel that has a learner, and a function that runs code there and returns the messages."""
-    manager = KernelManager(kernel_name="python3", config=OWN_SOCKETS)
+    manager = KernelManager(kernel_name="python3", config=own_sockets())
     manager.start_kernel(cwd=str(tmp_path_factory.mktemp("asked")))
     client = manager.client()
     client.start_channels()
