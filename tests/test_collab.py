@@ -15,8 +15,8 @@ from foveal.collab.drawn import write_ratings
 from foveal.collab.learner import collab_learner
 from foveal.collab.loaders import CollabDataLoaders, TimeSplitter
 from foveal.collab.model import Embedding, EmbeddingDotBias, Module, embedding_size
+from foveal.collab.rank_evaluation import rank_metrics
 from foveal.collab.ranking import ndcg_at_k, precision_at_k, recall_at_k
-from foveal.collab.report import rank_metrics
 from foveal.collab.task import Ids
 from foveal.core.errors import InputError, ModelFileError, TableError, UnknownNameError
 from foveal.inference.loading import load_image_predictor, load_learner

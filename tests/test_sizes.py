@@ -16,7 +16,7 @@ from foveal.audit.inspection import Inspection, copies_among
 from foveal.collab.learner import collab_learner
 from foveal.collab.loaders import CollabDataLoaders
 from foveal.collab.predictor import RatingPredictor
-from foveal.collab.report import rank_metrics
+from foveal.collab.rank_evaluation import rank_metrics
 from foveal.core import seeds, storage
 from foveal.core.errors import InputError, TrainingError
 from foveal.core.left_out import leaving_out

@@ -21,8 +21,8 @@ from torch import Tensor, nn
 from foveal.collab.learner import collab_learner, get_emb_sz
 from foveal.collab.loaders import CollabDataLoaders, TimeSplitter
 from foveal.collab.model import Embedding, EmbeddingDotBias, EmbeddingNN, Module, embedding_size, one_hot
+from foveal.collab.rank_evaluation import rank_metrics
 from foveal.collab.ranking import ndcg_at_k, precision_at_k, recall_at_k
-from foveal.collab.report import rank_metrics
 from foveal.core.lazy import module_on_use
 from foveal.core.listing import L, Path, first
 from foveal.course.basics import array, range_of, set_seed, to_np

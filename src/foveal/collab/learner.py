@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,9 @@ from foveal.collab.interpret import RatingInterpretation
 from foveal.collab.loaders import CollabDataLoaders
 from foveal.collab.model import CollabSpec, collab_model, embedding_size
 from foveal.collab.predictor import RatingPredictor
+from foveal.collab.ranking_model import Known, Ranking, make_ranking
 from foveal.collab.report import rating_report_on
-from foveal.collab.task import Rating
+from foveal.collab.task import ImplicitFeedback, Rating
 from foveal.core.arguments import checked_keywords, checked_methods
 from foveal.core.errors import InputError
 from foveal.core.progress import display
@@ -40,7 +42,21 @@ class CollabLearner(Trainer):
         """Return what answers with the model as it is now, in fp32."""
         task = self.dls.task
         assert isinstance(task, Rating)
-        return RatingPredictor.of(self.model, task, self.dls.train.dataset.inputs, training)
+        return RatingPredictor.of(self.model, task, self.known.pairs, training, make_ranking=lambda: self.ranking)
+
+    @cached_property
+    def known(self) -> Known:
+        """The pairs of training, each once."""
+        dataset = self.dls.train.dataset
+        ratings = None if isinstance(dataset.task, ImplicitFeedback) else dataset.targets[:, 0]
+        return Known.of(dataset.inputs, ratings, len(dataset.task.items))
+
+    @cached_property
+    def ranking(self) -> Ranking:
+        """The model that recommends, chosen and fitted on the pairs of training when it is first asked for."""
+        task = self.dls.task
+        assert isinstance(task, Rating)
+        return make_ranking(task, self.known)
 
     def predict(self, *pair: Any) -> Prediction:
         """Answer for a user and an item, for a tuple of both, or for a row of a table with their columns."""

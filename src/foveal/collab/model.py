@@ -66,6 +66,7 @@ class CollabSpec:
         n_factors: the length of both vectors, or the lengths for users and for items.
         y_range: squeeze outputs into (low, high).
         layers: the hidden layers of a network over both vectors; without any, their product and two biases.
+        unit: mean and standard deviation of the ratings, where outputs are in units of it before they are returned.
     """
 
     n_users: int
@@ -73,6 +74,7 @@ class CollabSpec:
     n_factors: tuple[int, int]
     y_range: tuple[float, float] | None = None
     layers: tuple[int, ...] = ()
+    unit: tuple[float, float] | None = None
 
     @property
     def n_weights(self) -> int:
@@ -82,9 +84,15 @@ class CollabSpec:
             before * after for before, after in pairwise(sizes)
         )  # fmt: skip
 
+    def as_ratings(self, output: Tensor) -> Tensor:
+        """Bring what vectors or layers give into the range, or into the unit, of the ratings."""
+        if self.y_range is not None:
+            return sigmoid_range(output, *self.y_range)
+        return output if self.unit is None else self.unit[0] + self.unit[1] * output
+
     def to_dict(self) -> dict[str, object]:
-        """Return it as JSON values."""
-        return asdict(self)
+        """Return it as JSON values; what is usual is not written, so that older versions read it."""
+        return {name: value for name, value in asdict(self).items() if name != "unit" or value is not None}
 
 
 class _Embeddings(nn.Module):
@@ -189,7 +197,7 @@ class EmbeddingDotBias(_Embeddings):
         return table.weight.detach()[ids.numbers(names).to(table.weight.device)]
 
     def _squeeze(self, rating: Tensor) -> Tensor:
-        return rating if self.spec.y_range is None else sigmoid_range(rating, *self.spec.y_range)
+        return self.spec.as_ratings(rating)
 
 
 class EmbeddingNN(_Embeddings):
@@ -226,7 +234,7 @@ class EmbeddingNN(_Embeddings):
         """Return a rating a pair, [B]."""
         users, items = pairs_B2.unbind(dim=1)
         rating: Tensor = self.layers(torch.cat([self.u_weight(users), self.i_weight(items)], dim=1)).squeeze(1)
-        return rating if self.spec.y_range is None else sigmoid_range(rating, *self.spec.y_range)
+        return self.spec.as_ratings(rating)
 
 
 CollabModel = EmbeddingDotBias | EmbeddingNN
@@ -246,5 +254,5 @@ def collab_model(spec: CollabSpec, users: Ids = NOBODY, items: Ids = NOBODY) -> 
 def collab_spec(stored: dict[str, Any]) -> CollabSpec:
     """Rebuild a spec from `to_dict`, by way of JSON."""
     pairs: dict[str, Sequence[Any]] = {name: tuple(stored[name]) for name in ("n_factors", "layers")}
-    y_range = None if stored["y_range"] is None else tuple(stored["y_range"])
-    return CollabSpec(**{**stored, **pairs, "y_range": y_range})
+    ranges = {name: None if stored.get(name) is None else tuple(stored[name]) for name in ("y_range", "unit")}
+    return CollabSpec(**{**stored, **pairs, **ranges})

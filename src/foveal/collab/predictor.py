@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import copy
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import islice
-from typing import Any, NamedTuple
+from typing import Any, Unpack
 
 import torch
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
 
+from foveal.collab.interactions import Interactions
+from foveal.collab.item_table import NO_ITEMS, ItemTable, stored_items
 from foveal.collab.model import EmbeddingDotBias, EmbeddingNN, collab_model, collab_spec
-from foveal.collab.task import Id, Ids, Rating
+from foveal.collab.ranking_model import Ranking, stored_ranking
+from foveal.collab.recommender import Ask, Recommended, Recommender, Wishes, known_number
+from foveal.collab.task import Id, Rating
 from foveal.core import runtime
-from foveal.core.errors import InputError, near_match
+from foveal.core.errors import InputError
 from foveal.inference.manifest import Manifest, OwnPart, Positive, TrainingPart, current_versions
 from foveal.inference.predictor import Prediction
 from foveal.inference.store import hashes_of, write_bundle
@@ -38,21 +43,17 @@ class CollabPart(BaseModel):
     n_factors: tuple[Positive, Positive]
     y_range: tuple[float, float] | None
     layers: tuple[Positive, ...]
+    unit: tuple[float, float] | None = None
 
 
-class Recommended(NamedTuple):
-    """An item, and the rating that it would get."""
-
-    item: Id
-    rating: float
-
-
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, eq=False)
 class RatingPredictor:
-    """A trained model that answers for pairs of users and items.
+    """A trained model that answers for pairs of users and items, and a model that ranks items.
 
     Attributes:
         seen: the pairs of training, as numbers, int64 [n, 2].
+        items: titles and columns of the items.
+        make_ranking: fits the ranking model when it is first needed; None ranks by rating.
     """
 
     model: nn.Module
@@ -60,9 +61,20 @@ class RatingPredictor:
     seen: Tensor
     device: torch.device
     training: TrainingPart
+    items: ItemTable = NO_ITEMS
+    make_ranking: Callable[[], Ranking] | None = None
 
     @classmethod
-    def of(cls, model: nn.Module, task: Rating, seen: Tensor, training: TrainingPart | None = None) -> RatingPredictor:
+    def of(
+        cls,
+        model: nn.Module,
+        task: Rating,
+        seen: Tensor,
+        training: TrainingPart | None = None,
+        *,
+        items: ItemTable = NO_ITEMS,
+        make_ranking: Callable[[], Ranking] | None = None,
+    ) -> RatingPredictor:
         """Wrap a copy of a model, in fp32 and evaluation mode, on the device that it is on.
 
         Args:
@@ -70,10 +82,27 @@ class RatingPredictor:
             task: what it answers.
             seen: the pairs of training, as numbers, int64 [n, 2].
             training: what it was trained on.
+            items: titles and columns of the items.
+            make_ranking: fits the ranking model when it is first needed; None ranks by rating.
         """
         device = next(model.parameters()).device
         own = copy.deepcopy(model).float().eval().requires_grad_(requires_grad=False)
-        return cls(own, task, seen.cpu(), device, training or TrainingPart())
+        return cls(own, task, seen.cpu(), device, training or TrainingPart(), items, make_ranking)
+
+    @cached_property
+    def ranking(self) -> Ranking | None:
+        """The ranking model; None where there is none."""
+        return None if self.make_ranking is None else self.make_ranking()
+
+    @cached_property
+    def had(self) -> Interactions:
+        """What the users of training had."""
+        return Interactions.of(self.seen, len(self.task.users), len(self.task.items))
+
+    @property
+    def titles(self) -> Mapping[Id, str]:
+        """Of items, by their ids."""
+        return self.items.titles
 
     def predict(self, user: Any, item: Any = None) -> Prediction:
         """Answer for one pair, given as two ids or as a tuple of both.
@@ -122,70 +151,86 @@ class RatingPredictor:
             mark(table, users, self.seen, -torch.inf)
         return table
 
-    def recommend(self, user: Id, n: int = 10, *, seen: bool = False) -> list[Recommended]:
-        """Return the items that a user would rate highest.
+    def recommend(self, user: Id, n: int = 10, *, seen: bool = False, **wishes: Unpack[Wishes]) -> list[Recommended]:
+        """Return the items that a user would like most, by the ranking model where there is one.
 
         Args:
             user: an id as the table has it.
             n: how many items.
             seen: whether those that the user had in training may be among them.
+            wishes: fields of `Ask`: by="rating", diverse=0.3, exclude=..., only=..., new_items=....
 
         Raises:
-            InputError: training did not know the user.
+            InputError: training did not know the user, or an item that is named.
         """
-        number = self._known(self.task.users, user, "user")
-        return self._first(self.scores(torch.tensor([number]), seen=seen)[0], n)
+        number = known_number(self.task.users, user, "user")
+        ask = Ask(n=n, seen=seen, **wishes)
+        return next(Recommender(self, self.ranking, ask).for_users(torch.tensor([number])))
 
-    def recommend_all(self, n: int = 10, *, seen: bool = False) -> Iterator[tuple[Id, list[Recommended]]]:
-        """Yield every user of training with the `n` items that they would rate highest.
+    def recommend_all(
+        self, n: int = 10, *, seen: bool = False, users: Sequence[Id] | None = None, **wishes: Unpack[Wishes]
+    ) -> Iterator[tuple[Id, list[Recommended]]]:
+        """Yield users of training with the `n` items that they would like most.
 
         Args:
             n: how many items per user.
             seen: whether those that a user had in training may be among them.
+            users: ids as the table has them; all by default.
+            wishes: as of `recommend`.
         """
-        n_users, at_once = len(self.task.users), max(1, _PAIRS // len(self.task.items))
-        for start in range(1, n_users, at_once):
-            numbers = torch.arange(start, min(start + at_once, n_users))
-            for number, row in zip(numbers.tolist(), self.scores(numbers, seen=seen), strict=True):
-                yield self.task.users.names[number], self._first(row, n)
+        chosen = self.task.users.known if users is None else users
+        numbers = torch.tensor([known_number(self.task.users, user, "user") for user in chosen], dtype=torch.int64)
+        lists = Recommender(self, self.ranking, Ask(n=n, seen=seen, **wishes)).for_users(numbers)
+        yield from zip(chosen, lists, strict=True)
 
-    def recommend_to_new(self, ratings: Mapping[Id, float], n: int = 10) -> list[Recommended]:
-        """Return the `n` items that somebody would rate highest of whom only a few ratings are known.
+    def recommend_to_new(
+        self, ratings: Mapping[Id, float] | Iterable[Id], n: int = 10, **wishes: Unpack[Wishes]
+    ) -> list[Recommended]:
+        """Return the `n` items that somebody would like most of whom only a few ratings are known.
+
+        Args:
+            ratings: by item, or items that they liked; at least one.
+            n: how many items.
+            wishes: as of `recommend`.
+
+        Raises:
+            InputError: training did not know an item, or there is none.
+        """
+        given: dict[Id, float | None] = dict(ratings) if isinstance(ratings, Mapping) else dict.fromkeys(ratings)
+        if not given:
+            raise InputError("At least one rating is needed of a new user.")
+        known = {item: value for item, value in given.items() if value is not None}
+        would = self._ratings_of_new(known) if known and isinstance(self.model, EmbeddingDotBias) else None
+        return Recommender(self, self.ranking, Ask(n=n, **wishes)).for_new(given, would)
+
+    @torch.inference_mode()
+    def _ratings_of_new(self, ratings: Mapping[Id, float]) -> Tensor:
+        """Return what somebody new would rate all items, [I].
 
         The user's vector and bias are those that fit the ratings best while staying near the users of training (the
         mode of a Gaussian around their mean, with their spread); the items stay as they are.
-
-        Args:
-            ratings: by item, at least one.
-            n: how many items.
-
-        Raises:
-            InputError: training did not know an item, or the model is not the dot product with biases.
         """
-        model = self._dot("Folding in a new user")
-        numbers = torch.tensor([self._known(self.task.items, item, "item") for item in ratings])
-        if not len(numbers):
-            raise InputError("At least one rating is needed of a new user.")
+        model = self.model
+        assert isinstance(model, EmbeddingDotBias)
+        numbers = torch.tensor([known_number(self.task.items, item, "item") for item in ratings])
         wanted = torch.tensor(list(ratings.values()), dtype=torch.float32).to(self.device)
         users = torch.cat([model.u_weight.weight, model.u_bias.weight], dim=1)[1:]
         mean, spread = users.mean(dim=0), users.std(dim=0).clamp(min=1e-3)
         noise = self.training.valid_loss or 1.0
-        offset = torch.zeros_like(mean, requires_grad=True)
-        optimizer: Any = torch.optim.LBFGS([offset], max_iter=_STEPS, line_search_fn="strong_wolfe")
+        with torch.inference_mode(mode=False), torch.enable_grad():
+            mean, spread, wanted = mean.clone(), spread.clone(), wanted.clone()
+            offset = torch.zeros_like(mean, requires_grad=True)
+            optimizer: Any = torch.optim.LBFGS([offset], max_iter=_STEPS, line_search_fn="strong_wolfe")
 
-        def closure() -> Tensor:
-            optimizer.zero_grad()
-            found = model.for_vector(mean + offset * spread)[numbers.to(self.device)]
-            loss = self.task.loss(found, wanted, reduction="sum") / noise + (offset**2).sum()
-            torch.autograd.backward(loss)
-            return loss.detach()
+            def closure() -> Tensor:
+                optimizer.zero_grad()
+                found = model.for_vector(mean + offset * spread)[numbers.to(self.device)]
+                loss = self.task.loss(found, wanted, reduction="sum") / noise + (offset**2).sum()
+                torch.autograd.backward(loss)
+                return loss.detach()
 
-        with torch.enable_grad():
             optimizer.step(closure)
-        table = self.task.activate(model.for_vector(mean + offset.detach() * spread)).reshape(-1).cpu()
-        table[0] = -torch.inf
-        table[numbers] = -torch.inf
-        return self._first(table, n)
+        return self.task.activate(model.for_vector(mean + offset.detach() * spread)).reshape(-1).cpu()
 
     def similar(self, item: Id, n: int = 10) -> list[Recommended]:
         """Return the `n` items whose vectors point most nearly the same way, with the cosine of the angle.
@@ -197,11 +242,13 @@ class RatingPredictor:
         Raises:
             InputError: training did not know the item, or the model has no vectors of its own kind.
         """
-        number = self._known(self.task.items, item, "item")
+        number = known_number(self.task.items, item, "item")
         vectors = self._vectors("Similar items")
         table = nn.functional.cosine_similarity(vectors[number][None], vectors).cpu().clone()
         table[[0, number]] = -torch.inf
-        return self._first(table, n)
+        found, names = table.topk(min(n, len(table) - 2)), self.task.items.names
+        pairs = zip(found.values.tolist(), found.indices.tolist(), strict=True)
+        return [Recommended(names[at], None, value, (), self.titles.get(names[at])) for value, at in pairs]
 
     def components(self, n: int = 3) -> tuple[tuple[Id, ...], Tensor]:
         """Return the items, and their coordinates along the first principal components of their vectors, [I, n]."""
@@ -214,33 +261,20 @@ class RatingPredictor:
         """Write the bundle: one .safetensors file; of a module written by hand, its weights."""
         part: OwnPart | dict[str, Any] = OwnPart(module=type(self.model).__name__)
         if isinstance(self.model, EmbeddingDotBias | EmbeddingNN):
-            part = CollabPart.model_validate(self.model.spec.to_dict()).model_dump()
+            CollabPart.model_validate(self.model.spec.to_dict())
+            part = self.model.spec.to_dict()
         tensors = {f"model.{name}": tensor for name, tensor in self.model.state_dict().items()} | {"seen": self.seen}
+        extra, more = ({}, {}) if self.ranking is None else self.ranking.stored()
+        tensors |= more | self.items.stored()
         manifest = Manifest(
             task=self.task.to_dict(),
             model=part,
             training=self.training,
+            extra=extra,
             versions=current_versions(),
             tensors=hashes_of(tensors),
         )
         write_bundle(path, tensors, manifest)
-
-    def _first(self, scores: Tensor, n: int) -> list[Recommended]:
-        found = scores.topk(min(n, len(scores)))
-        names = self.task.items.names
-        pairs = zip(found.values.tolist(), found.indices.tolist(), strict=True)
-        return [Recommended(names[at], value) for value, at in pairs if value != float("-inf")]
-
-    def _known(self, ids: Ids, value: Id, what: str) -> int:
-        if (number := ids.number(value)) == 0:
-            hint = near_match(str(value), map(str, ids.known))
-            raise InputError(f"The {what} {value!r} did not occur in training.{hint}")
-        return number
-
-    def _dot(self, what: str) -> EmbeddingDotBias:
-        if not isinstance(self.model, EmbeddingDotBias):
-            raise InputError(f"{what} needs the model of `collab_learner`; this one is {type(self.model).__name__}.")
-        return self.model
 
     def _vectors(self, what: str) -> Tensor:
         if not isinstance(self.model, EmbeddingDotBias | EmbeddingNN):
@@ -285,7 +319,16 @@ def rating_predictor(
     check_fit(model, weights)
     model.load_state_dict(weights)
     runtime.to_device(model.eval().requires_grad_(requires_grad=False), device)
-    return RatingPredictor(model, task, seen, device, manifest.training)
+    ranking = stored_ranking(manifest.extra, tensors, seen, sizes) if manifest.extra else None
+    return RatingPredictor(
+        model,
+        task,
+        seen,
+        device,
+        manifest.training,
+        stored_items(tensors),
+        None if ranking is None else lambda: ranking,
+    )
 
 
 def mark(table: Tensor, users: Tensor, pairs_N2: Tensor, value: float) -> None:
@@ -303,13 +346,3 @@ def mark(table: Tensor, users: Tensor, pairs_N2: Tensor, value: float) -> None:
     row[users] = torch.arange(len(users))
     at = row[pairs_N2[:, 0]]
     table[at[at >= 0], pairs_N2[at >= 0, 1]] = value
-
-
-def popular(seen: Tensor, n_items: int) -> Tensor:
-    """Return how often each item occurs in training, float32 [I]: the ranking that a model has to beat.
-
-    Args:
-        seen: the pairs of training, as numbers, int64 [n, 2].
-        n_items: how many items there are, the unknown one included.
-    """
-    return torch.bincount(seen[:, 1], minlength=n_items).float()

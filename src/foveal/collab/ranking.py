@@ -7,11 +7,65 @@ Techniques", for NDCG with gains of 0 and 1.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
 
 from foveal.core.errors import InputError
 from foveal.metrics.common import declare_metric, refuse_nan
+
+
+class Ranked(NamedTuple):
+    """How well the first k items of each user are chosen, float64 [U]."""
+
+    precision: Tensor
+    recall: Tensor
+    ndcg: Tensor
+
+
+def ranked_at_k(output: Tensor, target: Tensor, k: int = 10) -> Ranked:
+    """Return precision, recall and NDCG of each user who liked something.
+
+    Args:
+        output: scores [U, I]; -inf takes an item out.
+        target: 1 where a user liked an item, [U, I].
+        k: how many items are recommended.
+
+    Raises:
+        InputError: the shapes differ, or k is below 1.
+    """
+    if output.shape != target.shape or output.ndim != 2:
+        raise InputError(f"Scores and truth are [users, items]; got {list(output.shape)} and {list(target.shape)}.")
+    if k < 1:
+        raise InputError(f"At least one item is ranked; got k={k}.")
+    refuse_nan(output)
+    liked = (target == 1).sum(dim=1)
+    output, target, liked = (one[liked > 0] for one in (output, target, liked))
+    first = first_items(output, k)
+    hits = ((target.gather(1, first) == 1) & ~output.gather(1, first).isneginf()).double()
+    n = hits.shape[1]
+    discount = 1 / torch.arange(2, n + 2, dtype=torch.float64).log2()
+    best = torch.cat([torch.zeros(1, dtype=torch.float64), discount.cumsum(0)])
+    n_hits = hits.sum(dim=1)
+    return Ranked(n_hits / k, n_hits / liked, (hits * discount).sum(dim=1) / best[liked.clamp(max=n)])
+
+
+def first_items(scores: Tensor, k: int) -> Tensor:
+    """Return the k items with the highest scores, int64 [U, min(k, I)]; of two that are equal the first.
+
+    Args:
+        scores: [U, I].
+        k: how many.
+    """
+    k = min(k, scores.shape[1])
+    values, items = scores.topk(k, dim=1)
+    last = values[:, -1:]
+    crowded = (scores >= last).sum(dim=1) > k  # items beyond the k first have the score of the last of them
+    if crowded.any():
+        items[crowded] = scores[crowded].sort(dim=1, descending=True, stable=True).indices[:, :k]
+    by_number = items.sort(dim=1).values
+    return by_number.gather(1, scores.gather(1, by_number).sort(dim=1, descending=True, stable=True).indices)
 
 
 @declare_metric(higher_is_better=True)
@@ -23,8 +77,7 @@ def precision_at_k(output: Tensor, target: Tensor, k: int = 10) -> Tensor:
         target: 1 where a user liked an item, [U, I].
         k: how many items are recommended.
     """
-    hits, _ = _hits(output, target, k)
-    return (hits.sum(dim=1) / k).mean()
+    return ranked_at_k(output, target, k).precision.mean()
 
 
 @declare_metric(higher_is_better=True)
@@ -36,8 +89,7 @@ def recall_at_k(output: Tensor, target: Tensor, k: int = 10) -> Tensor:
         target: 1 where a user liked an item, [U, I].
         k: how many items are recommended.
     """
-    hits, liked = _hits(output, target, k)
-    return (hits.sum(dim=1) / liked).mean()
+    return ranked_at_k(output, target, k).recall.mean()
 
 
 @declare_metric(higher_is_better=True)
@@ -49,22 +101,4 @@ def ndcg_at_k(output: Tensor, target: Tensor, k: int = 10) -> Tensor:
         target: 1 where a user liked an item, [U, I].
         k: how many items are recommended.
     """
-    hits, liked = _hits(output, target, k)
-    discount = 1 / torch.arange(2, hits.shape[1] + 2, dtype=torch.float64).log2()
-    best = torch.cat([torch.zeros(1, dtype=torch.float64), discount.cumsum(0)])
-    return ((hits * discount).sum(dim=1) / best[liked.clamp(max=hits.shape[1]).long()]).mean()
-
-
-def _hits(output: Tensor, target: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    """Return whether each of the first k was liked, float64 [U, k], and how many were liked [U]."""
-    if output.shape != target.shape or output.ndim != 2:
-        raise InputError(f"Scores and truth are [users, items]; got {list(output.shape)} and {list(target.shape)}.")
-    if k < 1:
-        raise InputError(f"At least one item is ranked; got k={k}.")
-    refuse_nan(output)
-    liked = (target == 1).sum(dim=1)
-    output, target, liked = (one[liked > 0] for one in (output, target, liked))
-    first = output.sort(dim=1, descending=True, stable=True)
-    chosen = first.indices[:, :k]
-    hits = (target.gather(1, chosen) == 1) & ~first.values[:, :k].isneginf()
-    return hits.double(), liked.double()
+    return ranked_at_k(output, target, k).ndcg.mean()

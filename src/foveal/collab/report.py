@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
-import pandas as pd
 import torch
 from markupsafe import Markup
 from torch import Tensor, nn
 
+from foveal.collab.bayes import bias_answers
 from foveal.collab.model import EmbeddingDotBias
-from foveal.collab.predictor import RatingPredictor, mark, popular
-from foveal.collab.ranking import ndcg_at_k, precision_at_k, recall_at_k
-from foveal.collab.task import Id
+from foveal.collab.predictor import RatingPredictor
+from foveal.collab.rank_evaluation import Rankings, evaluate_rankings, liked_pairs
+from foveal.collab.task import Id, ImplicitFeedback
+from foveal.collab.verdict import OF_BIASES, OF_THE_MEAN, ranking_verdict, rating_verdict
 from foveal.core import storage
-from foveal.core.errors import InputError
 from foveal.core.left_out import leaving_out
 from foveal.images import canvas
 from foveal.metrics.bootstrap import Interval, interval
@@ -42,7 +42,8 @@ class RatingReport:
         pairs: what was answered for the validation side: (user, item, rating, prediction).
         predictor: answered.
         baseline: the mean rating in training.
-        rankings: figures at 10 of the model and of what is most popular; empty where nobody liked anything.
+        biases: what user and item biases alone answer for the pairs, [n].
+        rankings: how well models rank; None where that cannot be known.
         history: one entry per epoch.
         repeat: the command that repeats the run.
         left_out: results that could not be had, with the reason.
@@ -53,19 +54,24 @@ class RatingReport:
     pairs: Sequence[tuple[Id, Id, float, float]]
     predictor: RatingPredictor
     baseline: float
-    rankings: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    biases: Tensor | None = None
+    rankings: Rankings | None = None
     history: Sequence[EpochResult] = ()
     repeat: str = ""
     left_out: dict[str, str] = field(default_factory=dict)
 
     @cached_property
     def scores(self) -> dict[str, Interval]:
-        """Return RMSE and MAE with their bootstrap intervals, and those of always answering the mean rating."""
+        """Return RMSE and MAE with their bootstrap intervals, and those of user and item biases and of the mean."""
         truth, answers = (torch.tensor([pair[at] for pair in self.pairs])[:, None] for at in (2, 3))
         figures = self.predictor.task.report_metrics()
         found = {name: interval(of, answers, truth) for name, of in figures.items()}
-        mean = torch.full_like(truth, self.baseline)
-        return found | {f"{name}_of_the_mean": interval(of, mean, truth) for name, of in figures.items()}
+        others = {OF_THE_MEAN: torch.full_like(truth, self.baseline)}
+        if self.biases is not None:
+            others = {OF_BIASES: self.biases[:, None].to(truth.dtype)} | others
+        for ending, other in others.items():
+            found |= {f"{name}_{ending}": interval(of, other, truth) for name, of in figures.items()}
+        return found
 
     def write(self, path: str | os.PathLike[str]) -> Path:
         """Write the page, atomically; return its path."""
@@ -76,15 +82,24 @@ class RatingReport:
         user, item, rating = self.predictor.task.columns
         lead = f"rating, measured on {len(self.pairs):,} pairs that it was not trained on"
         yield page.opening(self.title, lead) + page.table(("", ""), self.facts)
-        yield page.section("How well it works", _table_of(self.scores))
-        if self.rankings:
-            yield page.section("How well it ranks") + page.table(
-                ("", *next(iter(self.rankings.values()))),
-                [(which, *row.values()) for which, row in self.rankings.items()],
+        if self.scores:
+            verdict = rating_verdict(self.scores)
+            yield page.section("How well it predicts ratings", page.paragraph(verdict), _table_of(self.scores))
+        if self.rankings is not None:
+            figures = self.rankings.table()
+            sure = [self.rankings.ndcg(str(title)) for title in figures.index]
+            yield page.section("How well it recommends", page.paragraph(ranking_verdict(self.rankings)))
+            yield page.table(
+                ("", *map(str, figures.columns), "interval"),
+                [
+                    (title, *(f"{value:.3f}" for value in row), f"{one.low:.3f} to {one.high:.3f}")
+                    for (title, row), one in zip(figures.iterrows(), sure, strict=True)
+                ],
             )
             yield page.paragraph(
-                "All items that a user did not have in training are ranked; right is what they liked in validation. "
-                "The other row recommends to everybody what most people had."
+                f"All items that a user did not have in training are ranked for {self.rankings.n_users:,} users; right "
+                "is what they liked in validation. Item kNN recommends what the same people had; the most popular is "
+                "the same for everybody."
             )
         if len(self.history) > 1:
             yield page.drawing(canvas.png(loss_curves(self.history)), "loss by epoch")
@@ -145,6 +160,7 @@ def rating_report_on(learn: Rated, *, title: str = "", repeat: str = "") -> Rati
         pairs=pairs,
         predictor=predictor,
         baseline=float(train.targets.mean()),
+        biases=None if isinstance(predictor.task, ImplicitFeedback) else bias_answers(train, valid.inputs),
         rankings=_rankings(learn, left_out),
         history=learn.recorder.history,
         repeat=repeat,
@@ -152,51 +168,13 @@ def rating_report_on(learn: Rated, *, title: str = "", repeat: str = "") -> Rati
     )
 
 
-def _rankings(learn: Rated, left_out: dict[str, str]) -> dict[str, dict[str, float]]:
-    rankings: dict[str, dict[str, float]] = {}
-    with leaving_out("rankings", left_out):
-        for which, row in rank_metrics(learn).iterrows():
-            rankings[str(which)] = {str(name): float(value) for name, value in row.items()}
-    return rankings
-
-
-def rank_metrics(learn: Rated, k: int = 10, *, liked: float | None = None) -> pd.DataFrame:
-    """Return precision, recall and NDCG at `k` of a model, and of recommending to all what is most popular.
-
-    Every item that a user did not have in training is ranked; right is what they liked in validation.
-
-    Args:
-        learn: trained on ratings.
-        k: how many items are recommended.
-        liked: the rating from which on a user liked an item; the mean rating by default (every pair, without ratings).
-    """
-    predictor = learn.predictor()
-    if not isinstance(predictor, RatingPredictor):
-        raise InputError(f"Only models of ratings rank items; this task is {predictor.task.kind}.")
+def _rankings(learn: Rated, left_out: dict[str, str]) -> Rankings | None:
     train, valid = (loader.dataset for loader in learn.dls)
-    bound = float(train.targets.mean()) if liked is None else liked
-    pairs = valid.inputs[(valid.targets[:, 0] >= bound) & (valid.inputs > 0).all(dim=1)]
-    if not len(pairs):
-        raise InputError(f"Nobody liked anything in validation: no rating of a known item is {bound:.3g} or more.")
-    popularity = popular(predictor.seen, len(predictor.task.items))
-    figures: dict[str, Callable[[Tensor, Tensor, int], Tensor]] = {
-        "precision": precision_at_k,
-        "recall": recall_at_k,
-        "NDCG": ndcg_at_k,
-    }
-    sums = {which: dict.fromkeys(figures, 0.0) for which in ("model", "most popular")}
-    users = torch.unique(pairs[:, 0])
-    for start in range(0, len(users), _USERS):
-        some = users[start : start + _USERS]
-        scores = predictor.scores(some)
-        by_popularity = torch.where(scores.isneginf(), -torch.inf, popularity.expand_as(scores))
-        truth = torch.zeros_like(scores)
-        mark(truth, some, pairs, 1.0)
-        for which, ranked in (("model", scores), ("most popular", by_popularity)):
-            for name, figure in figures.items():
-                sums[which][name] += float(figure(ranked, truth, k)) * len(some)
-    table = {which: {f"{name}@{k}": value / len(users) for name, value in by.items()} for which, by in sums.items()}
-    return pd.DataFrame(table).T
+    found: list[Rankings] = []
+    with leaving_out("rankings", left_out):
+        liked = liked_pairs(valid.inputs, valid.targets[:, 0], train.targets[:, 0])
+        found.append(evaluate_rankings(learn.predictor(), liked))
+    return next(iter(found), None)
 
 
 def _table_of(scores: Mapping[str, Interval]) -> Markup:

@@ -33,7 +33,7 @@ def recommend(
     user, item, rating = predictor.task.columns
     known = {str(value): value for value in predictor.task.users.known}
 
-    def rows() -> Iterator[dict[str, str | float]]:
+    def rows() -> Iterator[dict[str, str | float | None]]:
         chosen = ((name, predictor.recommend(known.get(name, name), top, seen=seen)) for name in users or ())
         for name, found in chosen if users else predictor.recommend_all(top, seen=seen):
             for rank, one in enumerate(found, start=1):

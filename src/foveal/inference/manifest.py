@@ -151,8 +151,15 @@ class Manifest(_Strict):
         description="Of images, or written by hand; what another kind of task says is checked by that kind."
     )
     training: TrainingPart = Field(default_factory=TrainingPart)
+    extra: dict[str, Any] = Field(
+        default_factory=dict, description="What another kind of task keeps besides; checked by that kind."
+    )
     versions: dict[str, str] = Field(default_factory=dict)
     tensors: dict[str, str] = Field(description="The SHA-256 of each tensor's type, shape and bytes.")
+
+    @model_serializer(mode="wrap")
+    def _without_usual(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return _without(handler(self), "extra", {})
 
 
 def current_versions() -> dict[str, str]:

@@ -1,0 +1,1 @@
+"""Models that rank items for users, by what they had."""
