@@ -115,7 +115,7 @@ class Meaning:
         elif self.kind == "counts":
             shown += ": taken as counts, not as ratings"
         if self.not_rated is not None:
-            shown += f", {_percent(self.share)} are {self.not_rated:g}: taken as not rated"
+            shown += f', {_percent(self.share)} are {self.not_rated:g}: taken as "had, not rated"'
         return shown
 
 

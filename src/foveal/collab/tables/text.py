@@ -133,7 +133,12 @@ class Text:
                 null_values=[""],
             ),
         )
-        return pd.DataFrame({name: _column(table.column(name)) for name in columns})
+        read = {}
+        for name in columns:
+            read[name] = _column(table.column(name))
+            table = table.drop_columns([name])
+        pa.default_memory_pool().release_unused()
+        return pd.DataFrame(read, copy=False)
 
     def lines(self, rows: Sequence[int]) -> list[int]:
         """Return the lines of the file, from 1, that rows begin on.
