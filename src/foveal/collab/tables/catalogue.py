@@ -72,15 +72,14 @@ def find_beside(folder: Path, own: str, item: str, ids: pd.Index) -> tuple[Catal
     findings: list[Finding] = []
     for candidate in sorted(_candidates(folder, own, item), key=lambda one: -one.rank):
         try:
-            catalogue, share = _read(candidate.file, candidate.key, ids)
+            catalogue, share, why = _read(candidate.file, candidate.key, ids)
         except TableError as error:
             findings.append(Finding("note", "table beside the ratings is not used", candidate.file.name, str(error)))
             continue
         if catalogue is not None:
             return catalogue, [*findings, *_partly(catalogue.source, share)]
         if share > 0 or names_items(candidate.file.name):
-            value = f"it has {share:.0%} of the items"
-            findings.append(Finding("note", "table beside the ratings is not used", candidate.file.name, value))
+            findings.append(Finding("note", "table beside the ratings is not used", candidate.file.name, why))
     return None, findings
 
 
@@ -103,7 +102,7 @@ def read_given(file: Path, item: str, ids: pd.Index) -> tuple[Catalogue, list[Fi
     keys = [key] if (key := _key(opened, item)) is not None else []
     best = 0.0
     for name in dict.fromkeys((*keys, *names)):
-        catalogue, share = _read(file, name, ids)
+        catalogue, share, _ = _read(file, name, ids)
         if catalogue is not None:
             return catalogue, _partly(catalogue.source, share)
         best = max(best, share)
@@ -176,8 +175,8 @@ def _key(opened: Opened, item: str) -> str | None:
     return max(known)[1] if known and not bare else (bare or [names[0]])[0]
 
 
-def _read(file: Path, key: str, ids: pd.Index) -> tuple[Catalogue | None, float]:
-    """Return (catalogue, share of the items that it has); None where it is not theirs."""
+def _read(file: Path, key: str, ids: pd.Index) -> tuple[Catalogue | None, float, str]:
+    """Return (catalogue, share of the items that it has, why it is not theirs where it is None)."""
     opened = open_table(file)
     names = [str(name) for name in opened.sample.columns]
     frame = opened.read(names, ())
@@ -185,13 +184,15 @@ def _read(file: Path, key: str, ids: pd.Index) -> tuple[Catalogue | None, float]
     filled = found.notna()
     share = float(pd.Index(ids).isin(pd.Index(found[filled])).mean()) if len(ids) else 0.0
     n_different = found[filled].nunique()
-    if share < _COVERED or n_different < _UNIQUE * filled.sum():
-        return None, share
+    if share < _COVERED:
+        return None, share, f"it has {share:.0%} of the items"
+    if n_different < _UNIQUE * filled.sum():
+        return None, share, f"its ids (`{key}`) stand in several rows"
     first = filled & ~found.duplicated()
     frame = frame[first.to_numpy()].set_axis(pd.Index(found[first].to_numpy(), name=key)).drop(columns=key)
     if not opened.has_header:
         frame = _named_flags(frame, file)
-    return _catalogue(frame, file.name, has_header=opened.has_header), share
+    return _catalogue(frame, file.name, has_header=opened.has_header), share, ""
 
 
 def _like(found: pd.Categorical, ids: pd.Index) -> pd.Series:
@@ -238,7 +239,8 @@ def _title(frame: pd.DataFrame, *, has_header: bool) -> str | None:
     names = [str(name) for name in frame.columns]
     if has_header:
         known = [name for name in names if is_title(name)]
-        return min(known, key=lambda name: ("title" not in name.lower(), len(words_of(name)))) if known else None
+        if known:
+            return min(known, key=lambda name: ("title" not in name.lower(), len(words_of(name))))
     texts = [name for name in names if not pd.api.types.is_numeric_dtype(_plain(frame[name]))]
     return next(
         (name for name in texts if frame[name].nunique() > len(frame) / 2 and not _is_link(name, frame[name])), None

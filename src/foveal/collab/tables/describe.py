@@ -39,7 +39,10 @@ def describe(rows: Rows, meaning: Meaning, catalogue: Catalogue | None, unused: 
     if rows.written:
         parts.append(rows.written)
     if roles.time is not None and rows.times is not None:
-        parts.append(f"{_of('time', roles.time)} {range_of(rows.times)}")
+        if rows.times.min() != rows.times.max():
+            parts.append(f"{_of('time', roles.time)} {range_of(rows.times)}")
+        else:
+            unused = [f"{roles.time} (always the same)", *unused]
     line = ", ".join(parts)
     if catalogue is not None:
         line += f"; {_about(catalogue)}"

@@ -17,6 +17,7 @@ _OPTIONS: dict[Role, str] = {"user": "--user", "item": "--item", "rating": "--ra
 _REVIEWER = re.compile(r"A[0-9A-Z]{11,20}")
 _PRODUCT = re.compile(r"B[0-9A-Z]{9}|\d{9}[\dX]|\d{8,13}")
 _SHOWN = 12  # columns in a message
+_MANY = 20  # rows that are numbered one by one, from which on the number is no id; chosen by hand
 _MOST = 0.9  # of the cells have the form of an id
 
 
@@ -119,10 +120,24 @@ def _by_names(sample: pd.DataFrame, wanted: set[Role], taken: set[str]) -> dict[
         if _fits(claim, sample[name]):
             claims.append((claim.score, at, name, claim))
     found: dict[Role, str] = {}
-    for _, _, name, claim in sorted(claims, key=lambda entry: (-entry[0], entry[1])):
-        if claim.role in wanted and claim.role not in found:
+    ordered = sorted(claims, key=lambda entry: (entry[3].role == "rating", -entry[0], entry[1]))
+    for _, _, name, claim in ordered:
+        if claim.role in wanted and claim.role not in found and not _is_of_items(claim, name, found, sample):
             found[claim.role] = name
+    for _, _, name, claim in ordered:
+        if claim.role == "rating" and claim.role in wanted:
+            found.setdefault(claim.role, name)
     return found
+
+
+def _is_of_items(claim: Claim, name: str, found: Mapping[Role, str], sample: pd.DataFrame) -> bool:
+    """Return whether a column of ratings is true of the items, as their averages are, and not of users."""
+    if claim.role != "rating" or "item" not in found:
+        return False
+    items, cells = sample[found["item"]].astype(str), sample[name].astype(str)
+    per_item = cells.groupby(items).nunique()
+    several = items.groupby(items).size() > 1
+    return bool(set(cells) > {cells.iloc[0]} and several.any() and (per_item[several] == 1).all())
 
 
 def _fits(claim: Claim, cells: pd.Series) -> bool:
@@ -145,7 +160,7 @@ def _by_content(
             name
             for name in left
             if ((claim := claim_of(name)) is None or (claim.role in wanted and claim.role not in chosen))
-            and not (name.startswith(("column ", "Unnamed")) and counts_rows(sample[name]))
+            and not (len(sample) > _MANY and counts_rows(sample[name]))
         ]
     if "time" in wanted and "time" not in chosen:
         places = [name for name in left[1:] if looks_like_times(sample[name].dropna().tolist(), named=False)]

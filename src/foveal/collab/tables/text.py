@@ -207,6 +207,8 @@ def load_text(file: Path, encoding: str | None = None, *, most: int | None = Non
                     data = unpacked.read(-1 if most is None else most)
             except (OSError, EOFError) as error:
                 raise TableError(f"`{file}` cannot be unpacked: {error}") from error
+    if data.startswith(b"version https://git-lfs"):
+        raise TableError(f"`{file}` is only a pointer of Git LFS: fetch the file itself with `git lfs pull`.")
     if data.startswith(b"PK\x03\x04"):
         raise TableError(f"`{file}` cannot be read as a table: it is a ZIP archive or a workbook. Unpack it.")
     return text_of(data, file.name, encoding, is_whole=most is None or len(data) < most)

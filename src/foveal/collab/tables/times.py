@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Sequence
 
 import numpy as np
@@ -67,14 +68,15 @@ def parse_texts(cells: pd.Index) -> pd.DatetimeIndex:
 
 def _share(times: pd.DatetimeIndex) -> float:
     """Return how many of the times are known."""
-    return float(np.mean(~np.isnat(times.to_numpy()))) if len(times) else 0.0
+    return float(np.mean(~pd.isna(times))) if len(times) else 0.0
 
 
 def _format(cells: pd.Index, *, day_first: bool) -> str | None:
     """Return the format of dates that are written alike."""
-    guess = pd.tseries.api.guess_datetime_format
     for cell in cells:
-        found = guess(str(cell), dayfirst=day_first)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # that a date leaves no choice of what stands first
+            found = pd.tseries.api.guess_datetime_format(str(cell), dayfirst=day_first)
         # A day above 12 decides; of the others the order is only assumed.
         if found is not None and _share(pd.to_datetime(cells, errors="coerce", utc=True, format=found)) >= _MOST:
             return str(found)

@@ -114,7 +114,7 @@ def claim_of(name: str) -> Claim | None:
     >>> claim_of("average_rating"), claim_of("price")
     (None, None)
     """
-    words = words_of(name)
+    words = words_of(name.partition("(")[0]) or words_of(name)
     if not words:
         return None
     joined = "".join(words)
@@ -126,15 +126,19 @@ def claim_of(name: str) -> Claim | None:
     body = words[:-1] if (is_code or is_name) and len(words) > 1 else words
     noun = body[-1]
     known = _known(noun)
-    if known is None and len(body) > 1 and (_known(body[0]) or ("", 0))[0] == "item" and is_name:
-        known = _known(body[0])
+    if known is None and (is_code or is_name):  # "movie_clip_id"
+        known = next((other for word in body if (other := _known(word)) is not None and other[1][0] == "item"), None)
     if known is None:
         return None
     word, (role, score), was_code, was_name = known
     is_code, is_name = is_code or was_code, is_name or was_name
     if role == "rating" and (set(words) & _SUMMARIES or (len(body) > 1 and _is_summary(body))):
         return None
-    return Claim(role, score + (1.0 if is_code else -1.0 if is_name else 0.0) - 0.1 * (len(body) - 1), word, is_name)
+    if is_code and role in {"rating", "time"}:  # numbers the ratings
+        return None
+    by_user = 0.5 if role == "rating" and any(_WORDS.get(one, ("", 0))[0] == "user" for one in body) else 0.0
+    score += (1.0 if is_code else -1.0 if is_name else 0.0) - 0.1 * (len(body) - 1) + by_user
+    return Claim(role, score, word, is_name)
 
 
 def _is_summary(body: list[str]) -> bool:
