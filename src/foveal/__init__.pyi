@@ -84,6 +84,9 @@ def train(
     user: str | None = None,
     item: str | None = None,
     rating: str | None = None,
+    time_column: str | None = None,
+    items: str | None = None,
+    not_rated: float | Literal["none"] | None = None,
     implicit: bool = False,
     factors: int = 50,
 ) -> Run: ...
@@ -113,6 +116,9 @@ def check(
     user: str | None = None,
     item: str | None = None,
     rating: str | None = None,
+    time_column: str | None = None,
+    items: str | None = None,
+    not_rated: float | Literal["none"] | None = None,
     implicit: bool = False,
 ) -> Audit: ...
 def evaluate(

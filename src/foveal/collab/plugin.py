@@ -14,5 +14,6 @@ RUNS.add(
         settings=RatingRun,
         train="foveal.collab.run:train_ratings",
         check="foveal.collab.run:check_ratings",
+        takes="foveal.collab.tables.folders:takes",
     ),
 )

@@ -15,6 +15,8 @@ from foveal.collab.learner import CollabLearner, collab_learner
 from foveal.collab.loaders import CollabDataLoaders
 from foveal.collab.report import rating_report_on
 from foveal.collab.settings import RatingRun
+from foveal.collab.tables.reading import read_ratings
+from foveal.collab.tables.table import RatingTable
 from foveal.core import storage, timing
 from foveal.core.errors import FovealError
 from foveal.core.left_out import leaving_out
@@ -24,8 +26,7 @@ from foveal.inference.manifest import MetricPart
 from foveal.runs import folder as run
 from foveal.runs.console import new_console, number, timing_lines
 from foveal.sources.columns import VALID_COLUMNS
-from foveal.sources.delimited import LINES, typed
-from foveal.sources.frames import load_frame
+from foveal.sources.items import LEVELS
 from foveal.training.callbacks.extras import KeepBest
 from foveal.training.callbacks.logs import HistoryFile
 from foveal.training.checkpoint import FILE as CHECKPOINT
@@ -51,12 +52,15 @@ def train_ratings(settings: RatingRun, folder: Path, resume: bool = False) -> di
     console = new_console()
     began = time.perf_counter()
     with timing.measure("ratings"):
-        dls = rating_loaders(settings)
+        table = read_table(settings)
+        table.require_usable(f"`{settings.data.table.name}`")
+        dls = rating_loaders(settings, table)
     task = dls.task
     margin = _MARGIN * (task.high - task.low)
-    y_range = None if settings.data.implicit else (task.low - margin, task.high + margin)
+    y_range = None if table.kind != "ratings" else (task.low - margin, task.high + margin)
     learn = collab_learner(dls, settings.training.factors, y_range=y_range, seed=settings.training.seed)
     user, item, rating = task.columns
+    _introduce(console, table)
     console.print(
         f"[bold]data [/]  {settings.data.table.name}: {dls.train.n:,} rows to train on, {dls.valid.n:,} to validate"
     )
@@ -85,33 +89,76 @@ def check_ratings(settings: RatingRun) -> Audit:
     """Check a table with one rating per row as training would; nothing is written."""
     figures: dict[str, Figure] = {"kind": "ratings", "task": settings.task.task}
     try:
-        dls = rating_loaders(settings)
+        table = read_table(settings)
     except FovealError as error:
         return Audit((), figures).with_refusal(error)
-    n_users, n_items = len(dls.task.users) - 1, len(dls.task.items) - 1  # number 0 is all that are not known
-    return Audit((), figures | {"items": dls.train.n + dls.valid.n, "users": n_users, "rated": n_items})
+    findings = sorted(table.findings, key=lambda finding: LEVELS.index(finding.level))
+    user, item, _ = table.columns
+    figures |= {"read as": table.read_as, "items": len(table.frame)}
+    figures |= {"users": table.frame[user].nunique(), "rated": table.frame[item].nunique()}
+    audit = Audit(findings, figures)
+    try:
+        table.require_usable()
+        rating_loaders(settings, table)
+    except FovealError as error:
+        return audit if audit.errors else audit.with_refusal(error)
+    return audit
 
 
-def rating_loaders(settings: RatingRun) -> CollabDataLoaders:
-    """Read the table that the settings name, split it as its column says or at random, and build its loaders.
+def read_table(settings: RatingRun) -> RatingTable:
+    """Read the table that the settings name.
+
+    Raises:
+        FovealError: it cannot be read, or the settings do not fit.
+    """
+    data = settings.data
+    return read_ratings(
+        data.table,
+        user=data.user,
+        item=data.item,
+        rating=data.rating,
+        time=data.time_column,
+        items=data.items,
+        not_rated=data.not_rated,
+        on_bad=data.on_bad,
+        implicit=data.implicit,
+        valid=data.valid_column,
+        encoding=data.encoding,
+    )
+
+
+def rating_loaders(settings: RatingRun, table: RatingTable) -> CollabDataLoaders:
+    """Split a table as its column says or at random, and build its loaders; rows without a rating are left out.
+
+    Args:
+        settings: of the run.
+        table: as `read_table` returns it.
 
     Raises:
         FovealError: the table or the settings are wrong.
     """
-    frame, _ = load_frame(settings.data.table)
-    if LINES in frame.attrs:
-        frame = typed(frame)
+    frame = table.rated
     column = settings.data.valid_column or next((name for name in VALID_COLUMNS if name in frame.columns), None)
+    user, item, rating = table.columns
     return CollabDataLoaders.from_df(
         frame,
-        user_name=settings.data.user,
-        item_name=settings.data.item,
-        rating_name=settings.data.rating,
+        user_name=user,
+        item_name=item,
+        rating_name=rating,
         seed=settings.training.seed,
         splitter=RandomSplitter(0.2, settings.training.seed) if column is None else ColSplitter(column),
-        implicit=settings.data.implicit,
+        implicit=table.kind != "ratings",
         bs=settings.training.batch_size,
     )
+
+
+def _introduce(console: Console, table: RatingTable) -> None:
+    """Print what a table was taken for, and in a line each what is to be known of its rows."""
+    console.print(f"read as: {table.read_as}", highlight=False, markup=False)
+    for finding in table.findings:
+        where = ": ".join(part for part in (finding.where, finding.value) if part)
+        line = f"{finding.level}: {finding.rule}: {where}. {finding.hint}".rstrip()
+        console.print(line, highlight=False, markup=False)
 
 
 def _finish(learn: CollabLearner, settings: RatingRun, folder: Path) -> dict[str, Any]:

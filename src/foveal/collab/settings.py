@@ -5,10 +5,24 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from foveal.core.seeds import SEEDS
 from foveal.runs.settings import Panel, RunSettings, setting
+
+
+def _not_rated(value: object) -> object:
+    """Read the number that stands for "had, not rated"."""
+    if value is None or isinstance(value, int | float):
+        return value
+    text = str(value).strip().lower()
+    try:
+        return text if text == "none" else float(text.replace(",", "."))
+    except ValueError:
+        raise ValueError(f"--not-rated is a number, such as 0 or -1, or 'none'; got {value!r}") from None
+
+
+NotRated = Annotated[float | Literal["none"] | None, BeforeValidator(_not_rated)]
 
 
 class RatingData(Panel):
@@ -16,9 +30,16 @@ class RatingData(Panel):
 
     table: Path = Field(description="A table with a rating per row, or a run.toml.")
     valid_column: str | None = setting("Column that marks validation.", shown="is_valid")
-    user: str | None = setting("Ratings: the column of users.", shown="the first")
-    item: str | None = setting("Ratings: the column of items.", shown="the second")
-    rating: str | None = setting("Ratings: the column of ratings.", shown="the third")
+    encoding: str | None = setting("Encoding of a table's text.", shown="found out")
+    on_bad: Literal["stop", "skip"] = setting("Rows that cannot be used: 'stop' or 'skip'.", default="stop")
+    user: str | None = setting("Ratings: the column of users.", shown="found out")
+    item: str | None = setting("Ratings: the column of items.", shown="found out")
+    rating: str | None = setting("Ratings: the column of ratings.", shown="found out")
+    time_column: str | None = setting("Ratings: the column of times.", shown="found out")
+    items: str | None = setting(
+        "Ratings: a table with titles and features of the items; 'none' for none.", shown="found beside the ratings"
+    )
+    not_rated: NotRated = setting("Ratings: the number that stands for 'had, not rated', or 'none'.", shown="found out")
     implicit: bool = setting("There are no ratings: a row says what a user had.", default=False)
 
 

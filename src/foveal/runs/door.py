@@ -114,7 +114,7 @@ def settings_for(source: PathLike | None, given: Values) -> RunSettings:
         return stored
     dropped = {other for name in given for other in _INSTEAD.get(name, ())} - set(given)
     kept = {name: value for name, value in stored.given().items() if name not in dropped}
-    return make_settings(**{"table": stored.table} | kept | given)
+    return make_settings(**{"table": stored.table, "task": stored.get("task")} | kept | given)
 
 
 def _resume(folder: Path) -> Path:

@@ -42,7 +42,7 @@ class ImageData(Panel):
     )
     predictions: bool = setting("Whether a model's predictions count as labels where nobody labelled.", default=False)
     encoding: str | None = setting("Encoding of a table's text.", shown="found out")
-    on_bad: Literal["stop", "skip"] = setting("Images that cannot be used: 'stop' or 'skip'.", default="stop")
+    on_bad: Literal["stop", "skip"] = setting("Images or rows that cannot be used: 'stop' or 'skip'.", default="stop")
 
 
 class ImageTask(Panel):

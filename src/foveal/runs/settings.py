@@ -21,7 +21,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from pydantic.fields import FieldInfo
 
 from foveal.core.errors import InputError, UnknownNameError, near_match
-from foveal.core.registry import Registry
+from foveal.core.registry import Registry, resolve
 
 if TYPE_CHECKING:
     from foveal.audit.checks import Audit
@@ -167,6 +167,8 @@ class RunKind:
         settings: the class of its settings.
         train: of (settings, folder, resume); trains, writes the folder and returns the summary.
         check: of settings; returns an `Audit` of what training would refuse.
+        takes: of a path; returns whether it surely holds what this kind trains on, where no task is named. It looks
+            quickly and never raises. A kind without it is only taken where its task is named.
         parallel: whether several processes may train one model.
         rewrites_report: whether a report can be written anew from the folder.
     """
@@ -174,6 +176,7 @@ class RunKind:
     settings: type[RunSettings]
     train: str
     check: str
+    takes: str = ""
     parallel: bool = False
     rewrites_report: bool = False
 
@@ -189,6 +192,7 @@ RUNS.add(IMAGES, "foveal.runs.image_settings:KIND")
 
 Train = Callable[[Any, Path, bool], Values]
 Check = Callable[[Any], "Audit"]
+Takes = Callable[[Path], bool]
 
 
 def kind_of_run(task: object) -> RunKind:
@@ -207,7 +211,25 @@ def make_settings(**values: Value) -> RunSettings:
         InputError: a setting is not used by this kind of run, or a value is out of range; all are named.
     """
     renamed = {_FORMER.get(name, name): value for name, value in values.items()}
+    if "task" not in renamed and (task := _task_of(renamed)) is not None:
+        renamed["task"] = task
     return kind_of_run(renamed.get("task", "auto")).settings.of(**renamed)
+
+
+def _task_of(values: Values) -> str | None:
+    """Return the task of the kind of run that takes a source by itself; None where that is not sure.
+
+    A setting that belongs to other kinds alone says that another one is meant.
+    """
+    if "table" not in values:
+        return None
+    for name, kind in RUNS.items():
+        others = {one for other in RUNS.values() if other is not kind for one in other.settings.fields()}
+        if kind.takes and not set(values) & (others - set(kind.settings.fields())):
+            takes: Takes = resolve(kind.takes)
+            if takes(Path(values["table"])):
+                return name
+    return None
 
 
 def load_settings(path: Path) -> RunSettings:

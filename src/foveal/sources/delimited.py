@@ -122,6 +122,21 @@ def read_delimited(
     return frame, notes
 
 
+def decode_text(data: bytes, name: str, encoding: str | None = None) -> tuple[str, list[Finding]]:
+    """Return the text of a table and notes on how it is encoded.
+
+    Args:
+        data: the bytes.
+        name: of the file, for messages.
+        encoding: of the text; found out by default.
+
+    Raises:
+        TableError: it is not in that encoding.
+    """
+    decoded = _decode(data, name, encoding)
+    return decoded.text, decoded.findings
+
+
 def _decode(data: bytes, name: str, encoding: str | None) -> _Text:
     if encoding is not None:
         try:

@@ -1,0 +1,1 @@
+"""Tables of ratings as people have them: read, understood, and checked before anything is trained."""
