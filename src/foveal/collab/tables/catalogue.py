@@ -213,7 +213,7 @@ def _named_flags(frame: pd.DataFrame, file: Path) -> pd.DataFrame:
     lists = [
         other for other in sorted(file.parent.glob("*genre*")) if other.is_file() and other.stat().st_size < 1 << 16
     ]
-    flags = [name for name in frame.columns if set(map(str, frame[name].dropna().unique())) <= _FLAGS]
+    flags = [name for name in frame.columns if set() < set(map(str, frame[name].dropna().unique())) <= _FLAGS]
     for other in lists:
         rows = [line.split("|") for line in other.read_text(encoding="latin-1").splitlines() if "|" in line]
         names = [row[0].strip() for row in rows if len(row) == 2 and row[1].strip().isdigit()]

@@ -150,7 +150,7 @@ def _known(word: str) -> tuple[str, tuple[Role, float], bool, bool] | None:
     """Return (word, (role, score), has a code's ending, has a name's ending) of a word, perhaps written together."""
     if word in _WORDS:
         return word, _WORDS[word], False, word in _TITLES.split()
-    singular = word.removesuffix("s")
+    singular = word.rstrip("0123456789").removesuffix("s")
     if singular in _WORDS:
         return singular, _WORDS[singular], False, False
     for ending in ("id", "no", "nr", "key", "code", "number", "idx"):
