@@ -28,6 +28,8 @@ SWEEPS = 200
 """Draws of everything. On MovieLens 100k (u1) the RMSE after 50, 100, 200 and 400 is .907, .905, .9045 and .9047."""
 BURN_IN = 20
 """Draws that are not kept: the RMSE of a single draw falls for so long."""
+MOST_FACTORS = 16
+"""Of a draw. MovieLens 100k: RMSE .9050 (u1) and .9007 with 8, .9045 and .9008 with 16, in 3 and 5 s."""
 _AT_ONCE = 20  # draws that are held before they are added to the mean: 20 x 16 numbers of each user and item
 _RANK = 64  # of the mean: with 32 and with 400 the RMSE on MovieLens 100k is the same to 3e-4
 _STRENGTH = 2.0  # how many observations the prior of a mean counts as: the paper's
@@ -110,15 +112,24 @@ class Sampler:
         if len(self._draws) == _AT_ONCE:
             self._total, self._draws = _sum(self._total, self._draws), []
 
+    @property
+    def noise(self) -> float:
+        """The variance of the ratings around what the last draw answers, in their own unit."""
+        return self.std**2 / self._precision
+
+    @property
+    def can_pause(self) -> bool:
+        """Whether `state` is small now: no draws wait to be added to the mean."""
+        return not self._draws
+
     def state(self) -> dict[str, Tensor]:
-        """Return all that `resume` needs."""
-        self._total, self._draws = _sum(self._total, self._draws), []
+        """Return all that `resume` needs, where it `can_pause`."""
         tensors = {"swept": torch.tensor(self.swept), "precision": torch.tensor(self._precision).double()}
         tensors |= {name: side.of for name, side in zip(("users", "items"), self._sides, strict=True)}
         return tensors | {f"total.{name}": tensor.contiguous() for name, tensor in self._total._asdict().items()}
 
     def resume(self, state: Mapping[str, Tensor]) -> None:
-        """Go on from the state of a sampler of the same ratings, seed and sweeps.
+        """Go on from the state of a sampler of the same ratings, seed and sweeps, to the same bits.
 
         Raises:
             ModelFileError: it is that of other ratings.
@@ -218,15 +229,15 @@ def bias_answers(train: RatingDataset, pairs_N2: Tensor) -> Tensor:
     return answers.clamp(task.low, task.high)
 
 
-def usual_factors(n_ratings: int, n_ids: int) -> int:
-    """Return the length of vectors that a table of ratings supports: one number for 2 ratings of a user or item.
+def usual_factors(n_ratings: int, n_ids: int, most: int = MOST_FACTORS) -> int:
+    """Return the length of vectors that a table of ratings supports: two numbers for each rating of a user or item.
 
     Args:
         n_ratings: how many there are.
         n_ids: how many users and items.
+        most: of a large table.
     """
-    return max(1, min(_MOST_FACTORS, n_ratings // (2 * max(1, n_ids))))
+    return max(1, min(most, 2 * n_ratings // max(1, n_ids)))
 
 
 _BIAS_SWEEPS = 60  # biases alone need few draws: after 60 and 200 the RMSE differs by less than 1e-3
-_MOST_FACTORS = 16  # MovieLens 100k: RMSE .9050 (u1) and .9007 with 8, .9045 and .9008 with 16, in 3 and 5 s

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from foveal.collab.interpret import RatingInterpretation
+from foveal.collab.item_table import NO_ITEMS, ItemTable
 from foveal.collab.loaders import CollabDataLoaders
 from foveal.collab.model import CollabSpec, collab_model, embedding_size
 from foveal.collab.predictor import RatingPredictor
@@ -42,7 +43,14 @@ class CollabLearner(Trainer):
         """Return what answers with the model as it is now, in fp32."""
         task = self.dls.task
         assert isinstance(task, Rating)
-        return RatingPredictor.of(self.model, task, self.known.pairs, training, make_ranking=lambda: self.ranking)
+        return RatingPredictor.of(
+            self.model, task, self.known.pairs, training, items=self.items, make_ranking=lambda: self.ranking
+        )
+
+    @cached_property
+    def items(self) -> ItemTable:
+        """Titles and columns of the items; whoever knows some sets it."""
+        return NO_ITEMS
 
     @cached_property
     def known(self) -> Known:
@@ -56,7 +64,7 @@ class CollabLearner(Trainer):
         """The model that recommends, chosen and fitted on the pairs of training when it is first asked for."""
         task = self.dls.task
         assert isinstance(task, Rating)
-        return make_ranking(task, self.known)
+        return make_ranking(task, self.known, features=self.items.columns)
 
     def predict(self, *pair: Any) -> Prediction:
         """Answer for a user and an item, for a tuple of both, or for a row of a table with their columns."""
@@ -195,7 +203,10 @@ def collab_learner(
         given = _sizes_by_column(emb_szs, {user: n_users, item: n_items})
         sizes = (given.get(user, embedding_size(n_users)), given.get(item, embedding_size(n_items)))
     hidden = tuple(layers or (50, 10)) if use_nn else ()
-    spec = CollabSpec(n_users, n_items, sizes, y_range, hidden)
+    unit = None
+    if y_range is None and not isinstance(task, ImplicitFeedback):
+        unit = (float(dls.train.dataset.targets.double().mean()), task.unit)
+    spec = CollabSpec(n_users, n_items, sizes, y_range, hidden, unit)
     with torch.random.fork_rng(enabled=seed is not None):
         if seed is not None:
             torch.manual_seed(check_seed(seed))

@@ -184,22 +184,48 @@ class CollabDataLoaders(DataLoaders):
         train, valid = check_split((splitter or RandomSplitter(valid_pct, seed))(ratings), len(ratings))
         users, items = (ratings[name].to_numpy() for name in columns[:2])
         values = np.ones(len(ratings)) if implicit else _numbers(ratings, columns[2])
-        low, high = float(values[train].min()), float(values[train].max())
+        low, high = check_ratings(values[train], columns[2])
         if np.abs(values).max() > _LARGEST:
             raise TableError(f"Ratings up to {_LARGEST:g} can be learned, for errors are squared in 32 bits.")
-        check_single_precision(columns[2], low, high, float(values[train].std()) if high > low else 0.0)
         kind = ImplicitFeedback if implicit else Rating
         task = kind(Ids.of(users[train]), Ids.of(items[train]), columns, low, high)
         pairs = task.pairs(users.tolist(), items.tolist())
-        targets = torch.tensor(values, dtype=torch.float32)[:, None]
-        sides = [RatingDataset(pairs[side], targets[side], task) for side in (train, valid)]
+        targets = torch.tensor(values, dtype=torch.float32)
+        sides = [(pairs[side], targets[side]) for side in (train, valid)]
+        return cls.of(task, sides, seed=0 if seed is None else seed, negatives=negatives, bs=bs, device=device)
+
+    @classmethod
+    def of(
+        cls,
+        task: Rating,
+        sides: Sequence[tuple[Tensor, Tensor]],
+        *,
+        seed: int = 0,
+        negatives: int = 4,
+        bs: int = 64,
+        device: torch.device | str | None = None,
+    ) -> CollabDataLoaders:
+        """Return loaders of pairs whose numbers are known.
+
+        Args:
+            task: whom the numbers stand for.
+            sides: (pairs int64 [n, 2], ratings [n]) to train on, and to validate on.
+            seed: decides the order.
+            negatives: where there are no ratings, items that a user never had are drawn, so many for each that they had.
+            bs: batch size.
+            device: where batches go; the best at hand by default.
+        """
+        implicit = isinstance(task, ImplicitFeedback)
+        datasets = [RatingDataset(pairs, ratings.float()[:, None], task) for pairs, ratings in sides]
         where = torch.device(device) if device is not None else runtime.default_device()
-        known = torch.unique(pairs[:, 0] * len(task.items) + pairs[:, 1]).to(where) if implicit else None
-        batchers = [RatingBatcher(side, where, negatives if implicit else 0, known) for side in sides]
-        order = 0 if seed is None else seed
+        known = None
+        if implicit:
+            pairs = torch.cat([pairs for pairs, _ in sides])
+            known = torch.unique(pairs[:, 0] * len(task.items) + pairs[:, 1]).to(where)
+        batchers = [RatingBatcher(side, where, negatives if implicit else 0, known) for side in datasets]
         return cls(
-            DataLoader(batchers[0], min(bs, len(train)), shuffle=True, drop_last=True, seed=order),
-            DataLoader(batchers[1], max(bs, 4096), seed=order),
+            DataLoader(batchers[0], min(bs, len(datasets[0])), shuffle=True, drop_last=True, seed=seed),
+            DataLoader(batchers[1], max(bs, 4096), seed=seed),
         )
 
     @classmethod
@@ -251,6 +277,23 @@ class CollabDataLoaders(DataLoaders):
         values = _numbers(items, rating) if with_labels else np.full(len(items), np.nan)
         dataset = RatingDataset(pairs, torch.tensor(values, dtype=torch.float32)[:, None], self.task)
         return DataLoader(RatingBatcher(dataset, self.device), self._valid.batch_size)
+
+
+def check_ratings(values: np.ndarray, name: str) -> tuple[float, float]:
+    """Return the range of the ratings that are trained on.
+
+    Args:
+        values: of the training side, float64 [n].
+        name: of their column.
+
+    Raises:
+        TableError: they cannot be learned in single precision.
+    """
+    if np.abs(values).max() > _LARGEST:
+        raise TableError(f"Ratings up to {_LARGEST:g} can be learned, for errors are squared in 32 bits.")
+    low, high = float(values.min()), float(values.max())
+    check_single_precision(name, low, high, float(values.std()) if high > low else 0.0)
+    return low, high
 
 
 def TimeSplitter(column: str, valid_pct: float = 0.2, *, group: str | None = None) -> Splitter:

@@ -225,7 +225,7 @@ class RatingPredictor:
             def closure() -> Tensor:
                 optimizer.zero_grad()
                 found = model.for_vector(mean + offset * spread)[numbers.to(self.device)]
-                loss = self.task.loss(found, wanted, reduction="sum") / noise + (offset**2).sum()
+                loss = self.task.error(found, wanted, reduction="sum") / noise + (offset**2).sum()
                 torch.autograd.backward(loss)
                 return loss.detach()
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from foveal.collab.predictor import RatingPredictor, mark
-from foveal.collab.rankers.base import Ranker
+from foveal.collab.rankers.base import Scorer
 from foveal.collab.rankers.choice import liked_from
 from foveal.collab.rankers.popularity import Popularity
 from foveal.collab.ranking import Ranked, ranked_at_k
@@ -96,7 +96,7 @@ def evaluate_rankings(predictor: RatingPredictor, pairs_N2: Tensor, k: int = K) 
     if len(users) > _MOST_USERS:
         users = users[torch.from_numpy(generator_for(0).permutation(len(users))[:_MOST_USERS]).sort()[0]]
     ranking = predictor.ranking
-    rankers: dict[str, Ranker] = {}
+    rankers: dict[str, Scorer] = {}
     if ranking is not None:
         rankers = {one.title: one for one in (ranking.ranker, ranking.neighbours) if one is not None}
     parts: dict[str, list[Ranked]] = {}

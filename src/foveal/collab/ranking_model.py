@@ -13,10 +13,11 @@ from torch import Tensor
 
 from foveal.collab.content import Content, ContentPart
 from foveal.collab.interactions import Interactions
-from foveal.collab.rankers.base import Ranker
+from foveal.collab.rankers.base import Ranker, Scorer
+from foveal.collab.rankers.blend import Blend
 from foveal.collab.rankers.choice import Candidate, History, choose_ranker, liked_from
 from foveal.collab.rankers.popularity import Popularity
-from foveal.collab.rankers.stored import RankerPart, ranker_of
+from foveal.collab.rankers.stored import RankerPart, blend_of, part_of, tensors_of
 from foveal.collab.task import Rating
 from foveal.core.errors import InputError
 
@@ -68,7 +69,7 @@ class Ranking:
         neighbours: item kNN, to compare with; None in a bundle that was read.
     """
 
-    ranker: Ranker
+    ranker: Blend
     read: Tensor
     reads: Interactions
     part: RankerPart
@@ -81,7 +82,7 @@ class Ranking:
         """What is left to say of somebody of whom nothing is known."""
         return Popularity.fit(self.reads)
 
-    def scores(self, histories: Interactions, ranker: Ranker | None = None) -> Tensor:
+    def scores(self, histories: Interactions, ranker: Scorer | None = None) -> Tensor:
         """Return a score for each item, float32 [U, I]: the popularity where a history is empty.
 
         Args:
@@ -98,7 +99,7 @@ class Ranking:
 
     def stored(self) -> tuple[dict[str, object], dict[str, Tensor]]:
         """Return what a bundle holds of it: its description as JSON values, and tensors by name."""
-        tensors = {_READ: self.read} | {f"{_OWN}{name}": tensor for name, tensor in self.ranker.tensors().items()}
+        tensors = {_READ: self.read} | {f"{_OWN}{name}": tensor for name, tensor in tensors_of(self.ranker).items()}
         about: dict[str, object] = {"ranker": self.part.model_dump()}
         if self.content is not None:
             tensors[_CONTENT] = self.content.weights
@@ -132,7 +133,7 @@ def stored_ranking(
         if weights is None or weights.ndim != 2 or len(weights) != content_part.width:
             raise InputError("what it knows of the items' columns does not fit their description.")
         content = Content(content_part, weights)
-    return Ranking(ranker_of(part, own, sizes[1]), read, Interactions.of(seen[read], *sizes), part, content)
+    return Ranking(blend_of(part, own, sizes[1]), read, Interactions.of(seen[read], *sizes), part, content)
 
 
 def make_ranking(
@@ -158,18 +159,13 @@ def make_ranking(
     read = torch.ones(len(seen), dtype=torch.bool)
     if chosen.learns_from == "liked":
         read[order] = history.liked
-    part = RankerPart(
-        kind=chosen.ranker.kind,
-        settings={name: float(value) for name, value in chosen.ranker.settings.items()},
-        learns_from=chosen.learns_from,
-        liked_from=None if ratings is None else liked_from(ratings),
-    )
+    part = part_of(chosen.ranker, chosen.learns_from, None if ratings is None else liked_from(ratings))
     reads = Interactions.of(seen[read], *sizes)
     content = None if features is None else _content(chosen.ranker, task, features)
     return Ranking(chosen.ranker, read, reads, part, content, chosen.tried, chosen.neighbours)
 
 
-def _content(ranker: Ranker, task: Rating, features: pd.DataFrame) -> Content | None:
+def _content(ranker: Scorer, task: Rating, features: pd.DataFrame) -> Content | None:
     """Learn what the columns of items say of their vectors; nothing where few items have columns."""
     numbers = task.items.numbers(features.index.tolist())
     known = (numbers > 0).numpy()

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from foveal.collab.bayes import bias_answers
 from foveal.collab.model import EmbeddingDotBias
 from foveal.collab.predictor import RatingPredictor
-from foveal.collab.rank_evaluation import Rankings, evaluate_rankings, liked_pairs
+from foveal.collab.rank_evaluation import POPULAR, Rankings, evaluate_rankings, liked_pairs
 from foveal.collab.task import Id, ImplicitFeedback
 from foveal.collab.verdict import OF_BIASES, OF_THE_MEAN, ranking_verdict, rating_verdict
 from foveal.core import storage
@@ -59,6 +59,21 @@ class RatingReport:
     history: Sequence[EpochResult] = ()
     repeat: str = ""
     left_out: dict[str, str] = field(default_factory=dict)
+
+    @cached_property
+    def figures(self) -> dict[str, Interval]:
+        """Return `scores`, and before them NDCG of the recommendations and of what is most popular."""
+        if self.rankings is None:
+            return self.scores
+        name = f"ndcg_at_{self.rankings.k}"
+        ranked = {name: self.rankings.ndcg(self.rankings.first), f"{name}_of_most_popular": self.rankings.ndcg(POPULAR)}
+        return ranked | self.scores
+
+    @cached_property
+    def verdicts(self) -> list[str]:
+        """Return what the figures mean, in sentences: of the recommendations, and of the ratings."""
+        found = [] if self.rankings is None else [ranking_verdict(self.rankings)]
+        return [*found, *filter(None, [rating_verdict(self.scores)])]
 
     @cached_property
     def scores(self) -> dict[str, Interval]:
@@ -134,13 +149,17 @@ class Rated(Protocol):
         """What answers with the model as it is now."""
 
 
-def rating_report_on(learn: Rated, *, title: str = "", repeat: str = "") -> RatingReport:
+def rating_report_on(
+    learn: Rated, *, title: str = "", repeat: str = "", liked: Tensor | None = None, split: str = ""
+) -> RatingReport:
     """Return the report on a learner's validation side.
 
     Args:
         learn: trained on ratings.
         title: of the page; the name of the model by default.
         repeat: the command that repeats the run.
+        liked: the pairs of the validation side that users liked, int64 [n, 2]; those rated the mean or more by default.
+        split: how the validation side was chosen.
     """
     predictor: RatingPredictor = learn.predictor()
     left_out: dict[str, str] = {}
@@ -153,26 +172,27 @@ def rating_report_on(learn: Rated, *, title: str = "", repeat: str = "") -> Rati
     return RatingReport(
         title=title or f"{type(learn.model).__name__}, rating",
         facts=[
-            ("rows", f"{len(train):,} to train on, {len(valid):,} to validate"),
-            ("model", type(learn.model).__name__),
+            ("rows", f"{len(train):,} to train on, {len(valid):,} to validate{f': {split}' if split else ''}"),
+            ("ratings by", type(learn.model).__name__),
             *where_made(learn.dls.device),
         ],
         pairs=pairs,
         predictor=predictor,
         baseline=float(train.targets.mean()),
         biases=None if isinstance(predictor.task, ImplicitFeedback) else bias_answers(train, valid.inputs),
-        rankings=_rankings(learn, left_out),
+        rankings=_rankings(learn, liked, left_out),
         history=learn.recorder.history,
         repeat=repeat,
         left_out=left_out,
     )
 
 
-def _rankings(learn: Rated, left_out: dict[str, str]) -> Rankings | None:
+def _rankings(learn: Rated, liked: Tensor | None, left_out: dict[str, str]) -> Rankings | None:
     train, valid = (loader.dataset for loader in learn.dls)
     found: list[Rankings] = []
     with leaving_out("rankings", left_out):
-        liked = liked_pairs(valid.inputs, valid.targets[:, 0], train.targets[:, 0])
+        if liked is None:
+            liked = liked_pairs(valid.inputs, valid.targets[:, 0], train.targets[:, 0])
         found.append(evaluate_rankings(learn.predictor(), liked))
     return next(iter(found), None)
 

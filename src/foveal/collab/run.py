@@ -7,13 +7,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import torch
 from rich.console import Console
 
 from foveal.audit.checks import Audit, Figure
-from foveal.collab.learner import CollabLearner, collab_learner
-from foveal.collab.loaders import CollabDataLoaders
+from foveal.collab.fits import describe, fit
+from foveal.collab.learner import CollabLearner
+from foveal.collab.ranking_model import Ranking
 from foveal.collab.report import rating_report_on
+from foveal.collab.run_data import RunData, run_data
 from foveal.collab.settings import RatingRun
 from foveal.collab.tables.reading import read_ratings
 from foveal.collab.tables.table import RatingTable
@@ -21,21 +22,11 @@ from foveal.core import storage, timing
 from foveal.core.errors import FovealError
 from foveal.core.left_out import leaving_out
 from foveal.core.tables import write_rows
-from foveal.data.splits.splitters import ColSplitter, RandomSplitter
 from foveal.inference.manifest import MetricPart
 from foveal.runs import folder as run
 from foveal.runs.console import new_console, number, timing_lines
-from foveal.sources.columns import VALID_COLUMNS
 from foveal.sources.items import LEVELS
-from foveal.training.callbacks.extras import KeepBest
-from foveal.training.callbacks.logs import HistoryFile
 from foveal.training.checkpoint import FILE as CHECKPOINT
-from foveal.training.checkpoint import Checkpoints
-
-_EPOCHS = 5  # as the book's chapter on collaborative filtering
-_LR = 5e-3  # as the book's
-_DECAY = 0.1  # as the book's
-_MARGIN = 0.1  # of the range of ratings, so that the highest can be reached: the book's 5.5 for 5
 
 
 def train_ratings(settings: RatingRun, folder: Path, resume: bool = False) -> dict[str, Any]:
@@ -54,29 +45,26 @@ def train_ratings(settings: RatingRun, folder: Path, resume: bool = False) -> di
     with timing.measure("ratings"):
         table = read_table(settings)
         table.require_usable(f"`{settings.data.table.name}`")
-        dls = rating_loaders(settings, table)
-    task = dls.task
-    margin = _MARGIN * (task.high - task.low)
-    y_range = None if table.kind != "ratings" else (task.low - margin, task.high + margin)
-    learn = collab_learner(dls, settings.training.factors, y_range=y_range, seed=settings.training.seed)
+        data = run_data(settings, table)
+    task = data.dls.task
     user, item, rating = task.columns
     _introduce(console, table)
     console.print(
-        f"[bold]data [/]  {settings.data.table.name}: {dls.train.n:,} rows to train on, {dls.valid.n:,} to validate"
+        f"[bold]data [/]  {settings.data.table.name}: {data.dls.train.n:,} rows to train on, {data.dls.valid.n:,} to "
+        f"validate: {data.split}"
     )
     console.print(f"[bold]task [/]  {rating}: {len(task.users) - 1:,} of {user}, {len(task.items) - 1:,} of {item}")
-    console.print(
-        f"[bold]model[/]  dot product with biases, {settings.training.factors} factors, on {dls.device.type}\n"
-    )
+    console.print(f"[bold]model[/]  {describe(settings.training, data.dls)}\n")
     with storage.working_in(folder):
         settings.save(folder / run.SETTINGS)
-        hooks = [KeepBest(), HistoryFile(folder / run.HISTORY), Checkpoints(folder)]
-        torch.manual_seed(settings.training.seed)
-        epochs, resumed = settings.training.epochs or _EPOCHS, folder if resume else None
-        with timing.measure("epochs"):
-            learn.fit_one_cycle(epochs, settings.training.lr or _LR, wd=_DECAY, cbs=hooks, resume=resumed)
+        with timing.measure("ratings model"):
+            learn = fit(settings.training, data.dls, folder, resume=resume)
+            learn.known, learn.items = data.known, data.items
+        with timing.measure("ranking model"):
+            ranking = learn.ranking
+        console.print(f"\n[bold]ranking[/]  {_chosen(ranking)}")
         with timing.measure("predictions and report"):
-            summary = _finish(learn, settings, folder)
+            summary = _finish(learn, data, settings, folder)
         summary["timings"] = timing.rounded_seconds()
         summary["seconds"] = round(time.perf_counter() - began, 2)
         storage.write_json(folder / run.SUMMARY, summary)
@@ -99,7 +87,7 @@ def check_ratings(settings: RatingRun) -> Audit:
     audit = Audit(findings, figures)
     try:
         table.require_usable()
-        rating_loaders(settings, table)
+        run_data(settings, table)
     except FovealError as error:
         return audit if audit.errors else audit.with_refusal(error)
     return audit
@@ -127,31 +115,6 @@ def read_table(settings: RatingRun) -> RatingTable:
     )
 
 
-def rating_loaders(settings: RatingRun, table: RatingTable) -> CollabDataLoaders:
-    """Split a table as its column says or at random, and build its loaders; rows without a rating are left out.
-
-    Args:
-        settings: of the run.
-        table: as `read_table` returns it.
-
-    Raises:
-        FovealError: the table or the settings are wrong.
-    """
-    frame = table.rated
-    column = settings.data.valid_column or next((name for name in VALID_COLUMNS if name in frame.columns), None)
-    user, item, rating = table.columns
-    return CollabDataLoaders.from_df(
-        frame,
-        user_name=user,
-        item_name=item,
-        rating_name=rating,
-        seed=settings.training.seed,
-        splitter=RandomSplitter(0.2, settings.training.seed) if column is None else ColSplitter(column),
-        implicit=table.kind != "ratings",
-        bs=settings.training.batch_size,
-    )
-
-
 def _introduce(console: Console, table: RatingTable) -> None:
     """Print what a table was taken for, and in a line each what is to be known of its rows."""
     console.print(f"read as: {table.read_as}", highlight=False, markup=False)
@@ -161,18 +124,28 @@ def _introduce(console: Console, table: RatingTable) -> None:
         console.print(line, highlight=False, markup=False)
 
 
-def _finish(learn: CollabLearner, settings: RatingRun, folder: Path) -> dict[str, Any]:
+def _chosen(ranking: Ranking) -> str:
+    """Say in a line which ranking model was chosen, and out of how many."""
+    settings = ", ".join(f"{name} {value:g}" for name, value in ranking.ranker.settings.items())
+    reads = "what users liked" if ranking.part.learns_from == "liked" else "what users had"
+    tried = f", the best of {len(ranking.tried)} that were tried on training rows" if ranking.tried else ""
+    return f"{ranking.ranker.title}{f' ({settings})' if settings else ''} from {reads}{tried}"
+
+
+def _finish(learn: CollabLearner, data: RunData, settings: RatingRun, folder: Path) -> dict[str, Any]:
     """Write model, predictions and report; return the summary."""
     learn.predictor().save(folder / run.MODEL)  # whatever comes after it, the model is kept
-    report = rating_report_on(learn, title=f"foveal: {folder.name}", repeat=f"foveal train {folder / run.SETTINGS}")
+    title, repeat = f"foveal: {folder.name}", f"foveal train {folder / run.SETTINGS}"
+    report = rating_report_on(learn, title=title, repeat=repeat, liked=data.liked, split=data.split)
     predictor = report.predictor
     columns = (*predictor.task.columns, "prediction")
     write_rows(folder / "predictions.csv", (dict(zip(columns, pair, strict=True)) for pair in report.pairs))
+    figures = report.figures
     trained = learn.trained().model_copy(
         update={
             "source": settings.data.table.name,
             "valid_loss": learn.validate()[0],
-            "figures": {name: MetricPart(**one._asdict()) for name, one in report.scores.items()},
+            "figures": {name: MetricPart(**one._asdict()) for name, one in figures.items()},
         }
     )
     replace(predictor, training=trained).save(folder / run.MODEL)
@@ -181,16 +154,21 @@ def _finish(learn: CollabLearner, settings: RatingRun, folder: Path) -> dict[str
     return {
         "left_out": report.left_out,
         "task": predictor.task.kind,
+        "read_as": data.read_as,
+        "split": data.split,
         "n_train": learn.dls.train.n,
         "n_valid": learn.dls.valid.n,
-        "metrics": {name: one.value for name, one in report.scores.items()},
-        "intervals": {name: [one.low, one.high] for name, one in report.scores.items()},
-        "rankings": report.rankings,
+        "metrics": {name: one.value for name, one in figures.items()},
+        "intervals": {name: [one.low, one.high] for name, one in figures.items()},
+        "rankings": {} if report.rankings is None else report.rankings.table().to_dict("index"),
+        "verdicts": report.verdicts,
     }
 
 
 def _report(console: Console, summary: dict[str, Any], folder: Path) -> None:
     console.print("\n[bold]On the validation rows[/]")
+    for verdict in summary["verdicts"]:
+        console.print(f"  {verdict}", highlight=False)
     for name, value in summary["metrics"].items():
         low, high = summary["intervals"][name]
         console.print(f"  {name.replace('_', ' '):<24}{number(value)}   {number(low)} to {number(high)}")

@@ -40,6 +40,10 @@ class RatingData(Panel):
         "Ratings: a table with titles and features of the items; 'none' for none.", shown="found beside the ratings"
     )
     not_rated: NotRated = setting("Ratings: the number that stands for 'had, not rated', or 'none'.", shown="found out")
+    hold_out: Literal["auto", "user", "time", "rows"] = setting(
+        "Ratings: what is validated on: the latest rows of each 'user', the latest by 'time', or drawn 'rows'.",
+        default="auto",
+    )
     implicit: bool = setting("There are no ratings: a row says what a user had.", default=False)
 
 
@@ -52,11 +56,16 @@ class RatingTask(Panel):
 class RatingTraining(Panel):
     """How it is trained."""
 
-    factors: int = setting("Ratings: size of the vectors of users and items.", default=50, ge=1)
-    epochs: int | None = setting("Epochs.", shown="5", ge=1)
-    lr: float | None = setting("Largest learning rate.", shown="0.005", gt=0, allow_inf_nan=False)
-    batch_size: Annotated[int, Field(ge=1)] = setting("Rows per step.", default=64)
+    factors: int | None = setting("Ratings: size of the vectors of users and items.", shown="by the table", ge=1)
+    epochs: int | None = setting("Epochs of gradient steps.", shown="none for ratings", ge=1)
+    lr: float | None = setting("Largest learning rate of the steps.", shown="0.005", gt=0, allow_inf_nan=False)
+    batch_size: Annotated[int, Field(ge=1)] | None = setting("Rows per step.", shown="64, or more")
     seed: int = setting("Decides every random draw.", default=0, ge=SEEDS.start, lt=SEEDS.stop)
+
+    @property
+    def steps(self) -> str | None:
+        """The setting that asks for gradient steps; None where none does."""
+        return next((name for name in ("epochs", "lr", "batch_size") if getattr(self, name) is not None), None)
 
 
 class RatingRun(RunSettings):

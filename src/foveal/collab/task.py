@@ -145,7 +145,12 @@ class Rating:
         """
         return target
 
-    def loss(self, output: Tensor, target: Tensor, reduction: Reduction = "mean") -> Tensor:
+    @property
+    def unit(self) -> float:
+        """A quarter of the range of ratings, 1 for one to five stars: what errors are measured in while learning."""
+        return (self.high - self.low) / 4 or 1.0
+
+    def error(self, output: Tensor, target: Tensor, reduction: Reduction = "mean") -> Tensor:
         """Return the squared error.
 
         Args:
@@ -154,6 +159,22 @@ class Rating:
             reduction: over all pairs; "none" gives [B, 1].
         """
         return mean_squared_error(output.reshape(-1, 1), target.reshape(-1, 1), reduction=reduction)
+
+    def loss(self, output: Tensor, target: Tensor, reduction: Reduction = "mean") -> Tensor:
+        """Return the squared error, whose gradient is that of the error in units of the range.
+
+        So a learning rate, and the number that Adam adds to a denominator, mean the same whatever unit ratings have.
+
+        Args:
+            output: ratings [B] or [B, 1].
+            target: ratings [B, 1], NaN where not known.
+            reduction: over all pairs; "none" gives [B, 1].
+        """
+        error = self.error(output, target, reduction)
+        if self.unit == 1 or not error.requires_grad:
+            return error
+        in_units = error / self.unit**2
+        return in_units + (error - in_units).detach()
 
     def activate(self, output: Tensor) -> Tensor:
         """Return ratings [B, 1]."""
@@ -273,7 +294,7 @@ class ImplicitFeedback(Rating):
     kind: ClassVar[str] = "seen"
     loss_name: ClassVar[str] = "BCEWithLogitsLoss"
 
-    def loss(self, output: Tensor, target: Tensor, reduction: Reduction = "mean") -> Tensor:
+    def error(self, output: Tensor, target: Tensor, reduction: Reduction = "mean") -> Tensor:
         """Return the binary cross-entropy.
 
         Args:
@@ -282,6 +303,20 @@ class ImplicitFeedback(Rating):
             reduction: over all pairs; "none" gives [B, 1].
         """
         return binary_cross_entropy(output.reshape(-1, 1), target.reshape(-1, 1), reduction=reduction)
+
+    def loss(self, output: Tensor, target: Tensor, reduction: Reduction = "mean") -> Tensor:
+        """Return the binary cross-entropy.
+
+        Args:
+            output: logits [B] or [B, 1].
+            target: 0 or 1 [B, 1], NaN where not known.
+            reduction: over all pairs; "none" gives [B, 1].
+        """
+        return self.error(output, target, reduction)
+
+    def report_metrics(self) -> Mapping[str, MetricFunction]:
+        """Return none: the pairs of validation were all seen."""
+        return {}
 
     def activate(self, output: Tensor) -> Tensor:
         """Return how likely it is that a pair is seen, [B, 1]."""

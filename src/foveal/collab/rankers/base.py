@@ -14,13 +14,12 @@ LearnsFrom = Literal["had", "liked"]
 """What a ranking model reads of a user: all items, or those rated the mean or more."""
 
 
-class Ranker(Protocol):
+class Scorer(Protocol):
     """Scores items for anybody of whom some items are known; users of training have no place of their own in it."""
 
-    kind: ClassVar[Kind]
-    """Its name in a bundle."""
-    title: ClassVar[str]
-    """Its name in tables."""
+    @property
+    def title(self) -> str:
+        """Its name in tables."""
 
     @property
     def settings(self) -> Mapping[str, float]:
@@ -55,6 +54,13 @@ class Ranker(Protocol):
             history: numbers of the items that somebody had, int64 [m].
             items: numbers of items that are recommended, int64 [n].
         """
+
+
+class Ranker(Scorer, Protocol):
+    """A scorer that a bundle can hold."""
+
+    kind: ClassVar[Kind]
+    """Its name in a bundle."""
 
     def tensors(self) -> Mapping[str, Tensor]:
         """Return what is stored of it."""

@@ -5,13 +5,15 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from foveal.collab.interactions import Interactions
 from foveal.collab.rankers.als import Als
-from foveal.collab.rankers.base import LearnsFrom, Ranker
+from foveal.collab.rankers.base import LearnsFrom, Ranker, Scorer
+from foveal.collab.rankers.blend import Blend
 from foveal.collab.rankers.items import MOST_ITEMS, Ease, ItemNeighbours
 from foveal.collab.rankers.popularity import Popularity
 from foveal.collab.ranking import ranked_at_k
@@ -95,7 +97,7 @@ class Chosen:
         neighbours: the best item kNN that learns from the same, to compare with.
     """
 
-    ranker: Ranker
+    ranker: Blend
     learns_from: LearnsFrom = "had"
     tried: Sequence[Candidate] = field(default=())
     neighbours: Ranker | None = None
@@ -150,7 +152,7 @@ def choose_ranker(history: History, *, seed: int = 0, times: Tensor | None = Non
     """
     search = _Search(history, held_out(history.had, seed, times), seed)
     if not len(search.users):
-        return Chosen(Popularity.fit(history.had))
+        return Chosen(Blend([Popularity.fit(history.had)], [1.0]))
     is_small = history.had.n_items <= MOST_ITEMS
     search.add(_POPULARITY)
     search.add(_KNN if is_small else _ONE_KNN)
@@ -158,9 +160,17 @@ def choose_ranker(history: History, *, seed: int = 0, times: Tensor | None = Non
         search.add(_EASE)
     if not is_small or len(history.had.items) <= _TRIED_PAIRS:
         search.add(_ALS)
-    best = search.best()
+    best = search.blend_or(search.best())
     near = search.best(_KNN.title, best.learns_from)
-    return Chosen(search.refit(best), best.learns_from, search.ordered, search.refit(near))
+    return Chosen(search.refit(best), best.learns_from, search.ordered, search.refit(near).models[0])
+
+
+class _Tried(NamedTuple):
+    """A candidate, what it is made of, and its NDCG for each user."""
+
+    candidate: Candidate
+    parts: Sequence[tuple[_Family, Settings]]
+    by_user: Tensor
 
 
 class _Search:
@@ -171,27 +181,42 @@ class _Search:
         self.truth = as_ones(history.had.only(held & history.liked))
         users = ((self.truth.counts > 0) & (self.known.had.counts > 0)).nonzero()[:, 0]
         if len(users) > _JUDGES:
-            users = users[torch.from_numpy(generator_for(seed, 0, 1).permutation(len(users))[:_JUDGES])].sort().values
+            users = users[torch.from_numpy(generator_for(seed, 0, 1).permutation(len(users))[:_JUDGES])].sort()[0]
         self.users, self.inputs, self.seed = users, self.known.inputs, seed
-        self.tried: list[tuple[Candidate, _Family]] = []
-        self._scored: dict[tuple[object, ...], float] = {}
+        self.tried: dict[tuple[object, ...], _Tried] = {}
 
     @property
     def ordered(self) -> list[Candidate]:
-        return [one for one, _ in sorted(self.tried, key=lambda pair: -pair[0].ndcg)]
+        return sorted((one.candidate for one in self.tried.values()), key=lambda one: -one.ndcg)
 
     def best(self, title: str | None = None, learns_from: str | None = None) -> Candidate:
-        wanted = (title, learns_from)
-        return next(
-            one
-            for one in self.ordered
-            if all(a is None or a == b for a, b in zip(wanted, (one.title, one.learns_from), strict=True))
-        )
+        fitting = (one for one in self.ordered if title in (None, one.title))
+        return next(one for one in fitting if learns_from in (None, one.learns_from))
 
-    def refit(self, candidate: Candidate) -> Ranker:
+    def refit(self, candidate: Candidate) -> Blend:
         """Fit a candidate on all training pairs."""
-        family = next(family for one, family in self.tried if one is candidate)
-        return family.fit(self.history.inputs[candidate.learns_from], **candidate.settings)
+        tried = next(one for one in self.tried.values() if one.candidate is candidate)
+        table = self.history.inputs[candidate.learns_from]
+        models = [family.fit(table, **settings) for family, settings in tried.parts]
+        return Blend.of(models, table.rows(self.users[:_AT_ONCE])) if len(models) > 1 else Blend(models, [1.0])
+
+    def blend_or(self, best: Candidate) -> Candidate:
+        """Return the best of each family together; or the best of all, where that is clearly better.
+
+        Which single model is best on the pairs held out is often chance, and their sum is rarely worse than any.
+        """
+        name = best.learns_from
+        own = {one.candidate.title: one for one in self.tried.values()}
+        titles = [title for title in own if title != _POPULARITY.title]
+        best = [self.best(title, name) for title in titles]
+        parts = [part for one in self.tried.values() if one.candidate in best for part in one.parts]
+        if len(parts) < 2:
+            return best
+        blend = self._score(" + ".join(family.title for family, _ in parts), name, parts)
+        single = next(one for one in self.tried.values() if one.candidate is best)
+        lead = single.by_user - blend.by_user
+        error = float(lead.std()) / len(lead) ** 0.5 if len(lead) > 1 else 0.0
+        return best if float(lead.mean()) > error else blend.candidate
 
     def add(self, family: _Family) -> None:
         """Try a family: the input with the middle of its settings, then one setting after the other."""
@@ -209,15 +234,19 @@ class _Search:
 
     def _try(self, family: _Family, name: LearnsFrom, at: Mapping[str, int]) -> float:
         settings = {setting: values[at[setting]] for setting, values in family.grid.items()}
-        key = (family.title, name, *settings.values())
-        if key in self._scored:
-            return self._scored[key]
-        began = time.perf_counter()
-        ranker = family.fit(self._some(self.inputs[name], family.pairs), **settings)
-        score = self._ndcg(ranker, self.inputs[name])
-        self.tried.append((Candidate(family.title, name, settings, score, time.perf_counter() - began), family))
-        self._scored[key] = score
-        return score
+        return self._score(family.title, name, [(family, settings)]).candidate.ndcg
+
+    def _score(self, title: str, name: LearnsFrom, parts: Sequence[tuple[_Family, Settings]]) -> _Tried:
+        settings = {key: value for _, own in parts for key, value in own.items()}
+        if (known := self.tried.get((title, name, *settings.values()))) is not None:
+            return known
+        began, table = time.perf_counter(), self.inputs[name]
+        models = [family.fit(self._some(table, family.pairs), **own) for family, own in parts]
+        blend = Blend.of(models, table.rows(self.users[:_AT_ONCE]))
+        by_user = self._ndcg(blend, table)
+        candidate = Candidate(title, name, settings, float(by_user.mean()), time.perf_counter() - began)
+        found = self.tried[title, name, *settings.values()] = _Tried(candidate, parts, by_user)
+        return found
 
     def _some(self, table: Interactions, most: int | None) -> Interactions:
         """Return the rows of so many users, drawn, that they have about `most` pairs."""
@@ -226,15 +255,15 @@ class _Search:
         drawn = torch.from_numpy(generator_for(self.seed, 0, 2).permutation(len(table)))
         return table.rows(drawn[table.counts[drawn].cumsum(0) <= most])
 
-    def _ndcg(self, ranker: Ranker, table: Interactions) -> float:
-        total = 0.0
+    def _ndcg(self, ranker: Scorer, table: Interactions) -> Tensor:
+        found = []
         for users in torch.split(self.users, _AT_ONCE):
             scores = ranker.scores(table.rows(users)).clone()
             scores[:, 0] = -torch.inf
             seen = self.known.had.rows(users)
             scores[seen.users, seen.items] = -torch.inf
-            total += float(ranked_at_k(scores, self.truth.rows(users).dense()).ndcg.sum())
-        return total / len(self.users)
+            found.append(ranked_at_k(scores, self.truth.rows(users).dense()).ndcg)
+        return torch.cat(found)
 
 
 def held_out(had: Interactions, seed: int, times: Tensor | None = None) -> Tensor:

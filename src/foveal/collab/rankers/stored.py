@@ -5,63 +5,107 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import torch
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
 from foveal.collab.rankers.als import Als
 from foveal.collab.rankers.base import Kind, LearnsFrom, Ranker
+from foveal.collab.rankers.blend import Blend
 from foveal.collab.rankers.items import Ease, ItemNeighbours
 from foveal.collab.rankers.popularity import Popularity
 from foveal.core.errors import InputError
 
 
-class RankerPart(BaseModel):
-    """What a bundle says of its ranking model.
+class ModelPart(BaseModel):
+    """What a bundle says of one ranking model.
 
     Attributes:
         kind: of the model.
         settings: that it was made with.
-        learns_from: what it reads of a user: what they had, or what they liked.
-        liked_from: the rating from which on an item is liked; None where there are no ratings.
+        weight: of its scores.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     kind: Kind
     settings: dict[str, float]
+    weight: float = 1.0
+
+
+class RankerPart(BaseModel):
+    """What a bundle says of the ranking models that recommend.
+
+    Attributes:
+        models: whose scores are added.
+        learns_from: what they read of a user: what they had, or what they liked.
+        liked_from: the rating from which on an item is liked; None where there are no ratings.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    models: tuple[ModelPart, ...] = Field(min_length=1)
     learns_from: LearnsFrom
     liked_from: float | None
 
 
-def ranker_of(part: RankerPart, tensors: Mapping[str, Tensor], n_items: int) -> Ranker:
-    """Return the ranking model that a bundle holds.
+_DESCRIBED: dict[Kind, tuple[set[str], dict[str, tuple[torch.dtype, int]]]] = {
+    Ease.kind: ({"penalty"}, {"weights": (torch.float32, 2)}),
+    ItemNeighbours.kind: ({"shrink"}, {"neighbours": (torch.int64, 2), "similarities": (torch.float32, 2)}),
+    Als.kind: ({"unseen", "penalty"}, {"of_items": (torch.float32, 2)}),
+    Popularity.kind: (set(), {"counts": (torch.float32, 1)}),
+}
+"""Settings of each kind, and its tensors' types and numbers of dimensions."""
+
+
+def part_of(blend: Blend, learns_from: LearnsFrom, liked_from: float | None) -> RankerPart:
+    """Describe ranking models for a bundle.
 
     Args:
-        part: its description.
-        tensors: as `Ranker.tensors` returned them.
+        blend: the models.
+        learns_from: what they read of a user.
+        liked_from: the rating from which on an item is liked.
+    """
+    models = [
+        ModelPart(
+            kind=model.kind,
+            settings={name: float(value) for name, value in model.settings.items()},
+            weight=weight,
+        )
+        for model, weight in zip(blend.models, blend.weights, strict=True)
+    ]
+    return RankerPart(models=tuple(models), learns_from=learns_from, liked_from=liked_from)
+
+
+def tensors_of(blend: Blend) -> dict[str, Tensor]:
+    """Return what a bundle holds of ranking models, by the number of the model and the name of the tensor."""
+    pairs = ((at, model.tensors()) for at, model in enumerate(blend.models))
+    return {f"{at}.{name}": tensor for at, tensors in pairs for name, tensor in tensors.items()}
+
+
+def blend_of(part: RankerPart, tensors: Mapping[str, Tensor], n_items: int) -> Blend:
+    """Return the ranking models that a bundle holds.
+
+    Args:
+        part: their description.
+        tensors: as `tensors_of` returned them.
         n_items: how many items the bundle's task has, the unknown one included.
 
     Raises:
         InputError: the tensors do not fit the description.
     """
-    shapes: dict[str, dict[str, tuple[torch.dtype, int]]] = {
-        Ease.kind: {"weights": (torch.float32, 2)},
-        ItemNeighbours.kind: {"neighbours": (torch.int64, 2), "similarities": (torch.float32, 2)},
-        Als.kind: {"of_items": (torch.float32, 2)},
-        Popularity.kind: {"counts": (torch.float32, 1)},
-    }
-    wanted = shapes[part.kind]
-    found = {name: (tensor.dtype, tensor.ndim) for name, tensor in tensors.items()}
-    settings = {
-        Ease.kind: {"penalty"},
-        ItemNeighbours.kind: {"shrink"},
-        Als.kind: {"unseen", "penalty"},
-        Popularity.kind: set(),
-    }
-    if found != wanted or set(part.settings) != settings[part.kind]:
-        raise InputError("its ranking model does not have the tensors and settings of its kind.")
-    if any(len(tensor) != n_items for tensor in tensors.values()):
-        raise InputError(f"its ranking model does not know the {n_items} items of its task.")
+    models: list[Ranker] = []
+    for at, one in enumerate(part.models):
+        own = {name.removeprefix(f"{at}."): tensor for name, tensor in tensors.items() if name.startswith(f"{at}.")}
+        models.append(_model(one, own, n_items))
+    return Blend(models, [one.weight for one in part.models])
+
+
+def _model(part: ModelPart, tensors: Mapping[str, Tensor], n_items: int) -> Ranker:
+    settings, wanted = _DESCRIBED[part.kind]
+    if {name: (tensor.dtype, tensor.ndim) for name, tensor in tensors.items()} != wanted:
+        raise InputError("its ranking model does not have the tensors of its kind.")
+    if set(part.settings) != settings or any(len(tensor) != n_items for tensor in tensors.values()):
+        raise InputError(f"its ranking model does not fit its settings, or the {n_items} items of its task.")
     if part.kind == Ease.kind:
         if tensors["weights"].shape[1] != n_items:
             raise InputError("its ranking model's weights are not [items, items].")
