@@ -211,7 +211,7 @@ class CollabDataLoaders(DataLoaders):
             task: whom the numbers stand for.
             sides: (pairs int64 [n, 2], ratings [n]) to train on, and to validate on.
             seed: decides the order.
-            negatives: where there are no ratings, items that a user never had are drawn, so many for each that they had.
+            negatives: of an implicit task: so many items that a user never had are drawn for each that they had.
             bs: batch size.
             device: where batches go; the best at hand by default.
         """

@@ -68,7 +68,7 @@ def run_data(settings: RatingRun, table: RatingTable) -> RunData:
     users, items = (_numbered(frame[name], train) for name in (user, item))
     kind = Rating if is_rated else ImplicitFeedback
     task = kind(users[0], items[0], table.columns, low, high)
-    pairs, ratings = torch.stack([users[1], items[1]], dim=1), torch.from_numpy(values)
+    pairs, ratings = torch.stack([users[1], items[1]], dim=1), torch.tensor(values)
     sides = [torch.from_numpy(side[has_rating[side]]) for side in (train, valid)]
     dls = CollabDataLoaders.of(
         task,
@@ -135,7 +135,7 @@ def check_sides(train: np.ndarray, valid: np.ndarray) -> tuple[np.ndarray, np.nd
 def _held_out_of_users(users: np.ndarray, seed: int, times: pd.Series | None) -> np.ndarray:
     """Return which rows are held out: of each user the latest, or drawn ones."""
     rows = torch.arange(len(users))
-    table = Interactions.of(torch.stack([torch.from_numpy(users), rows], dim=1), int(users.max()) + 1, len(users))
+    table = Interactions.of(torch.stack([torch.tensor(users), rows], dim=1), int(users.max()) + 1, len(users))
     held = held_out(table, seed, None if times is None else _times(times)[table.items])
     found = np.zeros(len(users), dtype=bool)
     found[table.items[held].numpy()] = True
@@ -149,7 +149,7 @@ def _numbered(column: pd.Series, train: np.ndarray) -> tuple[Ids, Tensor]:
     known[codes[train]] = True
     ids = Ids.of(values[known].tolist())
     numbers = ids.numbers(values.tolist())
-    return ids, numbers[torch.from_numpy(codes)]
+    return ids, numbers[torch.tensor(codes)]
 
 
 def _times(column: pd.Series) -> Tensor:

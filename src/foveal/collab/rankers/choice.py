@@ -208,8 +208,8 @@ class _Search:
         name = best.learns_from
         own = {one.candidate.title: one for one in self.tried.values()}
         titles = [title for title in own if title != _POPULARITY.title]
-        best = [self.best(title, name) for title in titles]
-        parts = [part for one in self.tried.values() if one.candidate in best for part in one.parts]
+        members = [self.best(title, name) for title in titles]
+        parts = [part for one in self.tried.values() if one.candidate in members for part in one.parts]
         if len(parts) < 2:
             return best
         blend = self._score(" + ".join(family.title for family, _ in parts), name, parts)
