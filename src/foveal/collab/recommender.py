@@ -6,11 +6,11 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, Protocol, TypedDict
 
-import pandas as pd
 import torch
 from torch import Tensor, nn
 
 from foveal.collab.interactions import Interactions
+from foveal.collab.item_table import ItemTable
 from foveal.collab.ranking import first_items
 from foveal.collab.ranking_model import Ranking
 from foveal.collab.task import Id, Ids, Rating
@@ -46,7 +46,7 @@ class Wishes(TypedDict, total=False):
     diverse: float
     exclude: Collection[Id]
     only: Collection[Id] | None
-    new_items: pd.DataFrame | None
+    new_items: ItemTable | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +60,7 @@ class Ask:
         diverse: 0 takes the best scores; towards 1, items that are like those above them are passed over.
         exclude: items that are never recommended.
         only: the items among which is chosen; all by default.
-        new_items: titles and columns of items that training did not know, by their ids.
+        new_items: titles and columns of items that training did not know.
     """
 
     n: int = 10
@@ -69,7 +69,7 @@ class Ask:
     diverse: float = 0.0
     exclude: Collection[Id] = ()
     only: Collection[Id] | None = None
-    new_items: pd.DataFrame | None = None
+    new_items: ItemTable | None = None
 
     def __post_init__(self) -> None:
         if self.n < 1:
@@ -188,16 +188,21 @@ class Recommender:
             raise InputError("Somebody new is ranked for by a ranking model or by their ratings; there are neither.")
         return next(self._lists(scores, reads, had, rate))
 
-    def _place(self, new_items: pd.DataFrame) -> tuple[list[Id], Tensor]:
+    def _place(self, new_items: ItemTable) -> tuple[list[Id], Tensor]:
         """Return the ids and the vectors of new items."""
+        if self.ask.by == "rating":
+            raise InputError("New items have no predicted rating yet: by='rating' cannot rank them.")
         if self.ranking is None or self.ranking.content is None:
             raise InputError(
                 "New items are placed by the columns of known ones, and this model has none: train it with a table "
                 "of items (--items)."
             )
-        ids = new_items.index.tolist()
+        features = new_items.features
+        if features is None:
+            raise InputError("Nothing is known of the new items but their ids: give a table with titles or columns.")
+        ids = features.index.tolist()
         fresh = [at for at, item in enumerate(ids) if self.rater.task.items.number(item) == 0]
-        return [ids[at] for at in fresh], self.ranking.content.vectors(new_items.iloc[fresh])
+        return [ids[at] for at in fresh], self.ranking.content.vectors(features.iloc[fresh])
 
     def _ranked(self, ranking: Ranking, reads: Interactions) -> Tensor:
         """Return the scores of all items, and behind them of the new ones, [U, I + C]."""
@@ -254,6 +259,9 @@ class Recommender:
         return self.rater.task.items.names[item]
 
     def _title(self, item: int) -> str | None:
+        new_items = self.ask.new_items
+        if item >= self._n_items and new_items is not None:
+            return new_items.titles.get(self._id(item))
         return self.rater.titles.get(self._id(item))
 
 
