@@ -62,7 +62,8 @@ class Layout:
 
     def sample(self) -> pd.DataFrame:
         """Return the first rows as a table of texts."""
-        return pd.DataFrame(self.rows, columns=list(self.columns), dtype=object)
+        rows = [[cell or None for cell in row] for row in self.rows]
+        return pd.DataFrame(rows, columns=list(self.columns), dtype=object)
 
 
 @dataclass(frozen=True, slots=True)
@@ -294,7 +295,9 @@ def split_lines(lines: Iterable[str], separator: str, *, is_quoted: bool) -> lis
         return [line.split() for line in lines]
     if separator == "::" or not is_quoted:
         return [line.split(separator) for line in lines]
-    return list(csv.reader(lines, delimiter=separator))
+    lines = list(lines)
+    escape = "\\" if any('\\"' in line for line in lines) else None
+    return list(csv.reader(lines, delimiter=separator, escapechar=escape))
 
 
 def _separator(lines: Sequence[str], given: str | None, name: str) -> tuple[str, bool, int]:

@@ -114,7 +114,7 @@ def claim_of(name: str) -> Claim | None:
     >>> claim_of("average_rating"), claim_of("price")
     (None, None)
     """
-    words = words_of(name.partition("(")[0]) or words_of(name)
+    words = words_of(re.split(r"[(:]", name)[0]) or words_of(name)
     if not words:
         return None
     joined = "".join(words)
