@@ -86,6 +86,70 @@ def test_every_layout_reads_to_the_same_pairs(name, tmp_path):
     assert same(read_ratings(path.with_name(f"{path.name}.gz")), frame)
 
 
+def test_blocks_of_ratings_read_as_a_table(tmp_path):
+    frame = drawn().sort_values("item", kind="stable", ignore_index=True)
+    frame["time"] = pd.to_datetime(frame["time"], unit="s").dt.normalize()
+    lines = []
+    for item, block in frame.groupby("item"):
+        lines += [f"{item}:", *(f"{row.user},{row.rating},{row.time:%Y-%m-%d}" for row in block.itertuples())]
+    (tmp_path / "combined_data_1.txt").write_text("\n".join(lines))
+    table = read_ratings(tmp_path / "combined_data_1.txt")
+    assert table.columns == ("user", "item", "rating")
+    assert same(table, frame)
+    lines[30] = lines[30].replace(",", ",x", 1)
+    (tmp_path / "combined_data_1.txt").write_text("\n".join(lines))
+    (finding,) = (one for one in read_ratings(tmp_path / "combined_data_1.txt").findings if one.level == "error")
+    assert finding.where == "combined_data_1.txt, line 31"
+
+
+def test_json_with_lists_and_nested_names(tmp_path):
+    frame = drawn()
+    rows = [
+        {
+            "reviewerID": f"A{row.user}",
+            "asin": f"B{row.item}",
+            "overall": float(row.rating),
+            "unixReviewTime": row.time,
+            "helpful": [0, 1],
+        }
+        for row in frame.itertuples()
+    ]
+    (tmp_path / "reviews.json.gz").write_bytes(gzip.compress("\n".join(map(json.dumps, rows)).encode()))
+    expected = frame.assign(user=[f"A{one}" for one in frame["user"]], item=[f"B{one}" for one in frame["item"]])
+    table = read_ratings(tmp_path / "reviews.json.gz")
+    assert same(table, expected)
+    assert "not used: helpful" in table.read_as
+
+
+def test_products_before_reviewers_are_told_apart_without_a_header(tmp_path):
+    frame = drawn()
+    frame["user"], frame["item"] = [f"A{one:013d}" for one in frame["user"]], [f"B{one:09d}" for one in frame["item"]]
+    (tmp_path / "Toys.csv").write_text(text(frame[["item", "user", "rating", "time"]], ","))
+    assert same(read_ratings(tmp_path / "Toys.csv"), frame)
+
+
+def test_columns_that_are_blank_or_number_the_rows_are_no_roles(tmp_path):
+    frame = drawn()
+    pairs = frame[["user", "item", "rating"]]
+    tabs = "\n".join(f"{row.user}\t\t{row.item}\t\t{row.rating}" for row in frame.itertuples())
+    (tmp_path / "jester_ratings.dat").write_text(tabs)
+    table = read_ratings(tmp_path / "jester_ratings.dat")
+    assert same(table, pairs)
+    assert "not used" not in table.read_as
+    pairs.to_csv(tmp_path / "saved.csv")
+    assert same(read_ratings(tmp_path / "saved.csv"), pairs)
+    pairs.rename_axis("Rating_id").reset_index().to_csv(tmp_path / "numbered.csv", index=False)
+    assert same(read_ratings(tmp_path / "numbered.csv"), pairs)
+
+
+def test_averages_of_items_are_not_their_ratings():
+    frame = drawn()
+    frame.insert(2, "place_rating", frame["item"] / 100)
+    frame = frame.rename(columns={"rating": "user_rating"})
+    assert read_ratings(frame).columns == ("user", "item", "user_rating")
+    assert read_ratings(frame.rename(columns={"user_rating": "stars"})).columns == ("user", "item", "stars")
+
+
 def test_frames_parquet_and_json_lines_read_as_text_does(tmp_path):
     frame = drawn().rename(columns={"item": "title"})
     frame["title"] = [f"No. {one}" for one in frame["title"]]
@@ -360,6 +424,29 @@ def test_a_table_of_items_is_read_in_latin_1_and_without_a_header(tmp_path):
     assert (catalogue.source, catalogue.titles[101]) == ("u.item", "Café 101 (1995)")
     assert catalogue.features.loc[101, ["unknown", "Action", "Drama"]].tolist() == [1, 0, 0]
     assert not any("http" in str(cell) for cell in catalogue.features.to_numpy().ravel())
+
+
+def test_catalogues_of_books_and_of_several_keys(tmp_path):
+    frame = drawn()[["user", "item", "rating"]]
+    rows = [f'"{row.user}";"{row.item:09d}X";"{row.rating}"' for row in frame.itertuples()]
+    (tmp_path / "BX-Book-Ratings.csv").write_text("\r\n".join(['"User-ID";"ISBN";"Book-Rating"', *rows]))
+    head = '"ISBN";"Book-Title";"Book-Author";"Image-URL-S"'
+    books = [
+        f'"{one:09d}X";"Die \\"Straße\\"; {one}";"Müller";"http://x/{one}.jpg"' for one in range(101, 101 + N_ITEMS)
+    ]
+    (tmp_path / "BX-Books.csv").write_bytes("\r\n".join([head, *books]).encode("latin-1"))
+    (tmp_path / "BX-Users.csv").write_text('"User-ID";"Location"\n"1";"here"\n')
+    table = read_ratings(tmp_path)
+    assert table.catalogue.titles["000000101X"] == 'Die "Straße"; 101'
+    assert list(table.catalogue.features.columns) == ["Book-Author"]
+    other = tmp_path / "goodbooks"
+    other.mkdir()
+    frame.rename(columns={"user": "user_id", "item": "book_id"}).to_csv(other / "ratings.csv", index=False)
+    ids = np.arange(101, 101 + N_ITEMS)
+    books = pd.DataFrame({"id": ids, "book_id": ids + 5000, "authors": "A, B", "title": [f"T{one}" for one in ids]})
+    books.to_csv(other / "books.csv", index=False)
+    catalogue = read_ratings(other).catalogue
+    assert (catalogue.titles[101], list(catalogue.features.columns)) == ("T101", ["authors"])
 
 
 def test_further_columns_that_are_true_of_an_item_describe_it(tmp_path):
