@@ -119,6 +119,10 @@ def test_json_with_lists_and_nested_names(tmp_path):
     table = read_ratings(tmp_path / "reviews.json.gz")
     assert same(table, expected)
     assert "not used: helpful" in table.read_as
+    frame.to_json(tmp_path / "r.jsonl", orient="records", lines=True)
+    assert takes(tmp_path / "r.jsonl")
+    frame.assign(item="a.png").to_json(tmp_path / "i.jsonl", orient="records", lines=True)
+    assert not takes(tmp_path / "i.jsonl")
 
 
 def test_products_before_reviewers_are_told_apart_without_a_header(tmp_path):
