@@ -11,7 +11,7 @@ import foveal as library
 from foveal.collab.tables.folders import takes
 from foveal.collab.tables.reading import read_ratings
 from foveal.collab.tables.words import claim_of
-from foveal.core.errors import InputError, TableError, UnknownNameError
+from foveal.core.errors import FovealError, InputError, TableError, UnknownNameError
 from foveal.runs.settings import make_settings
 
 N_USERS, N_ITEMS = 30, 24
@@ -373,6 +373,27 @@ def test_a_pair_in_several_rows_is_one():
     assert plain(counts)["rating"].tolist() == [7, 4, 3]
 
 
+def test_a_damaged_table_is_read_or_refused_in_words(tmp_path):
+    rng, names = np.random.default_rng(0), list(LAYOUTS)
+    pieces = [b'"', b"\n", b",", b"\t", b"::", b"\0", b"nan", b"1e400", "é".encode(), b"\xff", b"9" * 30]
+    n_read = n_refused = 0
+    for seed in range(150):
+        layout = names[seed % len(names)]
+        data = LAYOUTS[layout](drawn(seed % 3, n=int(rng.choice([1, 2, 10, 60])))).encode()
+        for _ in range(int(rng.integers(4))):
+            at, cut = int(rng.integers(len(data))), int(rng.integers(30))
+            data = data[:at] + pieces[int(rng.integers(len(pieces)))] + data[at + cut * int(rng.integers(2)) :]
+        path = tmp_path / f"x{layout[layout.rindex('.') :]}"
+        path.write_bytes(data)
+        takes(path)
+        try:
+            n_read += len(read_ratings(path).frame) > 0
+        except FovealError as error:
+            n_refused += bool(str(error))
+    assert n_read + n_refused == 150
+    assert n_read > 75
+
+
 def test_a_column_with_one_value_is_no_user():
     table = read_ratings(drawn().assign(user=1))
     assert [finding.rule for finding in table.findings if finding.level == "error"] == ["every row has the same user"]
@@ -522,6 +543,58 @@ def test_tables_of_images_are_never_taken_for_ratings(tmp_path):
 def test_other_tables_are_not_taken_for_ratings(content, tmp_path):
     (tmp_path / "data.csv").write_text(content)
     assert not takes(tmp_path / "data.csv")
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (b"", "it is empty"),
+        (b"userId,movieId,rating\n", "has no rows below its header: userId, movieId, rating"),
+        (b"only\none\ncolumn\n", "expected lines of the same number of cells"),
+        (b"PK\x03\x04rest", "it is a ZIP archive or a workbook"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:1\nsize 1\n", "only a pointer of Git LFS"),
+        (b"\x1f\x8bno gzip", "cannot be unpacked"),
+        (b"user,item,rating\n,,\n,a,3\n", "has no row that can be used"),
+    ],
+)
+def test_what_is_no_table_is_refused_with_the_reason(data, message, tmp_path):
+    (tmp_path / "ratings.csv").write_bytes(data)
+    with pytest.raises(TableError, match=message):
+        read_ratings(tmp_path / "ratings.csv")
+    with pytest.raises(TableError, match=r"There is no table .*Did you mean `ratings.csv`"):
+        read_ratings(tmp_path / "rating.csv")
+
+
+def test_a_column_that_marks_validation_is_kept(foveal, tmp_path):
+    frame = drawn().assign(
+        is_valid=lambda one: one["time"] % 5000 == 0, side=lambda one: np.where(one["is_valid"], "valid", "train")
+    )
+    for name, given in (("is_valid", None), ("side", "side")):
+        some = frame[["user", "item", "rating", name]]
+        some.to_csv(tmp_path / "r.csv", index=False)
+        kept = read_ratings(tmp_path / "r.csv", valid=given).frame[name]
+        assert (kept.astype(str) == some[name].astype(str)).all()
+        options = ["--valid-column", given] if given else []
+        out = foveal("train", tmp_path / "r.csv", "--out", tmp_path / name, "--epochs", 1, "--factors", 2, *options).out
+        assert f"{int(frame['is_valid'].sum())} to validate" in out
+    with pytest.raises(TableError, match=r"no column `sid` \(--valid-column\). Did you mean `side`"):
+        read_ratings(frame, valid="sid")
+
+
+def test_settings_of_ratings_survive_the_file(tmp_path):
+    from foveal.runs.settings import load_settings
+
+    for not_rated, stored in (("0", 0.0), ("-1", -1.0), ("none", "none")):
+        settings = make_settings(
+            table="r.csv", task="rating", not_rated=not_rated, items="m.csv", on_bad="skip", time_column="t"
+        )
+        settings.save(tmp_path / "run.toml")
+        again = load_settings(tmp_path / "run.toml")
+        assert again.get("not_rated") == stored
+        assert again.get("items").endswith("/m.csv")
+        assert (again.get("on_bad"), again.get("time_column")) == ("skip", "t")
+    with pytest.raises(InputError, match="--not-rated is a number, such as 0 or -1, or 'none'; got 'zero'"):
+        make_settings(table="r.csv", task="rating", not_rated="zero")
 
 
 def test_a_folder_with_several_tables_of_ratings_names_them(tmp_path):

@@ -137,7 +137,7 @@ def _is_of_items(claim: Claim, name: str, found: Mapping[Role, str], sample: pd.
     items, cells = sample[found["item"]].astype(str), sample[name].astype(str)
     per_item = cells.groupby(items).nunique()
     several = items.groupby(items).size() > 1
-    return bool(set(cells) > {cells.iloc[0]} and several.any() and (per_item[several] == 1).all())
+    return bool(len(set(cells)) > 1 and several.any() and (per_item[several] == 1).all())
 
 
 def _fits(claim: Claim, cells: pd.Series) -> bool:

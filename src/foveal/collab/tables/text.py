@@ -157,7 +157,7 @@ class Text:
         filled = filled[filled >= self.layout.n_above]
         if self.layout.is_quoted:
             filled = filled[_begins(self.data, starts, filled)]
-        filled = np.delete(filled, [at for at, _ in self._ordinals()])
+        filled = np.delete(filled, [at for at, _ in self._ordinals() if at < len(filled)])
         return [int(filled[row]) + 1 if row < len(filled) else 0 for row in rows]
 
     def _ordinals(self) -> list[tuple[int, int]]:
@@ -267,7 +267,7 @@ def _is_utf8(data: bytes) -> bool:
     decoder = codecs.getincrementaldecoder("utf-8")()
     try:
         for start in range(0, len(data), _BLOCK):
-            decoder.decode(data[start : start + _BLOCK])
+            decoder.decode(data[start : start + _BLOCK], final=start + _BLOCK >= len(data))
     except UnicodeDecodeError:
         return False
     return True
