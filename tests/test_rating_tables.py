@@ -438,6 +438,28 @@ def test_titles_are_read_from_beside_and_users_are_never_taken_for_items(tmp_pat
         read_ratings(tmp_path, items=tmp_path / "link.csv")
 
 
+@pytest.mark.parametrize("header", [None, ["userId", "movieId", "rating", "timestamp"]])
+def test_tables_of_other_things_are_never_taken_for_the_items(header, tmp_path):
+    (tmp_path / "u.data").write_text(text(drawn(), "\t", header))
+    wines = pd.DataFrame(np.random.default_rng(0).random((300, 4)), columns=list("abcd"))
+    wines.to_csv(tmp_path / "wine.csv")
+    wines.to_csv(tmp_path / "products.csv", index_label="id")
+    assert read_ratings(tmp_path / "u.data").catalogue is None
+    names = pd.DataFrame({"id": range(1, 300), "name": [f"Wine {one}" for one in range(1, 300)]})
+    names.to_csv(tmp_path / "wines.csv", index=False)
+    catalogue = read_ratings(tmp_path / "u.data").catalogue
+    assert catalogue is None if header else catalogue.titles[101] == "Wine 101"
+
+
+def test_ids_that_come_again_are_items_before_numbers_of_rows():
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame(
+        {"purchase_id": range(1, 18), "user_id": rng.integers(0, 9, 17), "car_id": rng.integers(0, 5, 17)}
+    )
+    table = read_ratings(frame)
+    assert table.columns == ("user_id", "car_id", "seen")
+
+
 def test_a_table_of_items_is_read_in_latin_1_and_without_a_header(tmp_path):
     ids = range(101, 101 + N_ITEMS)
     lines = [f"{one}|Café {one} (1995)|01-Jan-1995||http://us.imdb.com/{one}|{one % 2}|{1 - one % 2}|0" for one in ids]
@@ -472,6 +494,26 @@ def test_catalogues_of_books_and_of_several_keys(tmp_path):
     books.to_csv(other / "books.csv", index=False)
     catalogue = read_ratings(other).catalogue
     assert (catalogue.titles[101], list(catalogue.features.columns)) == ("T101", ["authors"])
+
+
+def test_lists_and_counts_of_members_are_features_of_an_anime(tmp_path):
+    frame, chosen = zeros(drawn(), 0.2)
+    frame["rating"] = np.where(chosen, -1, frame["rating"])
+    rows = frame.drop(columns="time").rename(columns={"user": "user_id", "item": "anime_id"})
+    rows.to_csv(tmp_path / "rating.csv", index=False)
+    ids = range(101, 101 + N_ITEMS)
+    about = {
+        "anime_id": ids,
+        "name": [f"N{one}" for one in ids],
+        "genre": "Drama, Romance",
+        "rating": 8.1,
+        "members": ids,
+    }
+    pd.DataFrame(about).to_csv(tmp_path / "anime.csv", index=False)
+    table = read_ratings(tmp_path)
+    assert (table.frame["rating"].isna().to_numpy() == chosen).all()
+    assert table.catalogue.titles[110] == "N110"
+    assert table.catalogue.features.loc[110].to_dict() == {"genre": "Drama, Romance", "rating": 8.1, "members": 110}
 
 
 def test_further_columns_that_are_true_of_an_item_describe_it(tmp_path):

@@ -13,7 +13,16 @@ import pandas as pd
 from foveal.collab.tables.loading import Opened, open_table
 from foveal.collab.tables.pairs import read_ids
 from foveal.collab.tables.table import Catalogue
-from foveal.collab.tables.words import claim_of, is_personal, is_title, names_items, names_users, words_of
+from foveal.collab.tables.text import is_numeric
+from foveal.collab.tables.words import (
+    about_other_things,
+    claim_of,
+    is_personal,
+    is_title,
+    names_items,
+    names_users,
+    words_of,
+)
 from foveal.collab.task import Id
 from foveal.core.errors import InputError, TableError, near_match
 from foveal.sources.items import Finding
@@ -142,9 +151,22 @@ def _candidates(folder: Path, own: str, item: str) -> Iterator[_Candidate]:
         keys = _keys(opened, item)
         if not keys:
             continue
+        is_same = keys[0].lower() == item.lower() and opened.has_header
+        if not is_same and (about_other_things(file.name, item) or not _has_texts(opened, keys[0])):
+            continue
         has_title = any(is_title(str(name)) for name in opened.sample.columns) or not opened.has_header
-        rank = 4.0 * has_title + 2.0 * (word is not None) + (word in {noun, "item"}) + (keys[0].lower() == item.lower())
+        rank = 4.0 * has_title + 2.0 * (word is not None) + (word in {noun, "item"}) + is_same
         yield _Candidate(file, keys, rank)
+
+
+def _has_texts(opened: Opened, key: str) -> bool:
+    """Return whether a table names its rows in words; one of numbers alone may be about anything."""
+    others = [name for name in map(str, opened.sample.columns) if name != key]
+    return any(not is_numeric(opened.sample[name].dropna().tolist()) and _is_filled(opened, name) for name in others)
+
+
+def _is_filled(opened: Opened, name: str) -> bool:
+    return bool(opened.sample[name].notna().any())
 
 
 def _head_has(file: Path, column: str) -> bool:
@@ -159,7 +181,8 @@ def _keys(opened: Opened, item: str) -> tuple[str, ...]:
     if not opened.has_header:
         return (names[0],) if names_items(opened.name) else ()
     claims = {name: claim for name in names if (claim := claim_of(name)) is not None}
-    if any(claim.role == "user" and not claim.is_name for claim in claims.values()):
+    # "members" says how many know an item, "member" and "member_id" that a row is about one of them
+    if any(claim.role == "user" and not claim.is_name and not name.endswith("s") for name, claim in claims.items()):
         return ()
     same = [name for name in names if name.lower() == item.lower()]
     if not same and (names_items(opened.name) is None or sum(map(is_personal, names)) > 1):
