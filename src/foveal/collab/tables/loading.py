@@ -127,7 +127,7 @@ def _of_frame(frame: pd.DataFrame, name: str, folder: Path | None) -> Opened:
     return Opened(
         name,
         folder,
-        frame.head(_SAMPLE).astype(object).where(frame.head(_SAMPLE).notna(), None),
+        _sample(frame),
         has_header,
         () if has_header else ("no header",),
         (),
@@ -135,6 +135,12 @@ def _of_frame(frame: pd.DataFrame, name: str, folder: Path | None) -> Opened:
         where,
         list,
     )
+
+
+def _sample(frame: pd.DataFrame) -> pd.DataFrame:
+    head = frame.head(_SAMPLE)
+    cells = head.astype(object).where(head.notna(), None)
+    return cells.map(lambda cell: _text(cell) if isinstance(cell, list | tuple | set | np.ndarray | dict) else cell)
 
 
 def _categorical(column: pd.Series) -> pd.Series:
