@@ -203,7 +203,6 @@ class RatingPredictor:
         would = self._ratings_of_new(known) if known and isinstance(self.model, EmbeddingDotBias) else None
         return Recommender(self, self.ranking, Ask(n=n, **wishes)).for_new(given, would)
 
-    @torch.inference_mode()
     def _ratings_of_new(self, ratings: Mapping[Id, float]) -> Tensor:
         """Return what somebody new would rate all items, [I].
 
@@ -217,18 +216,17 @@ class RatingPredictor:
         users = torch.cat([model.u_weight.weight, model.u_bias.weight], dim=1)[1:]
         mean, spread = users.mean(dim=0), users.std(dim=0).clamp(min=1e-3)
         noise = self.training.valid_loss or 1.0
-        with torch.inference_mode(mode=False), torch.enable_grad():
-            mean, spread, wanted = mean.clone(), spread.clone(), wanted.clone()
-            offset = torch.zeros_like(mean, requires_grad=True)
-            optimizer: Any = torch.optim.LBFGS([offset], max_iter=_STEPS, line_search_fn="strong_wolfe")
+        offset = torch.zeros_like(mean, requires_grad=True)
+        optimizer: Any = torch.optim.LBFGS([offset], max_iter=_STEPS, line_search_fn="strong_wolfe")
 
-            def closure() -> Tensor:
-                optimizer.zero_grad()
-                found = model.for_vector(mean + offset * spread)[numbers.to(self.device)]
-                loss = self.task.error(found, wanted, reduction="sum") / noise + (offset**2).sum()
-                torch.autograd.backward(loss)
-                return loss.detach()
+        def closure() -> Tensor:
+            optimizer.zero_grad()
+            found = model.for_vector(mean + offset * spread)[numbers.to(self.device)]
+            loss = self.task.error(found, wanted, reduction="sum") / noise + (offset**2).sum()
+            torch.autograd.backward(loss)
+            return loss.detach()
 
+        with torch.enable_grad():
             optimizer.step(closure)
         return self.task.activate(model.for_vector(mean + offset.detach() * spread)).reshape(-1).cpu()
 

@@ -146,7 +146,11 @@ class Recommender:
         for some in torch.split(users, max(1, _CELLS // self._n_items)):
             had = self.rater.had.rows(some)
             reads = had if self.ranking is None else self.ranking.reads.rows(some)
-            scores = self.rater.scores(some, seen=True) if self.ranking is None else self._ranked(self.ranking, reads)
+            scores = (
+                self.rater.scores(some, seen=True).clone()
+                if self.ranking is None
+                else self._ranked(self.ranking, reads)
+            )
 
             def rate(row: int, items: Tensor, some: Tensor = some) -> list[float | None]:
                 known = items.where(items < self._n_items, 0)

@@ -68,7 +68,7 @@ def recommend(
     if only:
         wishes["only"] = items_named(predictor, only)
     if new_items is not None:
-        wishes["new_items"] = read_new_items(new_items, predictor.task.columns[1])
+        wishes["new_items"] = read_new_items(new_items, predictor.task)
     if liked:
         items = [item_named(predictor, text) for text in liked]
         lists: Iterable[tuple[Id | None, list[Recommended]]] = [

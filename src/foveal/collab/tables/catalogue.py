@@ -196,8 +196,7 @@ def _keys(opened: Opened, item: str) -> tuple[str, ...]:
 def _read(file: Path, key: str, ids: pd.Index) -> tuple[Catalogue | None, float, str]:
     """Return (catalogue, share of the items that it has, why it is not theirs where it is None)."""
     opened = open_table(file)
-    names = [str(name) for name in opened.sample.columns]
-    frame = opened.read(names, ())
+    frame = opened.read([str(name) for name in opened.sample.columns], ())
     found = _like(read_ids(frame[key]).ids, ids)
     filled = found.notna()
     share = float(pd.Index(ids).isin(pd.Index(found[filled])).mean()) if len(ids) else 0.0
@@ -206,11 +205,38 @@ def _read(file: Path, key: str, ids: pd.Index) -> tuple[Catalogue | None, float,
         return None, share, f"it has {share:.0%} of the items"
     if n_different < _UNIQUE * filled.sum():
         return None, share, f"its ids (`{key}`) stand in several rows"
-    first = filled & ~found.duplicated()
-    frame = frame[first.to_numpy()].set_axis(pd.Index(found[first].to_numpy(), name=key)).drop(columns=key)
+    return _of_items(opened, file, key, found), share, ""
+
+
+def read_items(file: Path, item: str, *, are_numbers: bool) -> Catalogue:
+    """Read a table of items whatever items it has: new ones.
+
+    Args:
+        file: its path.
+        item: the column of the items in the ratings; the first column of the table is taken where it has none.
+        are_numbers: whether the ids of known items are numbers.
+
+    Raises:
+        TableError: it cannot be read.
+    """
+    if not file.is_file():
+        beside = [other.name for other in file.parent.glob("*")] if file.parent.is_dir() else []
+        raise TableError(f"There is no table of items `{file}`.{near_match(file.name, beside)}")
+    opened = open_table(file)
+    names = [str(name) for name in opened.sample.columns]
+    key = next(iter(_keys(opened, item)), names[0])
+    ids = read_ids(opened.read(names, ())[key]).ids
+    return _of_items(opened, file, key, _like(ids, pd.Index([0] if are_numbers else [""])))
+
+
+def _of_items(opened: Opened, file: Path, key: str, ids: pd.Series) -> Catalogue:
+    """Return the catalogue of a table, by the ids of its rows; the first row of each counts."""
+    frame = opened.read([str(name) for name in opened.sample.columns], ())
+    first = (ids.notna() & ~ids.duplicated()).to_numpy()
+    frame = frame[first].set_axis(pd.Index(ids[first].to_numpy(), name=key)).drop(columns=key)
     if not opened.has_header:
         frame = _named_flags(frame, file)
-    return _catalogue(frame, file.name, has_header=opened.has_header), share, ""
+    return _catalogue(frame, file.name, has_header=opened.has_header)
 
 
 def _like(found: pd.Categorical, ids: pd.Index) -> pd.Series:
