@@ -108,7 +108,9 @@ class Content:
         errors = {penalty: _left_out_error(left, sizes, along, targets, penalty) for penalty in _PENALTIES}
         best = min(errors, key=errors.__getitem__)
         weights = right.T @ ((sizes / (sizes**2 + best))[:, None] * along)
-        return cls(part, weights)
+        # A regression's answers spread less than the truth: new items would always stand behind known ones.
+        spread = targets.norm() / (encoded @ weights).norm().clamp(min=1e-12)
+        return cls(part, weights * spread)
 
     def vectors(self, features: pd.DataFrame) -> Tensor:
         """Return the vectors of items by their columns, float32 [n, K]."""

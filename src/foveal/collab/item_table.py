@@ -111,5 +111,10 @@ def stored_items(tensors: Mapping[str, Tensor]) -> ItemTable:
 
 
 def _has(cell: object, wanted: str) -> bool:
+    if isinstance(cell, float):
+        try:
+            return cell == float(wanted)
+        except ValueError:
+            return False
     text = str(cell).casefold()
     return text == wanted or wanted in {part.strip() for part in text.replace(",", "|").replace(";", "|").split("|")}

@@ -47,6 +47,7 @@ class Wishes(TypedDict, total=False):
     exclude: Collection[Id]
     only: Collection[Id] | None
     new_items: ItemTable | None
+    only_new: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +61,8 @@ class Ask:
         diverse: 0 takes the best scores; towards 1, items that are like those above them are passed over.
         exclude: items that are never recommended.
         only: the items among which is chosen; all by default.
-        new_items: titles and columns of items that training did not know.
+        new_items: titles and columns of items that training did not know; they are ranked among the others.
+        only_new: recommend the new items alone.
     """
 
     n: int = 10
@@ -70,12 +72,15 @@ class Ask:
     exclude: Collection[Id] = ()
     only: Collection[Id] | None = None
     new_items: ItemTable | None = None
+    only_new: bool = False
 
     def __post_init__(self) -> None:
         if self.n < 1:
             raise InputError(f"At least one item is recommended; got n={self.n}.")
         if not 0 <= self.diverse <= 1:
             raise InputError(f"`diverse` is from 0 to 1; got {self.diverse:g}.")
+        if self.only_new and self.new_items is None:
+            raise InputError("`only_new` needs `new_items`.")
         if self.by not in ("ranking", "rating"):
             raise InputError(f"`by` is 'ranking' or 'rating'; got {self.by!r}.")
 
@@ -123,7 +128,7 @@ class Recommender:
         self.rater, self.ask = rater, ask
         self.ranking = ranking if ask.by == "ranking" else None
         self._n_items = len(rater.task.items)
-        self._out = torch.full((self._n_items,), ask.only is not None)
+        self._out = torch.full((self._n_items,), ask.only is not None or ask.only_new)
         if ask.only is not None:
             self._out[[self.number(item) for item in ask.only]] = False
         self._out[[0, *(self.number(item) for item in ask.exclude)]] = True

@@ -44,7 +44,7 @@ def recommend(
         list[str] | None, Option(metavar="ITEM", help="Only among these: an id, a title or COLUMN=VALUE; repeat it.")
     ] = None,
     new_items: Annotated[
-        Path | None, Option(help="A table of items that training did not know, with the columns of those it did.")
+        Path | None, Option(help="A table of items that training did not know; with --only new, these alone.")
     ] = None,
     out: Annotated[Path | None, Option(help="A .csv, .jsonl or .parquet; printed by default.")] = None,
 ) -> None:
@@ -65,7 +65,9 @@ def recommend(
     if not isinstance(predictor, RatingPredictor):
         raise InputError(f"`{model}` answers for images: use `foveal predict`.")
     wishes: Wishes = {"by": by.value, "diverse": diverse, "exclude": items_named(predictor, exclude or ())}
-    if only:
+    if only == ["new"] and new_items is not None:
+        wishes["only_new"] = True
+    elif only:
         wishes["only"] = items_named(predictor, only)
     if new_items is not None:
         wishes["new_items"] = read_new_items(new_items, predictor.task)
