@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from pathlib import Path
 
+from foveal.collab.new_items import read_new_items
 from foveal.collab.predictor import RatingPredictor
+from foveal.collab.recommender import Wishes
 from foveal.collab.task import Id, Ids
 from foveal.core.errors import InputError, near_match
 
@@ -80,6 +83,31 @@ def items_named(predictor: RatingPredictor, texts: Iterable[str]) -> list[Id]:
                 about = f" Columns of items: {', '.join(columns)}, as in {columns[0]}=VALUE." if columns else ""
                 raise InputError(f"{error}{about}") from None
     return found
+
+
+def wishes_of(
+    predictor: RatingPredictor, exclude: Iterable[str] = (), only: Iterable[str] = (), new_items: Path | None = None
+) -> Wishes:
+    """Return what a command line wishes of recommendations.
+
+    Args:
+        predictor: that knows items.
+        exclude: items that are never recommended, as `items_named` takes them.
+        only: the items among which is chosen, the same; "new" alone stands for the new items.
+        new_items: a table of items that training did not know.
+
+    Raises:
+        InputError: an item is not known, or the table cannot be read.
+    """
+    wishes: Wishes = {"exclude": items_named(predictor, exclude)}
+    wanted = list(only)
+    if new_items is not None:
+        wishes["new_items"] = read_new_items(new_items, predictor.task)
+    if wanted == ["new"] and new_items is not None:
+        wishes["only_new"] = True
+    elif wanted:
+        wishes["only"] = items_named(predictor, wanted)
+    return wishes
 
 
 def _number(text: str) -> Id:

@@ -49,10 +49,8 @@ def recommend(
     out: Annotated[Path | None, Option(help="A .csv, .jsonl or .parquet; printed by default.")] = None,
 ) -> None:
     """Recommend to users what they would like most, and say why."""
-    from foveal.collab.naming import item_named, items_named, user_named
-    from foveal.collab.new_items import read_new_items
+    from foveal.collab.naming import item_named, user_named, wishes_of
     from foveal.collab.predictor import RatingPredictor
-    from foveal.collab.recommender import Wishes
     from foveal.core.errors import InputError
     from foveal.core.tables import check_table, write_table
     from foveal.inference.loading import load_predictor
@@ -64,13 +62,8 @@ def recommend(
     predictor = load_predictor(model)
     if not isinstance(predictor, RatingPredictor):
         raise InputError(f"`{model}` answers for images: use `foveal predict`.")
-    wishes: Wishes = {"by": by.value, "diverse": diverse, "exclude": items_named(predictor, exclude or ())}
-    if only == ["new"] and new_items is not None:
-        wishes["only_new"] = True
-    elif only:
-        wishes["only"] = items_named(predictor, only)
-    if new_items is not None:
-        wishes["new_items"] = read_new_items(new_items, predictor.task)
+    wishes = wishes_of(predictor, exclude or (), only or (), new_items)
+    wishes |= {"by": by.value, "diverse": diverse}
     if liked:
         items = [item_named(predictor, text) for text in liked]
         lists: Iterable[tuple[Id | None, list[Recommended]]] = [

@@ -139,7 +139,7 @@ class ItemNeighbours:
         norm = torch.bincount(interactions.items, minlength=interactions.n_items).float().sqrt()
         nearest = []
         for columns, counts in cooccurrence(interactions):
-            near = counts / (norm[:, None] * norm[columns] + shrink)
+            near = counts / (norm[:, None] * norm[columns] + shrink).clamp(min=1e-12)
             near[columns, torch.arange(len(columns))] = 0
             nearest.append(near.topk(min(n_neighbours, len(near)), dim=0))
         neighbours, similarities = (torch.cat([one[at] for one in nearest], dim=1).T for at in (1, 0))
