@@ -124,7 +124,7 @@ class Sampler:
 
     def state(self) -> dict[str, Tensor]:
         """Return all that `resume` needs, where it `can_pause`."""
-        tensors = {"swept": torch.tensor(self.swept), "precision": torch.tensor(self._precision).double()}
+        tensors = {"swept": torch.tensor(self.swept), "precision": torch.tensor(self._precision, dtype=torch.float64)}
         tensors |= {name: side.of for name, side in zip(("users", "items"), self._sides, strict=True)}
         return tensors | {f"total.{name}": tensor.contiguous() for name, tensor in self._total._asdict().items()}
 
