@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Literal, NamedTuple, Protocol, TypedDict
+from typing import Literal, Protocol, TypedDict
 
 import torch
 from torch import Tensor, nn
@@ -13,30 +13,13 @@ from foveal.collab.interactions import Interactions
 from foveal.collab.item_table import ItemTable
 from foveal.collab.ranking import first_items
 from foveal.collab.ranking_model import Ranking
+from foveal.collab.recommended import Recommendations, Recommended
 from foveal.collab.task import Id, Ids, Rating
 from foveal.core.errors import InputError, near_match
 
 _CELLS = 1 << 22  # scores in one pass: 16 MB
 _REASONS = 2  # items that are named as a reason for another; chosen by hand: a line at 80 columns
 _POOL = 10  # times as many items as are wanted are looked at for diverse ones
-
-
-class Recommended(NamedTuple):
-    """An item that is recommended.
-
-    Attributes:
-        item: as the table has it.
-        rating: that it would get; None where the rating model cannot say.
-        score: by which it is ranked: of the ranking model, or the rating.
-        because: items that the user had, which speak for it most.
-        title: of the item, where one is known.
-    """
-
-    item: Id
-    rating: float | None
-    score: float
-    because: tuple[Id, ...] = ()
-    title: str | None = None
 
 
 class Wishes(TypedDict, total=False):
@@ -142,7 +125,7 @@ class Recommender:
         """
         return known_number(self.rater.task.items, item, "item")
 
-    def for_users(self, users: Tensor) -> Iterator[list[Recommended]]:
+    def for_users(self, users: Tensor) -> Iterator[Recommendations]:
         """Yield the items for each user of training.
 
         Args:
@@ -165,7 +148,7 @@ class Recommender:
 
             yield from self._lists(scores, reads, had, rate)
 
-    def for_new(self, given: Mapping[Id, float | None], ratings_I: Tensor | None) -> list[Recommended]:
+    def for_new(self, given: Mapping[Id, float | None], ratings_I: Tensor | None) -> Recommendations:
         """Return the items for somebody whom training did not know.
 
         Args:
@@ -220,7 +203,7 @@ class Recommender:
             return scores.clone()
         return torch.cat([scores, ranking.ranker.scores_by(reads, self._new[1])], dim=1)
 
-    def _lists(self, scores: Tensor, reads: Interactions, had: Interactions, rate: Rate) -> Iterator[list[Recommended]]:
+    def _lists(self, scores: Tensor, reads: Interactions, had: Interactions, rate: Rate) -> Iterator[Recommendations]:
         scores[:, : self._n_items][:, self._out] = -torch.inf
         if not self.ask.seen:
             scores[had.users, had.items] = -torch.inf
@@ -231,7 +214,7 @@ class Recommender:
             if self.ask.diverse and self.ranking is not None:
                 chosen = chosen[_spread(scores[row, chosen], self._vectors(self.ranking, chosen), n, self.ask.diverse)]
             history = reads.items[reads.starts[row] : reads.starts[row + 1]]
-            yield [
+            yield Recommendations(
                 Recommended(self._id(item), rating, score, because, self._title(item))
                 for item, rating, score, because in zip(
                     chosen.tolist(),
@@ -240,7 +223,7 @@ class Recommender:
                     self._reasons(history, chosen),
                     strict=True,
                 )
-            ]
+            )
 
     def _vectors(self, ranking: Ranking, items: Tensor) -> Tensor:
         known = ranking.ranker.vectors(items.where(items < self._n_items, 0))

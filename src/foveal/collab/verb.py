@@ -13,7 +13,7 @@ import typer
 
 if TYPE_CHECKING:
     from foveal.collab.predictor import RatingPredictor
-    from foveal.collab.recommender import Recommended
+    from foveal.collab.recommended import Recommendations, Recommended
     from foveal.collab.task import Id
 
 Option = typer.Option
@@ -66,9 +66,7 @@ def recommend(
     wishes |= {"by": by.value, "diverse": diverse}
     if liked:
         items = [item_named(predictor, text) for text in liked]
-        lists: Iterable[tuple[Id | None, list[Recommended]]] = [
-            (None, predictor.recommend_to_new(items, top, **wishes))
-        ]
+        lists: Iterable[tuple[Id | None, Recommendations]] = [(None, predictor.recommend_to_new(items, top, **wishes))]
     else:
         chosen = [user_named(predictor, text) for text in users] if users else None
         lists = predictor.recommend_all(top, seen=seen, users=chosen, **wishes)
@@ -82,7 +80,7 @@ def recommend(
 
 
 def _rows(
-    predictor: RatingPredictor, lists: Iterable[tuple[Id | None, list[Recommended]]]
+    predictor: RatingPredictor, lists: Iterable[tuple[Id | None, Recommendations]]
 ) -> Iterator[dict[str, object]]:
     user, item, rating = predictor.task.columns
     has_titles = bool(predictor.titles)
