@@ -95,7 +95,7 @@ def test_ease_is_a_ridge_regression_of_each_item_on_all_others():
     for item in range(1, table.shape[1]):
         others = [at for at in range(table.shape[1]) if at != item]
         ridge = Ridge(alpha=7.0, fit_intercept=False).fit(table[:, others], table[:, item])
-        assert weights[others, item] == pytest.approx(ridge.coef_, abs=1e-5)
+        assert weights[others, item] == pytest.approx(ridge.coef_, abs=2e-4)
     assert (np.diag(weights) == 0).all()
 
 
@@ -147,7 +147,7 @@ def test_models_come_back_from_their_tensors_and_damaged_ones_are_refused():
     assert torch.equal(again.scores(own), alone.scores(own))
     for name, wrong in (
         ("0.weights", tensors["0.weights"][:-1]),
-        ("0.weights", tensors["0.weights"].double()),
+        ("0.weights", tensors["0.weights"].float()),
         ("1.neighbours", tensors["1.neighbours"] + own.n_items),
         ("2.of_items", tensors["2.of_items"][:, None]),
     ):
