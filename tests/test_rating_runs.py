@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 import foveal
 from foveal.collab import fits
-from foveal.collab.bayes import Sampler, usual_factors
+from foveal.collab.bayes import Sampler
+from foveal.collab.factors import choose_factors
 from foveal.collab.interactions import Interactions
 from foveal.collab.run import read_table
 from foveal.collab.run_data import run_data
@@ -121,11 +122,10 @@ def test_other_units_of_the_ratings_are_other_units_of_the_answers(scale, shift)
     assert torch.allclose(answers[1], scale * answers[0] + shift, rtol=1e-4, atol=1e-4 * scale)
 
 
-def test_few_ratings_get_few_factors():
-    assert usual_factors(80_000, 2_500) == 16
-    assert usual_factors(210, 60) == 7
-    assert usual_factors(64, 60) == 2
-    assert usual_factors(3, 100) == 1
+@pytest.mark.parametrize(("n_factors", "n", "expected"), [(0, 900, {0}), (2, 1500, {2, 4}), (2, 60, {0, 1, 2})])
+def test_a_small_table_gets_as_many_factors_as_it_supports(n_factors, n, expected, tmp_path):
+    table = write(drawn(12, n=n, n_factors=n_factors).drop(columns="timestamp"), tmp_path / "r.csv")
+    assert choose_factors(data_of(table).dls.train.dataset, 0) in expected
 
 
 # Runs
@@ -238,7 +238,7 @@ def test_without_ratings_who_had_what_is_learned(layout, tmp_path, capsys):
 
 def test_a_run_that_was_stopped_goes_on_to_the_same_bits(tmp_path, monkeypatch):
     table = write(drawn(10), tmp_path / "r.csv")
-    foveal.train(table, out=tmp_path / "whole", task="rating")
+    foveal.train(table, out=tmp_path / "whole", task="rating", factors=3)
     monkeypatch.setattr(fits, "EVERY_SECONDS", 0.0)
     sweep, swept = Sampler.sweep, []
 
@@ -250,7 +250,7 @@ def test_a_run_that_was_stopped_goes_on_to_the_same_bits(tmp_path, monkeypatch):
 
     monkeypatch.setattr(Sampler, "sweep", stopping)
     with pytest.raises(KeyboardInterrupt):
-        foveal.train(table, out=tmp_path / "stopped", task="rating")
+        foveal.train(table, out=tmp_path / "stopped", task="rating", factors=3)
     monkeypatch.setattr(Sampler, "sweep", sweep)
     foveal.train(resume=tmp_path / "stopped")
     one, other = (load_predictor(tmp_path / name / "model.safetensors") for name in ("whole", "stopped"))

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import torch
 
-from foveal.collab.bayes import MOST_FACTORS, SWEEPS, Sampler, usual_factors
+from foveal.collab.bayes import SWEEPS, Sampler
+from foveal.collab.factors import choose_factors, usual_factors
 from foveal.collab.interactions import Interactions
 from foveal.collab.learner import CollabLearner, collab_learner
 from foveal.collab.loaders import CollabDataLoaders
@@ -40,11 +41,12 @@ def batch_size(training: RatingTraining, n_rows: int) -> int:
 
 
 def describe(training: RatingTraining, dls: CollabDataLoaders) -> str:
-    """Say in a line what is fitted."""
-    n_factors = _n_factors(training, dls)
+    """Say in a line what is fitted; the number of factors is in `training`."""
+    factors = f"{training.factors} factor{'' if training.factors == 1 else 's'}"
     if is_sampled(training, dls):
-        return f"Bayesian factorisation: {n_factors} factors and biases, {SWEEPS} sweeps on the CPU"
-    return f"product of vectors with biases, {n_factors} factors, by gradient steps of {dls.bs} on {dls.device.type}"
+        of = f"{factors} and biases" if training.factors else "biases of users and items alone"
+        return f"Bayesian factorisation: {of}, {SWEEPS} sweeps on the CPU"
+    return f"product of vectors with biases, {factors}, by gradient steps of {dls.bs} on {dls.device.type}"
 
 
 def is_sampled(training: RatingTraining, dls: CollabDataLoaders) -> bool:
@@ -56,7 +58,7 @@ def fit(training: RatingTraining, dls: CollabDataLoaders, folder: Path, *, resum
     """Fit a model; write its history into the run folder, and checkpoints as it goes.
 
     Args:
-        training: the settings.
+        training: the settings, of `with_factors`.
         dls: the ratings.
         folder: of the run.
         resume: go on from the checkpoint in the folder.
@@ -66,7 +68,8 @@ def fit(training: RatingTraining, dls: CollabDataLoaders, folder: Path, *, resum
     task = dls.task
     margin = _MARGIN * (task.high - task.low)
     y_range = (task.low - margin, task.high + margin) if task.kind == "rating" else None
-    learn = collab_learner(dls, _n_factors(training, dls), y_range=y_range, seed=training.seed)
+    assert training.factors is not None
+    learn = collab_learner(dls, training.factors, y_range=y_range, seed=training.seed)
     hooks = [KeepBest(), HistoryFile(folder / run.HISTORY), Checkpoints(folder)]
     torch.manual_seed(training.seed)
     lr, epochs = training.lr or _LR, training.epochs or _EPOCHS
@@ -74,15 +77,23 @@ def fit(training: RatingTraining, dls: CollabDataLoaders, folder: Path, *, resum
     return learn
 
 
-def _n_factors(training: RatingTraining, dls: CollabDataLoaders) -> int:
-    most = MOST_FACTORS if is_sampled(training, dls) else _MOST_FACTORS
-    return training.factors or usual_factors(dls.train.n, len(dls.task.users) + len(dls.task.items) - 2, most)
+def with_factors(training: RatingTraining, dls: CollabDataLoaders) -> RatingTraining:
+    """Return the settings with a number of factors: the one that is given, or what the table supports."""
+    if training.factors is not None:
+        return training
+    if is_sampled(training, dls):
+        with runtime.on_threads(1):
+            n_factors = choose_factors(dls.train.dataset, training.seed)
+    else:
+        n_factors = usual_factors(dls.train.n, len(dls.task.users) + len(dls.task.items) - 2, _MOST_FACTORS)
+    return training.model_copy(update={"factors": n_factors})
 
 
 def _sample(training: RatingTraining, dls: CollabDataLoaders, folder: Path, *, resume: bool) -> CollabLearner:
     train, valid, task = dls.train.dataset, dls.valid.dataset, dls.task
     ratings = Interactions.of(train.inputs, len(task.users), len(task.items), train.targets[:, 0])
-    sampler = Sampler(ratings, _n_factors(training, dls), seed=training.seed)
+    assert training.factors is not None
+    sampler = Sampler(ratings, training.factors, seed=training.seed)
     history = _resume(sampler, folder) if resume else []
     table = progress.table(("sweep", "rmse", "mae", "time"))
     table.header()

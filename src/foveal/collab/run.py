@@ -10,7 +10,7 @@ from typing import Any
 from rich.console import Console
 
 from foveal.audit.checks import Audit, Figure
-from foveal.collab.fits import describe, fit
+from foveal.collab.fits import describe, fit, with_factors
 from foveal.collab.learner import CollabLearner
 from foveal.collab.ranking_model import Ranking
 from foveal.collab.report import rating_report_on
@@ -54,11 +54,12 @@ def train_ratings(settings: RatingRun, folder: Path, resume: bool = False) -> di
         f"validate: {data.split}"
     )
     console.print(f"[bold]task [/]  {rating}: {len(task.users) - 1:,} of {user}, {len(task.items) - 1:,} of {item}")
-    console.print(f"[bold]model[/]  {describe(settings.training, data.dls)}\n")
+    training = with_factors(settings.training, data.dls)
+    console.print(f"[bold]model[/]  {describe(training, data.dls)}\n")
     with storage.working_in(folder):
         settings.save(folder / run.SETTINGS)
         with timing.measure("ratings model"):
-            learn = fit(settings.training, data.dls, folder, resume=resume)
+            learn = fit(training, data.dls, folder, resume=resume)
             learn.known, learn.items = data.known, data.items
         with timing.measure("ranking model"):
             ranking = learn.ranking
