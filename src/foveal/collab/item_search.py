@@ -19,7 +19,7 @@ from foveal.collab.task import Id, Ids
 from foveal.core.errors import near_match
 
 _LAST = "\U0010ffff"  # sorts after every other character
-_SHORTEST = 2  # characters that are searched for inside of words; one alone is in nearly every title
+_SHORTEST = 2  # characters that are searched for inside of words; one ASCII letter is in nearly every title
 _WORDS = 12  # of a query that are used; chosen by hand: more than a title is remembered by
 _HINTED = 2000  # titles that are compared with a name that is not known: 10 ms
 _LONGEST = 100  # characters of a name that is compared, or shown in an error
@@ -123,7 +123,7 @@ class ItemSearch:
         """Return up to two times `limit` items that hold a text anywhere."""
         wanted = text.replace(" ", "")
         found: dict[int, None] = {}
-        if len(wanted) >= _SHORTEST:
+        if len(wanted) >= _SHORTEST or not wanted.isascii():
             for match in re.finditer(re.escape(wanted), self._squeezed):
                 found[int(np.searchsorted(self._begins, match.start(), "right")) - 1] = None
                 if len(found) >= 2 * limit:  # the better matches that come first may be among them

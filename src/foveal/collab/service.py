@@ -22,8 +22,8 @@ from foveal.collab.service_request import (
     Name,
     PairRequest,
     RecommendRequest,
-    check_names,
     check_ratings,
+    check_request,
     parse,
 )
 from foveal.collab.task import Id, Ids, ImplicitFeedback
@@ -72,7 +72,7 @@ class _Ratings:
 
     def recommendations(self, request: RecommendRequest) -> Answer:
         task = self.predictor.task
-        check_names(request, task.columns)
+        check_request(request, task.columns)
         n = min(request.k, len(task.items))
         wishes: dict[str, Any] = {
             "seen": request.seen,
@@ -231,7 +231,6 @@ def _about(predictor: RatingPredictor) -> dict[str, object]:
         "has_titles": bool(predictor.titles),
         "low": task.low,
         "high": task.high,
-        "n_items": len(task.items.known),
         "example_user": next(iter(task.users.known), None),
         "ranks": ranking is not None,
         "reads": "had" if ranking is None else ranking.part.learns_from,

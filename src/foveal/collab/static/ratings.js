@@ -31,7 +31,7 @@ function later(work) {
 
 function picker(input, choose) {
   const list = byId(input.getAttribute("aria-controls"));
-  let items = [], active = -1, asked = 0, timer = 0;
+  let items = [], listed = "", active = -1, asked = 0, timer = 0; // `listed`: the query that found the items
 
   const close = () => { list.hidden = true; input.setAttribute("aria-expanded", "false"); mark(-1); };
 
@@ -43,11 +43,14 @@ function picker(input, choose) {
     list.children[at].scrollIntoView({ block: "nearest" });
   }
 
-  function take(item) {
-    asked++; // a search that is still under way must not open the list again
-    clearTimeout(timer);
-    close();
-    items = [];
+  function take(item, query) {
+    if (input.value.trim() === query) { // nothing was typed meanwhile
+      asked++; // a search that is still under way must not open the list again
+      clearTimeout(timer);
+      input.value = "";
+      items = [];
+      close();
+    }
     choose(item);
   }
 
@@ -58,7 +61,7 @@ function picker(input, choose) {
     try {
       const matches = await searched(query, MATCHES);
       if (mine !== asked) return;
-      items = matches;
+      [items, listed] = [matches, query];
       rest = items.length ? [] : ["Nothing is called that."];
     } catch (error) {
       if (mine !== asked) return;
@@ -68,7 +71,7 @@ function picker(input, choose) {
     list.replaceChildren(...items.map((item, at) => {
       const option = make("li", { role: "option", id: `${list.id}-${at}`, "aria-selected": "false" }, titled(item));
       option.onmousedown = (event) => event.preventDefault(); // the field keeps the focus
-      option.onclick = () => take(item);
+      option.onclick = () => take(item, input.value.trim());
       return option;
     }), ...rest.map((text) => make("li", { class: "no-match", role: "presentation" }, text)));
     list.hidden = false;
@@ -87,8 +90,11 @@ function picker(input, choose) {
       if (items.length) mark((Math.max(active, move < 0 ? 0 : -1) + move + items.length) % items.length);
     } else if (event.key === "Enter") {
       event.preventDefault();
-      if (active < 0) await look(); // what is shown may be of a shorter text
-      if (items.length) take(items[Math.max(0, active)]);
+      const query = input.value.trim();
+      if (active < 0 && query && (list.hidden || listed !== query)) { // what is listed may be of a shorter text
+        const first = await searched(query, 1).catch(() => []);
+        if (first.length) take(first[0], query); else look();
+      } else if (query && items.length) take(items[Math.max(0, active)], query);
     } else if (event.key === "Escape" && !list.hidden) {
       event.preventDefault();
       close();
@@ -122,7 +128,6 @@ function ratingField(one) {
 }
 
 function pick(item) {
-  byId("search").value = "";
   if (!picked.some((one) => one.id === item.id)) picked.push({ ...item, rating: null });
   byId("search").focus();
   change();
@@ -204,9 +209,10 @@ async function refresh() {
   try {
     const { recommended } = await send("recommend", request());
     if (mine !== latest) return; // another one is under way
-    const hint = isNew() && model.places_by_rating && recommended.length && recommended[0][model.columns[2]] === null
-      ? " Rate what you picked to see predicted ratings." : "";
-    show(recommended.map(row), recommended.length ? `${recommended.length} that suit best.${hint}` : "There is nothing left to recommend.");
+    const rated = model.has_ratings && recommended.some((one) => one[model.columns[2]] !== null);
+    const hint = rated ? ` The number is the predicted ${model.columns[2]}, ${model.low} to ${model.high}.`
+      : isNew() && model.places_by_rating ? " Rate what you picked to see predicted ratings." : "";
+    show(recommended.map(row), recommended.length ? `${recommended.length} that suit ${isNew() ? "you" : "them"} best.${hint}` : "There is nothing left to recommend.");
   } catch (error) {
     if (mine === latest) show([], fault(error), "error");
   }
@@ -214,7 +220,6 @@ async function refresh() {
 
 async function predict(item) {
   const [user, , rating] = model.columns, place = byId("answer");
-  byId("which").value = "";
   if (!byId("user").value.trim()) { place.replaceChildren(make("p", { class: "error" }, `Which ${user}?`)); return; }
   try {
     const { answers: [answer] } = await send("predict", { user: byId("user").value.trim(), item: item.id });
