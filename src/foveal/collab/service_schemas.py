@@ -66,7 +66,7 @@ def recommended(columns: tuple[str, str, str]) -> Schema:
         "score": {"type": "number", "description": "What they are sorted by; comparable within one answer only."},
         "because": {"type": "array", "items": _ITEM, "description": "What they had that speaks most for it."},
         columns[1]: _ID,
-        columns[2]: {"type": ["number", "null"], "description": "The predicted rating; null where there is none."},
+        columns[2]: {"type": ["number", "null"], "description": "The predicted rating; null where it is not known."},
     }
     user = {**_ID, "description": "Absent for somebody new."}
     rows = {"type": "array", "items": _object(one, one), "description": "The best first."}
