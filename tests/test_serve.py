@@ -225,7 +225,7 @@ def test_ratings_are_asked_in_json():
             ("/predict", '{"user": [2], "title": "c"}', "`user` must be given"),
             ("/predict", "[]", "JSON object"),
             ("/predict", '{"user": ', "JSON object"),
-            ("/recommend", '{"user": 1, "k": "many"}', "k "),
+            ("/recommend", '{"user": 1, "k": "many"}', "`k` must be a whole number from 1 to 1,000; got 'many'"),
         ):
             status, answer = service.json("POST", path, body, kind)
             assert (status, expected in answer["error"]) == (422, True), answer

@@ -9,6 +9,8 @@ import torch
 from PIL import Image
 from playwright.sync_api import expect, sync_playwright
 
+from films import OWNED, TITLES
+from films import write_model as films_model
 from foveal.images.prepare import IMAGENET, Preparation
 from foveal.inference.loading import load_learner
 from foveal.inference.manifest import TrainingPart
@@ -21,7 +23,6 @@ from foveal.tasks.vocab import Vocab
 from serving import serving
 
 GOLDEN = Path(__file__).parent / "golden"
-OWNED = "<img src=x onerror=document.title='owned'>"
 OWNED_FILE = "<img src=x onerror=document.title='owned'>.png".replace("/", "")
 
 
@@ -211,21 +212,157 @@ def test_a_point_is_drawn_where_it_was_found(opened, images, tmp_path):
         assert not page.complaints
 
 
-def test_ratings_are_asked_in_a_form(opened):
+@pytest.fixture(scope="module")
+def films(tmp_path_factory):
+    """A bundle of ratings of films, and its service."""
+    model = films_model(tmp_path_factory.mktemp("films"))
+    with serving(model) as running:
+        yield load_learner(model), running
+
+
+def pick(page, *queries):
+    """Type each query, and take the first match with the keyboard."""
+    for query in queries:
+        page.locator("#search").press_sequentially(query)
+        expect(page.locator("#matches")).to_be_visible()
+        page.keyboard.press("Enter")
+        expect(page.locator("#search")).to_have_value("")
+
+
+def shown(page, recommended):
+    """Wait until the list shows what is recommended: title, rating and reasons of each."""
+    rows = page.locator("#list li")
+    expect(rows).to_have_count(len(recommended))
+    for row, one in zip(rows.all(), recommended, strict=True):
+        expect(row).to_have_attribute("data-id", str(one.item))
+        assert row.locator("> .title").text_content() == (one.title or str(one.item))
+        number = row.locator(".rating b")
+        assert number.all_inner_texts() == ([] if one.rating is None else [f"{one.rating:.2f}"])
+        yield [reason.text_content() for reason in row.locator(".because bdi").all()]
+
+
+def test_a_newcomer_picks_films_and_sees_recommendations_and_why(opened, films):
+    predictor, service = films
+    page = opened(service)
+    expect(page.locator("#status")).to_contain_text("Pick something you like")
+    expect(page.locator("#popular button")).to_have_count(8)
+    pick(page, "film 18", "amel")
+    assert page.locator("#picked .title").all_inner_texts() == ["Film 18", "Amélie: Le Fabuleux Destin (2001)"]
+    expect(page.locator("#empty")).to_be_hidden()
+    ours = predictor.recommend_to_new([18, 11])
+    assert list(shown(page, ours)) == [[predictor.titles[item] for item in one.because] for one in ours]
+    expect(page.locator("#list .because").first).to_contain_text("because you liked")
+    page.get_by_label("Your rating of Film 18").select_option("5")
+    page.get_by_label("Your rating of Amélie").select_option("1")
+    expect(page.locator("#status")).to_contain_text("predicted stars, 1 to 5")
+    list(shown(page, predictor.recommend_to_new({18: 5.0, 11: 1.0})))
+    page.get_by_label("Sort by").select_option("rating")
+    expect(page.locator("#list .because")).to_have_count(0)
+    list(shown(page, predictor.recommend_to_new({18: 5.0, 11: 1.0}, by="rating")))
+    page.get_by_label("Remove Amélie").click()
+    expect(page.locator("#picked li")).to_have_count(1)
+    page.get_by_label("Sort by").select_option("ranking")
+    page.get_by_label("More variety").fill("0.8")
+    expect(page.locator("#list li").nth(1)).to_have_attribute(
+        "data-id", str(predictor.recommend_to_new([18], diverse=0.8)[1].item)
+    )
+    list(shown(page, predictor.recommend_to_new({18: 5.0}, diverse=0.8)))
+    page.get_by_label("More variety").fill("0")
+    page.click("#more")
+    list(shown(page, predictor.recommend_to_new({18: 5.0}, 20)))
+    page.click("#clear")
+    expect(page.locator("#list li")).to_have_count(0)
+    expect(page.locator("#popular")).to_be_visible()
+    page.locator("#popular button").first.click()
+    expect(page.locator("#list li")).to_have_count(10)
+    assert not page.complaints
+
+
+def test_the_search_of_films_is_used_with_the_keyboard(opened, films):
+    page = opened(films[1])
+    field = page.get_by_role("combobox", name="Search for something you like")
+    field.press_sequentially("home")
+    expect(page.locator("#matches").get_by_role("option")).to_have_count(2)
+    assert field.get_attribute("aria-expanded") == "true"
+    field.press("ArrowDown")
+    field.press("ArrowDown")
+    active = page.locator(f"#{field.get_attribute('aria-activedescendant')}")
+    assert (active.inner_text(), active.get_attribute("aria-selected")) == ("Spider-Man's Way Home", "true")
+    field.press("ArrowDown")
+    assert page.locator("#matches").get_by_role("option", selected=True).inner_text() == "Home (2009)"
+    field.press("Escape")
+    expect(page.locator("#matches")).to_be_hidden()
+    assert field.get_attribute("aria-expanded") == "false"
+    field.press("ArrowUp")
+    field.press("Enter")
+    expect(page.locator("#picked .title")).to_have_text(["Spider-Man's Way Home"])
+    field.press_sequentially("no such film")
+    expect(page.locator("#matches")).to_contain_text("Nothing is called that")
+    field.press("Enter")
+    expect(page.locator("#picked li")).to_have_count(1)
+    assert not page.complaints
+
+
+def test_hostile_titles_stay_text_on_a_phone(opened, films):
+    page = opened(films[1], viewport={"width": 360, "height": 700}, color_scheme="dark")
+    for film, query in enumerate(("onerror", "amelie", "unbroken", "القمر", "🍿", "尋の"), start=10):
+        pick(page, query)
+        assert page.locator("#picked .title").last.text_content() == TITLES[film]
+    expect(page.locator("#list li")).to_have_count(10)
+    page.get_by_label("user of training").check()
+    page.get_by_label("user", exact=True).fill("4")
+    page.get_by_label("what they had already").check()
+    expect(page.locator("#list li").first).to_be_visible()
+    page.click("#more")
+    page.click("#more")
+    expect(page.locator("#list li")).to_have_count(30)
+    assert OWNED in page.locator("#list .title").all_text_contents()
+    assert page.evaluate("document.documentElement.scrollWidth") <= 360
+    assert page.title() != "owned"
+    assert page.locator("img[src=x]").count() == 0
+    for tag in ("button:visible", "input:visible", "select:visible", "summary"):
+        for element in page.locator(tag).all():
+            assert element.evaluate(
+                "e => e.getAttribute('aria-label') || e.textContent || (e.labels && e.labels.length && e.labels[0].textContent)"
+            )
+    assert not page.complaints
+
+
+def test_a_user_of_training_sees_theirs_and_what_they_would_give(opened, films):
+    predictor, service = films
+    page = opened(service)
+    page.get_by_label("user of training").check()
+    expect(page.locator("#status")).to_contain_text("Name a user")
+    page.get_by_label("user", exact=True).fill("3")
+    page.keyboard.press("Enter")
+    ours = predictor.recommend(3)
+    assert list(shown(page, ours)) == [[predictor.titles[item] for item in one.because] for one in ours]
+    expect(page.locator("#list .because").first).to_contain_text("because they liked")
+    page.get_by_label("what they had already").check()
+    list(shown(page, predictor.recommend(3, seen=True)))
+    page.locator("#which").fill("film 20")
+    page.keyboard.press("Enter")
+    expect(page.locator("#answer b")).to_have_text(f"stars {predictor.predict(3, 20).label:.2f}")
+    page.get_by_label("user", exact=True).fill("nobody")
+    page.keyboard.press("Enter")
+    expect(page.locator("#status.error")).to_contain_text("did not occur in training")
+    expect(page.locator("#list li")).to_have_count(0)
+    assert not [told for told in page.complaints if "422" not in told]
+
+
+def test_a_model_without_titles_shows_ids_and_ranks_by_ratings(opened):
     predictor = load_learner(GOLDEN / "ratings-1.safetensors")
     with serving(GOLDEN / "ratings-1.safetensors") as service:
         page = opened(service)
-        page.get_by_label("user").fill("2")
-        page.click("button[value=recommend]")
-        expect(page.locator("#answer table")).to_be_visible()
-        shown = [row.locator("td").first.inner_text() for row in page.locator("#answer tbody tr").all()]
-        assert shown == [one.item for one in predictor.recommend(2)]
-        page.get_by_label("title").fill("c")
-        page.click("button[value=predict]")
-        expect(page.locator("#answer")).to_contain_text(f"stars {predictor.predict(2, 'c').label:.2f}")
-        page.get_by_label("user").fill("nobody")
-        page.click("button[value=recommend]")
-        expect(page.locator("#answer .error")).to_contain_text("did not occur in training")
+        pick(page, "c")
+        expect(page.locator("#status")).to_contain_text("Rate what you picked")
+        page.get_by_label("Your rating of c").select_option("5")
+        list(shown(page, predictor.recommend_to_new({"c": 5.0})))
+        page.get_by_label("user of training").check()
+        page.get_by_label("user", exact=True).fill("2")
+        page.click("#user-form button")
+        list(shown(page, predictor.recommend(2)))
+        assert not page.complaints
 
 
 def test_a_service_that_is_gone_is_said(opened, images):

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import importlib.resources
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -20,13 +19,13 @@ from foveal.core.errors import ImageError, InputError
 from foveal.core.registry import resolve
 from foveal.inference.loading import load_predictor
 from foveal.inference.store import read_manifest
-from foveal.reporting import page
 from foveal.reporting.card import card_of
 from foveal.serve.admission import RequestRefusedError
 from foveal.serve.engine import Engine
 from foveal.serve.guard import Guard, error_response
 from foveal.serve.images import add_images
 from foveal.serve.measures import Measures
+from foveal.serve.page import STATIC, add_page
 from foveal.serve.service import ServeSettings, Service
 from foveal.tasks.kinds import kind_of
 
@@ -34,11 +33,6 @@ AddEndpoints = Callable[[FastAPI, Service, Any], dict[str, object]]
 """Adds the addresses of a kind of predictor, and returns what its page needs to know of the model."""
 
 SETTINGS = "FOVEAL_SERVE"
-_STATIC = {
-    "/": ("index.html", "text/html; charset=utf-8"),
-    "/app.js": ("app.js", "text/javascript; charset=utf-8"),
-    "/app.css": ("app.css", "text/css; charset=utf-8"),
-}
 
 
 def app_of(settings: ServeSettings) -> FastAPI:
@@ -98,17 +92,8 @@ def _add_common(app: FastAPI, service: Service, about: dict[str, object]) -> Non
         service.measures.n_taken.set(limiter.n_taken)
         return Response(service.measures.text(), media_type=service.measures.kind)
 
-    for path, (name, kind) in _STATIC.items():
-        text = importlib.resources.files("foveal.serve").joinpath("static", name).read_text(encoding="utf-8")
-        text = page.STYLE + text if name.endswith(".css") else text
-        app.add_api_route(path, _file(text, kind), include_in_schema=False)
-
-
-def _file(content: str, kind: str) -> Callable[[], Awaitable[Response]]:
-    async def answer() -> Response:
-        return Response(content, media_type=kind, headers={"Cache-Control": "no-cache"})
-
-    return answer
+    if not any(getattr(route, "path", "") == "/" for route in app.routes):  # a kind may have added a page of its own
+        add_page(app, STATIC, "images")
 
 
 async def _handle_error(_: Request, error: Exception) -> Response:

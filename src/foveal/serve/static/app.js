@@ -1,13 +1,9 @@
 "use strict";
-// Everything that comes from the model or from a file's name is put on the page as text, never as markup.
+// What every page needs. Everything that comes from the model or from a file's name is put on the page as text, never as markup.
 
 const byId = (id) => document.getElementById(id);
-const AT_ONCE = 2, SHOWN = 5, TRIES = 20;
+const TRIES = 20;
 let model = null;
-let thresholds = {};
-const tried = [];
-const waiting = [];
-let running = 0;
 
 function make(tag, attributes = {}, ...children) {
   const element = document.createElement(tag);
@@ -25,8 +21,6 @@ function table(head, rows) {
     ? [make("thead", {}, make("tr", {}, ...head.map((name) => make("th", { scope: "col" }, name))))] : [];
   return make("table", {}, ...parts, make("tbody", {}, ...body));
 }
-
-const say = (text) => { byId("status").textContent = text; };
 
 // Asking ---------------------------------------------------------------------------------------------------------
 
@@ -46,233 +40,6 @@ async function explained(response) {
 
 const fault = (error) => (error instanceof TypeError ? "The service cannot be reached." : error.message);
 
-function add(files) {
-  for (const file of files) {
-    const one = { file, name: file.name || "pasted image", answer: null, error: null };
-    tried.push(one);
-    one.element = make("article", {}, make("p", {}, `${one.name}: waiting`));
-    byId("gallery").prepend(one.element);
-    waiting.push(one);
-  }
-  byId("after").hidden = tried.length === 0;
-  work();
-}
-
-function work() {
-  while (running < AT_ONCE && waiting.length) {
-    const one = waiting.shift();
-    running++;
-    ask(one).finally(() => { running--; if (tried.includes(one)) report(); work(); });
-  }
-}
-
-async function ask(one) {
-  try {
-    if (one.file.size > model.max_body) throw new Error(`The file is larger than ${model.max_body / 1e6} MB.`);
-    const response = await post("predict", one.file, { "Content-Type": "application/octet-stream" });
-    if (!response.ok) throw new Error(await explained(response));
-    one.answer = (await response.json()).answers[0];
-  } catch (error) {
-    one.error = fault(error);
-  }
-  draw(one);
-}
-
-function report() {
-  const left = tried.filter((one) => !one.answer && !one.error).length;
-  const bad = tried.filter((one) => one.error).length;
-  const last = tried.length === 1 ? (tried[0].error || answerText(tried[0])) : "";
-  say(left ? `${left} of ${tried.length} still to answer` :
-    `${tried.length - bad} answered${bad ? `, ${bad} not` : ""}. ${last}`);
-}
-
-// Showing --------------------------------------------------------------------------------------------------------
-
-function found(answer) {
-  if (!answer.probabilities) return [];
-  if (!model.decides) return answer.labels;
-  return model.names.filter((name) => answer.probabilities[name] > thresholds[name]);
-}
-
-const hasRadius = (point) => typeof point.radius === "number"; // null: none for this point; absent: none at all
-const around = (point) => (hasRadius(point) ? `, radius ${point.radius.toFixed(1)} px` : "");
-
-function answerText(one) {
-  const answer = one.answer;
-  if (!answer) return "";
-  if (answer.probabilities) return found(answer).join(", ") || "nothing found";
-  if (answer.points) return answer.points.map((p) => `${p.name}: x ${p.x.toFixed(1)}, y ${p.y.toFixed(1)} px${around(p)}`).join("; ");
-  return Object.entries(answer.numbers).map(([name, value]) => `${name} ${value.toPrecision(4)}`).join(", ");
-}
-
-function draw(one) {
-  if (!tried.includes(one)) return; // cleared meanwhile
-  const shown = make("div", { class: "seen" }, frame(one));
-  const right = make("div", {}, make("h2", {}, one.name));
-  if (one.error) right.append(make("p", { class: "error" }, one.error));
-  if (one.answer) {
-    right.append(make("p", { class: "found" }, answerText(one)));
-    if (one.answer.probabilities) right.append(bars(one));
-    if (one.answer.points && model.radius_note) right.append(make("p", { class: "lead" }, model.radius_note));
-    if (one.answer.points && model.explains)
-      right.append(...one.answer.points.map((point) => whyButton(one, point.name, `Why ${point.name}?`)));
-    right.append(make("p", { class: "lead" }, `${one.answer.width} × ${one.answer.height} pixels`));
-  }
-  one.element.replaceChildren(shown, right);
-}
-
-function frame(one) {
-  one.url = one.url || URL.createObjectURL(one.file);
-  const image = make("img", { src: one.seen || one.url, alt: one.seen ? "bright: what the model looked at" : one.name });
-  image.onerror = () => { image.hidden = true; };
-  const around = make("div", { class: "frame" }, image);
-  if (one.answer && one.answer.points && !one.seen) around.append(points(one.answer));
-  return around;
-}
-
-function points(answer) {
-  const NS = "http://www.w3.org/2000/svg";
-  const drawing = document.createElementNS(NS, "svg");
-  drawing.setAttribute("viewBox", `0 0 ${answer.width} ${answer.height}`);
-  drawing.setAttribute("role", "img");
-  drawing.setAttribute("aria-label", answerText({ answer }));
-  const shape = (tag, kind, places) => {
-    const element = document.createElementNS(NS, tag);
-    for (const [name, value] of Object.entries({ ...places, class: `point ${kind}` })) element.setAttribute(name, value);
-    drawing.append(element);
-  };
-  const line = (kind, x1, y1, x2, y2) => shape("line", kind, { x1, y1, x2, y2 });
-  const arm = Math.max(answer.width, answer.height) / 30;
-  for (const kind of ["under", "over"]) {
-    for (const [a, b] of model.skeleton)
-      line(kind, answer.points[a].x, answer.points[a].y, answer.points[b].x, answer.points[b].y);
-    for (const { x, y } of answer.points) {
-      line(kind, x - arm, y - arm, x + arm, y + arm);
-      line(kind, x - arm, y + arm, x + arm, y - arm);
-    }
-    for (const point of answer.points.filter(hasRadius))
-      shape("circle", `${kind} around`, { cx: point.x, cy: point.y, r: point.radius });
-  }
-  return drawing;
-}
-
-function bars(one) {
-  const sorted = model.names.map((name) => [name, one.answer.probabilities[name] ?? NaN]).sort((a, b) => b[1] - a[1]);
-  const passed = new Set(found(one.answer));
-  const n = one.all ? sorted.length : Math.max(SHOWN, passed.size);
-  const list = make("div", {});
-  for (const [name, share] of sorted.filter(([name], at) => at < n || passed.has(name))) {
-    const fill = make("div", { class: "fill" });
-    fill.style.width = `${100 * (share || 0)}%`;
-    const track = make("div", { class: "track", "aria-hidden": "true" }, fill);
-    if (model.decides) {
-      const mark = make("div", { class: "mark" });
-      mark.style.left = `${100 * thresholds[name]}%`;
-      track.append(mark);
-    }
-    const why = model.explains ? [whyButton(one, name, "why?")] : [];
-    const sign = passed.has(name) ? "✓\u00a0" : "";
-    list.append(make("div", { class: passed.has(name) ? "bar passed" : "bar" }, make("span", {}, sign + name), track,
-      make("span", { class: "share" }, share.toFixed(2)), ...why));
-  }
-  if (sorted.length > n)
-    list.append(make("button", { type: "button", class: "small", onclick: () => { one.all = true; draw(one); } },
-      `all ${sorted.length} classes`));
-  return list;
-}
-
-function whyButton(one, label, text) {
-  const pressed = one.why === label;
-  const button = make("button", { type: "button", class: "small", "aria-pressed": String(pressed),
-    "aria-label": pressed ? `show the image again` : `what the model looked at for ${label}` }, pressed ? "back" : text);
-  button.onclick = async () => {
-    if (one.seen) URL.revokeObjectURL(one.seen);
-    one.seen = one.why = null;
-    if (!pressed) {
-      button.disabled = true;
-      const address = `explain?label=${encodeURIComponent(label)}`;
-      try {
-        const response = await post(address, one.file, { "Content-Type": "application/octet-stream" });
-        if (!response.ok) throw new Error(await explained(response));
-        one.seen = URL.createObjectURL(await response.blob());
-        one.why = label;
-      } catch (error) { say(fault(error)); }
-    }
-    draw(one);
-  };
-  return button;
-}
-
-// Thresholds -----------------------------------------------------------------------------------------------------
-
-function sliders() {
-  thresholds = { ...model.thresholds };
-  const rows = Object.keys(thresholds).length ? model.names.map((name) => {
-    const value = thresholds[name];
-    const shown = make("output", {}, value.toFixed(2));
-    const slider = make("input", { type: "range", min: "0", max: "1", step: "0.01", value: String(value) });
-    slider.oninput = () => {
-      thresholds[name] = Number(slider.value);
-      shown.textContent = thresholds[name].toFixed(2);
-      for (const one of tried) if (one.answer) draw(one);
-      report();
-    };
-    return make("label", { class: "threshold" }, make("span", {}, name), slider, shown);
-  }) : [];
-  byId("thresholds").replaceChildren(...rows);
-  byId("deciding").hidden = !model.decides;
-}
-
-// CSV ------------------------------------------------------------------------------------------------------------
-
-function cell(value) {
-  let text = String(value);
-  if (typeof value !== "number" && /^[=+\-@\t]/.test(text)) text = `'${text}`; // no formula for a spreadsheet
-  return /[",\n\r]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
-}
-
-function csv() {
-  const answered = tried.filter((one) => one.answer);
-  if (!answered.length) { say("There is no answer to download yet."); return; }
-  const { probabilities, points: places, numbers } = answered[0].answer;
-  const radii = (points) => points.filter((p) => "radius" in p);
-  const head = probabilities ? ["fname", "predicted", ...model.names]
-    : places ? ["fname", ...places.flatMap((p) => [`${p.name}_x`, `${p.name}_y`]), ...radii(places).map((p) => `${p.name}_radius`)] : ["fname", ...Object.keys(numbers)];
-  const rows = answered.map(({ name, answer }) => [name, ...(
-    answer.probabilities ? [found(answer).join(";"), ...model.names.map((each) => answer.probabilities[each])]
-      : answer.points ? [...answer.points.flatMap((p) => [p.x, p.y]), ...radii(answer.points).map((p) => p.radius ?? "")]
-        : Object.values(answer.numbers))]);
-  const lines = [head, ...rows].map((row) => row.map(cell).join(","));
-  const link = make("a", { download: "answers.csv", href: URL.createObjectURL(new Blob([lines.join("\n") + "\n"], { type: "text/csv" })) });
-  link.click();
-  setTimeout(() => URL.revokeObjectURL(link.href), 1000);
-}
-
-// Ratings --------------------------------------------------------------------------------------------------------
-
-async function rate(event) {
-  event.preventDefault();
-  const [user, item, rating] = model.columns;
-  const what = event.submitter ? event.submitter.value : "predict";
-  const asked = { [user]: byId("who").value.trim(), [item]: byId("which").value.trim(), k: 10 };
-  const place = byId("answer");
-  if (what === "predict" && !asked[item]) { place.replaceChildren(make("p", { class: "error" }, `Which ${item}?`)); return; }
-  try {
-    const response = await post(what, JSON.stringify(asked), { "Content-Type": "application/json" });
-    if (!response.ok) throw new Error(await explained(response));
-    const told = await response.json();
-    if (what === "predict") {
-      const answer = told.answers[0];
-      const unknown = answer.unknown.length ? [make("p", { class: "warning" }, `Not known from training: ${answer.unknown.join(", ")}. The answer is what is left without it.`)] : [];
-      place.replaceChildren(make("p", { class: "found" }, `${rating} ${answer[rating].toFixed(2)}`), ...unknown);
-    } else {
-      place.replaceChildren(table([item, rating], told.recommended.map((one) => [one[item], one[rating].toFixed(2)])));
-    }
-  } catch (error) {
-    place.replaceChildren(make("p", { class: "error" }, fault(error)));
-  }
-}
-
 // The rest -------------------------------------------------------------------------------------------------------
 
 function card() {
@@ -283,18 +50,8 @@ function card() {
   byId("card").replaceChildren(...parts);
 }
 
-function snippets() {
-  const address = new URL("predict", location.href).href;
-  let texts;
-  if (model.columns) {
-    const body = JSON.stringify({ [model.columns[0]]: 1, [model.columns[1]]: "..." });
-    texts = { curl: `curl -H 'Content-Type: application/json' -d '${body.replaceAll("'", "'\\''")}' ${address}`,
-      Python: `import json, urllib.request\n\nrequest = urllib.request.Request(\n    "${address}",\n    data=json.dumps(${JSON.stringify(JSON.parse(body))}).encode(),\n    headers={"Content-Type": "application/json"},\n)\nprint(json.load(urllib.request.urlopen(request)))` };
-  } else {
-    texts = { curl: `curl --data-binary @image.jpg -H 'Content-Type: image/jpeg' ${address}`,
-      "curl, several": `curl -F file=@one.jpg -F file=@two.jpg ${address}`,
-      Python: `import json, urllib.request\n\nrequest = urllib.request.Request(\n    "${address}",\n    data=open("image.jpg", "rb").read(),\n    headers={"Content-Type": "image/jpeg"},\n)\nprint(json.load(urllib.request.urlopen(request)))` };
-  }
+// Texts are by what they are called, such as "curl".
+function snippets(texts) {
   byId("snippets").replaceChildren(...Object.entries(texts).map(([name, text]) => {
     const copy = make("button", { type: "button", class: "small" }, "Copy");
     copy.hidden = !navigator.clipboard; // which a browser has for pages of this machine and over https only
@@ -303,45 +60,15 @@ function snippets() {
   }));
 }
 
-function listen() {
-  for (const id of ["files", "camera"])
-    byId(id).onchange = (event) => { add([...event.target.files]); event.target.value = ""; };
-  const drop = byId("drop");
-  for (const kind of ["dragover", "dragenter"])
-    document.addEventListener(kind, (event) => { event.preventDefault(); drop.classList.add("over"); });
-  document.addEventListener("dragleave", () => drop.classList.remove("over"));
-  document.addEventListener("drop", (event) => {
-    event.preventDefault();
-    drop.classList.remove("over");
-    add([...event.dataTransfer.files]);
-  });
-  document.addEventListener("paste", (event) => add([...event.clipboardData.files]));
-  byId("reset").onclick = () => { sliders(); for (const one of tried) if (one.answer) draw(one); report(); };
-  byId("csv").onclick = csv;
-  byId("clear").onclick = () => {
-    for (const one of tried) for (const url of [one.url, one.seen]) if (url) URL.revokeObjectURL(url);
-    tried.length = waiting.length = 0;
-    byId("gallery").replaceChildren();
-    byId("after").hidden = true;
-    say("");
-  };
-}
-
-async function start() {
-  const response = await fetch("model");
-  model = await response.json();
-  card();
-  snippets();
-  if (model.columns) {
-    byId("ratings").hidden = false;
-    byId("user-name").textContent = model.columns[0];
-    byId("item-name").textContent = model.columns[1];
-    byId("ask").onsubmit = rate;
-  } else {
-    byId("images").hidden = false;
-    sliders();
-    listen();
+// Fill what all pages have, then call `begin`, which fills the rest.
+async function start(begin) {
+  try {
+    model = await (await fetch("model")).json();
+  } catch {
+    byId("lead").textContent = "The service cannot be reached.";
+    byId("lead").className = "error";
+    return;
   }
+  card();
+  begin();
 }
-
-start().catch(() => { byId("lead").textContent = "The service cannot be reached."; byId("lead").className = "error"; });
