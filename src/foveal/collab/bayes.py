@@ -130,7 +130,7 @@ class Sampler:
         return tensors | {f"total.{name}": tensor.contiguous() for name, tensor in self._total._asdict().items()}
 
     def resume(self, state: Mapping[str, Tensor]) -> None:
-        """Go on from the state of a sampler of the same ratings, seed and sweeps, to the same bits.
+        """Continue from the state of a sampler of the same ratings, seed and sweeps, to the same bits.
 
         Raises:
             ModelFileError: it is that of other ratings.
@@ -191,7 +191,7 @@ def _sum(total: Draw, draws: Sequence[Draw]) -> Draw:
     left, sizes, right = torch.linalg.svd(by_users @ by_items.T, full_matrices=False)
     root = sizes[:_RANK].sqrt()
     biases = (torch.stack([draw[which] for draw in every]).sum(dim=0) for which in (2, 3))
-    # Of one layout, whatever the products left: a sum that was stored and read goes on to the same bits.
+    # Of one layout, whatever the products left: what is resumed from a stored sum has the same bits.
     return Draw(
         (of_users @ left[:, :_RANK] * root).contiguous(), (of_items @ right[:_RANK].T * root).contiguous(), *biases
     )

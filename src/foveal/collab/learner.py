@@ -61,7 +61,7 @@ class CollabLearner(Trainer):
 
     @cached_property
     def ranking(self) -> Ranking:
-        """The model that recommends, chosen and fitted on the pairs of training when it is first asked for."""
+        """The model that recommends, chosen and fitted on the pairs of training when it is first needed."""
         task = self.dls.task
         assert isinstance(task, Rating)
         return make_ranking(task, self.known, features=self.items.features)

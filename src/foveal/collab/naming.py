@@ -13,7 +13,7 @@ from foveal.core.errors import InputError, near_match
 
 
 def id_of(ids: Ids, text: str) -> Id | None:
-    """Return the id that a text stands for: 7 is a number where training had it as one; None where there is none."""
+    """Return the id that a text stands for: 7 is a number where training had it as one; None if none fits."""
     for value in (text, int(text) if text.lstrip("-").isdecimal() and len(text) < 19 else text, _number(text)):
         if ids.number(value):
             return value

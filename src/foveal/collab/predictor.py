@@ -92,7 +92,7 @@ class RatingPredictor:
 
     @cached_property
     def ranking(self) -> Ranking | None:
-        """The ranking model; None where there is none."""
+        """The ranking model; None where ratings alone can rank."""
         return None if self.make_ranking is None else self.make_ranking()
 
     @cached_property
@@ -195,7 +195,7 @@ class RatingPredictor:
             wishes: as of `recommend`.
 
         Raises:
-            InputError: training did not know an item, or there is none.
+            InputError: training did not know an item, or nothing is given.
         """
         given: dict[Id, float | None] = dict(ratings) if isinstance(ratings, Mapping) else dict.fromkeys(ratings)
         if not given:

@@ -44,7 +44,7 @@ class Known(NamedTuple):
 
         Args:
             pairs_N2: int64 [N, 2].
-            ratings: theirs, [N]; None where there are none.
+            ratings: theirs, [N]; None where there are only pairs.
             n_items: how many items there are, the unknown one included.
         """
         order = (pairs_N2[:, 0] * n_items + pairs_N2[:, 1]).argsort(stable=True)
@@ -148,7 +148,7 @@ def make_ranking(
     Args:
         task: whom the numbers stand for.
         known: the pairs of training; the latest of each user are held out to choose by, where there are times.
-        seed: draws what is held out where there are none.
+        seed: draws what is held out where times are missing.
         features: columns of items, by their ids.
     """
     seen, ratings, times = known

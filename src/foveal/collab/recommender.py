@@ -91,7 +91,7 @@ class Rater(Protocol):
 
 
 Rate = Callable[[int, Tensor], list[float | None]]
-"""From the place of somebody among those asked for, and numbers of items, to the ratings that these would get."""
+"""From the place of somebody in a group, and numbers of items, to the ratings that these would get."""
 
 
 class Recommender:
@@ -288,12 +288,13 @@ def _spread(scores: Tensor, vectors: Tensor, n: int, diverse: float) -> Tensor:
     """
     if not len(scores):
         return torch.zeros(0, dtype=torch.int64)
-    unit = nn.functional.normalize(vectors.double(), dim=1)
-    worth = (scores - scores[-1]).double() / (scores[0] - scores[-1]).clamp(min=1e-12)
-    nearest, chosen = torch.full((len(scores),), -1.0, dtype=torch.float64), [0]
+    unit = nn.functional.normalize(vectors, dim=1)
+    alike = unit @ unit.T
+    worth = (scores - scores[-1]) / (scores[0] - scores[-1]).clamp(min=1e-12)
+    nearest, chosen = torch.full((len(scores),), -1.0), [0]
     left = torch.ones(len(scores), dtype=torch.bool)
     while len(chosen) < min(n, len(scores)):
         left[chosen[-1]] = False
-        nearest = torch.maximum(nearest, unit @ unit[chosen[-1]])
+        nearest = torch.maximum(nearest, alike[chosen[-1]])
         chosen.append(int(((1 - diverse) * worth - diverse * nearest).where(left, -torch.inf).argmax()))
     return torch.tensor(chosen)

@@ -17,7 +17,7 @@ from foveal.collab import service_schemas as schemas
 from foveal.collab.item_search import ItemSearch, known_id, shortened
 from foveal.collab.model import EmbeddingDotBias
 from foveal.collab.predictor import RatingPredictor
-from foveal.collab.recommender import Recommended
+from foveal.collab.recommended import Recommended
 from foveal.collab.service_request import (
     Name,
     PairRequest,

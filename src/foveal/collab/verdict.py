@@ -38,7 +38,7 @@ def ranking_verdict(rankings: Rankings) -> str:
 
 
 def rating_verdict(scores: Mapping[str, Interval]) -> str:
-    """Say how the predicted ratings compare with a model of user and item biases; nothing where there are none."""
+    """Say how predicted ratings compare with a model of user and item biases; nothing where there are only pairs."""
     if "rmse" not in scores or f"rmse_{OF_BIASES}" not in scores:
         return ""
     own, biases = scores["rmse"].value, scores[f"rmse_{OF_BIASES}"].value

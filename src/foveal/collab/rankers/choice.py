@@ -46,7 +46,7 @@ class History:
 
         Args:
             pairs_N2: numbers of users and items, int64 [N, 2].
-            ratings: of the pairs, NaN where there is none, [N]; None where there are only pairs.
+            ratings: of the pairs, NaN where one is missing, [N]; None where there are only pairs.
             n_users: how many users there are, the unknown one included.
             n_items: how many items there are, the unknown one included.
         """

@@ -81,24 +81,26 @@ function picker(input, choose) {
 
   input.oninput = () => { asked++; clearTimeout(timer); timer = setTimeout(look, PAUSE); };
   input.onblur = close;
-  input.onkeydown = async (event) => {
-    if (event.isComposing) return;
-    const move = { ArrowDown: 1, ArrowUp: -1 }[event.key];
+  async function press(key) {
+    const move = { ArrowDown: 1, ArrowUp: -1 }[key];
     if (move) {
-      event.preventDefault();
       if (list.hidden && input.value.trim()) await look();
       if (items.length) mark((Math.max(active, move < 0 ? 0 : -1) + move + items.length) % items.length);
-    } else if (event.key === "Enter") {
-      event.preventDefault();
+    } else if (key === "Enter") {
       const query = input.value.trim();
       if (active < 0 && query && (list.hidden || listed !== query)) { // what is listed may be of a shorter text
         const first = await searched(query, 1).catch(() => []);
         if (first.length) take(first[0], query); else look();
       } else if (query && items.length) take(items[Math.max(0, active)], query);
-    } else if (event.key === "Escape" && !list.hidden) {
-      event.preventDefault();
-      close();
-    }
+    } else close();
+  }
+
+  let pressed = Promise.resolve(); // a key waits for the one before it, which may still be searching
+  input.onkeydown = (event) => {
+    const isOurs = ["ArrowDown", "ArrowUp", "Enter"].includes(event.key) || (event.key === "Escape" && !list.hidden);
+    if (event.isComposing || !isOurs) return;
+    event.preventDefault();
+    pressed = pressed.then(() => press(event.key));
   };
 }
 
