@@ -293,7 +293,7 @@ def test_the_package_that_extends_foveal_is_found_trained_and_reported(scenes, t
 def test_the_page_names_every_field_of_a_manifest():
     rows = re.findall(r"^\| `(\w+)` \| (.*) \|$", (DOCS / "serving.md").read_text(), re.MULTILINE)
     described = dict(rows)
-    assert list(described) == ["format", "task", "preparation", "model", "training", "versions", "tensors"]
+    assert list(described) == ["format", "task", "preparation", "model", "training", "extra", "versions", "tensors"]
     assert set(described) == set(Manifest.model_fields)
     assert all(f"`{field}`" in described["training"] for field in TrainingPart.model_fields)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from foveal.collab.bayes import SWEEPS, Sampler
+from foveal.collab.bayes import BURN_IN, SWEEPS, Sampler
 from foveal.collab.factors import choose_factors, usual_factors
 from foveal.collab.interactions import Interactions
 from foveal.collab.learner import CollabLearner, collab_learner
@@ -100,7 +100,7 @@ def _sample(training: RatingTraining, dls: CollabDataLoaders, folder: Path, *, r
     kept = began = time.monotonic()
     with runtime.on_threads(1 if len(train) < _SHARED else None), torch.inference_mode():
         while sampler.swept < SWEEPS:
-            if sampler.swept % _NOTED == 0:
+            if sampler.swept % _NOTED == 0 and sampler.swept >= BURN_IN:
                 table.begin(f"sweep {sampler.swept}", _NOTED)
             sampler.sweep()
             table.advance()
@@ -108,7 +108,7 @@ def _sample(training: RatingTraining, dls: CollabDataLoaders, folder: Path, *, r
             if sampler.swept == _NOTED or (sampler.can_pause and time.monotonic() - kept > EVERY_SECONDS):
                 checkpoint.write_state(folder / checkpoint.FILE, sampler.state(), {})
                 kept = time.monotonic()
-            if sampler.swept % _NOTED == 0:
+            if sampler.swept % _NOTED == 0 and sampler.swept > BURN_IN:
                 answers = sampler.model(task).eval()(valid.inputs).clamp(task.low, task.high)[:, None]
                 figures = {"rmse": float(rmse(answers, valid.targets)), "mae": float(mae(answers, valid.targets))}
                 loss, now = float(task.error(answers, valid.targets)), time.monotonic()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from foveal.collab.run_data import RunData, run_data
 from foveal.collab.settings import RatingRun
 from foveal.collab.tables.reading import read_ratings
 from foveal.collab.tables.table import RatingTable
+from foveal.collab.verdict import OF_BIASES, OF_THE_MEAN
 from foveal.core import storage, timing
 from foveal.core.errors import FovealError
 from foveal.core.left_out import leaving_out
@@ -63,7 +65,7 @@ def train_ratings(settings: RatingRun, folder: Path, resume: bool = False) -> di
             learn.known, learn.items = data.known, data.items
         with timing.measure("ranking model"):
             ranking = learn.ranking
-        console.print(f"\n[bold]ranking[/]  {_chosen(ranking)}")
+        console.print(f"\n[bold]ranks[/]  {_chosen(ranking)}")
         with timing.measure("predictions and report"):
             summary = _finish(learn, data, settings, folder)
         summary["timings"] = timing.rounded_seconds()
@@ -127,10 +129,9 @@ def _introduce(console: Console, table: RatingTable) -> None:
 
 def _chosen(ranking: Ranking) -> str:
     """Say in a line which ranking model was chosen, and out of how many."""
-    settings = ", ".join(f"{name} {value:g}" for name, value in ranking.ranker.settings.items())
     reads = "what users liked" if ranking.part.learns_from == "liked" else "what users had"
-    tried = f", the best of {len(ranking.tried)} that were tried on training rows" if ranking.tried else ""
-    return f"{ranking.ranker.title}{f' ({settings})' if settings else ''} from {reads}{tried}"
+    tried = f"; {len(ranking.tried)} models were tried on training rows" if ranking.tried else ""
+    return f"{ranking.ranker.title}, from {reads}{tried}"
 
 
 def _finish(learn: CollabLearner, data: RunData, settings: RatingRun, folder: Path) -> dict[str, Any]:
@@ -138,7 +139,7 @@ def _finish(learn: CollabLearner, data: RunData, settings: RatingRun, folder: Pa
     learn.predictor().save(folder / run.MODEL)  # whatever comes after it, the model is kept
     title, repeat = f"foveal: {folder.name}", f"foveal train {folder / run.SETTINGS}"
     report = rating_report_on(learn, title=title, repeat=repeat, liked=data.liked, split=data.split)
-    predictor = report.predictor
+    predictor, ranked = report.predictor, report.rankings
     columns = (*predictor.task.columns, "prediction")
     write_rows(folder / "predictions.csv", (dict(zip(columns, pair, strict=True)) for pair in report.pairs))
     figures = report.figures
@@ -161,20 +162,50 @@ def _finish(learn: CollabLearner, data: RunData, settings: RatingRun, folder: Pa
         "n_valid": learn.dls.valid.n,
         "metrics": {name: one.value for name, one in figures.items()},
         "intervals": {name: [one.low, one.high] for name, one in figures.items()},
-        "rankings": {} if report.rankings is None else report.rankings.table().to_dict("index"),
+        "rankings": {} if ranked is None else ranked.table().to_dict("index"),
+        "ranking_intervals": {} if ranked is None else {title: ranked.ndcg(title)[1:] for title in ranked.of},
         "verdicts": report.verdicts,
     }
+
+
+def _ranking_lines(summary: dict[str, Any]) -> Iterator[str]:
+    """Yield a table of how well models rank."""
+    rankings: dict[str, dict[str, float]] = summary["rankings"]
+    if not rankings:
+        return
+    names = list(next(iter(rankings.values())))
+    yield f"{'':<24}{names[-1]:<25}" + "".join(f"{name:<14}" for name in names[:-1]).rstrip()
+    for which, row in rankings.items():
+        low, high = summary["ranking_intervals"][which]
+        others = "".join(f"{row[name]:<14.3f}" for name in names[:-1])
+        yield f"{which:<24}{row[names[-1]]:.3f}  {low:.3f} to {high:.3f}   {others}".rstrip()
+
+
+def _rating_lines(summary: dict[str, Any]) -> Iterator[str]:
+    """Yield a table of how far predicted ratings are off."""
+    names = [name for name in ("rmse", "mae") if name in summary["metrics"]]
+    if not names:
+        return
+    yield f"{'':<24}" + "".join(f"{name:<26}" for name in names).rstrip()
+    for which, ending in (
+        ("predicted ratings", ""),
+        ("biases alone", f"_{OF_BIASES}"),
+        ("the mean", f"_{OF_THE_MEAN}"),
+    ):
+        cells = []
+        for name in names:
+            low, high = map(number, summary["intervals"][f"{name}{ending}"])
+            cells.append(f"{number(summary['metrics'][f'{name}{ending}'])}  {low} to {high}")
+        yield (f"{which:<24}" + "".join(f"{cell:<26}" for cell in cells)).rstrip()
 
 
 def _report(console: Console, summary: dict[str, Any], folder: Path) -> None:
     console.print("\n[bold]On the validation rows[/]")
     for verdict in summary["verdicts"]:
-        console.print(f"  {verdict}", highlight=False)
-    for name, value in summary["metrics"].items():
-        low, high = summary["intervals"][name]
-        console.print(f"  {name.replace('_', ' '):<24}{number(value)}   {number(low)} to {number(high)}")
-    for which, row in summary["rankings"].items():
-        console.print(f"  {which:<24}" + "   ".join(f"{name} {value:.3f}" for name, value in row.items()))
+        console.print(verdict, highlight=False)
+    for lines in (_ranking_lines(summary), _rating_lines(summary)):
+        for line in lines:
+            console.print(f"  {line}", highlight=False)
     console.print(f"\n[bold]Written to {folder}[/] in {summary['seconds']:.0f} s")
     console.print(timing_lines(summary["timings"]))
     for name in (run.REPORT, run.MODEL, "predictions.csv", run.SUMMARY, run.HISTORY, run.SETTINGS):
