@@ -185,12 +185,15 @@ class RatingPredictor:
         yield from zip(chosen, lists, strict=True)
 
     def recommend_to_new(
-        self, ratings: Mapping[Id, float] | Iterable[Id], n: int = 10, **wishes: Unpack[Wishes]
+        self,
+        ratings: Mapping[Id, float] | Mapping[Id, float | None] | Iterable[Id],
+        n: int = 10,
+        **wishes: Unpack[Wishes],
     ) -> Recommendations:
         """Return the `n` items that somebody would like most of whom only a few ratings are known.
 
         Args:
-            ratings: by item, or items that they liked; at least one.
+            ratings: by item, None for one that they liked, or only items that they liked; at least one.
             n: how many items.
             wishes: as of `recommend`.
 

@@ -27,6 +27,10 @@ def _from_anywhere(value: object) -> object:
     return value if value is None or value == "none" else str(Path(str(value)).absolute())
 
 
+def _text(value: object) -> object:
+    return str(value) if isinstance(value, Path) else value
+
+
 NotRated = Annotated[float | Literal["none"] | None, BeforeValidator(_not_rated)]
 
 

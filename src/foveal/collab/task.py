@@ -325,7 +325,9 @@ class ImplicitFeedback(Rating):
 
 def _describe(task: Rating) -> str:
     user, item, rating = task.columns
-    return f"Answers with the {rating} that a {user} would give a {item}, and recommends."
+    if isinstance(task, ImplicitFeedback):
+        return f"Recommends by who had what: {item} for {user}."
+    return f"Recommends {item} for {user}, and predicts the {rating} of a pair."
 
 
 RATING = TaskKind(
