@@ -4,13 +4,13 @@
     PEERS/bin/python benchmarks/ranking_peers.py rankings TABLE.csv OUT.npz
 
 TABLE has the columns user, item, rating and is_valid. OUT gets what each model answers for the validation rows, or the
-ten items that it puts first for each user; and seconds. **Ranking models are tuned on the validation side itself**, input
-(what users had, or what they liked) included: what they reach is what tuning could give at best. Each fits on one thread.
+ten items that it puts first for each user; and seconds. **Ranking models are tuned on the validation side itself**, one
+setting after the other, twice, input (what users had, or what they liked) included: what they reach is what tuning
+could give at best. Each fits on one thread.
 """
 
 import argparse
 import functools
-import itertools
 import json
 import os
 import time
@@ -23,6 +23,13 @@ import numpy as np
 import pandas as pd
 
 K = 10
+
+
+def ndcg(truth_JI, first_JK):
+    """Return NDCG@K of each row: gains of 0 and 1, over what the best ranking would gain."""
+    hits = np.take_along_axis(truth_JI, first_JK, axis=1)
+    discount = 1 / np.log2(np.arange(2, K + 2))
+    return (hits * discount).sum(axis=1) / np.cumsum(discount)[np.minimum(truth_JI.sum(axis=1), K) - 1]
 
 
 class Split:
@@ -56,11 +63,8 @@ class Split:
         return np.argsort(-scores, axis=1, kind="stable")[:, :K]
 
     def ndcg(self, first_JK):
-        """Return NDCG@K of each judge: gains of 0 and 1, over what the best ranking would gain."""
-        truth = self.truth[self.judges]
-        hits = np.take_along_axis(truth, first_JK, axis=1)
-        discount = 1 / np.log2(np.arange(2, K + 2))
-        return (hits * discount).sum(axis=1) / np.cumsum(discount)[np.minimum(truth.sum(axis=1), K) - 1]
+        """Return NDCG@K of each judge."""
+        return ndcg(self.truth[self.judges], first_JK)
 
 
 def sparse(table):
@@ -130,56 +134,63 @@ def popularity(table):
     return np.broadcast_to(table.sum(axis=0).astype(float), table.shape)
 
 
+SLIM, SLIM_ITEMS = "irspack DenseSLIM (EASE)", 4000  # it inverts a table of items: a minute for 9,000 on one thread
 RANKERS = {
     "EASE, numpy": (ease, {"penalty": [10, 30, 100, 200, 300, 500, 700, 1000, 2000]}),
+    SLIM: (irspack_dense_slim, {}),
     "irspack IALS": (
         irspack_ials,
-        {"n_components": [16, 32, 64], "alpha0": [0.03, 0.1, 0.3, 1.0], "reg": [0.001, 0.003, 0.01, 0.03]},
+        {"n_components": [16, 32, 64, 128], "alpha0": [0.1, 0.3, 1.0, 3.0], "reg": [0.001, 0.003, 0.01, 0.03]},
     ),
     "implicit ALS": (
         implicit_als,
-        {"factors": [16, 32, 64], "regularization": [0.01, 1.0, 10.0], "alpha": [1.0, 5.0, 20.0]},
+        {"factors": [16, 32, 64], "regularization": [0.01, 1.0, 10.0, 30.0], "alpha": [0.3, 1.0, 5.0, 20.0]},
     ),
     "implicit item-item, cosine": (
         functools.partial(implicit_items, "CosineRecommender"),
-        {"K": [20, 50, 100, 200, 400]},
+        {"K": [20, 50, 100, 200, 400, 1000]},
     ),
     "implicit item-item, BM25": (
         functools.partial(implicit_items, "BM25Recommender"),
-        {"K": [20, 50, 100, 200, 400], "K1": [0.3, 1.2], "B": [0.1, 0.75]},
+        {"K": [50, 100, 200, 400, 1000], "K1": [0.1, 0.3, 1.2], "B": [0.1, 0.4, 0.75]},
     ),
-    "LensKit ItemKNN": (lenskit_item_knn, {"max_nbrs": [20, 50, 100, 200]}),
+    "LensKit ItemKNN": (lenskit_item_knn, {"max_nbrs": [20, 50, 200, 400]}),
     "most popular": (popularity, {}),
 }
-SLIM_ITEMS = 4000  # irspack's EASE solves for all items at once: beyond it takes a minute on one thread
+
+
+def tuned(split, score, grid):
+    """Return the best settings, what they put first and give, their seconds, and those of all that was tried."""
+    grid, tried = {"input": ["had", "liked"]} | grid, {}
+
+    def value(settings):
+        key = tuple(settings.values())
+        if key not in tried:
+            began = time.perf_counter()
+            given = {name: one for name, one in settings.items() if name != "input"}
+            first = split.first(score(getattr(split, settings["input"]), **given))
+            tried[key] = (float(split.ndcg(first).mean()), first, time.perf_counter() - began)
+        return tried[key][0]
+
+    best = {name: values[len(values) // 2] for name, values in grid.items()}
+    for name in [*grid, *grid]:
+        best = max(({**best, name: one} for one in grid[name]), key=value)
+    return best, *tried[tuple(best.values())], sum(seconds for *_, seconds in tried.values())
 
 
 def rankings(frame):
     """Return arrays of the OUT file, and what is said of each model."""
-    split, arrays, about = Split(frame), {}, []
-    arrays |= {"users": split.users[split.judges]}
-    rankers = dict(RANKERS)
-    while rankers:
-        name = next(iter(rankers))
-        score, grid = rankers.pop(name)
-        best, tuning = None, 0.0
-        inputs = ("had", "liked")
-        for given, *values in itertools.product(inputs, *grid.values()):
-            settings, began = dict(zip(grid, values, strict=True)), time.perf_counter()
-            first = split.first(score(getattr(split, given), **settings))
-            seconds = time.perf_counter() - began
-            tuning += seconds
-            value = float(split.ndcg(first).mean())
-            if best is None or value > best[0]:
-                best = (value, first, {"input": given, **settings}, seconds)
-        value, first, settings, seconds = best
+    split, about = Split(frame), []
+    arrays = {"users": split.users[split.judges]}
+    for name, (score, grid) in RANKERS.items():
+        if name == SLIM and len(split.items) > SLIM_ITEMS:
+            continue
+        chosen = {"reg": [about[0]["settings"]["penalty"]]} if name == SLIM else grid
+        settings, reached, first, seconds, tuning = tuned(split, score, chosen)
         arrays[f"first.{name}"] = split.items[first]
-        row = {"name": name, "settings": settings, "seconds": seconds, "tuning_seconds": tuning, "ndcg": value}
-        about.append(row)
-        print(json.dumps(row), flush=True)
-        if name == "EASE, numpy" and len(split.items) <= SLIM_ITEMS:
-            penalty = settings["penalty"]
-            rankers = {"irspack DenseSLIM (EASE)": (irspack_dense_slim, {"reg": [penalty]})} | rankers
+        about.append(
+            {"name": name, "settings": settings, "seconds": seconds, "tuning_seconds": tuning, "ndcg": reached}
+        )
     return arrays, about
 
 
