@@ -144,7 +144,7 @@ RANKERS = {
     ),
     "implicit ALS": (
         implicit_als,
-        {"factors": [16, 32, 64], "regularization": [0.01, 1.0, 10.0, 30.0], "alpha": [0.3, 1.0, 5.0, 20.0]},
+        {"factors": [16, 32, 64], "regularization": [1, 10, 30, 100, 300], "alpha": [0.3, 1, 5, 20]},
     ),
     "implicit item-item, cosine": (
         functools.partial(implicit_items, "CosineRecommender"),
