@@ -11,7 +11,7 @@ import foveal as library
 from foveal.collab.tables.folders import takes
 from foveal.collab.tables.reading import read_ratings
 from foveal.collab.tables.words import claim_of
-from foveal.core.errors import InputError, TableError, UnknownNameError
+from foveal.core.errors import FovealError, InputError, TableError, UnknownNameError
 from foveal.runs.settings import make_settings
 
 N_USERS, N_ITEMS = 30, 24
@@ -84,6 +84,74 @@ def test_every_layout_reads_to_the_same_pairs(name, tmp_path):
     assert "1997-11-20" in table.read_as
     path.with_name(f"{path.name}.gz").write_bytes(gzip.compress(path.read_bytes()))
     assert same(read_ratings(path.with_name(f"{path.name}.gz")), frame)
+
+
+def test_blocks_of_ratings_read_as_a_table(tmp_path):
+    frame = drawn().sort_values("item", kind="stable", ignore_index=True)
+    frame["time"] = pd.to_datetime(frame["time"], unit="s").dt.normalize()
+    lines = []
+    for item, block in frame.groupby("item"):
+        lines += [f"{item}:", *(f"{row.user},{row.rating},{row.time:%Y-%m-%d}" for row in block.itertuples())]
+    (tmp_path / "combined_data_1.txt").write_text("\n".join(lines))
+    table = read_ratings(tmp_path / "combined_data_1.txt")
+    assert table.columns == ("user", "item", "rating")
+    assert same(table, frame)
+    lines[30] = lines[30].replace(",", ",x", 1)
+    (tmp_path / "combined_data_1.txt").write_text("\n".join(lines))
+    (finding,) = (one for one in read_ratings(tmp_path / "combined_data_1.txt").findings if one.level == "error")
+    assert finding.where == "combined_data_1.txt, line 31"
+
+
+def test_json_with_lists_and_nested_names(tmp_path):
+    frame = drawn()
+    rows = [
+        {
+            "reviewerID": f"A{row.user}",
+            "asin": f"B{row.item}",
+            "overall": float(row.rating),
+            "unixReviewTime": row.time,
+            "helpful": [0, 1],
+        }
+        for row in frame.itertuples()
+    ]
+    (tmp_path / "reviews.json.gz").write_bytes(gzip.compress("\n".join(map(json.dumps, rows)).encode()))
+    expected = frame.assign(user=[f"A{one}" for one in frame["user"]], item=[f"B{one}" for one in frame["item"]])
+    table = read_ratings(tmp_path / "reviews.json.gz")
+    assert same(table, expected)
+    assert "not used: helpful" in table.read_as
+    frame.to_json(tmp_path / "r.jsonl", orient="records", lines=True)
+    assert takes(tmp_path / "r.jsonl")
+    frame.assign(item="a.png").to_json(tmp_path / "i.jsonl", orient="records", lines=True)
+    assert not takes(tmp_path / "i.jsonl")
+
+
+def test_products_before_reviewers_are_told_apart_without_a_header(tmp_path):
+    frame = drawn()
+    frame["user"], frame["item"] = [f"A{one:013d}" for one in frame["user"]], [f"B{one:09d}" for one in frame["item"]]
+    (tmp_path / "Toys.csv").write_text(text(frame[["item", "user", "rating", "time"]], ","))
+    assert same(read_ratings(tmp_path / "Toys.csv"), frame)
+
+
+def test_columns_that_are_blank_or_number_the_rows_are_no_roles(tmp_path):
+    frame = drawn()
+    pairs = frame[["user", "item", "rating"]]
+    tabs = "\n".join(f"{row.user}\t\t{row.item}\t\t{row.rating}" for row in frame.itertuples())
+    (tmp_path / "jester_ratings.dat").write_text(tabs)
+    table = read_ratings(tmp_path / "jester_ratings.dat")
+    assert same(table, pairs)
+    assert "not used" not in table.read_as
+    pairs.to_csv(tmp_path / "saved.csv")
+    assert same(read_ratings(tmp_path / "saved.csv"), pairs)
+    pairs.rename_axis("Rating_id").reset_index().to_csv(tmp_path / "numbered.csv", index=False)
+    assert same(read_ratings(tmp_path / "numbered.csv"), pairs)
+
+
+def test_averages_of_items_are_not_their_ratings():
+    frame = drawn()
+    frame.insert(2, "place_rating", frame["item"] / 100)
+    frame = frame.rename(columns={"rating": "user_rating"})
+    assert read_ratings(frame).columns == ("user", "item", "user_rating")
+    assert read_ratings(frame.rename(columns={"user_rating": "stars"})).columns == ("user", "item", "stars")
 
 
 def test_frames_parquet_and_json_lines_read_as_text_does(tmp_path):
@@ -305,6 +373,27 @@ def test_a_pair_in_several_rows_is_one():
     assert plain(counts)["rating"].tolist() == [7, 4, 3]
 
 
+def test_a_damaged_table_is_read_or_refused_in_words(tmp_path):
+    rng, names = np.random.default_rng(0), list(LAYOUTS)
+    pieces = [b'"', b"\n", b",", b"\t", b"::", b"\0", b"nan", b"1e400", "é".encode(), b"\xff", b"9" * 30]
+    n_read = n_refused = 0
+    for seed in range(150):
+        layout = names[seed % len(names)]
+        data = LAYOUTS[layout](drawn(seed % 3, n=int(rng.choice([1, 2, 10, 60])))).encode()
+        for _ in range(int(rng.integers(4))):
+            at, cut = int(rng.integers(len(data))), int(rng.integers(30))
+            data = data[:at] + pieces[int(rng.integers(len(pieces)))] + data[at + cut * int(rng.integers(2)) :]
+        path = tmp_path / f"x{layout[layout.rindex('.') :]}"
+        path.write_bytes(data)
+        takes(path)
+        try:
+            n_read += len(read_ratings(path).frame) > 0
+        except FovealError as error:
+            n_refused += bool(str(error))
+    assert n_read + n_refused == 150
+    assert n_read > 75
+
+
 def test_a_column_with_one_value_is_no_user():
     table = read_ratings(drawn().assign(user=1))
     assert [finding.rule for finding in table.findings if finding.level == "error"] == ["every row has the same user"]
@@ -349,6 +438,28 @@ def test_titles_are_read_from_beside_and_users_are_never_taken_for_items(tmp_pat
         read_ratings(tmp_path, items=tmp_path / "link.csv")
 
 
+@pytest.mark.parametrize("header", [None, ["userId", "movieId", "rating", "timestamp"]])
+def test_tables_of_other_things_are_never_taken_for_the_items(header, tmp_path):
+    (tmp_path / "u.data").write_text(text(drawn(), "\t", header))
+    wines = pd.DataFrame(np.random.default_rng(0).random((300, 4)), columns=list("abcd"))
+    wines.to_csv(tmp_path / "wine.csv")
+    wines.to_csv(tmp_path / "products.csv", index_label="id")
+    assert read_ratings(tmp_path / "u.data").catalogue is None
+    names = pd.DataFrame({"id": range(1, 300), "name": [f"Wine {one}" for one in range(1, 300)]})
+    names.to_csv(tmp_path / "wines.csv", index=False)
+    catalogue = read_ratings(tmp_path / "u.data").catalogue
+    assert catalogue is None if header else catalogue.titles[101] == "Wine 101"
+
+
+def test_ids_that_come_again_are_items_before_numbers_of_rows():
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame(
+        {"purchase_id": range(1, 18), "user_id": rng.integers(0, 9, 17), "car_id": rng.integers(0, 5, 17)}
+    )
+    table = read_ratings(frame)
+    assert table.columns == ("user_id", "car_id", "seen")
+
+
 def test_a_table_of_items_is_read_in_latin_1_and_without_a_header(tmp_path):
     ids = range(101, 101 + N_ITEMS)
     lines = [f"{one}|Café {one} (1995)|01-Jan-1995||http://us.imdb.com/{one}|{one % 2}|{1 - one % 2}|0" for one in ids]
@@ -360,6 +471,49 @@ def test_a_table_of_items_is_read_in_latin_1_and_without_a_header(tmp_path):
     assert (catalogue.source, catalogue.titles[101]) == ("u.item", "Café 101 (1995)")
     assert catalogue.features.loc[101, ["unknown", "Action", "Drama"]].tolist() == [1, 0, 0]
     assert not any("http" in str(cell) for cell in catalogue.features.to_numpy().ravel())
+
+
+def test_catalogues_of_books_and_of_several_keys(tmp_path):
+    frame = drawn()[["user", "item", "rating"]]
+    rows = [f'"{row.user}";"{row.item:09d}X";"{row.rating}"' for row in frame.itertuples()]
+    (tmp_path / "BX-Book-Ratings.csv").write_text("\r\n".join(['"User-ID";"ISBN";"Book-Rating"', *rows]))
+    head = '"ISBN";"Book-Title";"Book-Author";"Image-URL-S"'
+    books = [
+        f'"{one:09d}X";"Die \\"Straße\\"; {one}";"Müller";"http://x/{one}.jpg"' for one in range(101, 101 + N_ITEMS)
+    ]
+    (tmp_path / "BX-Books.csv").write_bytes("\r\n".join([head, *books]).encode("latin-1"))
+    (tmp_path / "BX-Users.csv").write_text('"User-ID";"Location"\n"1";"here"\n')
+    table = read_ratings(tmp_path)
+    assert table.catalogue.titles["000000101X"] == 'Die "Straße"; 101'
+    assert list(table.catalogue.features.columns) == ["Book-Author"]
+    other = tmp_path / "goodbooks"
+    other.mkdir()
+    frame.rename(columns={"user": "user_id", "item": "book_id"}).to_csv(other / "ratings.csv", index=False)
+    ids = np.arange(101, 101 + N_ITEMS)
+    books = pd.DataFrame({"id": ids, "book_id": ids + 5000, "authors": "A, B", "title": [f"T{one}" for one in ids]})
+    books.to_csv(other / "books.csv", index=False)
+    catalogue = read_ratings(other).catalogue
+    assert (catalogue.titles[101], list(catalogue.features.columns)) == ("T101", ["authors"])
+
+
+def test_lists_and_counts_of_members_are_features_of_an_anime(tmp_path):
+    frame, chosen = zeros(drawn(), 0.2)
+    frame["rating"] = np.where(chosen, -1, frame["rating"])
+    rows = frame.drop(columns="time").rename(columns={"user": "user_id", "item": "anime_id"})
+    rows.to_csv(tmp_path / "rating.csv", index=False)
+    ids = range(101, 101 + N_ITEMS)
+    about = {
+        "anime_id": ids,
+        "name": [f"N{one}" for one in ids],
+        "genre": "Drama, Romance",
+        "rating": 8.1,
+        "members": ids,
+    }
+    pd.DataFrame(about).to_csv(tmp_path / "anime.csv", index=False)
+    table = read_ratings(tmp_path)
+    assert (table.frame["rating"].isna().to_numpy() == chosen).all()
+    assert table.catalogue.titles[110] == "N110"
+    assert table.catalogue.features.loc[110].to_dict() == {"genre": "Drama, Romance", "rating": 8.1, "members": 110}
 
 
 def test_further_columns_that_are_true_of_an_item_describe_it(tmp_path):
@@ -431,6 +585,58 @@ def test_tables_of_images_are_never_taken_for_ratings(tmp_path):
 def test_other_tables_are_not_taken_for_ratings(content, tmp_path):
     (tmp_path / "data.csv").write_text(content)
     assert not takes(tmp_path / "data.csv")
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (b"", "it is empty"),
+        (b"userId,movieId,rating\n", "has no rows below its header: userId, movieId, rating"),
+        (b"only\none\ncolumn\n", "expected lines of the same number of cells"),
+        (b"PK\x03\x04rest", "it is a ZIP archive or a workbook"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:1\nsize 1\n", "only a pointer of Git LFS"),
+        (b"\x1f\x8bno gzip", "cannot be unpacked"),
+        (b"user,item,rating\n,,\n,a,3\n", "has no row that can be used"),
+    ],
+)
+def test_what_is_no_table_is_refused_with_the_reason(data, message, tmp_path):
+    (tmp_path / "ratings.csv").write_bytes(data)
+    with pytest.raises(TableError, match=message):
+        read_ratings(tmp_path / "ratings.csv")
+    with pytest.raises(TableError, match=r"There is no table .*Did you mean `ratings.csv`"):
+        read_ratings(tmp_path / "rating.csv")
+
+
+def test_a_column_that_marks_validation_is_kept(foveal, tmp_path):
+    frame = drawn().assign(
+        is_valid=lambda one: one["time"] % 5000 == 0, side=lambda one: np.where(one["is_valid"], "valid", "train")
+    )
+    for name, given in (("is_valid", None), ("side", "side")):
+        some = frame[["user", "item", "rating", name]]
+        some.to_csv(tmp_path / "r.csv", index=False)
+        kept = read_ratings(tmp_path / "r.csv", valid=given).frame[name]
+        assert (kept.astype(str) == some[name].astype(str)).all()
+        options = ["--valid-column", given] if given else []
+        out = foveal("train", tmp_path / "r.csv", "--out", tmp_path / name, "--epochs", 1, "--factors", 2, *options).out
+        assert f"{int(frame['is_valid'].sum())} to validate" in out
+    with pytest.raises(TableError, match=r"no column `sid` \(--valid-column\). Did you mean `side`"):
+        read_ratings(frame, valid="sid")
+
+
+def test_settings_of_ratings_survive_the_file(tmp_path):
+    from foveal.runs.settings import load_settings
+
+    for not_rated, stored in (("0", 0.0), ("-1", -1.0), ("none", "none")):
+        settings = make_settings(
+            table="r.csv", task="rating", not_rated=not_rated, items="m.csv", on_bad="skip", time_column="t"
+        )
+        settings.save(tmp_path / "run.toml")
+        again = load_settings(tmp_path / "run.toml")
+        assert again.get("not_rated") == stored
+        assert again.get("items").endswith("/m.csv")
+        assert (again.get("on_bad"), again.get("time_column")) == ("skip", "t")
+    with pytest.raises(InputError, match="--not-rated is a number, such as 0 or -1, or 'none'; got 'zero'"):
+        make_settings(table="r.csv", task="rating", not_rated="zero")
 
 
 def test_a_folder_with_several_tables_of_ratings_names_them(tmp_path):

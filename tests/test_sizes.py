@@ -420,7 +420,7 @@ def test_rankings_do_not_depend_on_how_many_users_are_ranked_at_once(monkeypatch
     learn = ratings(30)
     found = []
     for at_once in (1, 7, 1024):
-        monkeypatch.setattr("foveal.collab.report._USERS", at_once)
+        monkeypatch.setattr("foveal.collab.rank_evaluation._USERS", at_once)
         found.append(rank_metrics(learn, 3, liked=0.0))
     assert np.allclose(found[0], found[2])
     assert np.allclose(found[1], found[2])

@@ -124,7 +124,7 @@ class Sampler:
 
     def state(self) -> dict[str, Tensor]:
         """Return all that `resume` needs, where it `can_pause`."""
-        tensors = {"swept": torch.tensor(self.swept), "precision": torch.tensor(self._precision).double()}
+        tensors = {"swept": torch.tensor(self.swept), "precision": torch.tensor(self._precision, dtype=torch.float64)}
         tensors |= {name: side.of for name, side in zip(("users", "items"), self._sides, strict=True)}
         return tensors | {f"total.{name}": tensor.contiguous() for name, tensor in self._total._asdict().items()}
 
@@ -188,7 +188,10 @@ def _sum(total: Draw, draws: Sequence[Draw]) -> Draw:
     left, sizes, right = torch.linalg.svd(by_users @ by_items.T, full_matrices=False)
     root = sizes[:_RANK].sqrt()
     biases = (torch.stack([draw[which] for draw in every]).sum(dim=0) for which in (2, 3))
-    return Draw(of_users @ left[:, :_RANK] * root, of_items @ right[:_RANK].T * root, *biases)
+    # Of one layout, whatever the products left: a sum that was stored and read goes on to the same bits.
+    return Draw(
+        (of_users @ left[:, :_RANK] * root).contiguous(), (of_items @ right[:_RANK].T * root).contiguous(), *biases
+    )
 
 
 def _draw_prior(vectors: Tensor, random: np.random.Generator) -> tuple[Tensor, Tensor]:

@@ -11,6 +11,7 @@ import numpy as np
 from foveal.core.rng import generator_for
 
 _SEED = 2  # of all drawings
+_TASTE = 0.8  # how much liking decides what is seen, beside popularity; with it, EASE is as far ahead as on MovieLens
 _FIRST_WORDS = ("Silent", "Crimson", "Broken", "Golden", "Hidden", "Last", "Paper", "Winter", "Electric", "Lonely")
 _SECOND_WORDS = (
     "River",
@@ -37,7 +38,8 @@ def write_ratings(folder: Path) -> None:
     popular = np.sort(rng.dirichlet(np.full(n_films, 0.6)) + 1e-4)[::-1]
     rows = []
     for user in range(n_users):
-        for film in rng.choice(n_films, size=int(rng.integers(15, 60)), replace=False, p=popular / popular.sum()):
+        likely = popular * np.exp(_TASTE * kind @ liking[user])
+        for film in rng.choice(n_films, size=int(rng.integers(15, 60)), replace=False, p=likely / likely.sum()):
             exact = 3.5 + mood[user] + quality[film] + 0.5 * float(liking[user] @ kind[film]) + 0.7 * rng.normal()
             when = 875_000_000 + int(rng.integers(20_000_000))
             rows.append((user + 1, int(film) + 1, int(np.clip(round(exact), 1, 5)), when))

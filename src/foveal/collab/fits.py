@@ -12,14 +12,13 @@ from foveal.collab.interactions import Interactions
 from foveal.collab.learner import CollabLearner, collab_learner
 from foveal.collab.loaders import CollabDataLoaders
 from foveal.collab.settings import RatingTraining
-from foveal.core import progress, runtime, storage
-from foveal.core.errors import ModelFileError
+from foveal.core import progress, runtime
 from foveal.core.progress import clock
 from foveal.metrics.numbers import mae, rmse
 from foveal.runs import folder as run
+from foveal.training import checkpoint
 from foveal.training.callbacks.extras import KeepBest
 from foveal.training.callbacks.logs import HistoryFile, read_history, write_history
-from foveal.training.checkpoint import FILE as CHECKPOINT
 from foveal.training.checkpoint import Checkpoints
 from foveal.training.state import EpochResult
 
@@ -94,6 +93,10 @@ def _sample(training: RatingTraining, dls: CollabDataLoaders, folder: Path, *, r
                 table.begin(f"sweep {sampler.swept}", _NOTED)
             sampler.sweep()
             table.advance()
+            # Before the first line of the history: a run that has one can be continued.
+            if sampler.swept == _NOTED or (sampler.can_pause and time.monotonic() - kept > EVERY_SECONDS):
+                checkpoint.write_state(folder / checkpoint.FILE, sampler.state(), {})
+                kept = time.monotonic()
             if sampler.swept % _NOTED == 0:
                 answers = sampler.model(task).eval()(valid.inputs).clamp(task.low, task.high)[:, None]
                 figures = {"rmse": float(rmse(answers, valid.targets)), "mae": float(mae(answers, valid.targets))}
@@ -103,9 +106,6 @@ def _sample(training: RatingTraining, dls: CollabDataLoaders, folder: Path, *, r
                 table.row([str(sampler.swept), *(f"{value:.4f}" for value in figures.values()), clock(now - began)])
                 write_history(folder / run.HISTORY, history)
                 began = now
-            if sampler.can_pause and time.monotonic() - kept > EVERY_SECONDS:
-                storage.write_tensors(folder / CHECKPOINT, sampler.state(), {})
-                kept = time.monotonic()
     learn = CollabLearner(dls, sampler.model(task), metrics=[rmse, mae], origin="random weights")
     learn.recorder.history.extend(history)
     return learn
@@ -113,8 +113,6 @@ def _sample(training: RatingTraining, dls: CollabDataLoaders, folder: Path, *, r
 
 def _resume(sampler: Sampler, folder: Path) -> list[EpochResult]:
     """Bring a sampler where the run in a folder stopped; return the history until then."""
-    if not (folder / CHECKPOINT).is_file():
-        raise ModelFileError(f"There is no checkpoint `{folder / CHECKPOINT}`: the run has not begun, or has ended.")
-    sampler.resume(storage.read_tensors(folder / CHECKPOINT)[0])
+    sampler.resume(checkpoint.read(folder).tensors)
     noted = read_history(folder / run.HISTORY) if (folder / run.HISTORY).is_file() else []
     return [one for one in noted if one.epoch <= sampler.swept]

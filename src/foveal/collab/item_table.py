@@ -15,6 +15,7 @@ from foveal.collab.task import Id
 from foveal.core.errors import InputError, UnknownNameError
 
 _NAME = "items"  # of the tensor that holds them
+_TITLE = "title"  # what the column of titles is called among the features
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,6 +37,16 @@ class ItemTable:
         for item, title in self.titles.items():
             found.setdefault(title.casefold(), item)
         return found
+
+    @cached_property
+    def features(self) -> pd.DataFrame | None:
+        """The columns, and the titles among them: what an item is placed by where nobody had it yet."""
+        if not self.titles:
+            return self.columns
+        titles = pd.Series(self.titles, dtype=object)
+        if self.columns is None:
+            return titles.to_frame(_TITLE)
+        return self.columns if _TITLE in self.columns else self.columns.join(titles.rename(_TITLE))
 
     def where(self, column: str, value: str) -> list[Id]:
         """Return the items whose column has a value, whole or as one of a list.
@@ -100,5 +111,10 @@ def stored_items(tensors: Mapping[str, Tensor]) -> ItemTable:
 
 
 def _has(cell: object, wanted: str) -> bool:
+    if isinstance(cell, float):
+        try:
+            return cell == float(wanted)
+        except ValueError:
+            return False
     text = str(cell).casefold()
     return text == wanted or wanted in {part.strip() for part in text.replace(",", "|").replace(";", "|").split("|")}

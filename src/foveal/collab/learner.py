@@ -64,7 +64,7 @@ class CollabLearner(Trainer):
         """The model that recommends, chosen and fitted on the pairs of training when it is first asked for."""
         task = self.dls.task
         assert isinstance(task, Rating)
-        return make_ranking(task, self.known, features=self.items.columns)
+        return make_ranking(task, self.known, features=self.items.features)
 
     def predict(self, *pair: Any) -> Prediction:
         """Answer for a user and an item, for a tuple of both, or for a row of a table with their columns."""

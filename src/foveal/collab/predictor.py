@@ -18,7 +18,8 @@ from foveal.collab.interactions import Interactions
 from foveal.collab.item_table import NO_ITEMS, ItemTable, stored_items
 from foveal.collab.model import EmbeddingDotBias, EmbeddingNN, collab_model, collab_spec
 from foveal.collab.ranking_model import Ranking, stored_ranking
-from foveal.collab.recommender import Ask, Recommended, Recommender, Wishes, known_number
+from foveal.collab.recommended import Recommendations, Recommended
+from foveal.collab.recommender import Ask, Recommender, Wishes, known_number
 from foveal.collab.task import Id, Rating
 from foveal.core import runtime
 from foveal.core.errors import InputError
@@ -151,7 +152,7 @@ class RatingPredictor:
             mark(table, users, self.seen, -torch.inf)
         return table
 
-    def recommend(self, user: Id, n: int = 10, *, seen: bool = False, **wishes: Unpack[Wishes]) -> list[Recommended]:
+    def recommend(self, user: Id, n: int = 10, *, seen: bool = False, **wishes: Unpack[Wishes]) -> Recommendations:
         """Return the items that a user would like most, by the ranking model where there is one.
 
         Args:
@@ -169,7 +170,7 @@ class RatingPredictor:
 
     def recommend_all(
         self, n: int = 10, *, seen: bool = False, users: Sequence[Id] | None = None, **wishes: Unpack[Wishes]
-    ) -> Iterator[tuple[Id, list[Recommended]]]:
+    ) -> Iterator[tuple[Id, Recommendations]]:
         """Yield users of training with the `n` items that they would like most.
 
         Args:
@@ -185,7 +186,7 @@ class RatingPredictor:
 
     def recommend_to_new(
         self, ratings: Mapping[Id, float] | Iterable[Id], n: int = 10, **wishes: Unpack[Wishes]
-    ) -> list[Recommended]:
+    ) -> Recommendations:
         """Return the `n` items that somebody would like most of whom only a few ratings are known.
 
         Args:
@@ -203,7 +204,6 @@ class RatingPredictor:
         would = self._ratings_of_new(known) if known and isinstance(self.model, EmbeddingDotBias) else None
         return Recommender(self, self.ranking, Ask(n=n, **wishes)).for_new(given, would)
 
-    @torch.inference_mode()
     def _ratings_of_new(self, ratings: Mapping[Id, float]) -> Tensor:
         """Return what somebody new would rate all items, [I].
 
@@ -217,22 +217,21 @@ class RatingPredictor:
         users = torch.cat([model.u_weight.weight, model.u_bias.weight], dim=1)[1:]
         mean, spread = users.mean(dim=0), users.std(dim=0).clamp(min=1e-3)
         noise = self.training.valid_loss or 1.0
-        with torch.inference_mode(mode=False), torch.enable_grad():
-            mean, spread, wanted = mean.clone(), spread.clone(), wanted.clone()
-            offset = torch.zeros_like(mean, requires_grad=True)
-            optimizer: Any = torch.optim.LBFGS([offset], max_iter=_STEPS, line_search_fn="strong_wolfe")
+        offset = torch.zeros_like(mean, requires_grad=True)
+        optimizer: Any = torch.optim.LBFGS([offset], max_iter=_STEPS, line_search_fn="strong_wolfe")
 
-            def closure() -> Tensor:
-                optimizer.zero_grad()
-                found = model.for_vector(mean + offset * spread)[numbers.to(self.device)]
-                loss = self.task.error(found, wanted, reduction="sum") / noise + (offset**2).sum()
-                torch.autograd.backward(loss)
-                return loss.detach()
+        def closure() -> Tensor:
+            optimizer.zero_grad()
+            found = model.for_vector(mean + offset * spread)[numbers.to(self.device)]
+            loss = self.task.error(found, wanted, reduction="sum") / noise + (offset**2).sum()
+            torch.autograd.backward(loss)
+            return loss.detach()
 
+        with torch.enable_grad():
             optimizer.step(closure)
         return self.task.activate(model.for_vector(mean + offset.detach() * spread)).reshape(-1).cpu()
 
-    def similar(self, item: Id, n: int = 10) -> list[Recommended]:
+    def similar(self, item: Id, n: int = 10) -> Recommendations:
         """Return the `n` items whose vectors point most nearly the same way, with the cosine of the angle.
 
         Args:
@@ -248,7 +247,9 @@ class RatingPredictor:
         table[[0, number]] = -torch.inf
         found, names = table.topk(min(n, len(table) - 2)), self.task.items.names
         pairs = zip(found.values.tolist(), found.indices.tolist(), strict=True)
-        return [Recommended(names[at], None, value, (), self.titles.get(names[at])) for value, at in pairs]
+        return Recommendations(
+            Recommended(names[at], None, value, (), self.titles.get(names[at])) for value, at in pairs
+        )
 
     def components(self, n: int = 3) -> tuple[tuple[Id, ...], Tensor]:
         """Return the items, and their coordinates along the first principal components of their vectors, [I, n]."""

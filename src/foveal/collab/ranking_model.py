@@ -102,7 +102,7 @@ class Ranking:
         tensors = {_READ: self.read} | {f"{_OWN}{name}": tensor for name, tensor in tensors_of(self.ranker).items()}
         about: dict[str, object] = {"ranker": self.part.model_dump()}
         if self.content is not None:
-            tensors[_CONTENT] = self.content.weights
+            tensors[_CONTENT] = self.content.weights.half()
             about["content"] = self.content.part.model_dump()
         return about, {name: tensor.contiguous() for name, tensor in tensors.items()}
 
@@ -132,7 +132,7 @@ def stored_ranking(
         content_part = ContentPart.model_validate(about["content"])
         if weights is None or weights.ndim != 2 or len(weights) != content_part.width:
             raise InputError("what it knows of the items' columns does not fit their description.")
-        content = Content(content_part, weights)
+        content = Content(content_part, weights.float())
     return Ranking(blend_of(part, own, sizes[1]), read, Interactions.of(seen[read], *sizes), part, content)
 
 

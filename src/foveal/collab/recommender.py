@@ -4,39 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Literal, NamedTuple, Protocol, TypedDict
+from typing import Literal, Protocol, TypedDict
 
-import pandas as pd
 import torch
 from torch import Tensor, nn
 
 from foveal.collab.interactions import Interactions
+from foveal.collab.item_table import ItemTable
 from foveal.collab.ranking import first_items
 from foveal.collab.ranking_model import Ranking
+from foveal.collab.recommended import Recommendations, Recommended
 from foveal.collab.task import Id, Ids, Rating
 from foveal.core.errors import InputError, near_match
 
 _CELLS = 1 << 22  # scores in one pass: 16 MB
 _REASONS = 2  # items that are named as a reason for another; chosen by hand: a line at 80 columns
 _POOL = 10  # times as many items as are wanted are looked at for diverse ones
-
-
-class Recommended(NamedTuple):
-    """An item that is recommended.
-
-    Attributes:
-        item: as the table has it.
-        rating: that it would get; None where the rating model cannot say.
-        score: by which it is ranked: of the ranking model, or the rating.
-        because: items that the user had, which speak for it most.
-        title: of the item, where one is known.
-    """
-
-    item: Id
-    rating: float | None
-    score: float
-    because: tuple[Id, ...] = ()
-    title: str | None = None
 
 
 class Wishes(TypedDict, total=False):
@@ -46,7 +29,8 @@ class Wishes(TypedDict, total=False):
     diverse: float
     exclude: Collection[Id]
     only: Collection[Id] | None
-    new_items: pd.DataFrame | None
+    new_items: ItemTable | None
+    only_new: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +44,8 @@ class Ask:
         diverse: 0 takes the best scores; towards 1, items that are like those above them are passed over.
         exclude: items that are never recommended.
         only: the items among which is chosen; all by default.
-        new_items: titles and columns of items that training did not know, by their ids.
+        new_items: titles and columns of items that training did not know; they are ranked among the others.
+        only_new: recommend the new items alone.
     """
 
     n: int = 10
@@ -69,13 +54,16 @@ class Ask:
     diverse: float = 0.0
     exclude: Collection[Id] = ()
     only: Collection[Id] | None = None
-    new_items: pd.DataFrame | None = None
+    new_items: ItemTable | None = None
+    only_new: bool = False
 
     def __post_init__(self) -> None:
         if self.n < 1:
             raise InputError(f"At least one item is recommended; got n={self.n}.")
         if not 0 <= self.diverse <= 1:
             raise InputError(f"`diverse` is from 0 to 1; got {self.diverse:g}.")
+        if self.only_new and self.new_items is None:
+            raise InputError("`only_new` needs `new_items`.")
         if self.by not in ("ranking", "rating"):
             raise InputError(f"`by` is 'ranking' or 'rating'; got {self.by!r}.")
 
@@ -123,7 +111,7 @@ class Recommender:
         self.rater, self.ask = rater, ask
         self.ranking = ranking if ask.by == "ranking" else None
         self._n_items = len(rater.task.items)
-        self._out = torch.full((self._n_items,), ask.only is not None)
+        self._out = torch.full((self._n_items,), ask.only is not None or ask.only_new)
         if ask.only is not None:
             self._out[[self.number(item) for item in ask.only]] = False
         self._out[[0, *(self.number(item) for item in ask.exclude)]] = True
@@ -137,7 +125,7 @@ class Recommender:
         """
         return known_number(self.rater.task.items, item, "item")
 
-    def for_users(self, users: Tensor) -> Iterator[list[Recommended]]:
+    def for_users(self, users: Tensor) -> Iterator[Recommendations]:
         """Yield the items for each user of training.
 
         Args:
@@ -146,7 +134,11 @@ class Recommender:
         for some in torch.split(users, max(1, _CELLS // self._n_items)):
             had = self.rater.had.rows(some)
             reads = had if self.ranking is None else self.ranking.reads.rows(some)
-            scores = self.rater.scores(some, seen=True) if self.ranking is None else self._ranked(self.ranking, reads)
+            scores = (
+                self.rater.scores(some, seen=True).clone()
+                if self.ranking is None
+                else self._ranked(self.ranking, reads)
+            )
 
             def rate(row: int, items: Tensor, some: Tensor = some) -> list[float | None]:
                 known = items.where(items < self._n_items, 0)
@@ -156,7 +148,7 @@ class Recommender:
 
             yield from self._lists(scores, reads, had, rate)
 
-    def for_new(self, given: Mapping[Id, float | None], ratings_I: Tensor | None) -> list[Recommended]:
+    def for_new(self, given: Mapping[Id, float | None], ratings_I: Tensor | None) -> Recommendations:
         """Return the items for somebody whom training did not know.
 
         Args:
@@ -188,16 +180,21 @@ class Recommender:
             raise InputError("Somebody new is ranked for by a ranking model or by their ratings; there are neither.")
         return next(self._lists(scores, reads, had, rate))
 
-    def _place(self, new_items: pd.DataFrame) -> tuple[list[Id], Tensor]:
+    def _place(self, new_items: ItemTable) -> tuple[list[Id], Tensor]:
         """Return the ids and the vectors of new items."""
+        if self.ask.by == "rating":
+            raise InputError("New items have no predicted rating yet: by='rating' cannot rank them.")
         if self.ranking is None or self.ranking.content is None:
             raise InputError(
                 "New items are placed by the columns of known ones, and this model has none: train it with a table "
                 "of items (--items)."
             )
-        ids = new_items.index.tolist()
+        features = new_items.features
+        if features is None:
+            raise InputError("Nothing is known of the new items but their ids: give a table with titles or columns.")
+        ids = features.index.tolist()
         fresh = [at for at, item in enumerate(ids) if self.rater.task.items.number(item) == 0]
-        return [ids[at] for at in fresh], self.ranking.content.vectors(new_items.iloc[fresh])
+        return [ids[at] for at in fresh], self.ranking.content.vectors(features.iloc[fresh])
 
     def _ranked(self, ranking: Ranking, reads: Interactions) -> Tensor:
         """Return the scores of all items, and behind them of the new ones, [U, I + C]."""
@@ -206,7 +203,7 @@ class Recommender:
             return scores.clone()
         return torch.cat([scores, ranking.ranker.scores_by(reads, self._new[1])], dim=1)
 
-    def _lists(self, scores: Tensor, reads: Interactions, had: Interactions, rate: Rate) -> Iterator[list[Recommended]]:
+    def _lists(self, scores: Tensor, reads: Interactions, had: Interactions, rate: Rate) -> Iterator[Recommendations]:
         scores[:, : self._n_items][:, self._out] = -torch.inf
         if not self.ask.seen:
             scores[had.users, had.items] = -torch.inf
@@ -217,7 +214,7 @@ class Recommender:
             if self.ask.diverse and self.ranking is not None:
                 chosen = chosen[_spread(scores[row, chosen], self._vectors(self.ranking, chosen), n, self.ask.diverse)]
             history = reads.items[reads.starts[row] : reads.starts[row + 1]]
-            yield [
+            yield Recommendations(
                 Recommended(self._id(item), rating, score, because, self._title(item))
                 for item, rating, score, because in zip(
                     chosen.tolist(),
@@ -226,7 +223,7 @@ class Recommender:
                     self._reasons(history, chosen),
                     strict=True,
                 )
-            ]
+            )
 
     def _vectors(self, ranking: Ranking, items: Tensor) -> Tensor:
         known = ranking.ranker.vectors(items.where(items < self._n_items, 0))
@@ -254,6 +251,9 @@ class Recommender:
         return self.rater.task.items.names[item]
 
     def _title(self, item: int) -> str | None:
+        new_items = self.ask.new_items
+        if item >= self._n_items and new_items is not None:
+            return new_items.titles.get(self._id(item))
         return self.rater.titles.get(self._id(item))
 
 

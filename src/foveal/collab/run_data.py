@@ -24,6 +24,7 @@ from foveal.data.splits.splitters import ColSplitter, check_split
 from foveal.sources.columns import VALID_COLUMNS
 
 _VALID = 0.2  # of the rows
+_LEAST_HELD = 0.1  # of the rows, if the split is to be by user: chosen by hand
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -95,24 +96,22 @@ def _split(settings: RatingRun, table: RatingTable) -> tuple[tuple[np.ndarray, n
             raise InputError(f"--hold-out {how} does not go with column `{column}`, which says what is validated on.")
         train, valid = check_split(ColSplitter(column)(frame), len(frame))
         return (np.asarray(train), np.asarray(valid)), f"as column `{column}` says"
-    if how == "auto":
-        how = "rows" if table.time is None else "user"
+    if how in ("auto", "user"):
+        users = pd.factorize(frame[table.columns[0]])[0]
+        held = _held_out_of_users(users, settings.training.seed, None if table.time is None else frame[table.time])
+        if how == "user" or (table.time is not None and held.mean() >= _LEAST_HELD):
+            which = f"the latest {_VALID:.0%}" if table.time is not None else f"{_VALID:.0%}, drawn,"
+            by = f" by `{table.time}`" if table.time is not None else ""
+            return check_sides(np.flatnonzero(~held), np.flatnonzero(held)), f"{which} of each user{by}"
+        how = "rows" if table.time is None else "time"  # most users have one or two rows
     if how == "time":
         if table.time is None:
             raise InputError("--hold-out time needs a column of times (--time-column); the table has none.")
-        order = np.argsort(_times(frame[table.time]).numpy(), kind="stable")
-        n = len(order) - max(1, round(_VALID * len(order)))
-        split = f"the latest {_VALID:.0%} by `{table.time}`"
-        return check_sides(np.sort(order[:n]), np.sort(order[n:])), split
-    if how == "user":
-        users = pd.factorize(frame[table.columns[0]])[0]
-        held = _held_out_of_users(users, settings.training.seed, None if table.time is None else frame[table.time])
-        which = f"the latest {_VALID:.0%}" if table.time is not None else f"{_VALID:.0%}, drawn,"
-        split = f"{which} of each user" + (f" by `{table.time}`" if table.time is not None else "")
-        return check_sides(np.flatnonzero(~held), np.flatnonzero(held)), split
-    order = generator_for(settings.training.seed).permutation(len(frame))
-    n = max(1, round(_VALID * len(order)))
-    return check_sides(np.sort(order[n:]), np.sort(order[:n])), f"{_VALID:.0%} of the rows, drawn"
+        order, split = np.argsort(_times(frame[table.time]).numpy(), kind="stable"), f"the latest 20% by `{table.time}`"
+    else:
+        order, split = generator_for(settings.training.seed).permutation(len(frame)), "20% of the rows, drawn"
+    n = len(order) - max(1, round(_VALID * len(order)))
+    return check_sides(np.sort(order[:n]), np.sort(order[n:])), split
 
 
 def check_sides(train: np.ndarray, valid: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

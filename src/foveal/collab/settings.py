@@ -22,6 +22,11 @@ def _not_rated(value: object) -> object:
         raise ValueError(f"--not-rated is a number, such as 0 or -1, or 'none'; got {value!r}") from None
 
 
+def _from_anywhere(value: object) -> object:
+    """Return the path of a table so that a run.toml with it repeats the run from any folder."""
+    return value if value is None or value == "none" else str(Path(str(value)).absolute())
+
+
 NotRated = Annotated[float | Literal["none"] | None, BeforeValidator(_not_rated)]
 
 
@@ -36,7 +41,7 @@ class RatingData(Panel):
     item: str | None = setting("Ratings: the column of items.", shown="found out")
     rating: str | None = setting("Ratings: the column of ratings.", shown="found out")
     time_column: str | None = setting("Ratings: the column of times.", shown="found out")
-    items: str | None = setting(
+    items: Annotated[str | None, BeforeValidator(_from_anywhere)] = setting(
         "Ratings: a table with titles and features of the items; 'none' for none.", shown="found beside the ratings"
     )
     not_rated: NotRated = setting("Ratings: the number that stands for 'had, not rated', or 'none'.", shown="found out")

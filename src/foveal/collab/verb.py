@@ -2,24 +2,54 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import shutil
+import sys
+from collections.abc import Iterable, Iterator
+from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+if TYPE_CHECKING:
+    from foveal.collab.predictor import RatingPredictor
+    from foveal.collab.recommended import Recommendations, Recommended
+    from foveal.collab.task import Id
+
 Option = typer.Option
+
+
+class By(StrEnum):
+    """What ranks."""
+
+    RANKING = "ranking"
+    RATING = "rating"
 
 
 def recommend(
     model: Annotated[Path, typer.Argument(metavar="MODEL", help="A model.safetensors.")],
     users: Annotated[list[str] | None, typer.Argument(metavar="[USER...]", help="Users; all by default.")] = None,
     *,
-    top: Annotated[int, Option(help="How many items.")] = 10,
+    top: Annotated[int, Option(min=1, help="How many items.")] = 10,
+    liked: Annotated[
+        list[str] | None, Option(metavar="ITEM", help="For somebody new: what they like, by id or title; repeat it.")
+    ] = None,
     seen: Annotated[bool, Option(help="Recommend also what a user had in training.")] = False,
+    by: Annotated[By, Option(help="What ranks: the ranking model, or predicted ratings.")] = By.RANKING,
+    diverse: Annotated[float, Option(min=0, max=1, help="Pass over items like those above them: 0 to 1.")] = 0.0,
+    exclude: Annotated[
+        list[str] | None, Option(metavar="ITEM", help="Never these: an id, a title or COLUMN=VALUE; repeat it.")
+    ] = None,
+    only: Annotated[
+        list[str] | None, Option(metavar="ITEM", help="Only among these: an id, a title or COLUMN=VALUE; repeat it.")
+    ] = None,
+    new_items: Annotated[
+        Path | None, Option(help="A table of items that training did not know; with --only new, these alone.")
+    ] = None,
     out: Annotated[Path | None, Option(help="A .csv, .jsonl or .parquet; printed by default.")] = None,
 ) -> None:
-    """Recommend to users what they would rate highest."""
+    """Recommend to users what they would like most, and say why."""
+    from foveal.collab.naming import item_named, user_named, wishes_of
     from foveal.collab.predictor import RatingPredictor
     from foveal.core.errors import InputError
     from foveal.core.tables import check_table, write_table
@@ -27,20 +57,53 @@ def recommend(
 
     if out is not None:
         check_table(out)
+    if liked and users:
+        raise InputError(f"--liked is for somebody new; {users[0]!r} is named as a user of training. Give one of both.")
     predictor = load_predictor(model)
     if not isinstance(predictor, RatingPredictor):
         raise InputError(f"`{model}` answers for images: use `foveal predict`.")
-    user, item, rating = predictor.task.columns
-    known = {str(value): value for value in predictor.task.users.known}
-
-    def rows() -> Iterator[dict[str, str | float | None]]:
-        chosen = ((name, predictor.recommend(known.get(name, name), top, seen=seen)) for name in users or ())
-        for name, found in chosen if users else predictor.recommend_all(top, seen=seen):
-            for rank, one in enumerate(found, start=1):
-                yield {user: name, "rank": rank, item: one.item, rating: one.rating}
-
+    wishes = wishes_of(predictor, exclude or (), only or (), new_items)
+    wishes |= {"by": by.value, "diverse": diverse}
+    if liked:
+        items = [item_named(predictor, text) for text in liked]
+        lists: Iterable[tuple[Id | None, Recommendations]] = [(None, predictor.recommend_to_new(items, top, **wishes))]
+    else:
+        chosen = [user_named(predictor, text) for text in users] if users else None
+        lists = predictor.recommend_all(top, seen=seen, users=chosen, **wishes)
     if out is not None:
-        typer.echo(f"{write_table(out, rows()):,} recommendations, written to {out}.")
+        typer.echo(f"{write_table(out, _rows(predictor, lists)):,} recommendations, written to {out}.")
         return
-    for row in rows():
-        typer.echo(f"{row[user]}  {row['rank']:>3}  {row[rating]:.2f}  {row[item]}")
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+    for user, found in lists:
+        for rank, one in enumerate(found, start=1):
+            typer.echo(_line(predictor, user, rank, one)[:width])
+
+
+def _rows(
+    predictor: RatingPredictor, lists: Iterable[tuple[Id | None, Recommendations]]
+) -> Iterator[dict[str, object]]:
+    user, item, rating = predictor.task.columns
+    has_titles = bool(predictor.titles)
+    for name, found in lists:
+        for rank, one in enumerate(found, start=1):
+            title = {f"{item}_title": one.title} if has_titles else {}
+            because = " | ".join(_named(predictor, reason) for reason in one.because)
+            yield {
+                user: "" if name is None else name,
+                "rank": rank,
+                item: one.item,
+                **title,
+                rating: one.rating,
+                "score": one.score,
+                "because": because,
+            }
+
+
+def _line(predictor: RatingPredictor, user: Id | None, rank: int, one: Recommended) -> str:
+    rating = "    " if one.rating is None else f"{one.rating:.2f}"
+    why = f"  because of {' and '.join(_named(predictor, reason) for reason in one.because)}" if one.because else ""
+    return f"{'you' if user is None else user}  {rank:>3}  {rating}  {_named(predictor, one.item, one.title)}{why}"
+
+
+def _named(predictor: RatingPredictor, item: Id, title: str | None = None) -> str:
+    return title or predictor.titles.get(item) or str(item)

@@ -18,6 +18,11 @@ def ranking_verdict(rankings: Rankings) -> str:
     name, first = f"NDCG@{rankings.k}", rankings.first
     others = [title for title in rankings.of if title != first]
     own, popular, gain = rankings.ndcg(first), rankings.ndcg(POPULAR), rankings.gain_over(POPULAR)
+    if first == POPULAR:
+        return (
+            f"Recommends what is most popular to everybody, {name} {own.value:.3f}: no other model did better on the "
+            "training rows."
+        )
     if gain.high < 0:
         words = f"Recommending what is most popular is better: {name} {popular.value:.3f} against {own.value:.3f}"
     elif gain.low <= 0:

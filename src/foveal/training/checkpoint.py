@@ -119,7 +119,7 @@ def write(path: PathLike, state: FitState, hooks: Iterable[object] = ()) -> None
         tensors["random/cuda"] = torch.cuda.get_rng_state(state.device)
     if state.smooth.total is not None:
         tensors["smooth"] = state.smooth.total
-    values: dict[str, object] = {"version": _VERSION, "scaler": state.scaler.state_dict(), "count": state.smooth.count}
+    values: dict[str, object] = {"scaler": state.scaler.state_dict(), "count": state.smooth.count}
     values |= {"phase": state.phase, "step": state.step, "stop": state.stop, "plan": dict(state.run_fingerprint)}
     values |= {"epoch": state.epochs_done, "data_epoch": state.epochs_before + state.epochs_done}
     values["results"] = [asdict(result) for result in state.results]
@@ -131,7 +131,7 @@ def write(path: PathLike, state: FitState, hooks: Iterable[object] = ()) -> None
         of_hooks[name] = kept_values
     values["hooks"] = of_hooks
     try:
-        storage.write_tensors(path, tensors, {"checkpoint": json.dumps(values)})
+        write_state(path, tensors, values)
     except OSError as error:
         raise TrainingError(
             f"The checkpoint `{path}` could not be written ({error.strerror or error}). The one before, if there was "
@@ -161,6 +161,17 @@ def optimizer_averages(tensors: Mapping[str, Tensor], optimizer: torch.optim.Opt
         index, _, name = key.partition("/")
         averages.setdefault(int(index), {})[name] = _match_layout(parameters[int(index)], tensor)
     return averages
+
+
+def write_state(path: PathLike, tensors: Mapping[str, Tensor], values: Mapping[str, object]) -> None:
+    """Write a checkpoint of anything that `read` can read.
+
+    Args:
+        path: the file.
+        tensors: by name.
+        values: JSON values by name.
+    """
+    storage.write_tensors(path, tensors, {"checkpoint": json.dumps({"version": _VERSION, **values})})
 
 
 def read(path: PathLike) -> Stored:

@@ -64,7 +64,8 @@ class Als:
         """Return the vectors of U people who had something, [U, K]."""
         found = self.of_items.new_zeros(len(histories), self.of_items.shape[1])
         for users, gram, sums in histories.grams(self.of_items):
-            found[users] = torch.linalg.solve(gram + self._prior(histories.counts[users]), sums)
+            factor = torch.linalg.cholesky(gram + self._prior(histories.counts[users]))
+            found[users] = torch.cholesky_solve(sums[:, :, None], factor)[:, :, 0]
         return found
 
     def scores(self, histories: Interactions) -> Tensor:

@@ -173,6 +173,13 @@ class _Tried(NamedTuple):
     by_user: Tensor
 
 
+class _Fitted(NamedTuple):
+    """The best candidate of a family so far, and its models."""
+
+    candidate: Candidate
+    models: Sequence[Ranker]
+
+
 class _Search:
     """Candidates that were tried on the same held out pairs."""
 
@@ -184,6 +191,7 @@ class _Search:
             users = users[torch.from_numpy(generator_for(seed, 0, 1).permutation(len(users))[:_JUDGES])].sort()[0]
         self.users, self.inputs, self.seed = users, self.known.inputs, seed
         self.tried: dict[tuple[object, ...], _Tried] = {}
+        self._best_models: dict[tuple[str, LearnsFrom], _Fitted] = {}
 
     @property
     def ordered(self) -> list[Candidate]:
@@ -241,12 +249,22 @@ class _Search:
         if (known := self.tried.get((title, name, *settings.values()))) is not None:
             return known
         began, table = time.perf_counter(), self.inputs[name]
-        models = [family.fit(self._some(table, family.pairs), **own) for family, own in parts]
+        models = [self._fitted(family, own, name) for family, own in parts]
         blend = Blend.of(models, table.rows(self.users[:_AT_ONCE]))
         by_user = self._ndcg(blend, table)
         candidate = Candidate(title, name, settings, float(by_user.mean()), time.perf_counter() - began)
+        best = self._best_models.get((title, name))
+        if best is None or candidate.ndcg > best.candidate.ndcg:
+            self._best_models[title, name] = _Fitted(candidate, models)
         found = self.tried[title, name, *settings.values()] = _Tried(candidate, parts, by_user)
         return found
+
+    def _fitted(self, family: _Family, settings: Settings, name: LearnsFrom) -> Ranker:
+        """Fit a model, or return the best of its family where it is that."""
+        best = self._best_models.get((family.title, name))
+        if best is not None and dict(best.candidate.settings) == dict(settings):
+            return best.models[0]
+        return family.fit(self._some(self.inputs[name], family.pairs), **settings)
 
     def _some(self, table: Interactions, most: int | None) -> Interactions:
         """Return the rows of so many users, drawn, that they have about `most` pairs."""

@@ -14,7 +14,7 @@ from foveal.collab.rankers.base import Kind
 
 MOST_ITEMS = 8192
 """Of a table of weights [I, I]: 256 MB in single precision; its inverse takes 7 s on two cores."""
-_COLUMNS = 256  # of a table that are dense at once: 1 MB for 1,000 users
+_ROWS = 256  # of a table that are dense at once: 1 MB for 1,000 users
 
 
 def cooccurrence(interactions: Interactions) -> Iterator[tuple[Tensor, Tensor]]:
@@ -24,13 +24,13 @@ def cooccurrence(interactions: Interactions) -> Iterator[tuple[Tensor, Tensor]]:
         interactions: what users had, as ones.
 
     Yields:
-        Numbers of items int64 [B], and the counts float32 [I, B].
+        Numbers of items int64 [B], and the counts float32 [B, I].
     """
     transposed = interactions.transposed()
     by_item = transposed.matrix()
-    for start in range(0, interactions.n_items, _COLUMNS):
-        columns = torch.arange(start, min(start + _COLUMNS, interactions.n_items))
-        yield columns, by_item @ transposed.rows(columns).dense().T.contiguous()
+    for start in range(0, interactions.n_items, _ROWS):
+        rows = torch.arange(start, min(start + _ROWS, interactions.n_items))
+        yield rows, (by_item @ transposed.rows(rows).dense().T.contiguous()).T.contiguous()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -51,27 +51,18 @@ class Ease:
 
     @classmethod
     def fit(cls, interactions: Interactions, penalty: float) -> Self:
-        """Solve the regressions.
+        """Solve the regressions; by users where these are fewer than the items, for the answer is the same.
 
         Args:
             interactions: what users had, as ones; at most `MOST_ITEMS` items.
             penalty: of squared weights; positive.
         """
-        return cls.of(torch.cat([counts for _, counts in cooccurrence(interactions)], dim=1), penalty)
-
-    @classmethod
-    def of(cls, counts_II: Tensor, penalty: float) -> Self:
-        """Solve the regressions.
-
-        Args:
-            counts_II: how many people had both items, float32 [I, I].
-            penalty: of squared weights; positive.
-        """
-        regular = counts_II.clone()
-        regular.diagonal().add_(penalty)
-        inverse = torch.cholesky_inverse(torch.linalg.cholesky(regular))
-        weights = inverse.div_(-inverse.diagonal().clone())
-        return cls(weights.fill_diagonal_(0), penalty)
+        n_users = int((interactions.counts > 0).sum())
+        inverse = _inverse_by_users if n_users < interactions.n_items else _inverse_by_items
+        weights = inverse(interactions, penalty)
+        weights.div_(-weights.diagonal().clone()).fill_diagonal_(0)
+        # In half precision, as a bundle holds them: NDCG is the same to four digits, and what is read is what was made.
+        return cls(weights.half().float(), penalty)
 
     @property
     def settings(self) -> Mapping[str, float]:
@@ -105,8 +96,8 @@ class Ease:
         return self.weights[history][:, items].T
 
     def tensors(self) -> Mapping[str, Tensor]:
-        """Return the weights."""
-        return {"weights": self.weights}
+        """Return the weights, in half precision."""
+        return {"weights": self.weights.half()}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -138,12 +129,11 @@ class ItemNeighbours:
         """
         norm = torch.bincount(interactions.items, minlength=interactions.n_items).float().sqrt()
         nearest = []
-        for columns, counts in cooccurrence(interactions):
-            near = counts / (norm[:, None] * norm[columns] + shrink)
-            near[columns, torch.arange(len(columns))] = 0
-            nearest.append(near.topk(min(n_neighbours, len(near)), dim=0))
-        neighbours, similarities = (torch.cat([one[at] for one in nearest], dim=1).T for at in (1, 0))
-        return cls(neighbours.contiguous(), similarities.contiguous(), shrink)
+        for rows, counts in cooccurrence(interactions):
+            near = counts.div_((norm[rows][:, None] * norm + shrink).clamp(min=1e-12))
+            near[torch.arange(len(rows)), rows] = 0
+            nearest.append(near.topk(min(n_neighbours, near.shape[1]), dim=1))
+        return cls(torch.cat([one[1] for one in nearest]), torch.cat([one[0] for one in nearest]), shrink)
 
     @property
     def settings(self) -> Mapping[str, float]:
@@ -182,3 +172,22 @@ class ItemNeighbours:
     def tensors(self) -> Mapping[str, Tensor]:
         """Return the neighbours and their similarities."""
         return {"neighbours": self.neighbours, "similarities": self.similarities}
+
+
+def _inverse_by_items(interactions: Interactions, penalty: float) -> Tensor:
+    """Return the inverse of the table of co-occurrences with a penalty on its diagonal, [I, I]."""
+    regular = torch.cat([counts for _, counts in cooccurrence(interactions)])
+    regular.diagonal().add_(penalty)
+    return torch.cholesky_inverse(torch.linalg.cholesky(regular))
+
+
+def _inverse_by_users(interactions: Interactions, penalty: float) -> Tensor:
+    """Return the same by the identity of Woodbury, from a system of as many equations as there are users."""
+    table = interactions.rows((interactions.counts > 0).nonzero()[:, 0]).dense()
+    system = table @ table.T
+    system.diagonal().add_(penalty)
+    solved = torch.linalg.solve_triangular(torch.linalg.cholesky(system), table, upper=False)
+    inverse: Tensor = -(solved.T @ solved)
+    inverse.diagonal().add_(1)
+    inverse.div_(penalty)
+    return inverse

@@ -49,7 +49,7 @@ class RankerPart(BaseModel):
 
 
 _DESCRIBED: dict[Kind, tuple[set[str], dict[str, tuple[torch.dtype, int]]]] = {
-    Ease.kind: ({"penalty"}, {"weights": (torch.float32, 2)}),
+    Ease.kind: ({"penalty"}, {"weights": (torch.float16, 2)}),
     ItemNeighbours.kind: ({"shrink"}, {"neighbours": (torch.int64, 2), "similarities": (torch.float32, 2)}),
     Als.kind: ({"unseen", "penalty"}, {"of_items": (torch.float32, 2)}),
     Popularity.kind: (set(), {"counts": (torch.float32, 1)}),
@@ -109,7 +109,7 @@ def _model(part: ModelPart, tensors: Mapping[str, Tensor], n_items: int) -> Rank
     if part.kind == Ease.kind:
         if tensors["weights"].shape[1] != n_items:
             raise InputError("its ranking model's weights are not [items, items].")
-        return Ease(tensors["weights"], **part.settings)
+        return Ease(tensors["weights"].float(), **part.settings)
     if part.kind == ItemNeighbours.kind:
         near, similar = tensors["neighbours"], tensors["similarities"]
         if near.shape != similar.shape or (near.numel() and (int(near.min()) < 0 or int(near.max()) >= n_items)):

@@ -13,7 +13,16 @@ import pandas as pd
 from foveal.collab.tables.loading import Opened, open_table
 from foveal.collab.tables.pairs import read_ids
 from foveal.collab.tables.table import Catalogue
-from foveal.collab.tables.words import claim_of, is_personal, is_title, names_items, names_users, words_of
+from foveal.collab.tables.text import is_numeric
+from foveal.collab.tables.words import (
+    about_other_things,
+    claim_of,
+    is_personal,
+    is_title,
+    names_items,
+    names_users,
+    words_of,
+)
 from foveal.collab.task import Id
 from foveal.core.errors import InputError, TableError, near_match
 from foveal.sources.items import Finding
@@ -51,12 +60,12 @@ class _Candidate:
 
     Attributes:
         file: its path.
-        key: its column of ids.
+        keys: columns that may be its ids, the likeliest first.
         rank: how likely it is the one; higher is likelier.
     """
 
     file: Path
-    key: str
+    keys: tuple[str, ...]
     rank: float
 
 
@@ -71,13 +80,15 @@ def find_beside(folder: Path, own: str, item: str, ids: pd.Index) -> tuple[Catal
     """
     findings: list[Finding] = []
     for candidate in sorted(_candidates(folder, own, item), key=lambda one: -one.rank):
-        try:
-            catalogue, share, why = _read(candidate.file, candidate.key, ids)
-        except TableError as error:
-            findings.append(Finding("note", "table beside the ratings is not used", candidate.file.name, str(error)))
-            continue
-        if catalogue is not None:
-            return catalogue, [*findings, *_partly(catalogue.source, share)]
+        share, why = 0.0, ""
+        for key in candidate.keys:
+            try:
+                catalogue, share, why = _read(candidate.file, key, ids)
+            except TableError as error:
+                share, why = 0.0, str(error)
+                break
+            if catalogue is not None:
+                return catalogue, [*findings, *_partly(catalogue.source, share)]
         if share > 0 or names_items(candidate.file.name):
             findings.append(Finding("note", "table beside the ratings is not used", candidate.file.name, why))
     return None, findings
@@ -99,7 +110,7 @@ def read_given(file: Path, item: str, ids: pd.Index) -> tuple[Catalogue, list[Fi
         raise TableError(f"There is no table of items `{file}` (--items).{near_match(file.name, beside)}")
     opened = open_table(file)
     names = [str(name) for name in opened.sample.columns]
-    keys = [key] if (key := _key(opened, item)) is not None else []
+    keys = _keys(opened, item)
     best = 0.0
     for name in dict.fromkeys((*keys, *names)):
         catalogue, share, _ = _read(file, name, ids)
@@ -137,12 +148,25 @@ def _candidates(folder: Path, own: str, item: str) -> Iterator[_Candidate]:
             opened = open_table(file)
         except TableError:
             continue
-        key = _key(opened, item)
-        if key is None:
+        keys = _keys(opened, item)
+        if not keys:
+            continue
+        is_same = keys[0].lower() == item.lower() and opened.has_header
+        if not is_same and (about_other_things(file.name, item) or not _has_texts(opened, keys[0])):
             continue
         has_title = any(is_title(str(name)) for name in opened.sample.columns) or not opened.has_header
-        rank = 4.0 * has_title + 2.0 * (word is not None) + (word in {noun, "item"}) + (key.lower() == item.lower())
-        yield _Candidate(file, key, rank)
+        rank = 4.0 * has_title + 2.0 * (word is not None) + (word in {noun, "item"}) + is_same
+        yield _Candidate(file, keys, rank)
+
+
+def _has_texts(opened: Opened, key: str) -> bool:
+    """Return whether a table names its rows in words; one of numbers alone may be about anything."""
+    others = [name for name in map(str, opened.sample.columns) if name != key]
+    return any(not is_numeric(opened.sample[name].dropna().tolist()) and _is_filled(opened, name) for name in others)
+
+
+def _is_filled(opened: Opened, name: str) -> bool:
+    return bool(opened.sample[name].notna().any())
 
 
 def _head_has(file: Path, column: str) -> bool:
@@ -151,35 +175,28 @@ def _head_has(file: Path, column: str) -> bool:
         return column.lower().encode() in stream.readline(1 << 12).lower()
 
 
-def _key(opened: Opened, item: str) -> str | None:
-    """Return the column that identifies items; None where the table is about users or ratings."""
+def _keys(opened: Opened, item: str) -> tuple[str, ...]:
+    """Return the columns that may identify items, the likeliest first; none where a table is about users or ratings."""
     names = [str(name) for name in opened.sample.columns]
     if not opened.has_header:
-        return names[0] if names_items(opened.name) else None
-    claims = {name: claim_of(name) for name in names}
-    if any(claim is not None and claim.role == "user" and not claim.is_name for claim in claims.values()):
-        return None
-    same = next((name for name in names if name.lower() == item.lower()), None)
-    if same is None and sum(map(is_personal, names)) >= 2:
-        return None
-    if same is not None:
-        return same
-    known = [
-        (claim.score, name)
-        for name, claim in claims.items()
-        if claim is not None and claim.role == "item" and not claim.is_name
-    ]
+        return (names[0],) if names_items(opened.name) else ()
+    claims = {name: claim for name in names if (claim := claim_of(name)) is not None}
+    # "members" says how many know an item, "member" and "member_id" that a row is about one of them
+    if any(claim.role == "user" and not claim.is_name and not name.endswith("s") for name, claim in claims.items()):
+        return ()
+    same = [name for name in names if name.lower() == item.lower()]
+    if not same and (names_items(opened.name) is None or sum(map(is_personal, names)) > 1):
+        return ()
     bare = [name for name in names if words_of(name) in (["id"], ["key"])]
-    if names_items(opened.name) is None:
-        return None
-    return max(known)[1] if known and not bare else (bare or [names[0]])[0]
+    known = [name for name, claim in claims.items() if claim.role == "item" and not claim.is_name]
+    known.sort(key=lambda name: -claims[name].score)
+    return tuple(dict.fromkeys((*same, *bare, *known))) or (names[0],)
 
 
 def _read(file: Path, key: str, ids: pd.Index) -> tuple[Catalogue | None, float, str]:
     """Return (catalogue, share of the items that it has, why it is not theirs where it is None)."""
     opened = open_table(file)
-    names = [str(name) for name in opened.sample.columns]
-    frame = opened.read(names, ())
+    frame = opened.read([str(name) for name in opened.sample.columns], ())
     found = _like(read_ids(frame[key]).ids, ids)
     filled = found.notna()
     share = float(pd.Index(ids).isin(pd.Index(found[filled])).mean()) if len(ids) else 0.0
@@ -188,11 +205,38 @@ def _read(file: Path, key: str, ids: pd.Index) -> tuple[Catalogue | None, float,
         return None, share, f"it has {share:.0%} of the items"
     if n_different < _UNIQUE * filled.sum():
         return None, share, f"its ids (`{key}`) stand in several rows"
-    first = filled & ~found.duplicated()
-    frame = frame[first.to_numpy()].set_axis(pd.Index(found[first].to_numpy(), name=key)).drop(columns=key)
+    return _of_items(opened, file, key, found), share, ""
+
+
+def read_items(file: Path, item: str, *, are_numbers: bool) -> Catalogue:
+    """Read a table of items whatever items it has: new ones.
+
+    Args:
+        file: its path.
+        item: the column of the items in the ratings; the first column of the table is taken where it has none.
+        are_numbers: whether the ids of known items are numbers.
+
+    Raises:
+        TableError: it cannot be read.
+    """
+    if not file.is_file():
+        beside = [other.name for other in file.parent.glob("*")] if file.parent.is_dir() else []
+        raise TableError(f"There is no table of items `{file}`.{near_match(file.name, beside)}")
+    opened = open_table(file)
+    names = [str(name) for name in opened.sample.columns]
+    key = next(iter(_keys(opened, item)), names[0])
+    ids = read_ids(opened.read(names, ())[key]).ids
+    return _of_items(opened, file, key, _like(ids, pd.Index([0] if are_numbers else [""])))
+
+
+def _of_items(opened: Opened, file: Path, key: str, ids: pd.Series) -> Catalogue:
+    """Return the catalogue of a table, by the ids of its rows; the first row of each counts."""
+    frame = opened.read([str(name) for name in opened.sample.columns], ())
+    first = (ids.notna() & ~ids.duplicated()).to_numpy()
+    frame = frame[first].set_axis(pd.Index(ids[first].to_numpy(), name=key)).drop(columns=key)
     if not opened.has_header:
         frame = _named_flags(frame, file)
-    return _catalogue(frame, file.name, has_header=opened.has_header), share, ""
+    return _catalogue(frame, file.name, has_header=opened.has_header)
 
 
 def _like(found: pd.Categorical, ids: pd.Index) -> pd.Series:
@@ -230,7 +274,7 @@ def _catalogue(frame: pd.DataFrame, source: str, *, has_header: bool = True) -> 
         filled = cells[cells.notna()]
         titles = {one: str(cell).strip() for one, cell in zip(filled.index.tolist(), filled.tolist(), strict=True)}
     kept = {name: _plain(frame[name]) for name in frame.columns if name != title and not _is_link(name, frame[name])}
-    kept = {name: column for name, column in kept.items() if column.notna().any()}
+    kept = {name: column for name, column in kept.items() if column.notna().any() and not _identifies(name, column)}
     features = pd.DataFrame(kept, index=frame.index) if kept else None
     return Catalogue(titles, features, source)
 
@@ -245,6 +289,11 @@ def _title(frame: pd.DataFrame, *, has_header: bool) -> str | None:
     return next(
         (name for name in texts if frame[name].nunique() > len(frame) / 2 and not _is_link(name, frame[name])), None
     )
+
+
+def _identifies(name: str, column: pd.Series) -> bool:
+    """Return whether a column holds the ids of another table, which say nothing of an item."""
+    return words_of(name)[-1:] in (["id"], ["ids"]) and column.nunique() > _UNIQUE * column.notna().sum()
 
 
 def _is_link(name: str, column: pd.Series) -> bool:

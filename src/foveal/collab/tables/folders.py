@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
+import json
+import os
 from pathlib import Path
 
 import pandas as pd
@@ -16,7 +19,8 @@ from foveal.sources.columns import IMAGE_COLUMNS
 from foveal.sources.frames import JSON_LINES, PARQUET
 from foveal.sources.tree import is_image_name, tree_of
 
-_TEXTS = (".csv", ".tsv", ".tab", ".txt", ".dat", ".data", ".inter", ".base", "")
+_TEXTS = (".csv", ".tsv", ".tab", ".txt", ".dat", ".data", ".inter", ".base")
+_ENDINGS = (*_TEXTS, *PARQUET, *JSON_LINES)
 _DATA = (".dat", ".data", ".inter", ".base")  # endings of data sets for recommendations, and rarely of others
 _FILE_WORDS = frozenset(
     ["rating", "ratings", "plays", "interactions", "scrobbles", "listens", "jester", "reviews", "purchases"]
@@ -68,24 +72,25 @@ def ratings_file(folder: Path) -> Path:
 
 
 def _candidates(folder: Path) -> list[Path]:
-    files = [file for file in sorted(folder.iterdir()) if file.is_file() and not file.name.startswith((".", "_"))]
-    likely = [file for file in files if _may_hold_ratings(file)][:_MOST_FILES]
+    with os.scandir(folder) as entries:  # of 100,000 images only the names are looked at
+        names = [entry.name for entry in entries if entry.name.lower().removesuffix(".gz").endswith(_ENDINGS)]
+    files = [folder / name for name in sorted(names) if not name.startswith((".", "_"))]
+    likely = [file for file in files if _may_hold_ratings(file) and file.is_file()][:_MOST_FILES]
     usual = [file for file in likely if file.name.lower().removesuffix(".gz") in _USUAL]
     return [file for file in usual or likely if _looks_like_ratings(file)]
 
 
 def _may_hold_ratings(file: Path) -> bool:
     """Return whether a file's name speaks of ratings, or of nothing else."""
-    ending = _ending(file)
-    is_table = ending in {*_TEXTS, *PARQUET, *JSON_LINES} and ending != ""
-    return is_table and names_items(file.name) is None and not (names_users(file.name) and ending == ".user")
+    return names_items(file.name) is None and not (names_users(file.name) and _ending(file) == ".user")
 
 
 def _looks_like_ratings(file: Path) -> bool:
     """Return whether a table has users, items and ratings by the names of its columns or of the file, and no images."""
     ending = _ending(file)
-    if ending in PARQUET:
-        return _names_say_so(tuple(arrow_parquet.read_schema(file).names))
+    if ending in (*PARQUET, *JSON_LINES):
+        is_parquet = ending in PARQUET
+        return _names_say_so(tuple(arrow_parquet.read_schema(file).names) if is_parquet else _json_names(file))
     if ending not in _TEXTS:
         return False
     text = load_text(file, most=HEAD)
@@ -111,6 +116,15 @@ def _names_say_so(names: tuple[str, ...]) -> bool:
     return (
         not has_images and "user" in roles and bool({"item"} & {claim.role for claim in claims}) and "rating" in roles
     )
+
+
+def _json_names(file: Path) -> tuple[str, ...]:
+    """Return the names in the first line of a file of JSON lines; none where it names an image."""
+    with gzip.open(file) if file.name.lower().endswith(".gz") else file.open("rb") as stream:
+        row = json.loads(stream.readline(HEAD).decode("utf-8-sig"))
+    if not isinstance(row, dict) or any(isinstance(cell, str) and is_image_name(cell) for cell in row.values()):
+        return ()
+    return tuple(map(str, row))
 
 
 def _has_images(text: Text) -> bool:

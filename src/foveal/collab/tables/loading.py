@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.json as arrow_json
@@ -126,7 +127,7 @@ def _of_frame(frame: pd.DataFrame, name: str, folder: Path | None) -> Opened:
     return Opened(
         name,
         folder,
-        frame.head(_SAMPLE).astype(object).where(frame.head(_SAMPLE).notna(), None),
+        _sample(frame),
         has_header,
         () if has_header else ("no header",),
         (),
@@ -136,22 +137,29 @@ def _of_frame(frame: pd.DataFrame, name: str, folder: Path | None) -> Opened:
     )
 
 
+def _sample(frame: pd.DataFrame) -> pd.DataFrame:
+    head = frame.head(_SAMPLE)
+    cells = head.astype(object).where(head.notna(), None)
+    return cells.map(lambda cell: _text(cell) if isinstance(cell, list | tuple | set | np.ndarray | dict) else cell)
+
+
 def _categorical(column: pd.Series) -> pd.Series:
     """Return texts as a categorical of texts; numbers and times as they are."""
     if isinstance(column.dtype, pd.CategoricalDtype):
         cells = pd.Index([str(cell) for cell in column.cat.categories], dtype=object)
         codes, known = pd.factorize(cells)
-        return pd.Series(
-            pd.Categorical.from_codes(
-                [*codes, -1][: len(codes) + 1] and pd.Index([*codes, -1]).to_numpy()[column.cat.codes], known
-            )
-        )
+        return pd.Series(pd.Categorical.from_codes(np.append(codes, -1)[column.cat.codes.to_numpy()], known))
     if pd.api.types.is_bool_dtype(column):
         return column.astype(float)
     if pd.api.types.is_numeric_dtype(column) or pd.api.types.is_datetime64_any_dtype(column):
         return column
-    texts = [None if cell is None or cell is pd.NA or cell != cell else str(cell) for cell in column.tolist()]  # noqa: PLR0124
+    missing = column.isna().to_numpy()
+    texts = [None if gone else _text(cell) for cell, gone in zip(column.tolist(), missing, strict=True)]
     return pd.Series(pd.Categorical(pd.Series(texts, dtype=object)))
+
+
+def _text(cell: object) -> str:
+    return "|".join(map(str, cell)) if isinstance(cell, list | tuple | set | np.ndarray) else str(cell)
 
 
 def _parquet(file: Path) -> pd.DataFrame:

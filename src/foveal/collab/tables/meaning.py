@@ -169,7 +169,7 @@ def _not_on_the_scale(steps: np.ndarray, counts: np.ndarray, name: str) -> float
     if len(steps) > _LONGEST_SCALE + 1:
         return None
     is_whole = bool((steps * 2 == np.round(steps * 2)).all())
-    if steps[0] == -1 and 0 <= steps[1] <= 1 and steps[-1] >= _FEWEST_STEPS and is_whole:
+    if steps[0] == -1 and steps[1] >= 0 and steps[-1] >= _FEWEST_STEPS and is_whole:
         return -1.0
     if steps[0] == 0 and steps[1] >= 0.5 and is_whole and not _are_counts(steps[1:], counts[1:], name):
         neighbours = counts[(steps > 0) & (steps <= 2)]
@@ -179,7 +179,7 @@ def _not_on_the_scale(steps: np.ndarray, counts: np.ndarray, name: str) -> float
 
 
 def _are_counts(steps: np.ndarray, counts: np.ndarray, name: str) -> bool:
-    """Return whether numbers say how often: whole ones from 1 on with a long tail, or amounts by their name."""
+    """Return whether numbers say how often or how long: from 0 on with a long tail, or amounts by their name."""
     if steps[0] < 0 or len(steps) < 2:
         return False
     is_whole = bool((steps == np.round(steps)).all())
@@ -190,4 +190,4 @@ def _are_counts(steps: np.ndarray, counts: np.ndarray, name: str) -> bool:
         return True
     if is_rating(name) and steps[-1] < _LONGEST_SCALE:
         return False
-    return is_whole and has_tail and steps[-1] > _BEYOND_SCALES
+    return has_tail and steps[-1] > (_BEYOND_SCALES if is_whole else _LONGEST_SCALE)

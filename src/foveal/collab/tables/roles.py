@@ -10,7 +10,7 @@ import pandas as pd
 
 from foveal.collab.tables.text import is_numeric
 from foveal.collab.tables.times import looks_like_times
-from foveal.collab.tables.words import ROLES, Claim, Role, claim_of
+from foveal.collab.tables.words import ROLES, Claim, Role, claim_of, is_code
 from foveal.core.errors import TableError, near_match
 
 _OPTIONS: dict[Role, str] = {"user": "--user", "item": "--item", "rating": "--rating", "time": "--time-column"}
@@ -137,7 +137,7 @@ def _is_of_items(claim: Claim, name: str, found: Mapping[Role, str], sample: pd.
     items, cells = sample[found["item"]].astype(str), sample[name].astype(str)
     per_item = cells.groupby(items).nunique()
     several = items.groupby(items).size() > 1
-    return bool(set(cells) > {cells.iloc[0]} and several.any() and (per_item[several] == 1).all())
+    return bool(len(set(cells)) > 1 and several.any() and (per_item[several] == 1).all())
 
 
 def _fits(claim: Claim, cells: pd.Series) -> bool:
@@ -167,6 +167,8 @@ def _by_content(
         if places and len(left) - len(places) + len(chosen) >= 2:
             chosen["time"] = places[-1]
             left.remove(places[-1])
+    if has_header:  # ids that come again before the rest, and numbers of the rows last
+        left.sort(key=lambda name: is_code(name) * (1 if sample[name].nunique() == len(sample) else -1))
     for role in ("user", "item"):
         if role not in chosen and left:
             chosen[role] = left.pop(0)
@@ -177,7 +179,7 @@ def _by_content(
     ):
         chosen["user"], chosen["item"] = chosen["item"], chosen["user"]
     if "rating" in wanted and "rating" not in chosen and not implicit:
-        numeric = [name for name in left if is_numeric(sample[name].dropna().tolist())]
+        numeric = [name for name in left if is_numeric(sample[name].dropna().tolist()) and not is_code(name)]
         # Of a header that says nothing of ratings, only the very next column is taken for them.
         places = numeric if not has_header else [name for name in left[:1] if name in numeric]
         if places:

@@ -109,6 +109,8 @@ def read_rows(opened: Opened, given: Mapping[Role, str | None], *, implicit: boo
         TableError: a column is not there, or not recognised.
     """
     names = [str(name) for name in opened.sample.columns]
+    if not len(opened.sample):
+        raise TableError(f"`{opened.name}` has no rows below its header: {', '.join(names[:12])}.")
     if valid is not None and valid not in names:
         raise TableError(
             f"The table has no column `{valid}` (--valid-column).{near_match(valid, names)} Its columns: "

@@ -31,6 +31,9 @@ _REGULAR = 0.9  # of the lines have the same number of cells, if it is the separ
 _UNIT = "\x1f"  # the separator of ASCII, in place of `::`, which the reader takes for two
 _SEPARATORS = ("::", "\t", ";", "|", ",", " ")
 _BLOCK = 1 << 24  # bytes of a block; a row must fit into one
+_BLOCK_HEAD = re.compile(rb"\s*\d+:\n")
+"""The first line of a file of the Netflix prize: a film, whose ratings follow in a line each."""
+_BLOCK_NAMES = ("item", "user", "rating", "date")
 _NUMBER = re.compile(r"\s*[-+]?(\d+([.,]\d*)?|[.,]\d+)([eE][-+]?\d+)?\s*")
 _NUMERIC = 0.9  # of the cells of a column of numbers; the others are blank or bad
 
@@ -62,7 +65,8 @@ class Layout:
 
     def sample(self) -> pd.DataFrame:
         """Return the first rows as a table of texts."""
-        return pd.DataFrame(self.rows, columns=list(self.columns), dtype=object)
+        rows = [[cell or None for cell in row] for row in self.rows]
+        return pd.DataFrame(rows, columns=list(self.columns), dtype=object)
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +157,7 @@ class Text:
         filled = filled[filled >= self.layout.n_above]
         if self.layout.is_quoted:
             filled = filled[_begins(self.data, starts, filled)]
-        filled = np.delete(filled, [at for at, _ in self._ordinals()])
+        filled = np.delete(filled, [at for at, _ in self._ordinals() if at < len(filled)])
         return [int(filled[row]) + 1 if row < len(filled) else 0 for row in rows]
 
     def _ordinals(self) -> list[tuple[int, int]]:
@@ -234,13 +238,27 @@ def text_of(data: bytes, name: str, encoding: str | None = None, *, is_whole: bo
         data = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
     if not data.strip():
         raise TableError(f"`{name}` cannot be read as a table: it is empty.")
+    is_blocks = _BLOCK_HEAD.match(data) is not None
+    if is_blocks:
+        data = _without_blocks(data)
     layout = _layout(data[:HEAD].decode(errors="ignore"), name, is_whole=is_whole and len(data) <= HEAD)
     if layout.separator == "::":
         data = data.replace(b"::", _UNIT.encode())
-    elif layout.separator == " ":
+    if is_blocks and layout.names is None:
+        layout = replace(layout, names=_BLOCK_NAMES[: layout.n_columns])
+    if layout.separator == " ":
         data = re.sub(rb"(?m)^[ \t]+|[ \t]+$", b"", data)
         data = re.sub(rb"[ \t]+", b" ", data)
     return Text(name, data, layout, tuple(notes))
+
+
+def _without_blocks(data: bytes) -> bytes:
+    """Return ratings in blocks with the item in front of each; a line that names an item becomes blank."""
+    parts = re.split(rb"(?m)^[ \t]*(\d+):[ \t]*$", data)
+    made = [parts[0]]
+    for item, block in zip(parts[1::2], parts[2::2], strict=True):
+        made.append(re.sub(rb"(?m)^(?=.)", item + b",", block))
+    return b"".join(made)
 
 
 def _is_utf8(data: bytes) -> bool:
@@ -249,7 +267,7 @@ def _is_utf8(data: bytes) -> bool:
     decoder = codecs.getincrementaldecoder("utf-8")()
     try:
         for start in range(0, len(data), _BLOCK):
-            decoder.decode(data[start : start + _BLOCK])
+            decoder.decode(data[start : start + _BLOCK], final=start + _BLOCK >= len(data))
     except UnicodeDecodeError:
         return False
     return True
@@ -294,7 +312,9 @@ def split_lines(lines: Iterable[str], separator: str, *, is_quoted: bool) -> lis
         return [line.split() for line in lines]
     if separator == "::" or not is_quoted:
         return [line.split(separator) for line in lines]
-    return list(csv.reader(lines, delimiter=separator))
+    lines = list(lines)
+    escape = "\\" if any('\\"' in line for line in lines) else None
+    return list(csv.reader(lines, delimiter=separator, escapechar=escape))
 
 
 def _separator(lines: Sequence[str], given: str | None, name: str) -> tuple[str, bool, int]:

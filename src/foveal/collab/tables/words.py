@@ -64,6 +64,10 @@ for _text, _role, _score in (
 ):
     for _word in _text.split():
         _WORDS[_word] = (_role, _score)  # type: ignore[assignment]  # the texts stand beside their roles
+_SPECIFIC = frozenset((*_THINGS.split(), *_FOREIGN_THINGS.split())) - frozenset(
+    ("item", "product", "article", "place", "business", "content", "store", "shop", "listing", "destination")
+)
+"""Words for items that say which things they are."""
 _AMOUNT_WORDS = frozenset(_AMOUNT.split())
 _RATING_WORDS = frozenset(_RATING.split())
 _LONGEST_SUFFIX = 4  # letters of a word at the end of one that is written together: "bookrating"; chosen by hand
@@ -114,7 +118,7 @@ def claim_of(name: str) -> Claim | None:
     >>> claim_of("average_rating"), claim_of("price")
     (None, None)
     """
-    words = words_of(name.partition("(")[0]) or words_of(name)
+    words = words_of(re.split(r"[(:]", name)[0]) or words_of(name)
     if not words:
         return None
     joined = "".join(words)
@@ -165,6 +169,31 @@ def _known(word: str) -> tuple[str, tuple[Role, float], bool, bool] | None:
         if word[start:] in _WORDS and _WORDS[word[start:]][0] in {"rating", "time"}:
             return word[start:], _WORDS[word[start:]], False, False
     return None
+
+
+def is_code(name: str) -> bool:
+    """Return whether a column's name says that it identifies something.
+
+    Args:
+        name: of the column.
+
+    >>> is_code("car_id"), is_code("carID"), is_code("car")
+    (True, True, False)
+    """
+    return words_of(name)[-1:] != [] and words_of(name)[-1] in _CODES
+
+
+def about_other_things(file: str, item: str) -> bool:
+    """Return whether a file is by its name about things that the items are not: wines, where these are films.
+
+    Args:
+        file: its name.
+        item: the column of the items.
+    """
+    claim, word = claim_of(item), names_items(file)
+    if claim is None or claim.role != "item" or word is None:
+        return False
+    return claim.noun in _SPECIFIC and word in _SPECIFIC and claim.noun != word
 
 
 def is_amount(name: str) -> bool:
