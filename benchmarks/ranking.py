@@ -24,6 +24,7 @@ import pandas as pd
 import torch
 from ranking_peers import K, Split, ndcg
 
+from foveal.collab.item_table import ItemTable
 from foveal.inference.loading import load_predictor
 from foveal.metrics.bootstrap import interval
 
@@ -279,7 +280,8 @@ def cold_part(work, data, seeds):
         favourite = has[:, shares.argmax(axis=1)].T
         profile = shares @ (has / np.maximum(1, has.sum(axis=1, keepdims=True))).T
         known = np.broadcast_to(truth.sum(axis=0), truth.shape)
-        found = lists(predictor, users.tolist(), only=(), new_items=items.loc[cold])
+        new = ItemTable(items.loc[cold, "title"].to_dict(), items.loc[cold, ["genres"]])
+        found = lists(predictor, users.tolist(), only_new=True, new_items=new)
         gains = {"foveal, new_items": ndcg(truth, np.searchsorted(cold, found))}
         scores = {
             "most popular genre of the user": favourite,
