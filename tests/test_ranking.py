@@ -20,7 +20,8 @@ from foveal.collab.rank_evaluation import POPULAR, evaluate_rankings, rank_metri
 from foveal.collab.rankers.als import Als
 from foveal.collab.rankers.blend import Blend
 from foveal.collab.rankers.choice import History, choose_ranker, held_out, liked_from
-from foveal.collab.rankers.items import Ease, ItemNeighbours
+from foveal.collab.rankers.ease import Ease, EaseByUsers
+from foveal.collab.rankers.items import ItemNeighbours
 from foveal.collab.rankers.popularity import Popularity
 from foveal.collab.rankers.stored import blend_of, part_of, tensors_of
 from foveal.collab.ranking import first_items
@@ -70,7 +71,7 @@ def test_a_sparse_table_is_the_dense_one(seed, n_users, n_items):
     assert torch.equal(Interactions.of(own.pairs, n_users, n_items).items, own.items)
     vectors = torch.randn(n_items, 3, dtype=torch.float64)
     seen = []
-    for users, gram, sums in own.grams(vectors):
+    for users, gram, sums in own.groups().grams(vectors, own.values):
         seen += users.tolist()
         for user, one, total in zip(users.tolist(), gram, sums, strict=True):
             had = vectors[torch.from_numpy(table[user])]
@@ -97,6 +98,17 @@ def test_ease_is_a_ridge_regression_of_each_item_on_all_others():
         ridge = Ridge(alpha=7.0, fit_intercept=False).fit(table[:, others], table[:, item])
         assert weights[others, item] == pytest.approx(ridge.coef_, abs=2e-4)
     assert (np.diag(weights) == 0).all()
+
+
+def test_ease_by_users_is_ease():
+    own = sparse(drawn_table(1, 8, 30))
+    by_items, by_users = Ease.fit(own, 4.0), EaseByUsers.fit(own, 4.0)
+    assert torch.allclose(by_users.scores(own), by_items.scores(own), atol=0.01)
+    history, items = own.items[:5], torch.arange(1, 30)
+    assert torch.allclose(by_users.shares(history, items), by_items.shares(history, items), atol=0.01)
+    new = torch.arange(30)[own.dense()[0] == 0]  # an item that somebody has is no new one
+    first = own.rows(torch.tensor([0]))
+    assert torch.allclose(by_users.scores_by(first, by_users.vectors(new)), by_users.scores(first)[:, new], atol=1e-4)
 
 
 def test_neighbours_are_those_of_the_cosine_and_shrink_where_few_had_both():
@@ -139,7 +151,8 @@ def test_what_items_add_is_the_score(which):
 
 def test_models_come_back_from_their_tensors_and_damaged_ones_are_refused():
     own = sparse(drawn_table(5))
-    blend = Blend.of([Ease.fit(own, 5.0), ItemNeighbours.fit(own, 6), Als.fit(own, 3, 0.3, 0.01)], own)
+    models = [Ease.fit(own, 5.0), ItemNeighbours.fit(own, 6), Als.fit(own, 3, 0.3, 0.01), EaseByUsers.fit(own, 5.0)]
+    blend = Blend.of(models, own)
     part, tensors = part_of(blend, "liked", 3.5), tensors_of(blend)
     assert torch.equal(blend_of(part, tensors, own.n_items).scores(own), blend.scores(own))
     alone = Blend([Popularity.fit(own)], [1.0])

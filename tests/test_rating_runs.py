@@ -40,7 +40,7 @@ def sampled(frame, n_factors, sweeps, seed=0):
     sizes = int(pairs[:, 0].max()) + 1, int(pairs[:, 1].max()) + 1
     table = Interactions.of(pairs, *sizes, torch.tensor(frame["rating"].to_numpy()))
     sampler = Sampler(table, n_factors, seed=seed, sweeps=sweeps)
-    task = Rating(Ids(tuple(range(1, sizes[0]))), Ids(tuple(range(1, sizes[1]))), low=1.0, high=5.0)
+    task = Rating(Ids(tuple(range(1, sizes[0]))), Ids(tuple(range(1, sizes[1]))), low=-1e9, high=1e9)
     return sampler, task, pairs
 
 
@@ -259,6 +259,19 @@ def test_a_run_that_was_stopped_goes_on_to_the_same_bits(tmp_path, monkeypatch):
     lines = [(tmp_path / name / "history.jsonl").read_text().splitlines() for name in ("whole", "stopped")]
     rmses = [[json.loads(line)["metrics"]["rmse"] for line in of] for of in lines]
     assert rmses[0] == rmses[1]
+
+
+def test_predictions_name_the_ids_of_the_table_also_where_training_did_not_know_them(tmp_path):
+    frame = drawn(13)
+    valid = frame.index >= 1000
+    frame.loc[frame.index >= 1190, "item"] += 1000  # only the last rows have these
+    run = foveal.train(write(frame.assign(is_valid=valid), tmp_path / "r.csv"), out=tmp_path / "run", task="rating")
+    found = pd.read_csv(run.folder / "predictions.csv")
+    assert (
+        found[["user", "item", "rating"]].to_numpy().tolist()
+        == frame.loc[valid, ["user", "item", "rating"]].to_numpy().tolist()
+    )
+    assert found["prediction"].between(1, 5).all()
 
 
 def test_steps_are_taken_where_they_are_asked_for(tmp_path, capsys):

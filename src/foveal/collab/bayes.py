@@ -17,21 +17,20 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from foveal.collab.interactions import Interactions
+from foveal.collab.interactions import Groups, Interactions
 from foveal.collab.loaders import RatingDataset
 from foveal.collab.model import CollabSpec, EmbeddingDotBias
 from foveal.collab.task import Rating
 from foveal.core.errors import ModelFileError
 from foveal.core.rng import generator_for
 
-SWEEPS = 200
-"""Draws of everything. On MovieLens 100k (u1) the RMSE after 50, 100, 200 and 400 is .907, .905, .9045 and .9047."""
 BURN_IN = 20
 """Draws that are not kept: the RMSE of a single draw falls for so long."""
 MOST_FACTORS = 16
 """Of a draw. MovieLens 100k: RMSE .9050 (u1) and .9007 with 8, .9045 and .9008 with 16, in 3 and 5 s."""
 _AT_ONCE = 20  # draws that are held before they are added to the mean: 20 x 16 numbers of each user and item
 _RANK = 64  # of the mean: with 32 and with 400 the RMSE on MovieLens 100k is the same to 3e-4
+_FEW_IDS, _LARGE = 5_000, 2_000_000  # users and items; ratings: 400 and 200 sweeps take some 10 s below both
 _BIAS_SWEEPS = 60  # biases alone need few draws: after 60 and 200 the RMSE differs by less than 1e-3
 _STRENGTH = 2.0  # how many observations the prior of a mean counts as: the paper's
 _FIRST = 0.1  # standard deviation of the first vectors; after the burn-in nothing is left of it
@@ -75,7 +74,7 @@ class Sampler:
         mean, std: of the ratings.
     """
 
-    def __init__(self, ratings: Interactions, n_factors: int, *, seed: int, sweeps: int = SWEEPS) -> None:
+    def __init__(self, ratings: Interactions, n_factors: int, *, seed: int, sweeps: int) -> None:
         """Begin with small random vectors.
 
         Args:
@@ -88,6 +87,7 @@ class Sampler:
         self.mean, self.std = float(values.mean()), float(values.std(correction=0)) or 1.0
         own = Interactions(ratings.starts, ratings.items, (values - self.mean) / self.std, ratings.n_items)
         self._tables = (own, own.transposed())
+        self._groups = tuple(table.groups() for table in self._tables)
         self._seed, self._sweeps, self._precision = seed, sweeps, 1.0
         drawn = generator_for(seed, 0)
         self._sides = [
@@ -104,7 +104,8 @@ class Sampler:
         squares = 0.0
         for at, table in enumerate(self._tables):
             random = generator_for(self._seed, self.swept, at)
-            self._sides[at], squares = self._draw(table, self._sides[at], self._sides[1 - at], random)
+            groups = self._groups[at]
+            self._sides[at], squares = self._draw(table, groups, self._sides[at], self._sides[1 - at], random)
         n = len(self._tables[0].items)
         # The prior of the noise counts as one rating, whose variance is that of all.
         self._precision = generator_for(self._seed, self.swept, 2).gamma(1 + n / 2) / (1 + squares / 2)
@@ -153,7 +154,9 @@ class Sampler:
         if not users.shape[1]:  # vectors of no numbers are no layers of a network
             users, items = (side.new_zeros(len(side), 1) for side in (users, items))
         rank = users.shape[1]
-        spec = CollabSpec(len(users), len(items), (rank, rank), unit=(self.mean, self.std))
+        spec = CollabSpec(
+            len(users), len(items), (rank, rank), unit=(self.mean, self.std), limits=(task.low, task.high)
+        )
         model = EmbeddingDotBias(spec, task.users, task.items)
         with torch.no_grad():
             for table, values in ((model.u_weight, users), (model.i_weight, items)):
@@ -163,15 +166,15 @@ class Sampler:
         return model
 
     def _draw(
-        self, table: Interactions, own: Vectors, others: Vectors, random: np.random.Generator
+        self, table: Interactions, groups: Groups, own: Vectors, others: Vectors, random: np.random.Generator
     ) -> tuple[Vectors, float]:
         """Draw one side given the other; return it, and the sum of squared errors over all ratings."""
         known = table.counts > 0
         mean, precision = _draw_prior(own.of[known], random)
-        residuals = Interactions(table.starts, table.items, table.values - others.biases[table.items], table.n_items)
+        residuals = table.values - others.biases[table.items]
         found = mean.expand_as(own.of).clone()
-        squares = float((residuals.values**2).sum())
-        for numbers, gram, sums in residuals.grams(others.partners):
+        squares = float((residuals**2).sum())
+        for numbers, gram, sums in groups.grams(others.partners, residuals):
             factor = torch.linalg.cholesky(self._precision * gram + precision)
             centre = torch.cholesky_solve((self._precision * sums + precision @ mean)[:, :, None], factor)
             noise = torch.from_numpy(random.standard_normal((len(numbers), len(mean), 1)))
@@ -217,6 +220,16 @@ def _draw_prior(vectors: Tensor, random: np.random.Generator) -> tuple[Tensor, T
     return mean, precision
 
 
+def usual_sweeps(n_ratings: int, n_ids: int) -> int:
+    """Return how often everything is drawn: RMSE falls until 400 on MovieLens 100k, until 100 on 10 million ratings.
+
+    Args:
+        n_ratings: how many there are.
+        n_ids: how many users and items, whose number a sweep's time is proportional to.
+    """
+    return 400 if n_ids < _FEW_IDS else 200 if n_ratings < _LARGE else 100
+
+
 def bias_answers(train: RatingDataset, pairs_N2: Tensor) -> Tensor:
     """Return what a model of user and item biases alone answers: what a model of more has to beat, [N].
 
@@ -232,4 +245,4 @@ def bias_answers(train: RatingDataset, pairs_N2: Tensor) -> Tensor:
     model = sampler.model(task).eval()
     with torch.inference_mode():
         answers: Tensor = model(pairs_N2)
-    return answers.clamp(task.low, task.high)
+    return answers

@@ -65,5 +65,5 @@ def _squares(train: RatingDataset, kept: Tensor, held: Tensor, n_factors: int, s
     for _ in range(_SWEEPS):
         sampler.sweep()
     with torch.inference_mode():
-        answers: Tensor = sampler.model(task).eval()(train.inputs[held]).clamp(task.low, task.high)
+        answers: Tensor = sampler.model(task).eval()(train.inputs[held])
     return (answers - ratings[held]).double() ** 2

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from foveal.collab.bayes import BURN_IN, SWEEPS, Sampler
+from foveal.collab.bayes import BURN_IN, Sampler, usual_sweeps
 from foveal.collab.factors import choose_factors, usual_factors
 from foveal.collab.interactions import Interactions
 from foveal.collab.learner import CollabLearner, collab_learner
@@ -30,7 +30,7 @@ _MARGIN = 0.1  # of the range of ratings, so that the highest can be reached: th
 _MOST_FACTORS = 50  # of gradient steps: the book's
 _BATCH = 64  # rows of a step: the book's
 _STEPS = 2000  # of an epoch at most, where the batch size is not given: more rows make larger batches
-_NOTED = 20  # sweeps from one line of the history to the next
+_NOTED = 20  # sweeps from one line of the history to the next; of a checkpoint, see `Sampler.can_pause`
 EVERY_SECONDS = 30.0  # between two checkpoints of a sampler, each about the size of the model
 _SHARED = 2_000_000  # ratings from which two threads sweep quicker than one, also beside other work
 
@@ -45,7 +45,7 @@ def describe(training: RatingTraining, dls: CollabDataLoaders) -> str:
     factors = f"{training.factors} factor{'' if training.factors == 1 else 's'}"
     if is_sampled(training, dls):
         of = f"{factors} and biases" if training.factors else "biases of users and items alone"
-        return f"Bayesian factorisation: {of}, {SWEEPS} sweeps on the CPU"
+        return f"Bayesian factorisation: {of}, {_sweeps(dls)} sweeps on the CPU"
     return f"product of vectors with biases, {factors}, by gradient steps of {dls.bs} on {dls.device.type}"
 
 
@@ -77,6 +77,10 @@ def fit(training: RatingTraining, dls: CollabDataLoaders, folder: Path, *, resum
     return learn
 
 
+def _sweeps(dls: CollabDataLoaders) -> int:
+    return usual_sweeps(dls.train.n, len(dls.task.users) + len(dls.task.items))
+
+
 def with_factors(training: RatingTraining, dls: CollabDataLoaders) -> RatingTraining:
     """Return the settings with a number of factors: the one that is given, or what the table supports."""
     if training.factors is not None:
@@ -93,13 +97,14 @@ def _sample(training: RatingTraining, dls: CollabDataLoaders, folder: Path, *, r
     train, valid, task = dls.train.dataset, dls.valid.dataset, dls.task
     ratings = Interactions.of(train.inputs, len(task.users), len(task.items), train.targets[:, 0])
     assert training.factors is not None
-    sampler = Sampler(ratings, training.factors, seed=training.seed)
+    sweeps = _sweeps(dls)
+    sampler = Sampler(ratings, training.factors, seed=training.seed, sweeps=sweeps)
     history = _resume(sampler, folder) if resume else []
     table = progress.table(("sweep", "rmse", "mae", "time"))
     table.header()
     kept = began = time.monotonic()
     with runtime.on_threads(1 if len(train) < _SHARED else None), torch.inference_mode():
-        while sampler.swept < SWEEPS:
+        while sampler.swept < sweeps:
             if sampler.swept % _NOTED == 0 and sampler.swept >= BURN_IN:
                 table.begin(f"sweep {sampler.swept}", _NOTED)
             sampler.sweep()
@@ -109,7 +114,7 @@ def _sample(training: RatingTraining, dls: CollabDataLoaders, folder: Path, *, r
                 checkpoint.write_state(folder / checkpoint.FILE, sampler.state(), {})
                 kept = time.monotonic()
             if sampler.swept % _NOTED == 0 and sampler.swept > BURN_IN:
-                answers = sampler.model(task).eval()(valid.inputs).clamp(task.low, task.high)[:, None]
+                answers = sampler.model(task).eval()(valid.inputs)[:, None]
                 figures = {"rmse": float(rmse(answers, valid.targets)), "mae": float(mae(answers, valid.targets))}
                 loss, now = float(task.error(answers, valid.targets)), time.monotonic()
                 history.append(EpochResult(sampler.swept, sampler.noise, loss, figures, now - began))

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Self
+from typing import NamedTuple, Self
 
 import torch
 from torch import Tensor
@@ -95,34 +95,62 @@ class Interactions:
                 self.starts, self.items, self.values, (len(self), self.n_items), check_invariants=False
             )
 
-    def grams(self, vectors_IK: Tensor) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    def groups(self) -> Groups:
+        """Return the users in groups of about as many items each, for sums over what they had."""
+        order = self.counts.argsort(stable=True)
+        counts, at = self.counts[order].tolist(), 0
+        padded = torch.cat([self.items, torch.tensor([self.n_items])])
+        groups = []
+        while at < len(counts):
+            end, least = at + 1, counts[at]
+            while (
+                end < len(counts)
+                and counts[end] <= _WIDEST * least + _WIDER
+                and (counts[end] * (end + 1 - at) <= _CELLS)
+            ):
+                end += 1
+            users = order[at:end]
+            place = torch.arange(max(1, counts[end - 1]))
+            cells = (self.starts[users][:, None] + place).where(place < self.counts[users][:, None], len(self.items))
+            groups.append(_Group(users, cells.int(), padded[cells].int()))
+            at = end
+        return Groups(groups)
+
+
+class _Group(NamedTuple):
+    """Users with about as many items each, and their pairs in rows that are filled up.
+
+    Attributes:
+        users: int64 [B].
+        cells: the places of their pairs in the table, int32 [B, L]; the number of all pairs where there are no more.
+        items: of these pairs, int32 [B, L]; the number of all items where there are no more.
+    """
+
+    users: Tensor
+    cells: Tensor
+    items: Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class Groups:
+    """The users of a table in groups, which are made once where sums are needed again and again."""
+
+    groups: Sequence[_Group]
+
+    def grams(self, vectors_IK: Tensor, values_N: Tensor) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
         """Yield, for groups of users, what least squares over the items that they had needs.
 
         Args:
             vectors_IK: a vector for each item, [I, K].
+            values_N: of all pairs of the table, [N].
 
         Yields:
             The numbers of users int64 [B]; the sums of v vᵀ over their items, [B, K, K]; the sums of value times v,
             [B, K].
         """
-        order = self.counts.argsort(stable=True)
-        counts, at = self.counts[order].tolist(), 0
-        while at < len(order):
-            end = at + 1
-            while (
-                end < len(order)
-                and counts[end] <= _WIDEST * counts[at] + _WIDER
-                and (counts[end] * (end + 1 - at) <= _CELLS)
-            ):
-                end += 1
-            users, most = order[at:end], max(1, counts[end - 1])
-            place = torch.arange(most)
-            within = place < self.counts[users][:, None]
-            cells = (self.starts[users][:, None] + place).where(within, 0).clamp(max=max(0, len(self.items) - 1))
-            if len(self.items):
-                vectors = vectors_IK[self.items[cells]] * within[:, :, None]
-                values = self.values[cells].to(vectors_IK.dtype) * within
-            else:
-                vectors, values = vectors_IK.new_zeros(*cells.shape, vectors_IK.shape[1]), within.to(vectors_IK.dtype)
-            yield users, vectors.mT @ vectors, (values[:, None] @ vectors)[:, 0]
-            at = end
+        # Where a row is filled up, a vector of zeros adds nothing.
+        vectors = torch.cat([vectors_IK, vectors_IK.new_zeros(1, vectors_IK.shape[1])])
+        values = torch.cat([values_N.to(vectors.dtype), vectors.new_zeros(1)])
+        for users, cells, items in self.groups:
+            found = vectors[items]
+            yield users, found.mT @ found, (values[cells][:, None] @ found)[:, 0]

@@ -22,6 +22,7 @@ from foveal.models.pca import Vectors
 _STD = 0.01  # of the first vectors, cut off at two deviations: the book's
 _MOST = 600  # numbers of a vector: the book's rule of thumb
 NOBODY = Ids(())
+_LATER = ("unit", "limits")  # fields that the first version did not have
 Module = module.Module
 
 
@@ -67,6 +68,7 @@ class CollabSpec:
         y_range: squeeze outputs into (low, high).
         layers: the hidden layers of a network over both vectors; without any, their product and two biases.
         unit: mean and standard deviation of the ratings, where outputs are in units of it before they are returned.
+        limits: the lowest and the highest rating that a pair is answered with; what ranks items is not cut off.
     """
 
     n_users: int
@@ -75,6 +77,7 @@ class CollabSpec:
     y_range: tuple[float, float] | None = None
     layers: tuple[int, ...] = ()
     unit: tuple[float, float] | None = None
+    limits: tuple[float, float] | None = None
 
     @property
     def n_weights(self) -> int:
@@ -92,7 +95,7 @@ class CollabSpec:
 
     def to_dict(self) -> dict[str, object]:
         """Return it as JSON values; what is usual is not written, so that older versions read it."""
-        return {name: value for name, value in asdict(self).items() if name != "unit" or value is not None}
+        return {name: value for name, value in asdict(self).items() if name not in _LATER or value is not None}
 
 
 class _Embeddings(nn.Module):
@@ -153,7 +156,8 @@ class EmbeddingDotBias(_Embeddings):
         """Return a rating a pair, [B]."""
         users, items = pairs_B2.unbind(dim=1)
         rating = (self.u_weight(users) * self.i_weight(items)).sum(dim=1)
-        return self._squeeze(rating + self.u_bias(users).squeeze(1) + self.i_bias(items).squeeze(1))
+        rating = self._squeeze(rating + self.u_bias(users).squeeze(1) + self.i_bias(items).squeeze(1))
+        return rating if self.spec.limits is None else rating.clamp(*self.spec.limits)
 
     def all_items(self, users_B: Tensor) -> Tensor:
         """Return the ratings of all items for some users, [B, I]."""
@@ -254,5 +258,5 @@ def collab_model(spec: CollabSpec, users: Ids = NOBODY, items: Ids = NOBODY) -> 
 def collab_spec(stored: dict[str, Any]) -> CollabSpec:
     """Rebuild a spec from `to_dict`, by way of JSON."""
     pairs: dict[str, Sequence[Any]] = {name: tuple(stored[name]) for name in ("n_factors", "layers")}
-    ranges = {name: None if stored.get(name) is None else tuple(stored[name]) for name in ("y_range", "unit")}
+    ranges = {name: None if stored.get(name) is None else tuple(stored[name]) for name in ("y_range", *_LATER)}
     return CollabSpec(**{**stored, **pairs, **ranges})

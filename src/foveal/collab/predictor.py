@@ -45,6 +45,7 @@ class CollabPart(BaseModel):
     y_range: tuple[float, float] | None
     layers: tuple[Positive, ...]
     unit: tuple[float, float] | None = None
+    limits: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True, eq=False)

@@ -16,6 +16,7 @@ from foveal.collab.interactions import Interactions
 from foveal.collab.rankers.base import Ranker, Scorer
 from foveal.collab.rankers.blend import Blend
 from foveal.collab.rankers.choice import Candidate, History, choose_ranker, liked_from
+from foveal.collab.rankers.ease import MOST
 from foveal.collab.rankers.popularity import Popularity
 from foveal.collab.rankers.stored import RankerPart, blend_of, part_of, tensors_of
 from foveal.collab.task import Rating
@@ -166,10 +167,10 @@ def make_ranking(
 
 
 def _content(ranker: Scorer, task: Rating, features: pd.DataFrame) -> Content | None:
-    """Learn what the columns of items say of their vectors; nothing where few items have columns."""
+    """Learn what the columns of items say of their vectors; nothing where few items have columns, or very many."""
     numbers = task.items.numbers(features.index.tolist())
     known = (numbers > 0).numpy()
-    if known.sum() < _LEAST_DESCRIBED:
+    if known.sum() < _LEAST_DESCRIBED or len(task.items) > MOST:
         return None
     return Content.fit(features[known], ranker.vectors(numbers[numbers > 0]))
 

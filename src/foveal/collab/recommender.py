@@ -62,6 +62,8 @@ class Ask:
             raise InputError(f"At least one item is recommended; got n={self.n}.")
         if not 0 <= self.diverse <= 1:
             raise InputError(f"`diverse` is from 0 to 1; got {self.diverse:g}.")
+        if self.new_items is not None and not isinstance(self.new_items, ItemTable):
+            raise InputError(f"`new_items` is an ItemTable of titles and columns; got {type(self.new_items).__name__}.")
         if self.only_new and self.new_items is None:
             raise InputError("`only_new` needs `new_items`.")
         if self.by not in ("ranking", "rating"):
@@ -186,8 +188,8 @@ class Recommender:
             raise InputError("New items have no predicted rating yet: by='rating' cannot rank them.")
         if self.ranking is None or self.ranking.content is None:
             raise InputError(
-                "New items are placed by the columns of known ones, and this model has none: train it with a table "
-                "of items (--items)."
+                "New items are placed by the columns of known ones, and this model knows none: train it with a table "
+                "of items (--items), of at most 8,192 of them."
             )
         features = new_items.features
         if features is None:

@@ -141,7 +141,8 @@ def _finish(learn: CollabLearner, data: RunData, settings: RatingRun, folder: Pa
     report = rating_report_on(learn, title=title, repeat=repeat, liked=data.liked, split=data.split)
     predictor, ranked = report.predictor, report.rankings
     columns = (*predictor.task.columns, "prediction")
-    write_rows(folder / "predictions.csv", (dict(zip(columns, pair, strict=True)) for pair in report.pairs))
+    rows = zip(*data.names, *zip(*(pair[2:] for pair in report.pairs), strict=True), strict=True)
+    write_rows(folder / "predictions.csv", (dict(zip(columns, row, strict=True)) for row in rows))
     figures = report.figures
     trained = learn.trained().model_copy(
         update={

@@ -17,7 +17,7 @@ from foveal.collab.rankers.choice import held_out, liked_from
 from foveal.collab.ranking_model import Known
 from foveal.collab.settings import RatingRun
 from foveal.collab.tables.table import RatingTable
-from foveal.collab.task import Ids, ImplicitFeedback, Rating
+from foveal.collab.task import Id, Ids, ImplicitFeedback, Rating
 from foveal.core.errors import InputError
 from foveal.core.rng import generator_for
 from foveal.data.splits.splitters import ColSplitter, check_split
@@ -36,6 +36,7 @@ class RunData:
         known: all pairs of the training side, with what is known of them.
         liked: the pairs of the validation side that users liked, int64 [n, 2].
         items: titles and columns.
+        names: (users, items) of the rows that are validated on, as the table has them.
         split: how the validation side was chosen, in words.
         read_as: what the table was taken for.
     """
@@ -44,6 +45,7 @@ class RunData:
     known: Known
     liked: Tensor
     items: ItemTable
+    names: tuple[list[Id], list[Id]]
     split: str
     read_as: str
 
@@ -84,7 +86,9 @@ def run_data(settings: RatingRun, table: RatingTable) -> RunData:
     known = Known(pairs[of_training], ratings[of_training] if is_rated else None, times)
     catalogue = table.catalogue
     about = NO_ITEMS if catalogue is None else ItemTable(catalogue.titles, catalogue.features)
-    return RunData(dls, known, pairs[of_validation][liked], about, split, table.read_as)
+    rows = frame.iloc[sides[1].numpy()]
+    names = (rows[user].tolist(), rows[item].tolist())
+    return RunData(dls, known, pairs[of_validation][liked], about, names, split, table.read_as)
 
 
 def _split(settings: RatingRun, table: RatingTable) -> tuple[tuple[np.ndarray, np.ndarray], str]:
@@ -96,14 +100,14 @@ def _split(settings: RatingRun, table: RatingTable) -> tuple[tuple[np.ndarray, n
             raise InputError(f"--hold-out {how} does not go with column `{column}`, which says what is validated on.")
         train, valid = check_split(ColSplitter(column)(frame), len(frame))
         return (np.asarray(train), np.asarray(valid)), f"as column `{column}` says"
-    if how in ("auto", "user"):
+    if how == "user" or (how == "auto" and table.time is not None):
         users = pd.factorize(frame[table.columns[0]])[0]
         held = _held_out_of_users(users, settings.training.seed, None if table.time is None else frame[table.time])
-        if how == "user" or (table.time is not None and held.mean() >= _LEAST_HELD):
+        if how == "user" or held.mean() >= _LEAST_HELD:
             which = f"the latest {_VALID:.0%}" if table.time is not None else f"{_VALID:.0%}, drawn,"
             by = f" by `{table.time}`" if table.time is not None else ""
             return check_sides(np.flatnonzero(~held), np.flatnonzero(held)), f"{which} of each user{by}"
-        how = "rows" if table.time is None else "time"  # most users have one or two rows
+        how = "time"  # most users have one or two rows
     if how == "time":
         if table.time is None:
             raise InputError("--hold-out time needs a column of times (--time-column); the table has none.")

@@ -13,9 +13,14 @@ OF_THE_MEAN = "of_the_mean"
 """Endings of figures: of a model of user and item biases alone, and of always answering the mean rating."""
 
 
+_FEWEST = 10  # users; chosen by hand: a bootstrap of fewer says nothing
+
+
 def ranking_verdict(rankings: Rankings) -> str:
     """Say how the recommendations compare with what is most popular, and with item kNN where that is another model."""
     name, first = f"NDCG@{rankings.k}", rankings.first
+    if rankings.n_users < _FEWEST:
+        return f"Too few users liked something in the validation rows to compare recommendations: {rankings.n_users}."
     others = [title for title in rankings.of if title != first]
     own, popular, gain = rankings.ndcg(first), rankings.ndcg(POPULAR), rankings.gain_over(POPULAR)
     if first == POPULAR:

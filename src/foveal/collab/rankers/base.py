@@ -9,7 +9,7 @@ from torch import Tensor
 
 from foveal.collab.interactions import Interactions
 
-Kind = Literal["ease", "item-knn", "ials", "popularity"]
+Kind = Literal["ease", "ease-by-users", "item-knn", "ials", "popularity"]
 LearnsFrom = Literal["had", "liked"]
 """What a ranking model reads of a user: all items, or those rated the mean or more."""
 

@@ -14,7 +14,8 @@ from foveal.collab.interactions import Interactions
 from foveal.collab.rankers.als import Als
 from foveal.collab.rankers.base import LearnsFrom, Ranker, Scorer
 from foveal.collab.rankers.blend import Blend
-from foveal.collab.rankers.items import MOST_ITEMS, Ease, ItemNeighbours
+from foveal.collab.rankers.ease import Ease, fit_ease, fits
+from foveal.collab.rankers.items import ItemNeighbours
 from foveal.collab.rankers.popularity import Popularity
 from foveal.collab.ranking import ranked_at_k
 from foveal.core.rng import generator_for
@@ -22,8 +23,7 @@ from foveal.core.rng import generator_for
 _HELD_OUT = 0.2  # of each user's pairs
 _JUDGES = 4096  # users that candidates are compared on: the standard error of NDCG is about .004 then
 _AT_ONCE = 512  # users that are scored at once: 512 x 8,192 items are 16 MB
-_FACTORS = 32  # of iALS: with 16, 32 and 64 NDCG@10 on MovieLens 100k is .367, .366 and .359
-_TRIED_PAIRS = 1 << 20  # of a larger table, so many pairs try the settings of iALS
+_TRIED_PAIRS = 1 << 20  # of a larger table, so many pairs try the settings of iALS and of item kNN
 _EDGE = 1e-6  # of the ratings' standard deviation: a rating that is the mean stays liked in other units
 Settings = Mapping[str, float]
 
@@ -120,15 +120,19 @@ class _Family:
     pairs: int | None = None
 
 
-_EASE = _Family(Ease.title, Ease.fit, {"penalty": (5, 10, 30, 100, 300, 700, 1500, 4000, 10_000)})
+_EASE = _Family(Ease.title, fit_ease, {"penalty": (5, 10, 30, 100, 300, 700, 1500, 4000, 10_000)})
 _KNN = _Family(
     ItemNeighbours.title, ItemNeighbours.fit, {"n_neighbours": (20, 50, 100, 200, 400), "shrink": (1, 10, 100)}
 )
-_ONE_KNN = _Family(ItemNeighbours.title, ItemNeighbours.fit, {"n_neighbours": (100,), "shrink": (10,)})
+_ONE_KNN = _Family(ItemNeighbours.title, ItemNeighbours.fit, {"n_neighbours": (100,), "shrink": (10,)}, _TRIED_PAIRS)
 _ALS = _Family(
     Als.title,
     Als.fit,
-    {"unseen": (0.03, 0.1, 0.3, 1.0, 3.0), "penalty": (0.001, 0.003, 0.01, 0.03, 0.1), "n_factors": (_FACTORS,)},
+    {
+        "unseen": (0.03, 0.05, 0.1, 0.2, 0.3, 0.5, 1),
+        "penalty": (0.001, 0.002, 0.005, 0.01, 0.02, 0.05),
+        "n_factors": (16, 32, 64),
+    },
     _TRIED_PAIRS,
 )
 _POPULARITY = _Family(Popularity.title, Popularity.fit, {})
@@ -153,16 +157,19 @@ def choose_ranker(history: History, *, seed: int = 0, times: Tensor | None = Non
     search = _Search(history, held_out(history.had, seed, times), seed)
     if not len(search.users):
         return Chosen(Blend([Popularity.fit(history.had)], [1.0]))
-    is_small = history.had.n_items <= MOST_ITEMS
+    is_large = len(history.had.items) > _TRIED_PAIRS
     search.add(_POPULARITY)
-    search.add(_KNN if is_small else _ONE_KNN)
-    if is_small:
+    search.add(_ONE_KNN if is_large else _KNN)
+    if fits(history.had):
         search.add(_EASE)
-    if not is_small or len(history.had.items) <= _TRIED_PAIRS:
+    if not is_large or not fits(history.had):
         search.add(_ALS)
     best = search.blend_or(search.best())
-    near = search.best(_KNN.title, best.learns_from)
-    return Chosen(search.refit(best), best.learns_from, search.ordered, search.refit(near).models[0])
+    blend = search.refit(best)
+    near = next((model for model in blend.models if model.title == ItemNeighbours.title), None)
+    if near is None:
+        near = search.fit_some(search.best(ItemNeighbours.title, best.learns_from))
+    return Chosen(blend, best.learns_from, search.ordered, near)
 
 
 class _Tried(NamedTuple):
@@ -207,6 +214,11 @@ class _Search:
         table = self.history.inputs[candidate.learns_from]
         models = [family.fit(table, **settings) for family, settings in tried.parts]
         return Blend.of(models, table.rows(self.users[:_AT_ONCE])) if len(models) > 1 else Blend(models, [1.0])
+
+    def fit_some(self, candidate: Candidate) -> Ranker:
+        """Fit one model on training pairs, on as many as it was tried with."""
+        (family, settings), *_ = next(one.parts for one in self.tried.values() if one.candidate is candidate)
+        return family.fit(self._some(self.history.inputs[candidate.learns_from], family.pairs), **settings)
 
     def blend_or(self, best: Candidate) -> Candidate:
         """Return the best of each family together; or the best of all, where that is clearly better.

@@ -1,4 +1,4 @@
-"""Models that score an item by a sum over the items that somebody had."""
+"""Item kNN: an item is scored by how near it is to those that somebody had."""
 
 from __future__ import annotations
 
@@ -12,8 +12,6 @@ from torch import Tensor
 from foveal.collab.interactions import Interactions
 from foveal.collab.rankers.base import Kind
 
-MOST_ITEMS = 8192
-"""Of a table of weights [I, I]: 256 MB in single precision; its inverse takes 7 s on two cores."""
 _ROWS = 256  # of a table that are dense at once: 1 MB for 1,000 users
 
 
@@ -31,73 +29,6 @@ def cooccurrence(interactions: Interactions) -> Iterator[tuple[Tensor, Tensor]]:
     for start in range(0, interactions.n_items, _ROWS):
         rows = torch.arange(start, min(start + _ROWS, interactions.n_items))
         yield rows, (by_item @ transposed.rows(rows).dense().T.contiguous()).T.contiguous()
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Ease:
-    """Each item is predicted from all others by ridge regression, in closed form.
-
-    Steck 2019, "Embarrassingly Shallow Autoencoders for Sparse Data".
-
-    Attributes:
-        weights: what having the item of a row adds to the score of that of a column, float32 [I, I].
-        penalty: of squared weights.
-    """
-
-    kind: ClassVar[Kind] = "ease"
-    title: ClassVar[str] = "EASE"
-    weights: Tensor
-    penalty: float
-
-    @classmethod
-    def fit(cls, interactions: Interactions, penalty: float) -> Self:
-        """Solve the regressions; by users where these are fewer than the items, for the answer is the same.
-
-        Args:
-            interactions: what users had, as ones; at most `MOST_ITEMS` items.
-            penalty: of squared weights; positive.
-        """
-        n_users = int((interactions.counts > 0).sum())
-        inverse = _inverse_by_users if n_users < interactions.n_items else _inverse_by_items
-        weights = inverse(interactions, penalty)
-        weights.div_(-weights.diagonal().clone()).fill_diagonal_(0)
-        # In half precision, as a bundle holds them: NDCG is the same to four digits, and what is read is what was made.
-        return cls(weights.half().float(), penalty)
-
-    @property
-    def settings(self) -> Mapping[str, float]:
-        """The penalty."""
-        return {"penalty": self.penalty}
-
-    def scores(self, histories: Interactions) -> Tensor:
-        """Return the sums of the weights of what each of U people had, float32 [U, I]."""
-        return histories.matrix() @ self.weights
-
-    def vectors(self, items: Tensor) -> Tensor:
-        """Return the weights of items, int64 [n], as [n, I]."""
-        return self.weights[:, items].T
-
-    def scores_by(self, histories: Interactions, vectors_CD: Tensor) -> Tensor:
-        """Return the sums of the weights, float32 [U, C].
-
-        Args:
-            histories: what each of U people had, as ones.
-            vectors_CD: as `vectors` returns them.
-        """
-        return histories.matrix() @ vectors_CD.T.contiguous()
-
-    def shares(self, history: Tensor, items: Tensor) -> Tensor:
-        """Return the weights between what somebody had and other items, [n, m].
-
-        Args:
-            history: numbers of the items that somebody had, int64 [m].
-            items: numbers of items that are recommended, int64 [n].
-        """
-        return self.weights[history][:, items].T
-
-    def tensors(self) -> Mapping[str, Tensor]:
-        """Return the weights, in half precision."""
-        return {"weights": self.weights.half()}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -172,22 +103,3 @@ class ItemNeighbours:
     def tensors(self) -> Mapping[str, Tensor]:
         """Return the neighbours and their similarities."""
         return {"neighbours": self.neighbours, "similarities": self.similarities}
-
-
-def _inverse_by_items(interactions: Interactions, penalty: float) -> Tensor:
-    """Return the inverse of the table of co-occurrences with a penalty on its diagonal, [I, I]."""
-    regular = torch.cat([counts for _, counts in cooccurrence(interactions)])
-    regular.diagonal().add_(penalty)
-    return torch.cholesky_inverse(torch.linalg.cholesky(regular))
-
-
-def _inverse_by_users(interactions: Interactions, penalty: float) -> Tensor:
-    """Return the same by the identity of Woodbury, from a system of as many equations as there are users."""
-    table = interactions.rows((interactions.counts > 0).nonzero()[:, 0]).dense()
-    system = table @ table.T
-    system.diagonal().add_(penalty)
-    solved = torch.linalg.solve_triangular(torch.linalg.cholesky(system), table, upper=False)
-    inverse: Tensor = -(solved.T @ solved)
-    inverse.diagonal().add_(1)
-    inverse.div_(penalty)
-    return inverse

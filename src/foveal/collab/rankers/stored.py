@@ -11,7 +11,8 @@ from torch import Tensor
 from foveal.collab.rankers.als import Als
 from foveal.collab.rankers.base import Kind, LearnsFrom, Ranker
 from foveal.collab.rankers.blend import Blend
-from foveal.collab.rankers.items import Ease, ItemNeighbours
+from foveal.collab.rankers.ease import Ease, EaseByUsers
+from foveal.collab.rankers.items import ItemNeighbours
 from foveal.collab.rankers.popularity import Popularity
 from foveal.core.errors import InputError
 
@@ -50,6 +51,7 @@ class RankerPart(BaseModel):
 
 _DESCRIBED: dict[Kind, tuple[set[str], dict[str, tuple[torch.dtype, int]]]] = {
     Ease.kind: ({"penalty"}, {"weights": (torch.float16, 2)}),
+    EaseByUsers.kind: ({"penalty"}, {"columns": (torch.float16, 2)}),
     ItemNeighbours.kind: ({"shrink"}, {"neighbours": (torch.int64, 2), "similarities": (torch.float32, 2)}),
     Als.kind: ({"unseen", "penalty"}, {"of_items": (torch.float32, 2)}),
     Popularity.kind: (set(), {"counts": (torch.float32, 1)}),
@@ -110,6 +112,8 @@ def _model(part: ModelPart, tensors: Mapping[str, Tensor], n_items: int) -> Rank
         if tensors["weights"].shape[1] != n_items:
             raise InputError("its ranking model's weights are not [items, items].")
         return Ease(tensors["weights"].float(), **part.settings)
+    if part.kind == EaseByUsers.kind:
+        return EaseByUsers(tensors["columns"].float().T.contiguous(), **part.settings)
     if part.kind == ItemNeighbours.kind:
         near, similar = tensors["neighbours"], tensors["similarities"]
         if near.shape != similar.shape or (near.numel() and (int(near.min()) < 0 or int(near.max()) >= n_items)):
