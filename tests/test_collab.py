@@ -68,6 +68,7 @@ class DotProduct(Module):
 
 
 def test_the_embeddings_are_drawn_as_the_book_has_it(golden):
+    torch.manual_seed(0)
     drawn = Embedding(2000, 50).weight.detach()
     assert float(drawn.std()) == pytest.approx(golden["Embedding"]["std"], rel=0.02)
     assert float(drawn.abs().max()) <= 0.02

@@ -294,7 +294,7 @@ def test_a_bundle_recommends_as_the_learner_did(learned, tmp_path):
         assert stored.recommend("u1", 5, **wishes) == own.recommend("u1", 5, **wishes)
     assert stored.recommend_to_new([1]) == own.recommend_to_new([1])
     assert (stored.titles[1], stored.items.where("genre", "B")) == ("Ône", [1])
-    assert stored.items.by_title["ône"] == 1
+    assert (stored.search.named("ÔNE"), stored.search.named("one"), stored.search.named("two")) == (1, 1, 2)
 
 
 def test_a_bundle_whose_ranking_was_damaged_is_refused(learned, tmp_path):

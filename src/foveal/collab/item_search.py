@@ -49,6 +49,7 @@ class ItemSearch:
         self.ids: list[Id] = [items.known[at] for at in order]
         shown = [titles.get(item) or str(item) for item in self.ids]
         self._titles = shown
+        self._exact = {title.casefold(): item for item, title in zip(reversed(self.ids), reversed(shown), strict=True)}
         plain = [normalise(title) for title in shown]
         by_title = sorted(range(len(plain)), key=lambda at: (plain[at], at))
         self._sorted, self._by_title = [plain[at] for at in by_title], np.array(by_title, dtype=np.int64)
@@ -82,6 +83,13 @@ class ItemSearch:
     def by_id(self, name: Id) -> Id | None:
         """Return the id that is meant; see `known_id`."""
         return known_id(self._items, name)
+
+    def named(self, name: Id) -> Id | None:
+        """Return the item that a name stands for: an id, else a title, else one without accents and punctuation."""
+        if (item := self.by_id(name)) is not None:
+            return item
+        exact = self._exact.get(str(name).casefold())
+        return self.by_title(str(name)) if exact is None else exact
 
     def by_title(self, title: str) -> Id | None:
         """Return the most popular item of a title, without case, accents and punctuation."""

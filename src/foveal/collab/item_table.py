@@ -31,14 +31,6 @@ class ItemTable:
     columns: pd.DataFrame | None = None
 
     @cached_property
-    def by_title(self) -> dict[str, Id]:
-        """The ids by their titles in small letters; of two items of one title the first."""
-        found: dict[str, Id] = {}
-        for item, title in self.titles.items():
-            found.setdefault(title.casefold(), item)
-        return found
-
-    @cached_property
     def features(self) -> pd.DataFrame | None:
         """The columns, and the titles among them: what an item is placed by where nobody had it yet."""
         if not self.titles:

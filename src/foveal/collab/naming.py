@@ -5,19 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
+from foveal.collab.item_search import known_id, shortened
 from foveal.collab.new_items import read_new_items
 from foveal.collab.predictor import RatingPredictor
 from foveal.collab.recommender import Wishes
-from foveal.collab.task import Id, Ids
+from foveal.collab.task import Id
 from foveal.core.errors import InputError, near_match
-
-
-def id_of(ids: Ids, text: str) -> Id | None:
-    """Return the id that a text stands for: 7 is a number where training had it as one; None if none fits."""
-    for value in (text, int(text) if text.lstrip("-").isdecimal() and len(text) < 19 else text, _number(text)):
-        if ids.number(value):
-            return value
-    return None
 
 
 def user_named(predictor: RatingPredictor, text: str) -> Id:
@@ -30,7 +23,7 @@ def user_named(predictor: RatingPredictor, text: str) -> Id:
     Raises:
         InputError: training did not know it.
     """
-    if (found := id_of(predictor.task.users, text)) is None:
+    if (found := known_id(predictor.task.users, text)) is None:
         hint = near_match(text, map(str, predictor.task.users.known))
         raise InputError(
             f"The user {text!r} did not occur in training.{hint} For somebody new, say what they like: --liked ITEM."
@@ -48,12 +41,9 @@ def item_named(predictor: RatingPredictor, text: str) -> Id:
     Raises:
         InputError: training did not know it.
     """
-    found = id_of(predictor.task.items, text)
-    if found is None:
-        found = predictor.items.by_title.get(text.casefold())
-    if found is None or not predictor.task.items.number(found):
-        names = [*map(str, predictor.task.items.known), *predictor.titles.values()]
-        raise InputError(f"The item {text!r} did not occur in training.{near_match(text, names)}")
+    if (found := predictor.search.named(text)) is None:
+        hint = predictor.search.hint(text)
+        raise InputError(f"No item of training has the id or the title {shortened(text)}.{hint}")
     return found
 
 
@@ -71,7 +61,7 @@ def items_named(predictor: RatingPredictor, texts: Iterable[str]) -> list[Id]:
     columns = [] if predictor.items.columns is None else list(map(str, predictor.items.columns.columns))
     for text in texts:
         column, equals, value = text.partition("=")
-        if equals and id_of(predictor.task.items, text) is None and text.casefold() not in predictor.items.by_title:
+        if equals and predictor.search.named(text) is None:
             having = [one for one in predictor.items.where(column, value) if predictor.task.items.number(one)]
             if not having:
                 raise InputError(f"No item that training knows has {value!r} in column `{column}`.")
@@ -108,10 +98,3 @@ def wishes_of(
     elif wanted:
         wishes["only"] = items_named(predictor, wanted)
     return wishes
-
-
-def _number(text: str) -> Id:
-    try:
-        return float(text)
-    except ValueError:
-        return text

@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
 
 from foveal.collab.interactions import Interactions
+from foveal.collab.item_search import ItemSearch
 from foveal.collab.item_table import NO_ITEMS, ItemTable, stored_items
 from foveal.collab.model import EmbeddingDotBias, EmbeddingNN, collab_model, collab_spec
 from foveal.collab.ranking_model import Ranking, stored_ranking
@@ -100,6 +101,12 @@ class RatingPredictor:
     def had(self) -> Interactions:
         """What the users of training had."""
         return Interactions.of(self.seen, len(self.task.users), len(self.task.items))
+
+    @cached_property
+    def search(self) -> ItemSearch:
+        """What finds items by their names."""
+        popularity = torch.bincount(self.seen[:, 1], minlength=len(self.task.items))[1:]
+        return ItemSearch(self.task.items, self.titles, popularity.tolist())
 
     @property
     def titles(self) -> Mapping[Id, str]:

@@ -9,7 +9,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-import torch
 from fastapi import FastAPI, Request
 from pydantic import BaseModel
 
@@ -101,13 +100,8 @@ class _Ratings:
 
     def item(self, name: Name, where: str) -> Id:
         """Return the item that is named by its id or, if there is no such id, by its title."""
-        search, table = self.search, self.predictor.items
-        if (item := search.by_id(name)) is not None:
-            return item
-        titled = table.by_title.get(str(name).casefold())
-        if titled is not None and self.predictor.task.items.number(titled):
-            return titled
-        if (item := search.by_title(str(name))) is not None:
+        search = self.search
+        if (item := search.named(name)) is not None:
             return item
         raise RequestRefusedError(
             422, f"`{where}`: no item of training has the id or the title {shortened(name)}.{search.hint(name)}"
@@ -138,7 +132,7 @@ class _Ratings:
             return [self.item(name, "only") for name in wanted]
         known = set(self.search.ids)
         for column, value in wanted.items():
-            known &= {item for text in _cells(value) for item in self.predictor.items.where(column, text)}
+            known &= set(self.predictor.items.where(column, str(value)))
         if not known:
             told = " and ".join(f"`{column}` {shortened(value)}" for column, value in wanted.items())
             hint = "".join(self.value_hint(column, value) for column, value in wanted.items())
@@ -185,8 +179,7 @@ def add_ratings(app: FastAPI, service: Service, predictor: RatingPredictor) -> d
         predictor: the model that answers.
     """
     task = predictor.task
-    popularity = torch.bincount(predictor.seen[:, 1], minlength=len(task.items))[1:].tolist()
-    ratings = _Ratings(service, predictor, ItemSearch(task.items, predictor.titles, popularity))
+    ratings = _Ratings(service, predictor, predictor.search)
     user, item, rating = columns = task.columns
 
     @app.post(
@@ -254,12 +247,6 @@ def _no_rating(predictor: RatingPredictor) -> str:
         "By rating, somebody new is known by their ratings: give `ratings` of at least one item, such as "
         f'{{"ratings": {{"...": {predictor.task.high:g}}}}}.'
     )
-
-
-def _cells(value: Name) -> list[str]:
-    """Return the texts of a value in a column: pandas writes the 1 of a column with gaps as 1.0."""
-    text = str(value)
-    return [text, f"{int(text)}.0"] if re.fullmatch(r"-?\d{1,15}", text) else [text]
 
 
 def _id(value: object, name: str, ids: Ids) -> Id:

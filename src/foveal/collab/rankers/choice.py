@@ -257,7 +257,10 @@ class _Search:
         return self._score(family.title, name, [(family, settings)]).candidate.ndcg
 
     def _score(self, title: str, name: LearnsFrom, parts: Sequence[tuple[_Family, Settings]]) -> _Tried:
-        settings = {key: value for _, own in parts for key, value in own.items()}
+        several = len(parts) > 1
+        settings = {
+            f"{family.title} {key}" if several else key: value for family, own in parts for key, value in own.items()
+        }
         if (known := self.tried.get((title, name, *settings.values()))) is not None:
             return known
         began, table = time.perf_counter(), self.inputs[name]
