@@ -78,6 +78,11 @@ class Ranking:
     tried: Sequence[Candidate] = field(default=())
     neighbours: Ranker | None = None
 
+    @property
+    def about(self) -> str:
+        """What it is and learns from, in words."""
+        return f"{self.ranker.title}, from what users {self.part.learns_from}"
+
     @cached_property
     def popularity(self) -> Popularity:
         """What is left to say of somebody of whom nothing is known."""

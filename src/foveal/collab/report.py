@@ -93,13 +93,13 @@ class RatingReport:
         storage.write_text(path, page.page(self.title, self._parts()))
         return Path(path)
 
+    def _named(self, item: Id) -> Id:
+        return self.predictor.titles.get(item) or item
+
     def _parts(self) -> Iterator[Markup]:
         user, item, rating = self.predictor.task.columns
         lead = f"rating, measured on {len(self.pairs):,} pairs that it was not trained on"
         yield page.opening(self.title, lead) + page.table(("", ""), self.facts)
-        if self.scores:
-            verdict = rating_verdict(self.scores)
-            yield page.section("How well it predicts ratings", page.paragraph(verdict), _table_of(self.scores))
         if self.rankings is not None:
             figures = self.rankings.table()
             sure = [self.rankings.ndcg(str(title)) for title in figures.index]
@@ -116,6 +116,9 @@ class RatingReport:
                 "is what they liked in validation. Item kNN recommends what the same people had; the most popular is "
                 "the same for everybody."
             )
+        if self.scores:
+            verdict = rating_verdict(self.scores)
+            yield page.section("How well it predicts ratings", page.paragraph(verdict), _table_of(self.scores))
         if len(self.history) > 1:
             yield page.drawing(canvas.png(loss_curves(self.history)), "loss by epoch")
         model = self.predictor.model
@@ -125,9 +128,10 @@ class RatingReport:
                 ("liked whoever asks", biases.argsort(descending=True)),
                 ("not liked", biases.argsort()),
             ):
-                rows = [(names[at], float(biases[at])) for at in order[:_SHOWN].tolist()]
+                rows = [(self._named(names[at]), float(biases[at])) for at in order[:_SHOWN].tolist()]
                 yield page.section(f"{item}: {what} (bias)", page.table((item, "bias"), rows))
-        worst = sorted(self.pairs, key=lambda pair: -abs(pair[2] - pair[3]))[:_SHOWN]
+        ordered = sorted(self.pairs, key=lambda pair: -abs(pair[2] - pair[3]))[:_SHOWN]
+        worst = [(pair[0], self._named(pair[1]), *pair[2:]) for pair in ordered]
         yield page.section("The answers that are most wrong", page.table((user, item, rating, "prediction"), worst))
         if self.left_out:
             yield page.section("Left out", page.table(("what", "why"), list(self.left_out.items())))
@@ -150,7 +154,7 @@ class Rated(Protocol):
 
 
 def rating_report_on(
-    learn: Rated, *, title: str = "", repeat: str = "", liked: Tensor | None = None, split: str = ""
+    learn: Rated, *, title: str = "", repeat: str = "", liked: Tensor | None = None, split: str = "", about: str = ""
 ) -> RatingReport:
     """Return the report on a learner's validation side.
 
@@ -160,6 +164,7 @@ def rating_report_on(
         repeat: the command that repeats the run.
         liked: the pairs of the validation side that users liked, int64 [n, 2]; those rated the mean or more by default.
         split: how the validation side was chosen.
+        about: what predicts ratings; the name of the model by default.
     """
     predictor: RatingPredictor = learn.predictor()
     left_out: dict[str, str] = {}
@@ -173,7 +178,8 @@ def rating_report_on(
         title=title or f"{type(learn.model).__name__}, rating",
         facts=[
             ("rows", f"{len(train):,} to train on, {len(valid):,} to validate{f': {split}' if split else ''}"),
-            ("ratings by", type(learn.model).__name__),
+            ("ratings by", about or type(learn.model).__name__),
+            *([] if predictor.ranking is None else [("recommended by", predictor.ranking.about)]),
             *where_made(learn.dls.device),
         ],
         pairs=pairs,
@@ -181,7 +187,7 @@ def rating_report_on(
         baseline=float(train.targets.mean()),
         biases=None if isinstance(predictor.task, ImplicitFeedback) else bias_answers(train, valid.inputs),
         rankings=_rankings(learn, liked, left_out),
-        history=learn.recorder.history,
+        history=learn.recorder.history if learn.recorder.losses else (),
         repeat=repeat,
         left_out=left_out,
     )

@@ -67,7 +67,7 @@ def train_ratings(settings: RatingRun, folder: Path, resume: bool = False) -> di
             ranking = learn.ranking
         console.print(f"\n[bold]ranks[/]  {_chosen(ranking)}")
         with timing.measure("predictions and report"):
-            summary = _finish(learn, data, settings, folder)
+            summary = _finish(learn, data, settings, folder, describe(training, data.dls))
         summary["timings"] = timing.rounded_seconds()
         summary["seconds"] = round(time.perf_counter() - began, 2)
         storage.write_json(folder / run.SUMMARY, summary)
@@ -129,16 +129,16 @@ def _introduce(console: Console, table: RatingTable) -> None:
 
 def _chosen(ranking: Ranking) -> str:
     """Say in a line which ranking model was chosen, and out of how many."""
-    reads = "what users liked" if ranking.part.learns_from == "liked" else "what users had"
-    tried = f"; {len(ranking.tried)} models were tried on training rows" if ranking.tried else ""
-    return f"{ranking.ranker.title}, from {reads}{tried}"
+    return (
+        f"{ranking.about}; {len(ranking.tried)} models were tried on training rows" if ranking.tried else ranking.about
+    )
 
 
-def _finish(learn: CollabLearner, data: RunData, settings: RatingRun, folder: Path) -> dict[str, Any]:
+def _finish(learn: CollabLearner, data: RunData, settings: RatingRun, folder: Path, about: str) -> dict[str, Any]:
     """Write model, predictions and report; return the summary."""
     learn.predictor().save(folder / run.MODEL)  # whatever comes after it, the model is kept
     title, repeat = f"foveal: {folder.name}", f"foveal train {folder / run.SETTINGS}"
-    report = rating_report_on(learn, title=title, repeat=repeat, liked=data.liked, split=data.split)
+    report = rating_report_on(learn, title=title, repeat=repeat, liked=data.liked, split=data.split, about=about)
     predictor, ranked = report.predictor, report.rankings
     columns = (*predictor.task.columns, "prediction")
     rows = zip(*data.names, *zip(*(pair[2:] for pair in report.pairs), strict=True), strict=True)
