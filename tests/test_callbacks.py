@@ -43,7 +43,7 @@ def test_every_metric_declares_its_direction():
     errors = {"rmse", "mae", "error_rate", "expected_calibration_error", "mean_error", "median_error"}
     errors |= {"normalised_error", "failure_rate", "hamming_loss", "label_ranking_loss", "coverage_error"}
     no_metrics = {"declare_metric", "refuse_nan", "confusion_matrix", "counts_per_class", "distances", "pair_distance"}
-    no_metrics |= {"average_classes", "sweep", "nan_value"}
+    no_metrics |= {"average_classes", "sweep", "nan_value", "ranked_at_k", "first_items"}
     for module in (numbers, one_label, pixels, several_labels, ranking):
         for name, function in vars(module).items():
             public = callable(function) and not isinstance(function, type) and not name.startswith("_")

@@ -87,6 +87,7 @@ def train(
     time_column: str | None = None,
     items: str | None = None,
     not_rated: float | Literal["none"] | None = None,
+    hold_out: Literal["auto", "user", "time", "rows"] = "auto",
     implicit: bool = False,
     factors: int = 50,
 ) -> Run: ...
@@ -119,6 +120,7 @@ def check(
     time_column: str | None = None,
     items: str | None = None,
     not_rated: float | Literal["none"] | None = None,
+    hold_out: Literal["auto", "user", "time", "rows"] = "auto",
     implicit: bool = False,
 ) -> Audit: ...
 def evaluate(

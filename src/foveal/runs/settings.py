@@ -35,7 +35,7 @@ IMAGES = "images"
 """The kind of run for whatever task has none of its own."""
 _FORMER = {"pictures": "embed_images"}
 """Settings by the names that version 0.1 gave them, which its run.toml holds."""
-_FORMER_DEFAULTS = {"empty": "error", "size": (224, 224)}
+_FORMER_DEFAULTS = {"empty": "error", "size": (224, 224), "factors": 50}
 """Defaults that version 0.1 had, where they are others now."""
 _PATHS = ("table", "images", "weights")
 
