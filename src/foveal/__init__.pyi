@@ -89,7 +89,7 @@ def train(
     not_rated: float | Literal["none"] | None = None,
     hold_out: Literal["auto", "user", "time", "rows"] = "auto",
     implicit: bool = False,
-    factors: int = 50,
+    factors: int | None = None,
 ) -> Run: ...
 def check(
     source: _Path,

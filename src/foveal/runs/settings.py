@@ -35,7 +35,7 @@ IMAGES = "images"
 """The kind of run for whatever task has none of its own."""
 _FORMER = {"pictures": "embed_images"}
 """Settings by the names that version 0.1 gave them, which its run.toml holds."""
-_FORMER_DEFAULTS = {"empty": "error", "size": (224, 224), "factors": 50}
+_FORMER_DEFAULTS = {"empty": "error", "size": (224, 224), "factors": 50, "batch_size": 64}
 """Defaults that version 0.1 had, where they are others now."""
 _PATHS = ("table", "images", "weights")
 
@@ -267,7 +267,7 @@ def _flattened(stored: Values) -> Values:
 
 
 def _without_former_defaults(flat: Values) -> Values:
-    """Leave out what version 0.1 wrote for every kind of run, though that kind does not use it.
+    """Leave out what version 0.1 wrote for every kind of run, though that kind does not use it, or now finds it out.
 
     It is left out only where it is the default; anything else is refused by name as in any other file.
     """
@@ -282,7 +282,9 @@ def _without_former_defaults(flat: Values) -> Values:
     return {
         name: value
         for name, value in flat.items()
-        if names[name] in used or names[name] not in known or not is_default(names[name], value)
+        if names[name] not in known
+        or (names[name] in used and used[names[name]][1].default is not None)
+        or not is_default(names[name], value)
     }
 
 
