@@ -14,6 +14,7 @@ from markupsafe import Markup
 from torch import Tensor, nn
 
 from foveal.collab.bayes import bias_answers
+from foveal.collab.loaders import RatingDataset
 from foveal.collab.model import EmbeddingDotBias
 from foveal.collab.predictor import RatingPredictor
 from foveal.collab.rank_evaluation import POPULAR, Rankings, evaluate_rankings, liked_pairs
@@ -185,12 +186,24 @@ def rating_report_on(
         pairs=pairs,
         predictor=predictor,
         baseline=float(train.targets.mean()),
-        biases=None if isinstance(predictor.task, ImplicitFeedback) else bias_answers(train, valid.inputs),
+        biases=_biases(predictor, train, valid, answers),
         rankings=_rankings(learn, liked, left_out),
         history=learn.recorder.history if learn.recorder.losses else (),
         repeat=repeat,
         left_out=left_out,
     )
+
+
+def _biases(
+    predictor: RatingPredictor, train: RatingDataset, valid: RatingDataset, answers: Sequence[float]
+) -> Tensor | None:
+    """Return what user and item biases alone answer; None where there are no ratings."""
+    if isinstance(predictor.task, ImplicitFeedback):
+        return None
+    model = predictor.model
+    if isinstance(model, EmbeddingDotBias) and not model.u_weight.weight.any():  # a small table: it is biases alone
+        return torch.tensor(answers)
+    return bias_answers(train, valid.inputs)
 
 
 def _rankings(learn: Rated, liked: Tensor | None, left_out: dict[str, str]) -> Rankings | None:

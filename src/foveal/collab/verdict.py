@@ -47,6 +47,8 @@ def rating_verdict(scores: Mapping[str, Interval]) -> str:
     if "rmse" not in scores or f"rmse_{OF_BIASES}" not in scores:
         return ""
     own, biases = scores["rmse"].value, scores[f"rmse_{OF_BIASES}"].value
+    if own == biases:
+        return f"Predicted ratings are user and item biases alone, the table being small: RMSE {format_number(own)}."
     if own > biases:
         return (
             f"Predicted ratings are worse than user and item biases alone: RMSE {format_number(own)} against "
