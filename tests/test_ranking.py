@@ -127,7 +127,7 @@ def test_neighbours_are_those_of_the_cosine_and_shrink_where_few_had_both():
 def test_the_vectors_of_users_minimise_what_ials_minimises():
     table = drawn_table(3)
     model = Als.fit(sparse(table), 4, unseen=0.2, penalty=0.05)
-    items, people = model.of_items.double(), model.users(sparse(table)).double()
+    items, people = model.of_items.double(), model.people(sparse(table)).double()
     truth = torch.from_numpy(table).double()
     people.requires_grad_(True)
     found = people @ items.T

@@ -31,7 +31,7 @@ MOST_FACTORS = 16
 _AT_ONCE = 20  # draws that are held before they are added to the mean: 20 x 16 numbers of each user and item
 _RANK = 64  # of the mean: with 32 and with 400 the RMSE on MovieLens 100k is the same to 3e-4
 _FEW_IDS, _LARGE = 5_000, 2_000_000  # users and items; ratings: 400 and 200 sweeps take some 10 s below both
-_BIAS_SWEEPS = 60  # biases alone need few draws: after 60 and 200 the RMSE differs by less than 1e-3
+_COMPARED_SWEEPS = 60  # biases alone need few draws: after 60 and 200 the RMSE differs by less than 1e-3
 _STRENGTH = 2.0  # how many observations the prior of a mean counts as: the paper's
 _FIRST = 0.1  # standard deviation of the first vectors; after the burn-in nothing is left of it
 
@@ -88,7 +88,7 @@ class Sampler:
         own = Interactions(ratings.starts, ratings.items, (values - self.mean) / self.std, ratings.n_items)
         self._tables = (own, own.transposed())
         self._groups = tuple(table.groups() for table in self._tables)
-        self._seed, self._sweeps, self._precision = seed, sweeps, 1.0
+        self._seed, self._burn_in, self._precision = seed, min(BURN_IN, sweeps // 2), 1.0
         drawn = generator_for(seed, 0)
         self._sides = [
             Vectors(torch.from_numpy(_FIRST * drawn.standard_normal((n, n_factors + 1))))
@@ -109,7 +109,7 @@ class Sampler:
         n = len(self._tables[0].items)
         # The prior of the noise counts as one rating, whose variance is that of all.
         self._precision = generator_for(self._seed, self.swept, 2).gamma(1 + n / 2) / (1 + squares / 2)
-        if self.swept > min(BURN_IN, self._sweeps // 2):
+        if self.swept > self._burn_in:
             self._draws.append(Draw(*(side.of[:, :-1] for side in self._sides), *(side.biases for side in self._sides)))
         if len(self._draws) == _AT_ONCE:
             self._total, self._draws = _sum(self._total, self._draws), []
@@ -149,7 +149,7 @@ class Sampler:
         Args:
             task: whom the numbers stand for.
         """
-        n_draws = max(1, self.swept - min(BURN_IN, self._sweeps // 2))
+        n_draws = max(1, self.swept - self._burn_in)
         users, items, of_users, of_items = _sum(self._total, self._draws)
         if not users.shape[1]:  # vectors of no numbers are no layers of a network
             users, items = (side.new_zeros(len(side), 1) for side in (users, items))
@@ -230,19 +230,18 @@ def usual_sweeps(n_ratings: int, n_ids: int) -> int:
     return 400 if n_ids < _FEW_IDS else 200 if n_ratings < _LARGE else 100
 
 
-def bias_answers(train: RatingDataset, pairs_N2: Tensor) -> Tensor:
-    """Return what a model of user and item biases alone answers: what a model of more has to beat, [N].
+def sampled_answers(train: RatingDataset, pairs_N2: Tensor, n_factors: int, *, seed: int = 0) -> Tensor:
+    """Return what a model of few sweeps answers, which is only compared with others, [N].
 
     Args:
         train: the ratings that it learns from.
         pairs_N2: of users and items, int64 [N, 2].
+        n_factors: none for a model of user and item biases alone: what a model of more has to beat.
+        seed: decides all draws.
     """
-    task = train.task
-    ratings = Interactions.of(train.inputs, len(task.users), len(task.items), train.targets[:, 0])
-    sampler = Sampler(ratings, 0, seed=0, sweeps=_BIAS_SWEEPS)
-    for _ in range(_BIAS_SWEEPS):
+    sampler = Sampler(train.table(), n_factors, seed=seed, sweeps=_COMPARED_SWEEPS)
+    for _ in range(_COMPARED_SWEEPS):
         sampler.sweep()
-    model = sampler.model(task).eval()
     with torch.inference_mode():
-        answers: Tensor = model(pairs_N2)
+        answers: Tensor = sampler.model(train.task).eval()(pairs_N2)
     return answers

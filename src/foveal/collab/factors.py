@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 
-from foveal.collab.bayes import MOST_FACTORS, Sampler
-from foveal.collab.interactions import Interactions
+from foveal.collab.bayes import MOST_FACTORS, sampled_answers
 from foveal.collab.loaders import RatingDataset
 from foveal.core.rng import generator_for
 
@@ -16,7 +17,6 @@ _LARGE = 20_000
 _TRIED = (0, 1, 2, 4, 8, MOST_FACTORS)
 _ROUNDS = 3  # of holding out
 _HELD_OUT = 0.2
-_SWEEPS = 60  # of a model that is only compared
 
 
 def usual_factors(n_ratings: int, n_ids: int, most: int) -> int:
@@ -46,8 +46,10 @@ def choose_factors(train: RatingDataset, seed: int) -> int:
     for turn in range(_ROUNDS):
         order = torch.from_numpy(generator_for(seed, 0, turn).permutation(n))
         held, kept = order[: round(_HELD_OUT * n)], order[round(_HELD_OUT * n) :]
+        rest = replace(train, inputs=train.inputs[kept], targets=train.targets[kept])
         for n_factors, errors in squares.items():
-            errors.append(_squares(train, kept, held, n_factors, seed))
+            answers = sampled_answers(rest, train.inputs[held], n_factors, seed=seed)
+            errors.append((answers - train.targets[held, 0]).double() ** 2)
     by_factors = {n_factors: torch.cat(errors) for n_factors, errors in squares.items()}
     best = min(by_factors, key=lambda n_factors: float(by_factors[n_factors].mean()))
     for n_factors, found in by_factors.items():
@@ -55,15 +57,3 @@ def choose_factors(train: RatingDataset, seed: int) -> int:
         if float(worse.mean()) <= float(worse.std(correction=0)) / len(worse) ** 0.5:
             return n_factors
     return best
-
-
-def _squares(train: RatingDataset, kept: Tensor, held: Tensor, n_factors: int, seed: int) -> Tensor:
-    """Return the squared errors on some ratings of a model of others."""
-    task, ratings = train.task, train.targets[:, 0]
-    table = Interactions.of(train.inputs[kept], len(task.users), len(task.items), ratings[kept])
-    sampler = Sampler(table, n_factors, seed=seed, sweeps=_SWEEPS)
-    for _ in range(_SWEEPS):
-        sampler.sweep()
-    with torch.inference_mode():
-        answers: Tensor = sampler.model(task).eval()(train.inputs[held])
-    return (answers - ratings[held]).double() ** 2

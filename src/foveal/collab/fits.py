@@ -9,7 +9,6 @@ import torch
 
 from foveal.collab.bayes import BURN_IN, Sampler, usual_sweeps
 from foveal.collab.factors import choose_factors, usual_factors
-from foveal.collab.interactions import Interactions
 from foveal.collab.learner import CollabLearner, collab_learner
 from foveal.collab.loaders import CollabDataLoaders
 from foveal.collab.settings import RatingTraining
@@ -95,10 +94,9 @@ def with_factors(training: RatingTraining, dls: CollabDataLoaders) -> RatingTrai
 
 def _sample(training: RatingTraining, dls: CollabDataLoaders, folder: Path, *, resume: bool) -> CollabLearner:
     train, valid, task = dls.train.dataset, dls.valid.dataset, dls.task
-    ratings = Interactions.of(train.inputs, len(task.users), len(task.items), train.targets[:, 0])
     assert training.factors is not None
     sweeps = _sweeps(dls)
-    sampler = Sampler(ratings, training.factors, seed=training.seed, sweeps=sweeps)
+    sampler = Sampler(train.table(), training.factors, seed=training.seed, sweeps=sweeps)
     history = _resume(sampler, folder) if resume else []
     table = progress.table(("sweep", "rmse", "mae", "time"))
     table.header()

@@ -12,6 +12,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from foveal.collab.interactions import Interactions
 from foveal.collab.task import Id, Ids, ImplicitFeedback, Rating
 from foveal.core import runtime, storage
 from foveal.core.arguments import checked_methods
@@ -62,6 +63,10 @@ class RatingDataset(Dataset):
         """Return user and item by the numbers of a pair."""
         user, item = pair.tolist()
         return self.task.users.names[user], self.task.items.names[item]
+
+    def table(self) -> Interactions:
+        """Return the ratings as a sparse table [users, items]."""
+        return Interactions.of(self.inputs, len(self.task.users), len(self.task.items), self.targets[:, 0])
 
     def frame(self, indices: Sequence[int], **columns: Sequence[object]) -> pd.DataFrame:
         """Return pairs by name with their ratings, as a table.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Protocol
 
 import pandas as pd
@@ -12,7 +13,7 @@ from torch import Tensor
 
 from foveal.collab.predictor import RatingPredictor, mark
 from foveal.collab.rankers.base import Scorer
-from foveal.collab.rankers.choice import liked_from
+from foveal.collab.rankers.choice import are_liked, liked_from
 from foveal.collab.rankers.popularity import Popularity
 from foveal.collab.ranking import Ranked, ranked_at_k
 from foveal.core.errors import InputError
@@ -38,7 +39,7 @@ class Evaluated(Protocol):
         """What answers with the model as it is now."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, eq=False)
 class Rankings:
     """How well models rank, for the same users.
 
@@ -69,9 +70,10 @@ class Rankings:
         }
         return pd.DataFrame(rows).T
 
-    def ndcg(self, title: str) -> Interval:
-        """Return a model's NDCG with the interval that other users would give."""
-        return interval(torch.mean, self.of[title].ndcg)
+    @cached_property
+    def ndcg(self) -> Mapping[str, Interval]:
+        """NDCG by the model's title, with the interval that other users would give."""
+        return {title: interval(torch.mean, ranked.ndcg) for title, ranked in self.of.items()}
 
     def gain_over(self, title: str) -> Interval:
         """Return how much better the model that recommends is than another, in NDCG, on the same users."""
@@ -99,6 +101,7 @@ def evaluate_rankings(predictor: RatingPredictor, pairs_N2: Tensor, k: int = K) 
     rankers: dict[str, Scorer] = {}
     if ranking is not None:
         rankers = {one.title: one for one in (ranking.ranker, ranking.neighbours) if one is not None}
+    popular = Popularity.fit(predictor.had)
     parts: dict[str, list[Ranked]] = {}
     for start in range(0, len(users), _USERS):
         some = users[start : start + _USERS]
@@ -109,7 +112,7 @@ def evaluate_rankings(predictor: RatingPredictor, pairs_N2: Tensor, k: int = K) 
         if ranking is not None:
             reads = ranking.reads.rows(some)
             scores = {title: ranking.scores(reads, ranker) for title, ranker in rankers.items()}
-        scores[POPULAR] = Popularity.fit(predictor.had).scores(had)
+        scores[POPULAR] = popular.scores(had)
         scores[BY_RATING] = predictor.scores(some, seen=True)
         if ranking is None:  # what recommends stands first
             scores = {name: scores[name] for name in (BY_RATING, POPULAR)}
@@ -134,7 +137,7 @@ def liked_pairs(pairs_N2: Tensor, ratings: Tensor, training_ratings: Tensor, lik
         InputError: nothing is liked.
     """
     bound = liked_from(training_ratings) if liked is None else liked
-    pairs = pairs_N2[(ratings >= bound) | ratings.isnan()]
+    pairs = pairs_N2[are_liked(ratings, bound)]
     if not len(pairs):
         raise InputError(f"Nobody liked anything in validation: no rating of a known item is {bound:.3g} or more.")
     return pairs

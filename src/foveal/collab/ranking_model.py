@@ -15,7 +15,7 @@ from foveal.collab.content import Content, ContentPart
 from foveal.collab.interactions import Interactions
 from foveal.collab.rankers.base import Ranker, Scorer
 from foveal.collab.rankers.blend import Blend
-from foveal.collab.rankers.choice import Candidate, History, choose_ranker, liked_from
+from foveal.collab.rankers.choice import Candidate, History, are_liked, choose_ranker, liked_from
 from foveal.collab.rankers.ease import MOST
 from foveal.collab.rankers.popularity import Popularity
 from foveal.collab.rankers.stored import RankerPart, blend_of, part_of, tensors_of
@@ -24,6 +24,7 @@ from foveal.core.errors import InputError
 
 _READ, _CONTENT, _OWN = "ranking.read", "ranking.content", "ranking.model."
 """Tensors of a bundle: which pairs are read, the content's weights, and what the ranking model is made of."""
+_LEAST_DESCRIBED = 10  # items; chosen by hand: below it a regression on words has nothing to learn from
 
 
 class Known(NamedTuple):
@@ -159,13 +160,12 @@ def make_ranking(
     """
     seen, ratings, times = known
     sizes = len(task.users), len(task.items)
-    order = (seen[:, 0] * sizes[1] + seen[:, 1]).argsort()
-    history = History.of(seen, ratings, *sizes)
-    chosen = choose_ranker(history, seed=seed, times=None if times is None else times[order])
+    chosen = choose_ranker(History.of(seen, ratings, *sizes, times), seed=seed)
+    bound = None if ratings is None else liked_from(ratings)
     read = torch.ones(len(seen), dtype=torch.bool)
-    if chosen.learns_from == "liked":
-        read[order] = history.liked
-    part = part_of(chosen.ranker, chosen.learns_from, None if ratings is None else liked_from(ratings))
+    if chosen.learns_from == "liked" and ratings is not None and bound is not None:
+        read = are_liked(ratings, bound)
+    part = part_of(chosen.ranker, chosen.learns_from, bound)
     reads = Interactions.of(seen[read], *sizes)
     content = None if features is None else _content(chosen.ranker, task, features)
     return Ranking(chosen.ranker, read, reads, part, content, chosen.tried, chosen.neighbours)
@@ -178,6 +178,3 @@ def _content(ranker: Scorer, task: Rating, features: pd.DataFrame) -> Content | 
     if known.sum() < _LEAST_DESCRIBED or len(task.items) > MOST:
         return None
     return Content.fit(features[known], ranker.vectors(numbers[numbers > 0]))
-
-
-_LEAST_DESCRIBED = 10  # items; chosen by hand: below it a regression on words has nothing to learn from

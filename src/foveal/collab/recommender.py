@@ -143,7 +143,7 @@ class Recommender:
             )
 
             def rate(row: int, items: Tensor, some: Tensor = some) -> list[float | None]:
-                known = items.where(items < self._n_items, 0)
+                known = self._known(items)
                 pairs = torch.stack([some[row].expand_as(known), known], dim=1)
                 found: list[float | None] = self.rater.answers(pairs)[:, 0].tolist()
                 return found
@@ -169,8 +169,7 @@ class Recommender:
 
         def rate(row: int, items: Tensor) -> list[float | None]:
             del row
-            known = items.where(items < self._n_items, 0)
-            return [None] * len(items) if ratings_I is None else ratings_I[known].tolist()
+            return [None] * len(items) if ratings_I is None else ratings_I[self._known(items)].tolist()
 
         had = reads = table(numbers)
         if ranking is not None:
@@ -228,7 +227,7 @@ class Recommender:
             )
 
     def _vectors(self, ranking: Ranking, items: Tensor) -> Tensor:
-        known = ranking.ranker.vectors(items.where(items < self._n_items, 0))
+        known = ranking.ranker.vectors(self._known(items))
         if self._new is not None and bool((is_new := items >= self._n_items).any()):
             known[is_new] = self._new[1][items[is_new] - self._n_items]
         return known
@@ -237,7 +236,7 @@ class Recommender:
         """Return which items of a history speak most for each of others."""
         if self.ranking is None or not len(history) or not len(items):
             return [()] * len(items)
-        shares = self.ranking.ranker.shares(history, items.where(items < self._n_items, 0))
+        shares = self.ranking.ranker.shares(history, self._known(items))
         shares[items >= self._n_items] = 0
         most, at = shares.topk(min(_REASONS, shares.shape[1]), dim=1)
         names = self.rater.task.items.names
@@ -245,6 +244,10 @@ class Recommender:
             tuple(names[int(history[place])] for place, share in zip(places, values, strict=True) if share > 0)
             for places, values in zip(at.tolist(), most.tolist(), strict=True)
         ]
+
+    def _known(self, items: Tensor) -> Tensor:
+        """Return the numbers of items, 0 for new ones: what training knows of them."""
+        return items.where(items < self._n_items, 0)
 
     def _id(self, item: int) -> Id:
         if item >= self._n_items:

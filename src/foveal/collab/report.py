@@ -13,7 +13,7 @@ import torch
 from markupsafe import Markup
 from torch import Tensor, nn
 
-from foveal.collab.bayes import bias_answers
+from foveal.collab.bayes import sampled_answers
 from foveal.collab.loaders import RatingDataset
 from foveal.collab.model import EmbeddingDotBias
 from foveal.collab.predictor import RatingPredictor
@@ -30,7 +30,6 @@ from foveal.training.recorder import Recorder
 from foveal.training.state import EpochResult
 
 _SHOWN = 10  # rows of each table; chosen by hand
-_USERS = 1024  # ranked at once: 1,024 x 10,000 items are 40 MB in single precision
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,7 +66,7 @@ class RatingReport:
         if self.rankings is None:
             return self.scores
         name = f"ndcg_at_{self.rankings.k}"
-        ranked = {name: self.rankings.ndcg(self.rankings.first), f"{name}_of_most_popular": self.rankings.ndcg(POPULAR)}
+        ranked = {name: self.rankings.ndcg[self.rankings.first], f"{name}_of_most_popular": self.rankings.ndcg[POPULAR]}
         return ranked | self.scores
 
     @cached_property
@@ -103,7 +102,7 @@ class RatingReport:
         yield page.opening(self.title, lead) + page.table(("", ""), self.facts)
         if self.rankings is not None:
             figures = self.rankings.table()
-            sure = [self.rankings.ndcg(str(title)) for title in figures.index]
+            sure = [self.rankings.ndcg[str(title)] for title in figures.index]
             yield page.section("How well it recommends", page.paragraph(ranking_verdict(self.rankings)))
             yield page.table(
                 ("", *map(str, figures.columns), "interval"),
@@ -203,7 +202,7 @@ def _biases(
     model = predictor.model
     if isinstance(model, EmbeddingDotBias) and not model.u_weight.weight.any():  # a small table: it is biases alone
         return torch.tensor(answers)
-    return bias_answers(train, valid.inputs)
+    return sampled_answers(train, valid.inputs, 0)
 
 
 def _rankings(learn: Rated, liked: Tensor | None, left_out: dict[str, str]) -> Rankings | None:

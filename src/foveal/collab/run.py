@@ -164,7 +164,7 @@ def _finish(learn: CollabLearner, data: RunData, settings: RatingRun, folder: Pa
         "metrics": {name: one.value for name, one in figures.items()},
         "intervals": {name: [one.low, one.high] for name, one in figures.items()},
         "rankings": {} if ranked is None else ranked.table().to_dict("index"),
-        "ranking_intervals": {} if ranked is None else {title: ranked.ndcg(title)[1:] for title in ranked.of},
+        "ranking_intervals": {} if ranked is None else {title: ranked.ndcg[title][1:] for title in ranked.of},
         "verdicts": report.verdicts,
     }
 

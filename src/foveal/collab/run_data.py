@@ -13,7 +13,7 @@ from foveal.collab.fits import batch_size
 from foveal.collab.interactions import Interactions
 from foveal.collab.item_table import NO_ITEMS, ItemTable
 from foveal.collab.loaders import CollabDataLoaders, check_ratings
-from foveal.collab.rankers.choice import held_out, liked_from
+from foveal.collab.rankers.choice import are_liked, held_out, liked_from
 from foveal.collab.ranking_model import Known
 from foveal.collab.settings import RatingRun
 from foveal.collab.tables.table import RatingTable
@@ -82,7 +82,7 @@ def run_data(settings: RatingRun, table: RatingTable) -> RunData:
     of_training, of_validation = torch.from_numpy(train), torch.from_numpy(valid)
     times = None if table.time is None else _times(frame[table.time])[of_training]
     bound = liked_from(ratings[of_training]) if is_rated else -torch.inf
-    liked = (ratings[of_validation] >= bound) | ratings[of_validation].isnan()
+    liked = are_liked(ratings[of_validation], bound)
     known = Known(pairs[of_training], ratings[of_training] if is_rated else None, times)
     catalogue = table.catalogue
     about = NO_ITEMS if catalogue is None else ItemTable(catalogue.titles, catalogue.features)

@@ -22,7 +22,7 @@ def ranking_verdict(rankings: Rankings) -> str:
     if rankings.n_users < _FEWEST:
         return f"Too few users liked something in the validation rows to compare recommendations: {rankings.n_users}."
     others = [title for title in rankings.of if title != first]
-    own, popular, gain = rankings.ndcg(first), rankings.ndcg(POPULAR), rankings.gain_over(POPULAR)
+    own, popular, gain = rankings.ndcg[first], rankings.ndcg[POPULAR], rankings.gain_over(POPULAR)
     if first == POPULAR:
         return (
             f"Recommends what is most popular to everybody, {name} {own.value:.3f}: no other model did better on the "
@@ -38,7 +38,7 @@ def ranking_verdict(rankings: Rankings) -> str:
     else:
         times = f", {own.value / popular.value:.1f} times that of what is most popular" if popular.value > 0 else ""
         words = f"Recommended by {first}: {name} {own.value:.3f}{times}"
-    compared = [f"{title} {rankings.ndcg(title).value:.3f}" for title in others if title != POPULAR]
+    compared = [f"{title} {rankings.ndcg[title].value:.3f}" for title in others if title != POPULAR]
     return f"{words} ({', '.join(compared)})." if compared else f"{words}."
 
 

@@ -15,13 +15,13 @@ import torch
 from torch import Tensor
 
 from foveal.collab.interactions import Groups, Interactions
-from foveal.collab.rankers.base import Kind
+from foveal.collab.rankers.base import Kind, VectorScorer
 
 _SWEEPS = 8  # over users and items; on MovieLens 100k NDCG@10 changes by less than .002 after them
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Als:
+class Als(VectorScorer):
     """People and items have vectors.
 
     Attributes:
@@ -61,7 +61,7 @@ class Als:
         """Both weights."""
         return {"unseen": self.unseen, "penalty": self.penalty}
 
-    def users(self, histories: Interactions) -> Tensor:
+    def people(self, histories: Interactions) -> Tensor:
         """Return the vectors of U people who had something, [U, K]."""
         return self.solve(histories, histories.groups())
 
@@ -80,20 +80,11 @@ class Als:
 
     def scores(self, histories: Interactions) -> Tensor:
         """Return the products of vectors, float32 [U, I]."""
-        return self.users(histories) @ self.of_items.T
+        return self.people(histories) @ self.of_items.T
 
     def vectors(self, items: Tensor) -> Tensor:
         """Return the vectors of items, int64 [n], as [n, K]."""
         return self.of_items[items]
-
-    def scores_by(self, histories: Interactions, vectors_CD: Tensor) -> Tensor:
-        """Return the products of vectors, float32 [U, C].
-
-        Args:
-            histories: what each of U people had, as ones.
-            vectors_CD: as `vectors` returns them.
-        """
-        return self.users(histories) @ vectors_CD.T
 
     def shares(self, history: Tensor, items: Tensor) -> Tensor:
         """Return what each item that somebody had adds to the scores of others, [n, m]; their sum is the score.

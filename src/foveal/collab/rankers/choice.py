@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import NamedTuple
 
 import torch
@@ -28,20 +29,24 @@ _EDGE = 1e-6  # of the ratings' standard deviation: a rating that is the mean st
 Settings = Mapping[str, float]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, eq=False)
 class History:
     """What training knows of its users.
 
     Attributes:
         had: all pairs, with their ratings (NaN where a user only had an item), or with ones.
         liked: of `had.items`, bool [N]: rated the mean or more, or not rated.
+        times: of `had.items`, [N].
     """
 
     had: Interactions
     liked: Tensor
+    times: Tensor | None = None
 
     @classmethod
-    def of(cls, pairs_N2: Tensor, ratings: Tensor | None, n_users: int, n_items: int) -> History:
+    def of(
+        cls, pairs_N2: Tensor, ratings: Tensor | None, n_users: int, n_items: int, times: Tensor | None = None
+    ) -> History:
         """Return the history of some pairs.
 
         Args:
@@ -49,12 +54,13 @@ class History:
             ratings: of the pairs, NaN where one is missing, [N]; None where there are only pairs.
             n_users: how many users there are, the unknown one included.
             n_items: how many items there are, the unknown one included.
+            times: of the pairs, [N].
         """
         had = Interactions.of(pairs_N2, n_users, n_items, None if ratings is None else ratings.double())
-        bound = -torch.inf if ratings is None else liked_from(had.values)
-        return cls(had, (had.values >= bound) | had.values.isnan())
+        liked = are_liked(had.values, -torch.inf if ratings is None else liked_from(had.values))
+        return cls(had, liked, None if times is None else Interactions.of(pairs_N2, n_users, n_items, times).values)
 
-    @property
+    @cached_property
     def inputs(self) -> dict[LearnsFrom, Interactions]:
         """What a ranking model may learn from, as ones: what users had, and what they liked where that is less."""
         tables: dict[LearnsFrom, Interactions] = {"had": as_ones(self.had)}
@@ -146,15 +152,24 @@ def liked_from(ratings: Tensor) -> float:
     return float(known.mean()) - _EDGE * float(known.std(correction=0))
 
 
-def choose_ranker(history: History, *, seed: int = 0, times: Tensor | None = None) -> Chosen:
+def are_liked(ratings: Tensor, bound: float) -> Tensor:
+    """Return whether items are liked, bool [N]: those rated the bound or more, and those that have no rating.
+
+    Args:
+        ratings: NaN where a user only had an item, [N].
+        bound: of `liked_from`.
+    """
+    return (ratings.double() >= bound) | ratings.isnan()
+
+
+def choose_ranker(history: History, *, seed: int = 0) -> Chosen:
     """Compare ranking models on pairs held out of the training rows; fit the best one on all of them.
 
     Args:
-        history: the training rows.
+        history: the training rows; the latest of each user are held out, where there are times.
         seed: draws what is held out where there are no times.
-        times: of the pairs of `history.had`, [N]; the latest of each user are held out.
     """
-    search = _Search(history, held_out(history.had, seed, times), seed)
+    search = _Search(history, held_out(history.had, seed, history.times), seed)
     if not len(search.users):
         return Chosen(Blend([Popularity.fit(history.had)], [1.0]))
     is_large = len(history.had.items) > _TRIED_PAIRS

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from foveal.collab.interactions import Interactions
-from foveal.collab.rankers.base import Kind
+from foveal.collab.rankers.base import Kind, VectorScorer
 from foveal.collab.rankers.items import cooccurrence
 
 MOST = 8192
@@ -42,7 +42,7 @@ def fit_ease(interactions: Interactions, penalty: float) -> Ease | EaseByUsers:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Ease:
+class Ease(VectorScorer):
     """The weights as a table.
 
     Attributes:
@@ -83,31 +83,13 @@ class Ease:
         """Return the weights of items, int64 [n], as [n, I]."""
         return self.weights[:, items].T
 
-    def scores_by(self, histories: Interactions, vectors_CD: Tensor) -> Tensor:
-        """Return the sums of the weights, float32 [U, C].
-
-        Args:
-            histories: what each of U people had, as ones.
-            vectors_CD: as `vectors` returns them.
-        """
-        return histories.matrix() @ vectors_CD.T.contiguous()
-
-    def shares(self, history: Tensor, items: Tensor) -> Tensor:
-        """Return the weights between what somebody had and other items, [n, m].
-
-        Args:
-            history: numbers of the items that somebody had, int64 [m].
-            items: numbers of items that are recommended, int64 [n].
-        """
-        return self.weights[history][:, items].T
-
     def tensors(self) -> Mapping[str, Tensor]:
         """Return the weights, in half precision."""
         return {"weights": self.weights.half()}
 
 
 @dataclass(frozen=True, eq=False)
-class EaseByUsers:
+class EaseByUsers(VectorScorer):
     """The weights as products of columns.
 
     Attributes:
@@ -151,20 +133,11 @@ class EaseByUsers:
 
     def scores(self, histories: Interactions) -> Tensor:
         """Return the sums of the weights of what each of U people had, float32 [U, I]."""
-        return (self._people(histories) @ self.columns - histories.dense() * self.own) * self.scale
+        return (self.people(histories) @ self.columns - histories.dense() * self.own) * self.scale
 
     def vectors(self, items: Tensor) -> Tensor:
         """Return the scaled columns of items, int64 [n], as [n, U]."""
         return (self.columns[:, items] * self.scale[items]).T
-
-    def scores_by(self, histories: Interactions, vectors_CD: Tensor) -> Tensor:
-        """Return the sums of the weights, float32 [U, C].
-
-        Args:
-            histories: what each of U people had, as ones.
-            vectors_CD: as `vectors` returns them.
-        """
-        return self._people(histories) @ vectors_CD.T
 
     def shares(self, history: Tensor, items: Tensor) -> Tensor:
         """Return the weights between what somebody had and other items, [n, m].
@@ -180,5 +153,6 @@ class EaseByUsers:
         """Return the columns, by item, in half precision."""
         return {"columns": self.columns.T.half()}
 
-    def _people(self, histories: Interactions) -> Tensor:
+    def people(self, histories: Interactions) -> Tensor:
+        """Return the sums of the columns of what each of U people had, [U, U of training]."""
         return histories.matrix() @ self.columns.T.contiguous()

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from foveal.collab.interactions import Interactions
-from foveal.collab.rankers.base import Kind
+from foveal.collab.rankers.base import Kind, VectorScorer
 
 _ROWS = 256  # of a table that are dense at once: 1 MB for 1,000 users
 
@@ -32,7 +32,7 @@ def cooccurrence(interactions: Interactions) -> Iterator[tuple[Tensor, Tensor]]:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class ItemNeighbours:
+class ItemNeighbours(VectorScorer):
     """Items are near whom the same people had: cosine similarities, smaller where few people had both.
 
     Sarwar et al. 2001, "Item-Based Collaborative Filtering Recommendation Algorithms".
@@ -81,24 +81,6 @@ class ItemNeighbours:
         """Return the similarities of items, int64 [n], to all others, as [n, I]."""
         table = torch.zeros(len(items), len(self.neighbours))
         return table.scatter_(1, self.neighbours[items], self.similarities[items])
-
-    def scores_by(self, histories: Interactions, vectors_CD: Tensor) -> Tensor:
-        """Return the sums of the similarities, float32 [U, C].
-
-        Args:
-            histories: what each of U people had, as ones.
-            vectors_CD: as `vectors` returns them.
-        """
-        return histories.matrix() @ vectors_CD.T.contiguous()
-
-    def shares(self, history: Tensor, items: Tensor) -> Tensor:
-        """Return the similarities between what somebody had and other items, [n, m].
-
-        Args:
-            history: numbers of the items that somebody had, int64 [m].
-            items: numbers of items that are recommended, int64 [n].
-        """
-        return self.vectors(items)[:, history]
 
     def tensors(self) -> Mapping[str, Tensor]:
         """Return the neighbours and their similarities."""
