@@ -79,7 +79,9 @@ class Interactions:
 
     def only(self, chosen: Tensor) -> Interactions:
         """Return the pairs for which `chosen`, bool [N], is true."""
-        return Interactions.of(self.pairs[chosen], len(self), self.n_items, self.values[chosen])
+        starts = torch.zeros_like(self.starts)
+        starts[1:] = torch.bincount(self.users[chosen], minlength=len(self)).cumsum(0)
+        return Interactions(starts, self.items[chosen], self.values[chosen], self.n_items)
 
     def dense(self) -> Tensor:
         """Return the table as a dense one, [U, I]."""

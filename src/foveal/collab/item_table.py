@@ -40,6 +40,10 @@ class ItemTable:
             return titles.to_frame(_TITLE)
         return self.columns if _TITLE in self.columns else self.columns.join(titles.rename(_TITLE))
 
+    def name(self, item: Id) -> Id:
+        """Return what people call an item: its title, or its id where it has none."""
+        return self.titles.get(item) or item
+
     def where(self, column: str, value: str) -> list[Id]:
         """Return the items whose column has a value, whole or as one of a list.
 

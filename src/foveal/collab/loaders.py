@@ -189,9 +189,7 @@ class CollabDataLoaders(DataLoaders):
         train, valid = check_split((splitter or RandomSplitter(valid_pct, seed))(ratings), len(ratings))
         users, items = (ratings[name].to_numpy() for name in columns[:2])
         values = np.ones(len(ratings)) if implicit else _numbers(ratings, columns[2])
-        low, high = check_ratings(values[train], columns[2])
-        if np.abs(values).max() > _LARGEST:
-            raise TableError(f"Ratings up to {_LARGEST:g} can be learned, for errors are squared in 32 bits.")
+        low, high = range_of_ratings(values, values[train], columns[2])
         kind = ImplicitFeedback if implicit else Rating
         task = kind(Ids.of(users[train]), Ids.of(items[train]), columns, low, high)
         pairs = task.pairs(users.tolist(), items.tolist())
@@ -284,20 +282,21 @@ class CollabDataLoaders(DataLoaders):
         return DataLoader(RatingBatcher(dataset, self.device), self._valid.batch_size)
 
 
-def check_ratings(values: np.ndarray, name: str) -> tuple[float, float]:
+def range_of_ratings(values: np.ndarray, trained: np.ndarray, name: str) -> tuple[float, float]:
     """Return the range of the ratings that are trained on.
 
     Args:
-        values: of the training side, float64 [n].
+        values: all of them, NaN where one is missing, float64 [n].
+        trained: those of the training side, float64 [m].
         name: of their column.
 
     Raises:
         TableError: they cannot be learned in single precision.
     """
-    if np.abs(values).max() > _LARGEST:
+    if np.nanmax(np.abs(values)) > _LARGEST:
         raise TableError(f"Ratings up to {_LARGEST:g} can be learned, for errors are squared in 32 bits.")
-    low, high = float(values.min()), float(values.max())
-    check_single_precision(name, low, high, float(values.std()) if high > low else 0.0)
+    low, high = float(trained.min()), float(trained.max())
+    check_single_precision(name, low, high, float(trained.std()) if high > low else 0.0)
     return low, high
 
 

@@ -93,9 +93,6 @@ class RatingReport:
         storage.write_text(path, page.page(self.title, self._parts()))
         return Path(path)
 
-    def _named(self, item: Id) -> Id:
-        return self.predictor.titles.get(item) or item
-
     def _parts(self) -> Iterator[Markup]:
         user, item, rating = self.predictor.task.columns
         lead = f"rating, measured on {len(self.pairs):,} pairs that it was not trained on"
@@ -128,10 +125,10 @@ class RatingReport:
                 ("liked whoever asks", biases.argsort(descending=True)),
                 ("not liked", biases.argsort()),
             ):
-                rows = [(self._named(names[at]), float(biases[at])) for at in order[:_SHOWN].tolist()]
+                rows = [(self.predictor.items.name(names[at]), float(biases[at])) for at in order[:_SHOWN].tolist()]
                 yield page.section(f"{item}: {what} (bias)", page.table((item, "bias"), rows))
         ordered = sorted(self.pairs, key=lambda pair: -abs(pair[2] - pair[3]))[:_SHOWN]
-        worst = [(pair[0], self._named(pair[1]), *pair[2:]) for pair in ordered]
+        worst = [(pair[0], self.predictor.items.name(pair[1]), *pair[2:]) for pair in ordered]
         yield page.section("The answers that are most wrong", page.table((user, item, rating, "prediction"), worst))
         if self.left_out:
             yield page.section("Left out", page.table(("what", "why"), list(self.left_out.items())))

@@ -12,7 +12,7 @@ from torch import Tensor
 from foveal.collab.fits import batch_size
 from foveal.collab.interactions import Interactions
 from foveal.collab.item_table import NO_ITEMS, ItemTable
-from foveal.collab.loaders import CollabDataLoaders, check_ratings
+from foveal.collab.loaders import CollabDataLoaders, range_of_ratings
 from foveal.collab.rankers.choice import are_liked, held_out, liked_from
 from foveal.collab.ranking_model import Known
 from foveal.collab.settings import RatingRun
@@ -21,7 +21,6 @@ from foveal.collab.task import Id, Ids, ImplicitFeedback, Rating
 from foveal.core.errors import InputError
 from foveal.core.rng import generator_for
 from foveal.data.splits.splitters import ColSplitter, check_split
-from foveal.sources.columns import VALID_COLUMNS
 
 _VALID = 0.2  # of the rows
 _LEAST_HELD = 0.1  # of the rows, if the split is to be by user: chosen by hand
@@ -67,7 +66,7 @@ def run_data(settings: RatingRun, table: RatingTable) -> RunData:
     has_rating = ~np.isnan(values)
     if not has_rating[train].any():
         raise InputError(f"No training row has a rating in `{rating}`: there is nothing to learn ratings from.")
-    low, high = check_ratings(values[train][has_rating[train]], rating)
+    low, high = range_of_ratings(values, values[train][has_rating[train]], rating)
     users, items = (_numbered(frame[name], train) for name in (user, item))
     kind = Rating if is_rated else ImplicitFeedback
     task = kind(users[0], items[0], table.columns, low, high)
@@ -94,7 +93,7 @@ def run_data(settings: RatingRun, table: RatingTable) -> RunData:
 def _split(settings: RatingRun, table: RatingTable) -> tuple[tuple[np.ndarray, np.ndarray], str]:
     """Return positions to train on and to validate on, and how they were chosen."""
     frame, how = table.frame, settings.data.hold_out
-    column = settings.data.valid_column or next((name for name in VALID_COLUMNS if name in frame.columns), None)
+    column = settings.data.valid_column or table.sides
     if column is not None:
         if how != "auto":
             raise InputError(f"--hold-out {how} does not go with column `{column}`, which says what is validated on.")

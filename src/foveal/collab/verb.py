@@ -87,7 +87,7 @@ def _rows(
     for name, found in lists:
         for rank, one in enumerate(found, start=1):
             title = {f"{item}_title": one.title} if has_titles else {}
-            because = " | ".join(_named(predictor, reason) for reason in one.because)
+            because = " | ".join(str(predictor.items.name(reason)) for reason in one.because)
             yield {
                 user: "" if name is None else name,
                 "rank": rank,
@@ -101,9 +101,9 @@ def _rows(
 
 def _line(predictor: RatingPredictor, user: Id | None, rank: int, one: Recommended) -> str:
     rating = "    " if one.rating is None else f"{one.rating:.2f}"
-    why = f"  because of {' and '.join(_named(predictor, reason) for reason in one.because)}" if one.because else ""
-    return f"{'you' if user is None else user}  {rank:>3}  {rating}  {_named(predictor, one.item, one.title)}{why}"
-
-
-def _named(predictor: RatingPredictor, item: Id, title: str | None = None) -> str:
-    return title or predictor.titles.get(item) or str(item)
+    why = (
+        f"  because of {' and '.join(str(predictor.items.name(reason)) for reason in one.because)}"
+        if one.because
+        else ""
+    )
+    return f"{'you' if user is None else user}  {rank:>3}  {rating}  {one.title or one.item}{why}"

@@ -78,16 +78,18 @@ def read_ratings(
     kept, values, repeated = merge_pairs(rows.users, rows.items, values, rows.times, meaning.kind, rows.where)
     rows, values = rows.take(kept), values[kept]
     names = _final_names(rows)
-    catalogue, unused, about = _catalogue_of(rows, names.item, items, valid)
+    sides = rows.column_of_sides(valid)
+    catalogue, unused, about = _catalogue_of(rows, names.item, items, sides)
     columns = (names.user, names.item, names.rating or SEEN)
     return RatingTable(
-        _frame(rows, values, columns, names.time, valid),
+        _frame(rows, values, columns, names.time, sides),
         columns,
         names.time,
         meaning.kind,
         [*opened.notes, *findings, *notes, *repeated, *about],
         describe(rows, meaning, catalogue, unused),
         catalogue,
+        sides,
     )
 
 
@@ -164,11 +166,10 @@ def _final_names(rows: Rows) -> Roles:
 
 
 def _catalogue_of(
-    rows: Rows, item: str, given: str | os.PathLike[str] | None, valid: str | None
+    rows: Rows, item: str, given: str | os.PathLike[str] | None, sides: str | None
 ) -> tuple[Catalogue | None, list[str], list[Finding]]:
     """Return titles and features of the items, the columns that are not used, and findings."""
     ids = rows.items.categories[np.unique(rows.items.codes)]
-    sides = rows.column_of_sides(valid)
     own, unused = catalogues.from_columns(rows.items, rows.others.drop(columns=[sides] if sides else []))
     unused = [*unused, *rows.unread]
     if given is not None and str(given) != "none":
@@ -182,7 +183,7 @@ def _catalogue_of(
 
 
 def _frame(
-    rows: Rows, values: np.ndarray, columns: tuple[str, str, str], time: str | None, valid: str | None
+    rows: Rows, values: np.ndarray, columns: tuple[str, str, str], time: str | None, sides: str | None
 ) -> pd.DataFrame:
     user, item, rating = columns
     parts: dict[str, object] = {
@@ -192,6 +193,6 @@ def _frame(
     }
     if time is not None and rows.times is not None:
         parts[time] = rows.times.to_numpy()
-    if (sides := rows.column_of_sides(valid)) is not None:
+    if sides is not None:
         parts[sides] = rows.others[sides].astype(object).to_numpy()
     return pd.DataFrame(parts)

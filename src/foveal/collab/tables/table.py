@@ -42,6 +42,7 @@ class RatingTable:
         findings: about the rows.
         read_as: in one line what the table was taken for.
         catalogue: titles and features of the items.
+        sides: the column that marks validation.
     """
 
     frame: pd.DataFrame
@@ -51,6 +52,7 @@ class RatingTable:
     findings: Sequence[Finding]
     read_as: str
     catalogue: Catalogue | None
+    sides: str | None = None
 
     @property
     def rated(self) -> pd.DataFrame:
