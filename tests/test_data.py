@@ -1,6 +1,8 @@
 """Data: tables are judged, splits are values, samples depend on seed, epoch and index alone."""
 
 import random
+import subprocess
+import sys
 import warnings
 
 import numpy as np
@@ -11,7 +13,7 @@ import torch
 from foveal.core.errors import ImageError, InputError, TableError, UnknownNameError
 from foveal.core.listing import L, Path
 from foveal.core.rng import order_for
-from foveal.core.threads import ordered_map
+from foveal.core.threads import grouped_map, ordered_map
 from foveal.data.batchers import Batcher, ImageBatcher
 from foveal.data.block import DataBlock
 from foveal.data.datasets import Dataset
@@ -389,6 +391,36 @@ def test_an_ordered_map_keeps_order_and_passes_errors_on():
     assert [next(results), next(results), next(results)] == [0, 0, 1]
     with pytest.raises(ZeroDivisionError, match="by zero"):
         next(results)
+
+
+def test_groups_come_in_order_and_the_first_error_of_a_group_is_raised_in_its_place():
+    groups = [[3, 1, 2], [5], [4, 0, 6, 0]]
+    for workers in (0, 3):
+        assert list(grouped_map(lambda x: -x, groups, num_workers=workers)) == [[-x for x in g] for g in groups]
+        results = grouped_map(lambda x: (x, 1 // x), groups, num_workers=workers)
+        assert [len(next(results)), len(next(results))] == [3, 1]
+        with pytest.raises(ZeroDivisionError):
+            next(results)
+
+
+def test_groups_are_read_no_further_ahead_than_told():
+    read = []
+    groups = (read.append(at) or [at] * 4 for at in range(100))
+    results = grouped_map(lambda x: x, groups, num_workers=2, ahead=2)
+    next(results)
+    assert read == [0, 1, 2]
+    next(results)
+    assert read == [0, 1, 2, 3]
+
+
+def test_a_process_ends_though_a_loader_is_not_read_to_its_end():
+    code = (
+        "import time; from foveal.core.threads import grouped_map\n"
+        "results = grouped_map(lambda x: time.sleep(0.01) or x, ([x] for x in range(10**9)), num_workers=3)\n"
+        "print(next(results))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    assert (done.stdout, done.stderr) == ("[0]\n", "")
 
 
 def test_an_ordered_map_stays_near_its_reader():

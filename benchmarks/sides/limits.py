@@ -49,7 +49,9 @@ def loader(data):
 
 
 def points(data):
-    return decode_seconds(files_of(data, "points.csv"), Pipeline.of(batch_tfms=aug_transforms(size=(240, 320))).place)
+    return decode_seconds(
+        files_of(data, "points.csv"), Pipeline.of(batch_tfms=aug_transforms(size=(240, 320))).source_to_input
+    )
 
 
 def precision():

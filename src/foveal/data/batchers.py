@@ -6,13 +6,16 @@ What is drawn for an item depends on the seed, the epoch and the item alone.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from itertools import chain, islice
+from itertools import islice
 from typing import Self, cast
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from foveal.core import threads
 from foveal.core.errors import InputError
@@ -23,13 +26,17 @@ from foveal.data.pixel_ops import apply_pixel_ops
 from foveal.data.samples import Pipeline, Sample
 from foveal.geometry.homography import Homography
 from foveal.images.canvas import Canvas, sheet
-from foveal.images.prepare import Statistics, denormalise, normalise
+from foveal.images.prepare import Statistics, denormalise, normalise, normalise_into
 
 Draw = tuple[int, int]
 """A seed and an epoch."""
 _CPU = torch.device("cpu")
+Room = NDArray[np.float32]
+"""The inputs of a batch, [B, h, w, C], or those of one image."""
+Job = tuple[int, Room | None]
+"""A position, and where its input goes; None where the batch is finished as a whole."""
 _AHEAD = 2
-"""Batches of samples that threads load before they are needed, counted in the largest batch; chosen by hand."""
+"""Batches that threads load before they are needed; chosen by hand."""
 
 
 class Batcher(ABC):
@@ -162,11 +169,21 @@ class ImageBatcher(Batcher):
         Raises:
             ImageError: an image is refused.
         """
-        make = partial(self._sample, draw)
-        ahead = _AHEAD * max(map(len, groups), default=0)
-        samples = threads.ordered_map(make, chain.from_iterable(groups), num_workers=self.num_workers, ahead=ahead)
-        for group in groups:
-            yield self._batch(list(islice(samples, len(group))), group, draw)
+        rooms = deque[Room | None]()
+        jobs = (self._jobs(group, draw, rooms) for group in groups)
+        made = threads.grouped_map(partial(self._sample, draw), jobs, num_workers=self.num_workers, ahead=_AHEAD)
+        for samples, group in zip(made, groups, strict=True):
+            yield self._batch(samples, group, draw, rooms.popleft())
+
+    def _jobs(self, group: Sequence[int], draw: Draw | None, rooms: deque[Room | None]) -> Sequence[Job]:
+        """Return what threads make for a group: each image is finished in its place of the batch, where it can be."""
+        if self.device.type != "cpu" or self._warps_batches() or (draw is not None and self.pipeline.operations):
+            rooms.append(None)
+            return [(slot, None) for slot in group]
+        size = self.pipeline.input_size_hw
+        room = np.empty((len(group), *size, self.pipeline.preparation.statistics.n_channels), dtype=np.float32)
+        rooms.append(room)
+        return list(zip(group, room, strict=True))
 
     def with_statistics(self, statistics: Statistics | None) -> ImageBatcher:
         """Return the same batcher with these statistics for its images, in place of its own."""
@@ -211,21 +228,30 @@ class ImageBatcher(Batcher):
         task, target_to_input = self.dataset.task, Homography.unit_frame(self.pipeline.input_size_hw).inverse
         return task.decode_target(task.move(target.cpu(), target_to_input))
 
-    def _sample(self, draw: Draw | None, slot: int) -> Sample:
+    def _sample(self, draw: Draw | None, job: Job) -> Sample:
+        slot, room = job
         rng, index = None if draw is None else generator_for(*draw, slot), slot % len(self.dataset)
-        windowed = self.device.type != "cpu" if self.warps_batches is None else self.warps_batches
         image, target = self.dataset.images[index], self.dataset.targets[index]
-        return self.pipeline.sample(image, target, self.dataset.task, rng, windowed=windowed and rng is not None)
+        windowed = rng is not None and self._warps_batches()
+        sample = self.pipeline.sample(image, target, self.dataset.task, rng, windowed=windowed)
+        if room is not None:
+            normalise_into(room, sample.pixels, sample.lut, self.pipeline.preparation.statistics)
+        return sample if windowed or room is not None else sample.with_tones()
 
-    def _batch(self, samples: Sequence[Sample], group: Sequence[int], draw: Draw | None) -> Batch:
-        pipeline = self.pipeline
-        pixels = pipeline.pixels(samples, self.device)
+    def _warps_batches(self) -> bool:
+        return self.device.type != "cpu" if self.warps_batches is None else self.warps_batches
+
+    def _batch(self, samples: Sequence[Sample], group: Sequence[int], draw: Draw | None, room: Room | None) -> Batch:
         targets = torch.stack([sample.target for sample in samples]).to(self.device, non_blocking=True)
         source_to_target = Homography.stack([sample.source_to_target for sample in samples])
-        if draw is not None and pipeline.operations:
-            pixels = apply_pixel_ops(pixels, pipeline.operations, generator_for(*draw, group[0]))
-        inputs = normalise(pixels, pipeline.preparation.statistics)
+        inputs = self._normalised(samples, group, draw) if room is None else torch.from_numpy(room).permute(0, 3, 1, 2)
         return Batch((inputs, targets), self.positions(group), source_to_target)
+
+    def _normalised(self, samples: Sequence[Sample], group: Sequence[int], draw: Draw | None) -> torch.Tensor:
+        pixels = self.pipeline.pixels(samples, self.device)
+        if draw is not None and self.pipeline.operations:
+            pixels = apply_pixel_ops(pixels, self.pipeline.operations, generator_for(*draw, group[0]))
+        return normalise(pixels, self.pipeline.preparation.statistics)
 
 
 def image_batcher(batcher: Batcher) -> ImageBatcher:

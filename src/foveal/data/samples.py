@@ -18,7 +18,6 @@ from typing import Any, ClassVar, TypeGuard, TypeVar
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from foveal.core.errors import InputError
@@ -32,7 +31,7 @@ from foveal.images.channels import RGB
 from foveal.images.colours import Pixels
 from foveal.images.decode import ImageSource
 from foveal.images.prepare import UNCHANGED_OF, Preparation, Statistics, collate, render, render_window
-from foveal.images.tones import Tone, apply_lut, apply_luts, draw_lut
+from foveal.images.tones import Lut, Tone, apply_lut, apply_luts, draw_lut
 from foveal.tasks.base import Task
 
 Label = TypeVar("Label")
@@ -64,18 +63,22 @@ class Sample:
     """One image and its target.
 
     Attributes:
-        pixels: the input, uint8 [h, w, 3], or the window that the batch warps onto it, uint8 [H, W, 3].
+        pixels: the input, uint8 [h, w, C], or the window that the batch warps onto it, uint8 [H, W, C].
         target: encoded, points in [-1, 1] on the input.
         source_to_target: from source pixels to [-1, 1] on the input.
         window_to_input: from `pixels` to pixels of the input; the identity where nothing is left to warp.
-        lut: uint8 [256] or [256, 3], new values for those of a pixel, where that is left to the batch.
+        lut: uint8 [256], new values for those of a pixel, still to be looked up; None for no change.
     """
 
     pixels: Pixels
     target: Tensor
     source_to_target: Homography
     window_to_input: Homography = IDENTITY
-    lut: NDArray[np.uint8] | None = None
+    lut: Lut | None = None
+
+    def with_tones(self) -> Sample:
+        """Return the sample with its values looked up."""
+        return replace(self, pixels=apply_lut(self.pixels, self.lut), lut=None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,14 +231,12 @@ class Pipeline:
         source_to_target = source_to_input.then(Homography.unit_frame(self.input_size_hw))
         target = task.move(target, source_to_target)
         pad_mode = self.resize.pad_mode if rng is None else self.pad_mode
+        lut = None if rng is None else draw_lut(self.tones, rng)
         if windowed:
             pixels, window_to_input = render_window(opened, source_to_input, self.input_size_hw, pad_mode)
-            lut = None if rng is None else draw_lut(self.tones, rng)
             return Sample(pixels, target, source_to_target, window_to_input, lut)
         pixels = render(opened, source_to_input, self.input_size_hw, pad_mode)
-        if rng is not None:
-            pixels = apply_lut(pixels, draw_lut(self.tones, rng))
-        return Sample(pixels, target, source_to_target)
+        return Sample(pixels, target, source_to_target, lut=lut)
 
     def pixels(self, samples: Sequence[Sample], device: torch.device) -> Tensor:
         """Return the inputs of samples side by side, uint8 [B, h, w, C], warped where that was left to the batch.

@@ -9,6 +9,7 @@ stays NaN.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -68,11 +69,12 @@ class Homography:
         matrix[:8] = np.linalg.solve(np.array(rows, dtype=float), target.reshape(-1))
         return cls(matrix.reshape(3, 3))
 
-    @classmethod
-    def unit_frame(cls, size_hw: tuple[int, int]) -> Homography:
+    @staticmethod
+    @functools.lru_cache(maxsize=64)
+    def unit_frame(size_hw: tuple[int, int]) -> Homography:
         """Take an image of `size_hw` to [-1, 1] x [-1, 1]."""
         height, width = size_hw
-        return cls.scaling(2.0 / width, 2.0 / height).then(cls.translation(-1.0, -1.0))
+        return Homography.scaling(2.0 / width, 2.0 / height).then(Homography.translation(-1.0, -1.0))
 
     @classmethod
     def stack(cls, homographies: Sequence[Homography]) -> Homography:
@@ -113,11 +115,11 @@ class Homography:
 
     def scales_at(self, point_xy: tuple[float, float]) -> tuple[float, float]:
         """Return how long a short step along x, and one along y, becomes at a point."""
+        (a, b, c), (d, e, f), (g, h, i) = self.matrix.tolist()  # numbers: arrays of nine take six times as long
         x, y = point_xy
-        u, v, w = self.matrix @ np.array([x, y, 1.0])
-        jacobian = (self.matrix[:2, :2] * w - np.outer([u, v], self.matrix[2, :2])) / w**2
-        along_x, along_y = np.hypot(jacobian[0], jacobian[1])
-        return float(along_x), float(along_y)
+        w = g * x + h * y + i
+        u, v = (a * x + b * y + c) / w, (d * x + e * y + f) / w
+        return math.hypot(a - u * g, d - v * g) / abs(w), math.hypot(b - u * h, e - v * h) / abs(w)
 
 
 def corners_of(size_hw: tuple[int, int]) -> Array:

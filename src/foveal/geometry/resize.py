@@ -194,9 +194,11 @@ class RandomResizedCrop:
             aspect = math.exp(rng.uniform(low, high)) * input_w / input_h
             crop_w, crop_h = math.sqrt(area * aspect), math.sqrt(area / aspect)
             if crop_w <= width and crop_h <= height:
-                left, top = rng.random(2) * (width - crop_w, height - crop_h)
-                shift = Homography.translation(-left, -top)
-                return shift.then(Homography.scaling(input_w / crop_w, input_h / crop_h))
+                left, top = rng.random() * (width - crop_w), rng.random() * (height - crop_h)
+                scale_x, scale_y = input_w / crop_w, input_h / crop_h
+                return Homography(
+                    np.array([[scale_x, 0.0, -left * scale_x], [0.0, scale_y, -top * scale_y], [0.0, 0.0, 1.0]])
+                )
         return Resize(self.size)(size_hw)
 
     def to_dict(self) -> StoredResize:

@@ -174,9 +174,10 @@ def decode(source: ImageSource, n_channels: int = RGB) -> Pixels:
 
 def _read(path: Path, name: str) -> bytes:
     try:
-        if path.stat().st_size > MAX_BYTES:
-            raise ImageError(name, f"the file is larger than {MAX_BYTES >> 20} MiB.")
-        data = path.read_bytes()
+        with path.open("rb", buffering=0) as file:
+            if os.fstat(file.fileno()).st_size > MAX_BYTES:
+                raise ImageError(name, f"the file is larger than {MAX_BYTES >> 20} MiB.")
+            data = file.readall()
         return embedded_image(data) if path.suffix.lower() == EMBEDDED else data
     except FileNotFoundError as error:
         reason = "a link that leads nowhere." if path.is_symlink() else "no such file."

@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypedDict
 
+import cv2
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from foveal._moved import attribute
 from foveal.core.errors import InputError
-from foveal.geometry.homography import Homography
+from foveal.geometry.homography import IDENTITY, Homography
 from foveal.geometry.resize import Resize, ResizeMethod, StoredResize
 from foveal.geometry.warp import PadMode, warp, window
 from foveal.images.changes import ImageChange, open_changed
 from foveal.images.channels import CHANNELS, RGB
 from foveal.images.colours import Pixels
 from foveal.images.decode import ImageSource, OpenedImage
+from foveal.images.tones import Lut
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,6 +204,8 @@ def render_window(
 
 def _decode_for(opened: OpenedImage, source_to_input: Homography) -> tuple[Pixels, Homography]:
     decoded = opened.decode(scale_of(source_to_input, opened.size_hw))
+    if decoded.source_to_decoded is IDENTITY:
+        return decoded.pixels, source_to_input
     return decoded.pixels, decoded.source_to_decoded.inverse.then(source_to_input)
 
 
@@ -217,6 +223,34 @@ def normalise(pixels: Tensor, statistics: Statistics) -> Tensor:
     # A row at a time: five times as fast as a pixel of its channels at a time, and bit-identical.
     torch.addcmul((-mean / std).repeat(n_across), rows, (1 / (255 * std)).repeat(n_across), out=rows)
     return rows.reshape(*pixels.shape).permute(0, 3, 1, 2)
+
+
+@functools.cache
+def normalised_values(statistics: Statistics) -> NDArray[np.float32]:
+    """Return what `normalise` makes of the 256 values of a pixel, float32 [256, C].
+
+    Args:
+        statistics: mean and standard deviation of each channel.
+    """
+    values = torch.arange(256, dtype=torch.uint8)[None, None, :, None].expand(1, 1, 256, statistics.n_channels)
+    return np.ascontiguousarray(normalise(values, statistics)[0].permute(1, 2, 0)[0].numpy())
+
+
+def normalise_into(out: NDArray[np.float32], pixels: Pixels, lut: Lut | None, statistics: Statistics) -> None:
+    """Look the values of an image up in a table, normalise them, and write them into a batch: in one pass.
+
+    Args:
+        out: float32 [h, w, C], contiguous.
+        pixels: uint8 [h, w, C].
+        lut: uint8 [256], new values for those of a pixel; None for no change.
+        statistics: mean and standard deviation of each channel.
+    """
+    values = normalised_values(statistics)
+    values = values if lut is None else values[lut]
+    if pixels.shape[2] == 1:
+        cv2.LUT(pixels[..., 0], values[:, 0], dst=out[..., 0])
+    else:
+        cv2.LUT(pixels, values[None], dst=out)
 
 
 def standardise(images: Tensor, statistics: Statistics) -> Tensor:
