@@ -146,8 +146,12 @@ class DataLoader:
 
     def groups(self, epoch: int) -> list[list[int]]:
         """Return the positions of each batch of an epoch; the repetition k of one of n items is its position + k n."""
-        order = (self._shuffled(epoch) if self.shuffle else list(range(self.n)))[: len(self) * self.batch_size]
+        order = self.slots(epoch)[: len(self) * self.batch_size]
         return [order[start : start + self.batch_size] for start in range(0, len(order), self.batch_size)]
+
+    def slots(self, epoch: int) -> list[int]:
+        """Return what `groups` takes its positions from, those too that a last partial batch would hold."""
+        return self._shuffled(epoch) if self.shuffle else list(range(self.n))
 
     def order(self, epoch: int) -> list[int]:
         """Return the positions that an epoch visits, in order; with `sampling` some are repeated, others left out."""

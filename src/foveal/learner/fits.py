@@ -9,13 +9,14 @@ from functools import partial
 from typing import Any, Self
 
 from foveal.core.arguments import checked_methods
+from foveal.core.errors import InputError
 from foveal.learner.at_work import AtWork
 from foveal.tasks.kinds import Recipe
 from foveal.training.checkpoint import PathLike
 from foveal.training.fine_tuning import fill_recipe, fine_tune_phases, with_best_weights
 from foveal.training.hooks import as_list, bound_callbacks
 from foveal.training.optim import WEIGHT_DECAY, OptimizerFunction
-from foveal.training.phases import Phase
+from foveal.training.phase import Phase
 from foveal.training.recorder import Recorder
 from foveal.training.schedule import Rate, Schedule, flat_cosine, one_cycle
 
@@ -58,6 +59,7 @@ class Fits(AtWork):
         minutes: float | None = None,
         cbs: object = None,
         reset_opt: bool = False,
+        views: int | None = None,
         resume: PathLike | None = None,
     ) -> None:
         """Train for `n_epoch` epochs at a constant rate, or as `schedule` says.
@@ -71,13 +73,15 @@ class Fits(AtWork):
             minutes: in place of `n_epoch`, as many epochs as fit into this time, measured at the start; at least one.
             cbs: a callback, or several; see `Callback`. `Checkpoints(folder)` makes the fit resumable.
             reset_opt: forget the optimizer's averages of an earlier fit that trained the same parameters.
+            views: of a frozen body, draw each image so often for the whole fit in place of once an epoch: later epochs
+                run the head alone, many times as quick. With as many as epochs nothing changes, and nothing is saved.
             resume: the folder of a run with a checkpoint, from which the fit resumes bit-exactly.
 
         Raises:
             InputError: an argument, a metric or a callback does not suit; nothing was trained then.
             TrainingError: the loss is not finite, or memory runs out.
         """
-        phase = self._phase(n_epoch, lr, schedule, wd, accumulate, reset_opt=reset_opt)
+        phase = self._phase(n_epoch, lr, schedule, wd, accumulate, reset_opt=reset_opt, views=views)
         self._run([phase], cbs, resume, minutes)
 
     def fit_one_cycle(
@@ -94,6 +98,7 @@ class Fits(AtWork):
         minutes: float | None = None,
         cbs: object = None,
         reset_opt: bool = False,
+        views: int | None = None,
         resume: PathLike | None = None,
     ) -> None:
         """Train with the one-cycle schedule; see `one_cycle` and `fit` for the other arguments.
@@ -111,10 +116,11 @@ class Fits(AtWork):
             minutes: see `fit`.
             cbs: see `fit`.
             reset_opt: see `fit`.
+            views: see `fit`.
             resume: see `fit`.
         """
         schedule = one_cycle(pct_start=pct_start, div=div, div_final=div_final, moms=moms or self.moms)
-        phase = self._phase(n_epoch, lr_max, schedule, wd, accumulate, reset_opt=reset_opt)
+        phase = self._phase(n_epoch, lr_max, schedule, wd, accumulate, reset_opt=reset_opt, views=views)
         self._run([phase], cbs, resume, minutes)
 
     def fit_flat_cos(
@@ -129,6 +135,7 @@ class Fits(AtWork):
         minutes: float | None = None,
         cbs: object = None,
         reset_opt: bool = False,
+        views: int | None = None,
         resume: PathLike | None = None,
     ) -> None:
         """Train at a constant rate, then down a cosine.
@@ -143,10 +150,11 @@ class Fits(AtWork):
             minutes: see `fit`.
             cbs: see `fit`.
             reset_opt: see `fit`.
+            views: see `fit`.
             resume: see `fit`.
         """
         schedule = flat_cosine(pct_start=pct_start, div_final=div_final)
-        phase = self._phase(n_epoch, lr, schedule, wd, accumulate, reset_opt=reset_opt)
+        phase = self._phase(n_epoch, lr, schedule, wd, accumulate, reset_opt=reset_opt, views=views)
         self._run([phase], cbs, resume, minutes)
 
     def fine_tune(
@@ -167,6 +175,7 @@ class Fits(AtWork):
         probe: bool | None = None,
         cbs: object = None,
         reset_opt: bool = False,
+        views: int | None = None,
         resume: PathLike | None = None,
     ) -> None:
         """Train the head for `freeze_epochs`, then everything for `epochs` with smaller rates towards the input.
@@ -192,6 +201,7 @@ class Fits(AtWork):
                 statistics that the probe was fitted with.
             cbs: see `fit`.
             reset_opt: see `fit`.
+            views: of the first part, see `fit`.
             resume: see `fit`.
         """
         began, by_recipe = time.monotonic(), self.recipe is not None
@@ -199,13 +209,18 @@ class Fits(AtWork):
         callbacks = with_best_weights(as_list(cbs)) if by_recipe and recipe.probe else as_list(cbs)
         if epochs is None and minutes is None and by_recipe:
             epochs = self._usual_epochs(recipe)
+        if views is not None and (recipe.probe or not recipe.freeze_epochs):
+            raise InputError(
+                "`views` are for the epochs that train the head alone, and this fine-tuning has none: "
+                + ("a probe fits the head at once." if recipe.probe else "freeze_epochs is 0.")
+            )
         if recipe.probe and resume is None:
             self._refuse(callbacks)
             self.probe()
             if epochs == 0:
                 self.recorder.say("The head alone was trained; with epochs=4 everything is trained after it.")
                 return
-        cycle, options = (pct_start, div, div_final), (self._weight_decay(wd), accumulate, reset_opt)
+        cycle, options = (pct_start, div, div_final), (self._weight_decay(wd), accumulate, reset_opt, views)
         phases = fine_tune_phases(self.model, recipe, epochs, lr_max, cycle, moms or self.moms, options)
         self._run(phases, callbacks, resume, minutes, began)
 
@@ -230,10 +245,12 @@ class Fits(AtWork):
         accumulate: int,
         *,
         reset_opt: bool,
+        views: int | None,
     ) -> Phase:
         """Return a fit of the model as it is frozen; what is None is the learner's."""
         rate, decay = self.lr if lr is None else lr, self._weight_decay(wd)
-        return Phase(n_epoch, rate, schedule, self._training.freeze, decay, accumulate, reset_opt=reset_opt)
+        freeze = self._training.freeze
+        return Phase(n_epoch, rate, schedule, freeze, decay, accumulate, reset_opt=reset_opt, views=views)
 
     def _weight_decay(self, given: float | None) -> float:
         """Return the weight decay of a fit: the fit's, the learner's, the optimizer's own, or the usual one."""

@@ -80,6 +80,11 @@ class ImageTraining(Panel):
         "Epochs that train everything; 0 trains the head alone.", shown="0 to 4, book 5 or 20", ge=0
     )
     freeze_epochs: int | None = setting("Epochs before, for the head; the book's recipe only.", shown="1", ge=0)
+    views: int | None = setting(
+        "Of --freeze-epochs: draw each image so often in all, in place of once an epoch; many times as quick.",
+        shown="one an epoch",
+        ge=1,
+    )
     lr: float | None = setting("Base learning rate.", shown="0.001, book 0.002 or 0.01", gt=0, allow_inf_nan=False)
     time: Minutes = setting(
         "Minutes for all of it, instead of --epochs; auto: as the recipe says.", shown="auto", gt=0, allow_inf_nan=False
@@ -146,6 +151,8 @@ class ImageRun(RunSettings):
             raise InputError("--epochs 0 trains the head alone, as a probe; the book's recipe needs at least 1.")
         if training.recipe == "probe" and training.freeze_epochs:
             raise InputError("--freeze-epochs belongs to --recipe book: with `probe` the head is fitted at once.")
+        if training.views is not None and not (training.recipe == "book" or training.freeze_epochs):
+            raise InputError("--views belongs to epochs of the head alone: give --freeze-epochs or --recipe book.")
         if self.task.task != "auto" and self.task.task not in TASKS:
             raise UnknownNameError.of("task", self.task.task, ("auto", *TASKS))
         if self.data.format != "auto" and self.data.format not in FORMATS:

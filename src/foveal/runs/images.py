@@ -120,6 +120,7 @@ def train_on(
                     training.epochs,
                     training.lr,
                     freeze_epochs=training.freeze_epochs,
+                    views=training.views,
                     minutes=minutes,
                     cbs=hooks,
                     resume=folder if resume else None,

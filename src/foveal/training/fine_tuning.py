@@ -10,7 +10,7 @@ from torch import nn
 from foveal.tasks.kinds import Recipe
 from foveal.training.callbacks.extras import KeepBest
 from foveal.training.groups import Freeze, parameter_groups
-from foveal.training.phases import Phase
+from foveal.training.phase import Phase
 from foveal.training.schedule import Rate, one_cycle
 
 _BOOK = Recipe("pooled", probe=False, epochs=1, lr=2e-3, lr_mult=100.0, freeze_epochs=1)  # `fine_tune(1)` of the book
@@ -57,7 +57,7 @@ def fine_tune_phases(
     lr_max: Rate | None,
     cycle: tuple[float, float, float],
     moms: tuple[float, float, float],
-    options: tuple[float, int, bool],
+    options: tuple[float, int, bool, int | None],
 ) -> list[Phase]:
     """Return the fits of a fine-tuning.
 
@@ -69,15 +69,18 @@ def fine_tune_phases(
         lr_max: rates of the second fit; those of the recipe by default.
         cycle: of the second fit, see `one_cycle`: pct_start, div, div_final.
         moms: see `one_cycle`.
-        options: weight decay, batches per step of the optimizer, and whether the first fit begins with a fresh one.
+        options: weight decay, batches per step of the optimizer, and of the first fit whether it begins with a fresh
+            one, and its views.
     """
-    (pct_start, div, div_final), (wd, accumulate, reset_opt) = cycle, options
+    (pct_start, div, div_final), (wd, accumulate, reset_opt, views) = cycle, options
     phases = []
     if recipe.freeze_epochs and not recipe.probe:
         head_only = Freeze(len(parameter_groups(model)) - 1)
         gentle = one_cycle(pct_start=0.99, div=25.0, div_final=div_final, moms=moms)  # the book's: it only warms up
         rate = slice(recipe.lr)
-        phases.append(Phase(recipe.freeze_epochs, rate, gentle, head_only, wd, accumulate, reset_opt=reset_opt))
+        phases.append(
+            Phase(recipe.freeze_epochs, rate, gentle, head_only, wd, accumulate, reset_opt=reset_opt, views=views)
+        )
     rates = slice(recipe.lr / 2 / recipe.lr_mult, recipe.lr / 2) if lr_max is None else lr_max
     schedule = one_cycle(pct_start=pct_start, div=div, div_final=div_final, moms=moms)
     everything, least = Freeze(keep_statistics=recipe.probe), 0 if recipe.probe else 1

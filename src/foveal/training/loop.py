@@ -81,6 +81,7 @@ class FitInputs:
         n_valid: batches of a validation pass.
         activate: turns raw outputs into those that some metrics take.
         count: by how much the targets of a batch count in its mean loss; entries that are known, or their weights.
+        network: what batches go through where that is not the whole model, such as the head where they are features.
     """
 
     train: Callable[[int, int], Iterable[Batched]]
@@ -91,6 +92,7 @@ class FitInputs:
     n_valid: int = 1
     activate: Activation | None = None
     count: Callable[[Tensor], Tensor] = n_known
+    network: nn.Module | None = None
 
     def directions(self) -> dict[str, bool | None]:
         """Return the numbers of the table by name, and whether higher is better; None where a metric declares none."""
@@ -185,7 +187,7 @@ def _update(state: FitState, inputs: FitInputs, hooks: Hooks) -> None:
     hooks("before_step", state)
     one_item = keeping_statistics_of_one(state.model, len(state.inputs))
     with runtime.autocast(state.precision, state.device), one_item:
-        state.output = (state.compiled or state.model)(state.inputs)
+        state.output = (inputs.network or state.compiled or state.model)(state.inputs)
     hooks("after_pred", state)
     state.loss = inputs.loss(state.output.float(), state.targets)
     hooks("after_loss", state)
@@ -225,8 +227,9 @@ def _evaluate_until_stopped(state: FitState, inputs: FitInputs, hooks: Hooks) ->
     distributed.broadcast_buffers(state.model)
     hooks("before_validate", state)
     watch = after_batch if hooks.listens("after_valid_batch") else None
+    network = inputs.network or state.model
     evaluation = evaluate(
-        state.model, batches(), precision=state.precision, device=state.device, sharded=True, after_batch=watch
+        network, batches(), precision=state.precision, device=state.device, sharded=True, after_batch=watch
     )
     hooks("after_validate", state)
     return evaluation

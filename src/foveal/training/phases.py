@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import nullcontext
@@ -19,50 +18,28 @@ from foveal.data.batches import Batch
 from foveal.data.loader import DataLoader
 from foveal.data.loaders import DataLoaders
 from foveal.metrics.common import MetricFunction
+from foveal.models.vision import VisionModel
 from foveal.training import checkpoint, loop, lr_finder
 from foveal.training.checked_loss import CheckedLoss
 from foveal.training.checkpoint import Checkpoints, PathLike, Stored, strip_prefix
 from foveal.training.crowding import Crowding
+from foveal.training.fixed_views import FixedViews, refuse_views
 from foveal.training.groups import Freeze, Freezer, parameter_groups
 from foveal.training.hooks import Hooks, as_list
 from foveal.training.measure import Trial, fastest_precision, largest_batch, seconds_of_epoch
 from foveal.training.optim import (
-    WEIGHT_DECAY,
     Adam,
     OptimizerAverages,
     OptimizerFunction,
     build_optimizer,
     optimizer_text,
 )
+from foveal.training.phase import Phase
 from foveal.training.recorder import Recorder
-from foveal.training.schedule import Rate, Schedule, constant, rates_of
+from foveal.training.schedule import Rate, constant, rates_of
 from foveal.training.state import EpochResult, FitState
 
 _DRAWN = 64  # points of a schedule that its fingerprint is made of; chosen by hand
-
-
-@dataclass(frozen=True, slots=True)
-class Phase:
-    """One fit of a run.
-
-    Attributes:
-        lr, schedule: rates, and how they move; constant by default.
-        freeze: how much is frozen.
-        wd: weight decay.
-        accumulate: batches per step of the optimizer.
-        n_epochs: None is as many as fit before `deadline`, by the clock of `time.monotonic`; at least `least`.
-        reset_opt: begin with a fresh optimizer, also where the fit before trained the same parameters.
-    """
-
-    n_epochs: int | None
-    lr: Rate
-    schedule: Schedule | None
-    freeze: Freeze
-    wd: float = WEIGHT_DECAY
-    accumulate: int = 1
-    deadline: float = math.inf
-    least: int = 1
-    reset_opt: bool = False
 
 
 @dataclass(slots=True)
@@ -166,6 +143,8 @@ class Training:
             raise InputError(f"At least one epoch is trained; got {phase.n_epochs}.")
         self.freeze = phase.freeze
         self.freezer.apply(self.model, phase.freeze)
+        if phase.views is not None:
+            refuse_views(self.model, self.dls.train, phase.freeze, cbs)
         if not (n_epochs := self._length(phase, stored)):
             return None
         phase = replace(phase, n_epochs=n_epochs)
@@ -181,7 +160,7 @@ class Training:
             checkpoint.restore(stored, state, others)
         try:
             with distributed.peer_failure(), runtime.defer_signals(state) if saving else nullcontext():
-                loop.fit(state, self.fit_inputs(), Hooks([watching, *others, *saving]))
+                loop.fit(state, self._inputs_of(phase, state), Hooks([watching, *others, *saving]))
         except RuntimeError as error:
             if runtime.is_out_of_memory(error):
                 raise TrainingError(self._too_large_message(state)) from error
@@ -249,6 +228,15 @@ class Training:
             activate=self.activate,
             count=loss.count,
         )
+
+    def _inputs_of(self, phase: Phase, state: FitState) -> loop.FitInputs:
+        """Return what a fit needs besides its state; with views, its batches are features."""
+        inputs = self.fit_inputs()
+        if phase.views is None:
+            return inputs
+        assert isinstance(self.model, VisionModel)
+        views = FixedViews(self.model, self.dls.loaders, phase.views, state.epochs_before, state.precision)
+        return replace(inputs, train=views.train, valid=views.valid, network=views.head)
 
     def curve(self, start_lr: float, end_lr: float, num_it: int, *, stop_div: bool) -> lr_finder.Curve:
         """Return the losses at growing rates; the model is afterwards as it was.
@@ -382,6 +370,8 @@ class Training:
         extra: dict[str, object] = {"set by hand": storage.text_hash(repr(sorted(by_hand.items())))} if by_hand else {}
         if self.opt_func is not Adam:
             extra["optimizer"] = optimizer_text(self.opt_func)
+        if phase.views is not None:
+            extra["views"] = phase.views
         extra |= self.dls.train.fingerprint | self.loss().fingerprint
         return extra | {
             "epochs": phase.n_epochs,
