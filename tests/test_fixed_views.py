@@ -141,4 +141,3 @@ def test_features_that_memory_does_not_hold_are_refused(photos, monkeypatch):
     monkeypatch.setattr("foveal.core.runtime.free_memory", lambda _: 1000.0)
     with pytest.raises(InputError, match="take fewer `views`"):
         trained(learner(photos), 2, views=1)
-

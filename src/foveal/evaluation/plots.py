@@ -204,8 +204,12 @@ def _plot_per_class(
     positives = (truth == 1).sum(dim=0)
     drawn = sorted(positives.argsort(descending=True, stable=True)[:MOST_CLASSES].tolist())
     figure = figure or new_figure()
-    figure.set_size_inches(2.4 * _COLUMNS, 1.7 * down + 0.4)
-    figure.set_layout_engine("constrained")
+    width, height = 2.4 * _COLUMNS, 1.7 * down + 0.4
+    figure.set_size_inches(width, height)
+    # Placed by hand, in inches: laying them out by their texts takes as long again as drawing them.
+    figure.subplots_adjust(
+        left=0.6 / width, right=1 - 0.1 / width, bottom=0.5 / height, top=1 - 0.25 / height, wspace=0.1, hspace=0.3
+    )
     grid = figure.subplots(down, _COLUMNS, sharex=True, sharey=True, squeeze=False).reshape(-1)
     for axes in grid[len(drawn) :]:
         axes.set_axis_off()
@@ -215,6 +219,6 @@ def _plot_per_class(
         axes.set_xlim(-0.02, 1.02)
         axes.set_ylim(-0.02, 1.02)
         axes.tick_params(labelsize=7)
-    figure.supxlabel(across, fontsize=8)
-    figure.supylabel(up, fontsize=8)
+    figure.supxlabel(across, fontsize=8, y=0.1 / height)
+    figure.supylabel(up, fontsize=8, x=0.1 / width)
     return figure

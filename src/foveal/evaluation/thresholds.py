@@ -23,7 +23,7 @@ from torch import Tensor
 
 from foveal.core.errors import InputError
 from foveal.core.warn import warn
-from foveal.metrics.bootstrap import Interval, bootstrap_samples, interval_of
+from foveal.metrics.bootstrap import Interval, bootstrap_samples, interval_of, sampling_threads
 from foveal.metrics.common import sweep
 from foveal.metrics.several_labels import f1_multi
 
@@ -124,11 +124,11 @@ def tune_thresholds(
         raise InputError("Thresholds cannot be tuned: no validation image has any label.")
     probability = probability.double()
     n_samples = max(_MIN_SAMPLES, min(_N_SAMPLES, _MAX_FITS // len(names)))
-    own = (truth == 1).sum(dim=0) >= (least if per_class else len(truth) + 1)
+    own, both = (truth == 1).sum(dim=0) >= (least if per_class else len(truth) + 1), (probability, truth)
     thresholds = _thresholds(probability, truth, score, own)
-    samples = torch.stack(
-        [_thresholds(p, t, score, own) for p, t in bootstrap_samples((probability, truth), n_samples=n_samples)]
-    )
+    with sampling_threads(both):
+        drawn = bootstrap_samples(both, n_samples=n_samples)
+        samples = torch.stack([_thresholds(p, t, score, own) for p, t in drawn])
     start = torch.full_like(thresholds, 0.5) if before is None else torch.tensor(before, dtype=torch.float64)
     fit = ThresholdFit(
         tuple(names),
