@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import sys
 import warnings
@@ -71,7 +72,22 @@ def root(*, version: bool = typer.Option(False, "--version", help="Print the ver
 
 
 def run() -> None:
-    """Run the command; what the user can mend ends with one message and exit code 2."""
+    """Run the command and end the process, what the user can mend with one message and exit code 2."""
+    code: object = 0
+    try:
+        _run()
+    except SystemExit as ended:
+        code = ended.code
+    if code is not None and not isinstance(code, int):
+        raise SystemExit(code)
+    # Taking torch and its like apart piece by piece would take a second; what asked to be done at the end is done.
+    atexit._run_exitfuncs()  # noqa: SLF001 -- what Python itself calls at this point
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code or 0)
+
+
+def _run() -> None:
     warnings.showwarning = _note
     warnings.filterwarnings("default", category=DeprecationWarning, module=r"foveal\b")
     if distributed.has_given_up():

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from foveal.core import timing
+
 Option = typer.Option
 
 
@@ -24,6 +26,9 @@ def train(
     resume: Annotated[
         Path | None, Option(help="Continue the run in this folder, bit-exactly.", rich_help_panel="Run")
     ] = None,
+    profile: Annotated[
+        bool, Option("--profile", help="Print at the end where the time went.", rich_help_panel="Run")
+    ] = False,
 ) -> None:
     """Train a model; fill a run folder with model, predictions, metrics and settings."""
     from foveal.runs.door import start
@@ -34,4 +39,12 @@ def train(
 
         launch(together, [] if resume or table is None else ["--out", str(free_folder(out, stem_of(table)))])
         return
-    start(table, out=out, resume=resume, given=given)
+    if not profile:
+        start(table, out=out, resume=resume, given=given)
+        return
+    begun = timing.since_start()
+    with timing.spent() as account, timing.counting_threads() as counted:
+        start(table, out=out, resume=resume, given=given)
+    from foveal.runs.console import print_profile
+
+    print_profile({"start of Python": begun} | account, counted)

@@ -6,10 +6,11 @@ there are plain lines only.
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from html import escape
 from typing import TYPE_CHECKING, Protocol, Self, TextIO
@@ -222,3 +223,16 @@ class Bar:
         """Move on by `n`."""
         if self._progress is not None:
             self._progress.advance(self._progress.task_ids[0], n)
+
+
+@contextlib.contextmanager
+def busy(doing: str) -> Iterator[None]:
+    """Show in the block what is being done, in a line that clears when done; on a terminal only."""
+    from rich.console import Console
+
+    console = Console()
+    if not console.is_terminal or not distributed.is_first():
+        yield
+        return
+    with console.status(doing, spinner="line"):
+        yield

@@ -14,15 +14,15 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
-import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
-from torch import Tensor
 
 from foveal.core import distributed
 from foveal.core.errors import InputError, ModelFileError
+
+if TYPE_CHECKING:  # readers of settings and of tables come here, and torch takes a second to import
+    from torch import Tensor
 
 Json = None | bool | int | float | str | list["Json"] | dict[str, "Json"]
 """What `json.loads` returns."""
@@ -119,6 +119,8 @@ def write_tensors(path: str | os.PathLike[str], tensors: Mapping[str, Tensor], m
         tensors: by name, on any device.
         metadata: texts by name.
     """
+    from safetensors.torch import save
+
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     data = save(plain, dict(metadata))
     with replacing(path) as beside:
@@ -255,6 +257,8 @@ class BoundedFolder:
 
 def tensor_hash(tensor: Tensor) -> str:
     """Return the SHA-256 of a tensor's type, shape and bytes."""
+    import torch
+
     plain = tensor.detach().cpu().contiguous()
     digest = hashlib.sha256(f"{plain.dtype}{list(plain.shape)}".encode())
     # A tensor of one number is contiguous whatever its stride, but only a stride of 1 can be read as bytes.

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from foveal._moved import attribute
+from foveal.core import timing
 from foveal.core.errors import InputError
 from foveal.geometry.homography import IDENTITY, Homography
 from foveal.geometry.resize import Resize, ResizeMethod, StoredResize
@@ -185,7 +186,9 @@ def render(
         input_size_hw: (h, w).
         pad_mode: what stands beyond the image's border.
     """
-    return warp(*_decode_for(opened, source_to_input), input_size_hw, pad_mode)
+    decoded = _decode_for(opened, source_to_input)
+    with timing.in_threads("resampling"):
+        return warp(*decoded, input_size_hw, pad_mode)
 
 
 def render_window(
@@ -203,7 +206,8 @@ def render_window(
 
 
 def _decode_for(opened: OpenedImage, source_to_input: Homography) -> tuple[Pixels, Homography]:
-    decoded = opened.decode(scale_of(source_to_input, opened.size_hw))
+    with timing.in_threads("decoding"):
+        decoded = opened.decode(scale_of(source_to_input, opened.size_hw))
     if decoded.source_to_decoded is IDENTITY:
         return decoded.pixels, source_to_input
     return decoded.pixels, decoded.source_to_decoded.inverse.then(source_to_input)

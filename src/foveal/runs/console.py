@@ -10,7 +10,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from foveal.core import distributed
+from foveal.core import distributed, timing
 from foveal.learner.learner import Learner
 from foveal.reporting import page
 from foveal.reporting.card import format_weights
@@ -30,6 +30,28 @@ def timing_lines(timings: Mapping[str, float]) -> str:
     """Return what seconds were spent on, in lines of 80 columns."""
     entries = ", ".join(f"{name} {seconds:.1f}" for name, seconds in timings.items())
     return textwrap.fill(f"seconds: {entries or 'not counted'}", 80, initial_indent="  ", subsequent_indent="    ")
+
+
+def print_profile(account: timing.Account, counted: timing.Account) -> None:
+    """Print where the time of this process went.
+
+    Args:
+        account: seconds by name, one part after the other.
+        counted: those of threads that ran beside them.
+    """
+    whole = timing.since_start()
+    rest = whole - sum(account.values(), timing.Seconds())
+    rows = [*account.items(), ("everything else", rest), ("whole process", whole)]
+    table = Table(box=None, padding=(0, 1), header_style="bold")
+    for head in ("where the time went", "seconds", "of processors"):
+        table.add_column(head, justify="left" if head.startswith("where") else "right", no_wrap=True)
+    for name, seconds in rows:
+        table.add_row(name, f"{seconds.clock:.2f}", f"{seconds.processor:.2f}", end_section=name == "everything else")
+    for name, seconds in counted.items():
+        table.add_row(f"  of it, while images are loaded: {name}", "", f"{seconds.processor:.2f}")
+    out = new_console()
+    out.print()
+    out.print(table)
 
 
 def new_console() -> Console:

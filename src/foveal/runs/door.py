@@ -6,12 +6,13 @@ The commands call these functions; nothing is decided in `cli`.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from foveal.core import distributed, timing
+from foveal.core import distributed, progress, timing
 from foveal.core.errors import InputError, UnknownNameError
 from foveal.core.progress import say
 from foveal.core.registry import resolve
@@ -87,7 +88,8 @@ def start(source: PathLike | None, *, out: PathLike | None, resume: PathLike | N
     folder = Path(out) if out is not None else None
     if distributed.world_size() > 1:
         return _together(settings, folder)
-    from foveal.runs.folder import free_folder, stem_of
+    with _starting():
+        from foveal.runs.folder import free_folder, stem_of
 
     return _train(settings, free_folder(folder, stem_of(settings.table)), resume=False)
 
@@ -115,6 +117,13 @@ def settings_for(source: PathLike | None, given: Values) -> RunSettings:
     dropped = {other for name in given for other in _INSTEAD.get(name, ())} - set(given)
     kept = {name: value for name, value in stored.given().items() if name not in dropped}
     return make_settings(**{"table": stored.table, "task": stored.get("task")} | kept | given)
+
+
+@contextmanager
+def _starting() -> Iterator[None]:
+    """Import in the block what takes a second: torch and its like."""
+    with timing.measure("imports"), progress.busy("starting"):
+        yield
 
 
 def _resume(folder: Path) -> Path:
@@ -150,7 +159,7 @@ def _train(settings: RunSettings, folder: Path, *, resume: bool) -> Path:
     kind = kind_of_run(settings.kind)
     if distributed.world_size() > 1 and (settings.repeats or not kind.parallel):
         raise InputError("Several processes train one model of images: leave out --seeds, --folds and --task.")
-    with timing.measure("imports"):
+    with _starting():
         run: Train = resolve(kind.train)
     run(settings, folder, resume)
     return folder

@@ -6,6 +6,7 @@ import math
 import time
 import warnings
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Literal
@@ -35,6 +36,7 @@ from foveal.images.decode import name_of
 from foveal.inference.manifest import MetricPart
 from foveal.learner.learner import Learner
 from foveal.learner.vision import vision_learner
+from foveal.models import zoo
 from foveal.reporting.report import facts_of
 from foveal.runs import folder as run
 from foveal.runs.backbone import size_of, with_backbone
@@ -66,6 +68,7 @@ def train_once(settings: ImageRun, folder: Path, resume: bool = False) -> Summar
         FovealError: the input is wrong; nothing was written then.
     """
     began = time.perf_counter()
+    zoo.import_beside()
     with timing.measure("images"):
         source, found = audit_source(settings, read(settings))
     return train_on(settings, source, found, folder, resume=resume, began=began)
@@ -152,7 +155,7 @@ def _write_results(
     if kept.best is not None:
         summary["valid_loss"] = kept.best
     storage.write_json(folder / run.SUMMARY, summary)
-    with timing.measure("report"), leaving_out("report", summary["left_out"]):
+    with _part("report"), leaving_out("report", summary["left_out"]):
         run.write_report(folder, source, by=settings.output.by)
     summary["timings"] = timing.rounded_seconds()
     summary["seconds"] = round(time.perf_counter() - began, 2)
@@ -161,6 +164,13 @@ def _write_results(
     if whole is None:
         print_outcome(console, summary, folder)
     return summary
+
+
+@contextmanager
+def _part(name: str) -> Iterator[None]:
+    """Book the block, and show on a terminal what is at work: after the last epoch nothing else would be seen."""
+    with timing.measure(name), progress.busy(name):
+        yield
 
 
 def _recipe_name(settings: ImageRun) -> Literal["best", "probe", "book"]:
@@ -288,12 +298,12 @@ def _finish(learn: Learner, settings: ImageRun, source: Source, folder: Path) ->
     counts = {"n_train": dls.train.n, "n_valid": dls.valid.n}
     with timing.measure("predictions"):
         predictions = learn.validation_predictions()
-    with timing.measure("thresholds"):
+    with _part("thresholds"):
         decided = _decide(learn, predictions, left_out)
         if predictions.outputs is not None or predictions.spread is not None:
             predictions = predictions.with_decision(learn.task.decision)
     predictor = learn.predictor()
-    with timing.measure("metrics and intervals"):
+    with _part("metrics and intervals"):
         scores = predictions.scores()
         intervals = intervals_of(predictions, left_out)
     if baselines := kind_of(dls.task).baselines:
@@ -314,10 +324,11 @@ def _finish(learn: Learner, settings: ImageRun, source: Source, folder: Path) ->
             "parts": next((value for value in scores.values() if isinstance(value, Mapping)), {}),
         }
     )
-    replace(predictor, training=trained).save(folder / run.MODEL)
-    predictions.save(folder / run.PREDICTIONS)
-    write_rows(folder / "predictions.csv", predictions.rows(source.items[0].image.parent))
-    with leaving_out("sheet of validation images", left_out):
+    with _part("model and predictions on disk"):
+        replace(predictor, training=trained).save(folder / run.MODEL)
+        predictions.save(folder / run.PREDICTIONS)
+        write_rows(folder / "predictions.csv", predictions.rows(source.items[0].image.parent))
+    with _part("sheet"), leaving_out("sheet of validation images", left_out):
         canvas.save(results_sheet(predictions), folder / run.SAMPLES)
     return {"task": dls.task.kind, **counts, "n_outputs": dls.task.n_outputs, "valid_loss": last.valid_loss} | {
         "metrics": scores,
