@@ -1,5 +1,5 @@
 """`python -m foveal`."""
 
-from foveal.cli.main import run
+from foveal.cli.main import main
 
-run()
+main()

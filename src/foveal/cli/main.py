@@ -71,11 +71,11 @@ def root(*, version: bool = typer.Option(False, "--version", help="Print the ver
         raise typer.Exit
 
 
-def run() -> None:
-    """Run the command and end the process, what the user can mend with one message and exit code 2."""
+def main() -> None:
+    """Run the command, and end the process."""
     code: object = 0
     try:
-        _run()
+        run()
     except SystemExit as ended:
         code = ended.code
     if code is not None and not isinstance(code, int):
@@ -87,7 +87,8 @@ def run() -> None:
     os._exit(code or 0)
 
 
-def _run() -> None:
+def run() -> None:
+    """Run the command; what the user can mend ends with one message and exit code 2."""
     warnings.showwarning = _note
     warnings.filterwarnings("default", category=DeprecationWarning, module=r"foveal\b")
     if distributed.has_given_up():

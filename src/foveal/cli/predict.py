@@ -42,10 +42,13 @@ def predict(
     device: Device = None,
 ) -> None:
     """Answer for images; an image that cannot be used is named, the others are answered."""
+    from foveal.core import progress
     from foveal.core.errors import InputError
-    from foveal.evaluation.writers import check_target
-    from foveal.inference.loading import load_image_predictor
-    from foveal.scale.streaming import PredictionStream
+
+    with progress.busy("starting"):
+        from foveal.evaluation.writers import check_target
+        from foveal.inference.loading import load_image_predictor
+        from foveal.scale.streaming import PredictionStream
 
     if layout is not None and (out is None or out.suffix != ".json"):
         raise InputError(f"--layout {layout} says what a .json holds: give --out FILE.json with it.")
@@ -62,7 +65,8 @@ def predict(
     if resume and (out is None or out.suffix == ".json"):
         raise InputError("--resume needs an --out in .csv, .jsonl or .parquet.")
     files = _expand(images)
-    predictor = load_image_predictor(model, device=device)
+    with progress.busy("loading the model"):
+        predictor = load_image_predictor(model, device=device)
     answered = PredictionStream(predictor, files, batch_size)
     if out is None:
         _show(answered)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar, Self
 
@@ -27,6 +28,7 @@ from foveal.data.plain import PlainLoader
 from foveal.data.samples import Pipeline, Transforms
 from foveal.data.sampling import Sampling
 from foveal.data.summary import with_size
+from foveal.images.decoded import DecodedImages
 from foveal.images.prepare import Preparation
 from foveal.losses import FlattenedLoss
 from foveal.tasks.base import AnyTask
@@ -230,6 +232,21 @@ class DataLoaders:
     def loss_func(self) -> FlattenedLoss:
         """The task's loss."""
         return FlattenedLoss(self.task.loss, self.task.loss_name)
+
+    def keep_decoded(self, decoded: DecodedImages | None = None) -> Self:
+        """Decode each image once, for all epochs and runs, and keep its pixels in files; return the loaders.
+
+        It pays where images are large or epochs many (`decoding_cost`); the samples are the same to the bit. Images
+        that functions of yours change first (`item_tfms`), and rows of tables, are not kept.
+
+        Args:
+            decoded: where they are kept; 4 GiB under `FOVEAL_HOME` by default, or FOVEAL_DECODED_MIB.
+        """
+        kept = decoded or DecodedImages.usual()
+        for loader in self.loaders:
+            batcher = image_batcher(loader.batcher)
+            loader.batcher = replace(batcher, pipeline=replace(batcher.pipeline, decoded=kept))
+        return self
 
     @property
     def pipeline(self) -> Pipeline:

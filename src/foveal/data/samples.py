@@ -29,7 +29,8 @@ from foveal.images.augment import Normalize, Padding
 from foveal.images.changes import ItemTransform, open_changed
 from foveal.images.channels import RGB
 from foveal.images.colours import Pixels
-from foveal.images.decode import ImageSource
+from foveal.images.decode import ImageSource, OpenedImage
+from foveal.images.decoded import DecodedImages
 from foveal.images.prepare import UNCHANGED_OF, Preparation, Statistics, collate, render, render_window
 from foveal.images.tones import Lut, Tone, apply_lut, apply_luts, draw_lut
 from foveal.tasks.base import Task
@@ -96,6 +97,7 @@ class Pipeline:
         pad_mode: what stands beyond an image's border in training.
         changes: the user's `Transform`s of items: functions of an image, before all others.
         measures: whether `Normalize` leaves its statistics to be measured.
+        decoded: where decoded images are kept; None decodes each time.
     """
 
     resizes: tuple[ResizeStep, ...]
@@ -107,6 +109,7 @@ class Pipeline:
     pad_mode: PadMode = "reflection"
     changes: tuple[ItemTransform, ...] = ()
     measures: bool = False
+    decoded: DecodedImages | None = None
 
     @classmethod
     def of(cls, item_tfms: Transforms = None, batch_tfms: Transforms = None, n_channels: int = RGB) -> Pipeline:
@@ -226,7 +229,7 @@ class Pipeline:
         Raises:
             ImageError: the image is refused.
         """
-        opened = open_changed(image, self.n_channels, self.changes_at(training=rng is not None), rng)
+        opened = self._open(image, rng)
         source_to_input = self.source_to_input(opened.size_hw, rng)
         source_to_target = source_to_input.then(Homography.unit_frame(self.input_size_hw))
         target = task.move(target, source_to_target)
@@ -237,6 +240,12 @@ class Pipeline:
             return Sample(pixels, target, source_to_target, window_to_input, lut)
         pixels = render(opened, source_to_input, self.input_size_hw, pad_mode)
         return Sample(pixels, target, source_to_target, lut=lut)
+
+    def _open(self, image: ImageSource, rng: np.random.Generator | None) -> OpenedImage:
+        changes = self.changes_at(training=rng is not None)
+        if self.decoded is None or changes:
+            return open_changed(image, self.n_channels, changes, rng)
+        return self.decoded.open(image, self.n_channels)
 
     def pixels(self, samples: Sequence[Sample], device: torch.device) -> Tensor:
         """Return the inputs of samples side by side, uint8 [B, h, w, C], warped where that was left to the batch.

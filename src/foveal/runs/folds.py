@@ -22,7 +22,8 @@ from foveal.runs import folder as run
 from foveal.runs.console import new_console, number
 from foveal.runs.folder import Summary
 from foveal.runs.image_settings import ImageRun
-from foveal.runs.images import audit_source, decision_of, intervals_of, loaders, read, train_on, train_once
+from foveal.runs.images import audit_source, loaders, read, train_on, train_once
+from foveal.runs.results import decision_of, intervals_of
 from foveal.sources.items import Source
 from foveal.tasks.base import Decision
 from foveal.tasks.kinds import kind_of

@@ -100,6 +100,9 @@ class ImageTraining(Panel):
     class_weights: ClassWeights = setting(
         "Weights in the loss: dog=2,cat=0.5; or 'balanced'.", used_by="weighted_loss", shown="1 each"
     )
+    keep_decoded: Literal["auto", "yes", "no"] = setting(
+        "Decode each image once and keep its pixels on disk; auto: where that saves time.", default="auto"
+    )
     precision: str = setting("auto, fp32, bf16 or fp16.", default="auto")
     seed: int = setting("Decides every random draw.", default=0, ge=SEEDS.start, lt=SEEDS.stop)
     seeds: int | None = setting("Train this often, from --seed on; mean and spread.", shown="once", ge=2)

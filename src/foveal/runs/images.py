@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import math
 import time
 import warnings
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import asdict, replace
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -19,34 +17,30 @@ from foveal.core.errors import TableError
 from foveal.core.left_out import leaving_out
 from foveal.core.tables import write_rows
 from foveal.data.block import block_for, kind_of_labels
+from foveal.data.decoding_cost import decoding_cost
 from foveal.data.loaders import DataLoaders
 from foveal.data.samples import Transforms
 from foveal.data.splits.splitters import Splitter
 from foveal.data.splits.stratify import KFoldSplitter, StratifiedSplitter
-from foveal.evaluation.predictions import Predictions, constant_answer
-from foveal.evaluation.radii import radius_metrics
-from foveal.evaluation.show import results_sheet
-from foveal.evaluation.thresholds import ThresholdFit, tune_best_thresholds
 from foveal.geometry.moves import Flip
 from foveal.geometry.resize import RandomResizedCrop, Resize
-from foveal.images import canvas
 from foveal.images.augment import aug_transforms
 from foveal.images.channels import CHANNELS
 from foveal.images.decode import name_of
-from foveal.inference.manifest import MetricPart
+from foveal.images.decoded import DecodedImages
 from foveal.learner.learner import Learner
 from foveal.learner.vision import vision_learner
 from foveal.models import zoo
-from foveal.reporting.report import facts_of
 from foveal.runs import folder as run
 from foveal.runs.backbone import size_of, with_backbone
 from foveal.runs.console import introduce, new_console, print_outcome
 from foveal.runs.folder import Summary
 from foveal.runs.image_settings import ImageRun
+from foveal.runs.results import part, write_results
 from foveal.sources.formats import TableColumns
 from foveal.sources.items import Source
 from foveal.sources.recognise import read_source
-from foveal.tasks.kinds import TASKS, has_classes, kind_of
+from foveal.tasks.kinds import BOOK, TASKS, has_classes
 from foveal.tasks.vocab import names_of
 from foveal.training.callbacks.extras import KeepBest
 from foveal.training.callbacks.logs import HistoryFile, write_history
@@ -109,6 +103,7 @@ def train_on(
             settings = settings.with_values(batch_size=learn.largest_batch())
             learn.dls = loaders(settings, source)
     introduce(console, settings, source, learn)
+    _keep_decoded(learn, settings)
     with storage.working_in(folder):
         settings.save(folder / run.SETTINGS)
         write_rows(folder / run.SPLIT, _split_rows(dls))
@@ -151,11 +146,11 @@ def _write_results(
     console = new_console()
     settings.with_values(measured=learn.measured).save(folder / run.SETTINGS)
     write_history(folder / run.HISTORY, learn.recorder.history)
-    summary = _finish(learn, settings, source, folder)
+    summary = write_results(learn, settings, source, folder)
     if kept.best is not None:
         summary["valid_loss"] = kept.best
     storage.write_json(folder / run.SUMMARY, summary)
-    with _part("report"), leaving_out("report", summary["left_out"]):
+    with part("report"), leaving_out("report", summary["left_out"]):
         run.write_report(folder, source, by=settings.output.by)
     summary["timings"] = timing.rounded_seconds()
     summary["seconds"] = round(time.perf_counter() - began, 2)
@@ -166,11 +161,21 @@ def _write_results(
     return summary
 
 
-@contextmanager
-def _part(name: str) -> Iterator[None]:
-    """Book the block, and show on a terminal what is at work: after the last epoch nothing else would be seen."""
-    with timing.measure(name), progress.busy(name):
-        yield
+def _keep_decoded(learn: Learner, settings: ImageRun) -> None:
+    """Let the loaders decode each image once where that is wanted, or saves time over all passes of all runs."""
+    training, kept = settings.training, DecodedImages.usual()
+    if training.keep_decoded == "no" or kept is None:
+        return
+    if training.keep_decoded == "auto":
+        runs = training.folds or training.seeds or 1
+        size_hw = learn.dls.preparation.input_size_hw
+        epochs = training.epochs or (learn.recipe or BOOK).usual_epochs(learn.dls.train.n, size_hw)
+        n_passes = runs * (1 + (training.freeze_epochs or 0) + epochs)
+        cost = decoding_cost(learn.dls.train, learn.dls.valid, n_passes)
+        if cost is None or not cost.pays(kept.n_bytes):
+            return
+        learn.recorder.say(str(cost))
+    learn.dls.keep_decoded(kept)
 
 
 def _recipe_name(settings: ImageRun) -> Literal["best", "probe", "book"]:
@@ -290,94 +295,6 @@ def _splitter(settings: ImageRun, source: Source) -> Splitter:
 def _split_rows(dls: DataLoaders) -> Iterator[dict[str, str]]:
     for side, loader in zip(("train", "valid"), dls, strict=True):
         yield from ({"fname": name_of(image), "split": side} for image in loader.dataset.images)
-
-
-def _finish(learn: Learner, settings: ImageRun, source: Source, folder: Path) -> Summary:
-    """Write model, predictions and sheet from one fp32 pass; return the summary."""
-    dls, left_out = learn.dls, dict[str, str]()
-    counts = {"n_train": dls.train.n, "n_valid": dls.valid.n}
-    with timing.measure("predictions"):
-        predictions = learn.validation_predictions()
-    with _part("thresholds"):
-        decided = _decide(learn, predictions, left_out)
-        if predictions.outputs is not None or predictions.spread is not None:
-            predictions = predictions.with_decision(learn.task.decision)
-    predictor = learn.predictor()
-    with _part("metrics and intervals"):
-        scores = predictions.scores()
-        intervals = intervals_of(predictions, left_out)
-    if baselines := kind_of(dls.task).baselines:
-        with leaving_out("error of the mean point", left_out):
-            baseline = constant_answer(predictor, dls.train.dataset, dls.valid.dataset).scores()
-            scores |= {f"{run.BASELINE}{name}": baseline[name] for name in baselines}
-    radii = radius_metrics(predictions, decided.get("radius_coverage", math.nan))
-    scores |= radii
-    last = learn.recorder.history[-1]
-    trained = learn.trained().model_copy(
-        update={
-            "source": f"{settings.data.table.name}, {source.kind}",
-            "valid_loss": last.valid_loss,
-            "figures": {
-                name: MetricPart(value=scores[name], low=low, high=high) for name, (low, high) in intervals.items()
-            }
-            | {name: MetricPart(value=value) for name, value in radii.items()},
-            "parts": next((value for value in scores.values() if isinstance(value, Mapping)), {}),
-        }
-    )
-    with _part("model and predictions on disk"):
-        replace(predictor, training=trained).save(folder / run.MODEL)
-        predictions.save(folder / run.PREDICTIONS)
-        write_rows(folder / "predictions.csv", predictions.rows(source.items[0].image.parent))
-    with _part("sheet"), leaving_out("sheet of validation images", left_out):
-        canvas.save(results_sheet(predictions), folder / run.SAMPLES)
-    return {"task": dls.task.kind, **counts, "n_outputs": dls.task.n_outputs, "valid_loss": last.valid_loss} | {
-        "metrics": scores,
-        "intervals": intervals,
-        "decision": decided,
-        "left_out": left_out,
-        "facts": dict(facts_of(learn)),
-        **({} if learn.tuned is None else {"tuned": asdict(learn.tuned)}),
-    }
-
-
-def intervals_of(predictions: Predictions, left_out: dict[str, str]) -> dict[str, list[float]]:
-    """Return the bounds of each headline figure, not defined where they cannot be had."""
-    intervals = {name: [math.nan, math.nan] for name in predictions.task.report_metrics()}
-    with leaving_out("intervals", left_out):
-        intervals |= {name: [found.low, found.high] for name, found in predictions.intervals().items()}
-    return intervals
-
-
-def _decide(learn: Learner, predictions: Predictions, left_out: dict[str, str]) -> Summary:
-    """Choose temperature and thresholds of labels, or radii of points, by the predictions; return a summary of it."""
-    kind = kind_of(learn.dls.task)
-    decided: Summary = {}
-    if kind.confidence is not None:
-        with leaving_out("radius of points", left_out):
-            decided = learn.calibrate_radius(predictions).to_dict()
-    if not kind.has_classes:
-        return decided
-    with leaving_out("temperature", left_out):
-        decided["temperature"] = learn.calibrate(predictions)
-    if kind.has_thresholds:
-        with leaving_out("tuned thresholds", left_out):
-            predictions = predictions.with_decision(learn.task.decision)
-            best = tune_best_thresholds(predictions.values, predictions.targets, learn.dls.task.names)
-            if best.is_improvement:
-                learn.use_thresholds(best)
-            decided |= decision_of(best)
-    return decided
-
-
-def decision_of(best: ThresholdFit) -> Summary:
-    """Return what is to be known of thresholds, whether they are taken or not."""
-    scores = {"f1_at_half": best.before, "f1": best.after, "f1_on_unseen_images": best.unseen}
-    if not best.is_improvement:
-        return {"thresholds": "0.5 for all", **scores, "f1": best.before, "uncertain": list(best.few)}
-    n_distinct = len(set(best.thresholds))
-    shared = n_distinct < len(best.thresholds) - 1
-    each = "one for all" if n_distinct == 1 else "one per class, few positives share one" if shared else "one per class"
-    return {"thresholds": each, **scores, "uncertain": list(best.few)}
 
 
 def rewrite_report(

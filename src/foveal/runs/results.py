@@ -1,0 +1,121 @@
+"""What a trained model leaves behind in its run folder: model, predictions, sheet, and the summary of them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, replace
+from pathlib import Path
+
+from foveal.core import progress, timing
+from foveal.core.left_out import leaving_out
+from foveal.core.tables import write_rows
+from foveal.evaluation.predictions import Predictions, constant_answer
+from foveal.evaluation.radii import radius_metrics
+from foveal.evaluation.show import results_sheet
+from foveal.evaluation.thresholds import ThresholdFit, tune_best_thresholds
+from foveal.images import canvas
+from foveal.inference.manifest import MetricPart
+from foveal.learner.learner import Learner
+from foveal.reporting.report import facts_of
+from foveal.runs import folder as run
+from foveal.runs.folder import Summary
+from foveal.runs.image_settings import ImageRun
+from foveal.sources.items import Source
+from foveal.tasks.kinds import kind_of
+
+
+@contextmanager
+def part(name: str) -> Iterator[None]:
+    """Book the block, and show on a terminal what is at work: after the last epoch nothing else would be seen."""
+    with timing.measure(name), progress.busy(name):
+        yield
+
+
+def write_results(learn: Learner, settings: ImageRun, source: Source, folder: Path) -> Summary:
+    """Write model, predictions and sheet from one fp32 pass; return the summary."""
+    dls, left_out = learn.dls, dict[str, str]()
+    counts = {"n_train": dls.train.n, "n_valid": dls.valid.n}
+    with timing.measure("predictions"):
+        predictions = learn.validation_predictions()
+    with part("thresholds"):
+        decided = _decide(learn, predictions, left_out)
+        if predictions.outputs is not None or predictions.spread is not None:
+            predictions = predictions.with_decision(learn.task.decision)
+    predictor = learn.predictor()
+    with part("metrics and intervals"):
+        scores = predictions.scores()
+        intervals = intervals_of(predictions, left_out)
+    if baselines := kind_of(dls.task).baselines:
+        with leaving_out("error of the mean point", left_out):
+            baseline = constant_answer(predictor, dls.train.dataset, dls.valid.dataset).scores()
+            scores |= {f"{run.BASELINE}{name}": baseline[name] for name in baselines}
+    radii = radius_metrics(predictions, decided.get("radius_coverage", math.nan))
+    scores |= radii
+    last = learn.recorder.history[-1]
+    trained = learn.trained().model_copy(
+        update={
+            "source": f"{settings.data.table.name}, {source.kind}",
+            "valid_loss": last.valid_loss,
+            "figures": {
+                name: MetricPart(value=scores[name], low=low, high=high) for name, (low, high) in intervals.items()
+            }
+            | {name: MetricPart(value=value) for name, value in radii.items()},
+            "parts": next((value for value in scores.values() if isinstance(value, Mapping)), {}),
+        }
+    )
+    with part("model and predictions on disk"):
+        replace(predictor, training=trained).save(folder / run.MODEL)
+        predictions.save(folder / run.PREDICTIONS)
+        write_rows(folder / "predictions.csv", predictions.rows(source.items[0].image.parent))
+    with part("sheet"), leaving_out("sheet of validation images", left_out):
+        canvas.save(results_sheet(predictions), folder / run.SAMPLES)
+    return {"task": dls.task.kind, **counts, "n_outputs": dls.task.n_outputs, "valid_loss": last.valid_loss} | {
+        "metrics": scores,
+        "intervals": intervals,
+        "decision": decided,
+        "left_out": left_out,
+        "facts": dict(facts_of(learn)),
+        **({} if learn.tuned is None else {"tuned": asdict(learn.tuned)}),
+    }
+
+
+def intervals_of(predictions: Predictions, left_out: dict[str, str]) -> dict[str, list[float]]:
+    """Return the bounds of each headline figure, not defined where they cannot be had."""
+    intervals = {name: [math.nan, math.nan] for name in predictions.task.report_metrics()}
+    with leaving_out("intervals", left_out):
+        intervals |= {name: [found.low, found.high] for name, found in predictions.intervals().items()}
+    return intervals
+
+
+def _decide(learn: Learner, predictions: Predictions, left_out: dict[str, str]) -> Summary:
+    """Choose temperature and thresholds of labels, or radii of points, by the predictions; return a summary of it."""
+    kind = kind_of(learn.dls.task)
+    decided: Summary = {}
+    if kind.confidence is not None:
+        with leaving_out("radius of points", left_out):
+            decided = learn.calibrate_radius(predictions).to_dict()
+    if not kind.has_classes:
+        return decided
+    with leaving_out("temperature", left_out):
+        decided["temperature"] = learn.calibrate(predictions)
+    if kind.has_thresholds:
+        with leaving_out("tuned thresholds", left_out):
+            predictions = predictions.with_decision(learn.task.decision)
+            best = tune_best_thresholds(predictions.values, predictions.targets, learn.dls.task.names)
+            if best.is_improvement:
+                learn.use_thresholds(best)
+            decided |= decision_of(best)
+    return decided
+
+
+def decision_of(best: ThresholdFit) -> Summary:
+    """Return what is to be known of thresholds, whether they are taken or not."""
+    scores = {"f1_at_half": best.before, "f1": best.after, "f1_on_unseen_images": best.unseen}
+    if not best.is_improvement:
+        return {"thresholds": "0.5 for all", **scores, "f1": best.before, "uncertain": list(best.few)}
+    n_distinct = len(set(best.thresholds))
+    shared = n_distinct < len(best.thresholds) - 1
+    each = "one for all" if n_distinct == 1 else "one per class, few positives share one" if shared else "one per class"
+    return {"thresholds": each, **scores, "uncertain": list(best.few)}
