@@ -17,7 +17,7 @@ from foveal.images.prepare import scale_of
 _TRIED = 8  # images that are decoded to know what it costs; chosen by hand, so that it takes a blink
 _WRITTEN_PER_SECOND = 400e6  # bytes, with their checksum; measured: 0.5 to 1.5 GB/s into the page cache
 _MAPPED_PER_SECOND = 5e9  # bytes; measured
-_WORTH_SECONDS = 5.0  # that a run has to be shorter by; chosen by hand
+_WORTH_SECONDS = 3.0  # that a run has to be shorter by; chosen by hand
 
 
 @dataclass(frozen=True, slots=True)

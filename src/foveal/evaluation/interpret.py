@@ -21,8 +21,8 @@ from foveal.data.loaders import DataLoaders
 from foveal.evaluation import plots
 from foveal.evaluation.label_issues import LabelIssue, label_issues_of, write_label_issues
 from foveal.evaluation.predictions import Predictions, predict_dataset
-from foveal.images.canvas import Canvas, sheet
-from foveal.images.decode import decode, name_of
+from foveal.images.canvas import Canvas, sheet, small_copy
+from foveal.images.decode import name_of
 from foveal.inference.predictor import Predictor
 from foveal.metrics.common import require_direction
 from foveal.tasks.base import AnyTask
@@ -133,7 +133,7 @@ class Interpretation:
             found.draw(canvas, index)
             canvas.below(f"{Path(name_of(found.images[index])).name[-28:]}  {float(values[at]):.3g}")
 
-        images = [decode(found.images[index], found.n_channels) for index in chosen]
+        images = [small_copy(found.images[index], found.n_channels) for index in chosen]
         return sheet(images, draw, rows=rows, figsize=figsize, figure=figure, caption=legend_of(found.task))
 
     def confusion_matrix(self) -> Tensor:

@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING
 
 from foveal.core.rng import order_for
 from foveal.evaluation.predictions import Predictions
-from foveal.images.canvas import Canvas, sheet
-from foveal.images.decode import decode
+from foveal.images.canvas import Canvas, sheet, small_copy
 from foveal.tasks.confidence import legend_of
 
 if TYPE_CHECKING:
@@ -36,5 +35,5 @@ def results_sheet(
     def draw(canvas: Canvas, number: int) -> None:
         predictions.draw(canvas, shown[number])
 
-    images = [decode(predictions.images[i], predictions.n_channels) for i in shown]
+    images = [small_copy(predictions.images[i], predictions.n_channels) for i in shown]
     return sheet(images, draw, rows=rows, figsize=figsize, figure=figure, caption=legend_of(predictions.task))

@@ -13,13 +13,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from foveal.core import storage
-from foveal.images.channels import shown_as_rgb
+from foveal.images.channels import RGB, shown_as_rgb
+from foveal.images.decode import ImageSource, open_image
 
 if TYPE_CHECKING:  # matplotlib takes a second to import and is needed only when something is drawn
     from matplotlib.axes import Axes
@@ -27,7 +28,34 @@ if TYPE_CHECKING:  # matplotlib takes a second to import and is needed only when
 
 INK, MUTED, RIGHT, WRONG, TARGET, PREDICTED = "#222222", "#666666", "#007a5a", "#c04a00", "#009e73", "#e69f00"
 _LINE = 26  # characters of 8 points that fit above an image of a sheet
+_LEAST_SIDE = 1000  # pixels of the long side of a copy, or twice as many; sharp to nine inches at 110 dots an inch
 _CAPTION_PER_INCH = 13  # characters of 9 points
+
+
+class SmallCopy(NamedTuple):
+    """An image to look at.
+
+    Attributes:
+        pixels: uint8 [h, w, C].
+        size_hw: of the image itself, (height, width) in pixels: what is drawn on it is in these.
+    """
+
+    pixels: NDArray[np.uint8]
+    size_hw: tuple[int, int]
+
+
+def small_copy(source: ImageSource, n_channels: int = RGB) -> SmallCopy:
+    """Return an image, reduced as it is decoded where it is large: of 12 megapixels drawing takes half a second.
+
+    Args:
+        source: a path, bytes, an array, a Pillow or a stored image.
+        n_channels: that it is read with.
+
+    Raises:
+        ImageError: it is refused.
+    """
+    opened = open_image(source, n_channels)
+    return SmallCopy(opened.decode(min(1.0, _LEAST_SIDE / max(opened.size_hw))).pixels, opened.size_hw)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,9 +64,14 @@ class Canvas:
 
     axes: Axes
 
-    def image(self, pixels: NDArray[np.uint8]) -> None:
-        """Show an image, uint8 [H, W, C]; its frame is [0, W] x [0, H]; of four channels the first three are shown."""
-        height, width = pixels.shape[:2]
+    def image(self, pixels: NDArray[np.uint8], size_hw: tuple[int, int] | None = None) -> None:
+        """Show an image; its frame is [0, W] x [0, H]; of four channels the first three are shown.
+
+        Args:
+            pixels: uint8 [h, w, C].
+            size_hw: (H, W), where the pixels are those of a smaller copy; their own by default.
+        """
+        height, width = size_hw or pixels.shape[:2]
         self.axes.imshow(shown_as_rgb(pixels), extent=(0, width, height, 0), interpolation="antialiased")
         self.axes.set_axis_off()
 
@@ -125,7 +158,7 @@ def grid(max_n: int, nrows: int | None, ncols: int | None) -> tuple[int, int | N
 
 
 def sheet(
-    images: Sequence[NDArray[np.uint8]],
+    images: Sequence[NDArray[np.uint8] | SmallCopy],
     draw: Callable[[Canvas, int], None],
     *,
     rows: int | None = None,
@@ -136,7 +169,7 @@ def sheet(
     """Lay images out in a grid.
 
     Args:
-        images: uint8 [H, W, C] each, of any sizes.
+        images: uint8 [H, W, C] each, of any sizes, or small copies.
         draw: `draw(canvas, i)` adds what belongs to the i-th image.
         rows: how many; by default about four images across for three down.
         figsize: (width, height) in inches; by default it grows with the grid.
@@ -159,7 +192,7 @@ def sheet(
         cell.set_axis_off()
         if index < len(images):
             canvas = Canvas(cell)
-            canvas.image(images[index])
+            canvas.image(*shown if isinstance(shown := images[index], SmallCopy) else (shown,))
             draw(canvas, index)
     return figure
 

@@ -30,7 +30,7 @@ from foveal.evaluation.predictions import predict_dataset
 from foveal.evaluation.thresholds import ThresholdFit
 from foveal.images import canvas
 from foveal.images.channels import RGB
-from foveal.images.decode import ImageSource, decode, name_of
+from foveal.images.decode import ImageSource, name_of
 from foveal.inference.manifest import current_versions
 from foveal.inference.predictor import Predictor
 from foveal.metrics.bootstrap import Interval
@@ -225,8 +225,10 @@ class Report:
         listed = [(str(one), one) for one in label_issues[:_LISTED_ISSUES]]
         if self.images:
             n_channels = self.interpretation.predictions.n_channels
+            copies = (canvas.small_copy(one.image, n_channels).pixels for _, one in listed)
             figures = (
-                page.image(decode(one.image, n_channels), f"{_short(one.image)}: {text}") for text, one in listed
+                page.image(pixels, f"{_short(one.image)}: {text}")
+                for pixels, (text, one) in zip(copies, listed, strict=True)
             )
             yield page.gallery(figures)
         else:
