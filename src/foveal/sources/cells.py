@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-import pandas as pd
 
 from foveal.core.errors import TableError
 
@@ -61,7 +60,7 @@ def is_blank(value: object) -> bool:
     """
     if isinstance(value, str):
         return not (value[:1].isalnum() or value.strip(INVISIBLE))  # the former is quick, and nearly always so
-    if value is None or value is pd.NA or value is pd.NaT:
+    if value is None or type(value).__name__ in {"NAType", "NaTType"}:  # of pandas, which is not imported for this
         return True
     return isinstance(value, float) and value != value  # noqa: PLR0124 -- NaN
 
