@@ -80,10 +80,12 @@ class Module(pl.LightningModule):
         self.body = timm.create_model(arch, pretrained=False)
         if arch == "tf_efficientnet_lite0":
             self.body.load_state_dict(torch.load(weights, weights_only=True))
-        self.body.reset_classifier(0, "")
+        is_transformer = arch.startswith("vit")
+        self.body.reset_classifier(0, *([] if is_transformer else [""]))
         n = self.body.num_features
+        pool = [] if is_transformer else [nn.AdaptiveAvgPool2d(1), nn.Flatten()]
         self.head = nn.Sequential(
-            nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.BatchNorm1d(n), nn.Dropout(0.25), nn.Linear(n, 512), nn.ReLU(),
+            *pool, nn.BatchNorm1d(n), nn.Dropout(0.25), nn.Linear(n, 512), nn.ReLU(),
             nn.BatchNorm1d(512), nn.Dropout(0.5), nn.Linear(512, n_outputs),
         )  # fmt: skip
         self.rate, self.steps_per_epoch, self.frozen, self.epochs = 3e-3, steps_per_epoch, True, 1

@@ -148,17 +148,17 @@ def every_target(dls):
     return [target for side in (dls.train_ds, dls.valid_ds) for target in side.tls[1]]
 
 
-def collab(data):
+def collab(data, n=100_000, bs=64):
     from fastai.collab import TabularCollab, collab_learner
     from fastai.tabular.all import Categorify, L, TransformBlock
 
-    frame = pd.read_csv(data / "ratings.csv")
+    frame = pd.read_csv(data / f"ratings-{n}.csv")
     splits = (L(frame.index[frame.valid == 0].tolist()), L(frame.index[frame.valid == 1].tolist()))
     to = TabularCollab(
         frame[["user", "item", "rating"]], [Categorify], ["user", "item"], y_names=["rating"],
         y_block=TransformBlock(), splits=splits,
     )  # fmt: skip
-    dls = to.dataloaders(bs=64)
+    dls = to.dataloaders(bs=int(bs))
     dls.classes = to.classes
     learn = collab_learner(dls, n_factors=50, y_range=(0, 5.5))
     return quiet(learn, lambda: learn.fit_one_cycle(1, 5e-3, wd=0.1))

@@ -116,11 +116,13 @@ def optimizer(_):
     return step_seconds(model, torch.optim.AdamW(model.parameters(), 1e-3, fused=True).step)
 
 
-def collab(_):
-    """An epoch of 1,250 steps of bare torch: vectors and biases looked up, autograd, fused AdamW, batches at hand."""
-    sizes, pairs = ((943, 50), (1682, 50), (943, 1), (1682, 1)), torch.randint(0, 943, (1250, 64, 2))
+def collab(_, n=100_000, bs=64):
+    """The steps of an epoch in bare torch: vectors and biases looked up, autograd, fused AdamW, batches at hand."""
+    n_users, n_items, n_steps = (943, 1682, 1250) if int(n) == 100_000 else (6040, 3706, 4 * int(n) // 5 // int(bs))
+    sizes = ((n_users, 50), (n_items, 50), (n_users, 1), (n_items, 1))
+    pairs = torch.randint(0, min(n_users, n_items), (n_steps, int(bs), 2))
     u, i, ub, ib = tables = [torch.nn.Parameter(0.01 * torch.randn(size)) for size in sizes]
-    optimizer, y = torch.optim.AdamW(tables, 5e-3, weight_decay=0.1, fused=True), torch.full((64,), 3.5)
+    optimizer, y = torch.optim.AdamW(tables, 5e-3, weight_decay=0.1, fused=True), torch.full((int(bs),), 3.5)
 
     def epoch():
         for batch in pairs:

@@ -109,12 +109,12 @@ def every_target(dls):
     return (dls.train.dataset.targets, dls.valid.dataset.targets)
 
 
-def collab(data):
+def collab(data, n=100_000, bs=64):
     from foveal.collab.all import CollabDataLoaders, collab_learner
 
-    frame = pd.read_csv(data / "ratings.csv")
+    frame = pd.read_csv(data / f"ratings-{n}.csv")
     split = [frame.index[frame.valid == side].tolist() for side in (0, 1)]
-    dls = CollabDataLoaders.from_df(frame[["user", "item", "rating"]], bs=64, splitter=lambda _: split, seed=0)
+    dls = CollabDataLoaders.from_df(frame[["user", "item", "rating"]], bs=int(bs), splitter=lambda _: split, seed=0)
     learn = collab_learner(dls, n_factors=50, y_range=(0, 5.5))
     learn.fit_one_cycle(1, 5e-3, wd=0.1)
     return seconds_of(lambda: learn.fit_one_cycle(2, 5e-3, wd=0.1)) / 2
