@@ -8,6 +8,7 @@ from PIL import Image, ImageCms, ImageOps
 
 from foveal.core.errors import ImageError
 from foveal.geometry.homography import corners_of
+from foveal.images.canvas import sheet, small_copy
 from foveal.images.decode import MAX_PIXELS, decode, open_image
 from foveal.images.pil import PILImage
 
@@ -144,3 +145,27 @@ def test_a_image_prints_its_kind():
     assert repr(image) == "PILImage mode=RGB size=40x30"
     assert image.shape == (30, 40)
     assert image.to_thumb(20).size == (20, 15)
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG"])
+def test_a_small_copy_is_drawn_in_the_coordinates_of_the_image(kind):
+    large = np.zeros((1800, 2600, 3), np.uint8)
+    large[900:1000, 1300:1500] = 255
+    copy = small_copy(encoded(Image.fromarray(large), kind))
+    assert copy.size_hw == (1800, 2600)
+    assert copy.pixels.shape == (900, 1300, 3)
+    figure = sheet([copy, large], lambda canvas, _: canvas.points(np.array([[1400.0, 950.0]]), "red", "o"))
+    for axes in figure.axes:
+        assert (axes.get_xlim(), axes.get_ylim()) == ((0, 2600), (1800, 0))
+        image = axes.images[0]
+        left, right, bottom, top = image.get_extent()
+        pixels = np.asarray(image.get_array())
+        column, row = (1400 - left) / (right - left), (950 - top) / (bottom - top)
+        assert pixels[int(row * pixels.shape[0]), int(column * pixels.shape[1])].min() > 200
+
+
+def test_a_small_image_is_its_own_copy():
+    image = np.arange(30 * 40 * 3, dtype=np.uint8).reshape(30, 40, 3)
+    copy = small_copy(image)
+    assert copy.size_hw == (30, 40)
+    assert np.array_equal(copy.pixels, image)

@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 import pandas as pd
+import pytest
 from PIL import Image, ImageOps
 
 from foveal.vision.all import (
@@ -62,9 +63,10 @@ def test_importing_is_not_far_from_torch_and_pandas():
     assert any(ours / theirs < MOST_OF_IMPORTS for ours, theirs in rounds)
 
 
-def test_help_needs_no_torch():
+@pytest.mark.parametrize("words", [["--help"], ["train", "--help"]])
+def test_help_needs_no_torch(words):
     began = time.perf_counter()
-    subprocess.run([sys.executable, "-m", "foveal", "--help"], check=True, stdout=subprocess.DEVNULL)
+    subprocess.run([sys.executable, "-m", "foveal", *words], check=True, stdout=subprocess.DEVNULL)
     ours = time.perf_counter() - began
     began = time.perf_counter()
     subprocess.run([sys.executable, "-c", "import torch"], check=True)
