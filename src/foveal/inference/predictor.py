@@ -266,9 +266,10 @@ class Predictor:
             batch_size: images that the model takes at once.
             num_workers: threads that load images; one per core by default.
         """
-        prepared = threads.ordered_map(self._prepare, images, num_workers=num_workers, ahead=2 * batch_size)
+        source = iter(images)
+        groups = iter(lambda: list(islice(source, batch_size)), [])
         with runtime.computing():
-            while group := list(islice(prepared, batch_size)):
+            for group in threads.grouped_map(self._prepare, groups, num_workers=num_workers):
                 good = [one for one in group if isinstance(one, Prepared)]
                 answers = iter(self.answers(good) if good else [])
                 for one in group:
