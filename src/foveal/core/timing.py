@@ -2,7 +2,7 @@
 
 `spent` opens an account, and `measure` books a block of code on the open account; a block within another is booked
 under its own name only, so that all entries add up to the time that passed in such blocks. What happens in the threads
-that load images runs beside all that: `in_threads` counts it, where `counting_threads` asks for it.
+that load images runs beside all that: `in_threads` counts it inside `counting_threads`.
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ def counting_threads() -> Iterator[Account]:
 
 @contextlib.contextmanager
 def in_threads(name: str) -> Iterator[None]:
-    """Count the seconds of the block, which other threads run beside, under `name`, where they are asked for."""
+    """Count the seconds of the block, which other threads run beside, under `name`, inside `counting_threads`."""
     if not _counted:
         yield
         return

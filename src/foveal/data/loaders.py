@@ -236,7 +236,7 @@ class DataLoaders:
     def keep_decoded(self, decoded: DecodedImages | None = None) -> Self:
         """Decode each image once, for all epochs and runs, and keep its pixels in files; return the loaders.
 
-        It pays where images are large or epochs many (`decoding_cost`); the samples are the same to the bit. Images
+        It pays where images are large or epochs many (`decoding_cost`); the samples are bit-identical. Images
         that functions of yours change first (`item_tfms`), and rows of tables, are not kept.
 
         Args:

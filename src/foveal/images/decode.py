@@ -180,8 +180,7 @@ def _read(path: Path, name: str) -> bytes:
             data = file.readall()
         return embedded_image(data) if path.suffix.lower() == EMBEDDED else data
     except FileNotFoundError as error:
-        reason = "a link that leads nowhere." if path.is_symlink() else "no such file."
-        raise ImageError(name, reason) from error
+        raise ImageError(name, "a link that leads nowhere." if path.is_symlink() else "no such file.") from error
     except IsADirectoryError as error:
         raise ImageError(name, "a folder, not an image.") from error
     except PermissionError as error:
