@@ -19,7 +19,8 @@ except ImportError:  # run as a script
     BuildHookInterface = object
 
 SOURCE = Path(__file__).resolve().parent / "src" / "foveal" / "geometry" / "resample.c"
-LIBRARY = SOURCE.with_name({"win32": "libresample.dll", "darwin": "libresample.dylib"}.get(sys.platform, "libresample.so"))
+NAME = {"win32": "libresample.dll", "darwin": "libresample.dylib"}.get(sys.platform, "libresample.so")
+LIBRARY = SOURCE.with_name(NAME)
 # Without fused multiply-adds: positions are the same to the last bit everywhere.
 FLAGS = ["-O3", "-std=c11", "-ffp-contract=off", "-fno-trapping-math", "-fvisibility=hidden", "-shared"]
 COMPILERS = (os.environ.get("CC"), sysconfig.get_config_var("CC"), "cc", "gcc", "clang")
@@ -34,7 +35,7 @@ def build() -> str:
         command, *options = shlex.split(compiler)
         if shutil.which(command) is None:
             continue
-        made = subprocess.run(
+        made = subprocess.run(  # noqa: S603 -- the compiler of whoever builds
             [command, *options, *flags, SOURCE, "-o", LIBRARY], capture_output=True, text=True, check=False
         )
         if made.returncode == 0:
@@ -55,7 +56,9 @@ class CustomBuildHook(BuildHookInterface):
     def initialize(self, version: str, build_data: dict[str, object]) -> None:
         """Build the library; without one the wheel is for any platform."""
         if trouble := build():
-            self.app.display_warning(f"foveal is built without its library for images, and loads them slower: {trouble}")
+            self.app.display_warning(
+                f"foveal is built without its library for images, and loads them slower: {trouble}"
+            )
             return
         build_data["tag"] = f"py3-none-{platform_tag()}"
         build_data["pure_python"] = False

@@ -103,7 +103,7 @@ def _down(around: Pixels, w1: int, w2: int) -> Lines:
         sums += (rows[1:-3] + rows[3:-1]) * np.uint16(w1)
     if w2:
         sums += (rows[:-4] + rows[4:]) * np.uint16(w2)
-    return sums >> 1
+    return sums >> np.uint16(1)
 
 
 def _across(lines: Lines, w1: int, w2: int) -> Pixels:
@@ -130,9 +130,7 @@ def _located(to_source: Numbers, size_hw: tuple[int, int]) -> tuple[Whole, Whole
     with np.errstate(all="ignore"):  # what is no number, or too large for one, is put somewhere below
         depth = m[6] * across + (m[7] * down + m[8])
         near = 1.0 / np.where(depth > _HORIZON, depth, _HORIZON)
-        x, y = (
-            _nearest(((m[row] * _ONE) * across + (m[row + 1] * down + m[row + 2]) * _ONE) * near) for row in (0, 3)
-        )
+        x, y = (_nearest(((m[row] * _ONE) * across + (m[row + 1] * down + m[row + 2]) * _ONE) * near) for row in (0, 3))
     return x, y
 
 
@@ -152,7 +150,7 @@ def _brought_inside(at: Whole, n: int, pad_mode: PadMode) -> Whole:
 
 
 def _weighed(at: Whole, n: int) -> tuple[NDArray[np.intp], Whole, int]:
-    """Return the first of the two pixels that each position lies between, the weight of the second, and its distance."""
+    """Return the first of the two pixels that positions lie between, the second's weight, and how far on it is."""
     if n == 1:
         return np.zeros(at.shape, np.intp), at, 0
     first = np.minimum(at >> _SHIFT, n - 2)
