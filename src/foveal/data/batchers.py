@@ -5,6 +5,7 @@ What is drawn for an item depends on the seed, the epoch and the item alone.
 
 from __future__ import annotations
 
+import functools
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -17,13 +18,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from foveal.core import threads
+from foveal.core import progress, threads
 from foveal.core.errors import InputError
 from foveal.core.rng import generator_for
 from foveal.data.batches import Batch, Item, Parts, collate, on_device
 from foveal.data.datasets import Dataset, ImageDataset
 from foveal.data.pixel_ops import apply_pixel_ops
 from foveal.data.samples import Pipeline, Placed, Sample
+from foveal.geometry import resample
 from foveal.geometry.homography import Homography
 from foveal.images.canvas import Canvas, sheet
 from foveal.images.prepare import Statistics, denormalise, normalise
@@ -169,6 +171,8 @@ class ImageBatcher(Batcher):
         Raises:
             ImageError: an image is refused.
         """
+        if draw is not None and self.device.type == "cpu":
+            _say_if_slow()
         rooms = deque[Room | None]()
         jobs = (self._jobs(group, draw, rooms) for group in groups)
         made = threads.grouped_map(partial(self._sample, draw), jobs, num_workers=self.num_workers, ahead=_AHEAD)
@@ -257,6 +261,16 @@ class ImageBatcher(Batcher):
         if draw is not None and self.pipeline.operations:
             pixels = apply_pixel_ops(pixels, self.pipeline.operations, generator_for(*draw, group[0]))
         return normalise(pixels, self.pipeline.normalisation)
+
+
+@functools.cache
+def _say_if_slow() -> None:
+    """Print a line, once in a process, if this foveal was built without its library."""
+    if resample.library() is None and not resample.is_pure_wanted():
+        progress.say(
+            "This foveal was built without its library for images: they are warped to the same pixels, but 50 times "
+            "more slowly. Install a C compiler (gcc or clang), then foveal once more."
+        )
 
 
 def image_batcher(batcher: Batcher) -> ImageBatcher:
