@@ -11,10 +11,15 @@ file must be compiled without fused multiply-adds: -ffp-contract=off):
 No Python in here: it is called through ctypes, which gives up the interpreter's lock. There is no global state, and
 the scratch memory lives as long as a call. */
 
+#include <float.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+
+#if !defined(FLT_EVAL_METHOD) || FLT_EVAL_METHOD != 0
+#error "Positions must be computed in double precision, no less and no more: take resample_pure.py on this machine."
+#endif
 
 #if (defined(__GNUC__) || defined(__clang__)) && defined(__x86_64__)
 #include <immintrin.h>
@@ -62,7 +67,7 @@ typedef struct {
 typedef struct {
     Image image;
     double to_source[9]; /* of continuous pixels, divided by the depth at the output's centre */
-    int32_t pad_mode, height, width;
+    int32_t is_smoothing_only, pad_mode, height, width;
     uint8_t *pixels;    /* [height, width, channels], or */
     float *values;      /* [height, width, channels], looked up in */
     const float *table; /* [channels, 256] */
@@ -109,7 +114,7 @@ INLINE void smooth_down(const Image *image, int32_t at, uint16_t *restrict out) 
         for (int32_t k = 0; k < n; k++) out[k] = (uint16_t)(c[k] << 7);
 }
 
-/* A line of 1/128 of a grey level with two pixels of room before and after it, smoothed along it; `flip` is SIGN or 0. */
+/* A line in 1/128 of a grey level, with room for two pixels before and after it, smoothed along it. */
 INLINE void smooth_across(const Image *image, uint16_t *restrict line, uint8_t flip, uint8_t *restrict out) {
     const int32_t c = image->channels, n = image->width * c;
     const uint16_t w1 = image->across_1, w2 = image->across_2;
@@ -135,6 +140,7 @@ INLINE void smooth_across(const Image *image, uint16_t *restrict line, uint8_t f
         for (int32_t k = 0; k < n; k++) out[k] = (uint8_t)((uint16_t)(at[k] + 64) >> 7) ^ flip;
 }
 
+/* Row `at` of the image, smoothed; `flip` is SIGN for signed bytes, 0 for pixels. */
 INLINE void smooth_row(const Image *image, int32_t at, uint16_t *line, uint8_t flip, uint8_t *restrict out) {
     if (image->down_1 | image->down_2 | image->across_1 | image->across_2) {
         smooth_down(image, at, line + 2 * image->channels);
@@ -342,57 +348,45 @@ INLINE void smooth_needed(Job *job, int32_t first, int32_t last) {
     }
 }
 
-INLINE void render(Job *job, int is_wide) {
+/* Smooth the image alone, or sample it too; `is_wide` and the number of channels are constants, for loops unrolled. */
+INLINE void work(Job *job, int is_wide) {
+    const Image *image = &job->image;
+    if (job->is_smoothing_only) {
+        for (int32_t y = 0; y < image->height; y++)
+            smooth_row(image, y, job->line, 0, job->pixels + (ptrdiff_t)y * image->width * image->channels);
+        return;
+    }
     for (int32_t y = 0; y < job->height; y++) {
         int32_t first, last;
         locate(job, y, job->x, job->y);
         weigh(job, &first, &last);
         smooth_needed(job, first, last);
-        if (job->image.channels == 3) /* constants, so that the loops are unrolled */
+        if (image->channels == 3)
             sample_row(job, y, 3, is_wide);
-        else if (job->image.channels == 4)
+        else if (image->channels == 4)
             sample_row(job, y, 4, is_wide);
         else
             sample_row(job, y, 1, is_wide);
     }
 }
 
-INLINE void smooth_all(const Image *image, uint16_t *line, uint8_t *out) {
-    for (int32_t y = 0; y < image->height; y++)
-        smooth_row(image, y, line, 0, out + (ptrdiff_t)y * image->width * image->channels);
-}
-
-/* ---- what Python calls ---- */
-
-/* The same, compiled for more of what processors can do; the fullest that this one can is taken at every call. */
-static void render_plain(Job *job) { render(job, 0); }
-static void smooth_all_plain(const Image *image, uint16_t *line, uint8_t *out) { smooth_all(image, line, out); }
-
+/* The same, compiled for more of what processors can do; the most that this one can is taken at every call. */
+static void work_plain(Job *job) { work(job, 0); }
 #if HAS_WIDE
-WIDE static void render_wide(Job *job) { render(job, 1); }
-WIDE static void smooth_all_wide(const Image *image, uint16_t *line, uint8_t *out) { smooth_all(image, line, out); }
-WIDEST static void render_widest(Job *job) { render(job, 1); }
-WIDEST static void smooth_all_widest(const Image *image, uint16_t *line, uint8_t *out) { smooth_all(image, line, out); }
-
-static int is_wide(void) { return __builtin_cpu_supports("avx2"); }
-
-static int is_widest(void) {
-    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
-           __builtin_cpu_supports("avx512dq");
-}
-
-static void render_best(Job *job) { (is_widest() ? render_widest : is_wide() ? render_wide : render_plain)(job); }
-static void smooth_all_best(const Image *image, uint16_t *line, uint8_t *out) {
-    (is_widest() ? smooth_all_widest : is_wide() ? smooth_all_wide : smooth_all_plain)(image, line, out);
-}
-#else
-static void render_best(Job *job) { render_plain(job); }
-static void smooth_all_best(const Image *image, uint16_t *line, uint8_t *out) { smooth_all_plain(image, line, out); }
+WIDE static void work_wide(Job *job) { work(job, 1); }
+WIDEST static void work_widest(Job *job) { work(job, 1); }
 #endif
 
-static int is_usable(const Image *image) {
-    return image->height > 0 && image->width > 0 && image->height <= LARGEST_SIDE && image->width <= LARGEST_SIDE &&
-           (image->channels == 1 || image->channels == 3 || image->channels == 4);
+static void work_best(Job *job) {
+#if HAS_WIDE
+    if (__builtin_cpu_supports("avx2")) {
+        const int is_widest = __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
+                              __builtin_cpu_supports("avx512dq");
+        (is_widest ? work_widest : work_wide)(job);
+        return;
+    }
+#endif
+    work_plain(job);
 }
 
 /* ---- what Python calls ---- */
@@ -400,38 +394,28 @@ static int is_usable(const Image *image) {
 /* The number of this interface, so that a library of another one is not called. */
 PUBLIC int32_t foveal_interface(void) { return 1; }
 
-/* Smooth an image: uint8 [height, width, channels], contiguous, is written to `out`. */
-PUBLIC int32_t foveal_smooth(const uint8_t *source, int64_t stride, int32_t height, int32_t width, int32_t channels,
-                             int32_t down_1, int32_t down_2, int32_t across_1, int32_t across_2, uint8_t *out) {
-    const Image image = {source, (ptrdiff_t)stride, height, width, channels, (uint16_t)down_1, (uint16_t)down_2,
-                         (uint16_t)across_1, (uint16_t)across_2};
-    if (!is_usable(&image)) return TOO_LARGE;
-    uint16_t *line = malloc(((size_t)width + 4) * channels * sizeof *line);
-    if (!line) return NO_MEMORY;
-    smooth_all_best(&image, line, out);
-    free(line);
-    return DONE;
-}
-
-/* Smooth an image and sample it through a map; one of `pixels` and `values` is written, the other is null. */
+/* Smooth an image and sample it through a map; one of `pixels` and `values` is written, the other is null. Without a
+   map it is smoothed alone: `pixels` has its own size then. What is written is contiguous. */
 PUBLIC int32_t foveal_resample(const uint8_t *source, int64_t stride, int32_t height, int32_t width, int32_t channels,
                                int32_t down_1, int32_t down_2, int32_t across_1, int32_t across_2,
                                const double *to_source, int32_t pad_mode, int32_t out_height, int32_t out_width,
                                uint8_t *pixels, float *values, const float *table) {
     Job job = {.image = {source, (ptrdiff_t)stride, height, width, channels, (uint16_t)down_1, (uint16_t)down_2,
                          (uint16_t)across_1, (uint16_t)across_2},
-               .pad_mode = pad_mode, .height = out_height, .width = out_width, .pixels = pixels, .values = values,
-               .table = table};
-    if (!is_usable(&job.image) || out_height < 0 || out_width < 0 || out_width > LARGEST_SIDE) return TOO_LARGE;
+               .is_smoothing_only = !to_source, .pad_mode = pad_mode, .height = out_height, .width = out_width,
+               .pixels = pixels, .values = values, .table = table};
+    if (height < 1 || width < 1 || height > LARGEST_SIDE || width > LARGEST_SIDE ||
+        (channels != 1 && channels != 3 && channels != 4) ||
+        out_height < 0 || out_width < 0 || out_width > LARGEST_SIDE)
+        return TOO_LARGE;
     if (!out_height || !out_width) return DONE;
-    memcpy(job.to_source, to_source, sizeof job.to_source);
+    if (to_source) memcpy(job.to_source, to_source, sizeof job.to_source);
     const size_t ring = pad_mode == ZEROS ? 2 : 0; /* and one column and row more: a pixel is read with its next ones */
-    const size_t columns = (size_t)width + ring + 1, rows = (size_t)height + ring + 1, c = (size_t)channels;
+    const size_t columns = (size_t)width + ring + 1, rows = to_source ? (size_t)height + ring + 1 : 0;
+    const size_t c = (size_t)channels, n = (size_t)out_width;
     if ((uint64_t)columns * rows > UINT32_MAX / c) return TOO_LARGE; /* offsets have 32 bits */
-    job.smoothed_stride = (ptrdiff_t)(columns * c);
-    const size_t n = (size_t)out_width, line = ((size_t)width + 4) * c;
-    const size_t numbers = 5 * n * sizeof(int32_t), lines = line * sizeof(uint16_t);
-    uint8_t *scratch = malloc(numbers + lines + n * c + READ_BEYOND + rows + rows * columns * c + READ_BEYOND);
+    const size_t numbers = 5 * n * sizeof(int32_t), line = ((size_t)width + 4) * c * sizeof(uint16_t);
+    uint8_t *scratch = malloc(numbers + line + n * c + READ_BEYOND + rows + rows * columns * c + READ_BEYOND);
     if (!scratch) return NO_MEMORY;
     job.x = (int32_t *)scratch;
     job.y = job.x + n;
@@ -439,11 +423,12 @@ PUBLIC int32_t foveal_resample(const uint8_t *source, int64_t stride, int32_t he
     job.across = job.offsets + n;
     job.down = job.across + n;
     job.line = (uint16_t *)(scratch + numbers);
-    job.row = scratch + numbers + lines;
+    job.row = scratch + numbers + line;
     job.is_smoothed = job.row + n * c + READ_BEYOND;
     job.smoothed = (int8_t *)(job.is_smoothed + rows);
+    job.smoothed_stride = (ptrdiff_t)(columns * c);
     memset(job.is_smoothed, 0, rows);
-    render_best(&job);
+    work_best(&job);
     free(scratch);
     return DONE;
 }

@@ -45,7 +45,6 @@ def library() -> ctypes.CDLL | None:
             return None
     except (OSError, AttributeError):
         return None
-    found.foveal_smooth.argtypes = [*_IMAGE, _P]
     found.foveal_resample.argtypes = [*_IMAGE, ctypes.c_char_p, _I, _I, _I, _P, _P, _P]
     return found
 
@@ -62,7 +61,8 @@ def smooth(image: Pixels, smoothing: Smoothing) -> Pixels:
         return resample_pure.smooth(image, smoothing)
     image = _in_rows(image)
     out = np.empty_like(image, order="C")
-    _check(found.foveal_smooth(*_described(image, smoothing), _address(out)))
+    size = image.shape[:2]
+    _check(found.foveal_resample(*_described(image, smoothing), None, 0, *size, _address(out), None, None))
     return out
 
 

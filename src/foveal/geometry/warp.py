@@ -104,7 +104,8 @@ def window(
 ) -> tuple[Pixels, Homography]:
     """Return what `warp_batch` needs of an image: the reduced pixels that the input sees, and their map onto it.
 
-    A window that would be more than three times the input (a horizon comes near) is warped at once instead.
+    A window that would be more than three times the input (a horizon comes near), or lie as far from the image, is
+    warped at once instead.
 
     Args:
         image: uint8 [H, W, C].
@@ -114,7 +115,7 @@ def window(
     """
     seen = _seen(image, source_to_input, input_size_hw)
     corners = _corners(seen.to_pixels, input_size_hw)
-    if corners is None or _longer_side(corners) > _MAX_WINDOW * max(input_size_hw):
+    if corners is None or _too_far(corners, seen.pixels, _MAX_WINDOW * max(input_size_hw)):
         return resample(seen.pixels, seen.smoothing, seen.to_pixels, input_size_hw, pad_mode), IDENTITY
     left, top = math.floor(corners[0]) - 1, math.floor(corners[1]) - 1
     right, bottom = math.ceil(corners[2]) + 1, math.ceil(corners[3]) + 1
@@ -231,8 +232,11 @@ def _corners(to_source: Numbers, input_size_hw: tuple[int, int]) -> tuple[float,
     return (min(xs), min(ys), max(xs), max(ys)) if math.isfinite(sum(xs) + sum(ys)) else None
 
 
-def _longer_side(box: tuple[float, float, float, float]) -> float:
-    return max(box[2] - box[0], box[3] - box[1])
+def _too_far(box: tuple[float, float, float, float], pixels: Pixels, most: float) -> bool:
+    """Return whether a box has a side of more than so many pixels, or reaches farther beyond an image."""
+    left, top, right, bottom = box
+    beyond = max(-left, -top, right - pixels.shape[1], bottom - pixels.shape[0])
+    return max(right - left, bottom - top, beyond) > most
 
 
 def _part(
