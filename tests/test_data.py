@@ -14,6 +14,7 @@ from foveal.core.errors import ImageError, InputError, TableError, UnknownNameEr
 from foveal.core.listing import L, Path
 from foveal.core.rng import order_for
 from foveal.core.threads import grouped_map, ordered_map
+from foveal.data import batchers
 from foveal.data.batchers import Batcher, ImageBatcher
 from foveal.data.block import DataBlock
 from foveal.data.datasets import Dataset
@@ -27,6 +28,7 @@ from foveal.geometry.homography import Homography
 from foveal.geometry.moves import Move
 from foveal.geometry.resize import RandomResizedCrop, Resize
 from foveal.images.augment import Normalize, aug_transforms
+from foveal.images.prepare import normalise
 from foveal.sources.folders import get_image_files
 from foveal.sources.formats import TableColumns
 from foveal.sources.synthetic import KINDS, draw_scene
@@ -263,6 +265,40 @@ def test_a_batch_that_warps_shows_what_the_item_stage_shows(photographs):
             difference = (one.inputs - other.inputs)[..., 2:-2, 2:-2].abs() * 255
             assert difference.mean() < 0.5
             assert difference.mean(dim=(1, 2, 3)).max() < 2
+
+
+@pytest.mark.parametrize("n_channels", [1, 3, 4])
+def test_an_input_written_into_its_batch_is_the_sample_normalised(n_channels):
+    """One pass from decoded pixels to the batch, or pixels first, then tones, then normalised: the same bits."""
+    rng = np.random.default_rng(0)
+    image = rng.integers(0, 256, (150, 190, n_channels), dtype=np.uint8)
+    image = image[..., 0] if n_channels == 1 else image
+    block = DataBlock((ImageBlock(n_channels=n_channels), CategoryBlock), get_x=lambda _: image, get_y=lambda i: i % 2)
+    task = block.datasets(list(range(10))).train.task
+    statistics = Normalize.from_stats([0.4] * n_channels, [0.3] * n_channels)
+    for step in (Resize(60), RandomResizedCrop((70, 90)), Resize((50, 50), "pad", "zeros"), Resize(200, "squish")):
+        pipeline = Pipeline.of([step], [*aug_transforms(max_lighting=0.6, max_warp=0.4), statistics], n_channels)
+        for seed in (None, 1, 2, 3):
+            one, other = (None if seed is None else np.random.default_rng(seed) for _ in range(2))
+            sample = pipeline.sample(image, torch.tensor(0), task, one).with_tones()
+            expected = normalise(torch.from_numpy(sample.pixels)[None], pipeline.normalisation)[0]
+            room = np.empty(sample.pixels.shape, np.float32)
+            placed = pipeline.sample_into(room, image, torch.tensor(0), task, other)
+            assert np.array_equal(room, expected.permute(1, 2, 0).numpy())
+            assert np.array_equal(placed.source_to_target.matrix, sample.source_to_target.matrix)
+
+
+def test_a_foveal_without_its_library_says_so_once(scenes, frame, monkeypatch, capsys):
+    said = []
+    for wanted in (False, True):
+        monkeypatch.setattr("foveal.geometry.resample.library", lambda: None)
+        monkeypatch.setenv("FOVEAL_PURE", str(int(wanted)))
+        batchers._say_if_slow.cache_clear()
+        for _ in range(2):
+            next(iter(scene_block(scenes).dataloaders(frame, bs=8, num_workers=0).train))
+        said.append(capsys.readouterr().out.count("built without its library"))
+    batchers._say_if_slow.cache_clear()
+    assert said == [1, 0]
 
 
 def test_epochs_and_seeds_draw_anew(scenes, frame):

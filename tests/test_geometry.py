@@ -236,6 +236,28 @@ def test_what_lies_beyond_the_border_is_reflected():
     np.testing.assert_array_equal(shown, cv2.copyMakeBorder(image, 1, 1, 2, 2, cv2.BORDER_REFLECT))
 
 
+@settings(max_examples=300)
+@given(st.lists(st.one_of(st.floats(), st.floats(-2, 2), st.sampled_from([0.0, 1.0])), min_size=9, max_size=9))
+def test_any_numbers_for_a_map_give_an_image(numbers):
+    """Maps that cannot be undone, of no numbers at all, or with a horizon in sight: something is shown, and no more."""
+    image = np.full((20, 30, 3), 90, np.uint8)
+    weird = Homography(np.array(numbers).reshape(3, 3))
+    for mode in ("reflection", "border"):
+        assert (warp(image, weird, (12, 16), mode) == 90).all()
+        window(image, weird, (12, 16), mode)
+    assert warp(image, weird, (12, 16), "zeros").shape == (12, 16, 3)
+
+
+def test_beyond_a_horizon_lies_the_border():
+    image = np.full((40, 40, 3), 90, np.uint8)
+    tilted = Homography(np.array([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, -0.02, 1.0]]))
+    behind = Homography(np.array([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.05, 1.0]])).inverse
+    assert (warp(image, tilted, (40, 40), "border") == 90).all()
+    shown = warp(image, behind.then(Homography.translation(0, 30)), (40, 40), "zeros")
+    assert (shown[:8] == 0).all()
+    assert (shown[32:35, :10] == 90).all()
+
+
 def test_wrong_arguments_are_named():
     with pytest.raises(UnknownNameError, match="Did you mean `crop`"):
         Resize(10, "crops")

@@ -5,6 +5,7 @@ What is drawn for an item depends on the seed, the epoch and the item alone.
 
 from __future__ import annotations
 
+import functools
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -17,16 +18,17 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from foveal.core import threads
+from foveal.core import progress, threads
 from foveal.core.errors import InputError
 from foveal.core.rng import generator_for
 from foveal.data.batches import Batch, Item, Parts, collate, on_device
 from foveal.data.datasets import Dataset, ImageDataset
 from foveal.data.pixel_ops import apply_pixel_ops
-from foveal.data.samples import Pipeline, Sample
+from foveal.data.samples import Pipeline, Placed, Sample
+from foveal.geometry import resample
 from foveal.geometry.homography import Homography
 from foveal.images.canvas import Canvas, sheet
-from foveal.images.prepare import Statistics, denormalise, normalise, normalise_into
+from foveal.images.prepare import Statistics, denormalise, normalise
 
 Draw = tuple[int, int]
 """A seed and an epoch."""
@@ -169,6 +171,8 @@ class ImageBatcher(Batcher):
         Raises:
             ImageError: an image is refused.
         """
+        if draw is not None and self.device.type == "cpu":
+            _say_if_slow()
         rooms = deque[Room | None]()
         jobs = (self._jobs(group, draw, rooms) for group in groups)
         made = threads.grouped_map(partial(self._sample, draw), jobs, num_workers=self.num_workers, ahead=_AHEAD)
@@ -181,7 +185,7 @@ class ImageBatcher(Batcher):
             rooms.append(None)
             return [(slot, None) for slot in group]
         size = self.pipeline.input_size_hw
-        room = np.empty((len(group), *size, self.pipeline.preparation.statistics.n_channels), dtype=np.float32)
+        room = np.empty((len(group), *size, self.pipeline.normalisation.n_channels), dtype=np.float32)
         rooms.append(room)
         return list(zip(group, room, strict=True))
 
@@ -228,30 +232,45 @@ class ImageBatcher(Batcher):
         task, target_to_input = self.dataset.task, Homography.unit_frame(self.pipeline.input_size_hw).inverse
         return task.decode_target(task.move(target.cpu(), target_to_input))
 
-    def _sample(self, draw: Draw | None, job: Job) -> Sample:
+    def _sample(self, draw: Draw | None, job: Job) -> Sample | Placed:
         slot, room = job
         rng, index = None if draw is None else generator_for(*draw, slot), slot % len(self.dataset)
         image, target = self.dataset.images[index], self.dataset.targets[index]
+        if room is not None:
+            return self.pipeline.sample_into(room, image, target, self.dataset.task, rng)
         windowed = rng is not None and self._warps_batches()
         sample = self.pipeline.sample(image, target, self.dataset.task, rng, windowed=windowed)
-        if room is not None:
-            normalise_into(room, sample.pixels, sample.lut, self.pipeline.preparation.statistics)
-        return sample if windowed or room is not None else sample.with_tones()
+        return sample if windowed else sample.with_tones()
 
     def _warps_batches(self) -> bool:
         return self.device.type != "cpu" if self.warps_batches is None else self.warps_batches
 
-    def _batch(self, samples: Sequence[Sample], group: Sequence[int], draw: Draw | None, room: Room | None) -> Batch:
+    def _batch(
+        self, samples: Sequence[Sample | Placed], group: Sequence[int], draw: Draw | None, room: Room | None
+    ) -> Batch:
         targets = torch.stack([sample.target for sample in samples]).to(self.device, non_blocking=True)
         source_to_target = Homography.stack([sample.source_to_target for sample in samples])
-        inputs = self._normalised(samples, group, draw) if room is None else torch.from_numpy(room).permute(0, 3, 1, 2)
+        if room is None:
+            inputs = self._normalised(cast("Sequence[Sample]", samples), group, draw)
+        else:
+            inputs = torch.from_numpy(room).permute(0, 3, 1, 2)
         return Batch((inputs, targets), self.positions(group), source_to_target)
 
     def _normalised(self, samples: Sequence[Sample], group: Sequence[int], draw: Draw | None) -> torch.Tensor:
         pixels = self.pipeline.pixels(samples, self.device)
         if draw is not None and self.pipeline.operations:
             pixels = apply_pixel_ops(pixels, self.pipeline.operations, generator_for(*draw, group[0]))
-        return normalise(pixels, self.pipeline.preparation.statistics)
+        return normalise(pixels, self.pipeline.normalisation)
+
+
+@functools.cache
+def _say_if_slow() -> None:
+    """Print a line, once in a process, if this foveal was built without its library."""
+    if resample.library() is None and not resample.is_pure_wanted():
+        progress.say(
+            "This foveal was built without its library for images: they are warped to the same pixels, but 50 times "
+            "more slowly. Install a C compiler (gcc or clang), then foveal once more."
+        )
 
 
 def image_batcher(batcher: Batcher) -> ImageBatcher:

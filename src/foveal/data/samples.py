@@ -23,15 +23,25 @@ from torch import Tensor
 from foveal.core.errors import InputError
 from foveal.geometry.homography import IDENTITY, Homography
 from foveal.geometry.moves import Move
+from foveal.geometry.pixels import PadMode, Values
 from foveal.geometry.resize import RandomResizedCrop, Resize, ResizeStep
-from foveal.geometry.warp import PadMode, stack_windows, warp_batch
+from foveal.geometry.warp import stack_windows, warp_batch
 from foveal.images.augment import Normalize, Padding
 from foveal.images.changes import ItemTransform, open_changed
 from foveal.images.channels import RGB
 from foveal.images.colours import Pixels
 from foveal.images.decode import ImageSource, OpenedImage
 from foveal.images.decoded import DecodedImages
-from foveal.images.prepare import UNCHANGED_OF, Preparation, Statistics, collate, render, render_window
+from foveal.images.prepare import (
+    UNCHANGED_OF,
+    Preparation,
+    Statistics,
+    collate,
+    normalising_table,
+    render,
+    render_into,
+    render_window,
+)
 from foveal.images.tones import Lut, Tone, apply_lut, apply_luts, draw_lut
 from foveal.tasks.base import Task
 
@@ -80,6 +90,30 @@ class Sample:
     def with_tones(self) -> Sample:
         """Return the sample with its values looked up."""
         return replace(self, pixels=apply_lut(self.pixels, self.lut), lut=None)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Placed:
+    """What is left of a sample whose input stands in its place of the batch.
+
+    Attributes:
+        target: encoded, points in [-1, 1] on the input.
+        source_to_target: from source pixels to [-1, 1] on the input.
+    """
+
+    target: Tensor
+    source_to_target: Homography
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Drawn:
+    """A sample before its pixels are decoded."""
+
+    opened: OpenedImage
+    source_to_input: Homography
+    placed: Placed
+    pad_mode: PadMode
+    lut: Lut | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,8 +220,12 @@ class Pipeline:
     @property
     def preparation(self) -> Preparation:
         """How images are prepared in validation and in service."""
-        statistics = self.statistics or UNCHANGED_OF[self.n_channels]
-        return Preparation(self.resize, statistics, self.changes_at(training=False))
+        return Preparation(self.resize, self.normalisation, self.changes_at(training=False))
+
+    @property
+    def normalisation(self) -> Statistics:
+        """What batches are normalised with."""
+        return self.statistics or UNCHANGED_OF[self.n_channels]
 
     def with_statistics(self, statistics: Statistics | None) -> Pipeline:
         """Return the same pipeline with these statistics in place of its own."""
@@ -229,17 +267,38 @@ class Pipeline:
         Raises:
             ImageError: the image is refused.
         """
+        drawn = self._draw(image, target, task, rng)
+        what, placed = (drawn.opened, drawn.source_to_input, self.input_size_hw, drawn.pad_mode), drawn.placed
+        pixels, window_to_input = render_window(*what) if windowed else (render(*what), IDENTITY)
+        return Sample(pixels, placed.target, placed.source_to_target, window_to_input, drawn.lut)
+
+    def sample_into(
+        self, room: Values, image: ImageSource, target: Tensor, task: Task[Label], rng: np.random.Generator | None
+    ) -> Placed:
+        """Draw one sample and write its input, normalised, into a batch: the values of `sample`, in one pass.
+
+        Args:
+            room: float32 [h, w, C], contiguous.
+            image: the source.
+            target: encoded, points in source pixels.
+            task: moves the target.
+            rng: None prepares the image as in validation.
+
+        Raises:
+            ImageError: the image is refused.
+        """
+        drawn = self._draw(image, target, task, rng)
+        table = normalising_table(self.normalisation, drawn.lut)
+        render_into(room, drawn.opened, drawn.source_to_input, drawn.pad_mode, table)
+        return drawn.placed
+
+    def _draw(self, image: ImageSource, target: Tensor, task: Task[Label], rng: np.random.Generator | None) -> _Drawn:
         opened = self._open(image, rng)
         source_to_input = self.source_to_input(opened.size_hw, rng)
         source_to_target = source_to_input.then(Homography.unit_frame(self.input_size_hw))
-        target = task.move(target, source_to_target)
+        placed = Placed(task.move(target, source_to_target), source_to_target)
         pad_mode = self.resize.pad_mode if rng is None else self.pad_mode
-        lut = None if rng is None else draw_lut(self.tones, rng)
-        if windowed:
-            pixels, window_to_input = render_window(opened, source_to_input, self.input_size_hw, pad_mode)
-            return Sample(pixels, target, source_to_target, window_to_input, lut)
-        pixels = render(opened, source_to_input, self.input_size_hw, pad_mode)
-        return Sample(pixels, target, source_to_target, lut=lut)
+        return _Drawn(opened, source_to_input, placed, pad_mode, None if rng is None else draw_lut(self.tones, rng))
 
     def _open(self, image: ImageSource, rng: np.random.Generator | None) -> OpenedImage:
         changes = self.changes_at(training=rng is not None)

@@ -15,7 +15,7 @@ import numpy as np
 from foveal.core.arguments import checked_methods
 from foveal.core.errors import InputError, UnknownNameError
 from foveal.geometry.homography import Homography
-from foveal.geometry.warp import PadMode
+from foveal.geometry.pixels import PadMode
 
 Size = int | tuple[int, int]
 """One number of pixels for a square, or (height, width)."""

@@ -2,9 +2,11 @@
 
 Detail that the input size is too coarse to show is first removed from an image (uint8 [H, W, C]): by a Gaussian where
 the map shrinks it a little, by reducing it by area where it shrinks it much or by a whole number. Then it is warped
-once with bilinear interpolation; beyond the image's border it is reflected, or as told. The warp itself runs on one
-image with OpenCV (`warp`), or on an accelerator for a batch (`window` for each image, then `warp_batch`): both see
-the same reduced pixels through the same map.
+once with bilinear interpolation; beyond the image's border it is reflected, or as told. On the CPU one image is
+smoothed and warped in one call (`warp`, or `warp_into` with a table of what its values become); on an accelerator a
+batch is warped (`window` for each image, then `warp_batch`): both see the same reduced pixels through the same map.
+
+What stands between an image and that call is computed with numbers: arrays of nine take six times as long.
 
 Shapes: H, W are an image's height and width, h, w those of the input, C the channels, B a batch. Maps are in
 continuous pixels, as `geometry.homography` says.
@@ -14,36 +16,55 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Literal
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
 import torch
 import torch.nn.functional as F
-from numpy.typing import NDArray
 from torch import Tensor
 
 from foveal.core import threads
-from foveal.geometry.homography import IDENTITY, Homography, corners_of
+from foveal.geometry.homography import IDENTITY, Homography
+from foveal.geometry.pixels import NO_SMOOTHING, Numbers, PadMode, Pixels, Smoothing, Values, as_pixels
+from foveal.geometry.resample import resample, resample_into, smooth
 
-Pixels = NDArray[np.uint8]
-PadMode = Literal["reflection", "border", "zeros"]
-"""What stands beyond an image's border: its mirror image, its last pixels again, or black."""
-_BORDERS: Mapping[str, int] = {
+_BORDERS: Mapping[PadMode, int] = {
     "reflection": cv2.BORDER_REFLECT,
     "border": cv2.BORDER_REPLICATE,
     "zeros": cv2.BORDER_CONSTANT,
 }
-
-# OpenCV puts pixel centres at whole numbers.
-_TO_CENTRES = Homography.translation(-0.5, -0.5)
-_FROM_CENTRES = Homography.translation(0.5, 0.5)
 _MARGIN = 2  # pixels of the input around what it shows: interpolation and the Gaussian read beyond it
-_EXACT = 1e-6  # by how much a shift by whole pixels may differ from one; chosen by hand: far below a grey level
+_LEAST_SCALE = 1e-9  # a map to less than that of an image cannot be undone; chosen by hand, far below any use
 _MAX_WINDOW = 3.0  # times the input's longer side; chosen by hand
 _MIN_GAUSSIAN_SCALE = 0.4  # below it images are reduced by area: 1 / 2.5 (ARCHITECTURE.md: rings of a zone plate)
 _SIGMA = 0.4  # pixels of the input, of the Gaussian that goes with a pixel's width; as above
 _REACH = 1.5  # standard deviations that the Gaussian's kernel reaches to either side; as above
+_DOWN, _ACROSS = 256, 65536  # the whole of the weights of `Smoothing`
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """What the input sees of an image.
+
+    Attributes:
+        pixels: the part that it sees, reduced by area if it shrinks much.
+        smoothing: what is left to remove from them.
+        to_pixels: the map from the input to them.
+        left_top: (x, y) of their first one in the image.
+        factors_xy: by how much they were reduced.
+    """
+
+    pixels: Pixels
+    smoothing: Smoothing
+    to_pixels: Numbers
+    left_top: tuple[int, int] = (0, 0)
+    factors_xy: tuple[float, float] = (1.0, 1.0)
+
+    def to_input(self, source_to_input: Homography) -> Homography:
+        """Return the map from the pixels to the input."""
+        steps = [Homography.scaling(*self.factors_xy)] if self.factors_xy != (1.0, 1.0) else []
+        return IDENTITY.then(*steps, Homography.translation(*self.left_top), source_to_input)
 
 
 def warp(
@@ -51,14 +72,31 @@ def warp(
 ) -> Pixels:
     """Return what the input shows of an image, uint8 [h, w, C].
 
+    Where the map has a horizon, what lies on or beyond it is what lies far away: the border, or black. A map that
+    cannot be undone shows something of the image, and nothing more is said about it.
+
     Args:
         image: uint8 [H, W, C].
         source_to_input: the map from the image's pixels to the input's.
         input_size_hw: (h, w).
         pad_mode: what stands beyond the image's border.
     """
-    threads.limit_opencv_threads()
-    return _warp_reduced(*_crop_and_reduce(image, source_to_input, input_size_hw), input_size_hw, pad_mode)
+    seen = _seen(image, source_to_input, input_size_hw)
+    return resample(seen.pixels, seen.smoothing, seen.to_pixels, input_size_hw, pad_mode)
+
+
+def warp_into(out: Values, image: Pixels, source_to_input: Homography, pad_mode: PadMode, table: Values) -> None:
+    """Write what the input shows of an image, its values looked up in a table: `warp` and the table in one.
+
+    Args:
+        out: float32 [h, w, C], contiguous.
+        image: uint8 [H, W, C].
+        source_to_input: the map from the image's pixels to the input's.
+        pad_mode: what stands beyond the image's border.
+        table: float32 [C, 256], what the values of each channel become.
+    """
+    seen = _seen(image, source_to_input, (out.shape[0], out.shape[1]))
+    resample_into(out, seen.pixels, seen.smoothing, seen.to_pixels, pad_mode, table)
 
 
 def window(
@@ -66,7 +104,8 @@ def window(
 ) -> tuple[Pixels, Homography]:
     """Return what `warp_batch` needs of an image: the reduced pixels that the input sees, and their map onto it.
 
-    A window that would be more than three times the input (a horizon comes near) is warped at once instead.
+    A window that would be more than three times the input (a horizon comes near), or lie as far from the image, is
+    warped at once instead.
 
     Args:
         image: uint8 [H, W, C].
@@ -74,20 +113,21 @@ def window(
         input_size_hw: (h, w).
         pad_mode: what stands beyond the image's border.
     """
-    threads.limit_opencv_threads()
-    pixels, to_input = _crop_and_reduce(image, source_to_input, input_size_hw)
-    corners = to_input.inverse(corners_of(input_size_hw))
-    if not np.isfinite(corners).all() or np.ptp(corners, axis=0).max() > _MAX_WINDOW * max(input_size_hw):
-        return _warp_reduced(pixels, to_input, input_size_hw, pad_mode), IDENTITY
-    left, top = np.floor(corners.min(axis=0)).astype(int) - 1
-    right, bottom = np.ceil(corners.max(axis=0)).astype(int) + 1
+    seen = _seen(image, source_to_input, input_size_hw)
+    corners = _corners(seen.to_pixels, input_size_hw)
+    if corners is None or _too_far(corners, seen.pixels, _MAX_WINDOW * max(input_size_hw)):
+        return resample(seen.pixels, seen.smoothing, seen.to_pixels, input_size_hw, pad_mode), IDENTITY
+    left, top = math.floor(corners[0]) - 1, math.floor(corners[1]) - 1
+    right, bottom = math.ceil(corners[2]) + 1, math.ceil(corners[3]) + 1
+    pixels = smooth(seen.pixels, seen.smoothing)
     height, width = pixels.shape[:2]
     beyond = (max(0, -top), max(0, bottom - height), max(0, -left), max(0, right - width))
     if any(beyond):
         pixels = as_pixels(cv2.copyMakeBorder(pixels, *beyond, _BORDERS[pad_mode]))
     y, x = top + beyond[0], left + beyond[2]
     visible = pixels[y : y + bottom - top, x : x + right - left]
-    return np.ascontiguousarray(visible), Homography.translation(left, top).then(to_input)
+    to_input = Homography.translation(left, top).then(seen.to_input(source_to_input))
+    return np.ascontiguousarray(visible), to_input
 
 
 def stack_windows(windows: Sequence[Pixels]) -> Tensor:
@@ -120,68 +160,108 @@ def warp_batch(windows: Tensor, windows_to_input: Homography, input_size_hw: tup
     return sampled.round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1)
 
 
-def _crop_and_reduce(
-    image: Pixels, source_to_input: Homography, input_size_hw: tuple[int, int]
-) -> tuple[Pixels, Homography]:
-    return _reduce(*_crop(image, source_to_input, input_size_hw), input_size_hw)
-
-
-def _warp_reduced(pixels: Pixels, to_input: Homography, input_size_hw: tuple[int, int], pad_mode: PadMode) -> Pixels:
-    height, width = input_size_hw
-    matrix = to_input.matrix / to_input.matrix[2, 2]
-    left, top = -matrix[0, 2], -matrix[1, 2]
-    is_whole = abs(left - round(left)) < _EXACT and abs(top - round(top)) < _EXACT
-    if is_whole and np.allclose(matrix[:, :2], np.eye(3)[:, :2], rtol=0, atol=_EXACT):
-        x, y = round(left), round(top)
-        if x >= 0 and y >= 0 and y + height <= pixels.shape[0] and x + width <= pixels.shape[1]:
-            return np.ascontiguousarray(pixels[y : y + height, x : x + width])
-    centred = _FROM_CENTRES.then(to_input, _TO_CENTRES).matrix
-    flags, border = cv2.INTER_LINEAR, _BORDERS[pad_mode]
-    if np.array_equal(matrix[2], [0.0, 0.0, 1.0]):
-        return as_pixels(cv2.warpAffine(pixels, centred[:2], (width, height), flags=flags, borderMode=border))
-    return as_pixels(cv2.warpPerspective(pixels, centred, (width, height), flags=flags, borderMode=border))
-
-
-def _crop(image: Pixels, source_to_input: Homography, input_size_hw: tuple[int, int]) -> tuple[Pixels, Homography]:
-    """Leave out the parts of the image that the input cannot see."""
-    height, width = image.shape[:2]
-    corners = source_to_input.inverse(corners_of(input_size_hw))
-    (left, top), (right, bottom) = corners.min(axis=0), corners.max(axis=0)
-    if not np.isfinite(corners).all() or left < 0 or top < 0 or right > width or bottom > height:
-        return image, source_to_input
-    scale_x, scale_y = source_to_input.scales_at((width / 2, height / 2))
-    margin_x, margin_y = _MARGIN * max(1.0, 1 / scale_x), _MARGIN * max(1.0, 1 / scale_y)
-    x0, y0 = max(0, int(left - margin_x)), max(0, int(top - margin_y))
-    x1, y1 = min(width, int(right + margin_x) + 1), min(height, int(bottom + margin_y) + 1)
-    return image[y0:y1, x0:x1], Homography.translation(x0, y0).then(source_to_input)
-
-
-def _reduce(image: Pixels, source_to_input: Homography, input_size_hw: tuple[int, int]) -> tuple[Pixels, Homography]:
-    """Remove detail that the input is too coarse to show."""
-    height, width = image.shape[:2]
-    centre = source_to_input.inverse([[input_size_hw[1] / 2, input_size_hw[0] / 2]])[0]
-    scale_x, scale_y = source_to_input.scales_at((centre[0], centre[1]))
-    new_w = max(1, round(width * min(1.0, scale_x)))
-    new_h = max(1, round(height * min(1.0, scale_y)))
+def _seen(image: Pixels, source_to_input: Homography, input_size_hw: tuple[int, int]) -> _Seen:
+    """Leave out the parts of an image that the input cannot see, and find how the rest is reduced."""
+    threads.limit_opencv_threads()
+    to_source = _inverse(source_to_input, input_size_hw)
+    scales = _scales(source_to_input, to_source, input_size_hw)
+    if scales is None:
+        return _Seen(image, NO_SMOOTHING, to_source)
+    x0, y0, x1, y1 = _part((image.shape[0], image.shape[1]), _corners(to_source, input_size_hw), scales)
+    height, width, (scale_x, scale_y) = y1 - y0, x1 - x0, scales
+    if (height, width) != image.shape[:2]:
+        image, to_source = image[y0:y1, x0:x1], _moved(to_source, x0, y0)
+    new_w, new_h = max(1, round(width * min(1.0, scale_x))), max(1, round(height * min(1.0, scale_y)))
     if (new_h, new_w) == (height, width):
-        return image, source_to_input
-    if min(scale_x, scale_y) > _MIN_GAUSSIAN_SCALE and (width % new_w or height % new_h):
-        return _blur(image, scale_x, scale_y), source_to_input
-    reduced = cv2.resize(image, (new_w, new_h), interpolation=cv2.INTER_AREA)
-    return as_pixels(reduced), Homography.scaling(width / new_w, height / new_h).then(source_to_input)
+        return _Seen(image, NO_SMOOTHING, to_source, (x0, y0))
+    if min(scales) > _MIN_GAUSSIAN_SCALE and (width % new_w or height % new_h):
+        smoothing = Smoothing(*_weights(scale_y, _DOWN), *_weights(scale_x, _ACROSS))
+        return _Seen(image, smoothing, to_source, (x0, y0))
+    reduced = as_pixels(cv2.resize(image, (new_w, new_h), interpolation=cv2.INTER_AREA))
+    factors = (width / new_w, height / new_h)
+    return _Seen(reduced, NO_SMOOTHING, _scaled(to_source, *factors), (x0, y0), factors)
 
 
-def _blur(image: Pixels, scale_x: float, scale_y: float) -> Pixels:
-    """Blur an image by what shrinking adds to the width of a pixel (variances add).
+def _inverse(source_to_input: Homography, input_size_hw: tuple[int, int]) -> Numbers:
+    """Return the map from the input to the source, its depth at the input's centre being 1."""
+    (a, b, c), (d, e, f), (g, h, i) = source_to_input.matrix.tolist()
+    top, left, corner = e * i - f * h, f * g - d * i, d * h - e * g
+    depths = (corner, b * g - a * h, a * e - b * d)
+    depth = depths[0] * input_size_hw[1] / 2 + depths[1] * input_size_hw[0] / 2 + depths[2]
+    unit = 1.0 if depth == 0 else depth  # there is none, and whatever is shown is as good
+    across = (top / unit, (c * h - b * i) / unit, (b * f - c * e) / unit)
+    down = (left / unit, (a * i - c * g) / unit, (c * d - a * f) / unit)
+    return (*across, *down, depths[0] / unit, depths[1] / unit, depths[2] / unit)
+
+
+def _moved(to_source: Numbers, x0: int, y0: int) -> Numbers:
+    """Return a map to what is left of a source whose first pixel becomes that at (x0, y0)."""
+    a, b, c, d, e, f, g, h, i = to_source
+    return a - x0 * g, b - x0 * h, c - x0 * i, d - y0 * g, e - y0 * h, f - y0 * i, g, h, i
+
+
+def _scaled(to_source: Numbers, factor_x: float, factor_y: float) -> Numbers:
+    """Return a map to a source that is smaller by two factors."""
+    a, b, c, d, e, f, g, h, i = to_source
+    return a / factor_x, b / factor_x, c / factor_x, d / factor_y, e / factor_y, f / factor_y, g, h, i
+
+
+def _scales(
+    source_to_input: Homography, to_source: Numbers, input_size_hw: tuple[int, int]
+) -> tuple[float, float] | None:
+    """Return the scales along the source's x and y at the input's centre; None for a map that cannot be undone."""
+    a, b, c, d, e, f = to_source[:6]
+    x, y = input_size_hw[1] / 2, input_size_hw[0] / 2
+    try:
+        scales = source_to_input.scales_at((a * x + b * y + c, d * x + e * y + f))
+    except ZeroDivisionError:
+        return None
+    return scales if min(scales) > _LEAST_SCALE and max(scales) < math.inf else None
+
+
+def _corners(to_source: Numbers, input_size_hw: tuple[int, int]) -> tuple[float, float, float, float] | None:
+    """Return the box of the source that the input sees, (left, top, right, bottom); None if it has no bounds."""
+    a, b, c, d, e, f, g, h, i = to_source
+    xs, ys = list[float](), list[float]()
+    for x, y in ((0, 0), (input_size_hw[1], 0), (input_size_hw[1], input_size_hw[0]), (0, input_size_hw[0])):
+        depth = g * x + h * y + i
+        if not depth > 0:
+            return None
+        xs.append((a * x + b * y + c) / depth)
+        ys.append((d * x + e * y + f) / depth)
+    return (min(xs), min(ys), max(xs), max(ys)) if math.isfinite(sum(xs) + sum(ys)) else None
+
+
+def _too_far(box: tuple[float, float, float, float], pixels: Pixels, most: float) -> bool:
+    """Return whether a box has a side of more than so many pixels, or reaches farther beyond an image."""
+    left, top, right, bottom = box
+    beyond = max(-left, -top, right - pixels.shape[1], bottom - pixels.shape[0])
+    return max(right - left, bottom - top, beyond) > most
+
+
+def _part(
+    size_hw: tuple[int, int], box: tuple[float, float, float, float] | None, scales: tuple[float, float]
+) -> tuple[int, int, int, int]:
+    """Return what to keep of a source of which a box is seen: all of it, if the box reaches beyond it."""
+    height, width = size_hw
+    if box is None or not (box[0] >= 0 and box[1] >= 0 and box[2] <= width and box[3] <= height):
+        return 0, 0, width, height
+    margin_x, margin_y = (_MARGIN * max(1.0, 1 / scale) for scale in scales)
+    x0, y0 = max(0, int(box[0] - margin_x)), max(0, int(box[1] - margin_y))
+    return x0, y0, min(width, int(box[2] + margin_x) + 1), min(height, int(box[3] + margin_y) + 1)
+
+
+def _weights(scale: float, whole: int) -> tuple[int, int]:
+    """Return the weights of a pixel's neighbours, smoothed by what shrinking adds to its width (variances add).
 
     Less is left of detail that is too fine than reducing by area leaves, and as much of detail that can be shown
-    (tested).
+    (tested). The Gaussian reaches two pixels at most, as the scale is above `_MIN_GAUSSIAN_SCALE`.
     """
-    sigma_x, sigma_y = (_SIGMA * math.sqrt(max(0.0, scale**-2 - 1)) for scale in (scale_x, scale_y))
-    size = (1 + 2 * math.ceil(_REACH * sigma_x), 1 + 2 * math.ceil(_REACH * sigma_y))
-    return as_pixels(cv2.GaussianBlur(image, size, sigmaX=sigma_x, sigmaY=sigma_y))
-
-
-def as_pixels(image: cv2.typing.MatLike) -> Pixels:
-    """Return what OpenCV made of an image as uint8 [H, W, C]: it drops the last axis of a single channel."""
-    return np.asarray(image if image.ndim == 3 else image[..., None], dtype=np.uint8)
+    variance = _SIGMA**2 * max(0.0, scale**-2 - 1)
+    reach = math.ceil(_REACH * math.sqrt(variance))
+    if not reach:
+        return 0, 0
+    first = math.exp(-0.5 / variance)
+    second = first**4 if reach > 1 else 0.0
+    total = 1 + 2 * (first + second)
+    return round(whole * first / total), round(whole * second / total)

@@ -10,8 +10,8 @@ from torch import Tensor
 from foveal.core.arguments import checked_keywords
 from foveal.core.errors import InputError
 from foveal.geometry.moves import Dihedral, Flip, Move, Rotate, Warp, Zoom
+from foveal.geometry.pixels import PadMode
 from foveal.geometry.resize import RandomResizedCrop, Resize, ResizeStep, Size, check_pad_mode
-from foveal.geometry.warp import PadMode
 from foveal.images.prepare import IMAGENET, Statistics, standardise
 from foveal.images.tones import Brightness, Contrast, Tone
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from foveal.core.errors import ImageError, InputError
-from foveal.geometry.warp import Pixels
+from foveal.geometry.pixels import Pixels
 
 RGB = 3
 CHANNELS = {"grey": 1, "rgb": RGB, "rgba": 4}

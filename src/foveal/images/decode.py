@@ -26,7 +26,7 @@ from PIL import Image, UnidentifiedImageError
 from foveal.core import lazy
 from foveal.core.errors import ImageError, InputError, MissingDependencyError
 from foveal.geometry.homography import IDENTITY, Homography
-from foveal.geometry.warp import as_pixels
+from foveal.geometry.pixels import as_pixels
 from foveal.images.arrays import pixels_of_array
 from foveal.images.avif import AVIF, HEIC, brands_of, without_exif
 from foveal.images.bands import N_BANDS, read_bands
@@ -55,6 +55,7 @@ _RARE = (".bmp", ".dib", ".ppm", ".pgm", ".avif", ".avifs", ".heic", ".heif", ".
 EXTENSIONS = frozenset({*_COMMON, *_RARE})
 _FORMATS = ("PNG", "WEBP", "BMP", "DIB", "GIF", "TIFF", "AVIF", "PPM")
 _TURNED_BY_PILLOW = frozenset({"TIFF", "HEIF"})
+_REDUCTIONS = {1: IDENTITY, **{factor: Homography.scaling(1 / factor, 1 / factor) for factor in (2, 4, 8)}}
 _FEWEST_BYTES = 256  # pixels that a byte of a JPEG can stand for: a block of 64 takes 2 bits or more
 
 
@@ -382,7 +383,7 @@ def _stand_upright(
     stored: Pixels, factor: int, orientation: int, size_hw: tuple[int, int], guessed_white: float = 0.0
 ) -> Decoded:
     """Turn an image upright that was stored at `size_hw` and reduced by `factor`."""
-    reduction = Homography.scaling(1 / factor, 1 / factor) if factor > 1 else IDENTITY
+    reduction = _REDUCTIONS[factor]
     if orientation not in TURNS:
         return Decoded(stored, reduction, guessed_white)
     to_stored = upright_map(orientation, size_hw).inverse

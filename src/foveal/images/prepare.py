@@ -7,18 +7,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypedDict
 
-import cv2
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from foveal._moved import attribute
 from foveal.core import timing
 from foveal.core.errors import InputError
 from foveal.geometry.homography import IDENTITY, Homography
+from foveal.geometry.pixels import PadMode, Values
 from foveal.geometry.resize import Resize, ResizeMethod, StoredResize
-from foveal.geometry.warp import PadMode, warp, window
+from foveal.geometry.warp import warp, warp_into, window
 from foveal.images.changes import ImageChange, open_changed
 from foveal.images.channels import CHANNELS, RGB
 from foveal.images.colours import Pixels
@@ -191,6 +190,23 @@ def render(
         return warp(*decoded, input_size_hw, pad_mode)
 
 
+def render_into(
+    out: Values, opened: OpenedImage, source_to_input: Homography, pad_mode: PadMode, table: Values
+) -> None:
+    """Decode as small as the map allows, warp once, and write what the values become: `render` and a table in one.
+
+    Args:
+        out: float32 [h, w, C], contiguous.
+        opened: the image.
+        source_to_input: the map from its pixels, upright and at full size, to the input's.
+        pad_mode: what stands beyond the image's border.
+        table: float32 [C, 256]; see `normalising_table`.
+    """
+    decoded = _decode_for(opened, source_to_input)
+    with timing.in_threads("resampling"):
+        warp_into(out, *decoded, pad_mode, table)
+
+
 def render_window(
     opened: OpenedImage, source_to_input: Homography, input_size_hw: tuple[int, int], pad_mode: PadMode = "reflection"
 ) -> tuple[Pixels, Homography]:
@@ -210,7 +226,13 @@ def _decode_for(opened: OpenedImage, source_to_input: Homography) -> tuple[Pixel
         decoded = opened.decode(scale_of(source_to_input, opened.size_hw))
     if decoded.source_to_decoded is IDENTITY:
         return decoded.pixels, source_to_input
-    return decoded.pixels, decoded.source_to_decoded.inverse.then(source_to_input)
+    return decoded.pixels, _undone(decoded.source_to_decoded).then(source_to_input)
+
+
+@functools.lru_cache(maxsize=64)
+def _undone(source_to_decoded: Homography) -> Homography:
+    """Return the inverse; most images of a set are reduced alike, and inverting takes a tenth of what is left to do."""
+    return source_to_decoded.inverse
 
 
 def normalise(pixels: Tensor, statistics: Statistics) -> Tensor:
@@ -230,31 +252,21 @@ def normalise(pixels: Tensor, statistics: Statistics) -> Tensor:
 
 
 @functools.cache
-def normalised_values(statistics: Statistics) -> NDArray[np.float32]:
-    """Return what `normalise` makes of the 256 values of a pixel, float32 [256, C].
-
-    Args:
-        statistics: mean and standard deviation of each channel.
-    """
+def _normalised_values(statistics: Statistics) -> Values:
+    """Return what `normalise` makes of the 256 values of a pixel, float32 [C, 256]."""
     values = torch.arange(256, dtype=torch.uint8)[None, None, :, None].expand(1, 1, 256, statistics.n_channels)
-    return np.ascontiguousarray(normalise(values, statistics)[0].permute(1, 2, 0)[0].numpy())
+    return np.ascontiguousarray(normalise(values, statistics)[0, :, 0].numpy())
 
 
-def normalise_into(out: NDArray[np.float32], pixels: Pixels, lut: Lut | None, statistics: Statistics) -> None:
-    """Look the values of an image up in a table, normalise them, and write them into a batch: in one pass.
+def normalising_table(statistics: Statistics, lut: Lut | None) -> Values:
+    """Return what the 256 values of a pixel become, float32 [C, 256]: looked up, then as `normalise` has it.
 
     Args:
-        out: float32 [h, w, C], contiguous.
-        pixels: uint8 [h, w, C].
-        lut: uint8 [256], new values for those of a pixel; None for no change.
         statistics: mean and standard deviation of each channel.
+        lut: uint8 [256], new values for those of a pixel; None for no change.
     """
-    values = normalised_values(statistics)
-    values = values if lut is None else values[lut]
-    if pixels.shape[2] == 1:
-        cv2.LUT(pixels[..., 0], values[:, 0], dst=out[..., 0])
-    else:
-        cv2.LUT(pixels, values[None], dst=out)
+    values = _normalised_values(statistics)
+    return values if lut is None else values.take(lut, axis=1)
 
 
 def standardise(images: Tensor, statistics: Statistics) -> Tensor:

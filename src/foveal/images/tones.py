@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from foveal.core.errors import InputError
-from foveal.geometry.warp import as_pixels
+from foveal.geometry.pixels import as_pixels
 from foveal.images.colours import Pixels
 
 Curve = Callable[[NDArray[np.float64]], NDArray[np.float64]]

@@ -14,8 +14,8 @@ from pydantic import (
     model_validator,
 )
 
+from foveal.geometry.pixels import PadMode
 from foveal.geometry.resize import ResizeMethod
-from foveal.geometry.warp import PadMode
 from foveal.images.channels import RGB
 from foveal.models.body import Pool
 from foveal.models.head import Range
