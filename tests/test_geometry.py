@@ -255,7 +255,7 @@ def test_beyond_a_horizon_lies_the_border():
     assert (warp(image, tilted, (40, 40), "border") == 90).all()
     shown = warp(image, behind.then(Homography.translation(0, 30)), (40, 40), "zeros")
     assert (shown[:8] == 0).all()
-    assert (shown[32:35, :10] == 90).all()
+    assert (shown[32:35, 1:10] == 90).all()
 
 
 def test_wrong_arguments_are_named():

@@ -236,7 +236,7 @@ def _too_far(box: tuple[float, float, float, float], pixels: Pixels, most: float
     """Return whether a box has a side of more than so many pixels, or reaches farther beyond an image."""
     left, top, right, bottom = box
     beyond = max(-left, -top, right - pixels.shape[1], bottom - pixels.shape[0])
-    return max(right - left, bottom - top, beyond) > most
+    return bool(max(right - left, bottom - top, beyond) > most)
 
 
 def _part(
