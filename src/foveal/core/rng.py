@@ -16,6 +16,9 @@ from foveal import _moved
 _INDEX_BITS = 40  # of the key for the index: 10**12 items, and 24 bits for 16 million epochs
 _ORDER = (1 << _INDEX_BITS) - 1
 _DRAWS = 1 << (_INDEX_BITS - 1)  # apart from the indices of items, which begin at 0, and from those of `seed_for`
+_UNUSED = np.random.SeedSequence(0)
+_ZEROS = np.zeros(4, np.uint64)
+_BEGINNING = {"bit_generator": "Philox", "buffer": _ZEROS, "buffer_pos": 4, "has_uint32": 0, "uinteger": 0}
 
 
 def generator_for(seed: int, epoch: int = 0, index: int = 0) -> np.random.Generator:
@@ -31,7 +34,11 @@ def generator_for(seed: int, epoch: int = 0, index: int = 0) -> np.random.Genera
     True
     """
     key = np.array([seed % 2**64, (epoch << _INDEX_BITS | index) % 2**64], dtype=np.uint64)
-    return np.random.Generator(np.random.Philox(key=key))
+    # What Philox(key=key) makes; but that asks the system for entropy first, which it then does not use, and threads
+    # that load images would wait for each other there.
+    bits = np.random.Philox(_UNUSED)
+    bits.state = _BEGINNING | {"state": {"counter": _ZEROS, "key": key}}
+    return np.random.Generator(bits)
 
 
 def seed_for(seed: int, epoch: int, index: int) -> int:

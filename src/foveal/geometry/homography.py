@@ -53,6 +53,31 @@ class Homography:
         return cls(np.array([[cos, -sin, 0.0], [sin, cos, 0.0], [0.0, 0.0, 1.0]]))
 
     @classmethod
+    def of_rectangle(cls, size_hw: tuple[float, float], corners_to: Sequence[tuple[float, float]]) -> Homography:
+        """Take a rectangle to a quadrilateral; as `quadrilateral` does, without a system of equations.
+
+        Source: Heckbert 1989, "Fundamentals of Texture Mapping and Image Warping", 2.2.3.
+
+        Args:
+            size_hw: of the rectangle, whose top left corner is the origin.
+            corners_to: where its corners go, (x, y) each, clockwise from the top left.
+        """
+        (height, width), ((x0, y0), (x1, y1), (x2, y2), (x3, y3)) = size_hw, corners_to
+        from_1, from_3, sum_x, sum_y = (x1 - x2, y1 - y2), (x3 - x2, y3 - y2), x0 - x1 + x2 - x3, y0 - y1 + y2 - y3
+        divisor = from_1[0] * from_3[1] - from_3[0] * from_1[1]
+        g = (sum_x * from_3[1] - from_3[0] * sum_y) / divisor
+        h = (from_1[0] * sum_y - sum_x * from_1[1]) / divisor
+        return cls(
+            np.array(
+                [
+                    [(x1 - x0 + g * x1) / width, (x3 - x0 + h * x3) / height, x0],
+                    [(y1 - y0 + g * y1) / width, (y3 - y0 + h * y3) / height, y0],
+                    [g / width, h / height, 1.0],
+                ]
+            )
+        )
+
+    @classmethod
     def quadrilateral(cls, corners_from: ArrayLike, corners_to: ArrayLike) -> Homography:
         """Take four points to four points, no three of them on a line.
 
@@ -96,7 +121,9 @@ class Homography:
     def around(self, centre_xy: tuple[float, float]) -> Homography:
         """Return the same map about `centre_xy` instead of the origin."""
         x, y = centre_xy
-        return Homography.translation(-x, -y).then(self, Homography.translation(x, y))
+        (a, b, c), (d, e, f), (g, h, i) = self.matrix.tolist()
+        c, f, i = c - a * x - b * y, f - d * x - e * y, i - g * x - h * y
+        return Homography(np.array([[a + x * g, b + x * h, c + x * i], [d + y * g, e + y * h, f + y * i], [g, h, i]]))
 
     def __call__(self, points: ArrayLike) -> Array:
         """Move points [..., N, 2]."""
@@ -111,7 +138,10 @@ class Homography:
     @property
     def is_mirrored(self) -> bool | NDArray[np.bool_]:
         """Whether left and right are swapped (a bool, or one per map of a stack)."""
-        return np.asarray(np.linalg.det(self.matrix[..., :2, :2]) < 0)[()]
+        if self.matrix.ndim == 2:
+            (a, b, _), (c, d, _), _ = self.matrix.tolist()
+            return bool(a * d < b * c)
+        return np.asarray(np.linalg.det(self.matrix[..., :2, :2]) < 0)
 
     def scales_at(self, point_xy: tuple[float, float]) -> tuple[float, float]:
         """Return how long a short step along x, and one along y, becomes at a point."""

@@ -26,7 +26,8 @@ class Move(ABC):
 
         Args:
             size_hw: the input's (height, width) in pixels.
-            rng: the generator of this image and epoch.
+            rng: the generator of this image and epoch. Numbers are drawn one by one: for arrays of them it gives up the
+                interpreter's lock, and threads that load images wait for each other.
         """
 
 
@@ -106,7 +107,7 @@ class Zoom(Move):
     def __call__(self, size_hw: tuple[int, int], rng: np.random.Generator) -> Homography:
         """Return the map drawn for one image."""
         chosen, zoom = rng.random(), rng.uniform(self.min_zoom, self.max_zoom)
-        at_x, at_y = rng.random(2)
+        at_x, at_y = rng.random(), rng.random()
         height, width = size_hw
         return Homography.scaling(zoom, zoom).around((at_x * width, at_y * height)) if chosen < self.p else IDENTITY
 
@@ -123,7 +124,8 @@ class Shift(Move):
 
     def __call__(self, size_hw: tuple[int, int], rng: np.random.Generator) -> Homography:
         """Return the map drawn for one image."""
-        chosen, (by_x, by_y) = rng.random(), rng.uniform(-self.max_share, self.max_share, 2)
+        chosen, most = rng.random(), self.max_share
+        by_x, by_y = rng.uniform(-most, most), rng.uniform(-most, most)
         height, width = size_hw
         return Homography.translation(by_x * width, by_y * height) if chosen < self.p else IDENTITY
 
@@ -145,10 +147,10 @@ class Warp(Move):
 
     def __call__(self, size_hw: tuple[int, int], rng: np.random.Generator) -> Homography:
         """Return the map drawn for one image."""
-        chosen, (tilt_x, tilt_y) = rng.random(), rng.uniform(-self.magnitude, self.magnitude, 2) / 2
+        chosen, most = rng.random(), self.magnitude
+        x, y = rng.uniform(-most, most) / 2, rng.uniform(-most, most) / 2
         if chosen >= self.p:
             return IDENTITY
-        unit = corners_of((1, 1))
-        tilted = unit + np.array([[tilt_x, tilt_y], [-tilt_x, -tilt_y]] * 2)
         height, width = size_hw
-        return Homography.quadrilateral(unit * (width, height), tilted * (width, height))
+        tilted = ((x, y), (1 - x, -y), (1 + x, 1 + y), (-x, 1 - y))
+        return Homography.of_rectangle(size_hw, [(width * u, height * v) for u, v in tilted])

@@ -99,7 +99,7 @@ class Resize:
         if self.method == "cut":
             return _cut(size_hw, self.input_size_hw, rng)
         scale = max(scale_x, scale_y) if self.method == "crop" else min(scale_x, scale_y)
-        share_x, share_y = (0.5, 0.5) if rng is None else rng.random(2)
+        share_x, share_y = (0.5, 0.5) if rng is None else (rng.random(), rng.random())
         shift = Homography.translation(share_x * (input_w - width * scale), share_y * (input_h - height * scale))
         return Homography.scaling(scale, scale).then(shift)
 

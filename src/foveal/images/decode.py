@@ -32,9 +32,8 @@ from foveal.images.avif import AVIF, HEIC, brands_of, without_exif
 from foveal.images.bands import N_BANDS, read_bands
 from foveal.images.channels import RGB, require_fourth
 from foveal.images.colours import DAMAGE, Pixels, grey_of, srgb_transform, to_pixels
-from foveal.images.embedded import ENDING as EMBEDDED
-from foveal.images.embedded import embedded_image
 from foveal.images.exif import orientation_of
+from foveal.images.files import read_image_file
 from foveal.images.jpeg import JpegHeader, read_jpeg_header
 from foveal.images.parquet_rows import row_of
 from foveal.images.png import SIGNATURE, PngParts, split_png
@@ -47,8 +46,6 @@ MAX_PIXELS = 89_478_485
 
 A JPEG that has more is read at 1/2, 1/4 or 1/8 of its size.
 """
-MAX_BYTES = 1 << 30
-"""The largest file that is read, in bytes."""
 
 _COMMON = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".tif", ".tiff")
 _RARE = (".bmp", ".dib", ".ppm", ".pgm", ".avif", ".avifs", ".heic", ".heif", ".mpo")
@@ -146,7 +143,7 @@ def open_image(source: ImageSource | object, n_channels: int = RGB) -> OpenedIma
     name = name_of(source)
     source = row_of(source) or source
     if isinstance(source, str | os.PathLike):
-        return _open_bytes(_read(Path(source), name), name, n_channels)
+        return _open_bytes(read_image_file(Path(source), name), name, n_channels)
     if isinstance(source, bytes):
         return _open_bytes(source, name, n_channels)
     if isinstance(source, Image.Image):
@@ -171,23 +168,6 @@ def decode(source: ImageSource, n_channels: int = RGB) -> Pixels:
         n_channels: C: 1, 3 or 4; see `channels`.
     """
     return open_image(source, n_channels).decode().pixels
-
-
-def _read(path: Path, name: str) -> bytes:
-    try:
-        with path.open("rb", buffering=0) as file:
-            if os.fstat(file.fileno()).st_size > MAX_BYTES:
-                raise ImageError(name, f"the file is larger than {MAX_BYTES >> 20} MiB.")
-            data = file.readall()
-        return embedded_image(data) if path.suffix.lower() == EMBEDDED else data
-    except FileNotFoundError as error:
-        raise ImageError(name, "a link that leads nowhere." if path.is_symlink() else "no such file.") from error
-    except IsADirectoryError as error:
-        raise ImageError(name, "a folder, not an image.") from error
-    except PermissionError as error:
-        raise ImageError(name, "no permission to read it.") from error
-    except (OSError, ValueError) as error:
-        raise ImageError(name, f"cannot be read ({error}).") from error
 
 
 def _open_bytes(data: bytes, name: str, n_channels: int) -> OpenedImage:

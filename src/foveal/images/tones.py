@@ -111,8 +111,13 @@ def apply_luts(pixels: Tensor, luts: Sequence[Lut | None]) -> Tensor:
 
 
 def _logit(value: NDArray[np.float64]) -> NDArray[np.float64]:
+    if value is _VALUES:
+        return _LOGITS
     inside = np.clip(value, _EDGE, 1 - _EDGE)
     return np.asarray(np.log(inside / (1 - inside)))
+
+
+_LOGITS = _logit(np.array(_VALUES))  # of what every curve begins with
 
 
 def _sigmoid(value: NDArray[np.float64]) -> NDArray[np.float64]:
