@@ -8,6 +8,7 @@ easy as 1, 2, 3"), whose key is the name.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -18,7 +19,9 @@ _ORDER = (1 << _INDEX_BITS) - 1
 _DRAWS = 1 << (_INDEX_BITS - 1)  # apart from the indices of items, which begin at 0, and from those of `seed_for`
 _UNUSED = np.random.SeedSequence(0)
 _ZEROS = np.zeros(4, np.uint64)
-_BEGINNING = {"bit_generator": "Philox", "buffer": _ZEROS, "buffer_pos": 4, "has_uint32": 0, "uinteger": 0}
+_BEGINNING: dict[str, Any] = {
+    "bit_generator": "Philox", "buffer": _ZEROS, "buffer_pos": 4, "has_uint32": 0, "uinteger": 0
+}  # fmt: skip
 
 
 def generator_for(seed: int, epoch: int = 0, index: int = 0) -> np.random.Generator:
@@ -37,7 +40,8 @@ def generator_for(seed: int, epoch: int = 0, index: int = 0) -> np.random.Genera
     # What Philox(key=key) makes; but that asks the system for entropy first, which it then does not use, and threads
     # that load images would wait for each other there.
     bits = np.random.Philox(_UNUSED)
-    bits.state = _BEGINNING | {"state": {"counter": _ZEROS, "key": key}}
+    state: Any = _BEGINNING | {"state": {"counter": _ZEROS, "key": key}}
+    bits.state = state
     return np.random.Generator(bits)
 
 
