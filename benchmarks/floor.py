@@ -13,7 +13,7 @@ import torch
 from foveal.core import runtime
 from foveal.models.vision import ModelSpec, build_model
 from foveal.training.groups import Freeze, apply_freeze, set_training
-from foveal.training.optim import adamw
+from foveal.training.optim import build_optimizer
 
 SIZE = 128
 SETS = {  # training and validation images, batch, frozen epochs, epochs, outputs
@@ -41,7 +41,7 @@ def floor(n_train, n_valid, bs, frozen_epochs, epochs, n_outputs):
         for freeze, n_epochs in ((Freeze(2), frozen_epochs), (Freeze(), epochs)):
             apply_freeze(model, freeze)
             set_training(model, freeze)
-            optimizer = adamw(model, [1e-3] * 3)
+            optimizer = build_optimizer(model, [1e-3] * 3)
 
             def step(optimizer=optimizer):
                 model(x).square().mean().backward()

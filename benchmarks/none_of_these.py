@@ -21,7 +21,7 @@ import numpy as np
 from learning_curve import rows_of
 from PIL import Image, ImageOps
 
-from foveal.inference.predictor import load_learner
+from foveal.inference.loading import load_learner
 
 N_TRAIN, N_TEST, N_TRAIN_PAIRS, N_PAIRS, SIDE = 200, 100, 600, 100, 448
 

@@ -84,11 +84,11 @@ def get_preds(data):
 
 
 def optimizer(data):
-    from foveal.training.optim import adamw
+    from foveal.training.optim import build_optimizer
 
     model = learner(data, "resnet50").model
     model.requires_grad_(True)
-    return step_seconds(model, adamw(model, [1e-3] * 3).step)
+    return step_seconds(model, build_optimizer(model, [1e-3] * 3).step)
 
 
 def one(data):
