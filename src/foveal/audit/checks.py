@@ -25,6 +25,7 @@ from foveal.sources.items import BAD_ANNOTATION, LEVELS, NO_IMAGE, Finding, Item
 from foveal.tasks.kinds import TASKS, has_classes
 from foveal.tasks.vocab import names_of
 
+_AT_ONCE = 16  # images whose inspections are handed over together; chosen by hand: a bar still moves smoothly
 _FEW = 5  # images of a class; chosen by hand
 _FEW_IMAGES = f"class with fewer than {_FEW} images"
 _MANY = 20  # images from which on labels of their own are no classes; chosen by hand
@@ -141,10 +142,12 @@ def audit(
     items = list(source.items)
     files = list(dict.fromkeys(item.image for item in items))
     inspected: dict[Path, Inspection] = {}
-    inspections = threads.ordered_map(ledger.inspect, files, num_workers=num_workers)
-    for file, inspection in zip(files, inspections, strict=True):
-        inspected[file] = inspection
-        advance()
+    groups = [files[at : at + _AT_ONCE] for at in range(0, len(files), _AT_ONCE)]
+    inspections = threads.grouped_map(ledger.inspect, groups, num_workers=num_workers)
+    for group, found in zip(groups, inspections, strict=True):
+        inspected |= zip(group, found, strict=True)
+        for _ in group:
+            advance()
     ledger.save()
     findings += _audit_images(items, inspected)
     findings += [_describe_change(file, change) for file, change in ledger.changes.items()]
