@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import importlib
 import sys
-import threading
 from types import ModuleType
 
 from foveal.core.errors import MissingDependencyError
@@ -42,14 +40,3 @@ class _Waiting(ModuleType):
 def module_on_use(name: str) -> ModuleType:
     """Return the module `name`, which is imported when one of its attributes is first used."""
     return sys.modules.get(name) or _Waiting(name)
-
-
-def import_beside(name: str) -> None:
-    """Import a module in a thread beside what comes next; what then needs it waits for it, and meets its errors."""
-
-    def load() -> None:
-        with contextlib.suppress(Exception):
-            importlib.import_module(name)
-
-    if name not in sys.modules:
-        threading.Thread(target=load, name=f"import {name}", daemon=True).start()

@@ -9,7 +9,6 @@ from types import ModuleType
 import torch
 from torch import nn
 
-from foveal.core import lazy, progress
 from foveal.core.errors import InputError, UnknownNameError
 from foveal.core.warn import warn
 from foveal.images.prepare import IMAGENET, Statistics
@@ -170,12 +169,6 @@ def usual_size(arch: str) -> tuple[int, int]:
 def plain_name(arch: str) -> str:
     """Return a backbone's name without the tag that says which of several weights are meant."""
     return arch if arch.startswith(torchvision_networks.PREFIX) else arch.split(".", 1)[0]
-
-
-def import_beside() -> None:
-    """Import timm beside what comes next: 0.6 s, for which threads that read images leave time."""
-    if not progress.in_notebook():  # there its import silences a warning, and in all threads at once
-        lazy.import_beside("timm")
 
 
 def timm_package() -> ModuleType:

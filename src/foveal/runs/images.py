@@ -30,7 +30,6 @@ from foveal.images.decode import name_of
 from foveal.images.decoded import DecodedImages
 from foveal.learner.learner import Learner
 from foveal.learner.vision import vision_learner
-from foveal.models import zoo
 from foveal.runs import folder as run
 from foveal.runs.backbone import size_of, with_backbone
 from foveal.runs.console import introduce, new_console, print_outcome
@@ -62,7 +61,6 @@ def train_once(settings: ImageRun, folder: Path, resume: bool = False) -> Summar
         FovealError: the input is wrong; nothing was written then.
     """
     began = time.perf_counter()
-    zoo.import_beside()
     with timing.measure("images"):
         source, found = audit_source(settings, read(settings))
     return train_on(settings, source, found, folder, resume=resume, began=began)
