@@ -19,7 +19,7 @@ Numbers = tuple[float, float, float, float, float, float, float, float, float]
 
 
 class Smoothing(NamedTuple):
-    """The weights of a smoothing in whole numbers; the pixel itself has what they leave, and 0 is none.
+    """The weights of a smoothing in whole numbers; the pixel itself has what they leave, and 0 leaves a neighbour out.
 
     Attributes:
         down_1: of the neighbours above and below, in 1/256.

@@ -1,6 +1,6 @@
 """Smoothing and bilinear sampling of an image in one call, without the interpreter's lock.
 
-It is done by the library that the build makes of resample.c, whose threads run side by side; where there is none, by
+It is done by the library that the build makes of resample.c, whose threads run side by side; without the library, by
 `resample_pure`, with the same bits in some fifty times the time. FOVEAL_PURE=1 in the environment takes that anyway.
 """
 
@@ -36,7 +36,7 @@ def is_pure_wanted() -> bool:
 
 @functools.cache
 def library() -> ctypes.CDLL | None:
-    """Return the library of resample.c; None where there is none that fits, or it is not wanted."""
+    """Return the library of resample.c; None where none was built that fits, or it is not wanted."""
     if is_pure_wanted():
         return None
     try:

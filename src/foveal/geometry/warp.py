@@ -73,7 +73,7 @@ def warp(
     """Return what the input shows of an image, uint8 [h, w, C].
 
     Where the map has a horizon, what lies on or beyond it is what lies far away: the border, or black. A map that
-    cannot be undone shows something of the image, and nothing more is said about it.
+    cannot be undone shows something of the image, and which part of it is not defined.
 
     Args:
         image: uint8 [H, W, C].
@@ -188,7 +188,7 @@ def _inverse(source_to_input: Homography, input_size_hw: tuple[int, int]) -> Num
     top, left, corner = e * i - f * h, f * g - d * i, d * h - e * g
     depths = (corner, b * g - a * h, a * e - b * d)
     depth = depths[0] * input_size_hw[1] / 2 + depths[1] * input_size_hw[0] / 2 + depths[2]
-    unit = 1.0 if depth == 0 else depth  # there is none, and whatever is shown is as good
+    unit = 1.0 if depth == 0 else depth  # it cannot be undone, and whatever is shown is as good
     across = (top / unit, (c * h - b * i) / unit, (b * f - c * e) / unit)
     down = (left / unit, (a * i - c * g) / unit, (c * d - a * f) / unit)
     return (*across, *down, depths[0] / unit, depths[1] / unit, depths[2] / unit)
