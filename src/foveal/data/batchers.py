@@ -186,7 +186,8 @@ class ImageBatcher(Batcher):
             rooms.append(None)
             return [(slot, None) for slot in group]
         size = self.pipeline.input_size_hw
-        room = np.empty((len(group), *size, self.pipeline.normalisation.n_channels), dtype=np.float32)
+        # Torch's memory begins at multiples of 64 bytes; elsewhere its sums may come in another order.
+        room: Room = torch.empty(len(group), *size, self.pipeline.normalisation.n_channels).numpy()
         rooms.append(room)
         return list(zip(group, room, strict=True))
 
