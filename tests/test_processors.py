@@ -5,11 +5,10 @@ import os
 import subprocess
 import sys
 import time
-from types import SimpleNamespace
 
 import pytest
 
-from foveal.core import processors, timing
+from foveal.core import processors
 
 TWO = "import os; os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:2])\n"
 WAITS = (processors.POLICY, "GOMP_SPINCOUNT", "KMP_BLOCKTIME")
@@ -296,22 +295,3 @@ print(storage.text_hash("".join(map(storage.tensor_hash, learn.model.state_dict(
         python(TWO + imports + code) for imports in ("import torch", "import torch, foveal", "import foveal, torch")
     }
     assert len(found) == 1
-
-
-def test_seconds_are_booked_once(monkeypatch):
-    clock = iter([0, 10, 11, 20, 25, 30, 40, 41])
-    monkeypatch.setattr(timing, "time", SimpleNamespace(perf_counter=lambda: next(clock)))
-    with timing.spent() as account:
-        with timing.measure("outer"):  # from 0 to 30
-            with timing.measure("inner"):  # from 10 to 11
-                pass
-            with timing.measure("inner"):  # from 20 to 25
-                pass
-        with timing.spent() as other, timing.measure("elsewhere"):  # from 40 to 41
-            pass
-        assert timing.rounded_seconds() == account
-    assert account == {"inner": 6, "outer": 24}
-    assert other == {"elsewhere": 1}
-    with timing.measure("unheard"):
-        pass
-    assert timing.rounded_seconds() == {}

@@ -293,18 +293,14 @@ class Pipeline:
         return drawn.placed
 
     def _draw(self, image: ImageSource, target: Tensor, task: Task[Label], rng: np.random.Generator | None) -> _Drawn:
-        opened = self._open(image, rng)
+        changes = self.changes_at(training=rng is not None)
+        kept = None if changes else self.decoded
+        opened = kept.open(image, self.n_channels) if kept else open_changed(image, self.n_channels, changes, rng)
         source_to_input = self.source_to_input(opened.size_hw, rng)
         source_to_target = source_to_input.then(Homography.unit_frame(self.input_size_hw))
         placed = Placed(task.move(target, source_to_target), source_to_target)
         pad_mode = self.resize.pad_mode if rng is None else self.pad_mode
         return _Drawn(opened, source_to_input, placed, pad_mode, None if rng is None else draw_lut(self.tones, rng))
-
-    def _open(self, image: ImageSource, rng: np.random.Generator | None) -> OpenedImage:
-        changes = self.changes_at(training=rng is not None)
-        if self.decoded is None or changes:
-            return open_changed(image, self.n_channels, changes, rng)
-        return self.decoded.open(image, self.n_channels)
 
     def pixels(self, samples: Sequence[Sample], device: torch.device) -> Tensor:
         """Return the inputs of samples side by side, uint8 [B, h, w, C], warped where that was left to the batch.
