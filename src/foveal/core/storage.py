@@ -193,6 +193,22 @@ def _lock(file: IO[str]) -> bool:
     return True
 
 
+def kept_bytes(variable: str, usual_mib: int) -> int:
+    """Return how many bytes may be kept, as a variable of the environment says in MiB; 0 keeps nothing.
+
+    Args:
+        variable: its name.
+        usual_mib: where it is not set.
+
+    Raises:
+        InputError: it is no number of MiB.
+    """
+    given = os.environ.get(variable, "") or str(usual_mib)
+    if not given.isdecimal():
+        raise InputError(f"{variable} must be a whole number of MiB, 0 to keep nothing; got {given!r}.")
+    return int(given) << 20
+
+
 def keep_within(folder: Path, pattern: str, n_bytes: int) -> None:
     """Delete files, those changed longest ago first, until the others hold no more than so many bytes.
 

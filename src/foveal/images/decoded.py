@@ -30,8 +30,7 @@ import numpy as np
 import PIL
 import simplejpeg
 
-from foveal.core import download
-from foveal.core.errors import InputError
+from foveal.core import download, storage
 from foveal.geometry.homography import IDENTITY, Homography
 from foveal.images.channels import RGB
 from foveal.images.decode import Decoded, ImageSource, OpenedImage, max_pixels, open_image, reduction_factor
@@ -52,7 +51,7 @@ _Identity = tuple[str, int, int, int]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Known:
-    """The key of a file's entries, and what its header says."""
+    """The key of a file's entries, and the file opened, without its bytes."""
 
     key: str
     opened: OpenedImage
@@ -83,11 +82,8 @@ class DecodedImages:
         Raises:
             InputError: FOVEAL_DECODED_MIB is no number of MiB.
         """
-        given = os.environ.get("FOVEAL_DECODED_MIB", "")
-        if given and not given.isdecimal():
-            raise InputError(f"FOVEAL_DECODED_MIB must be a whole number of MiB, 0 to keep nothing; got {given!r}.")
-        mib = int(given) if given else _USUAL_MIB
-        return cls(download.cache_folder() / "decoded", mib << 20) if mib else None
+        n_bytes = storage.kept_bytes("FOVEAL_DECODED_MIB", _USUAL_MIB)
+        return cls(download.cache_folder() / "decoded", n_bytes) if n_bytes else None
 
     def open(self, source: ImageSource, n_channels: int = RGB) -> OpenedImage:
         """Open an image; its pixels are decoded where they are not kept. What is no file is opened as always.
@@ -109,10 +105,12 @@ class DecodedImages:
         known = self._known.get(identity)
         if known is None:
             opened = open_image(source, n_channels)
-            known = self._known[identity] = _Known(_key_of(Path(source), n_channels), _without_decoder(opened))
+            known = self._known[identity] = _Known(
+                _key_of(Path(source), n_channels), replace(opened, _decode=partial(_decode_anew, source, n_channels))
+            )
             decode = opened.decode
         else:
-            decode = partial(_decode_anew, source, n_channels)
+            decode = known.opened.decode
         return replace(known.opened, _decode=partial(self._decode, known.key, decode))
 
     def _decode(self, key: str, decode: Callable[[float], Decoded], scale: float) -> Decoded:
@@ -210,8 +208,3 @@ def _key_of(file: Path, n_channels: int) -> str:
 
 def _decode_anew(source: ImageSource, n_channels: int, scale: float) -> Decoded:
     return open_image(source, n_channels).decode(scale)
-
-
-def _without_decoder(opened: OpenedImage) -> OpenedImage:
-    """Return an opened image that does not hold the bytes of its file."""
-    return replace(opened, _decode=partial(_decode_anew, opened.name, RGB))

@@ -80,7 +80,7 @@ def features_of(
     store = FeatureFolder(download.cache_folder() / "features", _limit_bytes(), description)
     images, targets = batcher.dataset.images, batcher.dataset.targets
     some = (images[at : at + _AT_ONCE] for at in range(0, len(images), _AT_ONCE))
-    keys = [key for part in threads.ordered_map(_keys_of, some, num_workers=batcher.num_workers) for key in part]
+    keys = [key for part in threads.grouped_map(key_of, some, num_workers=batcher.num_workers) for key in part]
 
     def compute(missing: Sequence[int]) -> Tensor:
         rest = loader if len(missing) == len(keys) else loader.new(batcher.dataset.subset(missing))
@@ -114,10 +114,6 @@ def key_of(image: ImageSource) -> Key:
     else:
         data, _ = read_bytes(Path(os.fspath(image)))
     return hashlib.blake2b(data, digest_size=_KEY_BYTES).digest()
-
-
-def _keys_of(images: Sequence[ImageSource]) -> list[Key]:
-    return [key_of(image) for image in images]
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,12 +193,7 @@ class FeatureFolder:
 
 
 def _limit_bytes() -> int:
-    given = os.environ.get("FOVEAL_FEATURES_MIB", "")
-    if not given:
-        return _USUAL_MIB << 20
-    if not given.isdecimal():
-        raise InputError(f"FOVEAL_FEATURES_MIB must be a whole number of MiB, 0 to keep nothing; got {given!r}.")
-    return int(given) << 20
+    return storage.kept_bytes("FOVEAL_FEATURES_MIB", _USUAL_MIB)
 
 
 def _hash_of(body: nn.Module) -> str:
