@@ -1,5 +1,6 @@
 """Decoded images are kept in files: the same pixels to the bit, whole or not at all, within a size."""
 
+import itertools
 import os
 from pathlib import Path
 
@@ -61,7 +62,8 @@ def test_what_is_kept_is_what_decoding_gives_to_the_bit(files, tmp_path, n_chann
             for _ in range(2):  # its first use, and those from memory
                 opened = kept.open(file, n_channels)
                 assert (opened.size_hw, opened.name, opened.format) == (plain.size_hw, plain.name, plain.format)
-                assert all(same(opened.decode(scale), plain.decode(scale)) for scale in SCALES)
+                for scale, quick in itertools.product(SCALES, (False, True)):
+                    assert same(opened.decode(scale, quick=quick), plain.decode(scale, quick=quick))
 
 
 def test_an_image_is_decoded_once_for_each_of_its_scales(files, tmp_path, monkeypatch):

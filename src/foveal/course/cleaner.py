@@ -115,7 +115,7 @@ class ImageClassifierCleaner:
         try:
             opened = open_any(file)
             scale = max(width / opened.size_hw[1], height / opened.size_hw[0])
-            image = Image.fromarray(shown_as_rgb(opened.decode(scale).pixels))
+            image = Image.fromarray(shown_as_rgb(opened.decode(scale, quick=True).pixels))
         except ImageError:
             return b""
         image.thumbnail((width, height))

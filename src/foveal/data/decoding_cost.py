@@ -63,7 +63,7 @@ def decoding_cost(train: DataLoader, valid: DataLoader, n_passes: int) -> Decodi
         began = time.thread_time()
         opened = open_image(batcher.dataset.images[at], pipeline.n_channels)
         to_input = pipeline.source_to_input(opened.size_hw, generator_for(train.seed, 0, at))
-        n_bytes.append(opened.decode(scale_of(to_input, opened.size_hw)).pixels.nbytes)
+        n_bytes.append(opened.decode(scale_of(to_input, opened.size_hw), quick=True).pixels.nbytes)
         seconds.append(time.thread_time() - began)
     each, size, n = float(np.median(seconds)), float(np.mean(n_bytes)), train.n + valid.n
     n_threads = (default_workers() if batcher.num_workers is None else batcher.num_workers) or 1

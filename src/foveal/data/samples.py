@@ -267,10 +267,10 @@ class Pipeline:
         Raises:
             ImageError: the image is refused.
         """
-        drawn = self._draw(image, target, task, rng)
+        drawn, quick = self._draw(image, target, task, rng), rng is not None
         what, placed = (drawn.opened, drawn.source_to_input, self.input_size_hw, drawn.pad_mode), drawn.placed
-        pixels, window_to_input = render_window(*what) if windowed else (render(*what), IDENTITY)
-        return Sample(pixels, placed.target, placed.source_to_target, window_to_input, drawn.lut)
+        pixels, to_input = render_window(*what, quick=quick) if windowed else (render(*what, quick=quick), IDENTITY)
+        return Sample(pixels, placed.target, placed.source_to_target, to_input, drawn.lut)
 
     def sample_into(
         self, room: Values, image: ImageSource, target: Tensor, task: Task[Label], rng: np.random.Generator | None
@@ -287,9 +287,9 @@ class Pipeline:
         Raises:
             ImageError: the image is refused.
         """
-        drawn = self._draw(image, target, task, rng)
+        drawn, quick = self._draw(image, target, task, rng), rng is not None
         table = normalising_table(self.normalisation, drawn.lut)
-        render_into(room, drawn.opened, drawn.source_to_input, drawn.pad_mode, table)
+        render_into(room, drawn.opened, drawn.source_to_input, drawn.pad_mode, table, quick=quick)
         return drawn.placed
 
     def _draw(self, image: ImageSource, target: Tensor, task: Task[Label], rng: np.random.Generator | None) -> _Drawn:

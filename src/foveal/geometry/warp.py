@@ -34,13 +34,13 @@ _BORDERS: Mapping[PadMode, int] = {
     "border": cv2.BORDER_REPLICATE,
     "zeros": cv2.BORDER_CONSTANT,
 }
-_MARGIN = 2  # pixels of the input around what it shows: interpolation and the Gaussian read beyond it
+MARGIN = 2  # pixels of the input around what it shows: interpolation and the Gaussian read beyond it
 _LEAST_SCALE = 1e-9  # a map to less than that of an image cannot be undone; chosen by hand, far below any use
 _MAX_WINDOW = 3.0  # times the input's longer side; chosen by hand
-_MIN_GAUSSIAN_SCALE = 0.4  # below it images are reduced by area: 1 / 2.5 (ARCHITECTURE.md: rings of a zone plate)
-_SIGMA = 0.4  # pixels of the input, of the Gaussian that goes with a pixel's width; as above
-_REACH = 1.5  # standard deviations that the Gaussian's kernel reaches to either side; as above
-_DOWN, _ACROSS = 256, 65536  # the whole of the weights of `Smoothing`
+MIN_GAUSSIAN_SCALE = 0.4  # below it images are reduced by area: 1 / 2.5 (ARCHITECTURE.md: rings of a zone plate)
+SIGMA = 0.4  # pixels of the input, of the Gaussian that goes with a pixel's width; as above
+REACH = 1.5  # standard deviations that the Gaussian's kernel reaches to either side; as above
+DOWN, ACROSS = 256, 65536  # the whole of the weights of `Smoothing`
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,8 +174,8 @@ def _seen(image: Pixels, source_to_input: Homography, input_size_hw: tuple[int, 
     new_w, new_h = max(1, round(width * min(1.0, scale_x))), max(1, round(height * min(1.0, scale_y)))
     if (new_h, new_w) == (height, width):
         return _Seen(image, NO_SMOOTHING, to_source, (x0, y0))
-    if min(scales) > _MIN_GAUSSIAN_SCALE and (width % new_w or height % new_h):
-        smoothing = Smoothing(*_weights(scale_y, _DOWN), *_weights(scale_x, _ACROSS))
+    if min(scales) > MIN_GAUSSIAN_SCALE and (width % new_w or height % new_h):
+        smoothing = Smoothing(*_weights(scale_y, DOWN), *_weights(scale_x, ACROSS))
         return _Seen(image, smoothing, to_source, (x0, y0))
     reduced = as_pixels(cv2.resize(image, (new_w, new_h), interpolation=cv2.INTER_AREA))
     factors = (width / new_w, height / new_h)
@@ -246,7 +246,7 @@ def _part(
     height, width = size_hw
     if box is None or not (box[0] >= 0 and box[1] >= 0 and box[2] <= width and box[3] <= height):
         return 0, 0, width, height
-    margin_x, margin_y = (_MARGIN * max(1.0, 1 / scale) for scale in scales)
+    margin_x, margin_y = (MARGIN * max(1.0, 1 / scale) for scale in scales)
     x0, y0 = max(0, int(box[0] - margin_x)), max(0, int(box[1] - margin_y))
     return x0, y0, min(width, int(box[2] + margin_x) + 1), min(height, int(box[3] + margin_y) + 1)
 
@@ -255,10 +255,10 @@ def _weights(scale: float, whole: int) -> tuple[int, int]:
     """Return the weights of a pixel's neighbours, smoothed by what shrinking adds to its width (variances add).
 
     Less is left of detail that is too fine than reducing by area leaves, and as much of detail that can be shown
-    (tested). The Gaussian reaches two pixels at most, as the scale is above `_MIN_GAUSSIAN_SCALE`.
+    (tested). The Gaussian reaches two pixels at most, as the scale is above `MIN_GAUSSIAN_SCALE`.
     """
-    variance = _SIGMA**2 * max(0.0, scale**-2 - 1)
-    reach = math.ceil(_REACH * math.sqrt(variance))
+    variance = SIGMA**2 * max(0.0, scale**-2 - 1)
+    reach = math.ceil(REACH * math.sqrt(variance))
     if not reach:
         return 0, 0
     first = math.exp(-0.5 / variance)

@@ -55,7 +55,7 @@ def small_copy(source: ImageSource, n_channels: int = RGB) -> SmallCopy:
         ImageError: it is refused.
     """
     opened = open_image(source, n_channels)
-    return SmallCopy(opened.decode(min(1.0, _LEAST_SIDE / max(opened.size_hw))).pixels, opened.size_hw)
+    return SmallCopy(opened.decode(min(1.0, _LEAST_SIDE / max(opened.size_hw)), quick=True).pixels, opened.size_hw)
 
 
 @dataclass(frozen=True, slots=True)

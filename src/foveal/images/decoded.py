@@ -33,7 +33,8 @@ import simplejpeg
 from foveal.core import download, storage
 from foveal.geometry.homography import IDENTITY, Homography
 from foveal.images.channels import RGB
-from foveal.images.decode import Decoded, ImageSource, OpenedImage, max_pixels, open_image, reduction_factor
+from foveal.images.decode import Decoded, ImageSource, OpenedImage, max_pixels, open_image
+from foveal.images.means import reduction_factor
 
 _USUAL_MIB = 4096
 """7,000 photographs of 500 x 375 pixels; chosen by hand."""
@@ -113,11 +114,12 @@ class DecodedImages:
             decode = known.opened.decode
         return replace(known.opened, _decode=partial(self._decode, known.key, decode))
 
-    def _decode(self, key: str, decode: Callable[[float], Decoded], scale: float) -> Decoded:
-        file = self.folder / key[:2] / f"{key}-{reduction_factor(scale)}"
+    def _decode(self, key: str, decode: Callable[..., Decoded], scale: float, quick: bool) -> Decoded:
+        factor = reduction_factor(scale)
+        file = self.folder / key[:2] / f"{key}-{factor}{'q' if quick and factor > 1 else ''}"
         if (kept := self._read(file)) is not None:
             return kept
-        decoded = decode(scale)
+        decoded = decode(scale, quick=quick)
         self._write(file, decoded)
         return decoded
 
@@ -206,5 +208,5 @@ def _key_of(file: Path, n_channels: int) -> str:
     return hashlib.blake2b(file.read_bytes(), digest_size=_KEY_BYTES, key=about.encode()[-64:]).hexdigest()
 
 
-def _decode_anew(source: ImageSource, n_channels: int, scale: float) -> Decoded:
-    return open_image(source, n_channels).decode(scale)
+def _decode_anew(source: ImageSource, n_channels: int, scale: float, quick: bool) -> Decoded:
+    return open_image(source, n_channels).decode(scale, quick=quick)

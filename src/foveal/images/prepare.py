@@ -175,7 +175,12 @@ def scale_of(source_to_input: Homography, size_hw: tuple[int, int]) -> float:
 
 
 def render(
-    opened: OpenedImage, source_to_input: Homography, input_size_hw: tuple[int, int], pad_mode: PadMode = "reflection"
+    opened: OpenedImage,
+    source_to_input: Homography,
+    input_size_hw: tuple[int, int],
+    pad_mode: PadMode = "reflection",
+    *,
+    quick: bool = False,
 ) -> Pixels:
     """Decode as small as the map allows and warp once; return uint8 [h, w, C].
 
@@ -184,14 +189,21 @@ def render(
         source_to_input: the map from its pixels, upright and at full size, to the input's.
         input_size_hw: (h, w).
         pad_mode: what stands beyond the image's border.
+        quick: see `OpenedImage.decode`; for draws of training.
     """
-    decoded = _decode_for(opened, source_to_input)
+    decoded = _decode_for(opened, source_to_input, quick=quick)
     with timing.in_threads("resampling"):
         return warp(*decoded, input_size_hw, pad_mode)
 
 
 def render_into(
-    out: Values, opened: OpenedImage, source_to_input: Homography, pad_mode: PadMode, table: Values
+    out: Values,
+    opened: OpenedImage,
+    source_to_input: Homography,
+    pad_mode: PadMode,
+    table: Values,
+    *,
+    quick: bool = False,
 ) -> None:
     """Decode as small as the map allows, warp once, and write what the values become: `render` and a table in one.
 
@@ -201,14 +213,20 @@ def render_into(
         source_to_input: the map from its pixels, upright and at full size, to the input's.
         pad_mode: what stands beyond the image's border.
         table: float32 [C, 256]; see `normalising_table`.
+        quick: as of `render`.
     """
-    decoded = _decode_for(opened, source_to_input)
+    decoded = _decode_for(opened, source_to_input, quick=quick)
     with timing.in_threads("resampling"):
         warp_into(out, *decoded, pad_mode, table)
 
 
 def render_window(
-    opened: OpenedImage, source_to_input: Homography, input_size_hw: tuple[int, int], pad_mode: PadMode = "reflection"
+    opened: OpenedImage,
+    source_to_input: Homography,
+    input_size_hw: tuple[int, int],
+    pad_mode: PadMode = "reflection",
+    *,
+    quick: bool = False,
 ) -> tuple[Pixels, Homography]:
     """Decode as small as the map allows; return the window that a batch warps, and its map; see `window`.
 
@@ -217,13 +235,14 @@ def render_window(
         source_to_input: the map from its pixels, upright and at full size, to the input's.
         input_size_hw: (h, w).
         pad_mode: what stands beyond the image's border.
+        quick: as of `render`.
     """
-    return window(*_decode_for(opened, source_to_input), input_size_hw, pad_mode)
+    return window(*_decode_for(opened, source_to_input, quick=quick), input_size_hw, pad_mode)
 
 
-def _decode_for(opened: OpenedImage, source_to_input: Homography) -> tuple[Pixels, Homography]:
+def _decode_for(opened: OpenedImage, source_to_input: Homography, *, quick: bool) -> tuple[Pixels, Homography]:
     with timing.in_threads("decoding"):
-        decoded = opened.decode(scale_of(source_to_input, opened.size_hw))
+        decoded = opened.decode(scale_of(source_to_input, opened.size_hw), quick=quick)
     if decoded.source_to_decoded is IDENTITY:
         return decoded.pixels, source_to_input
     return decoded.pixels, _undone(decoded.source_to_decoded).then(source_to_input)

@@ -33,7 +33,7 @@ from foveal.images.decode import ImageSource, StoredImage
 from foveal.images.parquet_rows import read_bytes
 from foveal.training.loop import Evaluation, evaluate
 
-VERSION = 2
+VERSION = 3
 """Raised by every change of how an image comes to a body that changes its numbers."""
 _USUAL_MIB = 1024
 """Rows of 1,280 numbers of 400,000 images; chosen by hand."""
