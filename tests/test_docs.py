@@ -20,6 +20,8 @@ from foveal.core import storage
 from foveal.course.events import COURSE_EVENTS
 from foveal.images.decode import open_image
 from foveal.images.prepare import IMAGENET, Preparation
+from foveal.inference.exports import export_model
+from foveal.inference.loading import load_learner
 from foveal.inference.manifest import Manifest, TrainingPart
 from foveal.inference.predictor import Predictor
 from foveal.learner.vision import vision_learner
@@ -234,6 +236,7 @@ def test_the_commands_for_handing_a_model_over_run(line, handed_over):
 
 def test_the_python_for_handing_a_model_over_runs(handed_over, monkeypatch, capsys):
     monkeypatch.chdir(handed_over)
+    export_model(load_learner("model.safetensors", device="cpu"), "model.onnx")
     for code in blocks("serving.md", "python"):
         exec(compile(code, "serving.md", "exec"), {})  # noqa: S102 -- it is ours
     said = capsys.readouterr().out

@@ -48,9 +48,7 @@ KEPT = {
     # What version 0.1 wrote and called so.
     ("audit/checks.py", '"pictures"'),
     ("evaluation/predictions.py", '"pictures"'),
-    ("inference/exports.py", '"canvas_hw"'),
     ("inference/manifest.py", 'alias="canvas_hw"'),
-    ("inference/runner_images.txt", '"canvas_hw"'),
     ("cli/run_options.py", "_FORMER"),
     ("runs/settings.py", "_FORMER"),
     # Former names of attributes and options, which warn for one version.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.resources
 from collections.abc import Sequence
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -43,3 +44,20 @@ class RatingExporter:
         """Return what the numbers of a pair mean."""
         meaning = "numbers of user and item, counted from 1 in the lists of the task; 0 is unknown"
         return {"input": {"name": "input", "type": "int64", "shape": ["batch", 2], "is": meaning}}
+
+    def finish(self, file: Path) -> dict[str, object]:
+        """Leave the file as it is: a pair is a batch of one.
+
+        Args:
+            file: of ONNX.
+        """
+        del file
+        return self.describe()
+
+    def compare(self, runner: Path, images: Sequence[object]) -> None:
+        """Compare nothing: pairs come from no files.
+
+        Args:
+            runner: not used.
+            images: not used.
+        """

@@ -1,59 +1,90 @@
 """Exports: a model in a format that other programs run, compared with the model itself before it is handed over.
 
-An exported model takes images brought to its input size, uint8 [batch, height, width, channels], and gives activated
-answers: normalisation and activation are inside. Another kind of task exports what its exporter says. Beside it lie a
-JSON that says how an image comes onto the canvas and how answers are read, and for ONNX a runner without foveal.
+An ONNX model of images takes one decoded image of any size, uint8 [height, width, channels], and gives what a person
+asks for: resizing, normalisation, activation, and points in the image's own pixels are inside; class names and
+thresholds lie in its metadata. The other formats take batches of images that were brought to the input's size. Another
+kind of task exports what its exporter says. Beside a model lie a JSON that says what it takes and gives, and for ONNX a
+runner without foveal.
 """
 
 from __future__ import annotations
 
-import importlib.resources
-import itertools
 import json
 import math
 import os
 import tempfile
 import warnings
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from foveal.core import lazy, storage
 from foveal.core.errors import InputError, UnknownNameError
 from foveal.core.registry import resolve
-from foveal.images.channels import RGB
 from foveal.images.decode import ImageSource
-from foveal.images.prepare import collate
-from foveal.inference.predictor import AnyPredictor, Predictor
-from foveal.sources.synthetic import draw_scene
+from foveal.inference.predictor import AnyPredictor
 from foveal.tasks.kinds import kind_of
 
 BATCHES = (1, 3, 64)
 TOLERANCE = 1e-4
+FILE_TOLERANCE = 1e-3
+"""Of answers from files, whose decoder and resizing are another program's too."""
 _MOST_BATCH = 1 << 16  # images or pairs at once; a bound that torch.export needs
 _TRACED = 2  # of the example: with one, torch.export takes the batch's size for a constant
-_DRAWN = 16
-_CHANNELS = {1: "grey", 3: "RGB", 4: "four channels, not composited"}
-_NUMPY_PADS = {"reflection": "symmetric", "border": "edge", "zeros": "constant"}
 Runs = Callable[[Tensor], Tensor]
 
 
+class FileComparison(NamedTuple):
+    """How answers from files differ between the runner and foveal.
+
+    Attributes:
+        n: files that both answered for.
+        difference: the largest difference of an answer; of points in shares of the image's longer side.
+        n_other_labels: files with other labels.
+        refused: what the runner refuses and foveal does not, with its reason.
+        are_drawn: whether the images were drawn, as none were given.
+    """
+
+    n: int
+    difference: float
+    n_other_labels: int
+    refused: dict[str, str]
+    are_drawn: bool
+
+    def __str__(self) -> str:
+        what = "drawn images (--images: yours)" if self.are_drawn else "images"
+        labels = f"{self.n_other_labels} with other labels" if self.n_other_labels else "all labels are the same"
+        allowed = f"(allowed: {FILE_TOLERANCE:g})"
+        lines = [
+            f"{self.n} {what}, from file to labels: answers differ by at most {self.difference:.1e} {allowed}; {labels}"
+        ]
+        lines += [f"the runner refuses {name}: {reason}" for name, reason in self.refused.items()]
+        return "\n".join(lines)
+
+
 class Exported(NamedTuple):
-    """What was written, and the largest difference to the model's own answers at each size of a batch."""
+    """What was written, and how it was compared.
+
+    Attributes:
+        files: that were written.
+        differences: the largest difference to the model's own answers at each size of a batch.
+        from_files: how answers from files differ; None where the export does not read files.
+    """
 
     files: tuple[Path, ...]
     differences: dict[int, float]
+    from_files: FileComparison | None = None
 
 
 class Exporter(Protocol):
     """What an export asks of a kind of predictor; made of the predictor, see `TaskKind.exporter`."""
 
     runner: str
-    """A program that answers without foveal; ABOUT in it becomes the name of the description."""
+    """A program that answers without foveal; MODEL and ABOUT in it become the names of the model and its JSON."""
 
     def prepare(self, given: Tensor) -> Tensor:
         """Return what the model takes for the inputs of the exported one."""
@@ -70,7 +101,18 @@ class Exporter(Protocol):
         """
 
     def describe(self) -> dict[str, object]:
-        """Return what the description says of inputs and answers."""
+        """Return what the description says of inputs and answers of a batch."""
+
+    def finish(self, file: Path) -> dict[str, object]:
+        """Make an ONNX file for batches one that takes what a user has; return what its description says then."""
+
+    def compare(self, runner: Path, images: Sequence[ImageSource]) -> FileComparison | None:
+        """Compare answers from files.
+
+        Args:
+            runner: the program, beside the model.
+            images: of the user; none perhaps.
+        """
 
 
 class _Whole(nn.Module):
@@ -85,60 +127,19 @@ class _Whole(nn.Module):
         return self.predictor.task.activate(self.model(self.exporter.prepare(given)))
 
 
-class ImageExporter:
-    """Exports a model of images: inputs uint8 [B, h, w, C], normalised inside."""
+@dataclass(frozen=True, slots=True)
+class Format:
+    """A format that models are exported to.
 
-    def __init__(self, predictor: Predictor) -> None:
-        self.predictor = predictor
-        runner = importlib.resources.files("foveal.inference").joinpath("runner_images.txt")
-        self.runner = runner.read_text(encoding="utf-8")
+    Attributes:
+        suffix: of its files.
+        write: a function of (module, example, file) that writes a file for batches and returns what runs it.
+        is_finished: whether the file then takes what a user has, and a runner is written beside it.
+    """
 
-    def prepare(self, given: Tensor) -> Tensor:
-        """Normalise."""
-        return self.predictor.preparation.normalise(given)
-
-    def inputs(self, n: int, images: Sequence[ImageSource]) -> Tensor:
-        """Return images as they come to the model, drawn ones where none are given.
-
-        Args:
-            n: how many; few images are repeated.
-            images: of the user.
-
-        Returns:
-            uint8 [n, h, w, C].
-        """
-        sources = list(images)[:n] or [_drawn(index, self.predictor.preparation.n_channels) for index in range(_DRAWN)]
-        prepared = [self.predictor.preparation.image(source).pixels for source in sources]
-        return collate(list(itertools.islice(itertools.cycle(prepared), n)))
-
-    def describe(self) -> dict[str, object]:
-        """Return the input's size, how an image comes to it, and what the answers are."""
-        (height, width), n = self.predictor.preparation.input_size_hw, self.predictor.preparation.n_channels
-        is_what = f"{_CHANNELS[n]}, upright"
-        return {
-            "input": {"name": "input", "type": "uint8", "shape": ["batch", height, width, n], "is": is_what},
-            "canvas_hw": [height, width],  # the name that runners of version 0.1 read
-            "fit": self.predictor.preparation.fit.method,
-            "pad": _NUMPY_PADS[self.predictor.preparation.fit.pad_mode],
-            "names": list(self.predictor.task.names),
-            "answers": kind_of(self.predictor.task).answers,
-        } | _not_exported(self.predictor)
-
-
-def _not_exported(predictor: Predictor) -> dict[str, object]:
-    """Return what the predictor answers and the exported model does not, for its description."""
-    if not predictor.task.decision.radius_factors:
-        return {}
-    return {"not_exported": "the radius of points: it is made of the heatmaps, of which the answers are the centres"}
-
-
-def _drawn(index: int, n_channels: int) -> ImageSource:
-    """Return a drawn image that can be read with so many channels; its fourth is its third, upside down."""
-    image = draw_scene(0, index).image
-    if n_channels <= RGB:
-        return image
-    pixels = np.asarray(image)
-    return np.concatenate([pixels, pixels[::-1, :, -1:]], axis=2)
+    suffix: str
+    write: Callable[[nn.Module, Tensor, Path], Runs]
+    is_finished: bool = False
 
 
 def export_model(
@@ -155,44 +156,54 @@ def export_model(
     Args:
         predictor: on the CPU.
         path: of the file, such as model.onnx or model.pt2.
-        to: "onnx" or "torch-export".
+        to: "onnx"; "onnx-batch" or "torch-export" for batches of images that were resized before.
         images: to compare on; drawn scenes by default.
 
     Raises:
         UnknownNameError: there is no such format.
         MissingDependencyError: the format's packages are not installed.
-        InputError: the answers differ by more than 1e-4; nothing was written then.
+        InputError: the answers differ, of a batch by more than 1e-4, from files by more than 1e-3; nothing was written
+            then.
     """
     if to not in FORMATS:
         raise UnknownNameError.of("format", to, FORMATS)
-    if Path(path).suffix != SUFFIXES[to]:
-        raise InputError(f"A model exported to {to} ends in {SUFFIXES[to]}; got `{path}`.")
-    reference = kind_of(predictor.task).exporter
-    make: Callable[[Any], Exporter] = ImageExporter if reference is None else resolve(reference)
-    exporter = make(predictor)
-    target, whole = Path(path), _Whole(predictor, exporter).eval()
+    form, target = FORMATS[to], Path(path)
+    if target.suffix != form.suffix:
+        raise InputError(f"A model exported to {to} ends in {form.suffix}; got `{path}`.")
+    reference = kind_of(predictor.task).exporter or "foveal.inference.image_export:ImageExporter"
+    exporter: Exporter = resolve(reference)(predictor)
+    whole = _Whole(predictor, exporter).eval()
     inputs = exporter.inputs(max(BATCHES), images)
+    about: dict[str, Any] = {"file": target.name, "format": to, "task": predictor.task.to_dict()}
     with tempfile.TemporaryDirectory(prefix="foveal-") as folder:
         file = Path(folder) / target.name
-        runs = FORMATS[to](whole, inputs[:_TRACED], file)
+        runs = form.write(whole, inputs[:_TRACED], file)
         differences = {n: _difference(whole, runs, inputs[:n]) for n in BATCHES}
-        if not all(difference <= TOLERANCE for difference in differences.values()):  # NaN must fail too
-            worst = max(differences.values(), key=lambda difference: (math.isnan(difference), difference))
-            others = ", ".join(name for name in FORMATS if name != to)
-            raise InputError(
-                f"The exported model's answers differ from the model's by {worst:.2g}, more than {TOLERANCE:g}; "
-                f"nothing was written. Another format may do better: {others}."
-            )
-        with storage.replacing(target) as beside:
-            beside.write_bytes(file.read_bytes())
-    described = target.with_name(f"{target.name}.json")
-    about = {"file": target.name, "format": to, "task": predictor.task.to_dict()}
-    storage.write_json(described, about | exporter.describe())
-    files = [target, described]
-    if to == "onnx":
-        files.append(target.with_name(f"{target.stem}_runner.py"))
-        storage.write_text(files[-1], exporter.runner.replace("ABOUT", json.dumps(described.name)))
-    return Exported(tuple(files), differences)
+        worst = max(differences.values(), key=lambda difference: (math.isnan(difference), difference))
+        if not worst <= TOLERANCE:  # NaN must fail too
+            raise _differ(to, f"The exported model's answers differ from the model's by {worst:.2g}", TOLERANCE)
+        written, compared = [file], None
+        described = file.with_name(f"{file.name}.json")
+        storage.write_json(described, about | (exporter.finish(file) if form.is_finished else exporter.describe()))
+        written.append(described)
+        if form.is_finished:
+            runner = file.with_name(f"{file.stem}_runner.py")
+            text = exporter.runner.replace("MODEL", json.dumps(file.name)).replace("ABOUT", json.dumps(described.name))
+            storage.write_text(runner, text)
+            written.append(runner)
+            compared = exporter.compare(runner, images)
+        if compared is not None and not compared.difference <= FILE_TOLERANCE:
+            differ = f"From files the exported model's answers differ from the model's by {compared.difference:.2g}"
+            raise _differ(to, differ, FILE_TOLERANCE)
+        for one in written:
+            with storage.replacing(target.with_name(one.name)) as beside:
+                beside.write_bytes(one.read_bytes())
+    return Exported(tuple(target.with_name(one.name) for one in written), differences, compared)
+
+
+def _differ(to: str, begin: str, most: float) -> InputError:
+    others = ", ".join(name for name in FORMATS if name != to)
+    return InputError(f"{begin}, more than {most:g}; nothing was written. Another format may do better: {others}.")
 
 
 def _to_onnx(whole: nn.Module, example: Tensor, file: Path) -> Runs:
@@ -228,8 +239,11 @@ def _any_batch() -> dict[int, torch.export.Dim]:
     return {0: torch.export.Dim("batch", min=1, max=_MOST_BATCH)}
 
 
-FORMATS: dict[str, Callable[[nn.Module, Tensor, Path], Runs]] = {"onnx": _to_onnx, "torch-export": _to_torch_export}
-SUFFIXES = {"onnx": ".onnx", "torch-export": ".pt2"}
+FORMATS = {
+    "onnx": Format(".onnx", _to_onnx, is_finished=True),
+    "onnx-batch": Format(".onnx", _to_onnx),
+    "torch-export": Format(".pt2", _to_torch_export),
+}
 
 
 @torch.inference_mode()

@@ -11,8 +11,10 @@ Names end in what they are along: `n` pixels of a side, `side` of the input. Sca
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+import json
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import onnx_ir as ir
@@ -22,12 +24,12 @@ from foveal.geometry.pixels import PadMode
 from foveal.geometry.resize import Resize, ResizeMethod
 from foveal.geometry.warp import ACROSS, DOWN, MARGIN, MIN_GAUSSIAN_SCALE, REACH, SIGMA
 
-OPSET = 18
 _ONE = 128  # positions and weights of sampling are in 1/128 of a pixel
 # 1/128 of a pixel: the first pixel's centre less 1/2, and less half the step in which `resample_pure` has positions
 # when it cuts them off to whole numbers. Sizes of powers of two put every position on a whole number.
 _CENTRE = 63.5 - 2.0**-23
-_FLOAT, _DOUBLE, _INT32, _INT64 = ir.DataType.FLOAT, ir.DataType.DOUBLE, ir.DataType.INT32, ir.DataType.INT64
+_FLOAT, _DOUBLE, _UINT8 = ir.DataType.FLOAT, ir.DataType.DOUBLE, ir.DataType.UINT8
+_INT32, _INT64 = ir.DataType.INT32, ir.DataType.INT64
 
 Value = Any
 """A value of the graph: `ir.Value`, whose operators add nodes."""
@@ -75,6 +77,50 @@ def arithmetic(op: Any) -> Iterator[None]:
         ir.set_value_magic_handler(before)
 
 
+def take_decoded_images(file: Path, fit: Resize, about: Mapping[str, object]) -> None:
+    """Write an ONNX file anew: for one decoded image, instead of a batch of images of the input's size.
+
+    Args:
+        file: input uint8 [B, h, w, C], output [B, ...]; then input `image`, uint8 [H, W, C], output [...].
+        fit: how an image comes to the input's size.
+        about: the description, which becomes the metadata `foveal`; where it gives points, those of the output are in
+            pixels of the image.
+    """
+    model = ir.load(file)
+    graph = model.graph
+    (batch,), (answers,) = graph.inputs, graph.outputs
+    assert batch.shape is not None
+    image = ir.val("image", dtype=_UINT8, shape=ir.Shape(["height", "width", batch.shape[3]]))
+    builder = GraphBuilder(graph)
+    steps = add_preparation(builder, image, fit)
+    ir.convenience.replace_all_uses_with(batch, steps.pixels)
+    graph.inputs.clear()
+    graph.inputs.append(image)
+    op: Any = builder.op
+    with arithmetic(op):
+        one = op.Squeeze(answers, [0])
+        if about["gives"] == "points":
+            one = _in_image(op, one, steps, fit.input_size_hw)
+    answers.name, one.name = "answers_of_batch", "answers"
+    one.dtype, one.shape = _FLOAT, ir.Shape(list(answers.shape or ())[1:])
+    graph.outputs.clear()
+    graph.outputs.append(one)
+    graph.sort()
+    model.metadata_props["foveal"] = json.dumps(about)
+    ir.save(model, file)
+
+
+def _in_image(op: Any, points: Value, steps: ImageGraph, sides: tuple[int, int]) -> Value:
+    """Return points [N, 2] in pixels of the image, of those from -1 to 1 on the input."""
+    height, width = map(float, sides)
+    in_input = (op.Cast(points, to=_DOUBLE) + 1.0) * 0.5 * op.Constant(value=ir.tensor([width, height], dtype=_DOUBLE))
+    shift, scale = (
+        op.Concat(*(op.Unsqueeze(one, [0]) for one in pair), axis=0)
+        for pair in ((steps.x.shift, steps.y.shift), (steps.x.scale, steps.y.scale))
+    )
+    return op.Cast((in_input - shift) / scale, to=_FLOAT)
+
+
 def add_preparation(builder: GraphBuilder, image: Value, fit: Resize) -> ImageGraph:
     """Add the steps from an image to the model's input to a graph.
 
@@ -95,7 +141,7 @@ def add_preparation(builder: GraphBuilder, image: Value, fit: Resize) -> ImageGr
         smoothed = _smoothed(op, seen)
         small = _by_area(op, smoothed, seen)
         pixels = _sampled(op, small, seen, sides_yx, fit.pad_mode)
-        return ImageGraph(op.Unsqueeze(op.Cast(pixels, to=ir.DataType.UINT8), [0]), x, y)
+        return ImageGraph(op.Unsqueeze(op.Cast(pixels, to=_UINT8), [0]), x, y)
 
 
 def _scalar(value: Value) -> Value:
