@@ -238,7 +238,11 @@ def test_only_images_of_both_are_compared():
     with pytest.raises(InputError, match="labels of the same images differ"):
         compare(whole, several(2.0, seed=5))
     elsewhere = replace(whole, images=[f"x{name}" for name in whole.images])
-    with pytest.raises(InputError, match="share no validation image"):
+    with pytest.raises(InputError, match="they share none of 80 and 80"):
         compare(whole, elsewhere)
+    few = replace(whole, images=[*whole.images[:7], *elsewhere.images[7:]])
+    with pytest.raises(InputError, match=r"share only 7 of 80 and 80.*--split-seed.*--on-shared"):
+        compare(whole, few)
+    assert (compare(whole, few, on_shared=True).n, compare(whole, few, on_shared=True).verdict) == (7, "unclear")
     with pytest.raises(InputError, match="different questions"):
         compare(whole, some(SingleLabel(VOCAB), ["bee"], torch.tensor([[0.5, 0.3, 0.2]])))

@@ -25,7 +25,8 @@ def info(
     from foveal.inference.store import read_bundle
     from foveal.reporting.card import card_of, format_cell
 
-    manifest, _, tensors = read_bundle(model)
+    bundle = read_bundle(model)
+    manifest = bundle.manifest
     if json:
         typer.echo(manifest.model_dump_json(indent=2))
         return
@@ -35,7 +36,7 @@ def info(
         typer.echo(f"Written to {markdown}.")
         return
     console = Console(highlight=False)
-    n = sum(tensor.numel() for tensor in tensors.values())
+    n = sum(tensor.numel() for tensor in bundle.tensors.values())
     console.print(
         f"[bold]{escape(card.title)}[/]  {model.stat().st_size / 1e6:.1f} MB, {n:,} numbers, every hash right"
     )

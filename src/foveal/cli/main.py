@@ -12,7 +12,7 @@ from pathlib import Path
 import typer
 
 from foveal import __version__
-from foveal.cli import check, compare, demo, evaluate, export, info, port, predict, report, serve, train
+from foveal.cli import check, compare, decide, demo, evaluate, export, info, port, predict, report, serve, train
 from foveal.core import distributed, timing
 from foveal.core.errors import FovealError, ProcessEndedError
 from foveal.core.registry import load_plugins
@@ -54,6 +54,7 @@ _add_verb(evaluate.evaluate)
 app.command("compare")(compare.compare)
 app.command("export")(export.export)
 app.command("info")(info.info)
+app.command("set")(decide.set_decision)
 _add_verb(report.report)
 app.command("serve")(serve.serve)
 app.command("demo")(demo.demo)

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from foveal.cli.options import Device, Model
+from foveal.cli.options import Device
 
 Option = typer.Option
+_LEAST_KEY = 16  # characters of a key; chosen by hand: 64 bits, were they hexadecimal
 
 
 def serve(
-    model: Model,
+    models: Annotated[
+        list[Path], typer.Argument(metavar="MODEL...", help="A model.safetensors, or several: each at /models/NAME/.")
+    ],
     *,
     host: Annotated[str, Option(help="Where to listen; 0.0.0.0 is every address of this machine.")] = "127.0.0.1",
     port: Annotated[int, Option(min=1, max=65535, help="The port.")] = 8000,
@@ -21,7 +25,24 @@ def serve(
         int | None, Option(min=1, help="Images at work at once; others are told to try again. (default: measured)")
     ] = None,
     max_body: Annotated[str, Option(help="The largest request, such as 20MB.")] = "20MB",
+    max_pixels: Annotated[int, Option(min=1, help="The largest image, in pixels.")] = 25_000_000,
     device: Device = None,
+    allow_host: Annotated[
+        list[str] | None, Option(help="A name by which the service may be asked, such as ml.example.com.")
+    ] = None,
+    allow_origin: Annotated[
+        list[str] | None, Option(help="A site whose pages may ask, such as https://example.com.")
+    ] = None,
+    proxy: Annotated[
+        list[str] | None, Option(help="The address of a proxy whose X-Forwarded headers are believed.")
+    ] = None,
+    root_path: Annotated[str, Option(help="The path at which a proxy has the service, such as /cats.")] = "",
+    api_key_file: Annotated[
+        Path | None, Option(help="A file with keys, one a line, of which requests must bring one.")
+    ] = None,
+    watch: Annotated[
+        bool, Option("--watch", help="Load a model anew when its file changes; SIGHUP always does.")
+    ] = False,
 ) -> None:
     """Serve a model: a page at /, POST /predict, GET /model, /healthz, /readyz, /metrics, /openapi.json."""
     from foveal.core import lazy
@@ -33,13 +54,58 @@ def serve(
     from foveal.serve.service import ServeSettings
 
     settings = ServeSettings(
-        model=model.absolute(),
+        model=models[0].absolute(),
+        others=tuple(model.absolute() for model in models[1:]),
         host=host,
         port=port,
         workers=workers,
         max_queue=max_queue,
         max_body=parse_bytes(max_body),
+        max_pixels=max_pixels,
         device=device,
+        allow_hosts=tuple(allow_host or ()),
+        allow_origins=tuple(allow_origin or ()),
+        proxies=tuple(proxy or ()),
+        root_path=parse_root_path(root_path),
+        api_keys=read_keys(api_key_file) if api_key_file is not None else (),
+        watch=watch,
     )
-    shown = f"[{host}]" if ":" in host else host
-    run(settings, lambda: typer.echo(f"Serving {model.name}: http://{shown}:{port}   (end it with Ctrl-C)"))
+    shown, named = f"[{host}]" if ":" in host else host, ", ".join(model.name for model in models)
+    run(settings, lambda: typer.echo(f"Serving {named}: http://{shown}:{port}   (end it with Ctrl-C)"))
+
+
+def parse_root_path(given: str) -> str:
+    """Return the path at which a proxy has the service, without a slash at its end; nothing for none.
+
+    Raises:
+        InputError: it does not begin with a slash.
+    """
+    from foveal.core.errors import InputError
+
+    path = given.rstrip("/")
+    if path and not path.startswith("/"):
+        raise InputError(f"--root-path begins with a slash, as /cats; got {given!r}.")
+    return path
+
+
+def read_keys(file: Path) -> tuple[str, ...]:
+    """Return the keys in a file, one a line; blank lines and those that begin with # are left out.
+
+    Raises:
+        InputError: it cannot be read, or holds no key of at least 16 characters in each line.
+    """
+    from foveal.core.errors import InputError
+
+    try:
+        lines = [line.strip() for line in file.read_text(encoding="utf-8").splitlines()]
+    except (OSError, ValueError) as error:
+        raise InputError(f"The keys in `{file}` cannot be read: {error}") from error
+    keys = tuple(line for line in lines if line and not line.startswith("#"))
+    if short := [at for at, key in enumerate(keys, 1) if len(key) < _LEAST_KEY or not key.isascii() or " " in key]:
+        raise InputError(
+            f"A key has at least {_LEAST_KEY} characters of ASCII and no space; key {short[0]} of `{file}` has not. "
+            "One is made by: python -c 'import secrets; print(secrets.token_urlsafe())'"
+        )
+    if not keys:
+        raise InputError(f"`{file}` holds no key.")
+    return keys

@@ -14,12 +14,13 @@ from markupsafe import Markup
 from torch import Tensor, nn
 
 from foveal.collab.bayes import sampled_answers
+from foveal.collab.card import OF_BIASES, OF_THE_MEAN
 from foveal.collab.loaders import RatingDataset
 from foveal.collab.model import EmbeddingDotBias
 from foveal.collab.predictor import RatingPredictor
 from foveal.collab.rank_evaluation import POPULAR, Rankings, evaluate_rankings, liked_pairs
 from foveal.collab.task import Id, ImplicitFeedback
-from foveal.collab.verdict import OF_BIASES, OF_THE_MEAN, ranking_verdict, rating_verdict
+from foveal.collab.verdict import ranking_verdict, rating_verdict
 from foveal.core import storage
 from foveal.core.left_out import leaving_out
 from foveal.images import canvas

@@ -11,6 +11,7 @@ from typing import Any
 from rich.console import Console
 
 from foveal.audit.checks import Audit, Figure
+from foveal.collab.card import OF_BIASES, OF_THE_MEAN
 from foveal.collab.fits import describe, fit, with_factors
 from foveal.collab.learner import CollabLearner
 from foveal.collab.ranking_model import Ranking
@@ -19,7 +20,6 @@ from foveal.collab.run_data import RunData, run_data
 from foveal.collab.settings import RatingRun
 from foveal.collab.tables.reading import read_ratings
 from foveal.collab.tables.table import RatingTable
-from foveal.collab.verdict import OF_BIASES, OF_THE_MEAN
 from foveal.core import storage, timing
 from foveal.core.errors import FovealError
 from foveal.core.left_out import leaving_out

@@ -29,6 +29,7 @@ from foveal.collab.task import Id, Ids, ImplicitFeedback
 from foveal.core import storage
 from foveal.core.errors import near_match
 from foveal.serve.admission import RequestRefusedError, Slot
+from foveal.serve.assets import page_texts
 from foveal.serve.forms import media_type
 from foveal.serve.page import add_page
 from foveal.serve.service import Service
@@ -93,9 +94,11 @@ class _Ratings:
             raise RequestRefusedError(
                 422, f"`{name}` must be given, or of somebody new `liked` (a list of items) or `ratings` (by item)."
             )
-        if ids.number(user := _id(value, name, ids)) == 0:
-            hint = near_match(str(user)[:_LONGEST_QUERY], map(str, ids.known))
-            raise RequestRefusedError(422, f"The user {shortened(user)} did not occur in training.{hint}")
+        if ids.number(user := _id(value, name, ids)) == 0:  # and no word of who did, to a stranger
+            raise RequestRefusedError(
+                422,
+                f"The user {shortened(user)} did not occur in training. Give `liked` or `ratings` for somebody new.",
+            )
         return user
 
     def item(self, name: Name, where: str) -> Id:
@@ -211,7 +214,8 @@ def add_ratings(app: FastAPI, service: Service, predictor: RatingPredictor) -> d
 
     if _places_by_rating(predictor):
         importlib.import_module("torch._dynamo")  # torch.optim loads it at its first step: 1.2 s of the first answer
-    add_page(app, importlib.resources.files("foveal.collab").joinpath("static"), "ratings")
+    static = importlib.resources.files("foveal.collab").joinpath("static")
+    add_page(app, page_texts(static, "ratings", ("service.js",)))
     return {"columns": list(columns), "explains": False} | _about(predictor)
 
 

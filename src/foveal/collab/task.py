@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from foveal.collab.card import card_verdict
 from foveal.core.errors import InputError
 from foveal.geometry.homography import Homography
 from foveal.images.canvas import INK, Canvas
@@ -335,6 +336,14 @@ RATING = TaskKind(
     describe=_describe,
     answers="a rating",
     unit="rows",
+    limits=("It knows users and items that were in its rows; somebody new is recommended to by what they like.",),
+    verdict=card_verdict,
+    ask={
+        "command": "foveal recommend {file} --user USER",
+        "somebody new": "foveal recommend {file} --liked TITLE",
+        "Python": 'load_learner("{file}").recommend(USER)',
+        "service": "foveal serve {file}",
+    },
     predictor="foveal.collab.predictor:rating_predictor",
     exporter="foveal.collab.exporter:RatingExporter",
     endpoints="foveal.collab.service:add_ratings",

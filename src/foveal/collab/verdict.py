@@ -4,14 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from foveal.collab.card import OF_BIASES
 from foveal.collab.rank_evaluation import POPULAR, Rankings
 from foveal.core.formats import format_number
 from foveal.metrics.bootstrap import Interval
-
-OF_BIASES = "of_biases"
-OF_THE_MEAN = "of_the_mean"
-"""Endings of figures: of a model of user and item biases alone, and of always answering the mean rating."""
-
 
 _FEWEST = 10  # users; chosen by hand: a bootstrap of fewer says nothing
 

@@ -25,7 +25,7 @@ from foveal.core.errors import InputError
 from foveal.core.warn import warn
 from foveal.metrics.bootstrap import Interval, bootstrap_samples, interval_of, sampling_threads
 from foveal.metrics.common import sweep
-from foveal.metrics.several_labels import f1_multi
+from foveal.metrics.several_labels import f1_multi, precision_multi, recall_multi
 
 Criterion = str | tuple[float, float]
 """See `tune_thresholds`."""
@@ -64,6 +64,7 @@ class ThresholdFit:
         positives: the number of images with each label.
         before, after: macro F1 on validation at the thresholds before and after.
         unseen: macro F1 to expect on other images: tuned on four fifths, measured on the last fifth, five times.
+        unseen_precision, unseen_recall: macro averages of the same answers; precision over the classes answered at all.
     """
 
     names: tuple[str, ...]
@@ -73,6 +74,8 @@ class ThresholdFit:
     before: float
     after: float
     unseen: float
+    unseen_precision: float = math.nan
+    unseen_recall: float = math.nan
 
     @classmethod
     def from_dict(cls, stored: Mapping[str, Any]) -> ThresholdFit:
@@ -85,6 +88,12 @@ class ThresholdFit:
     def is_improvement(self) -> bool:
         """Whether a higher F1 is expected on other images than before."""
         return self.unseen > self.before
+
+    @property
+    def on_others(self) -> dict[str, float]:
+        """What to expect on other images, by metric; what is not defined is left out."""
+        expected = {"f1": self.unseen, "precision": self.unseen_precision, "recall": self.unseen_recall}
+        return {name: value for name, value in expected.items() if not math.isnan(value)}
 
     @property
     def few(self) -> tuple[str, ...]:
@@ -130,6 +139,7 @@ def tune_thresholds(
         drawn = bootstrap_samples(both, n_samples=n_samples)
         samples = torch.stack([_thresholds(p, t, score, own) for p, t in drawn])
     start = torch.full_like(thresholds, 0.5) if before is None else torch.tensor(before, dtype=torch.float64)
+    unseen = _margins_on_unseen(probability, truth, score, own)
     fit = ThresholdFit(
         tuple(names),
         tuple(thresholds.tolist()),
@@ -137,13 +147,15 @@ def tune_thresholds(
         tuple((truth == 1).sum(dim=0).tolist()),
         before=float(f1_multi(probability, truth, start, sigmoid=False)),
         after=float(f1_multi(probability, truth, thresholds, sigmoid=False)),
-        unseen=_f1_on_unseen(probability, truth, score, own),
+        unseen=math.nan if unseen is None else float(f1_multi(unseen, truth, 0.0, sigmoid=False)),
+        unseen_precision=math.nan if unseen is None else float(precision_multi(unseen, truth, 0.0, sigmoid=False)),
+        unseen_recall=math.nan if unseen is None else float(recall_multi(unseen, truth, 0.0, sigmoid=False)),
     )
     if fit.few and per_class and not least:
         warn(
             f"{len(fit.few)} of {len(names)} classes have fewer than {FEW_POSITIVES} validation images "
             f"({', '.join(fit.few[:5])}{', …' if len(fit.few) > 5 else ''}): their thresholds are uncertain. "
-            "`per_class=False` tunes one for all."
+            "`per_class=False` (--one-for-all) tunes one for all."
         )
     return fit
 
@@ -273,13 +285,13 @@ def _thresholds(probability: Tensor, truth: Tensor, score: Score, own: Tensor) -
     return torch.tensor(each, dtype=torch.float64)
 
 
-def _f1_on_unseen(probability: Tensor, truth: Tensor, score: Score, own: Tensor) -> float:
-    """Return the macro F1 of all images, each answered at thresholds that were tuned without it."""
+def _margins_on_unseen(probability: Tensor, truth: Tensor, score: Score, own: Tensor) -> Tensor | None:
+    """Return by how much each probability exceeds a threshold tuned without its image; None where none can be."""
     fold = torch.arange(len(truth)) % _FOLDS
     margin = torch.empty_like(probability)
     for number in range(min(_FOLDS, len(truth))):
         tuning, held_out = fold != number, fold == number
         if not (truth[tuning] == 1).any():
-            return float("nan")
+            return None
         margin[held_out] = probability[held_out] - _thresholds(probability[tuning], truth[tuning], score, own)
-    return float(f1_multi(margin, truth, 0.0, sigmoid=False))
+    return margin

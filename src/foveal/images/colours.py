@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import math
 import os
 import struct
+import threading
 import zlib
+from collections import OrderedDict
 from collections.abc import Callable, Mapping
-from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +20,13 @@ from foveal.core.errors import InputError
 from foveal.images.channels import RGB
 
 Pixels = NDArray[np.uint8]
+ToSrgb = Callable[[Image.Image], Image.Image]
 
+# Transforms are kept by the hash of their profile, the latest ones, so that what senders send fills no memory.
+_TRANSFORMS: OrderedDict[bytes, ToSrgb | None] = OrderedDict()
+_LOCK = threading.Lock()
+_MOST_TRANSFORMS = 32
+_KEPT_PROFILE = 4 << 20  # bytes; those of printers have up to 2 MB, larger ones are read each time
 _WHITES = (1.0, 255.0, 65535.0, 4294967295.0)
 """The usual values of white in grey images of 32 bits; that which holds all values of an image is taken."""
 _BITS, _PHOTOMETRIC, _PLANAR, _SAMPLE_FORMAT = 258, 262, 284, 339  # tags of TIFF 6.0
@@ -174,14 +182,29 @@ def grey_of(rgb: Pixels) -> Pixels:
     return np.asarray(Image.fromarray(rgb).convert("L"))[..., None]
 
 
-@lru_cache(maxsize=32)
-def srgb_transform(profile: bytes, mode: str) -> Callable[[Image.Image], Image.Image] | None:
+def srgb_transform(profile: bytes, mode: str) -> ToSrgb | None:
     """Return what turns a profile's colours into sRGB; None where nothing is to be done, or the profile is broken.
 
     Args:
         profile: of ICC.
         mode: of Pillow, "RGB" or "CMYK".
     """
+    if len(profile) > _KEPT_PROFILE:
+        return _make_transform(profile, mode)
+    key = hashlib.blake2b(profile, digest_size=16, key=mode.encode()).digest()
+    with _LOCK:
+        if key in _TRANSFORMS:
+            _TRANSFORMS.move_to_end(key)
+            return _TRANSFORMS[key]
+    made = _make_transform(profile, mode)
+    with _LOCK:
+        _TRANSFORMS[key] = made
+        while len(_TRANSFORMS) > _MOST_TRANSFORMS:
+            _TRANSFORMS.popitem(last=False)
+    return made
+
+
+def _make_transform(profile: bytes, mode: str) -> ToSrgb | None:
     try:
         source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
         if "srgb" in ImageCms.getProfileDescription(source).lower():

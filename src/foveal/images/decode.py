@@ -52,6 +52,7 @@ EXTENSIONS = frozenset({*_COMMON, *_RARE})
 _FORMATS = ("PNG", "WEBP", "BMP", "DIB", "GIF", "TIFF", "AVIF", "PPM")
 _TURNED_BY_PILLOW = frozenset({"TIFF", "HEIF"})
 _REDUCTIONS = {1: IDENTITY, **{factor: Homography.scaling(1 / factor, 1 / factor) for factor in (2, 4, 8)}}
+_MOST_SCANNED = 3_000_000_000  # pixels times scans of a progressive JPEG: some 30 s; usual files have 10 scans
 _FEWEST_BYTES = 256  # pixels that a byte of a JPEG can stand for: a block of 64 takes 2 bits or more
 
 
@@ -78,6 +79,7 @@ class OpenedImage:
         name: where it lies, for messages.
         format: as Pillow names it, "array" or "PIL".
         has_more_frames: whether it is an animation, of which the first frame is used.
+        n_scans: how often its decoder goes over all of it.
     """
 
     size_hw: tuple[int, int]
@@ -85,6 +87,7 @@ class OpenedImage:
     format: str
     _decode: Callable[[float, bool], Decoded]
     has_more_frames: bool = False
+    n_scans: int = 1
 
     def decode(self, scale: float = 1.0, *, quick: bool = False) -> Decoded:
         """Return the pixels, at least at `scale` of their size: all of them, or means of 2 x 2, 4 x 4 or 8 x 8.
@@ -248,11 +251,15 @@ def _open_jpeg(data: bytes, name: str, n_channels: int) -> OpenedImage:
     height, width = header.size_hw
     if header.is_progressive or header.is_cmyk or height * width > 64 * max_pixels():
         _check_size(header.size_hw, name)
+    if header.n_scans > 1 and height * width * header.n_scans > _MOST_SCANNED:
+        raise ImageError(
+            name, f"its {width} x {height} pixels come in {header.n_scans} scans, which would take minutes."
+        )
     if height * width > _FEWEST_BYTES * max(len(data), 1) and height * width > max_pixels():
         raise ImageError(name, _too_large_reason(header.size_hw))
     size_hw = upright_size(header.size_hw, header.orientation)
     pixels = _name_faults(name, "JPEG", partial(_decode_jpeg, header, n_channels))
-    return OpenedImage(size_hw, name, "JPEG", pixels, header.has_more_frames)
+    return OpenedImage(size_hw, name, "JPEG", pixels, header.has_more_frames, header.n_scans)
 
 
 def _pillow_header(data: bytes, name: str) -> Image.Image:

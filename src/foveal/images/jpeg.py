@@ -13,6 +13,7 @@ _LOSSLESS = frozenset({0xC3, 0xC7, 0xCB, 0xCF})
 _SCAN, _APP0, _APP1, _APP2, _APP14, _COMMENT, _FILL = 0xDA, 0xE0, 0xE1, 0xE2, 0xEE, 0xFE, 0xFF
 _METADATA = frozenset({*range(_APP1, _APP14), 0xEF, _COMMENT})  # APP0 and APP14 say how colours are stored
 _NEXT = re.compile(rb"\xff[\xc0-\xcf\xda-\xdd\xe0-\xef\xfe]")
+_SCAN_MARKER = bytes([_FILL, _SCAN])  # in the data of a scan no such bytes stand: a zero follows each 0xFF there
 _WITHOUT_LENGTH = frozenset({0x01, *range(0xD0, 0xD8)})
 _PROGRESSIVE = frozenset({0xC2, 0xC6, 0xCA, 0xCE})
 _EXIF, _ICC, _MPF = b"Exif\0\0", b"ICC_PROFILE\0", b"MPF\0"
@@ -33,6 +34,7 @@ class JpegHeader:
         is_progressive: whether every scan has all of the image, so that all of it is held while it is decoded.
         has_more_frames: whether other images follow in the file (MPO).
         is_grey: whether it has one component, which is grey.
+        n_scans: of a progressive image, each of which goes over all of it.
     """
 
     size_hw: tuple[int, int]
@@ -43,6 +45,7 @@ class JpegHeader:
     is_progressive: bool = False
     has_more_frames: bool = False
     is_grey: bool = False
+    n_scans: int = 1
 
 
 def read_jpeg_header(data: bytes) -> JpegHeader:
@@ -78,7 +81,8 @@ def read_jpeg_header(data: bytes) -> JpegHeader:
     whole = b"".join(profile[at] for at in sorted(profile)) if sorted(profile) == [*range(1, n_profile + 1)] else b""
     pixels, turned = b"".join(kept), orientation_of(exif)
     is_cmyk, is_grey = frame[5] == _N_INKS, frame[5] == 1
-    return JpegHeader(size_hw, is_cmyk, turned, whole, pixels, is_progressive, has_more_frames, is_grey)
+    n_scans = max(1, pixels.count(_SCAN_MARKER)) if is_progressive else 1
+    return JpegHeader(size_hw, is_cmyk, turned, whole, pixels, is_progressive, has_more_frames, is_grey, n_scans)
 
 
 def _size_of(frame: bytes) -> tuple[int, int]:

@@ -70,7 +70,7 @@ def load_predictor(
     Raises:
         ModelFileError: it is no bundle, was changed or damaged, or comes from a newer foveal.
     """
-    manifest, task, tensors = read_bundle(path)
+    manifest, task, tensors, validation = read_bundle(path)
     place = runtime.device_named(device)
     own = manifest.model
     if isinstance(own, OwnPart) and model is None:
@@ -83,11 +83,14 @@ def load_predictor(
         make: MakePredictor = _image_predictor
         if (reference := kind_of(task).predictor) is not None:
             make = resolve(reference)
-        return make(manifest, task, tensors, place, model)
+        predictor = make(manifest, task, tensors, place, model)
     except ModelFileError:
         raise
     except (InputError, ValueError, TypeError, LookupError, RuntimeError, ArithmeticError, AssertionError) as error:
         raise ModelFileError(f"`{path}` does not describe a model that can be built: {error}") from error
+    if isinstance(predictor, Predictor):
+        predictor.validation = validation
+    return predictor
 
 
 def _image_predictor(

@@ -20,8 +20,11 @@ from foveal.images.channels import RGB
 from foveal.models.body import Pool
 from foveal.models.head import Range
 
-FORMAT = 1
-"""The version of the file format; raised by each change that an older foveal cannot read."""
+FORMAT = 2
+"""The version of the file format; raised by each change that an older foveal cannot read.
+
+Format 2 holds the validation answers too; a file without them is written as format 1.
+"""
 _MAX_SIDE = 4096
 """Pixels of a side of the input; chosen by hand, so that a damaged file cannot ask for all the memory."""
 _MAX_CHANNELS = 1024
@@ -135,16 +138,36 @@ class TrainingPart(_Strict):
     parts: dict[str, dict[str, float | None]] = Field(
         default_factory=dict, description="Metrics of each class, point or number on the validation images."
     )
+    data: str = Field(default="", description="The SHA-256 of the images' files and labels, and their sides.")
+    split: str = Field(default="", description="How the validation images were chosen.")
+    seed: int | None = None
+    epochs: str = Field(default="", description="How long it was trained, in words.")
+    hardware: str = ""
+    first: tuple[str, ...] = Field(default=(), description="What to know of the data before anything else.")
+    tuned_on_validation: bool = Field(default=False, description="Whether thresholds were chosen on those images.")
+    on_others: dict[str, float] = Field(
+        default_factory=dict, description="What thresholds chosen like these have on images that played no part."
+    )
 
     @model_serializer(mode="wrap")
     def _without_usual(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        return _without(_without(handler(self), "sampling", ""), "class_weights", {})
+        written: dict[str, Any] = handler(self)
+        usual = {name: field.get_default(call_default_factory=True) for name, field in _ADDED.items()}
+        return {name: value for name, value in written.items() if name not in usual or value != usual[name]}
+
+
+_ADDED = {
+    name: field
+    for name, field in TrainingPart.model_fields.items()
+    if name not in {"source", "weights", "made", "n_train", "n_valid", "counts", "valid_loss", "figures", "parts"}
+}
+"""What the first version did not have, and is left out where it is as usual."""
 
 
 class Manifest(_Strict):
     """Everything about a model but its tensors."""
 
-    format: Literal[1] = 1
+    format: Literal[1, 2] = 1
     task: dict[str, Any]
     preparation: PreparationPart | None = None
     model: Annotated[ModelPart | OwnPart | dict[str, Any], Field(union_mode="left_to_right")] = Field(

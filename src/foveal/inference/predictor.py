@@ -29,7 +29,7 @@ from foveal.inference.manifest import (
     TrainingPart,
     current_versions,
 )
-from foveal.inference.store import hashes_of, write_bundle
+from foveal.inference.store import ValidationAnswers, hashes_of, write_bundle
 from foveal.models.fusing import fuse_batchnorm
 from foveal.models.vision import VisionModel
 from foveal.tasks.base import AnyTask
@@ -132,6 +132,7 @@ class Predictor:
         device: where it answers.
         training: what it was trained on.
         quick: what computes the answers: the same, with normalisation fused into convolutions.
+        validation: what it answered for the images that its figures are of, where that was kept.
     """
 
     model: nn.Module
@@ -140,6 +141,7 @@ class Predictor:
     device: torch.device
     training: TrainingPart
     quick: nn.Module
+    validation: ValidationAnswers | None = None
     _dls: Any = field(default=None, init=False, repr=False)
 
     @classmethod
@@ -306,10 +308,12 @@ class Predictor:
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the bundle: one .safetensors file; of a module written by hand, its weights."""
-        tensors, model = self.model.state_dict(), self.model
+        kept = {} if self.validation is None else self.validation.tensors
+        tensors, model = self.model.state_dict() | kept, self.model
         stored: dict[str, Any] = dict(self.preparation.to_dict())
         is_known = isinstance(model, VisionModel) and model.is_of_its_spec()
         manifest = Manifest(
+            format=2 if kept else 1,
             task=self.task.to_dict(),
             preparation=PreparationPart(fit=ResizePart(**stored.pop("fit")), **stored),
             model=ModelPart(**self.vision.spec.to_dict()) if is_known else OwnPart(module=type(model).__name__),

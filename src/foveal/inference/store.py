@@ -23,6 +23,8 @@ _KEY = "foveal"
 """The manifest in the metadata of the file."""
 _HASH_KEY = "foveal_sha256"
 """The manifest's SHA-256, beside it."""
+_VALIDATION = "validation/"
+"""Before the names of validation answers among the tensors."""
 _MAX_HEADER_BYTES = 64 << 20
 """A header has about 100 bytes per tensor and the manifest; chosen by hand, far above both."""
 _MAGIC = {b"PK\x03\x04": "a zip archive (torch's own format?)", b"\x80": "a pickle", b"\x1f\x8b": "a gzip archive"}
@@ -45,12 +47,30 @@ def hashes_of(tensors: Mapping[str, Tensor]) -> dict[str, str]:
     return {name: storage.tensor_hash(tensor) for name, tensor in tensors.items()}
 
 
+class ValidationAnswers(NamedTuple):
+    """What a model answered for the images that its figures are of, so that other thresholds have figures of their own.
+
+    Attributes:
+        outputs: raw outputs [n, C].
+        targets: encoded labels [n] or [n, C].
+    """
+
+    outputs: Tensor
+    targets: Tensor
+
+    @property
+    def tensors(self) -> dict[str, Tensor]:
+        """The tensors by their names in a bundle, which no module can have."""
+        return {f"{_VALIDATION}{name}": tensor for name, tensor in self._asdict().items()}
+
+
 class Bundle(NamedTuple):
-    """The content of a bundle: its manifest, the task that it describes, and the tensors by name."""
+    """What a bundle holds: its manifest, the task that it describes, the model's tensors by name, and its answers."""
 
     manifest: Manifest
     task: AnyTask
     tensors: dict[str, Tensor]
+    validation: ValidationAnswers | None = None
 
 
 def read_bundle(path: str | os.PathLike[str]) -> Bundle:
@@ -68,7 +88,20 @@ def read_bundle(path: str | os.PathLike[str]) -> Bundle:
     except (SafetensorError, OSError, ValueError, RuntimeError) as error:
         raise _damage_error(file, error) from error
     _check_tensors(file, manifest, tensors)
-    return Bundle(manifest, task, tensors)
+    kept = {name.removeprefix(_VALIDATION): tensors.pop(name) for name in names if name.startswith(_VALIDATION)}
+    return Bundle(manifest, task, tensors, _validation_of(file, task, kept))
+
+
+def _validation_of(file: Path, task: AnyTask, kept: dict[str, Tensor]) -> ValidationAnswers | None:
+    if not kept:
+        return None
+    if set(kept) != set(ValidationAnswers._fields):
+        raise ModelFileError(f"The validation answers of `{file}` are not whole: it has {', '.join(sorted(kept))}.")
+    found, like = ValidationAnswers(**kept), task.missing_target
+    n = len(found.outputs)
+    if found.outputs.shape != (n, task.n_outputs) or found.targets.shape != (n, *like.shape):
+        raise ModelFileError(f"The validation answers of `{file}` are not those of its task.")
+    return found
 
 
 def read_manifest(path: str | os.PathLike[str]) -> Manifest:

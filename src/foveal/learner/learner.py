@@ -295,6 +295,8 @@ class Learner(Trainer):
             n_valid=self.dls.valid.n,
             sampling=self.dls.train.sampling_text,
             class_weights=self.class_weights,
+            tuned_on_validation=self.tuned is not None,
+            on_others={} if self.tuned is None else self.tuned.on_others,
             counts=class_counts(self.task, self.dls.train.dataset.targets) if kind_of(self.task).has_classes else {},
         )
 

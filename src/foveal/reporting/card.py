@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from foveal.inference.manifest import Manifest, MetricPart, ModelPart, OwnPart
+from foveal.tasks.base import AnyTask
 from foveal.tasks.confidence import radius_note
 from foveal.tasks.kinds import AnyKind, kind_of, task_from_dict
 
@@ -69,13 +70,16 @@ def card_of(manifest: Manifest, path: Path) -> Card:
     """
     trained, task = manifest.training, task_from_dict(manifest.task)
     kind = kind_of(task)
+    unit = kind.unit
+    measured = f"How well it does: {trained.n_valid:,} validation {unit}" if trained.n_valid else "How well it does"
     sections = [
-        Section("Metrics on validation data", ("metric", "value", "95% interval"), _metrics(trained.figures)),
+        Section("What to know first", ("",), [(line,) for line in what_to_know(manifest, task, kind)]),
+        Section(measured, ("metric", "value", "95% interval"), _metrics(trained.figures)),
         _classes(manifest, kind),
-        Section("Training", ("", ""), _training(manifest, kind)),
+        Section("How it was made", ("", ""), _training(manifest, kind)),
         Section("Input and model", ("", ""), _model(manifest)),
+        Section("How to ask it", ("", ""), [(name, text.format(file=path.name)) for name, text in kind.ask.items()]),
         Section("Versions", ("", ""), list(manifest.versions.items())),
-        Section("What to know", ("",), [(line,) for line in _limits(manifest, kind)]),
     ]
     return Card(
         path.stem if path.stem != "model" else path.absolute().parent.name,
@@ -129,10 +133,15 @@ def _training(manifest: Manifest, kind: AnyKind) -> list[tuple[object, ...]]:
     facts = [
         ("trained on", f"{trained.n_train:,} {kind.unit}" if trained.n_train is not None else ""),
         ("evaluated on", f"{trained.n_valid:,} other {kind.unit}" if trained.n_valid is not None else ""),
+        ("split", trained.split),
+        ("epochs", trained.epochs),
+        ("seed", trained.seed),
         ("source", trained.source),
+        ("data", f"SHA-256 {trained.data}" if trained.data else ""),
         ("sampling", trained.sampling),
         ("weights in the loss", format_weights(trained.class_weights)),
         ("weights began as", trained.weights),
+        ("hardware", trained.hardware),
         ("day", trained.made),
         ("validation loss", trained.valid_loss),
     ]
@@ -165,21 +174,65 @@ def _model(manifest: Manifest) -> list[tuple[object, ...]]:
     return rows
 
 
-def _limits(manifest: Manifest, kind: AnyKind) -> list[str]:
-    trained, found = manifest.training, []
+def what_to_know(manifest: Manifest, task: AnyTask, kind: AnyKind) -> list[str]:
+    """Return, in sentences, what decides whether a model may be used: the most serious first.
+
+    Args:
+        manifest: of the bundle.
+        task: that it describes.
+        kind: of the task.
+    """
+    trained, found = manifest.training, list[str]()
+    figures = {name: one.value for name, one in trained.figures.items()}
+    if kind.verdict is not None and figures:
+        found += kind.verdict(task, figures)
+    found += trained.first
+    found += _unproven_classes(trained.parts)
     few = [name for name, n in trained.counts.items() if n < _FEW]
     if few:
-        shown = ", ".join(few[:10]) + (" and others" if len(few) > 10 else "")
-        found.append(f"Fewer than {_FEW} training images: {shown}. Do not rely on these classes.")
+        found.append(f"Fewer than {_FEW} training images: {_listed(few)}. Do not rely on these classes.")
+    if trained.tuned_on_validation:
+        found.append(_tuned(figures, trained.on_others))
     found += kind.limits
     if kind.confidence is not None:
-        coverage = trained.figures.get("radius_coverage", MetricPart(value=None)).value
-        found += filter(None, [radius_note(task_from_dict(manifest.task), coverage)])
+        found += filter(None, [radius_note(task, figures.get("radius_coverage"))])
     if trained.figures:
-        found.append("The metrics hold for images like those of validation; other cameras or places may do worse.")
+        other = "other cameras or places" if kind.unit == "images" else "other people, things or times"
+        found.append(f"The metrics hold for {kind.unit} like those of validation; {other} may do worse.")
     else:
         found.append("The file holds no metrics: it was exported without validation.")
     return found
+
+
+def _unproven_classes(parts: Mapping[str, Mapping[str, float | None]]) -> Iterator[str]:
+    """Yield which classes were not in validation, which were not found there, and what their means leave out."""
+    if not any("positives" in row for row in parts.values()):
+        return
+    unseen = [name for name, row in parts.items() if not row["positives"]]
+    missed = [name for name, row in parts.items() if row["positives"] and row.get("recall") == 0]
+    if unseen:
+        found = "nothing is known of how well they are found"
+        yield f"Never seen in validation, so {found}: {_listed(unseen)}."
+    if missed:
+        yield f"In validation, but never found there: {_listed(missed)}."
+    columns = dict.fromkeys(name for row in parts.values() for name in row)
+    left_out = {name: sum(row.get(name) is None for row in parts.values()) for name in columns}
+    counts = [f"{name.replace('_', ' ')} {len(parts) - n} of {len(parts)}" for name, n in left_out.items() if n]
+    if counts:
+        yield f"Means are over the classes for which a figure is defined: {', '.join(counts)}."
+
+
+def _tuned(figures: Mapping[str, float | None], on_others: Mapping[str, float]) -> str:
+    """Say that thresholds were tuned on the images that the metrics are of, and what to expect on others."""
+    expected = [
+        f"{name} {format_cell(value)} (here {format_cell(figures.get(name))})" for name, value in on_others.items()
+    ]
+    text = "Thresholds were chosen on the validation images, so metrics that need thresholds flatter."
+    return f"{text} Expect on other images: {', '.join(expected)}." if expected else text
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(names[:10]) + (f" and {len(names) - 10} others" if len(names) > 10 else "")
 
 
 def _plain_value(value: object) -> str:

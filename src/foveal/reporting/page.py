@@ -57,6 +57,16 @@ def opening(title: str, lead: str) -> Markup:
     return _render("opening.html", title=title, lead=lead)
 
 
+def links(title: str, addresses: Mapping[str, str]) -> Markup:
+    """Return a whole page of links, whose style is `app.css` beside it.
+
+    Args:
+        title: the heading.
+        addresses: of the links, by what they are called.
+    """
+    return _render("links.html", title=title, addresses=addresses)
+
+
 def section(heading: str, *parts: str, level: str = "") -> Markup:
     """Return a section with its heading.
 

@@ -270,16 +270,17 @@ def evaluate(
     return Evaluation(side, predictions, predictions.scores() | radii)
 
 
-def compare(first: Run | PathLike, second: Run | PathLike) -> Comparison:
+def compare(first: Run | PathLike, second: Run | PathLike, *, on_shared: bool = False) -> Comparison:
     """Compare two runs on the images that both answered for, as `foveal compare` does.
 
     Args:
         first: a run, or its folder.
         second: another one.
+        on_shared: compare even where they share less than half of their validation images.
 
     Raises:
-        InputError: they answer different questions, or share no image.
+        InputError: they answer different questions, or share too few images.
     """
     from foveal.runs.run import Run
 
-    return (first if isinstance(first, Run) else Run(first)).compare(second)
+    return (first if isinstance(first, Run) else Run(first)).compare(second, on_shared=on_shared)

@@ -127,13 +127,14 @@ def train_on(
         if not distributed.is_first():
             return {}
         with distributed.single_process():
-            return _write_results(learn, settings, source, kept, folder, began=began, whole=whole)
+            return _finish(learn, settings, source, found, kept, folder, began=began, whole=whole)
 
 
-def _write_results(
+def _finish(
     learn: Learner,
     settings: ImageRun,
     source: Source,
+    found: Audit,
     kept: KeepBest,
     folder: Path,
     *,
@@ -144,7 +145,7 @@ def _write_results(
     console = new_console()
     settings.with_values(measured=learn.measured).save(folder / run.SETTINGS)
     write_history(folder / run.HISTORY, learn.recorder.history)
-    summary = write_results(learn, settings, source, folder)
+    summary = write_results(learn, settings, source, found, folder)
     if kept.best is not None:
         summary["valid_loss"] = kept.best
     storage.write_json(folder / run.SUMMARY, summary)

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 
+from foveal.audit.checks import Audit
 from foveal.core import progress, timing
 from foveal.core.left_out import leaving_out
 from foveal.core.tables import write_rows
+from foveal.evaluation.judged import Judged, kept_answers
 from foveal.evaluation.predictions import Predictions, constant_answer
 from foveal.evaluation.radii import radius_metrics
 from foveal.evaluation.show import results_sheet
@@ -22,6 +24,7 @@ from foveal.reporting.report import facts_of
 from foveal.runs import folder as run
 from foveal.runs.folder import Summary
 from foveal.runs.image_settings import ImageRun
+from foveal.runs.provenance import provenance
 from foveal.sources.items import Source
 from foveal.tasks.kinds import kind_of
 
@@ -33,7 +36,7 @@ def part(name: str) -> Iterator[None]:
         yield
 
 
-def write_results(learn: Learner, settings: ImageRun, source: Source, folder: Path) -> Summary:
+def write_results(learn: Learner, settings: ImageRun, source: Source, found: Audit, folder: Path) -> Summary:
     """Write model, predictions and sheet from one fp32 pass; return the summary."""
     dls, left_out = learn.dls, dict[str, str]()
     counts = {"n_train": dls.train.n, "n_valid": dls.valid.n}
@@ -54,19 +57,13 @@ def write_results(learn: Learner, settings: ImageRun, source: Source, folder: Pa
     radii = radius_metrics(predictions, decided.get("radius_coverage", math.nan))
     scores |= radii
     last = learn.recorder.history[-1]
-    trained = learn.trained().model_copy(
-        update={
-            "source": f"{settings.data.table.name}, {source.kind}",
-            "valid_loss": last.valid_loss,
-            "figures": {
-                name: MetricPart(value=scores[name], low=low, high=high) for name, (low, high) in intervals.items()
-            }
-            | {name: MetricPart(value=value) for name, value in radii.items()},
-            "parts": next((value for value in scores.values() if isinstance(value, Mapping)), {}),
-        }
+    judged = Judged.of(scores, {name: (low, high) for name, (low, high) in intervals.items()})
+    judged.figures.update({name: MetricPart(value=value) for name, value in radii.items()})
+    trained = judged.into(learn.trained()).model_copy(
+        update={"valid_loss": last.valid_loss} | provenance(learn, settings, source, found)
     )
     with part("model and predictions on disk"):
-        replace(predictor, training=trained).save(folder / run.MODEL)
+        replace(predictor, training=trained, validation=kept_answers(predictions)).save(folder / run.MODEL)
         predictions.save(folder / run.PREDICTIONS)
         write_rows(folder / "predictions.csv", predictions.rows(source.items[0].image.parent))
     with part("sheet"), leaving_out("sheet of validation images", left_out):

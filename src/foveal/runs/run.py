@@ -160,17 +160,18 @@ class Run:
             self.folder, by=parse_names(by), out=None if out is None else Path(out), embed_images=embed_images
         )
 
-    def compare(self, other: Run | str | os.PathLike[str]) -> Comparison:
+    def compare(self, other: Run | str | os.PathLike[str], *, on_shared: bool = False) -> Comparison:
         """Compare with another run on the images that both answered for: is the other one better, or was it luck?
 
         Args:
             other: a run, or its folder.
+            on_shared: compare even where they share less than half of their validation images.
 
         Raises:
-            InputError: they answer different questions, or share no image.
+            InputError: they answer different questions, or share too few images.
         """
         folder = other.folder if isinstance(other, Run) else Path(other)
-        return compare(files.predictions_of(self.folder), files.predictions_of(folder))
+        return compare(files.predictions_of(self.folder), files.predictions_of(folder), on_shared=on_shared)
 
     def __repr__(self) -> str:
         shown = ", ".join(f"{name} {page.number(value.value, digits=4)}" for name, value in self.metrics.items())

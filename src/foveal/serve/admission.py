@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import math
 import time
+import zlib
 from typing import Self
 
 from starlette.requests import ClientDisconnect, Request
@@ -17,6 +18,7 @@ from starlette.types import Message
 
 _PATIENCE_SECONDS = 0.25  # before a sender can fall behind; chosen by hand: a few round trips
 _BYTES_PER_SECOND = 200_000  # below which a sender is slow; chosen by hand: a phone on a poor connection
+_GZIP = 16 + zlib.MAX_WBITS  # what zlib calls a stream with the header of gzip
 _SLOW_BODIES = 4  # how many bodies of the largest size slow senders may hold together; chosen by hand
 
 
@@ -169,6 +171,34 @@ async def _receive(request: Request, body: _Body, started: float, seconds: float
         body.fall_behind()
     pending.cancel()
     raise RequestRefusedError(408, f"The body did not come within {seconds:g} seconds.")
+
+
+def decoded_body(body: bytes, encoding: str, max_bytes: int) -> bytes:
+    """Return a body as it was before it was compressed.
+
+    Args:
+        body: as it came.
+        encoding: its Content-Encoding.
+        max_bytes: the most that is unpacked.
+
+    Raises:
+        RequestRefusedError: 413, it is larger; 415, it is neither plain nor gzip; 422, it is damaged.
+    """
+    kind = encoding.strip().lower()
+    if kind in {"", "identity"}:
+        return body
+    if kind not in {"gzip", "x-gzip"}:
+        raise RequestRefusedError(415, f"A body may be plain or gzip; got Content-Encoding {kind}.")
+    unpacking = zlib.decompressobj(_GZIP)
+    try:
+        found = unpacking.decompress(body, max_bytes + 1)
+    except zlib.error as error:
+        raise RequestRefusedError(422, f"The gzip of the body is damaged: {error}.") from error
+    if len(found) > max_bytes:
+        raise _too_large_error(max_bytes)
+    if not unpacking.eof:
+        raise RequestRefusedError(422, "The gzip of the body does not come to its end.")
+    return found
 
 
 def _too_large_error(max_bytes: int) -> RequestRefusedError:

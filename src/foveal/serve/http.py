@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -14,63 +14,97 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse, Response
 
 from foveal import __version__
-from foveal.core import processors, runtime
+from foveal.core import processors, runtime, storage
 from foveal.core.errors import ImageError, InputError
 from foveal.core.registry import resolve
 from foveal.inference.loading import load_predictor
 from foveal.inference.store import read_manifest
 from foveal.reporting.card import card_of
 from foveal.serve.admission import RequestRefusedError
+from foveal.serve.assets import STATIC, page_texts
 from foveal.serve.engine import Engine
-from foveal.serve.guard import Guard, error_response
+from foveal.serve.guard import Guard, error_response, rules_of
 from foveal.serve.images import add_images
 from foveal.serve.measures import Measures
-from foveal.serve.page import STATIC, add_page
+from foveal.serve.page import add_page
 from foveal.serve.service import ServeSettings, Service
 from foveal.tasks.kinds import kind_of
 
 AddEndpoints = Callable[[FastAPI, Service, Any], dict[str, object]]
 """Adds the addresses of a kind of predictor, and returns what its page needs to know of the model."""
 
-SETTINGS = "FOVEAL_SERVE"
+
+@dataclass(frozen=True, slots=True)
+class ModelApp:
+    """The application of one model, and what answers in it.
+
+    Attributes:
+        app: ASGI.
+        engine: must be started before the first request, and stopped after the last one.
+    """
+
+    app: FastAPI
+    engine: Engine
 
 
-def app_of(settings: ServeSettings) -> FastAPI:
+def threads_of(settings: ServeSettings) -> int:
+    """Return how many threads each process has."""
+    return max(1, processors.usable() // settings.workers)
+
+
+def model_app(settings: ServeSettings, measures: Measures) -> ModelApp:
     """Return the application that serves a bundle.
+
+    Args:
+        settings: of one model.
+        measures: that it counts in.
 
     Raises:
         ModelFileError: the bundle cannot be loaded.
     """
-    measures, cores = Measures(), max(1, processors.usable() // settings.workers)
-    predictor = load_predictor(settings.model, device=settings.device)
-    engine = Engine(predictor, max_queue=settings.max_queue, num_workers=cores, on_batch=measures.count_batch)
-    service = Service(settings, predictor, read_manifest(settings.model), engine, measures)
-
-    @asynccontextmanager
-    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        with runtime.on_threads(cores):
-            await asyncio.to_thread(engine.start)
-            yield
-            await asyncio.to_thread(engine.stop)
-
-    app = FastAPI(title="foveal", version=__version__, docs_url=None, redoc_url=None, lifespan=lifespan)
-    app.add_middleware(Guard, measures=measures, engine=engine, host=settings.host)
+    file = next(iter(settings.loaded_from), settings.model)
+    sha256 = storage.file_hash(file) if file.is_file() else ""
+    predictor = load_predictor(file, device=settings.device)
+    engine = Engine(
+        predictor,
+        max_queue=settings.max_queue,
+        max_pixels=settings.max_pixels,
+        num_workers=threads_of(settings),
+        on_batch=measures.count_batch,
+    )
+    service = Service(settings, predictor, read_manifest(file), engine, measures, sha256)
+    app = FastAPI(title="foveal", version=__version__, docs_url=None, redoc_url=None)
+    app.add_middleware(Guard, measures=measures, rules=rules_of(settings), limiter=lambda: engine.limiter, model=sha256)
     for error in (RequestRefusedError, ImageError, InputError, HTTPException, ClientDisconnect):
-        app.add_exception_handler(error, _handle_error)
+        app.add_exception_handler(error, handle_error)
     reference = kind_of(predictor.task).endpoints
     add_endpoints: AddEndpoints = add_images if reference is None else resolve(reference)
     _add_common(app, service, add_endpoints(app, service, predictor))
-    return app
+    return ModelApp(app, engine)
 
 
-def app_from_environment() -> FastAPI:
-    """Return the application whose settings stand in the environment, as every worker process makes it."""
-    return app_of(ServeSettings.model_validate_json(os.environ[SETTINGS]))
+def app_of(settings: ServeSettings) -> FastAPI:
+    """Return the application of one model, which starts and stops with its lifespan; see `hosting` for a whole service.
+
+    Raises:
+        ModelFileError: the bundle cannot be loaded.
+    """
+    found = model_app(settings, Measures())
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        with runtime.on_threads(threads_of(settings)):
+            await asyncio.to_thread(found.engine.start)
+            yield
+            await asyncio.to_thread(found.engine.stop)
+
+    found.app.router.lifespan_context = lifespan
+    return found.app
 
 
 def _add_common(app: FastAPI, service: Service, about: dict[str, object]) -> None:
     card = card_of(service.manifest, service.settings.model).to_dict()
-    about = {"kind": service.predictor.task.kind, "card": card} | about
+    about = {"kind": service.predictor.task.kind, "sha256": service.sha256, "card": card} | about
 
     @app.get("/model", summary="What the model answers, and its card.")
     async def model() -> dict[str, object]:
@@ -93,10 +127,10 @@ def _add_common(app: FastAPI, service: Service, about: dict[str, object]) -> Non
         return Response(service.measures.text(), media_type=service.measures.kind)
 
     if not any(getattr(route, "path", "") == "/" for route in app.routes):  # a kind may have added a page of its own
-        add_page(app, STATIC, "images")
+        add_page(app, page_texts(STATIC, "images", ("service.js", "images_service.js")))
 
 
-async def _handle_error(_: Request, error: Exception) -> Response:
+async def handle_error(_: Request, error: Exception) -> Response:
     """Return an error as JSON."""
     match error:
         case RequestRefusedError():
@@ -104,7 +138,9 @@ async def _handle_error(_: Request, error: Exception) -> Response:
         case ImageError():
             return error_response(RequestRefusedError(422, error.reason))
         case HTTPException():
-            return error_response(RequestRefusedError(error.status_code, str(error.detail)))
+            response = error_response(RequestRefusedError(error.status_code, str(error.detail)))
+            response.headers.update(error.headers or {})
+            return response
         case ClientDisconnect():
             return error_response(RequestRefusedError(499, "The sender left."))
         case _:

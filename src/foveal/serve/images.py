@@ -17,12 +17,13 @@ from foveal.core.errors import InputError
 from foveal.inference.explain import overlay
 from foveal.inference.predictor import Predictor
 from foveal.serve.admission import Slot
+from foveal.serve.assets import page_model
 from foveal.serve.forms import Upload, check_media_type, parse_uploads
 from foveal.serve.schemas import AllRefused, Answers, Refusal
 from foveal.serve.service import Service
-from foveal.tasks.confidence import json_of, radius_note
-from foveal.tasks.kinds import kind_of
+from foveal.tasks.confidence import json_of
 
+_AT_ONCE = 4  # images of one request, so that a form with many leaves room for others; chosen by hand
 _FILE: dict[str, JsonValue] = {"type": "string", "format": "binary"}
 _FORM: dict[str, JsonValue] = {"type": "object", "properties": {"file": {"type": "array", "items": _FILE}}}
 _REQUEST_BODY = {
@@ -69,6 +70,10 @@ def add_images(app: FastAPI, service: Service, predictor: Predictor) -> dict[str
         about = {"name": upload.name, "width": width, "height": height}
         return about | json_of(task, prediction.values, prediction.label, prediction.radius)
 
+    async def in_turn(turn: asyncio.Semaphore, upload: Upload) -> Mapping[str, object]:
+        async with turn:
+            return await answer(upload)
+
     async def read_uploads(request: Request, slot: Slot) -> list[Upload]:
         content_type = request.headers.get("content-type", "")
         check_media_type(content_type)
@@ -86,8 +91,9 @@ def add_images(app: FastAPI, service: Service, predictor: Predictor) -> dict[str
     async def predict(request: Request) -> Response:
         with Slot(engine.limiter) as slot:
             uploads = await read_uploads(request, slot)
-            slot.grow(len(uploads) - 1)
-            answers = await asyncio.gather(*map(answer, uploads))
+            slot.grow(min(len(uploads), _AT_ONCE) - 1)
+            turn = asyncio.Semaphore(_AT_ONCE)
+            answers = await asyncio.gather(*(in_turn(turn, upload) for upload in uploads))
         if all("error" in entry for entry in answers):
             return JSONResponse({"error": answers[0]["error"], "answers": answers}, 422)
         return JSONResponse(storage.finite({"answers": answers}))
@@ -102,18 +108,10 @@ def add_images(app: FastAPI, service: Service, predictor: Predictor) -> dict[str
     async def explain(request: Request, label: str | None = None) -> Response:
         with Slot(engine.limiter) as slot:
             uploads = await read_uploads(request, slot)
-            png = await engine.run(lambda: _explain(predictor, uploads[0], label))
+            png = await engine.run_for(uploads[0].content, lambda: _explain(predictor, uploads[0], label))
         return Response(png, media_type="image/png")
 
-    return {
-        "names": list(task.names),
-        "thresholds": dict(zip(task.names, task.decision.thresholds, strict=False)),
-        "decides": kind_of(task).has_thresholds,
-        "explains": predictor.supports_explain,
-        "radius_note": radius_note(task),
-        "skeleton": [list(pair) for pair in getattr(task, "skeleton", ())],
-        "max_body": service.settings.max_body,
-    }
+    return page_model(predictor) | {"explains": predictor.supports_explain, "max_body": service.settings.max_body}
 
 
 def _explain(predictor: Predictor, upload: Upload, label: str | None) -> bytes:

@@ -183,6 +183,12 @@ AnyConfidence = Confidence[Any]
 
 _FEW_IMAGES = 1500
 """Training images up to which the head alone was as good: measured on 259 to 1,096 (results/2026-11-27-recipe.md)."""
+_ASK = {
+    "command": "foveal predict {file} IMAGE",
+    "Python": 'load_learner("{file}").predict("IMAGE")',
+    "service": "foveal serve {file}",
+    "other programs": "foveal export {file}",
+}
 PROBE = Recipe("linear", probe=True, epochs=4, lr=1e-3, lr_mult=10.0, freeze_epochs=0)
 BOOK = Recipe("pooled", probe=False, epochs=5, lr=2e-3, lr_mult=100.0, freeze_epochs=1)
 
@@ -214,6 +220,9 @@ class TaskKind(Generic[T]):
         label_issues: labels that are probably wrong.
         baselines: names of `report_metrics` that are also given for the mean point, under `mean_point_NAME`.
         limits: sentences on what to know of such a model, for its card.
+        verdict: a function of (task, values of the headline metrics by name) that returns sentences on how well a model
+            does, for its card.
+        ask: how a model is asked, by who asks; {file} becomes the name of its file.
         unit: what its data consist of.
         predictor: "module:function" that makes its predictor from a bundle, where that is not `Predictor`.
         exporter: "module:class" that exports it, where that is not the one for images.
@@ -242,6 +251,8 @@ class TaskKind(Generic[T]):
     label_issues: LabelIssues[T] | None = None
     baselines: tuple[str, ...] = ()
     limits: tuple[str, ...] = ()
+    verdict: Callable[[T, Mapping[str, float | None]], Sequence[str]] | None = None
+    ask: Mapping[str, str] = field(default_factory=lambda: _ASK)
     unit: str = "images"
     predictor: str | None = None
     exporter: str | None = None

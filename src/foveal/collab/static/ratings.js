@@ -19,7 +19,7 @@ const send = (path, body) => post(path, JSON.stringify(body), { "Content-Type": 
 
 async function searched(query, limit) {
   const address = new URLSearchParams({ q: query, limit: String(limit) });
-  return (await fetch(`items?${address}`).then(answered)).items;
+  return (await asked(`items?${address}`).then(answered)).items;
 }
 
 function later(work) {

@@ -1,8 +1,7 @@
 "use strict";
-// What every page needs. Everything that comes from the model or from a file's name is put on the page as text, never as markup.
+// What every page needs, beside `loadModel` and `fault`, which its source of answers has. Everything that comes from the model or from a file's name is put on the page as text, never as markup.
 
 const byId = (id) => document.getElementById(id);
-const TRIES = 20;
 let model = null;
 
 function make(tag, attributes = {}, ...children) {
@@ -21,24 +20,6 @@ function table(head, rows) {
     ? [make("thead", {}, make("tr", {}, ...head.map((name) => make("th", { scope: "col" }, name))))] : [];
   return make("table", {}, ...parts, make("tbody", {}, ...body));
 }
-
-// Asking ---------------------------------------------------------------------------------------------------------
-
-async function post(path, body, headers = {}) {
-  for (let n = 0; ; n++) {
-    const response = await fetch(path, { method: "POST", body, headers });
-    if (response.status !== 503 || n >= TRIES) return response;
-    const seconds = Number(response.headers.get("Retry-After")) || 1;
-    await new Promise((done) => setTimeout(done, 1000 * seconds * (0.5 + Math.random())));
-  }
-}
-
-async function explained(response) {
-  try { return (await response.json()).error || `The service answered ${response.status}.`; }
-  catch { return `The service answered ${response.status}.`; }
-}
-
-const fault = (error) => (error instanceof TypeError ? "The service cannot be reached." : error.message);
 
 // The rest -------------------------------------------------------------------------------------------------------
 
@@ -63,9 +44,9 @@ function snippets(texts) {
 // Fill what all pages have, then call `begin`, which fills the rest.
 async function start(begin) {
   try {
-    model = await (await fetch("model")).json();
-  } catch {
-    byId("lead").textContent = "The service cannot be reached.";
+    model = await loadModel();
+  } catch (error) {
+    byId("lead").textContent = fault(error);
     byId("lead").className = "error";
     return;
   }

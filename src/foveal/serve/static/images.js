@@ -31,10 +31,7 @@ function work() {
 
 async function ask(one) {
   try {
-    if (one.file.size > model.max_body) throw new Error(`The file is larger than ${model.max_body / 1e6} MB.`);
-    const response = await post("predict", one.file, { "Content-Type": "application/octet-stream" });
-    if (!response.ok) throw new Error(await explained(response));
-    one.answer = (await response.json()).answers[0];
+    one.answer = await answerFor(one.file);
   } catch (error) {
     one.error = fault(error);
   }
@@ -153,11 +150,8 @@ function whyButton(one, label, text) {
     one.seen = one.why = null;
     if (!pressed) {
       button.disabled = true;
-      const address = `explain?label=${encodeURIComponent(label)}`;
       try {
-        const response = await post(address, one.file, { "Content-Type": "application/octet-stream" });
-        if (!response.ok) throw new Error(await explained(response));
-        one.seen = URL.createObjectURL(await response.blob());
+        one.seen = URL.createObjectURL(await explainFor(one.file, label));
         one.why = label;
       } catch (error) { say(fault(error)); }
     }
@@ -238,10 +232,7 @@ function listen() {
 }
 
 start(() => {
-  const address = new URL("predict", location.href).href;
-  snippets({ curl: `curl --data-binary @image.jpg -H 'Content-Type: image/jpeg' ${address}`,
-    "curl, several": `curl -F file=@one.jpg -F file=@two.jpg ${address}`,
-    Python: `import json, urllib.request\n\nrequest = urllib.request.Request(\n    "${address}",\n    data=open("image.jpg", "rb").read(),\n    headers={"Content-Type": "image/jpeg"},\n)\nprint(json.load(urllib.request.urlopen(request)))` });
+  programs();
   sliders();
   listen();
 });

@@ -1,0 +1,167 @@
+"""What a bundle says of how well its model does, and the same anew for other thresholds or another temperature."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+
+from foveal.core.errors import InputError, UnknownNameError
+from foveal.evaluation.predictions import Predictions
+from foveal.evaluation.thresholds import Criterion, ThresholdFit, tune_thresholds
+from foveal.geometry.homography import Homography
+from foveal.inference.manifest import MetricPart, TrainingPart
+from foveal.inference.predictor import Predictor
+from foveal.inference.store import ValidationAnswers
+from foveal.metrics.bootstrap import Interval
+from foveal.tasks.base import AnyTask, Decision
+from foveal.tasks.kinds import kind_of, require
+
+_MOST_BYTES = 16 << 20
+"""Of validation answers in a bundle: 100,000 images of 20 classes; chosen by hand."""
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """How well a model does on its validation images.
+
+    Attributes:
+        figures: the headline metrics, by name.
+        parts: metrics of each class, point or number.
+    """
+
+    figures: dict[str, MetricPart]
+    parts: dict[str, dict[str, float | None]]
+
+    @classmethod
+    def of(cls, scores: Mapping[str, Any], intervals: Mapping[str, tuple[float, float]]) -> Judged:
+        """Make one of `Predictions.scores` and bounds.
+
+        Args:
+            scores: values by name, among them a table of each class.
+            intervals: of the headline metrics, (low, high).
+        """
+        parts = next((value for value in scores.values() if isinstance(value, Mapping)), {})
+        figures = {name: MetricPart(value=scores[name], low=low, high=high) for name, (low, high) in intervals.items()}
+        return cls(figures, dict(parts))
+
+    def into(self, training: TrainingPart) -> TrainingPart:
+        """Return what a bundle says of training, with these metrics in it."""
+        return training.model_copy(update={"figures": self.figures, "parts": self.parts})
+
+
+def kept_answers(predictions: Predictions) -> ValidationAnswers | None:
+    """Return what a bundle keeps of validation; None where there are no raw outputs of classes, or they are large."""
+    outputs, targets = predictions.outputs, predictions.targets
+    if outputs is None or not kind_of(predictions.task).has_classes:
+        return None
+    n_bytes = sum(tensor.numel() * tensor.element_size() for tensor in (outputs, targets))
+    return ValidationAnswers(outputs, targets) if n_bytes <= _MOST_BYTES else None
+
+
+@dataclass(frozen=True, slots=True)
+class Decided:
+    """A model that decides otherwise.
+
+    Attributes:
+        predictor: the model, its figures computed anew; without figures where its bundle holds no validation answers.
+        before: how well it did as it was.
+        after: how well it does now; empty where that is not known.
+        fitted: thresholds that were tuned.
+    """
+
+    predictor: Predictor
+    before: Judged
+    after: Judged
+    fitted: ThresholdFit | None
+
+
+def decide_anew(
+    predictor: Predictor,
+    *,
+    thresholds: Mapping[str, float] | float | None = None,
+    tune: Criterion | None = None,
+    per_class: bool = True,
+    temperature: float | None = None,
+) -> Decided:
+    """Return the model with another decision, and with the figures of that decision.
+
+    A temperature is set first, and thresholds move with it, so that it alone changes no answer; then thresholds are
+    tuned, then single ones are set.
+
+    Args:
+        predictor: with the validation answers of its bundle.
+        thresholds: one for all classes, or some by class.
+        tune: what thresholds are to be best at on the validation images: see `tune_thresholds`.
+        per_class: whether each class is tuned for itself.
+        temperature: by which logits are divided.
+
+    Raises:
+        InputError: the task has no classes or thresholds, a value is out of range, or there are no validation answers
+            to tune on.
+        UnknownNameError: there is no such class.
+    """
+    task, kept = predictor.task, predictor.validation
+    require("Another decision", task, has="has_classes")
+    decision, fitted = task.decision, None
+    if temperature is not None:
+        if decision.outputs != "logits":
+            raise InputError(f"A temperature divides logits; this model returns {decision.outputs}.")
+        decision = decision.at_temperature(temperature)
+    if tune is not None or thresholds is not None:
+        require("A threshold per class", task, has="has_thresholds")
+    if tune is not None:
+        if kept is None:
+            raise InputError(
+                "Thresholds are tuned on validation answers, and this bundle holds none: it was exported without "
+                "validation, by an older version, or has very many. Set them by name, or tune them where the model was "
+                "trained: learn.tune_thresholds(...)."
+            )
+        values = task.with_decision(decision).activate(kept.outputs)
+        fitted = tune_thresholds(
+            values, kept.targets, task.names, metric=tune, per_class=per_class, before=decision.thresholds
+        )
+        decision = replace(decision, thresholds=fitted.thresholds)
+    if thresholds is not None:
+        decision = replace(decision, thresholds=_with_thresholds(task, decision, thresholds))
+    decided = task.with_decision(decision)
+    before = Judged(predictor.training.figures, predictor.training.parts)
+    after = Judged({}, {}) if kept is None else _judge(decided, kept)
+    tuned: dict[str, object] = {}
+    if tune is not None or thresholds is not None:
+        on_others = fitted.on_others if fitted is not None and thresholds is None else {}
+        tuned = {"tuned_on_validation": fitted is not None, "on_others": on_others}
+    loss = {} if temperature is None else {"valid_loss": None}  # it is of the logits as they were divided
+    training = after.into(predictor.training).model_copy(update=tuned | loss)
+    changed = replace(predictor, task=decided, training=training)
+    return Decided(changed, before, after, fitted)
+
+
+def _with_thresholds(task: AnyTask, decision: Decision, given: Mapping[str, float] | float) -> tuple[float, ...]:
+    if not isinstance(given, Mapping):
+        return (float(given),) * task.n_outputs
+    for name in given:
+        if name not in task.names:
+            raise UnknownNameError.of("class", name, task.names)
+    usual = decision.thresholds or (0.5,) * task.n_outputs
+    return tuple(float(given.get(name, at)) for name, at in zip(task.names, usual, strict=True))
+
+
+def _judge(task: AnyTask, kept: ValidationAnswers) -> Judged:
+    values = task.activate(kept.outputs)
+    labels = task.decode(values, Homography.stack([Homography()] * len(values)))
+    predictions = Predictions([b""] * len(values), values, labels, kept.targets, task)
+    intervals = {name: (one.low, one.high) for name, one in _intervals(predictions).items()}
+    return Judged.of(predictions.scores(), intervals)
+
+
+def _intervals(predictions: Predictions) -> dict[str, Interval]:
+    """Return the intervals of the headline metrics, NaN where there are too few images for them."""
+    try:
+        with torch.inference_mode():
+            return predictions.intervals()
+    except InputError:
+        return {name: Interval(math.nan, math.nan, math.nan) for name in predictions.task.report_metrics()}

@@ -1,0 +1,90 @@
+"""Where a model comes from, for its card: data and split, seed, length of training, machine, what to know first."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+
+from foveal.audit.checks import Audit
+from foveal.core import runtime, storage
+from foveal.data.loaders import DataLoaders
+from foveal.images.decode import name_of
+from foveal.learner.learner import Learner
+from foveal.runs.image_settings import ImageRun
+from foveal.sources.items import Source
+
+_SHOWN = 3  # pairs of copies that a line names
+
+
+def provenance(learn: Learner, settings: ImageRun, source: Source, found: Audit) -> dict[str, object]:
+    """Return what a bundle says of where its model comes from, by the names of `TrainingPart`."""
+    dls = learn.dls
+    return {
+        "source": f"{settings.data.table.name}, {source.kind}",
+        "data": data_hash(dls),
+        "split": split_text(settings, source),
+        "seed": settings.training.seed,
+        "epochs": epochs_text(learn),
+        "hardware": runtime.hardware(dls.device),
+        "first": tuple(leaks_of(found, dls)),
+    }
+
+
+def data_hash(dls: DataLoaders) -> str:
+    """Return the SHA-256 of the images, their labels, and the side each is on, whatever the files are called."""
+    rows = []
+    for side in dls:
+        dataset = side.dataset
+        for image, target in zip(dataset.images, dataset.targets, strict=True):
+            content = storage.file_hash(image) if isinstance(image, Path) and image.is_file() else name_of(image)
+            rows.append(f"{content} {target.tolist()} {side is dls.valid}")
+    return hashlib.sha256("\n".join(sorted(rows)).encode()).hexdigest()
+
+
+def split_text(settings: ImageRun, source: Source) -> str:
+    """Return in words how the validation side was chosen."""
+    training = settings.training
+    if training.folds is not None:
+        return f"fold {(training.fold or 0) + 1} of {training.folds}, drawn with seed {_split_seed(settings)}"
+    if source.has_split:
+        return "as the source has it"
+    group = settings.data.group_column
+    kept = f", each {group} on one side" if group else ""
+    return f"drawn at random with seed {_split_seed(settings)}, rates of labels kept{kept}"
+
+
+def _split_seed(settings: ImageRun) -> int:
+    training = settings.training
+    return training.seed if training.split_seed is None else training.split_seed
+
+
+def epochs_text(learn: Learner) -> str:
+    """Return in words for how long it was trained."""
+    history = learn.recorder.history
+    n = sum(result.seconds > 0 for result in history)
+    probe = "a probe on features, then " if learn.recipe is not None and learn.recipe.probe else ""
+    return f"{probe}{n} epoch{'s' if n != 1 else ''}, {sum(result.seconds for result in history):.0f} s"
+
+
+def leaks_of(found: Audit, dls: DataLoaders) -> Iterator[str]:
+    """Yield what stands on both sides of the split, in sentences."""
+    sides = [{name_of(image) for image in side.dataset.images} for side in dls]
+    pairs = [
+        finding.images
+        for finding in found.findings
+        if "copy" in finding.rule and len(finding.images) == 2 and _is_across(finding.images, sides)
+    ]
+    if pairs:
+        shown = ", ".join(f"{first.name} and {second.name}" for first, second in pairs[:_SHOWN])
+        more = " and others" if len(pairs) > _SHOWN else ""
+        n, of = len(pairs), len(sides[1])
+        yield (
+            f"{n} of {of:,} validation images {'has a copy' if n == 1 else 'have copies'} or near copies among those "
+            f"trained on ({shown}{more}): the metrics flatter."
+        )
+
+
+def _is_across(pair: tuple[Path, ...], sides: list[set[str]]) -> bool:
+    first, second = (name_of(image) for image in pair)
+    return any(one in sides[0] and other in sides[1] for one, other in ((first, second), (second, first)))
