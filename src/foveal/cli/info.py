@@ -9,6 +9,8 @@ import typer
 
 from foveal.cli.options import Model
 
+_FEW_COLUMNS = 3  # of a table; in a wider one what is not defined is a dash, to leave room for the rest
+
 
 def info(
     model: Model,
@@ -42,13 +44,10 @@ def info(
     )
     console.print(escape(card.lead))
     for section in card.sections:
-        table = Table(
-            *map(escape, section.head),
-            box=None,
-            padding=(0, 2, 0, 0),
-            header_style="dim",
-            show_header=any(section.head),
-        )
+        table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim", show_header=any(section.head))
+        for name in section.head:
+            table.add_column(escape(name), overflow="fold")
+        is_wide = len(section.head) > _FEW_COLUMNS
         for row in section.rows:
-            table.add_row(*(escape(format_cell(cell)) for cell in row))
+            table.add_row(*("-" if cell is None and is_wide else escape(format_cell(cell)) for cell in row))
         console.print(f"\n[bold]{section.title}[/]", table, sep="\n")

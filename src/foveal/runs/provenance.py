@@ -62,9 +62,11 @@ def _split_seed(settings: ImageRun) -> int:
 def epochs_text(learn: Learner) -> str:
     """Return in words for how long it was trained."""
     history = learn.recorder.history
-    n = sum(result.seconds > 0 for result in history)
-    probe = "a probe on features, then " if learn.recipe is not None and learn.recipe.probe else ""
-    return f"{probe}{n} epoch{'s' if n != 1 else ''}, {sum(result.seconds for result in history):.0f} s"
+    probes = learn.recipe is not None and learn.recipe.probe
+    n = len(history) - probes  # the first result is then that of the probe
+    parts = ["the head fitted to features of the backbone"] if probes else []
+    parts += [f"{n} epoch{'s' if n != 1 else ''}"] if n or not parts else []
+    return f"{', then '.join(parts)}; {sum(result.seconds for result in history):.0f} s"
 
 
 def leaks_of(found: Audit, dls: DataLoaders) -> Iterator[str]:
