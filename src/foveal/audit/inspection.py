@@ -159,7 +159,7 @@ def inspect(file: Path, data: bytes, sha256: str, n_channels: int = RGB) -> Insp
         size_hw=opened.size_hw,
         difference_hash=int.from_bytes(np.packbits(bits).tobytes(), "big"),
         thumb=thumb.tobytes(),
-        brightness=round(float(grey.mean()), 2),
+        brightness=round(cv2.mean(grey)[0], 2),
         sharpness=round(_sharpness(grey), 2),
         has_more_frames=opened.has_more_frames,
         guessed_white=decoded.guessed_white,
@@ -212,4 +212,5 @@ def _sharpness(grey: Pixels) -> float:
     scale = _SHARPNESS_SIDE / max(grey.shape)
     if scale < 1:
         grey = np.asarray(cv2.resize(grey, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA), dtype=np.uint8)
-    return float(cv2.Laplacian(grey, cv2.CV_64F).var())
+    deviation = cv2.meanStdDev(cv2.Laplacian(grey, cv2.CV_16S))[1]  # whole numbers, which 16 bits hold
+    return float(deviation[0, 0]) ** 2

