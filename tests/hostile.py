@@ -159,7 +159,7 @@ def _swap(header: dict, first: str, second: str) -> None:
 def _manifests(manifest: dict, tensors: dict) -> Iterator[tuple[str, object]]:
     changed = partial(_changed, manifest)
     large = 2_000_000_000
-    yield "future", changed(lambda m: m.update(format=2))
+    yield "future", changed(lambda m: m.update(format=3))
     yield "far-future", changed(lambda m: m.update(format=10**9))
     yield "format-zero", changed(lambda m: m.update(format=0))
     yield "format-text", changed(lambda m: m.update(format="1"))

@@ -10,7 +10,7 @@ from safetensors.torch import load_file, save_file
 
 from foveal.cli.decide import parse_thresholds
 from foveal.core.errors import InputError, ModelFileError, UnknownNameError
-from foveal.evaluation.judged import Judged, decide_anew, kept_answers
+from foveal.evaluation.figures import Figures, decide_anew, kept_answers
 from foveal.evaluation.predictions import Predictions
 from foveal.geometry.homography import Homography
 from foveal.images.prepare import IMAGENET, Preparation
@@ -51,8 +51,8 @@ def bundle(folder, task, *, keep=True):
     model = build_model(ModelSpec("test_efficientnet", task.n_outputs, (32, 32), None, "linear"))
     predictions = predictions_of(task, *drawn(task))
     scores, intervals = predictions.scores(), predictions.intervals()
-    judged = Judged.of(scores, {name: (one.low, one.high) for name, one in intervals.items()})
-    training = judged.into(
+    figures = Figures.of(scores, {name: (one.low, one.high) for name, one in intervals.items()})
+    training = figures.into(
         TrainingPart(n_valid=len(predictions.values), valid_loss=0.5, counts=dict.fromkeys(NAMES, 20))
     )
     predictor = Predictor.of(model, task, Preparation.of((32, 32), "crop", IMAGENET), training)
@@ -111,7 +111,7 @@ def test_the_figures_are_those_that_the_decision_has(several, options):
         assert one.low <= one.value <= one.high
     row = decided.predictor.training.parts["ant"]
     assert row["threshold"] == pytest.approx(task.decision.thresholds[0])
-    assert decided.before.figures != decided.after.figures or set(options) == {"temperature"}
+    assert decided.before.headline != decided.after.headline or set(options) == {"temperature"}
 
 
 def test_a_temperature_alone_changes_no_answer(several):
@@ -123,7 +123,7 @@ def test_a_temperature_alone_changes_no_answer(several):
     assert not torch.equal(predictor.task.activate(outputs), decided.predictor.task.activate(outputs))
     assert decided.predictor.training.valid_loss is None
     for name in ("f1", "precision", "recall", "exact_match"):
-        assert decided.after.figures[name].value == pytest.approx(decided.before.figures[name].value)
+        assert decided.after.headline[name].value == pytest.approx(decided.before.headline[name].value)
 
 
 def test_without_validation_answers_no_figure_of_another_decision_stays(tmp_path):
@@ -148,7 +148,7 @@ def test_what_cannot_be_set_is_refused_by_name(several, tmp_path):
     one = load_learner(bundle(tmp_path / "one", SingleLabel(Vocab(NAMES))), device="cpu")
     with pytest.raises(InputError, match="A threshold per class is for tasks of multi-label"):
         decide_anew(one, thresholds=0.4)
-    assert decide_anew(one, temperature=2.0).after.figures["accuracy"] == one.training.figures["accuracy"]
+    assert decide_anew(one, temperature=2.0).after.headline["accuracy"] == one.training.figures["accuracy"]
     points = Predictor.of(
         build_model(ModelSpec("test_efficientnet", 2, (32, 32), None, "linear")), Points(1), one.preparation
     )

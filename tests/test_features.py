@@ -177,4 +177,4 @@ def test_targets_are_those_of_the_batches(home, scene_loaders):
         dls = scene_loaders(target=target, **options)
         found = computed(learner(dls), dls.train.in_order())
         assert torch.equal(found.targets, torch.cat([y for _, y in dls.train.in_order()]))
-    assert features.VERSION == 2
+    assert features.VERSION == 3

@@ -240,13 +240,15 @@ def test_a_model_of_four_channels_answers_alike_wherever_it_is_asked(learn, cuto
     assert torch.equal(torch.stack([loaded.predict(file).values for file in files]), ours)
     exported = export_model(loaded, tmp_path / "four.onnx")
     assert max(exported.differences.values()) <= TOLERANCE
-    assert json.loads(exported.files[1].read_text())["input"]["shape"] == ["batch", 40, 40, 4]
+    assert json.loads(exported.files[1].read_text())["input"]["shape"] == ["height", "width", 4]
     pixels = np.asarray(Image.open(files[0]))
-    onnx = InferenceSession(exported.files[0]).run(None, {"input": pixels[None]})[0]
-    assert np.allclose(onnx[0], ours[0], atol=1e-4)
+    onnx = InferenceSession(exported.files[0]).run(None, {"image": pixels})[0]
+    assert np.allclose(onnx, ours[0], atol=1e-4)
     monkeypatch.setattr(sys, "argv", [str(exported.files[2]), *map(str, files)])
-    runpy.run_path(str(exported.files[2]), run_name="__main__")
-    answers = [list(json.loads(line).values())[1:] for line in capsys.readouterr().out.splitlines()]
+    with pytest.raises(SystemExit, match="0"):
+        runpy.run_path(str(exported.files[2]), run_name="__main__")
+    lines = capsys.readouterr().out.splitlines()
+    answers = [list(json.loads(line)["probabilities"].values()) for line in lines]
     assert np.allclose(answers, ours, atol=1e-4)  # nothing is resized here
 
     with TestClient(app_of(ServeSettings(model=bundle, device="cpu")), base_url="http://127.0.0.1:8000") as service:

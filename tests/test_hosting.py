@@ -19,7 +19,7 @@ import torch
 from foveal.cli.serve import parse_root_path, read_keys
 from foveal.core.errors import InputError
 from foveal.core.storage import file_hash
-from foveal.evaluation.judged import decide_anew
+from foveal.evaluation.figures import decide_anew
 from foveal.inference.loading import load_learner
 from serving import free_port, serving
 

@@ -154,7 +154,7 @@ def test_one_pass_gives_temperature_and_thresholds(scene_loaders):
     assert not torch.equal(tempered.values, predictions.values)
     assert torch.equal(tempered.targets, again.targets)
     assert tempered.labels == again.labels
-    torch.testing.assert_close(tempered.values, learn.get_preds()[0], atol=1e-5, rtol=0)
+    torch.testing.assert_close(tempered.values, learn.get_preds()[0], atol=3e-5, rtol=0)
     with pytest.raises(InputError, match="needs raw outputs"):
         fit_temperature(predict_dataset(learn.predictor(), learn.dls.valid.dataset))
 
@@ -174,7 +174,7 @@ def test_thresholds_and_temperature_travel_with_the_model(scene_loaders, tmp_pat
     preds, _ = learn.get_preds()
     for image, row in itertools.islice(zip(images, preds, strict=True), 5):
         answer = loaded.predict(image)
-        torch.testing.assert_close(answer.values, row, atol=1e-5, rtol=0)
+        torch.testing.assert_close(answer.values, row, atol=3e-5, rtol=0)
         passed = {name for name, p, t in zip(loaded.vocab, row, found.thresholds, strict=True) if p > t}
         assert set(answer.label) == passed
     learn.plot_thresholds()

@@ -11,7 +11,7 @@ import typer
 from foveal.cli.options import Model
 
 if TYPE_CHECKING:
-    from foveal.evaluation.judged import Decided
+    from foveal.evaluation.figures import Decided
 
 Option = typer.Option
 
@@ -31,7 +31,7 @@ def set_decision(
 ) -> None:
     """Write a model anew with other thresholds or another temperature, and with the metrics that these give."""
     from foveal.core.errors import InputError
-    from foveal.evaluation.judged import decide_anew
+    from foveal.evaluation.figures import decide_anew
     from foveal.inference.loading import load_image_predictor
 
     if threshold is None and tune is None and temperature is None:
@@ -88,7 +88,7 @@ def _print_change(decided: Decided) -> None:
     from foveal.reporting.card import format_cell
 
     console = Console(highlight=False)
-    if not decided.after.figures:
+    if not decided.after.headline:
         console.print(
             "The bundle holds no validation answers, so how well the new decision does is not known: the metrics of "
             "the old one are left out.",
@@ -99,8 +99,8 @@ def _print_change(decided: Decided) -> None:
     table.add_column("metric")
     for name in ("before", "now", "95% interval"):
         table.add_column(name, justify="right")
-    for name, now in decided.after.figures.items():
-        before = decided.before.figures.get(name)
+    for name, now in decided.after.headline.items():
+        before = decided.before.headline.get(name)
         interval = "" if now.low is None else f"{format_cell(now.low)} to {format_cell(now.high)}"
         was = "" if before is None else format_cell(before.value)
         table.add_row(name.replace("_", " "), was, format_cell(now.value), interval)

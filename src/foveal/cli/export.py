@@ -38,9 +38,7 @@ def export(
     """Write a model for other programs; it is compared with the model itself, and fails if answers differ."""
     from foveal.core.errors import InputError, UnknownNameError
     from foveal.inference.exports import FORMATS, TOLERANCE, export_model
-    from foveal.inference.loading import load_image_predictor, load_predictor
-    from foveal.inference.store import read_manifest
-    from foveal.serve.web import export_web
+    from foveal.inference.loading import load_predictor
 
     known = (*FORMATS, "web")
     if to not in known:
@@ -55,12 +53,7 @@ def export(
         raise InputError(f"--runtime is for --to web; this is --to {to}.")
     compared = _images_to_compare(run, images)
     if to == "web":
-        folder = out or model.with_name(f"{model.stem}-web")
-        predictor = load_image_predictor(model, device="cpu")
-        page = export_web(predictor, read_manifest(model), model, folder, images=compared, runtime=runtime)
-        typer.echo(str(page.exported.from_files))
-        typer.echo(f"written: {folder} ({page.n_bytes / 1e6:.0f} MB). Any web server can serve it; to try it here:")
-        typer.echo(f"python -m http.server -d {folder}")
+        _export_web(model, out or model.with_name(f"{model.stem}-web"), compared, runtime)
         return
     found = export_model(
         load_predictor(model, device="cpu"), out or model.with_suffix(FORMATS[to].suffix), to=to, images=compared
@@ -71,6 +64,18 @@ def export(
         typer.echo(str(found.from_files))
     for file in found.files:
         typer.echo(f"written: {file}")
+
+
+def _export_web(model: Path, folder: Path, images: Sequence[Path], runtime: Path | None) -> None:
+    from foveal.inference.loading import load_image_predictor
+    from foveal.inference.store import read_manifest
+    from foveal.serve.web import export_web
+
+    predictor = load_image_predictor(model, device="cpu")
+    page = export_web(predictor, read_manifest(model), model, folder, images=images, runtime=runtime)
+    typer.echo(str(page.exported.from_files))
+    typer.echo(f"written: {folder} ({page.n_bytes / 1e6:.0f} MB). Any web server can serve it; to try it here:")
+    typer.echo(f"python -m http.server -d {folder}")
 
 
 def _images_to_compare(run: Path | None, images: Path | None) -> Sequence[Path]:

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
@@ -80,9 +79,10 @@ class ImageExporter:
 
         shape = ["height", "width", self.predictor.preparation.n_channels]
         about = self._answers() | {"input": {"name": "image", "type": "uint8", "shape": shape, "is": self._pixels()}}
-        if kind_of(self.predictor.task).has_points:
+        in_image = kind_of(self.predictor.task).has_points
+        if in_image:
             about["answers"] = "x and y per point, in pixels of the image"
-        take_decoded_images(file, self.predictor.preparation.fit, about)
+        take_decoded_images(file, self.predictor.preparation.fit, about, in_image=in_image)
         return about
 
     def compare(self, runner: Path, images: Sequence[ImageSource]) -> FileComparison:
@@ -92,7 +92,7 @@ class ImageExporter:
             runner: the program, beside the model.
             images: of the user, of which 500 are taken; drawn ones of several sizes where none are given.
         """
-        answer = runpy.run_path(str(runner))["answer"]
+        answer_for, in_pixels = runpy.run_path(str(runner))["answer"], kind_of(self.predictor.task).has_points
         n, difference, n_other_labels, refused = 0, 0.0, 0, dict[str, str]()
         with tempfile.TemporaryDirectory(prefix="foveal-") as folder:
             for file in _files(images, Path(folder), self.predictor.preparation.n_channels):
@@ -102,12 +102,14 @@ class ImageExporter:
                     continue
                 ours: Mapping[str, Any] = self.predictor.task.to_json(found.values, found.label)
                 try:
-                    theirs: Mapping[str, Any] = answer(file)
+                    theirs: Mapping[str, Any] = answer_for(file)
                 except (OSError, ValueError, SyntaxError) as error:  # what Pillow and the runner raise
                     refused[os.fspath(file)] = str(error)
                     continue
                 n += 1
-                difference = max(difference, _difference(ours, theirs, max(open_image(file).size_hw)))
+                first, second = (np.array(list(_numbers(answer))) for answer in (ours, theirs))
+                unit = max(open_image(file).size_hw) if in_pixels else np.maximum(np.abs(first), 1)
+                difference = max(difference, float((np.abs(first - second) / unit).max()))
                 n_other_labels += ours.get("labels") != theirs.get("labels")
         return FileComparison(n, difference if n else math.nan, n_other_labels, refused, not images)
 
@@ -117,12 +119,9 @@ class ImageExporter:
     def _answers(self) -> dict[str, object]:
         """Return what the answers are; the radius of points is not among them."""
         task, kind = self.predictor.task, kind_of(self.predictor.task)
-        gives = "points" if kind.has_points else "labels" if kind.has_classes else "answers"
-        if kind.label_form == "numbers":
-            gives = "numbers"
         names = getattr(task, "point_names", ()) if kind.has_points else task.names
         thresholds = list(task.decision.thresholds) if kind.has_thresholds else []
-        about: dict[str, object] = {"gives": gives, "names": list(names), "thresholds": thresholds}
+        about: dict[str, object] = {"gives": kind.gives, "names": list(names), "thresholds": thresholds}
         about["answers"] = kind.answers
         if task.decision.radius_factors:
             about["not_exported"] = (
@@ -140,7 +139,7 @@ def _drawn(index: int, size_wh: tuple[int, int], n_channels: int) -> Image.Image
 
 
 def _files(images: Sequence[ImageSource], folder: Path, n_channels: int) -> Iterator[str | os.PathLike[str]]:
-    """Yield images as files: those that are none are written into a folder."""
+    """Yield images as files: what is no file is written into a folder."""
     if not images:
         suffix = "png" if n_channels > RGB else "jpg"
         for at, size_wh in itertools.product(range(_DRAWN_OF_EACH), _DRAWN_WH):
@@ -157,16 +156,13 @@ def _files(images: Sequence[ImageSource], folder: Path, n_channels: int) -> Iter
         yield file
 
 
-def _difference(ours: Mapping[str, Any], theirs: Mapping[str, Any], longer_side: int) -> float:
-    """Return the largest difference of two answers, as `FileComparison` has it."""
-    first, second = _numbers(ours), _numbers(theirs)
-    unit = longer_side if "points" in ours else np.maximum(np.abs(first), 1)
-    return float((np.abs(first - second) / unit).max())
-
-
-def _numbers(answer: Mapping[str, Any]) -> NDArray[np.float64]:
-    """Return the numbers of an answer, in order."""
-    if "points" in answer:
-        return np.array([[one["x"], one["y"]] for one in answer["points"]])
-    found: Any = next((answer[name] for name in ("probabilities", "numbers", "answers") if name in answer), [])
-    return np.array(list(found.values()) if isinstance(found, Mapping) else found, dtype=np.float64)
+def _numbers(answer: object) -> Iterator[float]:
+    """Yield the numbers of an answer, in order; names and labels are left out."""
+    if isinstance(answer, Mapping):
+        for value in answer.values():
+            yield from _numbers(value)
+    elif isinstance(answer, list):
+        for value in answer:
+            yield from _numbers(value)
+    elif isinstance(answer, int | float):
+        yield float(answer)

@@ -77,14 +77,15 @@ def arithmetic(op: Any) -> Iterator[None]:
         ir.set_value_magic_handler(before)
 
 
-def take_decoded_images(file: Path, fit: Resize, about: Mapping[str, object]) -> None:
+def take_decoded_images(file: Path, fit: Resize, about: Mapping[str, object], *, in_image: bool) -> None:
     """Write an ONNX file anew: for one decoded image, instead of a batch of images of the input's size.
 
     Args:
         file: input uint8 [B, h, w, C], output [B, ...]; then input `image`, uint8 [H, W, C], output [...].
         fit: how an image comes to the input's size.
-        about: the description, which becomes the metadata `foveal`; where it gives points, those of the output are in
-            pixels of the image.
+        about: the description, which becomes the metadata `foveal`.
+        in_image: whether the answers are points, [B, N, 2] from -1 to 1 on the input, which are then brought to pixels
+            of the image.
     """
     model = ir.load(file)
     graph = model.graph
@@ -99,7 +100,7 @@ def take_decoded_images(file: Path, fit: Resize, about: Mapping[str, object]) ->
     op: Any = builder.op
     with arithmetic(op):
         one = op.Squeeze(answers, [0])
-        if about["gives"] == "points":
+        if in_image:
             one = _in_image(op, one, steps, fit.input_size_hw)
     answers.name, one.name = "answers_of_batch", "answers"
     one.dtype, one.shape = _FLOAT, ir.Shape(list(answers.shape or ())[1:])

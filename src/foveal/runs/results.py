@@ -12,7 +12,7 @@ from foveal.audit.checks import Audit
 from foveal.core import progress, timing
 from foveal.core.left_out import leaving_out
 from foveal.core.tables import write_rows
-from foveal.evaluation.judged import Judged, kept_answers
+from foveal.evaluation.figures import Figures, kept_answers
 from foveal.evaluation.predictions import Predictions, constant_answer
 from foveal.evaluation.radii import radius_metrics
 from foveal.evaluation.show import results_sheet
@@ -57,9 +57,9 @@ def write_results(learn: Learner, settings: ImageRun, source: Source, found: Aud
     radii = radius_metrics(predictions, decided.get("radius_coverage", math.nan))
     scores |= radii
     last = learn.recorder.history[-1]
-    judged = Judged.of(scores, {name: (low, high) for name, (low, high) in intervals.items()})
-    judged.figures.update({name: MetricPart(value=value) for name, value in radii.items()})
-    trained = judged.into(learn.trained()).model_copy(
+    figures = Figures.of(scores, {name: (low, high) for name, (low, high) in intervals.items()})
+    figures.headline.update({name: MetricPart(value=value) for name, value in radii.items()})
+    trained = figures.into(learn.trained()).model_copy(
         update={"valid_loss": last.valid_loss} | provenance(learn, settings, source, found)
     )
     with part("model and predictions on disk"):

@@ -83,12 +83,12 @@ class HostedModel:
         await asyncio.to_thread(self.current.engine.stop)
 
     async def reload(self) -> None:
-        """Load the bundle anew; where that cannot be done, the old one goes on, and the log says why."""
+        """Load the bundle anew; where that cannot be done, the old one stays, and the log says why."""
         try:
             new = await asyncio.to_thread(model_app, self.settings, self.measures)
             await asyncio.to_thread(new.engine.start)
         except (FovealError, OSError) as error:
-            _LOG.error("%s is not loaded anew, the model from before goes on: %s", self.settings.model, error)
+            _LOG.error("%s is not loaded anew, the model from before stays: %s", self.settings.model, error)
             return
         old, self._in_force = self._current, _InForce(new)
         _LOG.warning("%s was loaded anew.", self.settings.model)

@@ -22,6 +22,7 @@ from foveal.serve.hosting import SETTINGS, Hosting, seen
 from foveal.serve.service import ServeSettings
 
 _SECONDS_TO_END = 30  # for requests in work when the service is told to end; chosen by hand
+_SECONDS_TO_BEGIN = 120  # for a process to load its models, also where the machine has other work; chosen by hand
 _IDLE_SECONDS = 5  # until an idle connection is closed: uvicorn's default
 _BACKLOG = 256  # connections that wait to be accepted: as many as there are slots at most
 
@@ -61,6 +62,7 @@ def _options(settings: ServeSettings) -> dict[str, Any]:
         "proxy_headers": bool(settings.proxies),
         "forwarded_allow_ips": list(settings.proxies),
         "timeout_keep_alive": _IDLE_SECONDS,
+        "timeout_worker_healthcheck": _SECONDS_TO_BEGIN,
         "timeout_graceful_shutdown": _SECONDS_TO_END,
         "backlog": _BACKLOG,
     }
@@ -111,7 +113,7 @@ class _Workers(Multiprocess):
         try:
             self._pin()
         except (FovealError, OSError) as error:
-            print(f"foveal: not loaded anew, the models from before go on: {error}", file=sys.stderr)  # noqa: T201
+            print(f"foveal: not loaded anew, the models from before stay: {error}", file=sys.stderr)  # noqa: T201
             return
         super().handle_hup()
 

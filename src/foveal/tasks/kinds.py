@@ -268,6 +268,13 @@ class TaskKind(Generic[T]):
         """What bundles and settings call it."""
         return self.task.kind
 
+    @property
+    def gives(self) -> Literal["points", "labels", "numbers", "answers"]:
+        """What programs without foveal get for an image."""
+        if self.has_points:
+            return "points"
+        return "labels" if self.has_classes else "numbers" if self.label_form == "numbers" else "answers"
+
 
 AnyKind = TaskKind[Any]
 """A kind of which it is not known which class its tasks are of."""

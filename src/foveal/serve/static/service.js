@@ -3,7 +3,7 @@
 
 const TRIES = 20;
 
-// A request with the key, which is asked for where the service wants one, and kept until the page is closed.
+// A request with the key: the user is asked where the service wants one; it is kept until the page is closed.
 async function asked(path, options = {}) {
   const key = sessionStorage.getItem("key");
   const headers = { ...options.headers, ...(key ? { Authorization: `Bearer ${key}` } : {}) };

@@ -25,19 +25,19 @@ _MOST_BYTES = 16 << 20
 
 
 @dataclass(frozen=True, slots=True)
-class Judged:
+class Figures:
     """How well a model does on its validation images.
 
     Attributes:
-        figures: the headline metrics, by name.
+        headline: the headline metrics, by name.
         parts: metrics of each class, point or number.
     """
 
-    figures: dict[str, MetricPart]
+    headline: dict[str, MetricPart]
     parts: dict[str, dict[str, float | None]]
 
     @classmethod
-    def of(cls, scores: Mapping[str, Any], intervals: Mapping[str, tuple[float, float]]) -> Judged:
+    def of(cls, scores: Mapping[str, Any], intervals: Mapping[str, tuple[float, float]]) -> Figures:
         """Make one of `Predictions.scores` and bounds.
 
         Args:
@@ -45,12 +45,12 @@ class Judged:
             intervals: of the headline metrics, (low, high).
         """
         parts = next((value for value in scores.values() if isinstance(value, Mapping)), {})
-        figures = {name: MetricPart(value=scores[name], low=low, high=high) for name, (low, high) in intervals.items()}
-        return cls(figures, dict(parts))
+        headline = {name: MetricPart(value=scores[name], low=low, high=high) for name, (low, high) in intervals.items()}
+        return cls(headline, dict(parts))
 
     def into(self, training: TrainingPart) -> TrainingPart:
         """Return what a bundle says of training, with these metrics in it."""
-        return training.model_copy(update={"figures": self.figures, "parts": self.parts})
+        return training.model_copy(update={"figures": self.headline, "parts": self.parts})
 
 
 def kept_answers(predictions: Predictions) -> ValidationAnswers | None:
@@ -74,8 +74,8 @@ class Decided:
     """
 
     predictor: Predictor
-    before: Judged
-    after: Judged
+    before: Figures
+    after: Figures
     fitted: ThresholdFit | None
 
 
@@ -128,8 +128,8 @@ def decide_anew(
     if thresholds is not None:
         decision = replace(decision, thresholds=_with_thresholds(task, decision, thresholds))
     decided = task.with_decision(decision)
-    before = Judged(predictor.training.figures, predictor.training.parts)
-    after = Judged({}, {}) if kept is None else _judge(decided, kept)
+    before = Figures(predictor.training.figures, predictor.training.parts)
+    after = Figures({}, {}) if kept is None else _figures_of(decided, kept)
     tuned: dict[str, object] = {}
     if tune is not None or thresholds is not None:
         on_others = fitted.on_others if fitted is not None and thresholds is None else {}
@@ -150,12 +150,12 @@ def _with_thresholds(task: AnyTask, decision: Decision, given: Mapping[str, floa
     return tuple(float(given.get(name, at)) for name, at in zip(task.names, usual, strict=True))
 
 
-def _judge(task: AnyTask, kept: ValidationAnswers) -> Judged:
+def _figures_of(task: AnyTask, kept: ValidationAnswers) -> Figures:
     values = task.activate(kept.outputs)
     labels = task.decode(values, Homography.stack([Homography()] * len(values)))
     predictions = Predictions([b""] * len(values), values, labels, kept.targets, task)
     intervals = {name: (one.low, one.high) for name, one in _intervals(predictions).items()}
-    return Judged.of(predictions.scores(), intervals)
+    return Figures.of(predictions.scores(), intervals)
 
 
 def _intervals(predictions: Predictions) -> dict[str, Interval]:
