@@ -15,8 +15,8 @@ import numpy as np
 from foveal.core import download, storage, threads
 from foveal.core.errors import ImageError
 from foveal.images.channels import RGB
-from foveal.images.colours import Pixels
-from foveal.images.decode import open_image
+from foveal.images.colours import DAMAGE, Pixels
+from foveal.images.decode import Decoded, OpenedImage, open_image
 from foveal.images.parquet_rows import read_bytes
 
 _MAX_DISTANCE = 7  # bits of 64 by which hashes of near copies differ (benchmarks/results/2026-11-22-near-copies.md)
@@ -145,8 +145,14 @@ def inspect(file: Path, data: bytes, sha256: str, n_channels: int = RGB) -> Insp
     try:
         opened = open_image(data or file, n_channels)
         decoded = opened.decode()
+        return _measure(opened, decoded, sha256, n_channels)
     except ImageError as error:
         return Inspection(sha256, fault=error.reason)
+    except (cv2.error, *DAMAGE) as error:  # of a kind that nobody has seen: it is the image's, and not the end of all
+        return Inspection(sha256, fault=f"cannot be measured ({type(error).__name__}: {error}).")
+
+
+def _measure(opened: OpenedImage, decoded: Decoded, sha256: str, n_channels: int) -> Inspection:
     pixels = decoded.pixels
     grey = np.asarray(cv2.cvtColor(np.ascontiguousarray(pixels[..., :RGB]), cv2.COLOR_RGB2GRAY), dtype=np.uint8)
     if n_channels > RGB:  # images that differ in their fourth channel alone are no copies
@@ -211,6 +217,7 @@ def copies_among(
 def _sharpness(grey: Pixels) -> float:
     scale = _SHARPNESS_SIDE / max(grey.shape)
     if scale < 1:
-        grey = np.asarray(cv2.resize(grey, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA), dtype=np.uint8)
+        size_wh = (max(1, round(grey.shape[1] * scale)), max(1, round(grey.shape[0] * scale)))
+        grey = np.asarray(cv2.resize(grey, size_wh, interpolation=cv2.INTER_AREA), dtype=np.uint8)
     deviation = cv2.meanStdDev(cv2.Laplacian(grey, cv2.CV_16S))[1]  # whole numbers, which 16 bits hold
     return float(deviation[0, 0]) ** 2

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import io
 import os
 import sys
 import warnings
@@ -91,6 +92,9 @@ def main() -> None:
 def run() -> None:
     """Run the command; what the user can mend ends with one message and exit code 2."""
     warnings.showwarning = _note
+    for stream in (sys.stdout, sys.stderr):  # names of files and classes that the terminal cannot show are no error
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     warnings.filterwarnings("default", category=DeprecationWarning, module=r"foveal\b")
     if distributed.has_given_up():
         sys.exit(2)

@@ -42,7 +42,7 @@ def predict(
     device: Device = None,
 ) -> None:
     """Answer for images; an image that cannot be used is named, the others are answered."""
-    from foveal.core import progress
+    from foveal.core import progress, storage
     from foveal.core.errors import InputError
 
     with progress.busy("starting"):
@@ -62,6 +62,7 @@ def predict(
     layout = layout or "coco"
     if out is not None:
         check_target(out, layout)
+        storage.require_writable(out)
     if resume and (out is None or out.suffix == ".json"):
         raise InputError("--resume needs an --out in .csv, .jsonl or .parquet.")
     files = _expand(images)
@@ -98,9 +99,14 @@ def _write_table(
 ) -> int:
     from foveal.core import storage
     from foveal.evaluation.writers import row_of
-    from foveal.scale.resume_log import ResumeLog
+    from foveal.scale.resume_log import ResumeLog, log_of
     from foveal.scale.streaming import PredictionStream
 
+    if resume and not log_of(out).is_file():
+        if out.is_file():
+            typer.echo(f"{out} is written already, and no interrupted run of it is left: there is nothing to do.")
+            return 0
+        resume = False  # a job that is started again and again may not have come to its first image
     with ResumeLog(out, storage.file_hash(model), resume=resume) as resume_log:
         if resume_log.done:
             _skip(resume_log, files)

@@ -60,12 +60,35 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
 def open_replacing(path: str | os.PathLike[str], *, newline: str | None = None) -> Iterator[IO[str]]:
     """Open a UTF-8 text file for writing that replaces `path` if the block ends without an error.
 
+    Names of files that are no UTF-8 are shown with codes, which JSON reads as the same names.
+
     Args:
         path: the file.
         newline: as of `open`.
     """
-    with replacing(path) as beside, beside.open("w", encoding="utf-8", newline=newline) as file:
+    with (
+        replacing(path) as beside,
+        beside.open("w", encoding="utf-8", errors="backslashreplace", newline=newline) as file,
+    ):
         yield file
+
+
+def require_writable(path: str | os.PathLike[str]) -> None:
+    """Refuse a file that could not be written, before the work that it is for.
+
+    Raises:
+        InputError: it is a folder, or its folder cannot be made or written to.
+    """
+    target = Path(path)
+    if target.is_dir():
+        raise InputError(f"`{target}` is a folder: name a file.")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
+        os.close(handle)
+        Path(name).unlink()
+    except OSError as error:
+        raise InputError(f"`{target}` cannot be written: {error.strerror or error}.") from error
 
 
 def write_text(path: str | os.PathLike[str], text: str) -> None:
@@ -284,7 +307,7 @@ def tensor_hash(tensor: Tensor) -> str:
 
 def text_hash(text: str) -> str:
     """Return the first 16 digits of the SHA-256 of a text."""
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+    return hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest()[:16]
 
 
 def file_hash(path: str | os.PathLike[str]) -> str:

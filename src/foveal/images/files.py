@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from pathlib import Path
 
 from foveal.core.errors import ImageError
@@ -24,7 +25,7 @@ def read_image_file(path: Path, name: str) -> bytes:
         ImageError: it cannot be read, or is larger than `MAX_BYTES`.
     """
     try:
-        data = _content(path)
+        data = content(path)
         if data is None:
             raise ImageError(name, f"the file is larger than {MAX_BYTES >> 20} MiB.")
         return embedded_image(data) if path.suffix.lower() == EMBEDDED else data
@@ -38,16 +39,21 @@ def read_image_file(path: Path, name: str) -> bytes:
         raise ImageError(name, f"cannot be read ({error}).") from error
 
 
-def _content(path: Path) -> bytes | None:
+def content(path: Path) -> bytes | None:
     """Return the bytes of a file; None if they are too many.
 
-    Each call of the system gives up the interpreter's lock, and threads that load images take turns at it: four calls
-    in place of the seven of a file object.
+    What is no file, such as a pipe or a device, may have no end, and is not read. Each call of the system gives up the
+    interpreter's lock, and threads that load images take turns at it: four calls in place of a file object's seven.
+
+    Raises:
+        OSError: it cannot be read.
     """
-    file = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
+    file = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0))
     try:
-        size = os.fstat(file).st_size
-        if size > MAX_BYTES:
+        about = os.fstat(file)
+        if not stat.S_ISREG(about.st_mode) and not stat.S_ISDIR(about.st_mode):  # reading a folder has its own error
+            raise OSError("a pipe or a device, not a file")
+        if (size := about.st_size) > MAX_BYTES:
             return None
         data = os.read(file, size + 1)
         while len(data) < size and (more := os.read(file, size + 1 - len(data))):

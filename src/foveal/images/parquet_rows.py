@@ -17,6 +17,7 @@ from foveal.core import storage
 from foveal.core.errors import InputError
 from foveal.images.embedded import ENDING as EMBEDDED
 from foveal.images.embedded import embedded_image
+from foveal.images.files import MAX_BYTES, content
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -263,7 +264,9 @@ def read_bytes(file: Path) -> tuple[bytes, int]:
     """
     if (row := row_of(file)) is not None:
         return row.read(), _modified_at(row.table)
-    data = file.read_bytes()
+    data = content(file)
+    if data is None:
+        raise OSError(f"it is larger than {MAX_BYTES >> 20} MiB")
     return embedded_image(data) if file.suffix.lower() == EMBEDDED else data, file.stat().st_mtime_ns
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from foveal.audit.checks import Audit
 from foveal.core import runtime, storage
+from foveal.core.tables import printable
 from foveal.data.loaders import DataLoaders
 from foveal.images.decode import name_of
 from foveal.learner.learner import Learner
@@ -39,7 +40,7 @@ def data_hash(dls: DataLoaders) -> str:
         for image, target in zip(dataset.images, dataset.targets, strict=True):
             content = storage.file_hash(image) if isinstance(image, Path) and image.is_file() else name_of(image)
             rows.append(f"{content} {target.tolist()} {side is dls.valid}")
-    return hashlib.sha256("\n".join(sorted(rows)).encode()).hexdigest()
+    return hashlib.sha256("\n".join(sorted(rows)).encode(errors="surrogateescape")).hexdigest()
 
 
 def split_text(settings: ImageRun, source: Source) -> str:
@@ -78,7 +79,9 @@ def leaks_of(found: Audit, dls: DataLoaders) -> Iterator[str]:
         if "copy" in finding.rule and len(finding.images) == 2 and _is_across(finding.images, sides)
     ]
     if pairs:
-        shown = ", ".join(f"{first.name} and {second.name}" for first, second in pairs[:_SHOWN])
+        shown = ", ".join(
+            f"{printable(Path(first.name))} and {printable(Path(second.name))}" for first, second in pairs[:_SHOWN]
+        )
         more = " and others" if len(pairs) > _SHOWN else ""
         n, of = len(pairs), len(sides[1])
         yield (

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple, NotRequired, Self, TypedDict
+from typing import Any, NamedTuple, NotRequired, Self, TypedDict
 
 from foveal.core.errors import InputError
 from foveal.core.tables import Row, write_table
@@ -27,6 +27,14 @@ class _Line(TypedDict):
 
     row: NotRequired[Row]
     refused: NotRequired[tuple[str, str]]
+
+
+_REFUSED = ("fname", "refused")
+
+
+def log_of(target: Path) -> Path:
+    """Return where the log of a target lies."""
+    return target.with_name(f"{target.name}.partial")
 
 
 class ResumeLog:
@@ -48,10 +56,12 @@ class ResumeLog:
             resume: continue where an earlier run stopped.
 
         Raises:
-            InputError: there is nothing to resume, or another model has begun it.
+            InputError: there is nothing to resume, another model has begun it, it is damaged, or where refused images
+                are listed lies something else.
         """
-        self.target, self.path, self.done = target, target.with_name(f"{target.name}.partial"), 0
+        self.target, self.path, self.done = target, log_of(target), 0
         self.refused_path = target.with_name(f"{target.stem}.refused.csv")
+        _require_ours(self.refused_path)
         if resume:
             self.done = self._whole_lines(by) - 1
         else:
@@ -86,9 +96,7 @@ class ResumeLog:
         """Write the target, and the table of images that could not be used; delete the log."""
         self._file.close()
         n = write_table(self.target, (line["row"] for line in self._lines() if "row" in line))
-        refused = (
-            dict(zip(("fname", "refused"), line["refused"], strict=True)) for line in self._lines() if "refused" in line
-        )
+        refused = (dict(zip(_REFUSED, line["refused"], strict=True)) for line in self._lines() if "refused" in line)
         n_refused = write_table(self.refused_path, refused)
         if not n_refused:
             self.refused_path.unlink()
@@ -98,8 +106,8 @@ class ResumeLog:
     def _lines(self) -> Iterator[_Line]:
         with self.path.open(encoding="utf-8") as file:
             next(file)
-            for line in file:
-                yield json.loads(line)
+            for number, line in enumerate(file, 2):
+                yield _parsed(line, self.path, number)
 
     def _whole_lines(self, by: str) -> int:
         """Count the lines; one that was not written to its end is cut off."""
@@ -110,7 +118,7 @@ class ResumeLog:
             for line in file:
                 if not line.endswith(b"\n"):
                     break
-                if n == 0 and json.loads(line) != {"by": by}:
+                if n == 0 and _parsed(line, self.path, 1) != {"by": by}:
                     raise InputError(f"`{self.path}` was begun with another model. Leave out --resume to begin anew.")
                 n, end = n + 1, end + len(line)
         if n == 0:
@@ -118,3 +126,30 @@ class ResumeLog:
         with self.path.open("r+b") as file:
             file.truncate(end)
         return n
+
+
+def _parsed(line: str | bytes, path: Path, number: int) -> Any:
+    """Return a line of a log.
+
+    Raises:
+        InputError: it is damaged.
+    """
+    try:
+        return json.loads(line)
+    except ValueError as error:
+        raise InputError(f"`{path}` is damaged in line {number}. Leave out --resume to begin anew.") from error
+
+
+def _require_ours(refused: Path) -> None:
+    """Refuse to write over a file that is no list of refused images.
+
+    Raises:
+        InputError: it is something else.
+    """
+    try:
+        with refused.open(encoding="utf-8", errors="replace") as file:
+            head = file.readline().strip()
+    except OSError:
+        return
+    if head != ",".join(_REFUSED):
+        raise InputError(f"`{refused}` is in the way: images that cannot be used would be listed there. Move it.")
