@@ -15,7 +15,7 @@ _LEAST_KEY = 16  # characters of a key; chosen by hand: 64 bits, were they hexad
 
 def serve(
     models: Annotated[
-        list[Path], typer.Argument(metavar="MODEL...", help="A model.safetensors, or several: each at /models/NAME/.")
+        list[Path], typer.Argument(metavar="MODEL", help="A model.safetensors, or several: each at /models/NAME/.")
     ],
     *,
     host: Annotated[str, Option(help="Where to listen; 0.0.0.0 is every address of this machine.")] = "127.0.0.1",

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from foveal.audit.checks import Audit
+from foveal.audit.inspection import Ledger
 from foveal.core import runtime, storage
 from foveal.core.tables import printable
 from foveal.data.loaders import DataLoaders
-from foveal.images.decode import name_of
+from foveal.images.decode import ImageSource, name_of
 from foveal.learner.learner import Learner
 from foveal.runs.image_settings import ImageRun
 from foveal.sources.items import Source
@@ -34,13 +35,20 @@ def provenance(learn: Learner, settings: ImageRun, source: Source, found: Audit)
 
 def data_hash(dls: DataLoaders) -> str:
     """Return the SHA-256 of the images, their labels, and the side each is on, whatever the files are called."""
-    rows = []
+    rows, accepted = [], Ledger.load(dls.preparation.n_channels).accepted  # the audit has read all files once already
     for side in dls:
         dataset = side.dataset
         for image, target in zip(dataset.images, dataset.targets, strict=True):
-            content = storage.file_hash(image) if isinstance(image, Path) and image.is_file() else name_of(image)
-            rows.append(f"{content} {target.tolist()} {side is dls.valid}")
+            rows.append(f"{_content_hash(image, accepted)} {target.tolist()} {side is dls.valid}")
     return hashlib.sha256("\n".join(sorted(rows)).encode(errors="surrogateescape")).hexdigest()
+
+
+def _content_hash(image: ImageSource, accepted: Mapping[str, tuple[str, int]]) -> str:
+    """Return the SHA-256 of an image's file, as the audit has it where the file is as it was then; else its name."""
+    if not isinstance(image, Path) or not image.is_file():
+        return name_of(image)
+    sha256, modified_at = accepted.get(str(image.absolute()), ("", 0))
+    return sha256 if sha256 and modified_at == image.stat().st_mtime_ns else storage.file_hash(image)
 
 
 def split_text(settings: ImageRun, source: Source) -> str:

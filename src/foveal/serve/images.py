@@ -38,6 +38,8 @@ _REQUEST_BODY = {
 }
 _Responses = dict[int | str, dict[str, Any]]  # as FastAPI declares them
 _REFUSALS: _Responses = {
+    401: {"model": Refusal, "description": "The service wants a key, and the request brings none of them."},
+    403: {"model": Refusal, "description": "A page of another site made a browser send it."},
     408: {"model": Refusal, "description": "The body did not come in time."},
     413: {"model": Refusal, "description": "The body is too large, or holds too many images."},
     415: {"model": Refusal, "description": "The body is neither an image nor a form."},
