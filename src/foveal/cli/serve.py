@@ -10,7 +10,21 @@ import typer
 from foveal.cli.options import Device
 
 Option = typer.Option
+_COLLECT_LIMIT = "1GB"  # 10,000 photographs of phones
 _LEAST_KEY = 16  # characters of a key; chosen by hand: 64 bits, were they hexadecimal
+MaxQueue = Annotated[
+    int | None, Option(min=1, help="Images at work at once; others are told to try again. (default: measured)")
+]
+AllowHost = Annotated[
+    list[str] | None, Option(help="A name by which the service may be asked, such as ml.example.com.")
+]
+AllowOrigin = Annotated[list[str] | None, Option(help="A site whose pages may ask, such as https://example.com.")]
+Proxy = Annotated[list[str] | None, Option(help="The address of a proxy whose X-Forwarded headers are believed.")]
+ApiKeyFile = Annotated[Path | None, Option(help="A file with keys, one a line, of which requests must bring one.")]
+Collect = Annotated[
+    Path | None, Option(help="Keep images that users correct on the page in this folder, for the next training.")
+]
+Watch = Annotated[bool, Option("--watch", help="Load a model anew when its file changes; SIGHUP always does.")]
 
 
 def serve(
@@ -21,31 +35,22 @@ def serve(
     host: Annotated[str, Option(help="Where to listen; 0.0.0.0 is every address of this machine.")] = "127.0.0.1",
     port: Annotated[int, Option(min=1, max=65535, help="The port.")] = 8000,
     workers: Annotated[int, Option(min=1, help="Processes that answer, each with the model.")] = 1,
-    max_queue: Annotated[
-        int | None, Option(min=1, help="Images at work at once; others are told to try again. (default: measured)")
-    ] = None,
+    max_queue: MaxQueue = None,
     max_body: Annotated[str, Option(help="The largest request, such as 20MB.")] = "20MB",
     max_pixels: Annotated[int, Option(min=1, help="The largest image, in pixels.")] = 25_000_000,
     device: Device = None,
-    allow_host: Annotated[
-        list[str] | None, Option(help="A name by which the service may be asked, such as ml.example.com.")
-    ] = None,
-    allow_origin: Annotated[
-        list[str] | None, Option(help="A site whose pages may ask, such as https://example.com.")
-    ] = None,
-    proxy: Annotated[
-        list[str] | None, Option(help="The address of a proxy whose X-Forwarded headers are believed.")
-    ] = None,
+    allow_host: AllowHost = None,
+    allow_origin: AllowOrigin = None,
+    proxy: Proxy = None,
     root_path: Annotated[str, Option(help="The path at which a proxy has the service, such as /cats.")] = "",
-    api_key_file: Annotated[
-        Path | None, Option(help="A file with keys, one a line, of which requests must bring one.")
-    ] = None,
-    watch: Annotated[
-        bool, Option("--watch", help="Load a model anew when its file changes; SIGHUP always does.")
-    ] = False,
+    api_key_file: ApiKeyFile = None,
+    collect: Collect = None,
+    collect_limit: Annotated[str, Option(help="The most that --collect keeps, such as 1GB.")] = _COLLECT_LIMIT,
+    watch: Watch = False,
 ) -> None:
     """Serve a model: a page at /, POST /predict, GET /model, /healthz, /readyz, /metrics, /openapi.json."""
     from foveal.core import lazy
+    from foveal.core.errors import InputError
 
     for package in ("uvicorn", "fastapi", "python_multipart", "prometheus_client"):
         lazy.require(package, extra="serve", purpose="Serving")
@@ -53,6 +58,8 @@ def serve(
     from foveal.serve.run import serve as run
     from foveal.serve.service import ServeSettings
 
+    if collect is None and collect_limit != _COLLECT_LIMIT:
+        raise InputError(f"--collect-limit {collect_limit} bounds what --collect keeps: give --collect DIR with it.")
     settings = ServeSettings(
         model=models[0].absolute(),
         others=tuple(model.absolute() for model in models[1:]),
@@ -68,6 +75,8 @@ def serve(
         proxies=tuple(proxy or ()),
         root_path=parse_root_path(root_path),
         api_keys=read_keys(api_key_file) if api_key_file is not None else (),
+        collect=None if collect is None else collect.absolute(),
+        collect_bytes=parse_bytes(collect_limit),
         watch=watch,
     )
     shown, named = f"[{host}]" if ":" in host else host, ", ".join(model.name for model in models)

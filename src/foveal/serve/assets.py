@@ -51,6 +51,7 @@ def page_model(predictor: Predictor) -> dict[str, object]:
         "thresholds": dict(zip(task.names, task.decision.thresholds, strict=False)),
         "decides": kind_of(task).has_thresholds,
         "explains": False,
+        "collects": False,
         "radius_note": radius_note(task),
         "skeleton": [list(pair) for pair in getattr(task, "skeleton", ())],
     }

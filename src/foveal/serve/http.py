@@ -28,7 +28,7 @@ from foveal.serve.images import add_images
 from foveal.serve.measures import Measures
 from foveal.serve.page import add_page
 from foveal.serve.service import ServeSettings, Service
-from foveal.tasks.kinds import kind_of
+from foveal.tasks.kinds import kind_of, require
 
 AddEndpoints = Callable[[FastAPI, Service, Any], dict[str, object]]
 """Adds the addresses of a kind of predictor, and returns what its page needs to know of the model."""
@@ -65,6 +65,8 @@ def model_app(settings: ServeSettings, measures: Measures) -> ModelApp:
     file = next(iter(settings.loaded_from), settings.model)
     sha256 = storage.file_hash(file) if file.is_file() else ""
     predictor = load_predictor(file, device=settings.device)
+    if settings.collect is not None:
+        require("--collect", predictor.task, has="has_classes")
     engine = Engine(
         predictor,
         max_queue=settings.max_queue,

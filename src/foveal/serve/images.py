@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import io
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Annotated, Any
 
-from fastapi import FastAPI, Request
+from fastapi import FastAPI, Query, Request
 from PIL import Image
 from pydantic import JsonValue
 from starlette.responses import JSONResponse, Response
@@ -18,8 +18,9 @@ from foveal.inference.explain import overlay
 from foveal.inference.predictor import Predictor
 from foveal.serve.admission import Slot
 from foveal.serve.assets import page_model
+from foveal.serve.collect import Collector
 from foveal.serve.forms import Upload, check_media_type, parse_uploads
-from foveal.serve.schemas import AllRefused, Answers, Refusal
+from foveal.serve.schemas import AllRefused, Answers, Kept, Refusal
 from foveal.serve.service import Service
 from foveal.tasks.confidence import json_of
 
@@ -37,6 +38,8 @@ _REQUEST_BODY = {
     }
 }
 _Responses = dict[int | str, dict[str, Any]]  # as FastAPI declares them
+Labels = Annotated[list[str] | None, Query()]
+ReadUploads = Callable[[Request, Slot], Awaitable[list[Upload]]]
 _REFUSALS: _Responses = {
     401: {"model": Refusal, "description": "The service wants a key, and the request brings none of them."},
     403: {"model": Refusal, "description": "A page of another site made a browser send it."},
@@ -47,6 +50,7 @@ _REFUSALS: _Responses = {
     422: {"model": AllRefused, "description": "No image of the request can be used."},
     503: {"model": Refusal, "description": "All places are taken; `Retry-After` says when to try again."},
 }
+_FULL: _Responses = {507: {"model": Refusal, "description": "The folder for corrections is full."}}
 _PNG: _Responses = {
     200: {"content": {"image/png": {"schema": _FILE}}, "description": "A PNG of the size of the image."}
 }
@@ -113,7 +117,30 @@ def add_images(app: FastAPI, service: Service, predictor: Predictor) -> dict[str
             png = await engine.run_for(uploads[0].content, lambda: _explain(predictor, uploads[0], label))
         return Response(png, media_type="image/png")
 
-    return page_model(predictor) | {"explains": predictor.supports_explain, "max_body": service.settings.max_body}
+    folder, limit = service.settings.collect, service.settings.collect_bytes
+    if folder is not None:
+        _add_corrections(app, service, Collector(folder, limit, task, service.sha256), read_uploads)
+    about = {
+        "explains": predictor.supports_explain,
+        "collects": folder is not None,
+        "max_body": service.settings.max_body,
+    }
+    return page_model(predictor) | about
+
+
+def _add_corrections(app: FastAPI, service: Service, collector: Collector, read_uploads: ReadUploads) -> None:
+    @app.post(
+        "/correction",
+        summary="Keep an image whose answer was wrong, with the labels that are right.",
+        openapi_extra=_REQUEST_BODY,
+        response_model=Kept,
+        responses=_REFUSALS | _FULL,
+    )
+    async def correct(request: Request, label: Labels = None, answered: Labels = None) -> dict[str, str]:
+        with Slot(service.engine.limiter) as slot:
+            image = (await read_uploads(request, slot))[0].content
+            name = await service.engine.run_for(image, lambda: collector.keep(image, label or (), answered or ()))
+        return {"kept": name}
 
 
 def _explain(predictor: Predictor, upload: Upload, label: str | None) -> bytes:

@@ -49,6 +49,12 @@ class Answers(BaseModel):
     answers: list[ImageAnswer | RefusedImage]
 
 
+class Kept(BaseModel):
+    """What was kept of a correction."""
+
+    kept: str = Field(description="The name of the image in the folder of corrections.")
+
+
 class AllRefused(BaseModel):
     """No image of the request can be used; `answers` is absent where the request holds none or its form is damaged."""
 

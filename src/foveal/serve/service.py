@@ -37,6 +37,8 @@ class ServeSettings(BaseModel):
         proxies: addresses of proxies whose X-Forwarded headers are believed.
         root_path: where a proxy has put the service, such as /cats.
         api_keys: one of which every request but those of the page and for health must bring.
+        collect: a folder for images whose answer was wrong, with the right labels; None keeps nothing.
+        collect_bytes: of all images there.
         watch: whether changed files are loaded as they change.
     """
 
@@ -58,6 +60,8 @@ class ServeSettings(BaseModel):
     proxies: tuple[str, ...] = ()
     root_path: str = ""
     api_keys: tuple[str, ...] = ()
+    collect: Path | None = None
+    collect_bytes: int = 1_000_000_000
     watch: bool = False
 
     @property
@@ -78,7 +82,8 @@ class ServeSettings(BaseModel):
             name = path.stem if path.stem != "model" else path.absolute().parent.name
             if name in found:
                 raise InputError(f"Two of the models are called {name}: give their files other names.")
-            found[name] = self.model_copy(update=alone | {"model": path, "loaded_from": (place,)})
+            kept = self.collect / name if self.collect is not None and self.others else self.collect
+            found[name] = self.model_copy(update=alone | {"model": path, "loaded_from": (place,), "collect": kept})
         return found
 
 

@@ -77,6 +77,7 @@ function draw(one) {
     if (one.answer.points && model.explains)
       right.append(...one.answer.points.map((point) => whyButton(one, point.name, `Why ${point.name}?`)));
     right.append(make("p", { class: "lead" }, `${one.answer.width} × ${one.answer.height} pixels`));
+    if (model.collects) right.append(correction(one));
   }
   one.element.replaceChildren(shown, right);
 }
@@ -158,6 +159,31 @@ function whyButton(one, label, text) {
     draw(one);
   };
   return button;
+}
+
+// Corrections ----------------------------------------------------------------------------------------------------
+
+function correction(one) {
+  if (one.kept) return make("p", { class: "lead" }, "Kept, thank you.");
+  const wrong = make("details", { class: "correction" }, make("summary", {}, "This is wrong"));
+  const passed = new Set(found(one.answer)), several = model.decides;
+  const boxes = model.names.map((name) => {
+    const box = make("input", { type: several ? "checkbox" : "radio", name: `right-${tried.indexOf(one)}` });
+    box.checked = passed.has(name);
+    return [name, box];
+  });
+  const send = make("button", { type: "button" }, "Keep image and labels");
+  send.onclick = async () => {
+    send.disabled = true;
+    try {
+      await correct(one.file, boxes.filter(([, box]) => box.checked).map(([name]) => name), [...passed]);
+      one.kept = true;
+      draw(one);
+    } catch (error) { send.disabled = false; say(fault(error)); }
+  };
+  wrong.append(make("p", { class: "lead" }, "What is right? The image and your answer are then kept by whoever runs this page, for training; no name, place or time is."),
+    make("div", { class: "choices" }, ...boxes.map(([name, box]) => make("label", {}, box, " ", name))), make("p", {}, send));
+  return wrong;
 }
 
 // Thresholds -----------------------------------------------------------------------------------------------------

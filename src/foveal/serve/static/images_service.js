@@ -11,6 +11,11 @@ async function askAbout(path, file) {
 const answerFor = async (file) => (await (await askAbout("predict", file)).json()).answers[0];
 const explainFor = async (file, label) => (await askAbout(`explain?label=${encodeURIComponent(label)}`, file)).blob();
 
+function correct(file, labels, answered) {
+  const query = new URLSearchParams([...labels.map((one) => ["label", one]), ...answered.map((one) => ["answered", one])]);
+  return askAbout(`correction?${query}`, file);
+}
+
 function programs() {
   const address = new URL("predict", location.href).href;
   snippets({ curl: `curl --data-binary @image.jpg -H 'Content-Type: image/jpeg' ${address}`,
