@@ -181,7 +181,7 @@ function correction(one) {
       draw(one);
     } catch (error) { send.disabled = false; say(fault(error)); }
   };
-  wrong.append(make("p", { class: "lead" }, "What is right? The image and your answer are then kept by whoever runs this page, for training; no name, place or time is."),
+  wrong.append(make("p", { class: "lead" }, "What is right? The image and these labels are then kept by whoever runs this page, for training, with the day; not your name, nor what the file says of its place and time."),
     make("div", { class: "choices" }, ...boxes.map(([name, box]) => make("label", {}, box, " ", name))), make("p", {}, send));
   return wrong;
 }
