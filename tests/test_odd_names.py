@@ -8,13 +8,20 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 from PIL import Image
 
 from foveal.audit.inspection import inspect
 from foveal.core.errors import ImageError, InputError
 from foveal.core.storage import require_writable
+from foveal.evaluation.writers import row_of
+from foveal.geometry.homography import Homography
 from foveal.images.decode import open_image
+from foveal.inference.predictor import Prediction
 from foveal.scale.resume_log import ResumeLog
+from foveal.tasks.multi_label import MultiLabel
+from foveal.tasks.single_label import SingleLabel
+from foveal.tasks.vocab import Vocab
 
 GOLDEN = Path(__file__).parent / "golden"
 ODD = os.fsdecode(b"caf\xe9.jpg")
@@ -123,3 +130,16 @@ def test_a_job_that_is_started_again_and_again_ends_with_0(tmp_path, foveal, sce
     (tmp_path / "b.csv.partial").write_text("x\n")
     damaged = foveal("predict", model, *images, "--out", tmp_path / "b.csv", "--resume", code=2)
     assert "b.csv.partial` is damaged in line 1" in damaged.err
+
+
+@pytest.mark.parametrize(
+    "task", [MultiLabel(Vocab(("fname", "predicted", "cat"))), SingleLabel(Vocab(("fname", "predicted", "cat")))]
+)
+def test_classes_called_like_columns_take_no_column_away(task):
+    values = torch.tensor([0.9, 0.1, 0.2])
+    label = task.decode(values[None], Homography.stack([Homography()]))[0]
+    row = row_of(Path("cat.jpg"), Prediction(label, task.encode(label), values), task)
+    assert list(row) == ["fname", "predicted", "class fname", "class predicted", "cat"]
+    assert (row["fname"], row["predicted"]) == ("cat.jpg", "fname")
+    assert [row[name] for name in list(row)[2:]] == pytest.approx(values.tolist())
+    assert list(task.to_json(values, label)["probabilities"]) == ["fname", "predicted", "cat"]

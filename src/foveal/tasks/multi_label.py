@@ -30,6 +30,7 @@ from foveal.metrics.several_labels import (
     recall_multi,
 )
 from foveal.tasks.base import Decision, MetricsByOutput, lerp
+from foveal.tasks.columns import columns_for
 from foveal.tasks.display import ShownTensor
 from foveal.tasks.kinds import BOOK, PROBE, Confused, Confusion, Issue, LabelIssues, TaskKind
 from foveal.tasks.label_lists import PartialLabels, all_classes, check_encoded, check_labels, looks_encoded
@@ -236,7 +237,8 @@ class MultiLabel:
             label: the names that were found.
         """
         joint = ";" if any(" " in name for name in self.names) else " "
-        return {"predicted": joint.join(map(str, label))} | dict(zip(self.names, prediction.tolist(), strict=True))
+        shares = zip(columns_for(self.names), prediction.tolist(), strict=True)
+        return {"predicted": joint.join(map(str, label))} | dict(shares)
 
     def to_json(self, prediction: Tensor, label: list[ClassLabel]) -> dict[str, object]:
         """Return the labels found, possibly none, and a probability per class.

@@ -19,6 +19,7 @@ from foveal.losses import Reduction, mean_squared_error
 from foveal.metrics.common import MetricFunction
 from foveal.metrics.numbers import mae, r2_score, rmse
 from foveal.tasks.base import Decision, MetricsByOutput
+from foveal.tasks.columns import columns_for
 from foveal.tasks.display import ShownTensor
 from foveal.tasks.kinds import TaskKind
 from foveal.tasks.single_precision import LARGEST, check_single_precision
@@ -223,7 +224,7 @@ class Regression:
             prediction: not used.
             label: float64 [N].
         """
-        return dict(zip(self.names, label.tolist(), strict=True))
+        return dict(zip(columns_for(self.names), label.tolist(), strict=True))
 
     def to_json(self, prediction: Tensor, label: NDArray[np.float64]) -> dict[str, object]:
         """Return the numbers by name.
@@ -232,7 +233,7 @@ class Regression:
             prediction: not used.
             label: float64 [N].
         """
-        return {"numbers": self.to_row(prediction, label)}
+        return {"numbers": dict(zip(self.names, label.tolist(), strict=True))}
 
     def mix(self, first: Tensor, second: Tensor, weight: Tensor) -> None:
         """Numbers of two images are not mixed.

@@ -30,6 +30,7 @@ from foveal.metrics.one_label import (
     top_k_accuracy,
 )
 from foveal.tasks.base import Decision, MetricsByOutput, lerp
+from foveal.tasks.columns import columns_for
 from foveal.tasks.display import ShownTensor
 from foveal.tasks.kinds import BOOK, PROBE, Confused, Confusion, Issue, LabelIssues, TaskKind
 from foveal.tasks.vocab import ClassLabel, Vocab, plain, vocab_of
@@ -195,7 +196,7 @@ class SingleLabel:
             prediction: probabilities [C].
             label: the most probable name.
         """
-        return {"predicted": label} | dict(zip(self.names, prediction.tolist(), strict=True))
+        return {"predicted": label} | dict(zip(columns_for(self.names), prediction.tolist(), strict=True))
 
     def to_json(self, prediction: Tensor, label: ClassLabel) -> dict[str, object]:
         """Return the label and a probability per class.
