@@ -29,7 +29,7 @@ _ONE = 128  # positions and weights of sampling are in 1/128 of a pixel
 # when it cuts them off to whole numbers. Sizes of powers of two put every position on a whole number.
 _CENTRE = 63.5 - 2.0**-23
 _FLOAT, _DOUBLE, _UINT8 = ir.DataType.FLOAT, ir.DataType.DOUBLE, ir.DataType.UINT8
-_INT32, _INT64 = ir.DataType.INT32, ir.DataType.INT64
+_INT64 = ir.DataType.INT64
 
 Value = Any
 """A value of the graph: `ir.Value`, whose operators add nodes."""
@@ -263,17 +263,31 @@ def _smoothed(op: Any, seen: _Seen) -> Value:
     rows = [op.Gather(seen.pixels, index, axis=0) for index in _neighbours(op, y.n)]
     w1, w2 = op.Cast(down_1, to=_FLOAT), op.Cast(down_2, to=_FLOAT)
     summed = rows[2] * (256.0 - 2.0 * w1 - 2.0 * w2) + (rows[1] + rows[3]) * w1 + (rows[0] + rows[4]) * w2
-    lines = op.Cast(op.Floor(summed * 0.5), to=_INT32)
+    lines = op.Floor(summed * 0.5)
     columns = [op.Gather(lines, index, axis=1) for index in _neighbours(op, x.n)]
-    w1, w2 = op.Cast(across_1, to=_INT32), op.Cast(across_2, to=_INT32)
-    high = [
-        columns[2] * (65536 - 2 * w1 - 2 * w2) / 65536,
-        (columns[1] + columns[3]) * w1 / 65536,
-        (columns[0] + columns[4]) * w2 / 65536,
-    ]
-    half = op.Where(op.Equal(w1, 0), 64, 65)
-    half = op.Cast(half, to=_INT32)
-    return op.Cast((high[0] + high[1] + high[2] + half) / 128, to=_FLOAT)
+    high = (
+        _high(op, columns[2], ACROSS - 2 * across_1 - 2 * across_2)
+        + _high(op, columns[1] + columns[3], across_1)
+        + _high(op, columns[0] + columns[4], across_2)
+    )
+    half = op.Cast(op.Where(op.Equal(across_1, 0), 64, 65), to=_FLOAT)
+    return op.Floor((high + half) / 128.0)
+
+
+def _high(op: Any, values: Value, weight: Value) -> Value:
+    """Return products in 1/65536, cut off to whole numbers.
+
+    The weight is taken in two bytes: the products of either are below 2^24, which float32 holds. Some programs compute
+    whole numbers in it too.
+
+    Args:
+        op: adds nodes.
+        values: whole numbers up to 65,280, float32.
+        weight: up to 65,536, int64.
+    """
+    upper = weight / 256
+    first, second = (op.Cast(part, to=_FLOAT) for part in (upper, weight - upper * 256))
+    return op.Floor((values * first + op.Floor(values * second / 256.0)) / 256.0)
 
 
 def _weights(op: Any, scale: Value, is_smoothed: Value, whole: int) -> tuple[Value, Value]:
