@@ -104,19 +104,7 @@ def add_images(app: FastAPI, service: Service, predictor: Predictor) -> dict[str
             return JSONResponse({"error": answers[0]["error"], "answers": answers}, 422)
         return JSONResponse(storage.finite({"answers": answers}))
 
-    @app.post(
-        "/explain",
-        summary="An image, dark where the model did not look for `label` (Grad-CAM).",
-        openapi_extra=_REQUEST_BODY,
-        response_class=Response,
-        responses=_PNG | _REFUSALS,
-    )
-    async def explain(request: Request, label: str | None = None) -> Response:
-        with Slot(engine.limiter) as slot:
-            uploads = await read_uploads(request, slot)
-            png = await engine.run_for(uploads[0].content, lambda: _explain(predictor, uploads[0], label))
-        return Response(png, media_type="image/png")
-
+    _add_explain(app, service, predictor, read_uploads)
     folder, limit = service.settings.collect, service.settings.collect_bytes
     if folder is not None:
         _add_corrections(app, service, Collector(folder, limit, task, service.sha256), read_uploads)
@@ -126,6 +114,21 @@ def add_images(app: FastAPI, service: Service, predictor: Predictor) -> dict[str
         "max_body": service.settings.max_body,
     }
     return page_model(predictor) | about
+
+
+def _add_explain(app: FastAPI, service: Service, predictor: Predictor, read_uploads: ReadUploads) -> None:
+    @app.post(
+        "/explain",
+        summary="An image, dark where the model did not look for `label` (Grad-CAM).",
+        openapi_extra=_REQUEST_BODY,
+        response_class=Response,
+        responses=_PNG | _REFUSALS,
+    )
+    async def explain(request: Request, label: str | None = None) -> Response:
+        with Slot(service.engine.limiter) as slot:
+            uploads = await read_uploads(request, slot)
+            png = await service.engine.run_for(uploads[0].content, lambda: _explain(predictor, uploads[0], label))
+        return Response(png, media_type="image/png")
 
 
 def _add_corrections(app: FastAPI, service: Service, collector: Collector, read_uploads: ReadUploads) -> None:
