@@ -279,6 +279,17 @@ def test_two_models_of_one_name_are_refused(foveal, tmp_path):
 # Loaded anew, and ended
 
 
+def keep_asking(service, jpeg, seen, cut, stop):
+    """Ask until told to stop; note status, model and answers of each request, and those without an answer."""
+    while not stop.is_set():
+        try:
+            status, headers, content = service.ask("POST", "/predict", jpeg, {"Content-Type": "image/jpeg"})
+        except (OSError, http.client.HTTPException) as error:
+            cut.append(error)
+            continue
+        seen.append((status, headers.get("x-foveal-model"), json.loads(content).get("answers")))
+
+
 @pytest.mark.parametrize(("workers", "how"), [(1, "signal"), (1, "watch"), (2, "signal")])
 def test_a_model_is_loaded_anew_without_a_request_lost(workers, how, jpeg, tmp_path):
     file = tmp_path / "model.safetensors"
@@ -289,17 +300,7 @@ def test_a_model_is_loaded_anew_without_a_request_lost(workers, how, jpeg, tmp_p
     with serving(file, *options) as service:
         seen, cut, stop = [], [], threading.Event()
 
-        def ask():
-            while not stop.is_set():
-                try:
-                    status, headers, content = service.ask("POST", "/predict", jpeg, {"Content-Type": "image/jpeg"})
-                except (OSError, http.client.HTTPException):
-                    if workers == 1:
-                        cut.append(True)
-                    continue  # a process that is replaced may cut a connection that was opened to it in that moment
-                seen.append((status, headers.get("x-foveal-model"), json.loads(content).get("answers")))
-
-        senders = [threading.Thread(target=ask) for _ in range(3)]
+        senders = [threading.Thread(target=keep_asking, args=(service, jpeg, seen, cut, stop)) for _ in range(3)]
         for one in senders:
             one.start()
         time.sleep(1)
@@ -313,7 +314,7 @@ def test_a_model_is_loaded_anew_without_a_request_lost(workers, how, jpeg, tmp_p
         stop.set()
         for one in senders:
             one.join()
-        assert not cut
+        assert workers > 1 or not cut  # a process that is replaced may cut a connection opened to it in that moment
         assert {status for status, _, _ in seen} <= {200, 503}
         assert {found for status, found, _ in seen if status == 200} == set(hashes)
         predictors = [load_learner(place, device="cpu").predict(jpeg).values for place in (IMAGES, new)]
