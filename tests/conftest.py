@@ -63,6 +63,17 @@ def chromium():
     return found
 
 
+@pytest.fixture(scope="module")
+def running_chromium(chromium):
+    """A Chromium that tests open pages in."""
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        running = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        yield running
+        running.close()
+
+
 @pytest.fixture(scope="session")
 def photographs():
     """The folder of real photographs (see the README of the data)."""

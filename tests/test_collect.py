@@ -10,7 +10,7 @@ from urllib.parse import urlencode
 import numpy as np
 import pytest
 from PIL import Image
-from playwright.sync_api import expect, sync_playwright
+from playwright.sync_api import expect
 
 from foveal.audit.checks import audit
 from foveal.images.decode import decode
@@ -161,12 +161,11 @@ def test_a_model_without_labels_and_a_limit_alone_are_refused(model, foveal, tmp
     assert "give --collect DIR" in foveal("serve", model, "--collect-limit", "1MB", code=2).err
 
 
-def test_on_the_page_an_answer_is_corrected_with_consent(model, tmp_path, chromium):
+def test_on_the_page_an_answer_is_corrected_with_consent(model, tmp_path, running_chromium):
     file = tmp_path / "a.png"
     photo(3).save(file)
-    with serving(model, "--collect", tmp_path / "kept") as service, sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
-        page = browser.new_page()
+    with serving(model, "--collect", tmp_path / "kept") as service:
+        page = running_chromium.new_page()
         page.goto(f"http://127.0.0.1:{service.port}/")
         page.set_input_files("#files", str(file))
         expect(page.locator("#status")).to_contain_text("1 answered")
@@ -180,7 +179,7 @@ def test_on_the_page_an_answer_is_corrected_with_consent(model, tmp_path, chromi
         assert not (tmp_path / "kept").exists()
         page.click("text=Keep image and labels")
         expect(page.locator("article")).to_contain_text("Kept, thank you.")
-        browser.close()
+        page.close()
     (row,) = rows_of(tmp_path / "kept")
     assert (row["labels"], row["answered"]) == ("black bee", ";".join(answered))
     assert np.array_equal(decode(Path(tmp_path / "kept" / row["fname"])), decode(file))

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from playwright.sync_api import expect, sync_playwright
+from playwright.sync_api import expect
 
 from films import OWNED, TITLES
 from films import write_model as films_model
@@ -26,21 +26,13 @@ GOLDEN = Path(__file__).parent / "golden"
 OWNED_FILE = "<img src=x onerror=document.title='owned'>.png".replace("/", "")
 
 
-@pytest.fixture(scope="module")
-def browser(chromium):
-    with sync_playwright() as playwright:
-        running = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
-        yield running
-        running.close()
-
-
 @pytest.fixture
-def opened(browser):
+def opened(running_chromium):
     """A function that opens a service's page; what it complains of is collected in `page.complaints`."""
     pages = []
 
     def open_page(service, **options):
-        page = browser.new_page(**options)
+        page = running_chromium.new_page(**options)
         page.complaints = []
         page.on("pageerror", lambda error: page.complaints.append(str(error)))
         page.on("console", lambda said: page.complaints.append(said.text) if said.type == "error" else None)

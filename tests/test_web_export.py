@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from playwright.sync_api import expect, sync_playwright
+from playwright.sync_api import expect
 
 from foveal.core.errors import InputError, MissingDependencyError
 from foveal.images.prepare import IMAGENET, UNCHANGED_OF, Preparation
@@ -43,14 +43,6 @@ def runtime(tmp_path_factory):
         return web._from_npm()
 
 
-@pytest.fixture(scope="module")
-def browser(chromium):
-    with sync_playwright() as playwright:
-        running = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
-        yield running
-        running.close()
-
-
 def bundle(folder, task, method="crop", n_channels=3, statistics=IMAGENET):
     torch.manual_seed(0)
     n = task.n_outputs
@@ -62,7 +54,7 @@ def bundle(folder, task, method="crop", n_channels=3, statistics=IMAGENET):
 
 
 @pytest.fixture
-def opened(browser, runtime, tmp_path):
+def opened(running_chromium, runtime, tmp_path):
     """A function that exports a model, serves the folder and opens its page, which may reach nothing else."""
     servers, pages = [], []
 
@@ -74,7 +66,7 @@ def opened(browser, runtime, tmp_path):
         server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
         threading.Thread(target=server.serve_forever, daemon=True).start()
         servers.append(server)
-        page = browser.new_page()
+        page = running_chromium.new_page()
         page.complaints = []
         page.on("pageerror", lambda error: page.complaints.append(str(error)))
         page.on("console", lambda one: page.complaints.append(one.text) if one.type == "error" else None)

@@ -84,9 +84,8 @@ def require_writable(path: str | os.PathLike[str]) -> None:
         raise InputError(f"`{target}` is a folder: name a file.")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
-        os.close(handle)
-        Path(name).unlink()
+        with tempfile.TemporaryFile(dir=target.parent):
+            pass
     except OSError as error:
         raise InputError(f"`{target}` cannot be written: {error.strerror or error}.") from error
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -12,7 +12,6 @@ import torch
 from foveal.core.errors import InputError, UnknownNameError
 from foveal.evaluation.predictions import Predictions
 from foveal.evaluation.thresholds import Criterion, ThresholdFit, tune_thresholds
-from foveal.geometry.homography import Homography
 from foveal.inference.manifest import MetricPart, TrainingPart
 from foveal.inference.predictor import Predictor
 from foveal.inference.store import ValidationAnswers
@@ -37,7 +36,7 @@ class Figures:
     parts: dict[str, dict[str, float | None]]
 
     @classmethod
-    def of(cls, scores: Mapping[str, Any], intervals: Mapping[str, tuple[float, float]]) -> Figures:
+    def of(cls, scores: Mapping[str, Any], intervals: Mapping[str, Sequence[float]]) -> Figures:
         """Make one of `Predictions.scores` and bounds.
 
         Args:
@@ -151,9 +150,8 @@ def _with_thresholds(task: AnyTask, decision: Decision, given: Mapping[str, floa
 
 
 def _figures_of(task: AnyTask, kept: ValidationAnswers) -> Figures:
-    values = task.activate(kept.outputs)
-    labels = task.decode(values, Homography.stack([Homography()] * len(values)))
-    predictions = Predictions([b""] * len(values), values, labels, kept.targets, task)
+    undecided = Predictions([b""] * len(kept.outputs), kept.outputs, (), kept.targets, task, kept.outputs)
+    predictions = undecided.with_decision(task.decision)
     intervals = {name: (one.low, one.high) for name, one in _intervals(predictions).items()}
     return Figures.of(predictions.scores(), intervals)
 

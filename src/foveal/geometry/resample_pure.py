@@ -17,10 +17,10 @@ from foveal.geometry.pixels import NO_SMOOTHING, Numbers, PadMode, Pixels, Smoot
 _REACH = 2  # pixels to either side that smoothing reads
 _BAND = 16  # rows that are smoothed at once, for the processor's cache: twice as fast as all at once
 _SHIFT = 7
-_ONE = 1 << _SHIFT  # positions and weights of sampling: 1/128 of a pixel, a quarter of OpenCV's step
+ONE = 1 << _SHIFT  # positions and weights of sampling: 1/128 of a pixel, a quarter of OpenCV's step
 _ROUND = 1 << (2 * _SHIFT - 1)
 _FAR = float(1 << 30)  # 1/128 of a pixel; farther positions lie there, and those that are no number at -_FAR
-_CENTRE = 63.5  # 1/128 of a pixel: of the first pixel's centre, less 1/2, for the nearest whole number
+CENTRE = 63.5  # 1/128 of a pixel: of the first pixel's centre, less 1/2, for the nearest whole number
 _HORIZON = 1e-6  # of the centre's depth: what lies farther, or behind, is seen as if it lay there
 
 Lines = NDArray[np.uint16]
@@ -69,9 +69,9 @@ def resample(
 
     def mixed(row: NDArray[np.intp]) -> Whole:
         here = flat[row].astype(np.int32)
-        return here * (_ONE - right)[..., None] + flat[row + next_is] * right[..., None]
+        return here * (ONE - right)[..., None] + flat[row + next_is] * right[..., None]
 
-    sums = mixed(at) * (_ONE - lower)[..., None] + mixed(under) * lower[..., None]
+    sums = mixed(at) * (ONE - lower)[..., None] + mixed(under) * lower[..., None]
     return ((sums + _ROUND) >> (2 * _SHIFT)).astype(np.uint8)
 
 
@@ -130,22 +130,22 @@ def _located(to_source: Numbers, size_hw: tuple[int, int]) -> tuple[Whole, Whole
     with np.errstate(all="ignore"):  # what is no number, or too large for one, is put somewhere below
         depth = m[6] * across + (m[7] * down + m[8])
         near = 1.0 / np.where(depth > _HORIZON, depth, _HORIZON)
-        x, y = (_nearest(((m[row] * _ONE) * across + (m[row + 1] * down + m[row + 2]) * _ONE) * near) for row in (0, 3))
+        x, y = (_nearest(((m[row] * ONE) * across + (m[row + 1] * down + m[row + 2]) * ONE) * near) for row in (0, 3))
     return x, y
 
 
 def _nearest(at: NDArray[np.float64]) -> Whole:
-    at = np.where(at > _ONE - _FAR, at, _ONE - _FAR)
-    at = np.where(at < _FAR - _ONE, at, _FAR - _ONE)
-    return (at + (_FAR - _CENTRE)).astype(np.int32) - np.int32(_FAR)
+    at = np.where(at > ONE - _FAR, at, ONE - _FAR)
+    at = np.where(at < _FAR - ONE, at, _FAR - ONE)
+    return (at + (_FAR - CENTRE)).astype(np.int32) - np.int32(_FAR)
 
 
 def _brought_inside(at: Whole, n: int, pad_mode: PadMode) -> Whole:
     """Return positions along a side of `n` pixels, brought into it; with a ring of black about the image if zeros."""
-    last, ring = (n - 1) * _ONE, _ONE if pad_mode == "zeros" else 0
+    last, ring = (n - 1) * ONE, ONE if pad_mode == "zeros" else 0
     if pad_mode == "reflection":
-        at = at % (2 * n * _ONE)
-        at = np.where(at > last, 2 * last + _ONE - at, at)
+        at = at % (2 * n * ONE)
+        at = np.where(at > last, 2 * last + ONE - at, at)
     return np.clip(at + ring, 0, last + 2 * ring).astype(np.int32)
 
 
@@ -154,4 +154,4 @@ def _weighed(at: Whole, n: int) -> tuple[NDArray[np.intp], Whole, int]:
     if n == 1:
         return np.zeros(at.shape, np.intp), at, 0
     first = np.minimum(at >> _SHIFT, n - 2)
-    return first.astype(np.intp), at - first * _ONE, 1
+    return first.astype(np.intp), at - first * ONE, 1

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 
-_ORIENTATION = 0x0112  # the tag, EXIF 2.3, 4.6.4
+ORIENTATION = 0x0112  # the tag, EXIF 2.3, 4.6.4
 _PREFIX = b"Exif\0\0"
 _ORDERS = {b"II*\0": "<", b"MM\0*": ">"}
 _ENTRY = 12  # bytes of an entry: tag, type, count, value
@@ -33,7 +33,7 @@ def orientation_of(block: bytes) -> int:
         if at + _ENTRY > len(data):
             return 1
         tag, kind, n_values = struct.unpack_from(f"{order}HHI", data, at)
-        if tag == _ORIENTATION:
+        if tag == ORIENTATION:
             (value,) = struct.unpack_from(f"{order}{'H' if kind == _SHORT else 'I'}", data, at + 8)
             return int(value) if kind in {_SHORT, _LONG} and n_values == 1 and 1 <= value <= 8 else 1
     return 1

@@ -6,7 +6,9 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from foveal.images.exif import orientation_of
+from PIL import Image
+
+from foveal.images.exif import ORIENTATION, orientation_of
 
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _LOSSLESS = frozenset({0xC3, 0xC7, 0xCB, 0xCF})
@@ -14,6 +16,8 @@ _SCAN, _APP0, _APP1, _APP2, _APP14, _COMMENT, _FILL = 0xDA, 0xE0, 0xE1, 0xE2, 0x
 _METADATA = frozenset({*range(_APP1, _APP14), 0xEF, _COMMENT})  # APP0 and APP14 say how colours are stored
 _NEXT = re.compile(rb"\xff[\xc0-\xcf\xda-\xdd\xe0-\xef\xfe]")
 _SCAN_MARKER = bytes([_FILL, _SCAN])  # in the data of a scan no such bytes stand: a zero follows each 0xFF there
+_END_MARKER = b"\xff\xd9"
+_MOST_SEGMENT = 65_500  # bytes of a part of a colour profile
 _WITHOUT_LENGTH = frozenset({0x01, *range(0xD0, 0xD8)})
 _PROGRESSIVE = frozenset({0xC2, 0xC6, 0xCA, 0xCE})
 _EXIF, _ICC, _MPF = b"Exif\0\0", b"ICC_PROFILE\0", b"MPF\0"
@@ -83,6 +87,28 @@ def read_jpeg_header(data: bytes) -> JpegHeader:
     is_cmyk, is_grey = frame[5] == _N_INKS, frame[5] == 1
     n_scans = max(1, pixels.count(_SCAN_MARKER)) if is_progressive else 1
     return JpegHeader(size_hw, is_cmyk, turned, whole, pixels, is_progressive, has_more_frames, is_grey, n_scans)
+
+
+def bare_jpeg(header: JpegHeader) -> bytes:
+    """Return a JPEG of the first image alone: its pixels, how it is turned and its colours, and nothing else.
+
+    Args:
+        header: of the file.
+    """
+    parts = [header.pixels[:2]]
+    if header.orientation != 1:
+        exif = Image.Exif()
+        exif[ORIENTATION] = header.orientation
+        parts.append(_segment(_APP1, exif.tobytes()))
+    profile = header.icc_profile
+    pieces = [profile[at : at + _MOST_SEGMENT] for at in range(0, len(profile), _MOST_SEGMENT)]
+    parts += [_segment(_APP2, _ICC + bytes([at, len(pieces)]) + one) for at, one in enumerate(pieces, 1)]
+    end = header.pixels.find(_END_MARKER, header.pixels.find(_SCAN_MARKER)) + len(_END_MARKER)
+    return b"".join([*parts, header.pixels[2:end]])
+
+
+def _segment(marker: int, content: bytes) -> bytes:
+    return bytes([_FILL, marker]) + (len(content) + 2).to_bytes(2) + content
 
 
 def _size_of(frame: bytes) -> tuple[int, int]:

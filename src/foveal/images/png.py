@@ -1,9 +1,14 @@
-"""The chunks of a PNG: those that make its pixels, and what is read of the others (ISO/IEC 15948)."""
+"""PNG: the chunks that make the pixels, what is read of the others (ISO/IEC 15948), and a PNG of pixels."""
 
 from __future__ import annotations
 
+import io
 import zlib
 from dataclasses import dataclass
+
+from PIL import Image
+
+from foveal.geometry.pixels import Pixels
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _PIXELS = frozenset({b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND"})
@@ -75,3 +80,10 @@ def _profile(content: bytes) -> bytes:
     except zlib.error:
         return b""
     return profile if unpacking.eof else b""
+
+
+def encoded_png(pixels: Pixels) -> bytes:
+    """Return an image, uint8 [H, W, C], as the bytes of a PNG."""
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "PNG")
+    return file.getvalue()

@@ -39,9 +39,9 @@ Positive = Annotated[int, Field(ge=1)]
 Side = Annotated[int, Field(ge=1, le=_MAX_SIDE)]
 
 
-def _without(written: dict[str, Any], name: str, usual: object) -> dict[str, Any]:
+def _without(written: dict[str, Any], **usual: object) -> dict[str, Any]:
     """Leave out what is usual, so that older versions read it."""
-    return {key: value for key, value in written.items() if key != name or value != usual}
+    return {key: value for key, value in written.items() if key not in usual or value != usual[key]}
 
 
 class ResizePart(_Strict):
@@ -53,7 +53,7 @@ class ResizePart(_Strict):
 
     @model_serializer(mode="wrap")
     def _without_usual(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        return _without(handler(self), "pad_mode", "reflection")
+        return _without(handler(self), pad_mode="reflection")
 
 
 class PreparationPart(_Strict):
@@ -74,7 +74,7 @@ class PreparationPart(_Strict):
 
     @model_serializer(mode="wrap")
     def _without_usual(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        return _without(handler(self), "n_channels", RGB)
+        return _without(handler(self), n_channels=RGB)
 
 
 class HeadPart(_Strict):
@@ -103,9 +103,7 @@ class ModelPart(_Strict):
 
     @model_serializer(mode="wrap")
     def _without_usual(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        usual = {"n_channels": RGB, "head_options": None, "cut": None, "pooling": ()}
-        written: dict[str, Any] = handler(self)
-        return {name: value for name, value in written.items() if name not in usual or value != usual[name]}
+        return _without(handler(self), n_channels=RGB, head_options=None, cut=None, pooling=())
 
 
 class OwnPart(_Strict):
@@ -151,17 +149,15 @@ class TrainingPart(_Strict):
 
     @model_serializer(mode="wrap")
     def _without_usual(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        written: dict[str, Any] = handler(self)
-        usual = {name: field.get_default(call_default_factory=True) for name, field in _ADDED.items()}
-        return {name: value for name, value in written.items() if name not in usual or value != usual[name]}
+        fresh = TrainingPart.model_construct()
+        usual = {name: getattr(fresh, name) for name in TrainingPart.model_fields if name not in _FROM_THE_FIRST}
+        return _without(handler(self), **usual)
 
 
-_ADDED = {
-    name: field
-    for name, field in TrainingPart.model_fields.items()
-    if name not in {"source", "weights", "made", "n_train", "n_valid", "counts", "valid_loss", "figures", "parts"}
-}
-"""What the first version did not have, and is left out where it is as usual."""
+_FROM_THE_FIRST = frozenset(
+    {"source", "weights", "made", "n_train", "n_valid", "counts", "valid_loss", "figures", "parts"}
+)
+"""What the first version of a `TrainingPart` had, and is always written."""
 
 
 class Manifest(_Strict):
@@ -182,7 +178,7 @@ class Manifest(_Strict):
 
     @model_serializer(mode="wrap")
     def _without_usual(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        return _without(handler(self), "extra", {})
+        return _without(handler(self), extra={})
 
 
 def current_versions() -> dict[str, str]:

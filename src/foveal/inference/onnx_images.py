@@ -21,13 +21,13 @@ import onnx_ir as ir
 from onnxscript import GraphBuilder
 
 from foveal.geometry.pixels import PadMode
+from foveal.geometry.resample_pure import CENTRE, ONE
 from foveal.geometry.resize import Resize, ResizeMethod
 from foveal.geometry.warp import ACROSS, DOWN, MARGIN, MIN_GAUSSIAN_SCALE, REACH, SIGMA
 
-_ONE = 128  # positions and weights of sampling are in 1/128 of a pixel
-# 1/128 of a pixel: the first pixel's centre less 1/2, and less half the step in which `resample_pure` has positions
-# when it cuts them off to whole numbers. Sizes of powers of two put every position on a whole number.
-_CENTRE = 63.5 - 2.0**-23
+# 1/128 of a pixel: less half the step in which `resample_pure` has positions when it cuts them off to whole numbers.
+# Sizes of powers of two put every position on a whole number.
+_CENTRE = CENTRE - 2.0**-23
 _FLOAT, _DOUBLE, _UINT8 = ir.DataType.FLOAT, ir.DataType.DOUBLE, ir.DataType.UINT8
 _INT64 = ir.DataType.INT64
 
@@ -134,7 +134,7 @@ def add_preparation(builder: GraphBuilder, image: Value, fit: Resize) -> ImageGr
     with arithmetic(op):
         shape = op.Shape(image)
         sides_yx = fit.input_size_hw
-        whole = [_scalar(op.Slice(shape, [at], [at + 1])) for at in (0, 1)]
+        whole = [_side(op, shape, at) for at in (0, 1)]
         y, x = _maps(op, whole, sides_yx, fit.method)
         factor = _factor(op, op.Max(y.scale, x.scale))
         reduced = _means_of_squares(op, image, shape, factor)
@@ -145,15 +145,9 @@ def add_preparation(builder: GraphBuilder, image: Value, fit: Resize) -> ImageGr
         return ImageGraph(op.Unsqueeze(op.Cast(pixels, to=_UINT8), [0]), x, y)
 
 
-def _scalar(value: Value) -> Value:
-    return _handler().Squeeze(value, [0])
-
-
-def _handler() -> Any:
-    """Return what adds nodes now; see `arithmetic`."""
-    handler = ir.set_value_magic_handler(None)
-    ir.set_value_magic_handler(handler)
-    return handler
+def _side(op: Any, shape: Value, at: int) -> Value:
+    """Return one of the numbers of a shape."""
+    return op.Squeeze(op.Slice(shape, [at], [at + 1]), [0])
 
 
 def _maps(op: Any, whole: list[Value], sides: tuple[int, int], method: ResizeMethod) -> list[OnAxis]:
@@ -225,7 +219,7 @@ def _part(op: Any, reduced: Value, maps: tuple[OnAxis, OnAxis], factor: Value, s
     size, factor_f = op.Shape(reduced), op.Cast(factor, to=_DOUBLE)
     along, inside = [], None
     for at, (one, side) in enumerate(zip(maps, sides, strict=True)):
-        n, scale = _scalar(op.Slice(size, [at], [at + 1])), one.scale * factor_f
+        n, scale = _side(op, size, at), one.scale * factor_f
         first = -one.shift / scale
         last = first + float(side) / scale
         is_inside = op.And(op.GreaterOrEqual(first, 0.0), op.LessOrEqual(last, op.Cast(n, to=_DOUBLE)))
@@ -346,20 +340,20 @@ def _sampled(op: Any, pixels: Value, seen: _Seen, sides: tuple[int, int], pad_mo
         factor = op.Cast(one.n, to=_DOUBLE) / op.Cast(n, to=_DOUBLE)
         step, start = 1.0 / one.scale / factor, one.start / factor
         centres = op.Cast(op.Range(0, side, 1), to=_DOUBLE) + 0.5
-        at = op.Cast(op.Floor(step * float(_ONE) * centres + start * float(_ONE) - _CENTRE), to=_INT64)
+        at = op.Cast(op.Floor(step * float(ONE) * centres + start * float(ONE) - _CENTRE), to=_INT64)
         weights.append(_bilinear(op, at, n, pad_mode))
     sums = _along_both(op, weights, pixels)  # whole numbers below 2^24, which float32 holds
-    return op.Floor((sums + float(_ONE * _ONE // 2)) / float(_ONE * _ONE))
+    return op.Floor((sums + float(ONE * ONE // 2)) / float(ONE * ONE))
 
 
 def _bilinear(op: Any, at: Value, n: Value, pad_mode: PadMode) -> Value:
     """Return the weights of `n` pixels at positions from the first one's centre, float32 [side, n], in 1/128."""
-    last = (n - 1) * _ONE
+    last = (n - 1) * ONE
     if pad_mode == "reflection":
-        at = op.Mod(at, n * (2 * _ONE))
-        at = op.Where(op.Greater(at, last), 2 * last + _ONE - at, at)
-    ring = _ONE if pad_mode == "zeros" else 0  # of black about the image, whose pixels count for nothing
+        at = op.Mod(at, n * (2 * ONE))
+        at = op.Where(op.Greater(at, last), 2 * last + ONE - at, at)
+    ring = ONE if pad_mode == "zeros" else 0  # of black about the image, whose pixels count for nothing
     at = op.Max(op.Min(at, last + ring), -ring)
     at = op.Unsqueeze(at, [1])
-    pixel = op.Unsqueeze(op.Range(0, n, 1), [0]) * _ONE
-    return op.Cast(op.Max(_ONE - op.Abs(at - pixel), 0), to=_FLOAT)
+    pixel = op.Unsqueeze(op.Range(0, n, 1), [0]) * ONE
+    return op.Cast(op.Max(ONE - op.Abs(at - pixel), 0), to=_FLOAT)

@@ -16,7 +16,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -90,14 +90,15 @@ def export_int8(run: Path, target: Path) -> Quantised:
         exported = export_model(
             predictor, small, images=found.images[:16], quantise=lambda file: _quantise(file, predictor, calibration)
         )
-        before, after = (_answers(file, found) for file in (plain, small))
+        runners = [runpy.run_path(str(file.with_name(f"{file.stem}_runner.py"))) for file in (plain, small)]
+        before, after = (_answers(runner, found) for runner in runners)
         name, lost, (was, now) = _compare(found, before, after)
         if not lost <= _MOST_LOST:
             raise InputError(
                 f"In 8 bits {name.replace('_', ' ')} is {now:.4f} on {len(found.images):,} validation images, and "
                 f"{was:.4f} before: more than {_MOST_LOST:g} is lost, so nothing was written. Leave out --int8."
             )
-        seconds = _seconds(plain, small, found.images)
+        seconds = _seconds(runners, found.images)
         n_bytes = plain.stat().st_size, small.stat().st_size
         for one in exported.files:
             with storage.replacing(target.with_name(one.name)) as beside:
@@ -151,12 +152,11 @@ def _quantise(file: Path, predictor: Predictor, calibration: Sequence[ImageSourc
     fused.unlink()
 
 
-def _answers(file: Path, found: Predictions) -> torch.Tensor:
+def _answers(runner: Mapping[str, Any], found: Predictions) -> torch.Tensor:
     """Return what an exported model answers, comparable with the targets."""
-    runner = runpy.run_path(str(file.with_name(f"{file.stem}_runner.py")))
     session, read = runner["session"], runner["read"]
     values = []
-    with progress.Bar(f"answering in {file.stem}", len(found.images)) as bar:
+    with progress.Bar("answering", len(found.images)) as bar:
         for image in found.images:
             values.append(session.run(None, {"image": read(image)})[0])
             bar.advance()
@@ -171,9 +171,8 @@ def _compare(found: Predictions, before: torch.Tensor, after: torch.Tensor) -> t
     return name, lost, (was, now)
 
 
-def _seconds(plain: Path, small: Path, images: Sequence[ImageSource]) -> tuple[float, float]:
+def _seconds(runners: Sequence[Mapping[str, Any]], images: Sequence[ImageSource]) -> tuple[float, float]:
     """Return the median seconds of an image for two exported models, which answer in turn."""
-    runners = [runpy.run_path(str(file.with_name(f"{file.stem}_runner.py"))) for file in (plain, small)]
     times: tuple[list[float], list[float]] = ([], [])
     for image in images[:_TIMED]:
         pixels = runners[0]["read"](image)

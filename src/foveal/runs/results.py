@@ -57,7 +57,7 @@ def write_results(learn: Learner, settings: ImageRun, source: Source, found: Aud
     radii = radius_metrics(predictions, decided.get("radius_coverage", math.nan))
     scores |= radii
     last = learn.recorder.history[-1]
-    figures = Figures.of(scores, {name: (low, high) for name, (low, high) in intervals.items()})
+    figures = Figures.of(scores, intervals)
     figures.headline.update({name: MetricPart(value=value) for name, value in radii.items()})
     trained = figures.into(learn.trained()).model_copy(
         update={"valid_loss": last.valid_loss} | provenance(learn, settings, source, found)

@@ -11,7 +11,6 @@ import contextlib
 import csv
 import datetime as dt
 import hashlib
-import io
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -19,14 +18,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from foveal.core import storage
 from foveal.core.errors import ImageError, InputError
-from foveal.geometry.pixels import Pixels
+from foveal.core.tables import write_rows
 from foveal.images.channels import RGB
 from foveal.images.decode import decode
-from foveal.images.jpeg import read_jpeg_header
+from foveal.images.jpeg import bare_jpeg, read_jpeg_header
+from foveal.images.png import encoded_png
 from foveal.serve.admission import RequestRefusedError
 from foveal.tasks.base import AnyTask
 from foveal.tasks.kinds import kind_of
@@ -34,11 +33,8 @@ from foveal.tasks.kinds import kind_of
 TABLE, IMAGES = "corrections.csv", "images"
 _COLUMNS = ("fname", "labels", "answered", "model", "day")
 _DELIMITER = ";"  # of labels in a cell
-_ORIENTATION = 0x0112
-_SCAN, _END = b"\xff\xda", b"\xff\xd9"
 _LOCK = threading.Lock()
 _TRIES, _WAIT_SECONDS = 100, 0.05  # for a folder that another process holds; chosen by hand
-_MOST_SEGMENT = 65_500  # bytes of a part of a colour profile in a JPEG
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,10 +80,7 @@ class Collector:
             day = dt.datetime.now(dt.UTC).date().isoformat()
             line = (name, _DELIMITER.join(labels), _DELIMITER.join(answered), self.model[:16], day)
             rows[name] = dict(zip(_COLUMNS, line, strict=True))
-            with storage.open_replacing(self.folder / TABLE, newline="") as file:
-                writer = csv.DictWriter(file, _COLUMNS)
-                writer.writeheader()
-                writer.writerows(rows.values())
+            write_rows(self.folder / TABLE, rows.values())
         return name
 
     def _rows(self) -> dict[str, dict[str, str]]:
@@ -137,31 +130,11 @@ def without_traces(image: bytes) -> tuple[bytes, str]:
     """
     pixels = decode(image, RGB)
     if not image.startswith(b"\xff\xd8"):
-        return _png(pixels), ".png"
-    header = read_jpeg_header(image)
-    parts = [header.pixels[:2]]
-    if header.orientation != 1:
-        exif = Image.Exif()
-        exif[_ORIENTATION] = header.orientation
-        parts.append(_segment(0xE1, exif.tobytes()))
-    profile = header.icc_profile
-    pieces = [profile[at : at + _MOST_SEGMENT] for at in range(0, len(profile), _MOST_SEGMENT)]
-    parts += [_segment(0xE2, b"ICC_PROFILE\0" + bytes([at, len(pieces)]) + one) for at, one in enumerate(pieces, 1)]
-    end = header.pixels.find(_END, header.pixels.find(_SCAN)) + len(_END)  # behind it other images may follow
-    whole = b"".join([*parts, header.pixels[2:end]])
+        return encoded_png(pixels), ".png"
+    bare = bare_jpeg(read_jpeg_header(image))
     try:
-        if np.array_equal(decode(whole, RGB), pixels):
-            return whole, ".jpg"
+        if np.array_equal(decode(bare, RGB), pixels):
+            return bare, ".jpg"
     except ImageError:
         pass
-    return _png(pixels), ".png"
-
-
-def _png(pixels: Pixels) -> bytes:
-    file = io.BytesIO()
-    Image.fromarray(pixels).save(file, "PNG")
-    return file.getvalue()
-
-
-def _segment(marker: int, content: bytes) -> bytes:
-    return bytes([0xFF, marker]) + (len(content) + 2).to_bytes(2) + content
+    return encoded_png(pixels), ".png"

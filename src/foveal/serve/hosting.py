@@ -7,7 +7,7 @@ import contextlib
 import logging
 import os
 import signal
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -214,14 +214,11 @@ class Hosting:
         task.add_done_callback(self._tasks.discard)
 
     async def _watch(self, one: HostedModel) -> None:
-        loaded = last = seen(one.settings.model)
+        file = WatchedFiles([one.settings.model])
         while True:
             await asyncio.sleep(_WATCH_SECONDS)
-            now = seen(one.settings.model)
-            if now is not None and now == last != loaded:
-                loaded = now
+            if file.have_changed():
                 await one.reload()
-            last = now
 
 
 def hosting_from_environment() -> Hosting:
@@ -229,7 +226,27 @@ def hosting_from_environment() -> Hosting:
     return Hosting(ServeSettings.model_validate_json(os.environ[SETTINGS]))
 
 
-def seen(file: Path) -> _Seen | None:
+class WatchedFiles:
+    """Files that are looked at again and again, each time to see whether they were written anew."""
+
+    def __init__(self, files: Sequence[Path]) -> None:
+        self._files = files
+        self._known = self._last = self._seen()
+
+    def have_changed(self) -> bool:
+        """Look; return whether they are others than before, all there, and as at the last look: written to the end."""
+        now, last = self._seen(), self._last
+        self._last = now
+        if now == last != self._known and None not in now:
+            self._known = now
+            return True
+        return False
+
+    def _seen(self) -> list[_Seen | None]:
+        return [_seen(file) for file in self._files]
+
+
+def _seen(file: Path) -> _Seen | None:
     """Return what changes with a file: its number, time and size; None where it is not there."""
     try:
         about = file.stat()

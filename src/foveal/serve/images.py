@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-import io
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Annotated, Any
 
 from fastapi import FastAPI, Query, Request
-from PIL import Image
 from pydantic import JsonValue
 from starlette.responses import JSONResponse, Response
 
 from foveal.core import storage
 from foveal.core.errors import InputError
+from foveal.images.png import encoded_png
 from foveal.inference.explain import overlay
 from foveal.inference.predictor import Predictor
 from foveal.serve.admission import Slot
 from foveal.serve.assets import page_model
 from foveal.serve.collect import Collector
+from foveal.serve.engine import Out
 from foveal.serve.forms import Upload, check_media_type, parse_uploads
 from foveal.serve.schemas import AllRefused, Answers, Kept, Refusal
 from foveal.serve.service import Service
@@ -39,7 +39,8 @@ _REQUEST_BODY = {
 }
 _Responses = dict[int | str, dict[str, Any]]  # as FastAPI declares them
 Labels = Annotated[list[str] | None, Query()]
-ReadUploads = Callable[[Request, Slot], Awaitable[list[Upload]]]
+OnFirst = Callable[[Request, Callable[[bytes], Any]], Awaitable[Any]]
+"""Returns what a function makes of the first image of a request."""
 _REFUSALS: _Responses = {
     401: {"model": Refusal, "description": "The service wants a key, and the request brings none of them."},
     403: {"model": Refusal, "description": "A page of another site made a browser send it."},
@@ -104,10 +105,16 @@ def add_images(app: FastAPI, service: Service, predictor: Predictor) -> dict[str
             return JSONResponse({"error": answers[0]["error"], "answers": answers}, 422)
         return JSONResponse(storage.finite({"answers": answers}))
 
-    _add_explain(app, service, predictor, read_uploads)
+    async def on_first(request: Request, work: Callable[[bytes], Out]) -> Out:
+        """Return what a function makes of the first image of a request, in a thread."""
+        with Slot(engine.limiter) as slot:
+            image = (await read_uploads(request, slot))[0].content
+            return await engine.run_for(image, lambda: work(image))
+
+    _add_explain(app, predictor, on_first)
     folder, limit = service.settings.collect, service.settings.collect_bytes
     if folder is not None:
-        _add_corrections(app, service, Collector(folder, limit, task, service.sha256), read_uploads)
+        _add_corrections(app, Collector(folder, limit, task, service.sha256), on_first)
     about = {
         "explains": predictor.supports_explain,
         "collects": folder is not None,
@@ -116,7 +123,7 @@ def add_images(app: FastAPI, service: Service, predictor: Predictor) -> dict[str
     return page_model(predictor) | about
 
 
-def _add_explain(app: FastAPI, service: Service, predictor: Predictor, read_uploads: ReadUploads) -> None:
+def _add_explain(app: FastAPI, predictor: Predictor, on_first: OnFirst) -> None:
     @app.post(
         "/explain",
         summary="An image, dark where the model did not look for `label` (Grad-CAM).",
@@ -125,13 +132,11 @@ def _add_explain(app: FastAPI, service: Service, predictor: Predictor, read_uplo
         responses=_PNG | _REFUSALS,
     )
     async def explain(request: Request, label: str | None = None) -> Response:
-        with Slot(service.engine.limiter) as slot:
-            uploads = await read_uploads(request, slot)
-            png = await service.engine.run_for(uploads[0].content, lambda: _explain(predictor, uploads[0], label))
+        png = await on_first(request, lambda image: encoded_png(overlay(predictor, image, label)[0]))
         return Response(png, media_type="image/png")
 
 
-def _add_corrections(app: FastAPI, service: Service, collector: Collector, read_uploads: ReadUploads) -> None:
+def _add_corrections(app: FastAPI, collector: Collector, on_first: OnFirst) -> None:
     @app.post(
         "/correction",
         summary="Keep an image whose answer was wrong, with the labels that are right.",
@@ -140,15 +145,4 @@ def _add_corrections(app: FastAPI, service: Service, collector: Collector, read_
         responses=_REFUSALS | _FULL,
     )
     async def correct(request: Request, label: Labels = None, answered: Labels = None) -> dict[str, str]:
-        with Slot(service.engine.limiter) as slot:
-            image = (await read_uploads(request, slot))[0].content
-            name = await service.engine.run_for(image, lambda: collector.keep(image, label or (), answered or ()))
-        return {"kept": name}
-
-
-def _explain(predictor: Predictor, upload: Upload, label: str | None) -> bytes:
-    """Return an image with what the model looked at, as the bytes of a PNG."""
-    pixels, _ = overlay(predictor, upload.content, label)
-    file = io.BytesIO()
-    Image.fromarray(pixels).save(file, "PNG")
-    return file.getvalue()
+        return {"kept": await on_first(request, lambda image: collector.keep(image, label or (), answered or ()))}

@@ -18,7 +18,7 @@ from uvicorn.supervisors import Multiprocess
 
 from foveal.core.errors import FovealError, InputError
 from foveal.inference.loading import load_predictor
-from foveal.serve.hosting import SETTINGS, Hosting, seen
+from foveal.serve.hosting import SETTINGS, Hosting, WatchedFiles
 from foveal.serve.service import ServeSettings
 
 _SECONDS_TO_END = 30  # for requests in work when the service is told to end; chosen by hand
@@ -85,8 +85,7 @@ class _Workers(Multiprocess):
         """
         self._settings, self._folder, self._n_copied = settings, folder, 0
         self._pin()
-        self._seen = [seen(file) for file in settings.models]
-        self._last = self._seen
+        self._files = WatchedFiles(settings.models)
         ready()
         config = uvicorn.Config(
             "foveal.serve.hosting:hosting_from_environment",
@@ -120,12 +119,8 @@ class _Workers(Multiprocess):
     def keep_subprocess_alive(self) -> None:
         """Replace processes that have died, and look whether the files have changed."""
         super().keep_subprocess_alive()
-        if self._settings.watch:
-            now = [seen(file) for file in self._settings.models]
-            if now == self._last != self._seen and None not in now:
-                self._seen = now
-                self.handle_hup()
-            self._last = now
+        if self._settings.watch and self._files.have_changed():
+            self.handle_hup()
 
 
 def _check_free(host: str, port: int) -> None:

@@ -6,7 +6,6 @@ archive that is given, or from npm, which knows where packages lie.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 import subprocess
@@ -27,7 +26,7 @@ from foveal.serve.assets import STATIC, page_model, page_texts
 
 VERSION = "1.30.0"
 PACKAGE = f"onnxruntime-web-{VERSION}.tgz"
-_SHA256 = "d2228df7e4616bc3348bf504ee888f3bec43789a273f0a63f3e68d203ce3bf71"
+_CHECKSUM = download.Checksum("d2228df7e4616bc3348bf504ee888f3bec43789a273f0a63f3e68d203ce3bf71")
 FILES = ("ort.wasm.min.mjs", "ort-wasm-simd-threaded.mjs", "ort-wasm-simd-threaded.wasm")
 _MOST_BYTES = 64 << 20  # of one of these files; the largest has 14 MB
 _NPM_SECONDS = 300.0
@@ -140,7 +139,7 @@ def _member(archive: tarfile.TarFile, name: str) -> bytes:
 def _from_npm() -> Path:
     """Return the archive, which npm fetches where it is not kept from before."""
     kept = download.cache_folder() / PACKAGE
-    if kept.is_file() and hashlib.sha256(kept.read_bytes()).hexdigest() == _SHA256:
+    if kept.is_file() and _CHECKSUM.of(kept) == _CHECKSUM.digest:
         return kept
     npm = shutil.which("npm")
     if npm is None:
@@ -153,14 +152,13 @@ def _from_npm() -> Path:
             subprocess.run(  # noqa: S603 -- npm, with words of ours
                 command, cwd=folder, capture_output=True, text=True, check=True, timeout=_NPM_SECONDS
             )
-            content = (Path(folder) / PACKAGE).read_bytes()
         except (OSError, subprocess.SubprocessError) as error:
             printed = (getattr(error, "stderr", "") or str(error)).strip().splitlines()[-1:]
             reason = f"npm could not fetch onnxruntime-web {VERSION} ({''.join(printed)})"
             raise MissingDependencyError(f"{reason}. {_HOW}") from error
-    if hashlib.sha256(content).hexdigest() != _SHA256:
-        raise InputError(f"What npm fetched is not onnxruntime-web {VERSION}: its hash is another one. {_HOW}")
-    kept.parent.mkdir(parents=True, exist_ok=True)
-    with storage.replacing(kept) as beside:
-        beside.write_bytes(content)
+        fetched = Path(folder) / PACKAGE
+        if not fetched.is_file() or _CHECKSUM.of(fetched) != _CHECKSUM.digest:
+            raise InputError(f"What npm fetched is not onnxruntime-web {VERSION}: its hash is another one. {_HOW}")
+        with storage.replacing(kept) as beside:
+            beside.write_bytes(fetched.read_bytes())
     return kept
