@@ -304,17 +304,21 @@ def test_copies_are_looked_for_among_the_nearest_of_very_many(monkeypatch):
 
 def test_a_batch_of_one_goes_through_batch_normalisation():
     """Where there is one value per channel the statistics stay; on a map they follow, as torch can do it."""
-    pooled = nn.AdaptiveAvgPool2d(1), nn.Flatten()
+    pooled = (
+        nn.ReLU(),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+    )  # without ReLU the means of a batch are 0, as at the start
     model = nn.Sequential(nn.Conv2d(3, 2, 1), nn.BatchNorm2d(2), *pooled, nn.BatchNorm1d(2))
     set_training(model, Freeze())
-    before = [model[at].running_mean.clone() for at in (1, 4)]
+    before = [model[at].running_mean.clone() for at in (1, 5)]
     with keeping_statistics_of_one(model, 1):
         model(torch.randn(1, 3, 4, 4)).sum().backward()
-    assert [torch.equal(model[at].running_mean, mean) for at, mean in zip((1, 4), before, strict=True)] == [False, True]
-    assert model[4].training
+    assert [torch.equal(model[at].running_mean, mean) for at, mean in zip((1, 5), before, strict=True)] == [False, True]
+    assert model[5].training
     with keeping_statistics_of_one(model, 2):
         model(torch.randn(2, 3, 4, 4))
-    assert not torch.equal(model[4].running_mean, before[1])
+    assert not torch.equal(model[5].running_mean, before[1])
     with pytest.raises(ValueError, match="more than 1 value per channel"):
         model(torch.randn(1, 3, 4, 4))
 
