@@ -16,7 +16,8 @@ import hostile
 from foveal.core.errors import InputError, ModelFileError
 from foveal.images.prepare import IMAGENET, Preparation
 from foveal.inference.loading import load_learner
-from foveal.inference.predictor import Prediction, Predictor, Refused
+from foveal.inference.prediction import Prediction, Refused
+from foveal.inference.predictor import Predictor
 from foveal.models.vision import ModelSpec, build_model
 from foveal.tasks.multi_label import MultiLabel
 from foveal.tasks.points import Points

@@ -18,7 +18,8 @@ from foveal.data.samples import Pipeline
 from foveal.geometry.resize import RandomResizedCrop
 from foveal.images.decode import decode, open_image
 from foveal.images.prepare import IMAGENET, Preparation
-from foveal.inference.predictor import Prediction, Predictor, Refused
+from foveal.inference.prediction import Prediction, Refused
+from foveal.inference.predictor import Predictor
 from foveal.models.vision import ModelSpec, build_model
 from foveal.tasks.multi_label import MultiLabel
 from foveal.tasks.vocab import Vocab

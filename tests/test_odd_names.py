@@ -17,7 +17,7 @@ from foveal.core.storage import require_writable
 from foveal.evaluation.writers import row_of
 from foveal.geometry.homography import Homography
 from foveal.images.decode import open_image
-from foveal.inference.predictor import Prediction
+from foveal.inference.prediction import Prediction
 from foveal.scale.resume_log import ResumeLog
 from foveal.tasks.multi_label import MultiLabel
 from foveal.tasks.single_label import SingleLabel

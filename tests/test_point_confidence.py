@@ -21,7 +21,8 @@ from foveal.geometry.homography import Homography
 from foveal.images.prepare import IMAGENET, Preparation
 from foveal.inference.exports import export_model
 from foveal.inference.loading import load_learner
-from foveal.inference.predictor import Prediction, Predictor
+from foveal.inference.prediction import Prediction
+from foveal.inference.predictor import Predictor
 from foveal.inference.store import read_bundle
 from foveal.learner.vision import vision_learner
 from foveal.models.vision import ModelSpec, build_model

@@ -22,9 +22,9 @@ from foveal.geometry.resize import RandomResizedCrop as RandomResizedCrop
 from foveal.geometry.resize import Resize as Resize
 from foveal.images.augment import aug_transforms as aug_transforms
 from foveal.inference.loading import load_learner as load_learner
-from foveal.inference.predictor import Prediction as Prediction
+from foveal.inference.prediction import Prediction as Prediction
+from foveal.inference.prediction import Refused as Refused
 from foveal.inference.predictor import Predictor as Predictor
-from foveal.inference.predictor import Refused as Refused
 from foveal.learner.learner import Learner as Learner
 from foveal.learner.vision import vision_learner as vision_learner
 from foveal.runs.door import Evaluation

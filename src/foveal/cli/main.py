@@ -13,7 +13,21 @@ from pathlib import Path
 import typer
 
 from foveal import __version__
-from foveal.cli import check, compare, decide, demo, evaluate, export, info, port, predict, report, serve, train
+from foveal.cli import (
+    check,
+    compare,
+    decide,
+    demo,
+    evaluate,
+    export,
+    info,
+    monitor,
+    port,
+    predict,
+    report,
+    serve,
+    train,
+)
 from foveal.core import distributed, timing
 from foveal.core.errors import FovealError, ProcessEndedError
 from foveal.core.registry import load_plugins
@@ -58,6 +72,7 @@ app.command("info")(info.info)
 app.command("set")(decide.set_decision)
 _add_verb(report.report)
 app.command("serve")(serve.serve)
+app.command("monitor")(monitor.monitor)
 app.command("demo")(demo.demo)
 app.command("port")(port.port)
 for _name, _verb in load_plugins("foveal.verbs"):  # a package may add verbs for models of its own kinds

@@ -65,7 +65,7 @@ def predict(
         storage.require_writable(out)
     if resume and (out is None or out.suffix == ".json"):
         raise InputError("--resume needs an --out in .csv, .jsonl or .parquet.")
-    files = _expand(images)
+    files = expand(images)
     with progress.busy("loading the model"):
         predictor = load_image_predictor(model, device=device)
     answered = PredictionStream(predictor, files, batch_size)
@@ -170,7 +170,7 @@ def _skip(resume_log: ResumeLog, files: Iterator[Path]) -> None:
             )
 
 
-def _expand(patterns: list[str]) -> Iterator[Path]:
+def expand(patterns: list[str]) -> Iterator[Path]:
     """Return the files that are meant: all are looked for at once, but a list on stdin is read as it comes."""
     from foveal.sources.addresses import files_at
 

@@ -24,6 +24,9 @@ ApiKeyFile = Annotated[Path | None, Option(help="A file with keys, one a line, o
 Collect = Annotated[
     Path | None, Option(help="Keep images that users correct on the page in this folder, for the next training.")
 ]
+Monitor = Annotated[
+    Path | None, Option(help="Count in this folder what is answered, without images, for `foveal monitor`.")
+]
 Watch = Annotated[bool, Option("--watch", help="Load a model anew when its file changes; SIGHUP always does.")]
 
 
@@ -46,6 +49,7 @@ def serve(
     api_key_file: ApiKeyFile = None,
     collect: Collect = None,
     collect_limit: Annotated[str, Option(help="The most that --collect keeps, such as 1GB.")] = _COLLECT_LIMIT,
+    monitor: Monitor = None,
     watch: Watch = False,
 ) -> None:
     """Serve a model: a page at /, POST /predict, GET /model, /healthz, /readyz, /metrics, /openapi.json."""
@@ -77,6 +81,7 @@ def serve(
         api_keys=read_keys(api_key_file) if api_key_file is not None else (),
         collect=None if collect is None else collect.absolute(),
         collect_bytes=parse_bytes(collect_limit),
+        monitor=None if monitor is None else monitor.absolute(),
         watch=watch,
     )
     shown, named = f"[{host}]" if ":" in host else host, ", ".join(model.name for model in models)

@@ -27,7 +27,7 @@ from foveal.core.rng import order_for
 from foveal.core.seeds import check_seed
 from foveal.data.loader import DataLoader
 from foveal.inference.manifest import TrainingPart
-from foveal.inference.predictor import Prediction
+from foveal.inference.prediction import Prediction
 from foveal.learner.export import write_export
 from foveal.learner.trainer import Trainer
 from foveal.metrics.common import MetricFunction

@@ -25,7 +25,7 @@ from foveal.collab.task import Id, Rating
 from foveal.core import runtime
 from foveal.core.errors import InputError
 from foveal.inference.manifest import Manifest, OwnPart, Positive, TrainingPart, current_versions
-from foveal.inference.predictor import Prediction
+from foveal.inference.prediction import Prediction
 from foveal.inference.store import hashes_of, write_bundle
 from foveal.models.vision import check_fit
 from foveal.tasks.base import AnyTask

@@ -5,15 +5,25 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
+from torch import Tensor
 
 from foveal.core.errors import InputError, UnknownNameError
 from foveal.evaluation.predictions import Predictions
 from foveal.evaluation.thresholds import Criterion, ThresholdFit, tune_thresholds
 from foveal.inference.manifest import MetricPart, TrainingPart
 from foveal.inference.predictor import Predictor
+from foveal.inference.reference import Histogram, Tally
+from foveal.inference.signals import (
+    DISTANCE,
+    distances_from_others,
+    labels_of,
+    mean_direction,
+    signal_names,
+    signals_of,
+)
 from foveal.inference.store import ValidationAnswers
 from foveal.metrics.bootstrap import Interval
 from foveal.tasks.base import AnyTask, Decision
@@ -59,6 +69,45 @@ def kept_answers(predictions: Predictions) -> ValidationAnswers | None:
         return None
     n_bytes = sum(tensor.numel() * tensor.element_size() for tensor in (outputs, targets))
     return ValidationAnswers(outputs, targets) if n_bytes <= _MOST_BYTES else None
+
+
+class Reference(NamedTuple):
+    """What later images are compared with.
+
+    Attributes:
+        tally: counts of the answers for the validation images.
+        centre: the mean direction of the features, [F]; None of a model without.
+    """
+
+    tally: Tally
+    centre: Tensor | None
+
+
+def reference_of(predictions: Predictions) -> Reference:
+    """Return what later images are compared with.
+
+    Args:
+        predictions: those of `validation_predictions`, with the decision in force.
+    """
+    tally, features = _tally_of(predictions), predictions.features
+    if features is None or len(features) < 2:
+        return Reference(tally, None)
+    tally.signals[DISTANCE] = Histogram.of(distances_from_others(features).numpy())
+    return Reference(tally, mean_direction(features))
+
+
+def _tally_of(predictions: Predictions) -> Tally:
+    """Return counts of what the answers themselves say: everything but how far the features are."""
+    task, signals = predictions.task, predictions.signals
+    if kind_of(task).has_classes:  # the confidence depends on the temperature in force
+        signals = signals_of(task, predictions.values)
+    found = Tally(labels=dict.fromkeys(task.names, 0) if kind_of(task).has_classes else {})
+    for label in predictions.labels:
+        found.add({}, labels_of(task, task.encode(label)))
+    if signals is not None:
+        columns = zip(signal_names(task), signals.T.numpy(), strict=True)
+        found.signals.update((name, Histogram.of(column)) for name, column in columns)
+    return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,13 +177,19 @@ def decide_anew(
         decision = replace(decision, thresholds=_with_thresholds(task, decision, thresholds))
     decided = task.with_decision(decision)
     before = Figures(predictor.training.figures, predictor.training.parts)
-    after = Figures({}, {}) if kept is None else _figures_of(decided, kept)
+    answers = None if kept is None else _answers_of(decided, kept)
+    after = Figures({}, {}) if answers is None else _figures_of(answers)
+    reference = predictor.training.reference
+    if reference is not None:
+        distance = {name: one for name, one in reference.signals.items() if name == DISTANCE}
+        reference = Tally(n=reference.n) if answers is None else _tally_of(answers)
+        reference.signals |= distance  # which no decision changes
     tuned: dict[str, object] = {}
     if tune is not None or thresholds is not None:
         on_others = fitted.on_others if fitted is not None and thresholds is None else {}
         tuned = {"tuned_on_validation": fitted is not None, "on_others": on_others}
     loss = {} if temperature is None else {"valid_loss": None}  # it is of the logits as they were divided
-    training = after.into(predictor.training).model_copy(update=tuned | loss)
+    training = after.into(predictor.training).model_copy(update=tuned | loss | {"reference": reference})
     changed = replace(predictor, task=decided, training=training)
     return Decided(changed, before, after, fitted)
 
@@ -149,9 +204,12 @@ def _with_thresholds(task: AnyTask, decision: Decision, given: Mapping[str, floa
     return tuple(float(given.get(name, at)) for name, at in zip(task.names, usual, strict=True))
 
 
-def _figures_of(task: AnyTask, kept: ValidationAnswers) -> Figures:
+def _answers_of(task: AnyTask, kept: ValidationAnswers) -> Predictions:
     undecided = Predictions([b""] * len(kept.outputs), kept.outputs, (), kept.targets, task, kept.outputs)
-    predictions = undecided.with_decision(task.decision)
+    return undecided.with_decision(task.decision)
+
+
+def _figures_of(predictions: Predictions) -> Figures:
     intervals = {name: (one.low, one.high) for name, one in _intervals(predictions).items()}
     return Figures.of(predictions.scores(), intervals)
 

@@ -23,7 +23,9 @@ from foveal.geometry.homography import Homography
 from foveal.images.canvas import Canvas
 from foveal.images.channels import RGB, check_channels
 from foveal.images.decode import ImageSource, name_of, open_image
-from foveal.inference.predictor import Prediction, Predictor
+from foveal.inference.prediction import Prediction
+from foveal.inference.predictor import Predictor
+from foveal.inference.signals import noting_features
 from foveal.metrics.bootstrap import Interval, interval
 from foveal.tasks.base import AnyTask, Decision
 from foveal.tasks.confidence import draw_answer, radius_of, row_of
@@ -48,6 +50,8 @@ class Predictions:
         n_channels: that the images are read with, to be shown.
         spread: how far off the model takes each point to be, float64 [n, N] in source pixels; None of other tasks.
         radius: of each point in source pixels, float64 [n, N], NaN for a point without; None where none were chosen.
+        signals: what `foveal.inference.signals` watches of each answer, float32 [n, S]. They are not saved.
+        features: what goes into the last layer, [n, F], where `predict_dataset` kept it. They are not saved.
     """
 
     images: Sequence[ImageSource]
@@ -59,6 +63,8 @@ class Predictions:
     n_channels: int = RGB
     spread: Tensor | None = None
     radius: Tensor | None = None
+    signals: Tensor | None = None
+    features: Tensor | None = None
     pictures = attribute("pictures", "images")
 
     @property
@@ -166,7 +172,12 @@ class Predictions:
 
 
 def predict_dataset(
-    predictor: Predictor, dataset: ImageDataset, *, num_workers: int | None = None, keep_outputs: bool = False
+    predictor: Predictor,
+    dataset: ImageDataset,
+    *,
+    num_workers: int | None = None,
+    keep_outputs: bool = False,
+    keep_features: bool = False,
 ) -> Predictions:
     """Answer for every image of a dataset.
 
@@ -175,6 +186,7 @@ def predict_dataset(
         dataset: images and targets.
         num_workers: threads that load images; one per core by default.
         keep_outputs: keep the raw outputs, from which a temperature can be chosen; those of heatmaps are large.
+        keep_features: keep what goes into the last layer.
 
     Raises:
         ImageError: an image is refused.
@@ -187,23 +199,28 @@ def predict_dataset(
 
     handle = predictor.quick.register_forward_hook(keep) if keep_outputs else None
     answers = []
-    try:
-        for answer in predictor.predict_batch(dataset.images, num_workers=num_workers):
-            if not isinstance(answer, Prediction):
-                raise answer.error
-            answers.append(answer)
-    finally:
-        if handle is not None:
-            handle.remove()
+    with noting_features(predictor.quick if keep_features else None) as features:
+        try:
+            for answer in predictor.predict_batch(dataset.images, num_workers=num_workers):
+                if not isinstance(answer, Prediction):
+                    raise answer.error
+                answers.append(answer)
+        finally:
+            if handle is not None:
+                handle.remove()
     if not answers:
         raise InputError("There are no images to answer for.")
-    values = torch.stack([answer.values for answer in answers])
-    labels = [answer.label for answer in answers]
-    kept = torch.cat(outputs) if outputs else None
-    n_channels = predictor.preparation.n_channels
-    spread, radius = (_stacked([getattr(answer, name) for answer in answers]) for name in _CONFIDENCE)
+    noted = {name: _stacked([getattr(answer, name) for answer in answers]) for name in (*_CONFIDENCE, "signals")}
     return Predictions(
-        dataset.images, values, labels, dataset.targets, predictor.task, kept, n_channels, spread, radius
+        dataset.images,
+        torch.stack([answer.values for answer in answers]),
+        [answer.label for answer in answers],
+        dataset.targets,
+        predictor.task,
+        torch.cat(outputs) if outputs else None,
+        predictor.preparation.n_channels,
+        **noted,
+        features=torch.cat(features) if features else None,
     )
 
 
@@ -249,7 +266,7 @@ def _source_to_target(predictor: Predictor, image: ImageSource) -> Homography:
     return source_to_input.then(Homography.unit_frame(predictor.preparation.input_size_hw))
 
 
-def _stacked(arrays: Sequence[NDArray[np.float64] | None]) -> Tensor | None:
+def _stacked(arrays: Sequence[NDArray[Any] | None]) -> Tensor | None:
     """Return arrays of all images as one tensor; None without any."""
     found = [one for one in arrays if one is not None]
     return torch.from_numpy(np.stack(found)) if found else None

@@ -11,7 +11,7 @@ from foveal.core.registry import resolve
 from foveal.core.tables import FORMATS, printable
 from foveal.images.channels import RGB
 from foveal.images.decode import open_image
-from foveal.inference.predictor import Prediction
+from foveal.inference.prediction import Prediction
 from foveal.tasks.base import Task
 from foveal.tasks.confidence import row_of as columns_of
 

@@ -16,6 +16,7 @@ from foveal.core.registry import resolve
 from foveal.images.prepare import Preparation, Statistics
 from foveal.inference.manifest import Manifest, ModelPart, OwnPart
 from foveal.inference.predictor import AnyPredictor, Predictor
+from foveal.inference.signals import count_features
 from foveal.inference.store import read_bundle
 from foveal.models.vision import ModelSpec, VisionModel, check_fit, model_with_weights
 from foveal.tasks.base import AnyTask
@@ -70,7 +71,7 @@ def load_predictor(
     Raises:
         ModelFileError: it is no bundle, was changed or damaged, or comes from a newer foveal.
     """
-    manifest, task, tensors, validation = read_bundle(path)
+    manifest, task, tensors, validation, centre = read_bundle(path)
     place = runtime.device_named(device)
     own = manifest.model
     if isinstance(own, OwnPart) and model is None:
@@ -89,7 +90,11 @@ def load_predictor(
     except (InputError, ValueError, TypeError, LookupError, RuntimeError, ArithmeticError, AssertionError) as error:
         raise ModelFileError(f"`{path}` does not describe a model that can be built: {error}") from error
     if isinstance(predictor, Predictor):
-        predictor.validation = validation
+        if centre is not None and len(centre) != (n_features := count_features(predictor.model)):
+            raise ModelFileError(
+                f"`{path}` holds a mean direction of {len(centre)} features; its model has {n_features}."
+            )
+        predictor.validation, predictor.centre = validation, centre
     return predictor
 
 

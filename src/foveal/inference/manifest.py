@@ -17,13 +17,14 @@ from pydantic import (
 from foveal.geometry.pixels import PadMode
 from foveal.geometry.resize import ResizeMethod
 from foveal.images.channels import RGB
+from foveal.inference.reference import Tally
 from foveal.models.body import Pool
 from foveal.models.head import Range
 
 FORMAT = 2
 """The version of the file format; raised by each change that an older foveal cannot read.
 
-Format 2 holds the validation answers too; a file without them is written as format 1.
+Format 2 holds what is kept of validation too; a file without them is written as format 1.
 """
 _MAX_SIDE = 4096
 """Pixels of a side of the input; chosen by hand, so that a damaged file cannot ask for all the memory."""
@@ -146,6 +147,8 @@ class TrainingPart(_Strict):
     on_others: dict[str, float] = Field(
         default_factory=dict, description="What thresholds chosen like these have on images that played no part."
     )
+
+    reference: Tally | None = Field(default=None, description="What it answered on the validation images, as counts.")
 
     @model_serializer(mode="wrap")
     def _without_usual(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:

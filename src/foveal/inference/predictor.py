@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import copy
+import math
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import Any, NamedTuple, Protocol, Self
+from typing import Any, Protocol
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from foveal.core import runtime, threads
@@ -29,7 +28,9 @@ from foveal.inference.manifest import (
     TrainingPart,
     current_versions,
 )
-from foveal.inference.store import ValidationAnswers, hashes_of, write_bundle
+from foveal.inference.prediction import Embeddings, Prediction, Refused
+from foveal.inference.signals import feature_distances, noting_features, signals_of
+from foveal.inference.store import ValidationAnswers, hashes_of, validation_tensors, write_bundle
 from foveal.models.fusing import fuse_batchnorm
 from foveal.models.vision import VisionModel
 from foveal.tasks.base import AnyTask
@@ -38,68 +39,6 @@ from foveal.tasks.kinds import kind_of
 from foveal.tasks.vocab import Classes, classes_of
 
 _BATCH = 32
-
-
-class _Answer(NamedTuple):
-    label: Any
-    decoded: Tensor
-    values: Tensor
-
-
-class Prediction(_Answer):
-    """An answer: the label a person reads, the same as an encoded target, and the activated outputs it comes from.
-
-    Points stand in the label, and encoded, in pixels of the image given; in `values` in [-1, 1] on the canvas. It is a
-    tuple of these three. What is known of its confidence stands beside them.
-
-    Attributes:
-        spread: how far off the model takes each point to be, float64 [N] in pixels of the image; None of other tasks.
-        radius: around each point, in such pixels, within which the truth lies in 90 of 100 new images, float64 [N]; NaN
-            for a point without; None of other tasks, and of models whose radii were not chosen.
-    """
-
-    spread: NDArray[np.float64] | None
-    radius: NDArray[np.float64] | None
-
-    def __new__(
-        cls,
-        label: object,
-        decoded: Tensor,
-        values: Tensor,
-        *,
-        spread: NDArray[np.float64] | None = None,
-        radius: NDArray[np.float64] | None = None,
-    ) -> Self:
-        """Make a tuple of three with what is known of its confidence.
-
-        Args:
-            label: what a person reads.
-            decoded: the same as an encoded target, [...].
-            values: activated outputs, [...].
-            spread: see above.
-            radius: see above.
-        """
-        answer = super().__new__(cls, label, decoded, values)
-        answer.spread, answer.radius = spread, radius
-        return answer
-
-    def __repr__(self) -> str:
-        text = super().__repr__()
-        return text if self.radius is None else f"{text[:-1]}, radius={self.radius!r})"
-
-
-class Embeddings(NamedTuple):
-    """Names of images, and what the model makes of each before its last layer, float32 [n, F]."""
-
-    names: tuple[str, ...]
-    vectors: NDArray[np.float32]
-
-
-class Refused(NamedTuple):
-    """An image that got no answer."""
-
-    name: str
-    error: ImageError
 
 
 class AnyPredictor(Protocol):
@@ -133,6 +72,7 @@ class Predictor:
         training: what it was trained on.
         quick: what computes the answers: the same, with normalisation fused into convolutions.
         validation: what it answered for the images that its figures are of, where that was kept.
+        centre: the mean direction of its features of those images, [F], from which the distance of others is measured.
     """
 
     model: nn.Module
@@ -142,6 +82,7 @@ class Predictor:
     training: TrainingPart
     quick: nn.Module
     validation: ValidationAnswers | None = None
+    centre: Tensor | None = None
     _dls: Any = field(default=None, init=False, repr=False)
 
     @classmethod
@@ -287,33 +228,23 @@ class Predictor:
         Raises:
             ImageError: an image is refused.
         """
-        head = self.quick[1] if isinstance(self.quick, VisionModel) else self.quick
-        last = [layer for layer in head.modules() if isinstance(layer, nn.Linear | nn.Conv2d)][-1]
-        vectors: list[Tensor] = []
-
-        def note(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-            vectors.append(inputs[0].flatten(2).mean(dim=2).cpu() if inputs[0].ndim == 4 else inputs[0].cpu())
-
         chosen = list(images)
-        handle = last.register_forward_pre_hook(note)
-        try:
+        with noting_features(self.quick) as vectors:
             for answer in self.predict_batch(chosen, batch_size=batch_size):
                 if isinstance(answer, Refused):
                     raise answer.error
-        finally:
-            handle.remove()
         if not vectors:
             raise InputError("There are no images to make vectors of.")
         return Embeddings(tuple(name_of(one) for one in chosen), torch.cat(vectors).numpy())
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the bundle: one .safetensors file; of a module written by hand, its weights."""
-        kept = {} if self.validation is None else self.validation.tensors
+        kept = validation_tensors(self.validation, self.centre)
         tensors, model = self.model.state_dict() | kept, self.model
         stored: dict[str, Any] = dict(self.preparation.to_dict())
         is_known = isinstance(model, VisionModel) and model.is_of_its_spec()
         manifest = Manifest(
-            format=2 if kept else 1,
+            format=2 if kept or self.training.reference is not None else 1,
             task=self.task.to_dict(),
             preparation=PreparationPart(fit=ResizePart(**stored.pop("fit")), **stored),
             model=ModelPart(**self.vision.spec.to_dict()) if is_known else OwnPart(module=type(model).__name__),
@@ -347,13 +278,17 @@ class Predictor:
     def answers(self, prepared: Sequence[Prepared]) -> list[Prediction]:
         """Answer for images that `preparation.image` made, as one batch."""
         pixels = collate([one.pixels for one in prepared]).to(self.device)
-        outputs = self.quick(self.preparation.normalise(pixels))
+        with noting_features(self.quick if self.centre is not None else None) as features:
+            outputs = self.quick(self.preparation.normalise(pixels))
         values = self.task.activate(outputs).cpu()
         to_unit = Homography.unit_frame(self.preparation.input_size_hw)
         target_to_source = Homography.stack([one.source_to_input.then(to_unit).inverse for one in prepared])
         labels = self.task.decode(values, target_to_source)
         spreads = spread_of(self.task, outputs, values, target_to_source)
         radii = radius_of(self.task, spreads)
+        signals = signals_of(self.task, values, _of_diagonals(spreads, prepared))
+        if self.centre is not None and features:
+            signals = torch.cat([signals, feature_distances(features[0], self.centre)[:, None]], dim=1)
         return [
             Prediction(
                 label,
@@ -361,6 +296,7 @@ class Predictor:
                 values[at],
                 spread=None if spreads is None else spreads[at].numpy(),
                 radius=None if radii is None else radii[at].numpy(),
+                signals=signals[at].numpy(),
             )
             for at, label in enumerate(labels)
         ]
@@ -389,6 +325,13 @@ class Known:
     def test_dl(self, items: Iterable[ImageSource]) -> L[ImageSource]:
         """Return images for `get_preds`."""
         return L(items)
+
+
+def _of_diagonals(spreads: Tensor | None, prepared: Sequence[Prepared]) -> Tensor | None:
+    """Return spreads in source pixels, [B, N], as shares of each image's diagonal."""
+    if spreads is None:
+        return None
+    return spreads / torch.tensor([math.hypot(*one.size_hw) for one in prepared])[:, None]
 
 
 def _quick(model: nn.Module, preparation: Preparation, device: torch.device) -> nn.Module:

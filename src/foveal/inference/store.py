@@ -16,6 +16,7 @@ from torch import Tensor
 from foveal.core import storage
 from foveal.core.errors import InputError, ModelFileError
 from foveal.inference.manifest import FORMAT, Manifest
+from foveal.inference.reference import check_reference
 from foveal.tasks.base import AnyTask
 from foveal.tasks.kinds import task_from_dict
 
@@ -24,7 +25,8 @@ _KEY = "foveal"
 _HASH_KEY = "foveal_sha256"
 """The manifest's SHA-256, beside it."""
 _VALIDATION = "validation/"
-"""Before the names of validation answers among the tensors."""
+"""Before the names of what is kept of validation among the tensors, which no module can have."""
+_CENTRE = f"{_VALIDATION}centre"
 _MAX_HEADER_BYTES = 64 << 20
 """A header has about 100 bytes per tensor and the manifest; chosen by hand, far above both."""
 _MAGIC = {b"PK\x03\x04": "a zip archive (torch's own format?)", b"\x80": "a pickle", b"\x1f\x8b": "a gzip archive"}
@@ -40,6 +42,11 @@ def write_bundle(path: str | os.PathLike[str], tensors: Mapping[str, Tensor], ma
     """
     text = manifest.model_dump_json()
     storage.write_tensors(path, tensors, {_KEY: text, _HASH_KEY: _hash(text)})
+
+
+def bundle_name(path: Path) -> str:
+    """Return what a model is called: as its file or, where that is just `model`, as its folder."""
+    return path.stem if path.stem != "model" else path.absolute().parent.name
 
 
 def hashes_of(tensors: Mapping[str, Tensor]) -> dict[str, str]:
@@ -58,19 +65,31 @@ class ValidationAnswers(NamedTuple):
     outputs: Tensor
     targets: Tensor
 
-    @property
-    def tensors(self) -> dict[str, Tensor]:
-        """The tensors by their names in a bundle, which no module can have."""
-        return {f"{_VALIDATION}{name}": tensor for name, tensor in self._asdict().items()}
+
+def validation_tensors(answers: ValidationAnswers | None, centre: Tensor | None) -> dict[str, Tensor]:
+    """Return what is kept of validation by its names in a bundle; see `Bundle`."""
+    answered = {} if answers is None else answers._asdict()
+    return {f"{_VALIDATION}{name}": one for name, one in answered.items()} | (
+        {} if centre is None else {_CENTRE: centre}
+    )
 
 
 class Bundle(NamedTuple):
-    """What a bundle holds: its manifest, the task that it describes, the model's tensors by name, and its answers."""
+    """What a bundle holds.
+
+    Attributes:
+        manifest: describes the rest.
+        task: that the manifest describes.
+        tensors: the model's, by name.
+        validation: what it answered on its validation images.
+        centre: the mean direction of its features of them, [F].
+    """
 
     manifest: Manifest
     task: AnyTask
     tensors: dict[str, Tensor]
     validation: ValidationAnswers | None = None
+    centre: Tensor | None = None
 
 
 def read_bundle(path: str | os.PathLike[str]) -> Bundle:
@@ -88,8 +107,15 @@ def read_bundle(path: str | os.PathLike[str]) -> Bundle:
     except (SafetensorError, OSError, ValueError, RuntimeError) as error:
         raise _damage_error(file, error) from error
     _check_tensors(file, manifest, tensors)
-    kept = {name.removeprefix(_VALIDATION): tensors.pop(name) for name in names if name.startswith(_VALIDATION)}
-    return Bundle(manifest, task, tensors, _validation_of(file, task, kept))
+    centre = tensors.pop(_CENTRE, None)
+    if centre is not None and centre.ndim != 1:
+        raise ModelFileError(f"The mean direction of features in `{file}` has {centre.ndim} dimensions, not one.")
+    kept = {
+        name.removeprefix(_VALIDATION): tensors.pop(name)
+        for name in names
+        if name.startswith(_VALIDATION) and name in tensors
+    }
+    return Bundle(manifest, task, tensors, _validation_of(file, task, kept), centre)
 
 
 def _validation_of(file: Path, task: AnyTask, kept: dict[str, Tensor]) -> ValidationAnswers | None:
@@ -126,9 +152,12 @@ def _read_description(file: Path) -> tuple[Manifest, AnyTask]:
         raise error if isinstance(error, ModelFileError) else _damage_error(file, error) from error
     manifest = _parse_manifest(file, text)
     try:
-        return manifest, task_from_dict(manifest.task)
+        task = task_from_dict(manifest.task)
+        if (reference := manifest.training.reference) is not None:
+            check_reference(reference, task)
     except (InputError, ValueError, TypeError, KeyError) as error:
         raise ModelFileError(f"The manifest of `{file}` does not describe a task: {error}") from error
+    return manifest, task
 
 
 def _header(file: Path) -> bytes:

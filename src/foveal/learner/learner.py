@@ -29,7 +29,8 @@ from foveal.evaluation.tta import augmented_predictions
 from foveal.images.canvas import grid
 from foveal.images.decode import ImageSource
 from foveal.inference.manifest import TrainingPart
-from foveal.inference.predictor import Embeddings, Prediction, Predictor
+from foveal.inference.prediction import Embeddings, Prediction
+from foveal.inference.predictor import Predictor
 from foveal.learner.export import write_export
 from foveal.learner.trainer import Trainer
 from foveal.learner.weighting import named_weights
@@ -113,11 +114,11 @@ class Learner(Trainer):
     def validation_predictions(self) -> Predictions:
         """Return what the model, in fp32 as it is handed over, answers on the validation side, from one pass.
 
-        The raw outputs of labels are kept, and the spread of points, so that `calibrate`, `calibrate_radius` and
-        `with_decision` need no other pass.
+        The raw outputs of labels are kept, the spread of points, and features, so that `calibrate`, `calibrate_radius`,
+        `with_decision` and what a bundle says of validation need no other pass.
         """
         keep = kind_of(self.task).has_classes
-        return predict_dataset(self.predictor(), self.dls.valid.dataset, keep_outputs=keep)
+        return predict_dataset(self.predictor(), self.dls.valid.dataset, keep_outputs=keep, keep_features=True)
 
     def calibrate(self, predictions: Predictions | None = None) -> float:
         """Choose the temperature with the least loss on the validation side, and return it; answers stay as they are.

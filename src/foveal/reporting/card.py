@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from foveal.inference.manifest import Manifest, MetricPart, ModelPart, OwnPart
+from foveal.inference.store import bundle_name
 from foveal.tasks.base import AnyTask
 from foveal.tasks.confidence import radius_note
 from foveal.tasks.kinds import AnyKind, kind_of, task_from_dict
@@ -62,7 +63,7 @@ class Card:
 
 
 def card_of(manifest: Manifest, path: Path) -> Card:
-    """Return the card of a model; it is called like its file, or where that is just `model`, like its folder.
+    """Return the card of a model.
 
     Args:
         manifest: of the bundle.
@@ -82,7 +83,7 @@ def card_of(manifest: Manifest, path: Path) -> Card:
         Section("Versions", ("", ""), list(manifest.versions.items())),
     ]
     return Card(
-        path.stem if path.stem != "model" else path.absolute().parent.name,
+        bundle_name(path),
         kind.describe(task),
         tuple(section for section in sections if section.rows),
     )

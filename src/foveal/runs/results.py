@@ -12,7 +12,7 @@ from foveal.audit.checks import Audit
 from foveal.core import progress, timing
 from foveal.core.left_out import leaving_out
 from foveal.core.tables import write_rows
-from foveal.evaluation.figures import Figures, kept_answers
+from foveal.evaluation.figures import Figures, kept_answers, reference_of
 from foveal.evaluation.predictions import Predictions, constant_answer
 from foveal.evaluation.radii import radius_metrics
 from foveal.evaluation.show import results_sheet
@@ -59,11 +59,12 @@ def write_results(learn: Learner, settings: ImageRun, source: Source, found: Aud
     last = learn.recorder.history[-1]
     figures = Figures.of(scores, intervals)
     figures.headline.update({name: MetricPart(value=value) for name, value in radii.items()})
-    trained = figures.into(learn.trained()).model_copy(
-        update={"valid_loss": last.valid_loss} | provenance(learn, settings, source, found)
-    )
+    reference = reference_of(predictions)
+    known = {"valid_loss": last.valid_loss, "reference": reference.tally}
+    trained = figures.into(learn.trained()).model_copy(update=known | provenance(learn, settings, source, found))
     with part("model and predictions on disk"):
-        replace(predictor, training=trained, validation=kept_answers(predictions)).save(folder / run.MODEL)
+        kept = kept_answers(predictions)
+        replace(predictor, training=trained, validation=kept, centre=reference.centre).save(folder / run.MODEL)
         predictions.save(folder / run.PREDICTIONS)
         write_rows(folder / "predictions.csv", predictions.rows(source.items[0].image.parent))
     with part("sheet"), leaving_out("sheet of validation images", left_out):

@@ -14,7 +14,8 @@ from foveal.core.errors import InputError
 from foveal.core.tables import Row, write_table
 from foveal.images.decode import name_of
 from foveal.inference.loading import load_image_predictor
-from foveal.inference.predictor import Predictor, Refused
+from foveal.inference.prediction import Refused
+from foveal.inference.predictor import Predictor
 from foveal.scale.streaming import predict_each
 from foveal.sources.addresses import Part, parts_of
 from foveal.tasks.confidence import row_of

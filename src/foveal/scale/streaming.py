@@ -10,7 +10,8 @@ from typing import TypeVar
 
 from foveal.core.tables import printable
 from foveal.images.decode import ImageSource
-from foveal.inference.predictor import Prediction, Predictor, Refused
+from foveal.inference.prediction import Prediction, Refused
+from foveal.inference.predictor import Predictor
 from foveal.scale.resume_log import ResumeLog
 
 P = TypeVar("P", bound=ImageSource)

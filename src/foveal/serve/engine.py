@@ -19,7 +19,8 @@ from foveal.core import runtime
 from foveal.core.errors import ImageError
 from foveal.images.decode import open_image
 from foveal.images.prepare import Prepared
-from foveal.inference.predictor import AnyPredictor, Prediction, Predictor
+from foveal.inference.prediction import Prediction
+from foveal.inference.predictor import AnyPredictor, Predictor
 from foveal.serve.admission import ConcurrencyLimiter, RequestRefusedError
 
 Out = TypeVar("Out")

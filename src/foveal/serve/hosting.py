@@ -76,24 +76,24 @@ class HostedModel:
 
     async def start(self) -> None:
         """Begin to answer."""
-        await asyncio.to_thread(self.current.engine.start)
+        await asyncio.to_thread(self.current.start)
 
     async def stop(self) -> None:
         """Answer for everything that waits, then end."""
-        await asyncio.to_thread(self.current.engine.stop)
+        await asyncio.to_thread(self.current.stop)
 
     async def reload(self) -> None:
         """Load the bundle anew; where that cannot be done, the old one stays, and the log says why."""
         try:
             new = await asyncio.to_thread(model_app, self.settings, self.measures)
-            await asyncio.to_thread(new.engine.start)
+            await asyncio.to_thread(new.start)
         except (FovealError, OSError) as error:
             _LOG.error("%s is not loaded anew, the model from before stays: %s", self.settings.model, error)
             return
         old, self._in_force = self._current, _InForce(new)
         _LOG.warning("%s was loaded anew.", self.settings.model)
         await old.idle.wait()
-        await asyncio.to_thread(old.model.engine.stop)
+        await asyncio.to_thread(old.model.stop)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request with the model that is in force as it comes.

@@ -18,7 +18,9 @@ from foveal.core import processors, runtime, storage
 from foveal.core.errors import ImageError, InputError
 from foveal.core.registry import resolve
 from foveal.inference.loading import load_predictor
+from foveal.inference.reference import Tally
 from foveal.inference.store import read_manifest
+from foveal.inference.watching import CountingFolder
 from foveal.reporting.card import card_of
 from foveal.serve.admission import RequestRefusedError
 from foveal.serve.assets import STATIC, page_texts
@@ -28,6 +30,8 @@ from foveal.serve.images import add_images
 from foveal.serve.measures import Measures
 from foveal.serve.page import add_page
 from foveal.serve.service import ServeSettings, Service
+from foveal.serve.watcher import Watcher
+from foveal.tasks.base import AnyTask
 from foveal.tasks.kinds import kind_of, require
 
 AddEndpoints = Callable[[FastAPI, Service, Any], dict[str, object]]
@@ -40,11 +44,22 @@ class ModelApp:
 
     Attributes:
         app: ASGI.
-        engine: must be started before the first request, and stopped after the last one.
+        engine: answers; it runs from `start` to `stop`.
+        watcher: counts the answers.
     """
 
     app: FastAPI
     engine: Engine
+    watcher: Watcher
+
+    def start(self) -> None:
+        """Begin to answer, before the first request."""
+        self.engine.start()
+
+    def stop(self) -> None:
+        """Answer for everything that waits, write what was counted, and end, after the last request."""
+        self.engine.stop()
+        self.watcher.finish()
 
 
 def threads_of(settings: ServeSettings) -> int:
@@ -74,7 +89,9 @@ def model_app(settings: ServeSettings, measures: Measures) -> ModelApp:
         num_workers=threads_of(settings),
         on_batch=measures.count_batch,
     )
-    service = Service(settings, predictor, read_manifest(file), engine, measures, sha256)
+    manifest = read_manifest(file)
+    watcher = _watcher_of(settings, predictor.task, manifest.training.reference, sha256)
+    service = Service(settings, predictor, manifest, engine, measures, watcher, sha256)
     app = FastAPI(title="foveal", version=__version__, docs_url=None, redoc_url=None)
     app.add_middleware(Guard, measures=measures, rules=rules_of(settings), limiter=lambda: engine.limiter, model=sha256)
     for error in (RequestRefusedError, ImageError, InputError, HTTPException, ClientDisconnect):
@@ -82,7 +99,19 @@ def model_app(settings: ServeSettings, measures: Measures) -> ModelApp:
     reference = kind_of(predictor.task).endpoints
     add_endpoints: AddEndpoints = add_images if reference is None else resolve(reference)
     _add_common(app, service, add_endpoints(app, service, predictor))
-    return ModelApp(app, engine)
+    return ModelApp(app, engine, watcher)
+
+
+def _watcher_of(settings: ServeSettings, task: AnyTask, reference: Tally | None, sha256: str) -> Watcher:
+    if settings.monitor is None:
+        return Watcher(task, reference, None)
+    if reference is None:
+        raise InputError(
+            f"`{settings.model}` does not say what it answered on validation images, with which --monitor compares: it "
+            "was exported by `learn.export` or an older version, or answers for something else than images. `foveal "
+            "train` writes it."
+        )
+    return Watcher(task, reference, CountingFolder.begin(settings.monitor, settings.name, sha256, reference))
 
 
 def app_of(settings: ServeSettings) -> FastAPI:
@@ -96,9 +125,9 @@ def app_of(settings: ServeSettings) -> FastAPI:
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         with runtime.on_threads(threads_of(settings)):
-            await asyncio.to_thread(found.engine.start)
+            await asyncio.to_thread(found.start)
             yield
-            await asyncio.to_thread(found.engine.stop)
+            await asyncio.to_thread(found.stop)
 
     found.app.router.lifespan_context = lifespan
     return found.app
@@ -126,6 +155,8 @@ def _add_common(app: FastAPI, service: Service, about: dict[str, object]) -> Non
         limiter = service.engine.limiter
         service.measures.n_slots.set(limiter.n_slots)
         service.measures.n_taken.set(limiter.n_taken)
+        asked = service.watcher.last_day()
+        service.measures.show_drift(await service.engine.run(lambda: service.watcher.drift(asked)))
         return Response(service.measures.text(), media_type=service.measures.kind)
 
     if not any(getattr(route, "path", "") == "/" for route in app.routes):  # a kind may have added a page of its own

@@ -65,7 +65,7 @@ def add_images(app: FastAPI, service: Service, predictor: Predictor) -> dict[str
         service: what the addresses of this process share.
         predictor: the model that answers.
     """
-    engine, measures, task = service.engine, service.measures, predictor.task
+    engine, measures, watcher, task = service.engine, service.measures, service.watcher, predictor.task
 
     async def answer(upload: Upload) -> Mapping[str, object]:
         try:
@@ -74,6 +74,8 @@ def add_images(app: FastAPI, service: Service, predictor: Predictor) -> dict[str
             measures.count_image("refused")
             return {"name": upload.name, "error": getattr(error, "reason", str(error))}
         measures.count_image("answered")
+        if watcher.count(prediction):
+            await engine.run(watcher.write)
         about = {"name": upload.name, "width": width, "height": height}
         return about | json_of(task, prediction.values, prediction.label, prediction.radius)
 

@@ -11,9 +11,11 @@ from starlette.requests import Request
 from foveal.core.errors import InputError
 from foveal.inference.manifest import Manifest
 from foveal.inference.predictor import AnyPredictor
+from foveal.inference.store import bundle_name
 from foveal.serve.admission import Slot, decoded_body, read_body
 from foveal.serve.engine import MAX_PIXELS, Engine
 from foveal.serve.measures import Measures
+from foveal.serve.watcher import Watcher
 
 
 class ServeSettings(BaseModel):
@@ -39,6 +41,7 @@ class ServeSettings(BaseModel):
         api_keys: one of which every request but those of the page and for health must bring.
         collect: a folder for images whose answer was wrong, with the right labels; None keeps nothing.
         collect_bytes: of all images there.
+        monitor: a folder for counts of what is answered; None keeps them in memory.
         watch: whether changed files are loaded as they change.
     """
 
@@ -62,7 +65,13 @@ class ServeSettings(BaseModel):
     api_keys: tuple[str, ...] = ()
     collect: Path | None = None
     collect_bytes: int = 1_000_000_000
+    monitor: Path | None = None
     watch: bool = False
+
+    @property
+    def name(self) -> str:
+        """What `model` is called."""
+        return bundle_name(self.model)
 
     @property
     def models(self) -> tuple[Path, ...]:
@@ -79,11 +88,11 @@ class ServeSettings(BaseModel):
         alone = {"others": (), "loaded_from": ()}
         found: dict[str, ServeSettings] = {}
         for path, place in zip(self.models, stored, strict=True):
-            name = path.stem if path.stem != "model" else path.absolute().parent.name
-            if name in found:
-                raise InputError(f"Two of the models are called {name}: give their files other names.")
-            kept = self.collect / name if self.collect is not None and self.others else self.collect
-            found[name] = self.model_copy(update=alone | {"model": path, "loaded_from": (place,), "collect": kept})
+            one = self.model_copy(update=alone | {"model": path, "loaded_from": (place,)})
+            if one.name in found:
+                raise InputError(f"Two of the models are called {one.name}: give their files other names.")
+            kept = self.collect / one.name if self.collect is not None and self.others else self.collect
+            found[one.name] = one.model_copy(update={"collect": kept})
         return found
 
 
@@ -96,6 +105,7 @@ class Service:
     manifest: Manifest
     engine: Engine
     measures: Measures
+    watcher: Watcher
     sha256: str
 
     async def body(self, request: Request, slot: Slot) -> bytes:

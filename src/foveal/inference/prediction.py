@@ -1,0 +1,77 @@
+"""What a predictor gives for an image: an answer, or the reason for which it was refused."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from foveal.core.errors import ImageError
+
+
+class _Answer(NamedTuple):
+    label: Any
+    decoded: Tensor
+    values: Tensor
+
+
+class Prediction(_Answer):
+    """An answer: the label a person reads, the same as an encoded target, and the activated outputs it comes from.
+
+    Points stand in the label, and encoded, in pixels of the image given; in `values` in [-1, 1] on the canvas. It is a
+    tuple of these three. What is known of its confidence stands beside them.
+
+    Attributes:
+        spread: how far off the model takes each point to be, float64 [N] in pixels of the image; None of other tasks.
+        radius: around each point, in such pixels, within which the truth lies in 90 of 100 new images, float64 [N]; NaN
+            for a point without; None of other tasks, and of models whose radii were not chosen.
+        signals: what `foveal.inference.signals` watches of it, float32 [S].
+    """
+
+    spread: NDArray[np.float64] | None
+    radius: NDArray[np.float64] | None
+    signals: NDArray[np.float32] | None
+
+    def __new__(
+        cls,
+        label: object,
+        decoded: Tensor,
+        values: Tensor,
+        *,
+        spread: NDArray[np.float64] | None = None,
+        radius: NDArray[np.float64] | None = None,
+        signals: NDArray[np.float32] | None = None,
+    ) -> Self:
+        """Make a tuple of three with what is known of its confidence.
+
+        Args:
+            label: what a person reads.
+            decoded: the same as an encoded target, [...].
+            values: activated outputs, [...].
+            spread: see above.
+            radius: see above.
+            signals: see above.
+        """
+        answer = super().__new__(cls, label, decoded, values)
+        answer.spread, answer.radius, answer.signals = spread, radius, signals
+        return answer
+
+    def __repr__(self) -> str:
+        text = super().__repr__()
+        return text if self.radius is None else f"{text[:-1]}, radius={self.radius!r})"
+
+
+class Embeddings(NamedTuple):
+    """Names of images, and what the model makes of each before its last layer, float32 [n, F]."""
+
+    names: tuple[str, ...]
+    vectors: NDArray[np.float32]
+
+
+class Refused(NamedTuple):
+    """An image that got no answer."""
+
+    name: str
+    error: ImageError
