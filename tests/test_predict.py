@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 import torch
 
+from foveal.cli.asked import Asked
 from foveal.core import storage
 from foveal.core.errors import InputError
 from foveal.images.prepare import IMAGENET, Preparation
@@ -48,7 +49,7 @@ def test_an_interrupted_prediction_goes_on_where_it_was(files, tmp_path, foveal,
         yield from islice(names, 13)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("foveal.cli.predict._expand", lambda names: stopped(map(Path, names)))
+    monkeypatch.setattr("foveal.cli.predict.images_asked", lambda names, _: Asked(stopped(map(Path, names)), None))
     said = foveal("predict", MODEL, *files, "--out", broken, "--batch-size", 4, code=130)
     monkeypatch.undo()
     assert "--resume" in said.err

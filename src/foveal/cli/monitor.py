@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from foveal.cli.asked import images_asked
 from foveal.cli.options import Device
 
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from foveal.inference.watching import Watched
 
 Option = typer.Option
+_BATCH = 32  # images at a time
 _MOST_RATES = 10  # labels that a table holds; all are in --json
 _CHANGES = {
     "none": "as on validation",
@@ -69,7 +71,6 @@ def monitor(
 
 def _answer(model: Path, sources: list[str], device: str | None) -> Watched:
     """Answer for images, and return what became of the answers."""
-    from foveal.cli.predict import expand
     from foveal.core import progress, storage
     from foveal.core.errors import InputError
     from foveal.inference.loading import load_image_predictor
@@ -87,11 +88,10 @@ def _answer(model: Path, sources: list[str], device: str | None) -> Watched:
             "older version. `foveal train` writes it."
         )
     tally = reference.emptied()
-    files = list(expand(sources))
-    with progress.Bar("answering", len(files)) as bar:
-        for _, answer in PredictionStream(predictor, files, 32):
+    asked = images_asked(sources)
+    with progress.Bar("answering", asked.n) as bar:
+        for _, answer in PredictionStream(predictor, asked.images, _BATCH, advance=bar.advance):
             count_answer(tally, predictor.task, answer)
-            bar.advance(1)
     drift = drift_of(reference, tally)
     return Watched(bundle_name(model), storage.file_hash(model), None, None, drift)
 

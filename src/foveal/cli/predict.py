@@ -1,23 +1,21 @@
-"""`foveal predict`: answers for images, folders, patterns and lists, as many as there are."""
+"""`foveal predict`: answers for images, folders, patterns, lists, videos and cameras, as many as there are."""
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterator
-from itertools import chain
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from foveal.cli.asked import Asked, Every, images_asked, paths_on_stdin
 from foveal.cli.options import Device, Model
 
 if TYPE_CHECKING:
     from foveal.inference.predictor import Predictor
     from foveal.scale.resume_log import ResumeLog
-    from foveal.scale.streaming import PredictionStream
 
-SHARD_SIZE = 4096  # images; a file of them is some MB, and a part that is lost is done again in a minute
+_FRAMES = 8  # of a video at a time, at most: one of 1920 x 1080 takes 6 MB, and three batches are at work
 
 
 def predict(
@@ -29,6 +27,7 @@ def predict(
     *,
     out: Annotated[Path | None, typer.Option(help="Write a .csv, .jsonl, .parquet or (see --layout) .json.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue an --out that was interrupted.")] = False,
+    every: Every = None,
     layout: Annotated[
         str | None, typer.Option(help="What a .json holds: 'coco' or 'label-studio'. (default: coco)")
     ] = None,
@@ -37,7 +36,7 @@ def predict(
         str | None, typer.Option(help="For an --out that is a folder: 'local' or 'ray'. (default: local)")
     ] = None,
     shard_size: Annotated[
-        int | None, typer.Option(min=1, help=f"Images per file of such a folder. (default: {SHARD_SIZE})")
+        int | None, typer.Option(min=1, help="Images per file of such a folder. (default: 4096)")
     ] = None,
     device: Device = None,
 ) -> None:
@@ -48,59 +47,82 @@ def predict(
     with progress.busy("starting"):
         from foveal.evaluation.writers import check_target
         from foveal.inference.loading import load_image_predictor
-        from foveal.scale.streaming import PredictionStream
 
-    if layout is not None and (out is None or out.suffix != ".json"):
-        raise InputError(f"--layout {layout} says what a .json holds: give --out FILE.json with it.")
+    folder = {"--engine": engine, "--shard-size": shard_size}
+    _check_options(out, {"--layout": layout, "--every": every, **folder}, resume=resume)
     if out is not None and not out.suffix:
-        size = shard_size or SHARD_SIZE
-        _write_shards(model, images, out, engine or "local", size, batch_size, device, resume=resume)
+        _write_shards(model, images, out, engine or "local", shard_size, batch_size, device, resume=resume)
         return
-    for option, value in (("--engine", engine), ("--shard-size", shard_size)):
-        if value is not None:
-            raise InputError(f"{option} {value} is for answers in a folder: give --out DIR with it.")
     layout = layout or "coco"
     if out is not None:
         check_target(out, layout)
         storage.require_writable(out)
-    if resume and (out is None or out.suffix == ".json"):
-        raise InputError("--resume needs an --out in .csv, .jsonl or .parquet.")
-    files = expand(images)
+    asked = images_asked(images, every)
+    if resume and asked.is_live:
+        raise InputError("--resume cannot go back to what a camera showed: name another --out to begin anew.")
     with progress.busy("loading the model"):
         predictor = load_image_predictor(model, device=device)
-    answered = PredictionStream(predictor, files, batch_size)
+    batch_size = min(batch_size, _FRAMES) if asked.is_video else batch_size
     if out is None:
-        _show(answered)
+        n_refused = _show(predictor, asked, batch_size)
     elif out.suffix == ".json":
-        _write_layout(answered, out, layout)
+        n_refused = _write_layout(predictor, asked, batch_size, out, layout)
     else:
-        answered.n_refused = _write_table(predictor, files, batch_size, out, model, resume=resume)
-    if answered.n_refused:
+        n_refused = _write_table(predictor, asked, batch_size, out, model, resume=resume)
+    if n_refused:
         raise typer.Exit(1)
 
 
-def _show(answered: PredictionStream) -> None:
+def _check_options(out: Path | None, given: Mapping[str, object], *, resume: bool) -> None:
+    """Refuse options that `out` has no use for.
+
+    Raises:
+        InputError: there is one.
+    """
+    from foveal.core.errors import InputError
+
+    suffix = None if out is None else out.suffix
+    uses: dict[str, tuple[bool, str]] = {
+        "--layout": (suffix == ".json", "says what a .json holds: give --out FILE.json with it."),
+        "--every": (suffix not in ("", ".json"), "gives frames, not files: give --out a .csv, .jsonl or .parquet."),
+        "--engine": (suffix == "", "is for answers in a folder: give --out DIR with it."),
+        "--shard-size": (suffix == "", "is for answers in a folder: give --out DIR with it."),
+    }
+    for option, (is_of_use, reason) in uses.items():
+        if given[option] is not None and not is_of_use:
+            raise InputError(f"{option} {given[option]} {reason}")
+    if resume and suffix in (None, ".json"):
+        raise InputError("--resume needs an --out in .csv, .jsonl or .parquet, or a folder.")
+
+
+def _show(predictor: Predictor, asked: Asked, batch_size: int) -> int:
+    """Print answers; return how many images could not be used."""
     from foveal.evaluation.writers import row_of
-
-    for file, answer in answered:
-        typer.echo(_line(row_of(file, answer, answered.predictor.task)))
-
-
-def _write_layout(answered: PredictionStream, out: Path, layout: str) -> None:
-    from foveal.evaluation.writers import write_answers
-
-    predictor = answered.predictor
-    n = write_answers(out, layout, answered, predictor.task, predictor.preparation.n_channels)
-    typer.echo(f"{n:,} of {n + answered.n_refused:,} images answered, written to {out}.")
-
-
-def _write_table(
-    predictor: Predictor, files: Iterator[Path], batch_size: int, out: Path, model: Path, *, resume: bool
-) -> int:
-    from foveal.core import storage
-    from foveal.evaluation.writers import row_of
-    from foveal.scale.resume_log import ResumeLog, log_of
     from foveal.scale.streaming import PredictionStream
+
+    answered = PredictionStream(predictor, asked.images, batch_size, one_by_one=asked.is_live)
+    for image, answer in answered:
+        typer.echo(_line(row_of(image, answer, predictor.task)))
+    return answered.n_refused
+
+
+def _write_layout(predictor: Predictor, asked: Asked, batch_size: int, out: Path, layout: str) -> int:
+    """Write answers as a labelling tool reads them; return how many images could not be used."""
+    from foveal.core import progress
+    from foveal.evaluation.writers import write_answers
+    from foveal.scale.streaming import PredictionStream
+
+    with progress.Bar("answering", asked.n) as bar:
+        answered = PredictionStream(predictor, asked.images, batch_size, advance=bar.advance)
+        n = write_answers(out, layout, answered, predictor.task, predictor.preparation.n_channels)
+    typer.echo(f"{n:,} of {n + answered.n_refused:,} images answered, written to {out}.")
+    return answered.n_refused
+
+
+def _write_table(predictor: Predictor, asked: Asked, batch_size: int, out: Path, model: Path, *, resume: bool) -> int:
+    """Write answers to a table; return how many images could not be used."""
+    from foveal.core import storage
+    from foveal.scale.resume_log import ResumeLog, log_of
 
     if resume and not log_of(out).is_file():
         if out.is_file():
@@ -109,16 +131,16 @@ def _write_table(
         resume = False  # a job that is started again and again may not have come to its first image
     with ResumeLog(out, storage.file_hash(model), resume=resume) as resume_log:
         if resume_log.done:
-            _skip(resume_log, files)
+            _skip(resume_log, asked)
             typer.echo(f"Going on after {resume_log.done:,} images.", err=True)
         try:
-            for file, answer in PredictionStream(predictor, files, batch_size, resume_log):
-                resume_log.add(row_of(file, answer, predictor.task))
+            _log_answers(predictor, asked, batch_size, resume_log)
         except KeyboardInterrupt:
-            typer.echo(
-                "Interrupted; what was answered is kept. Give the same command with --resume to go on.", err=True
-            )
-            raise
+            if not asked.is_live:  # of a camera it is the end
+                typer.echo(
+                    "Interrupted; what was answered is kept. Give the same command with --resume to go on.", err=True
+                )
+                raise
         n_answered, n_refused = resume_log.finish()
     typer.echo(f"{n_answered:,} of {n_answered + n_refused:,} images answered, written to {out}.")
     if n_refused:
@@ -126,12 +148,26 @@ def _write_table(
     return n_refused
 
 
+def _log_answers(predictor: Predictor, asked: Asked, batch_size: int, resume_log: ResumeLog) -> None:
+    from foveal.core import progress
+    from foveal.evaluation.writers import row_of
+    from foveal.scale.streaming import PredictionStream
+
+    with progress.Bar("answering", asked.n) as bar:
+        bar.advance(resume_log.done)
+        answered = PredictionStream(
+            predictor, asked.images, batch_size, resume_log, one_by_one=asked.is_live, advance=bar.advance
+        )
+        for image, answer in answered:
+            resume_log.add(row_of(image, answer, predictor.task))
+
+
 def _write_shards(
     model: Path,
     images: list[str],
     out: Path,
     engine: str,
-    size: int,
+    size: int | None,
     batch_size: int,
     device: str | None,
     *,
@@ -145,7 +181,7 @@ def _write_shards(
     engines = {"local": predict_here, "ray": predict_on_ray}
     if engine not in engines:
         raise UnknownNameError.of("engine", engine, engines)
-    addresses = [name for one in images for name in (map(str, _stdin()) if one == "-" else [one])]
+    addresses = [name for one in images for name in (map(str, paths_on_stdin()) if one == "-" else [one])]
     shards = Shards.begin(out, model, addresses, size=size, batch_size=batch_size, resume=resume)
     n_waiting = sum(len(shards.parts[number]) for number in shards.unfinished())
     with progress.Bar("answering", n_waiting) as bar:
@@ -158,36 +194,19 @@ def _write_shards(
         raise typer.Exit(1)
 
 
-def _skip(resume_log: ResumeLog, files: Iterator[Path]) -> None:
+def _skip(resume_log: ResumeLog, asked: Asked) -> None:
     from foveal.core.errors import InputError
     from foveal.core.tables import printable
+    from foveal.images.decode import name_of
 
     for name in resume_log.names():
-        if (file := next(files, None)) is None or printable(file) != name:
+        image = next(asked.images, None)
+        came = None if image is None else printable(name_of(image))
+        if came != name:
             raise InputError(
-                f"`{resume_log.path}` was begun with other images: there came {file}, where it has {name}. Give the "
+                f"`{resume_log.path}` was begun with other images: there came {came}, where it has {name}. Give the "
                 "same images, or leave out --resume to begin anew."
             )
-
-
-def expand(patterns: list[str]) -> Iterator[Path]:
-    """Return the files that are meant: all are looked for at once, but a list on stdin is read as it comes."""
-    from foveal.sources.addresses import files_at
-
-    found = [_stdin() if pattern == "-" else files_at(pattern) for pattern in patterns]
-    return chain.from_iterable(found)
-
-
-def _stdin() -> Iterator[Path]:
-    from foveal.core.errors import InputError
-
-    none = True
-    for name in sys.stdin:
-        if line := name.rstrip("\r\n"):
-            none = False
-            yield Path(line)
-    if none:
-        raise InputError("There is no image in the list on stdin.")
 
 
 def _line(row: dict[str, Any]) -> str:

@@ -189,10 +189,10 @@ def display(value: object) -> None:
 
 @dataclass(slots=True)
 class Bar:
-    """A bar that clears when done; shown on a terminal only."""
+    """A bar that clears when done; shown on a terminal only. Where `total` is None, it only counts."""
 
     label: str
-    total: int
+    total: int | None
     _progress: Progress | None = field(default=None, init=False)
 
     def __enter__(self) -> Self:

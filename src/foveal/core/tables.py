@@ -62,9 +62,9 @@ def write_rows(path: Path, rows: Rows) -> int:
     return count
 
 
-def printable(file: Path) -> str:
-    """Return a path as text that is valid UTF-8: other bytes are shown as their codes."""
-    return os.fsencode(file).decode("utf-8", "backslashreplace")
+def printable(name: str | os.PathLike[str]) -> str:
+    """Return a name as text that is valid UTF-8: other bytes are shown as their codes."""
+    return os.fsencode(name).decode("utf-8", "backslashreplace")
 
 
 def _write_jsonl(path: Path, rows: Rows) -> int:

@@ -10,7 +10,7 @@ from foveal.core.errors import InputError, UnknownNameError
 from foveal.core.registry import resolve
 from foveal.core.tables import FORMATS, printable
 from foveal.images.channels import RGB
-from foveal.images.decode import open_image
+from foveal.images.decode import ImageSource, name_of, open_image
 from foveal.inference.prediction import Prediction
 from foveal.tasks.base import Task
 from foveal.tasks.confidence import row_of as columns_of
@@ -41,7 +41,7 @@ def check_target(path: Path, layout: str) -> None:
 def write_answers(
     path: Path,
     layout: str,
-    answers: Iterable[tuple[Path, Prediction]],
+    answers: Iterable[tuple[ImageSource, Prediction]],
     task: Task[Label],
     n_channels: int = RGB,
 ) -> int:
@@ -50,11 +50,13 @@ def write_answers(
     Args:
         path: of the file to be written.
         layout: a name in `LAYOUTS`.
-        answers: image files with their answers.
+        answers: images with their answers.
         task: of the answers.
         n_channels: that the images are read with.
     """
-    labelled = ((file.name, open_image(file, n_channels).size_hw, answer.label) for file, answer in answers)
+    labelled = (
+        (Path(name_of(image)).name, open_image(image, n_channels).size_hw, answer.label) for image, answer in answers
+    )
     return write_labels(path, layout, labelled, task)
 
 
@@ -71,12 +73,12 @@ def write_labels(path: Path, layout: str, labelled: LabelledImages[Label], task:
     return write(path, labelled, task)
 
 
-def row_of(file: Path, answer: Prediction, task: Task[Label]) -> dict[str, object]:
+def row_of(image: ImageSource, answer: Prediction, task: Task[Label]) -> dict[str, object]:
     """Return an answer as a row of a table.
 
     Args:
-        file: the image.
+        image: has the name that the row begins with.
         answer: for it.
         task: names the columns.
     """
-    return {"fname": printable(file)} | columns_of(task, answer.values, answer.label, answer.radius)
+    return {"fname": printable(name_of(image))} | columns_of(task, answer.values, answer.label, answer.radius)

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 import simplejpeg
@@ -126,7 +126,14 @@ class StoredImage(Protocol):
         """
 
 
-ImageSource = str | os.PathLike[str] | bytes | NDArray[np.generic] | Image.Image | StoredImage
+class NamedPixels(NamedTuple):
+    """The pixels of an image with a name, uint8 [H, W, 3]: a frame of a video."""
+
+    name: str
+    pixels: Pixels
+
+
+ImageSource = str | os.PathLike[str] | bytes | NDArray[np.generic] | Image.Image | StoredImage | NamedPixels
 
 
 def name_of(source: object) -> str:
@@ -135,7 +142,7 @@ def name_of(source: object) -> str:
         return os.fspath(source)
     if isinstance(source, bytes):
         return f"<{len(source)} bytes>"
-    if isinstance(source, StoredImage):
+    if isinstance(source, StoredImage | NamedPixels):
         return source.name
     return f"<{type(source).__name__}>"
 
@@ -162,6 +169,8 @@ def open_image(source: ImageSource | object, n_channels: int = RGB) -> OpenedIma
         return _wrap_pixels(to_pixels(source, n_channels)[0], orientation, name, "PIL")
     if isinstance(source, np.ndarray):
         return _wrap_pixels(pixels_of_array(source, name, n_channels), 1, name, "array")
+    if isinstance(source, NamedPixels):
+        return _wrap_pixels(pixels_of_array(source.pixels, name, n_channels), 1, name, "array")
     if isinstance(source, StoredImage):
         try:
             return _open_bytes(source.read(), name, n_channels)

@@ -7,7 +7,9 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
+
+import pydantic
 
 from foveal.core import storage
 from foveal.core.errors import InputError
@@ -23,6 +25,18 @@ from foveal.tasks.confidence import row_of
 _PLAN, _FINISHED = "_plan.json", "_finished"
 REFUSED = "_refused.csv"
 """The table of the images that could not be used, in the folder of the shards."""
+
+
+SHARD_SIZE = 4096
+"""Images; a file of them is some MB, and a part that is lost is done again in a minute."""
+
+
+class _Plan(pydantic.BaseModel):
+    """What a folder of shards was begun with: hashes of model and images, and images per shard; 0 in older folders."""
+
+    weights: str
+    images: str
+    size: Annotated[int, pydantic.Field(ge=0)] = 0
 
 
 class ShardResult(NamedTuple):
@@ -50,38 +64,42 @@ class Shards:
 
     @classmethod
     def begin(
-        cls, folder: Path, model: Path, addresses: Sequence[str], *, size: int, batch_size: int, resume: bool
+        cls, folder: Path, model: Path, addresses: Sequence[str], *, size: int | None, batch_size: int, resume: bool
     ) -> Shards:
         """Write down what is going to be done, or check that an earlier run began the same.
+
+        A run that is resumed has the shards that it began with, whatever size is given.
 
         Args:
             folder: for the shards; new or empty unless `resume`.
             model: the bundle that answers.
             addresses: of the images, see `parts_of`.
-            size: images per shard.
+            size: images per shard; 4,096 by default.
             batch_size: images per batch.
             resume: keep the shards that an earlier run has finished.
 
         Raises:
             InputError: there is nothing at an address; the folder holds something else.
         """
-        parts, names = list(parts_of(addresses, size)), hashlib.sha256()
+        file = folder / _PLAN
+        if not resume and folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+            raise InputError(f"`{folder}` holds something already. Continue with --resume, or name another --out.")
+        before = _plan_in(folder) if resume else None
+        if before is not None:
+            size = before.size or size
+        parts = list(parts_of(addresses, size or SHARD_SIZE))
+        names = hashlib.sha256()
         for part in parts:
             names.update(part.text.encode())
-        plan = {"weights": storage.file_hash(model), "images": names.hexdigest()}
-        file = folder / _PLAN
-        if resume:
-            if not file.is_file():
-                raise InputError(f"There is nothing to resume: no `{file}`. Leave out --resume.")
-            before: dict[str, str] = json.loads(file.read_text(encoding="utf-8"))
-            if differ := [name for name in plan if before.get(name) != plan[name]]:
+        plan = _Plan(weights=storage.file_hash(model), images=names.hexdigest(), size=size or SHARD_SIZE)
+        if before is not None:
+            differ = [name for name in ("weights", "images") if getattr(before, name) != getattr(plan, name)]
+            if differ:
                 raise InputError(
                     f"`{folder}` was begun with other {' and '.join(differ)}. Leave out --resume and name another "
                     "folder to begin anew."
                 )
-        elif folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-            raise InputError(f"`{folder}` holds something already. Continue with --resume, or name another --out.")
-        storage.write_json(file, plan)
+        storage.write_json(file, plan.model_dump())
         return cls(folder, model, parts, batch_size)
 
     def unfinished(self) -> list[int]:
@@ -123,6 +141,16 @@ class Shards:
     def _mark(self, number: int) -> Path:
         """Return the file that says that a shard is finished: shards without an image have no parquet file."""
         return self.folder / _FINISHED / f"{number:06d}.json"
+
+
+def _plan_in(folder: Path) -> _Plan:
+    file = folder / _PLAN
+    if not file.is_file():
+        raise InputError(f"There is nothing to resume: no `{file}`. Leave out --resume.")
+    try:
+        return _Plan.model_validate_json(file.read_bytes())
+    except (pydantic.ValidationError, OSError) as error:
+        raise InputError(f"`{file}` is damaged. Name another --out to begin anew. ({error})") from error
 
 
 def predict_here(shards: Shards, *, device: str | None = None) -> Iterator[int]:

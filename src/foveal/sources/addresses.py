@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from foveal.core.errors import InputError
 from foveal.images.decode import EXTENSIONS, StoredImage
 from foveal.images.parquet_rows import BYTES_COLUMNS, PATH_COLUMNS, bytes_column, open_table
+from foveal.images.video import Video, is_video
 from foveal.sources.folders import images_in
 
 if TYPE_CHECKING:
@@ -122,6 +123,20 @@ def files_at(pattern: str) -> Sequence[Path]:
     if not matches:
         raise InputError(f"There is no image in `{pattern}`.")
     return [Path(file) for file in matches]
+
+
+def videos_at(pattern: str, every: float) -> list[Video]:
+    """Return the videos and cameras that an address, a folder or a pattern stands for; none where it is for images.
+
+    Args:
+        pattern: a path, a folder, a pattern, or the address of a camera.
+        every: seconds between two frames.
+    """
+    if "://" in pattern or is_video(pattern):
+        return [Video(pattern, every)]
+    path = Path(pattern)
+    names = map(str, sorted(path.rglob("*"))) if path.is_dir() else sorted(glob.glob(pattern, recursive=True))  # noqa: PTH207 -- absolute patterns too
+    return [Video(name, every) for name in names if is_video(name)]
 
 
 def tables_at(address: str) -> list[str]:

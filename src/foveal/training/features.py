@@ -29,7 +29,7 @@ from foveal.core.errors import InputError
 from foveal.core.warn import warn
 from foveal.data.batchers import ImageBatcher
 from foveal.data.loader import DataLoader
-from foveal.images.decode import ImageSource, StoredImage
+from foveal.images.decode import ImageSource, NamedPixels, StoredImage
 from foveal.images.parquet_rows import read_bytes
 from foveal.training.loop import Evaluation, evaluate
 
@@ -108,8 +108,8 @@ def key_of(image: ImageSource) -> Key:
         data: bytes | memoryview = image
     elif isinstance(image, StoredImage):
         data = image.read()
-    elif isinstance(image, Image.Image | np.ndarray):
-        array = np.ascontiguousarray(np.asarray(image))
+    elif isinstance(image, Image.Image | np.ndarray | NamedPixels):
+        array = np.ascontiguousarray(image.pixels if isinstance(image, NamedPixels) else np.asarray(image))
         data = f"{array.dtype}{array.shape}".encode() + array.tobytes()
     else:
         data, _ = read_bytes(Path(os.fspath(image)))
