@@ -12,7 +12,7 @@ from typing import Literal
 import cv2
 import numpy as np
 
-from foveal.core import download, storage, threads
+from foveal.core import kept, storage, threads
 from foveal.core.errors import ImageError
 from foveal.images.channels import RGB
 from foveal.images.colours import DAMAGE, Pixels
@@ -85,7 +85,7 @@ class Ledger:
             n_channels: that images are read with; what is inspected with four has a ledger of its own.
         """
         n_channels, name = (n_channels, "inspections-4") if n_channels > RGB else (RGB, "inspections")
-        ledger = cls(download.cache_folder() / f"{name}.jsonl", n_channels=n_channels)
+        ledger = cls(kept.cache_folder() / f"{name}.jsonl", n_channels=n_channels)
         try:
             for line in ledger.path.read_text(encoding="utf-8").splitlines():
                 key, stored = json.loads(line)
@@ -122,7 +122,7 @@ class Ledger:
             return
         accepted = dict(list(self.accepted.items())[-_MAX_ACCEPTED:])
         contents = {sha256 for sha256, _ in accepted.values()}
-        with storage.open_replacing(self.path) as out:
+        with kept.keeping(), storage.open_replacing(self.path) as out:
             for sha256, inspection in self.known.items():
                 if sha256 in contents:
                     stored = asdict(inspection) | {"thumb": inspection.thumb.hex()}

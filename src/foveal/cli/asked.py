@@ -65,7 +65,7 @@ def images_asked(patterns: Sequence[str], every: str | None = None) -> Asked:
     seconds = parse_interval(every)
     videos = {one: videos_at(one, seconds) for one in patterns if one != "-"}
     if not any(videos.values()):
-        raise InputError(f"--every {every} is for videos and cameras, and there is none among what is named.")
+        raise InputError(f"--every {every} is for videos and cameras, and nothing that is named is one.")
     parts = []
     for one in patterns:
         if one == "-":
@@ -82,7 +82,7 @@ def paths_on_stdin() -> Iterator[Path]:
     """Yield the paths on stdin, one a line, as they come.
 
     Raises:
-        InputError: there is none.
+        InputError: the list is empty.
     """
     from foveal.core.errors import InputError
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import errno
 import io
 import os
 import sys
@@ -40,6 +41,10 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
 )
+_OF_THE_MACHINE = frozenset(
+    {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.EMFILE}
+)
+"""Errors of files that are the machine's, and tell all by themselves: a full disk, rights, too many open files."""
 
 
 def _add_verb(verb: Callable[..., None]) -> None:
@@ -120,16 +125,26 @@ def run() -> None:
             app()
     except ProcessEndedError:
         sys.exit(1)
-    except FovealError as error:
-        if distributed.give_up():
-            typer.echo(f"foveal: {error}", err=True)
-        sys.exit(2)
-    except Exception:
-        distributed.give_up()
-        raise
     except KeyboardInterrupt:
         typer.echo("foveal: interrupted.", err=True)
         sys.exit(130)
+    except Exception as error:
+        is_first, message = distributed.give_up(), _message_of(error)
+        if message is None:
+            raise
+        if is_first:
+            typer.echo(f"foveal: {message}", err=True)
+        sys.exit(2)
+
+
+def _message_of(error: Exception) -> str | None:
+    """Return what is printed instead of a traceback; None of an error that nobody expected."""
+    if isinstance(error, FovealError):
+        return str(error)
+    if isinstance(error, OSError) and error.errno in _OF_THE_MACHINE:
+        where = "" if error.filename is None else f"`{error.filename}`: "
+        return f"{where}{error.strerror}."
+    return None
 
 
 def _note(message: Warning | str, *_: object, **__: object) -> None:

@@ -69,11 +69,6 @@ class Limits:
     seconds: float = float("inf")
 
 
-def cache_folder() -> Path:
-    """Return the folder that foveal keeps downloads in: `FOVEAL_HOME`, by default ~/.foveal."""
-    return Path(os.environ.get("FOVEAL_HOME") or Path.home() / ".foveal")
-
-
 def download(
     address: str,
     target: Path,
@@ -95,17 +90,21 @@ def download(
 
     Raises:
         FetchError: the network failed, and the part that has arrived is kept for the next try; or it is
-            another file than expected, and is not kept.
+            another file than expected, and is not kept; or it cannot be written.
     """
     if target.is_file() and n_bytes in {None, target.stat().st_size}:
         return target
     _check_address(address)
-    target.parent.mkdir(parents=True, exist_ok=True)
     part = target.with_name(f"{target.name}.part")
     try:
+        part.parent.mkdir(parents=True, exist_ok=True)
         _complete(address, part, n_bytes, limits, advance)
+    except FetchError:
+        raise
     except _NETWORK_ERRORS as error:
         raise FetchError(f"{address} could not be fetched ({getattr(error, 'reason', error)}).") from error
+    except OSError as error:
+        raise FetchError(f"{address} cannot be kept as `{part}` ({error.strerror or error}).") from error
     if checksum is not None and not (digest := checksum.of(part)).startswith(checksum.digest.lower()):
         part.unlink()
         where = "" if checksum.head_bytes is None else f" over its first {checksum.head_bytes:,} bytes"

@@ -38,8 +38,24 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Yield a path beside `path` to write to; it replaces `path` if the block ends without an error.
 
     Of the processes of one run only rank 0 replaces the file.
+
+    Raises:
+        OSError: it cannot be written; the error names `path`.
     """
     target = Path(path)
+    try:
+        with _beside(target) as beside:
+            yield beside
+    except OSError as error:
+        if error.errno is not None and (
+            error.filename is None or Path(error.filename).name.startswith(f".{target.name}.")
+        ):
+            error.filename = str(target)  # a full disk names no file
+        raise
+
+
+@contextmanager
+def _beside(target: Path) -> Iterator[Path]:
     target.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=target.suffix, dir=target.parent)
     os.close(handle)

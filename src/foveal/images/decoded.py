@@ -30,7 +30,7 @@ import numpy as np
 import PIL
 import simplejpeg
 
-from foveal.core import download, storage
+from foveal.core import kept, storage
 from foveal.geometry.homography import IDENTITY, Homography
 from foveal.images.channels import RGB
 from foveal.images.decode import Decoded, ImageSource, OpenedImage, max_pixels, open_image
@@ -84,7 +84,7 @@ class DecodedImages:
             InputError: FOVEAL_DECODED_MIB is no number of MiB.
         """
         n_bytes = storage.kept_bytes("FOVEAL_DECODED_MIB", _USUAL_MIB)
-        return cls(download.cache_folder() / "decoded", n_bytes) if n_bytes else None
+        return cls(kept.cache_folder() / "decoded", n_bytes) if n_bytes else None
 
     def open(self, source: ImageSource, n_channels: int = RGB) -> OpenedImage:
         """Open an image; its pixels are decoded where they are not kept. What is no file is opened as always.
@@ -117,8 +117,8 @@ class DecodedImages:
     def _decode(self, key: str, decode: Callable[..., Decoded], scale: float, quick: bool) -> Decoded:
         factor = reduction_factor(scale)
         file = self.folder / key[:2] / f"{key}-{factor}{'q' if quick and factor > 1 else ''}"
-        if (kept := self._read(file)) is not None:
-            return kept
+        if (found := self._read(file)) is not None:
+            return found
         decoded = decode(scale, quick=quick)
         self._write(file, decoded)
         return decoded

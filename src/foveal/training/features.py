@@ -14,6 +14,7 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,7 +25,7 @@ from PIL import Image
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
-from foveal.core import distributed, download, runtime, storage, threads
+from foveal.core import distributed, kept, runtime, storage, threads
 from foveal.core.errors import InputError
 from foveal.core.warn import warn
 from foveal.data.batchers import ImageBatcher
@@ -62,8 +63,8 @@ def features_of(
         TrainingError: the loader has no item.
     """
     batcher = loader.batcher
-    kept = isinstance(batcher, ImageBatcher) and not batcher.pipeline.changes and distributed.world_size() == 1
-    if not kept or _limit_bytes() == 0:
+    may_keep = isinstance(batcher, ImageBatcher) and not batcher.pipeline.changes and distributed.world_size() == 1
+    if not may_keep or _limit_bytes() == 0:
         found = evaluate(body, loader.shard_batches(), precision=precision, device=device, sharded=True)
         return Evaluation(rounded(found.outputs), found.targets)
     assert isinstance(batcher, ImageBatcher)
@@ -77,7 +78,7 @@ def features_of(
         "device": device.type,
         "white": os.environ.get("FOVEAL_WHITE", ""),
     }
-    store = FeatureFolder(download.cache_folder() / "features", _limit_bytes(), description)
+    store = FeatureFolder(kept.cache_folder() / "features", _limit_bytes(), description)
     images, targets = batcher.dataset.images, batcher.dataset.targets
     some = (images[at : at + _AT_ONCE] for at in range(0, len(images), _AT_ONCE))
     keys = [key for part in threads.grouped_map(key_of, some, num_workers=batcher.num_workers) for key in part]
@@ -162,11 +163,13 @@ class FeatureFolder:
         for file in sorted(self.folder.glob("*.safetensors")):
             try:
                 stored, rows = self._content(file)
-                os.utime(file)
             except (SafetensorError, InputError, OSError) as error:
                 warn(f"`{file}` holds no features of this body ({error}); they are computed anew.")
-                file.unlink(missing_ok=True)
+                with suppress(OSError):
+                    file.unlink()
                 continue
+            with suppress(OSError):  # a folder of somebody else's
+                os.utime(file)
             found |= {key: row for key, row in zip(map(bytes, stored), rows, strict=True) if key in wanted}
         return found
 
@@ -185,11 +188,9 @@ class FeatureFolder:
             "rows": torch.from_numpy(rows),
         }
         name = hashlib.sha256(b"".join(keys)).hexdigest()[:16]
-        try:
+        with kept.keeping():
             storage.write_tensors(self.folder / f"{name}.safetensors", tensors, {"description": self._text})
             storage.keep_within(self.root, "*/*.safetensors", self.n_bytes)
-        except OSError as error:
-            warn(f"Features are not kept, and are computed again next time: {error}")
 
 
 def _limit_bytes() -> int:
