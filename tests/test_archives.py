@@ -1,5 +1,6 @@
 """Data sets over a network that breaks, lies and sends the wrong thing; archives that mean harm."""
 
+import gzip
 import hashlib
 import http.server
 import io
@@ -142,7 +143,20 @@ def zipped(name, *, mode=0o100644):
     return file.getvalue()
 
 
+def with_header(kind, n_bytes):
+    """An archive whose first member is a header of zeros: some kB that would take all the memory."""
+    file = io.BytesIO()
+    with gzip.GzipFile(fileobj=file, mode="wb", compresslevel=9) as out:
+        info = tarfile.TarInfo("././@PaxHeader")
+        info.type, info.size = kind, n_bytes
+        out.write(info.tobuf(tarfile.USTAR_FORMAT))
+        for _ in range(n_bytes >> 20):
+            out.write(bytes(1 << 20))
+    return file.getvalue()
+
+
 HOSTILE = {
+    **{f"header {kind!r}": with_header(kind, 64 << 20) for kind in (tarfile.XHDTYPE, tarfile.XGLTYPE, b"L")},
     "parent": tgz({"set/../../evil": b"x"}),
     "absolute": tgz({"/evil": b"x"}),
     "symlink": tgz({"set/l": special("set/l", tarfile.SYMTYPE)}),
@@ -168,6 +182,13 @@ def test_a_hostile_archive_leaves_nothing_behind(name, tmp_path):
         unpack(file, target / "set")
     assert list(target.iterdir()) == []
     assert sorted(path.name for path in tmp_path.iterdir()) == ["deep", "x.archive"]
+
+
+def test_an_archive_is_what_it_begins_as(tmp_path):
+    """A hash over the first bytes alone says nothing of a zip behind them."""
+    (tmp_path / "both.tgz").write_bytes(CONTENT + zipped("evil"))
+    unpack(tmp_path / "both.tgz", tmp_path / "set")
+    assert sorted(file.name for file in (tmp_path / "set").iterdir()) == ["a.txt", "deep"]
 
 
 def test_a_zip_comes_out(tmp_path):

@@ -117,6 +117,7 @@ def rewritten(bundle, tmp_path, change):
     [
         (lambda m, _: m.update(format=99), "Install a newer one"),
         (lambda m, _: m.update(surprise=1), "not valid"),
+        (lambda m, _: m["preparation"]["fit"].update(size_hw=[4096, 4096]), "at most 4,194,304 are taken"),
         (lambda m, _: m["task"].update(kind="telepathy"), "no task `telepathy`"),
         (lambda m, _: m["model"].update(arch="resnet99"), "no backbone `resnet99`"),
         (lambda _, t: t.pop("1.3.weight"), "disagree about the tensor"),

@@ -201,6 +201,29 @@ def test_run_folders_of_version_0_1_load(tmp_path):
     assert set(library.Run(GOLDEN / "seeds")._summary["runs"]) == {"seed-0", "seed-1"}
 
 
+@pytest.mark.filterwarnings("ignore:There are 44 items to train on", "default:.* no image is shown")
+def test_a_report_of_somebody_elses_run_shows_no_images_from_outside_of_its_folder(scenes, tmp_path, foveal):
+    """A run folder names its images; one that was sent here could name any."""
+    images = tmp_path / "images"
+    shutil.copytree(scenes / "scenes", images)
+    shutil.copy(scenes / "scenes.csv", tmp_path / "t.csv")
+    settings = ("--images", images, "--size", 32, "--recipe", "probe", "--epochs", 0, "--out", tmp_path / "run")
+    foveal("train", tmp_path / "t.csv", *settings)
+    shown, page = "largest losses first", tmp_path / "page.html"
+    foveal("report", tmp_path / "run", "--out", page)
+    assert shown in page.read_text()
+    stated = (tmp_path / "run" / "run.toml").read_text()
+    for elsewhere in (tmp_path / "other", Path("/")):
+        (tmp_path / "run" / "run.toml").write_text(stated.replace(f'"{images}"', f'"{elsewhere}"'))
+        assert (
+            "no image is shown. If you trust the run: --embed-images"
+            in foveal("report", tmp_path / "run", "--out", page).err
+        )
+        assert shown not in page.read_text()
+        foveal("report", tmp_path / "run", "--out", page, "--embed-images")
+        assert shown in page.read_text()
+
+
 def test_old_names_warn():
     with pytest.warns(DeprecationWarning, match="`foveal.errors` is now `foveal.core.errors`"):
         from foveal.errors import PictureError

@@ -1,6 +1,7 @@
 """Answers in shards, in this process and by a real Ray on this machine: none lost, none twice, the same."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -80,6 +81,37 @@ def test_tables_and_addresses_give_what_files_give(images, tmp_path, foveal):
         expected = numbers if expected is None else expected
         pd.testing.assert_frame_equal(numbers, expected, rtol=0, atol=1e-5)
     (images / "paths.parquet").unlink()
+
+
+def test_a_table_names_images_beside_it_alone_unless_asked(images, tmp_path, foveal):
+    """Who sends a table must not choose which files of another machine, and which addresses, are read."""
+    private = tmp_path / "private.jpg"
+    private.write_bytes(min(images.glob("scene_*.jpg")).read_bytes())
+    folder = tmp_path / "sent"
+    (folder / "below").mkdir(parents=True)
+    shutil.copy(private, folder / "below" / "own.jpg")
+    own = ["below/own.jpg", str(folder / "below" / "own.jpg"), "below/../below/own.jpg"]
+    others = [
+        "../private.jpg",
+        str(private),
+        f"file://{private}",
+        "http://127.0.0.1:9/a.jpg",
+        "below/../../private.jpg",
+    ]
+    pd.DataFrame({"fname": own + others}).to_parquet(folder / "table.parquet")
+    foveal("predict", MODEL, folder / "table.parquet", "--out", tmp_path / "out", code=1)
+    assert len(pd.read_parquet(tmp_path / "out")) == len(own)
+    refused = pd.read_csv(tmp_path / "out" / "_refused.csv")
+    assert list(refused.fname) == others
+    assert all("it lies elsewhere; --anywhere reads it" in reason for reason in refused.refused)
+    foveal("predict", MODEL, folder / "table.parquet", "--out", tmp_path / "all", "--anywhere", code=1)
+    assert len(pd.read_parquet(tmp_path / "all")) == len(own) + len(others) - 1  # nobody answers at that address
+    assert (
+        "other images"
+        in foveal(
+            "predict", MODEL, folder / "table.parquet", "--out", tmp_path / "out", "--resume", "--anywhere", code=2
+        ).err
+    )
 
 
 def test_what_is_not_there_is_named(tmp_path, foveal):

@@ -1,5 +1,6 @@
 """Names that are no UTF-8, files that are no files, images that nobody expects: named, and the rest goes through."""
 
+import csv
 import json
 import os
 import shutil
@@ -14,11 +15,13 @@ from PIL import Image
 from foveal.audit.inspection import inspect
 from foveal.core.errors import ImageError, InputError
 from foveal.core.storage import require_writable
+from foveal.core.tables import write_table
 from foveal.evaluation.writers import row_of
 from foveal.geometry.homography import Homography
 from foveal.images.decode import open_image
 from foveal.inference.prediction import Prediction
 from foveal.scale.resume_log import ResumeLog
+from foveal.sources.delimited import read_delimited
 from foveal.tasks.multi_label import MultiLabel
 from foveal.tasks.single_label import SingleLabel
 from foveal.tasks.vocab import Vocab
@@ -143,3 +146,16 @@ def test_classes_called_like_columns_take_no_column_away(task):
     assert (row["fname"], row["predicted"]) == ("cat.jpg", "fname")
     assert [row[name] for name in list(row)[2:]] == pytest.approx(values.tolist())
     assert list(task.to_json(values, label)["probabilities"]) == ["fname", "predicted", "cat"]
+
+
+@pytest.mark.parametrize("text", ["=HYPERLINK(1)", "@SUM", "-1-1", "+x", "\tx", "'=x", "''@", "-", "=", "--1"])
+def test_a_table_for_people_holds_no_formula_and_is_read_back_truly(text, tmp_path):
+    rows = [{"fname": text, text: 0.5, "labels": f"a {text}"}, {"fname": "-1.5", text: -2.0, "labels": "'tis"}]
+    write_table(tmp_path / "t.csv", rows)
+    with (tmp_path / "t.csv").open(newline="") as file:
+        cells = [cell for row in csv.reader(file) for cell in row]
+    assert not any(cell[:1] in "=+-@\t" and cell not in ("-1.5", "-2.0") for cell in cells)
+    found, _ = read_delimited(tmp_path / "t.csv")
+    assert found.columns[1] == text.strip()
+    assert found.fname.tolist() == [text, "-1.5"]
+    assert found.labels.tolist() == [f"a {text}", "'tis"]

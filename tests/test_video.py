@@ -18,7 +18,8 @@ import pytest
 
 from foveal.core.errors import InputError
 from foveal.images.decode import NamedPixels, decode, open_image
-from foveal.images.video import Unreadable, Video, is_video, parse_interval
+from foveal.images.files import Unreadable
+from foveal.images.video import Video, is_video, parse_interval
 from serving import free_port
 
 MODEL = Path(__file__).parent / "golden" / "images-1.safetensors"

@@ -505,3 +505,16 @@ def test_a_list_of_objects_is_a_table(place):
     (place / "odd.json").write_text(json.dumps([{"when": 1}]))
     with pytest.raises(TableError, match="no annotation of a known format"):
         read_source(place / "odd.json")
+
+
+@pytest.mark.parametrize("name", ["t.csv.gz", "ratings.csv.gz", "rows.jsonl.gz"])
+def test_a_packed_table_may_not_stand_for_all_the_memory(name, tmp_path, monkeypatch, foveal):
+    monkeypatch.setattr("foveal.core.packed.MAX_BYTES", 10_000)
+    rows = {
+        "t.csv.gz": "fname,labels\n" + "a.jpg,x\n" * 5000,
+        "ratings.csv.gz": "user,item,rating\n" + "1,2,3\n" * 5000,
+        "rows.jsonl.gz": '{"user": 1, "item": 2, "rating": 3}\n' * 5000,
+    }[name]
+    (tmp_path / name).write_bytes(gzip.compress(rows.encode()))
+    printed = foveal("check", tmp_path / name, code=1 if name.startswith("rows") else 2)
+    assert "unpacks to more than" in printed.err + printed.out

@@ -14,6 +14,7 @@ from foveal.cli.options import Device, Model
 if TYPE_CHECKING:
     from foveal.inference.predictor import Predictor
     from foveal.scale.resume_log import ResumeLog
+    from foveal.scale.shards import Shards
 
 _FRAMES = 8  # of a video at a time, at most: one of 1920 x 1080 takes 6 MB, and three batches are at work
 
@@ -38,6 +39,9 @@ def predict(
     shard_size: Annotated[
         int | None, typer.Option(min=1, help="Images per file of such a folder. (default: 4096)")
     ] = None,
+    anywhere: Annotated[
+        bool, typer.Option("--anywhere", help="Read images that a table names wherever they lie.")
+    ] = False,
     device: Device = None,
 ) -> None:
     """Answer for images; an image that cannot be used is named, the others are answered."""
@@ -48,10 +52,16 @@ def predict(
         from foveal.evaluation.writers import check_target
         from foveal.inference.loading import load_image_predictor
 
-    folder = {"--engine": engine, "--shard-size": shard_size}
+    folder = {"--engine": engine, "--shard-size": shard_size, "--anywhere": anywhere or None}
     _check_options(out, {"--layout": layout, "--every": every, **folder}, resume=resume)
     if out is not None and not out.suffix:
-        _write_shards(model, images, out, engine or "local", shard_size, batch_size, device, resume=resume)
+        from foveal.scale.shards import Shards
+
+        addresses = [name for one in images for name in (map(str, paths_on_stdin()) if one == "-" else [one])]
+        shards = Shards.begin(
+            out, model, addresses, size=shard_size, batch_size=batch_size, resume=resume, anywhere=anywhere
+        )
+        _write_shards(shards, engine or "local", device)
         return
     layout = layout or "coco"
     if out is not None:
@@ -86,11 +96,13 @@ def _check_options(out: Path | None, given: Mapping[str, object], *, resume: boo
         "--layout": (suffix == ".json", "says what a .json holds: give --out FILE.json with it."),
         "--every": (suffix not in ("", ".json"), "gives frames, not files: give --out a .csv, .jsonl or .parquet."),
         "--engine": (suffix == "", "is for answers in a folder: give --out DIR with it."),
+        "--anywhere": (suffix == "", "is for tables of images: give --out DIR with it."),
         "--shard-size": (suffix == "", "is for answers in a folder: give --out DIR with it."),
     }
     for option, (is_of_use, reason) in uses.items():
         if given[option] is not None and not is_of_use:
-            raise InputError(f"{option} {given[option]} {reason}")
+            value = "" if given[option] is True else f" {given[option]}"
+            raise InputError(f"{option}{value} {reason}")
     if resume and suffix in (None, ".json"):
         raise InputError("--resume needs an --out in .csv, .jsonl or .parquet, or a folder.")
 
@@ -162,35 +174,23 @@ def _log_answers(predictor: Predictor, asked: Asked, batch_size: int, resume_log
             resume_log.add(row_of(image, answer, predictor.task))
 
 
-def _write_shards(
-    model: Path,
-    images: list[str],
-    out: Path,
-    engine: str,
-    size: int | None,
-    batch_size: int,
-    device: str | None,
-    *,
-    resume: bool,
-) -> None:
+def _write_shards(shards: Shards, engine: str, device: str | None) -> None:
     from foveal.core import progress
     from foveal.core.errors import UnknownNameError
     from foveal.scale.on_ray import predict_on_ray
-    from foveal.scale.shards import REFUSED, Shards, predict_here
+    from foveal.scale.shards import REFUSED, predict_here
 
     engines = {"local": predict_here, "ray": predict_on_ray}
     if engine not in engines:
         raise UnknownNameError.of("engine", engine, engines)
-    addresses = [name for one in images for name in (map(str, paths_on_stdin()) if one == "-" else [one])]
-    shards = Shards.begin(out, model, addresses, size=size, batch_size=batch_size, resume=resume)
     n_waiting = sum(len(shards.parts[number]) for number in shards.unfinished())
     with progress.Bar("answering", n_waiting) as bar:
         for n in engines[engine](shards, device=device):
             bar.advance(n)
     n_answered, refused = shards.finish()
-    typer.echo(f"{n_answered:,} of {n_answered + len(refused):,} images answered, written to {out}.")
+    typer.echo(f"{n_answered:,} of {n_answered + len(refused):,} images answered, written to {shards.folder}.")
     if refused:
-        typer.echo(f"{len(refused):,} could not be used; they are listed in {out / REFUSED}.", err=True)
+        typer.echo(f"{len(refused):,} could not be used; they are listed in {shards.folder / REFUSED}.", err=True)
         raise typer.Exit(1)
 
 

@@ -23,7 +23,7 @@ from foveal.collab.tables.table import RatingTable
 from foveal.core import storage, timing
 from foveal.core.errors import FovealError
 from foveal.core.left_out import leaving_out
-from foveal.core.tables import write_rows
+from foveal.core.tables import write_table
 from foveal.inference.manifest import MetricPart
 from foveal.runs import folder as run
 from foveal.runs.console import new_console, number, timing_lines
@@ -142,7 +142,7 @@ def _finish(learn: CollabLearner, data: RunData, settings: RatingRun, folder: Pa
     predictor, ranked = report.predictor, report.rankings
     columns = (*predictor.task.columns, "prediction")
     rows = zip(*data.names, *zip(*(pair[2:] for pair in report.pairs), strict=True), strict=True)
-    write_rows(folder / "predictions.csv", (dict(zip(columns, row, strict=True)) for row in rows))
+    write_table(folder / "predictions.csv", (dict(zip(columns, row, strict=True)) for row in rows))
     figures = report.figures
     trained = learn.trained().model_copy(
         update={

@@ -5,10 +5,11 @@ from __future__ import annotations
 import csv
 import json
 import os
+import re
 from collections.abc import Callable, Iterable, Mapping
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, overload
 
 from foveal.core import storage
 from foveal.core.errors import InputError
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 Row = Mapping[str, object]
 """Cells by column: text, numbers, truth values or None."""
 Rows = Iterable[Row]
+_FORMULA = re.compile(r"'*[=+\-@\t\r]")
 _ROWS_PER_GROUP = 4096  # rows of a parquet row group, and in memory; chosen by hand
 
 
@@ -43,8 +45,45 @@ def write_table(path: Path, rows: Rows) -> int:
     return FORMATS[path.suffix](path, rows)
 
 
+def _write_csv(path: Path, rows: Rows) -> int:
+    """Write rows for people: no spreadsheet takes a cell for a formula."""
+    return write_rows(path, ({defused(name): defused(cell) for name, cell in row.items()} for row in rows))
+
+
+@overload
+def defused(cell: str) -> str: ...
+@overload
+def defused(cell: object) -> object: ...
+def defused(cell: object) -> object:
+    """Return a cell that no spreadsheet takes for a formula: a text that would be one has an apostrophe before it.
+
+    >>> defused("=1+1"), defused("-1"), defused("cat"), defused(-1)
+    ("'=1+1", '-1', 'cat', -1)
+    """
+    return f"'{cell}" if isinstance(cell, str) and _is_formula(cell) else cell
+
+
+def restored(cell: str) -> str:
+    """Return the text that `defused` was given.
+
+    >>> restored("'=1+1"), restored("'tis"), restored(defused("'=1"))
+    ('=1+1', "'tis", "'=1")
+    """
+    return cell[1:] if cell.startswith("'") and _is_formula(cell[1:]) else cell
+
+
+def _is_formula(text: str) -> bool:
+    if _FORMULA.match(text) is None:
+        return False
+    try:
+        float(text)
+    except ValueError:
+        return True
+    return False
+
+
 def write_rows(path: Path, rows: Rows) -> int:
-    """Write rows as CSV, numbers with all their digits, atomically; return how many.
+    """Write rows as CSV, every cell as it is and numbers with all their digits, atomically; return how many.
 
     Args:
         path: the file.
@@ -121,7 +160,7 @@ def _as_schema(table: pa.Table, schema: pa.Schema) -> pa.Table:
 
 
 FORMATS: dict[str, Callable[[Path, Rows], int]] = {
-    ".csv": write_rows,
+    ".csv": _write_csv,
     ".jsonl": _write_jsonl,
     ".parquet": _write_parquet,
 }

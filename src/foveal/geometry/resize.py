@@ -19,6 +19,8 @@ from foveal.geometry.pixels import PadMode
 
 Size = int | tuple[int, int]
 """One number of pixels for a square, or (height, width)."""
+MAX_INPUT_PIXELS = 2048 * 2048
+"""Of an input: one of them takes EfficientNet-Lite0 4 s on two cores, and .5 GB; chosen by hand."""
 ResizeMethod = Literal["crop", "pad", "squish", "cut"]
 _TRIES = 10  # of drawing a part that lies inside the image, as in torchvision's RandomResizedCrop
 
@@ -52,6 +54,11 @@ def as_size_hw(size: Size) -> tuple[int, int]:
     height, width = (size, size) if isinstance(size, int) else size
     if not (height >= 1 and width >= 1):
         raise InputError(f"A size is one number of pixels or (height, width), each at least 1; got {size!r}.")
+    if height * width > MAX_INPUT_PIXELS:
+        raise InputError(
+            f"An input has at most {MAX_INPUT_PIXELS:,} pixels, such as 2048 x 2048; got {height} x {width}. Larger "
+            "images are brought to that size, or cut into parts before."
+        )
     return int(height), int(width)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+from dataclasses import dataclass
 from pathlib import Path
 
 from foveal.core.errors import ImageError
@@ -12,6 +13,26 @@ from foveal.images.embedded import embedded_image
 
 MAX_BYTES = 1 << 30
 """The largest file that is read, in bytes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """Stands where an image should be that cannot be read; it is refused for that reason."""
+
+    error: ImageError
+
+    @property
+    def name(self) -> str:
+        """What a message calls it."""
+        return str(self.error.path)
+
+    def read(self) -> bytes:
+        """Refuse.
+
+        Raises:
+            ImageError: always.
+        """
+        raise self.error
 
 
 def read_image_file(path: Path, name: str) -> bytes:

@@ -25,6 +25,7 @@ import numpy as np
 
 from foveal.core.errors import ImageError, InputError
 from foveal.images.decode import NamedPixels, max_pixels
+from foveal.images.files import Unreadable
 
 if TYPE_CHECKING:
     import cv2
@@ -131,26 +132,6 @@ class Video:
         if not is_read:
             return Unreadable(ImageError(name, "the frame is damaged."))
         return NamedPixels(name, np.ascontiguousarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB)))
-
-
-@dataclass(frozen=True, slots=True)
-class Unreadable:
-    """Stands where a frame should be that cannot be read; as an image it is refused for that reason."""
-
-    error: ImageError
-
-    @property
-    def name(self) -> str:
-        """What a message calls it."""
-        return str(self.error.path)
-
-    def read(self) -> bytes:
-        """Refuse.
-
-        Raises:
-            ImageError: always.
-        """
-        raise self.error
 
 
 def is_video(address: str) -> bool:

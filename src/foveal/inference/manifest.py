@@ -6,6 +6,7 @@ import importlib.metadata
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     ConfigDict,
     Field,
@@ -15,7 +16,7 @@ from pydantic import (
 )
 
 from foveal.geometry.pixels import PadMode
-from foveal.geometry.resize import ResizeMethod
+from foveal.geometry.resize import MAX_INPUT_PIXELS, ResizeMethod
 from foveal.images.channels import RGB
 from foveal.inference.reference import Tally
 from foveal.models.body import Pool
@@ -27,7 +28,7 @@ FORMAT = 2
 Format 2 holds what is kept of validation too; a file without them is written as format 1.
 """
 _MAX_SIDE = 4096
-"""Pixels of a side of the input; chosen by hand, so that a damaged file cannot ask for all the memory."""
+"""Pixels of a side of the input; as `MAX_INPUT_PIXELS` so that a small file cannot ask for all the memory."""
 _MAX_CHANNELS = 1024
 """Of an image; chosen by hand, as above."""
 
@@ -40,6 +41,15 @@ Positive = Annotated[int, Field(ge=1)]
 Side = Annotated[int, Field(ge=1, le=_MAX_SIDE)]
 
 
+def _bounded(size_hw: tuple[int, int]) -> tuple[int, int]:
+    if size_hw[0] * size_hw[1] > MAX_INPUT_PIXELS:
+        raise ValueError(f"an input of {size_hw[0]} x {size_hw[1]} pixels, and at most {MAX_INPUT_PIXELS:,} are taken")
+    return size_hw
+
+
+SizeHW = Annotated[tuple[Side, Side], AfterValidator(_bounded)]
+
+
 def _without(written: dict[str, Any], **usual: object) -> dict[str, Any]:
     """Leave out what is usual, so that older versions read it."""
     return {key: value for key, value in written.items() if key not in usual or value != usual[key]}
@@ -48,7 +58,7 @@ def _without(written: dict[str, Any], **usual: object) -> dict[str, Any]:
 class ResizePart(_Strict):
     """How an image is brought to the input's size."""
 
-    size_hw: tuple[Side, Side]
+    size_hw: SizeHW
     method: ResizeMethod
     pad_mode: PadMode = "reflection"
 
@@ -94,7 +104,7 @@ class ModelPart(_Strict):
 
     arch: str
     n_outputs: Positive
-    input_size_hw: tuple[Side, Side] = Field(alias="canvas_hw")  # format 1 calls it so
+    input_size_hw: SizeHW = Field(alias="canvas_hw")  # format 1 calls it so
     y_range: Range | None
     head: str
     n_channels: Literal[1, 3, 4] = 3

@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from foveal.audit.checks import Audit
-from foveal.core import storage
+from foveal.core import kept, storage
 from foveal.core.errors import InputError
+from foveal.core.warn import warn
 from foveal.evaluation.interpret import Interpretation
 from foveal.evaluation.predictions import Predictions
 from foveal.evaluation.thresholds import ThresholdFit
+from foveal.images.decode import name_of
 from foveal.inference.loading import load_image_predictor
 from foveal.metrics.bootstrap import Interval
 from foveal.reporting.report import Report
@@ -124,6 +126,23 @@ def predictions_of(folder: Path) -> Predictions:
     return Predictions.load(folder / PREDICTIONS)
 
 
+def _may_show(settings: ImageRun, predictions: Predictions) -> bool:
+    """Return whether the images of a run may stand in its page, where nobody says so."""
+    if not settings.output.embed_images:
+        return False
+    table = Path(settings.data.table)
+    base = Path(os.path.abspath(settings.data.images or (table if table.is_dir() else table.parent)))  # noqa: PTH100 -- links are as meant
+    named = [Path(os.path.abspath(name_of(image))) for image in predictions.images]  # noqa: PTH100
+    too_wide = kept.home().is_relative_to(base)
+    outside = named if too_wide else [path for path in named if not path.is_relative_to(base)]
+    if outside:
+        warn(
+            f"`{outside[0]}` and {len(outside) - 1:,} other images of this run do not lie in a folder of images of its "
+            f"own (`{base}`), so no image is shown. If you trust the run: --embed-images"
+        )
+    return not outside
+
+
 def slices_of(source: Source, images: Sequence[Any], columns: Sequence[str]) -> dict[str, list[Hashable]]:
     """Return what the source says in some columns, one value per image.
 
@@ -151,7 +170,8 @@ def write_report(
         source: where the columns `by` are found.
         by: columns that metrics are given by.
         out: the page; report.html in the folder by default.
-        embed_images: whether images may stand in the page; as the settings say by default.
+        embed_images: whether images may stand in the page; by default as the settings say, and only if all of them lie
+            in the images' folder: a run that came from elsewhere may name any file.
     """
     settings, summary, predictions = image_settings_of(folder), summary_of(folder), predictions_of(folder)
     audit = json.loads((folder / AUDIT).read_text(encoding="utf-8"))
@@ -164,7 +184,7 @@ def write_report(
         audit=Audit.from_dict(audit),
         tuned=ThresholdFit.from_dict(summary["tuned"]) if "tuned" in summary else None,
         repeat=f"foveal train {folder / SETTINGS}",
-        images=settings.output.embed_images if embed_images is None else embed_images,
+        images=_may_show(settings, predictions) if embed_images is None else embed_images,
         intervals={name: Interval(summary["metrics"][name], *both) for name, both in summary["intervals"].items()},
         slices=slices_of(source, predictions.images, by) if source is not None else {},
         runs=summary.get("runs", {}),

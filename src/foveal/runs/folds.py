@@ -14,7 +14,7 @@ from rich.table import Table
 
 from foveal.core import storage, timing
 from foveal.core.left_out import leaving_out
-from foveal.core.tables import write_rows
+from foveal.core.tables import write_table
 from foveal.evaluation.predictions import Predictions
 from foveal.evaluation.thresholds import tune_best_thresholds
 from foveal.reporting.report import table_of_runs
@@ -86,7 +86,7 @@ def train_repeatedly(settings: ImageRun, folder: Path) -> Summary:
         storage.write_json(folder / run.SUMMARY, summary)
         if settings.training.folds is not None:
             with leaving_out("report", summary["left_out"]):
-                run.write_report(folder, source, by=settings.output.by)
+                run.write_report(folder, source, by=settings.output.by, embed_images=settings.output.embed_images)
             storage.write_json(folder / run.SUMMARY, summary)
         _report(console, summary, folder)
         return summary
@@ -129,7 +129,7 @@ def _out_of_fold(joined: Predictions, source: Source, folder: Path) -> Summary:
                 joined = joined.with_decision(Decision(tuned.thresholds))
                 found["tuned"] = asdict(tuned)
     joined.save(folder / run.PREDICTIONS)
-    write_rows(folder / "predictions.csv", joined.rows(source.items[0].image.parent.absolute()))
+    write_table(folder / "predictions.csv", joined.rows(source.items[0].image.parent.absolute()))
     intervals = intervals_of(joined, left_out)
     return found | {"n_valid": len(joined.labels), "metrics": joined.scores(), "intervals": intervals}
 

@@ -150,7 +150,7 @@ def _finish(
         summary["valid_loss"] = kept.best
     storage.write_json(folder / run.SUMMARY, summary)
     with part("report"), leaving_out("report", summary["left_out"]):
-        run.write_report(folder, source, by=settings.output.by)
+        run.write_report(folder, source, by=settings.output.by, embed_images=settings.output.embed_images)
     summary["timings"] = timing.rounded_seconds()
     summary["seconds"] = round(time.perf_counter() - began, 2)
     storage.write_json(folder / run.SUMMARY, summary)

@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 from pydantic import BeforeValidator
 
 from foveal.core.errors import InputError, near_match
+from foveal.geometry.resize import as_size_hw
 
 
 def parse_size(size: object) -> tuple[int, int]:
@@ -23,7 +24,7 @@ def parse_size(size: object) -> tuple[int, int]:
     match = re.fullmatch(r"(\d+)(?:x(\d+))?", str(size).strip().lower())
     if match is None or int(match[1]) < 1 or (match[2] is not None and int(match[2]) < 1):
         raise InputError(f"--size is a number of pixels or HEIGHTxWIDTH, like 128 or 240x320; got {size!r}.")
-    return int(match[1]), int(match[2] or match[1])
+    return as_size_hw((int(match[1]), int(match[2] or match[1])))
 
 
 def parse_bytes(text: str) -> int:

@@ -11,7 +11,7 @@ from pathlib import Path
 from foveal.audit.checks import Audit
 from foveal.core import progress, timing
 from foveal.core.left_out import leaving_out
-from foveal.core.tables import write_rows
+from foveal.core.tables import write_table
 from foveal.evaluation.figures import Figures, kept_answers, reference_of
 from foveal.evaluation.predictions import Predictions, constant_answer
 from foveal.evaluation.radii import radius_metrics
@@ -66,7 +66,7 @@ def write_results(learn: Learner, settings: ImageRun, source: Source, found: Aud
         kept = kept_answers(predictions)
         replace(predictor, training=trained, validation=kept, centre=reference.centre).save(folder / run.MODEL)
         predictions.save(folder / run.PREDICTIONS)
-        write_rows(folder / "predictions.csv", predictions.rows(source.items[0].image.parent))
+        write_table(folder / "predictions.csv", predictions.rows(source.items[0].image.parent))
     with part("sheet"), leaving_out("sheet of validation images", left_out):
         canvas.save(results_sheet(predictions), folder / run.SAMPLES)
     return {"task": dls.task.kind, **counts, "n_outputs": dls.task.n_outputs, "valid_loss": last.valid_loss} | {

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, cast
 import pandas as pd
 
 from foveal.core.errors import InputError
+from foveal.core.tables import restored
 from foveal.evaluation.compare import Comparison, compare
 from foveal.evaluation.interpret import Interpretation
 from foveal.evaluation.label_issues import LabelIssue
@@ -83,7 +84,10 @@ class Run:
         file = self.folder / "predictions.csv"
         if not file.is_file():
             raise InputError(f"`{self.folder}` holds several runs. Take one: {', '.join(self._names)}.")
-        return pd.read_csv(file)
+        found = pd.read_csv(file).rename(columns=restored)
+        texts = found.select_dtypes(["object", "string"]).columns
+        found[texts] = found[texts].map(restored, na_action="ignore")
+        return found
 
     @property
     def history(self) -> pd.DataFrame:

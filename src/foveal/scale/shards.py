@@ -64,7 +64,15 @@ class Shards:
 
     @classmethod
     def begin(
-        cls, folder: Path, model: Path, addresses: Sequence[str], *, size: int | None, batch_size: int, resume: bool
+        cls,
+        folder: Path,
+        model: Path,
+        addresses: Sequence[str],
+        *,
+        size: int | None,
+        batch_size: int,
+        resume: bool,
+        anywhere: bool = False,
     ) -> Shards:
         """Write down what is going to be done, or check that an earlier run began the same.
 
@@ -77,6 +85,7 @@ class Shards:
             size: images per shard; 4,096 by default.
             batch_size: images per batch.
             resume: keep the shards that an earlier run has finished.
+            anywhere: whether tables may name images that lie elsewhere than they do.
 
         Raises:
             InputError: there is nothing at an address; the folder holds something else.
@@ -87,7 +96,7 @@ class Shards:
         before = _plan_in(folder) if resume else None
         if before is not None:
             size = before.size or size
-        parts = list(parts_of(addresses, size or SHARD_SIZE))
+        parts = list(parts_of(addresses, size or SHARD_SIZE, anywhere=anywhere))
         names = hashlib.sha256()
         for part in parts:
             names.update(part.text.encode())

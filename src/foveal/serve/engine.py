@@ -25,6 +25,7 @@ from foveal.serve.admission import ConcurrencyLimiter, RequestRefusedError
 
 Out = TypeVar("Out")
 _MAX_BATCH = 16  # images; chosen by hand: the first of a batch waits for all of it
+_BATCH_PIXELS = 16 * 512 * 512  # of the inputs of a batch; chosen by hand: EfficientNet-Lite0 takes 1 GB for them
 _LATENCIES = 4  # times the latency of one image that an admitted request may wait; chosen by hand
 _MIN_SLOTS = 4  # whatever was measured; chosen by hand
 _MAX_SLOTS = 256  # whatever was measured; the length of the socket's backlog
@@ -87,6 +88,7 @@ class Engine:
         self.predictor, self._on_batch, self._max_queue, self._max_pixels = predictor, on_batch, max_queue, max_pixels
         self.limiter = ConcurrencyLimiter(0)
         self._n_threads_for_one: int | None = 1
+        self._max_batch = _max_batch(predictor)
         self._queue: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._pool = ThreadPoolExecutor(num_workers, thread_name_prefix="foveal-decode")
         self._large = ThreadPoolExecutor(max(1, num_workers - 1), "foveal-large", initializer=_step_back)
@@ -175,7 +177,7 @@ class Engine:
         """Return everything that waits, once something does; nothing after so many seconds without, or at the end."""
         jobs: list[_Job] = []
         try:
-            while len(jobs) < _MAX_BATCH:
+            while len(jobs) < self._max_batch:
                 job = self._queue.get(timeout=seconds) if not jobs else self._queue.get_nowait()
                 if job is None:
                     self._queue.put(None)  # the next call must find the end as well
@@ -211,7 +213,16 @@ class Engine:
         with_all_threads = _median_seconds(self.predictor, [prepared])
         if with_all_threads * _MIN_SPEEDUP < latency:
             self._n_threads_for_one, latency = None, with_all_threads
-        return latency, _median_seconds(self.predictor, [prepared] * 8) / 8
+        n = min(8, self._max_batch)
+        return latency, _median_seconds(self.predictor, [prepared] * n) / n
+
+
+def _max_batch(predictor: AnyPredictor) -> int:
+    """Return how many images are answered at once, fewer where their inputs are large."""
+    if not isinstance(predictor, Predictor):
+        return _MAX_BATCH
+    height, width = predictor.preparation.input_size_hw
+    return max(1, min(_MAX_BATCH, _BATCH_PIXELS // (height * width)))
 
 
 def _step_back() -> None:

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import glob
 import json
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
-from foveal.core.errors import InputError
+from foveal.core.errors import ImageError, InputError
 from foveal.images.decode import EXTENSIONS, StoredImage
+from foveal.images.files import MAX_BYTES, Unreadable
 from foveal.images.parquet_rows import BYTES_COLUMNS, PATH_COLUMNS, bytes_column, open_table
 from foveal.images.video import Video, is_video
 from foveal.sources.folders import images_in
@@ -39,9 +42,11 @@ class RemoteFile:
 
         try:
             with fsspec.open(self.name) as file:
-                data: bytes = file.read()
+                data: bytes = file.read(MAX_BYTES + 1)
         except Exception as error:  # each file system has errors of its own
             raise OSError(str(error) or type(error).__name__) from error
+        if len(data) > MAX_BYTES:
+            raise OSError(f"it is larger than {MAX_BYTES >> 20} MiB")
         return data
 
 
@@ -59,12 +64,21 @@ class Cell:
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """Images that make one shard: files, or the rows from `start` to `stop` of a parquet table."""
+    """Images that make one shard: files, or the rows from `start` to `stop` of a parquet table.
+
+    Attributes:
+        files: addresses.
+        table: an address, instead of files.
+        start: the first row.
+        stop: the row after the last one.
+        anywhere: whether the table may name images that lie elsewhere than it does.
+    """
 
     files: tuple[str, ...] = ()
     table: str = ""
     start: int = 0
     stop: int = 0
+    anywhere: bool = False
 
     def __len__(self) -> int:
         return len(self.files) or self.stop - self.start
@@ -72,7 +86,8 @@ class Part:
     @property
     def text(self) -> str:
         """The part as text, for `of_text`."""
-        return json.dumps(asdict(self))
+        values = asdict(self)
+        return json.dumps(values if self.anywhere else {name: values[name] for name in values if name != "anywhere"})
 
     @classmethod
     def of_text(cls, text: str) -> Part:
@@ -85,13 +100,14 @@ class Part:
         return _read_rows(self) if self.table else map(_image_at, self.files)
 
 
-def parts_of(addresses: Iterable[str], size: int) -> Iterator[Part]:
+def parts_of(addresses: Iterable[str], size: int, *, anywhere: bool = False) -> Iterator[Part]:
     """Yield parts of `size` images or fewer, always the same ones for the same addresses and files.
 
     Args:
         addresses: images, folders, patterns, and parquet tables (or folders of them) with a column of paths or of
             images' bytes; local, or with a protocol of fsspec before them (`s3://`).
         size: images per part, at most.
+        anywhere: whether tables may name images that lie elsewhere than they do.
 
     Raises:
         InputError: there is nothing at an address.
@@ -102,7 +118,7 @@ def parts_of(addresses: Iterable[str], size: int) -> Iterator[Part]:
         files = chain(files, more)
         for table in tables:
             n = _count_rows(table)
-            yield from (Part((), table, start, min(n, start + size)) for start in range(0, n, size))
+            yield from (Part((), table, start, min(n, start + size), anywhere) for start in range(0, n, size))
     files = iter(files)
     while group := tuple(islice(files, size)):
         yield Part(group)
@@ -215,18 +231,29 @@ def _read_rows(part: Part) -> Iterator[Path | StoredImage]:
             if first < last:
                 cells = table.read_row_group(number, columns=[column]).column(0)[first:last]
                 for row, cell in enumerate(cells, group_start + first):
-                    yield _image_of_cell(cell.as_py(), part.table, row)
+                    yield _image_of_cell(cell.as_py(), part, row)
             group_start += n
 
 
-def _image_of_cell(value: _CellValue, table: str, row: int) -> Path | StoredImage:
-    name = f"{table}#{row}"
+def _image_of_cell(value: _CellValue, part: Part, row: int) -> Path | StoredImage:
+    name = f"{part.table}#{row}"
     if isinstance(value, dict):  # as data sets of Hugging Face store them
         name, value = str(value.get("path") or name), value.get("bytes")
     if isinstance(value, bytes):
         return Cell(name, value)
     if not value:
         return Cell(name, b"")
-    if "://" in value or Path(value).is_absolute():
-        return _image_at(value)
-    return _image_at(f"{table.rpartition('/')[0] or '.'}/{value}")
+    folder = part.table.rpartition("/")[0] or "."
+    address = value if "://" in value or Path(value).is_absolute() else f"{folder}/{value}"
+    if part.anywhere or _is_below(address, folder):
+        return _image_at(address)
+    reason = f"`{part.table}` names it, and it lies elsewhere; --anywhere reads it all the same."
+    return Unreadable(ImageError(value, reason))
+
+
+def _is_below(address: str, folder: str) -> bool:
+    """Return whether an address lies in a folder; of addresses with a protocol it is enough that both have one host."""
+    if "://" in address or "://" in folder:
+        ours, theirs = urlsplit(folder), urlsplit(address)
+        return (ours.scheme, ours.netloc) == (theirs.scheme, theirs.netloc)
+    return Path(os.path.abspath(address)).is_relative_to(os.path.abspath(folder))  # noqa: PTH100 -- links are as meant

@@ -26,6 +26,10 @@ _MAX_FILES = 500_000  # in an archive; chosen by hand: ten times those of the la
 _MAX_UNKNOWN = 8 << 30  # bytes of an archive whose size is not known; chosen by hand
 _JUNK = frozenset({"__MACOSX", ".DS_Store"})  # beside the folder in an archive, and no part of it
 _MAX_BYTES = 40 << 30  # of the files in an archive together; chosen by hand
+_MAX_HEADER_BYTES = 1 << 20  # of a header of a member; chosen by hand: long names take some hundred
+_HEADERS = frozenset(
+    {tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE, tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK}
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +150,9 @@ def unpack(file: Path, own: Path, *, replace: bool = False) -> None:
 
 def _members(file: Path) -> Iterator[tuple[str, int, IO[bytes]]]:
     """Yield (name, size, content) of every regular file; refuse what is neither file nor folder."""
-    if zipfile.is_zipfile(file):
+    with file.open("rb") as opened:  # not `is_zipfile`, which finds a zip behind anything
+        is_zip = opened.read(2) == b"PK"
+    if is_zip:
         with zipfile.ZipFile(file) as archive:
             for info in archive.infolist():
                 kind = info.external_attr >> 28
@@ -155,13 +161,23 @@ def _members(file: Path) -> Iterator[tuple[str, int, IO[bytes]]]:
                 if not info.is_dir():
                     yield info.filename, info.file_size, archive.open(info)
         return
-    with tarfile.open(file) as tar:
+    with tarfile.open(file, tarinfo=_Member) as tar:
         for member in tar:
             if not (member.isreg() or member.isdir()):
                 raise InputError(f"`{file}`: `{member.name}` is neither a file nor a folder.")
             content = tar.extractfile(member) if member.isreg() else None
             if content is not None:
                 yield member.name, member.size, content
+
+
+class _Member(tarfile.TarInfo):
+    """A member whose extended header, which tarfile reads as a whole in a method of this name, is of a usual size."""
+
+    def _proc_member(self, tar: tarfile.TarFile) -> tarfile.TarInfo:
+        if self.type in _HEADERS and self.size > _MAX_HEADER_BYTES:
+            raise tarfile.ReadError(f"a header of {self.size:,} bytes")
+        member: tarfile.TarInfo = super()._proc_member(tar)  # type: ignore[misc]
+        return member
 
 
 def _relative_path(file: Path, name: str) -> PurePosixPath:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import codecs
 import csv
-import gzip
 import io
 import re
 from collections import Counter
@@ -18,6 +17,8 @@ from pathlib import Path
 import pandas as pd
 
 from foveal.core.errors import TableError
+from foveal.core.packed import unpacked
+from foveal.core.tables import restored
 from foveal.sources.finder import clean_name
 from foveal.sources.items import Finding
 from foveal.sources.tree import is_image_name
@@ -98,10 +99,7 @@ def read_delimited(
     """
     data = file.read_bytes()
     if file.name.lower().endswith(".gz") or data.startswith(b"\x1f\x8b"):
-        try:
-            data = gzip.decompress(data)
-        except (OSError, EOFError) as error:
-            raise TableError(f"`{file}` cannot be unpacked: {error}") from error
+        data = unpacked(io.BytesIO(data), file)
     if data.startswith(b"PK\x03\x04"):
         raise TableError(f"`{file}` cannot be read as a table: it is a ZIP archive or a workbook with another ending.")
     decoded = _decode(data, file.name, encoding)
@@ -250,13 +248,14 @@ def _rows(text: str, separator: str, name: str, start: int) -> tuple[list[list[s
     csv.field_size_limit(_FIELDS)
     physical = list(io.StringIO(text, newline=""))
     reader = csv.reader(physical, delimiter=separator)
+    may_be_defused = "'" in text  # by a table that foveal wrote, of answers or of labels to correct
     rows: list[list[str]] = []
     lines: list[int] = []
     before = 0
     try:
         for row in reader:
             if row and (len(row) > 1 or row[0].strip()):
-                rows.append(row)
+                rows.append([restored(cell) for cell in row] if may_be_defused else row)
                 lines.append(before + 1 + start)
                 if reader.line_num - before > 1:
                     _refuse_swallowed(rows, physical[before + 1 : reader.line_num], separator, name, lines[-1])

@@ -16,6 +16,7 @@ import pyarrow.parquet as arrow_parquet
 
 from foveal.collab.tables.text import load_text
 from foveal.core.errors import TableError, near_match
+from foveal.core.packed import unpacked
 from foveal.sources.frames import BOOKS, JSON_LINES, PARQUET, load_frame
 from foveal.sources.items import Finding
 
@@ -180,7 +181,7 @@ def _of_arrow(table: pa.Table) -> pd.DataFrame:
 
 def _json_lines(file: Path) -> pd.DataFrame:
     data = file.read_bytes()
-    data = gzip.decompress(data) if data.startswith(b"\x1f\x8b") else data
+    data = unpacked(io.BytesIO(data), file) if data.startswith(b"\x1f\x8b") else data
     block = max(1 << 24, min(len(data), 1 << 30))
     return _of_arrow(
         arrow_json.read_json(io.BytesIO(data.removeprefix(b"\xef\xbb\xbf")), arrow_json.ReadOptions(block_size=block))

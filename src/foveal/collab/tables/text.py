@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import codecs
 import csv
-import gzip
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -21,6 +20,7 @@ import pyarrow.csv as arrow_csv
 
 from foveal.collab.tables.words import claim_of
 from foveal.core.errors import TableError
+from foveal.core.packed import unpacked
 from foveal.sources.delimited import decode_text
 from foveal.sources.items import Finding
 
@@ -206,11 +206,7 @@ def load_text(file: Path, encoding: str | None = None, *, most: int | None = Non
         data = stream.read(-1 if most is None else most)
         if data.startswith(b"\x1f\x8b"):
             stream.seek(0)
-            try:
-                with gzip.open(stream) as unpacked:
-                    data = unpacked.read(-1 if most is None else most)
-            except (OSError, EOFError) as error:
-                raise TableError(f"`{file}` cannot be unpacked: {error}") from error
+            data = unpacked(stream, file, most)
     if data.startswith(b"version https://git-lfs"):
         raise TableError(f"`{file}` is only a pointer of Git LFS: fetch the file itself with `git lfs pull`.")
     if data.startswith(b"PK\x03\x04"):
