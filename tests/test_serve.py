@@ -1,5 +1,6 @@
 """The service: the library's answers over HTTP, limits that hold, and a clean end."""
 
+import contextlib
 import errno
 import io
 import json
@@ -276,3 +277,49 @@ def test_a_service_that_cannot_start_ends_with_one_message(tmp_path, foveal):
         said = foveal("serve", IMAGES, "--workers", workers, "--device", "tpu", code=2)
         assert "no device `tpu`" in said.err
         assert "Serving" not in said.out
+
+
+@pytest.mark.parametrize(
+    ("start", "more"),
+    [
+        (b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\n", b"X-A: b\r\n" * 8192),
+        (b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\nX-A: ", b"a" * 65536),
+        (b"GET /", b"a" * 65536),
+    ],
+    ids=["many headers", "one header", "path"],
+)
+def test_a_head_without_an_end_is_refused(service, start, more):
+    with service.raw() as sender:
+        sender.sendall(start)
+        for _ in range(3):
+            sender.sendall(more)
+        assert sender.recv(1000).startswith(b"HTTP/1.1 431 Request Header Fields Too Large")
+        sender.settimeout(5)
+        with contextlib.suppress(ConnectionError):
+            while sender.recv(1000):
+                pass
+
+
+def test_a_large_head_is_taken_and_one_that_does_not_come_is_sent_away(service):
+    assert service.ask("GET", "/healthz", None, {"X-A": "a" * 50_000})[0] == 200
+    for start in (b"", b"GET /healthz HT"):
+        began = time.monotonic()
+        with service.raw() as sender:
+            sender.sendall(start)
+            received = b""
+            while part := sender.recv(1000):
+                received += part
+        assert b"HTTP/1.1 408 Request Timeout" in received
+        assert 8 < time.monotonic() - began < 15
+
+
+def test_who_ends_sending_after_a_whole_request_is_answered(service, jpegs):
+    head = f"POST /predict HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: image/jpeg\r\nContent-Length: {len(jpegs[0])}\r\n\r\n"
+    with service.raw() as sender:
+        sender.sendall(head.encode() + jpegs[0])
+        sender.shutdown(socket.SHUT_WR)
+        received = b""
+        while part := sender.recv(10_000):
+            received += part
+    assert received.startswith(b"HTTP/1.1 200 OK")
+    assert b'"answers"' in received

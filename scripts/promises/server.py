@@ -169,6 +169,7 @@ def hostile_requests(jpeg: bytes) -> list[bytes]:
         request_of(b"--x\r\ngarbage", "multipart/form-data; boundary=x"),
         b"GET /../../../../etc/passwd HTTP/1.1\r\nHost: localhost\r\n\r\n",
         b"POST /predict HTTP/1.1\r\nHost: evil.example\r\nContent-Length: 0\r\n\r\n",
+        b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n" + b"X-A: b\r\n" * 20_000 + b"\r\n",
     ]
 
 
@@ -213,7 +214,7 @@ def soak(model: Path, seconds: float) -> dict[str, float]:
         asyncio.run(open_loop(service.port, [good] * share + bad, 0.5 * capacity, 5))
         before = memory(service)
         load = asyncio.run(open_loop(service.port, [good] * share + bad, 0.5 * capacity, seconds, seed=1))
-        odd = sum(status not in {200, 404, 415, 421, 422, 503} for _, status in load.answers)
+        odd = sum(status not in {200, 404, 415, 421, 422, 431, 503} for _, status in load.answers)
         return {
             "n": len(load.answers),
             "odd": odd,

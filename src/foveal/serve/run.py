@@ -19,6 +19,7 @@ from uvicorn.supervisors import Multiprocess
 from foveal.core.errors import FovealError, InputError
 from foveal.inference.loading import load_predictor
 from foveal.serve.hosting import SETTINGS, Hosting, WatchedFiles
+from foveal.serve.protocol import BoundedHttp
 from foveal.serve.service import ServeSettings
 
 _SECONDS_TO_END = 30  # for requests in work when the service is told to end; chosen by hand
@@ -56,6 +57,7 @@ def _options(settings: ServeSettings) -> dict[str, Any]:
     return {
         "host": settings.host,
         "port": settings.port,
+        "http": BoundedHttp,
         "access_log": False,
         "server_header": False,
         "log_level": "warning",
