@@ -6,6 +6,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 import pytest
+import torch
 
 from films import LONG, OWNED, write_model
 from foveal.collab.item_search import ItemSearch, normalise
@@ -129,7 +130,6 @@ def test_a_column_of_items_says_among_which_is_chosen(ask, predictor):
         ({}, "`user` must be given, or of somebody new `liked`"),
         ({"user": None}, "`user` must be given"),
         ({"user": True}, "`user` must be given, as text or a number; got True"),
-        ({"user": 99}, "did not occur in training"),
         ({"user": 1, "divers": 0.3}, "Did you mean `diverse`?"),
         ({"liked": []}, "at least one item"),
         ({"ratings": {}}, "at least one item"),
@@ -261,3 +261,23 @@ def test_a_model_without_titles_and_ranking_takes_ratings_alone():
         status, answer = service.json("POST", "/recommend", '{"liked": ["c"]}', JSON)
         assert (status, "give `ratings`" in answer["error"]) == (422, True)
         assert service.json("GET", "/items?q=C")[1] == {"items": [{"id": "c", "title": None}]}
+
+
+def test_a_stranger_gets_what_is_most_popular_and_no_word_of_others(ask, predictor):
+    """Also one whose id is like that of somebody who took part: a near match would tell a stranger who did."""
+    for user in (99, "3 ", "use", "user-0", -1):
+        status, answer = ask({"user": user, "k": 5})
+        assert status == 200, answer
+        assert answer["unknown"] == [predictor.task.columns[0]]
+        ours = predictor.most_popular(5)
+        assert [row[predictor.task.columns[1]] for row in answer["recommended"]] == [one.item for one in ours]
+    counts = torch.bincount(predictor.seen[:, 1])
+    assert [one.score for one in ours] == sorted((one.score for one in ours), reverse=True)
+    assert ours[0].score == pytest.approx(int(counts.max()) / len(predictor.task.users.known))
+    left = ours[1].item
+    _, answer = ask({"user": 99, "k": 1, "exclude": [ours[0].item]})
+    assert answer["recommended"][0][predictor.task.columns[1]] == left
+    _, answer = ask({"user": 99, "k": 5, "only": [left]})
+    assert [row[predictor.task.columns[1]] for row in answer["recommended"]] == [left]
+    status, about = ask.service.json("GET", "/model")
+    assert "example_user" not in json.dumps(about)

@@ -1,5 +1,6 @@
 """A run that was stopped anywhere goes on to the bit: weights, optimizer, averages, random state, history."""
 
+import json
 import random
 import signal
 from pathlib import Path
@@ -10,6 +11,7 @@ import torch
 from safetensors.torch import load_file
 
 from foveal.core.errors import InputError, ModelFileError, TrainingError
+from foveal.core.storage import read_tensors, write_tensors
 from foveal.data.block import DataBlock
 from foveal.data.image_block import ImageBlock
 from foveal.data.labels import ColReader
@@ -205,3 +207,45 @@ def test_a_killed_process_goes_on_to_the_bit(tmp_path, monkeypatch):
     report = Report("")
     resume.stops(tmp_path, report, {signal.SIGKILL: 3, signal.SIGTERM: 1}, seed=4)
     assert not report.broken
+
+
+def damaged(folder, change):
+    """Change what a checkpoint holds, as one who leaves out its hash."""
+    file = folder / FILE
+    tensors, metadata = read_tensors(file)
+    values = json.loads(metadata["checkpoint"])
+    change(values, tensors)
+    write_tensors(file, tensors, {"checkpoint": json.dumps(values)})
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda v, _: v.update(step=10**9),
+        lambda v, _: v.update(step=-1),
+        lambda v, _: v.update(epoch=10**6),
+        lambda v, _: v.update(step="x"),
+        lambda v, _: v.update(count=None),
+        lambda v, _: v.pop("history"),
+        lambda v, _: v["results"][0].pop("train_loss"),
+        lambda v, _: v.update(hooks={"0-Recorder": {"epochs": 0}}),
+        lambda _, t: t.pop(next(name for name in t if name.startswith("model/"))),
+        lambda _, t: t.update({name: torch.ones(2, 5) for name in t if name.startswith("model/")}),
+        lambda _, t: t.update({name: torch.ones(3, 3, 3) for name in t if name.endswith("/exp_avg")}),
+        lambda _, t: t.update({"random/cpu": torch.zeros(3)}),
+    ],
+)
+def test_a_checkpoint_that_no_fit_can_have_written_is_refused(change, build, tmp_path):
+    build().fit_one_cycle(2, 1e-3, cbs=[Checkpoints(tmp_path)])
+    damaged(tmp_path, change)
+    with pytest.raises(ModelFileError, match="is damaged"):
+        build().fit_one_cycle(2, 1e-3, resume=tmp_path)
+
+
+def test_a_checkpoint_in_which_one_number_differs_is_refused(build, tmp_path):
+    build().fit_one_cycle(1, 1e-3, cbs=[Checkpoints(tmp_path)])
+    data = bytearray((tmp_path / FILE).read_bytes())
+    data[-1] ^= 1
+    (tmp_path / FILE).write_bytes(data)
+    with pytest.raises(ModelFileError, match="was changed or damaged"):
+        build().fit_one_cycle(1, 1e-3, resume=tmp_path)

@@ -221,7 +221,6 @@ def test_ratings_are_asked_in_json():
         status, found = service.json("POST", "/recommend", '{"user": 1, "k": 2}', kind)
         assert [one["title"] for one in found["recommended"]] == [one.item for one in predictor.recommend(1, 2)]
         for path, body, expected in (
-            ("/recommend", '{"user": 99}', "did not occur in training"),
             ("/predict", '{"user": 2}', "`title` must be given"),
             ("/predict", '{"user": [2], "title": "c"}', "`user` must be given"),
             ("/predict", "[]", "JSON object"),

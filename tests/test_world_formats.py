@@ -624,3 +624,16 @@ def test_folders_that_are_no_classes(tmp_path):
     draw("x/train", "x/valid", "y/train", "y/valid")
     with pytest.raises(InputError, match="holds several data sets, each with its sides: x/, y/"):
         read_source(tmp_path)
+
+
+def test_a_damaged_workbook_is_refused_in_words(tmp_path):
+    pd.DataFrame({"fname": ["a.jpg"], "labels": ["x"]}).to_excel(tmp_path / "t.xlsx", index=False)
+    whole = (tmp_path / "t.xlsx").read_bytes()
+    rng = np.random.default_rng(0)
+    for cut in rng.integers(0, len(whole), 40):
+        changed = bytearray(whole)
+        changed[cut] ^= 0xFF
+        for content in (whole[:cut], bytes(changed)):
+            (tmp_path / "t.xlsx").write_bytes(content)
+            with contextlib.suppress(TableError):
+                read_source(tmp_path / "t.xlsx")

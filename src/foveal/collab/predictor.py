@@ -215,6 +215,27 @@ class RatingPredictor:
         would = self._ratings_of_new(known) if known and isinstance(self.model, EmbeddingDotBias) else None
         return Recommender(self, self.ranking, Ask(n=n, **wishes)).for_new(given, would)
 
+    def most_popular(
+        self, n: int = 10, *, exclude: Iterable[Id] = (), only: Iterable[Id] | None = None
+    ) -> Recommendations:
+        """Return the `n` items that most users of training had, with the share of users who had them as the score.
+
+        That is all there is for somebody of whom nothing is known.
+
+        Args:
+            n: how many items.
+            exclude: items that are left out.
+            only: items among which is chosen; all by default.
+        """
+        left_out, chosen = set(exclude), None if only is None else set(only)
+        ids = (one for one in self.search.ids if one not in left_out and (chosen is None or one in chosen))
+        counts = torch.bincount(self.seen[:, 1], minlength=len(self.task.items)).tolist()
+        n_users, number = max(1, len(self.task.users.known)), self.task.items.number
+        return Recommendations(
+            Recommended(item, None, counts[number(item)] / n_users, (), self.titles.get(item))
+            for item in islice(ids, n)
+        )
+
     def _ratings_of_new(self, ratings: Mapping[Id, float]) -> Tensor:
         """Return what somebody new would rate all items, [I].
 

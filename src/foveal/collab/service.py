@@ -85,21 +85,16 @@ class _Ratings:
             likes = self.likes(request)
             return {"recommended": self.rows(self.predictor.recommend_to_new(likes, n, **wishes))}
         given = request.model_extra or {}
-        user = self.user(given.get(task.columns[0], given.get("user")))
-        return {task.columns[0]: user, "recommended": self.rows(self.predictor.recommend(user, n, **wishes))}
-
-    def user(self, value: object) -> Id:
-        ids, name = self.predictor.task.users, self.predictor.task.columns[0]
+        name, value = task.columns[0], given.get(task.columns[0], given.get("user"))
         if value is None:
             raise RequestRefusedError(
                 422, f"`{name}` must be given, or of somebody new `liked` (a list of items) or `ratings` (by item)."
             )
-        if ids.number(user := _id(value, name, ids)) == 0:  # and no word of who did, to a stranger
-            raise RequestRefusedError(
-                422,
-                f"The user {shortened(user)} did not occur in training. Give `liked` or `ratings` for somebody new.",
-            )
-        return user
+        user = _id(value, name, task.users)
+        if task.users.number(user) == 0:
+            found = self.predictor.most_popular(n, exclude=wishes["exclude"], only=wishes["only"])
+            return {name: user, "unknown": [name], "recommended": self.rows(found)}
+        return {name: user, "recommended": self.rows(self.predictor.recommend(user, n, **wishes))}
 
     def item(self, name: Name, where: str) -> Id:
         """Return the item that is named by its id or, if there is no such id, by its title."""
@@ -228,7 +223,6 @@ def _about(predictor: RatingPredictor) -> dict[str, object]:
         "has_titles": bool(predictor.titles),
         "low": task.low,
         "high": task.high,
-        "example_user": next(iter(task.users.known), None),
         "ranks": ranking is not None,
         "reads": "had" if ranking is None else ranking.part.learns_from,
         "places_by_rating": _places_by_rating(predictor),

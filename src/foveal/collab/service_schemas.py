@@ -69,8 +69,13 @@ def recommended(columns: tuple[str, str, str]) -> Schema:
         columns[2]: {"type": ["number", "null"], "description": "The predicted rating; null where it is not known."},
     }
     user = {**_ID, "description": "Absent for somebody new."}
+    unknown = {
+        "type": "array",
+        "items": {"type": "string"},
+        "description": "The column of users, where training did not know the user; then popular items are recommended.",
+    }
     rows = {"type": "array", "items": _object(one, one), "description": "The best first."}
-    return _object({columns[0]: user, "recommended": rows}, ["recommended"])
+    return _object({columns[0]: user, "unknown": unknown, "recommended": rows}, ["recommended"])
 
 
 def items() -> Schema:

@@ -102,6 +102,9 @@ def _workbook(file: Path) -> tuple[pd.DataFrame, list[Finding]]:
         sheets = pd.read_excel(file, sheet_name=None, dtype=str, keep_default_na=False, na_values=[""])
     except ImportError as error:
         raise MissingDependencyError(f"Reading `{file.name}`: {error} Or save the sheet as CSV (UTF-8).") from error
+    except Exception as error:  # a damaged workbook meets zipfile, zlib, an XML parser and openpyxl, each with its own
+        reason = f"{type(error).__name__}: {error}"
+        raise TableError(f"`{file}` is a damaged workbook, or has a password ({reason}).") from error
     sheets = {name: sheet for name, sheet in sheets.items() if len(sheet.columns)}
     if not sheets:
         raise TableError(f"`{file}` cannot be read as a table: its sheets are empty.")

@@ -209,11 +209,15 @@ async function refresh() {
   const lacking = nothingYet();
   if (lacking) { show([], lacking); return; }
   try {
-    const { recommended } = await send("recommend", request());
+    const { recommended, unknown } = await send("recommend", request());
     if (mine !== latest) return; // another one is under way
     const rated = model.has_ratings && recommended.some((one) => one[model.columns[2]] !== null);
     const hint = rated ? ` The number is the predicted ${model.columns[2]}, ${model.low} to ${model.high}.`
       : isNew() && model.places_by_rating ? " Rate what you picked to see predicted ratings." : "";
+    if (unknown) {
+      show(recommended.map(row), `Training did not know this ${model.columns[0]}: these are the most popular.`);
+      return;
+    }
     show(recommended.map(row), recommended.length ? `${recommended.length} that suit ${isNew() ? "you" : "them"} best.${hint}` : "There is nothing left to recommend.");
   } catch (error) {
     if (mine === latest) show([], fault(error), "error");
@@ -238,7 +242,7 @@ async function predict(item) {
 function program(items) {
   const address = new URL("recommend", location.href).href, search = new URL("items?q=", location.href).href;
   const body = JSON.stringify(model.ranks ? { liked: items.slice(0, 2).map((item) => item.id), k: 5 }
-    : { [model.columns[0]]: model.example_user, k: 5 });
+    : { [model.columns[0]]: "...", k: 5 });
   snippets({ curl: `curl -H 'Content-Type: application/json' -d '${body.replaceAll("'", "'\\''")}' '${address}'`,
     "curl, search": `curl '${search}...'`,
     Python: `import json, urllib.request\n\nbody = json.loads(${JSON.stringify(body)})\nrequest = urllib.request.Request(\n    "${address}",\n    data=json.dumps(body).encode(),\n    headers={"Content-Type": "application/json"},\n)\nprint(json.load(urllib.request.urlopen(request)))` });
@@ -256,7 +260,6 @@ function switchWho() {
 start(() => {
   const [user, item, rating] = model.columns;
   byId("user-name").textContent = user;
-  if (model.example_user !== null) byId("user").placeholder = `such as ${model.example_user}`;
   if (!model.has_titles) byId("search").placeholder = item;
   document.querySelector("label[for=which]").textContent = model.has_ratings
     ? `Which ${rating} would they give to one? Search for it` : "How likely are they to have one? Search for it";
