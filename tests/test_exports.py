@@ -2,6 +2,8 @@
 
 import itertools
 import json
+import re
+import runpy
 import subprocess
 import sys
 from dataclasses import replace
@@ -15,6 +17,7 @@ from PIL import Image, ImageCms
 from torch import nn
 
 from foveal.core.errors import InputError, UnknownNameError
+from foveal.evaluation.predictions import Predictions
 from foveal.geometry.pixels import PadMode
 from foveal.geometry.resize import Resize, ResizeMethod
 from foveal.images.prepare import IMAGENET, UNCHANGED_OF, Preparation
@@ -22,6 +25,8 @@ from foveal.inference.exports import BATCHES, TOLERANCE, export_model
 from foveal.inference.loading import load_learner
 from foveal.inference.predictor import Predictor
 from foveal.models.vision import ModelSpec, build_model
+from foveal.runs import int8
+from foveal.runs.folder import predictions_of
 from foveal.sources.synthetic import draw_scene
 from foveal.tasks.multi_label import MultiLabel
 from foveal.tasks.points import Points
@@ -244,3 +249,40 @@ def test_an_export_whose_answers_differ_is_not_written(tmp_path):
         export_model(predictor, tmp_path / "model.onx", to="onx")
     with pytest.raises(InputError, match=r"ends in \.onnx; got"):
         export_model(predictor, tmp_path / "model.json")
+
+
+@pytest.mark.filterwarnings("ignore:There are 44 items to train on", "ignore:.*deprecated.*", "ignore::FutureWarning")
+def test_int8_is_measured_on_validation(scenes, tmp_path, foveal, monkeypatch):
+    run, target = tmp_path / "run", tmp_path / "small.onnx"
+    settings = ("--images", scenes / "scenes", "--size", 48, "--recipe", "probe", "--epochs", 0, "--out", run)
+    foveal("train", scenes / "scenes.csv", *settings)
+    assert "the folder of a run" in foveal("export", run / "model.safetensors", "--int8", code=2).err
+    monkeypatch.setattr("foveal.runs.int8._MOST_LOST", 2.0)
+    printed = foveal("export", run, "--int8", "--out", target).out
+    was, now = (float(re.search(pattern, printed)[1]) for pattern in (r"before ([\d.]+);", r"precision ([\d.]+) on"))
+    small, large = (float(re.search(pattern, printed)[1]) for pattern in (r"; ([\d.]+) MB", r"MB, before ([\d.]+)"))
+    assert small < 0.4 * large
+    assert target.stat().st_size / 1e6 == pytest.approx(small, abs=0.06)
+    found = predictions_of(run)
+    metric = found.task.report_metrics()["mean_average_precision"]
+    assert float(metric(found.values, found.targets)) == pytest.approx(was, abs=1e-3)
+    runner = runpy.run_path(str(tmp_path / "small_runner.py"))
+    answers = [runner["session"].run(None, {"image": runner["read"](str(image))})[0] for image in found.images]
+    assert float(metric(torch.from_numpy(np.stack(answers)), found.targets)) == pytest.approx(now, abs=1e-3)
+    assert not np.allclose(np.stack(answers), found.values.numpy(), atol=1e-4)  # it is another model
+
+
+@pytest.mark.parametrize(("task", "worse"), [(MultiLabel(Vocab(("a", "b"))), -0.4), (Points(1), 0.4)])
+def test_what_int8_loses_is_told_whatever_way_the_metric_goes(task, worse):
+    rng = np.random.default_rng(0)
+    if isinstance(task, Points):
+        targets = torch.from_numpy(rng.random((30, 1, 2))).float()
+        before = targets + 0.1
+        found = Predictions([b""] * 30, before, list(before.numpy()), targets, task)
+    else:
+        targets = torch.from_numpy(rng.integers(0, 2, (30, 2))).float()
+        before = torch.from_numpy(rng.random((30, 2))).float() * 0.4 + targets * 0.4
+        found = Predictions([b""] * 30, before, [[]] * 30, targets, task)
+    after = before + worse if isinstance(task, Points) else 1 - before
+    assert int8._compare(found, before, after)[1] > 0.005
+    assert int8._compare(found, before, before)[1] == 0
