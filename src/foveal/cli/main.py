@@ -29,6 +29,7 @@ from foveal.cli import (
     serve,
     train,
 )
+from foveal.cli.next import label_next
 from foveal.core import distributed, timing
 from foveal.core.errors import FovealError, ProcessEndedError
 from foveal.core.registry import load_plugins
@@ -77,6 +78,7 @@ app.command("info")(info.info)
 app.command("set")(decide.set_decision)
 _add_verb(report.report)
 app.command("serve")(serve.serve)
+app.command("next")(label_next)
 app.command("monitor")(monitor.monitor)
 app.command("demo")(demo.demo)
 app.command("port")(port.port)

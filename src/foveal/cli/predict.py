@@ -114,7 +114,7 @@ def _show(predictor: Predictor, asked: Asked, batch_size: int) -> int:
 
     answered = PredictionStream(predictor, asked.images, batch_size, one_by_one=asked.is_live)
     for image, answer in answered:
-        typer.echo(_line(row_of(image, answer, predictor.task)))
+        typer.echo(line_of(row_of(image, answer, predictor.task)))
     return answered.n_refused
 
 
@@ -209,7 +209,7 @@ def _skip(resume_log: ResumeLog, asked: Asked) -> None:
             )
 
 
-def _line(row: dict[str, Any]) -> str:
+def line_of(row: dict[str, Any]) -> str:
     """Return an answer as a person reads it."""
     name = row.pop("fname")
     answer = row.pop("predicted", None)

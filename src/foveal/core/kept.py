@@ -1,6 +1,6 @@
 """Where foveal keeps what it would otherwise make or fetch again: `FOVEAL_HOME`, by default ~/.foveal.
 
-What is kept saves time and is never needed: where it cannot be written, all goes on without it.
+What is kept saves time and is never needed: where it cannot be written, everything else works without it.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ from typing import IO
 from foveal.core.errors import TableError
 
 MAX_BYTES = 4 << 30
-"""Of a table as text; chosen by hand: 100 million rows of ratings."""
+"""Of a table as text; chosen by hand: 100 million short rows."""
 
 
 def unpacked(stream: IO[bytes], name: object, most: int | None = None) -> bytes:

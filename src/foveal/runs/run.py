@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
@@ -25,6 +25,10 @@ from foveal.training.callbacks.logs import read_history
 
 if TYPE_CHECKING:
     import os
+
+    from foveal.evaluation.choosing import By
+    from foveal.images.decode import ImageSource
+    from foveal.runs.suggest import Suggestion
 
 
 class Run:
@@ -139,6 +143,22 @@ class Run:
             InputError: the task has no classes.
         """
         return self.interpretation().label_issues(k)
+
+    def suggest(self, images: Iterable[ImageSource], k: int = 20, *, by: By = "both") -> list[Suggestion]:
+        """Return which of some unlabelled images to label next, the one that helps most first.
+
+        Args:
+            images: paths, bytes, arrays or PIL images; those that the run was trained or validated on are left out.
+            k: how many.
+            by: "uncertainty" takes the images that the model is least certain of, "diversity" those that say most of
+                the others, "both" those that say most of others that are uncertain.
+
+        Raises:
+            InputError: none of the images is new, or can be used; the run is not one on images.
+        """
+        from foveal.runs.suggest import suggest
+
+        return list(suggest(self.folder, images, k, by=by).chosen)
 
     def report(
         self,

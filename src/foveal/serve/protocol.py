@@ -19,7 +19,7 @@ _TOO_SLOW = b"408 Request Timeout", b"The headers of the request did not arrive 
 
 
 class BoundedHttp(HttpToolsProtocol):
-    """Refuses heads that are too large or too slow, and answers a sender who has said that nothing more will come."""
+    """Refuses heads that are too large or too slow, and answers a sender who has ended sending."""
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
