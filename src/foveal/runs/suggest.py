@@ -59,7 +59,8 @@ class Suggestions:
         """Yield a row of a table for each: the name, how uncertain the model is of its answer, and the answer."""
         for one in self.chosen:
             row = row_of(one.image, one.prediction, self.predictor.task)
-            yield {"fname": row.pop("fname"), "uncertainty": round(one.uncertainty, 4)} | row
+            ours = "uncertainty" if "uncertainty" not in row else "uncertainty of the answer"  # beside such a class
+            yield {"fname": row.pop("fname"), ours: round(one.uncertainty, 4)} | row
 
 
 def suggest(
