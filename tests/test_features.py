@@ -8,6 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
+from foveal.core import kept
 from foveal.core.errors import InputError
 from foveal.learner.vision import vision_learner
 from foveal.tasks.single_label import CategoryBlock
@@ -153,10 +154,11 @@ def test_no_more_is_kept_than_is_allowed_and_the_oldest_goes(tmp_path):
     assert list(stores[-1].folder.glob("*.safetensors"))
 
 
-def test_where_nothing_can_be_written_it_is_said_and_computed(tmp_path):
+def test_where_nothing_can_be_written_it_is_said_and_computed(tmp_path, monkeypatch):
     (tmp_path / "file").write_text("")
     store = folder_of(tmp_path / "file")
-    with pytest.warns(UserWarning, match="Features are not kept"):
+    monkeypatch.setattr(kept, "_told", set())
+    with pytest.warns(UserWarning, match="What was computed is not kept for the next time"):
         assert torch.equal(store.rows(KEYS, lambda at: rows_of(len(at))), rows_of(8))
 
 

@@ -235,7 +235,8 @@ def camera():
         server.shutdown()
 
 
-def test_a_camera_is_watched_until_told_to_stop_also_when_it_was_lost(camera, tmp_path):
+@pytest.mark.parametrize("sign", [signal.SIGINT, signal.SIGTERM])
+def test_a_camera_is_watched_until_told_to_stop_also_when_it_was_lost(sign, camera, tmp_path):
     out = tmp_path / "out.csv"
     command = [sys.executable, "-m", "foveal", "predict", MODEL, f"http://me:secret@{camera}", "--every", "0.3"]
     process = subprocess.Popen([*command, "--out", out], stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
@@ -243,7 +244,7 @@ def test_a_camera_is_watched_until_told_to_stop_also_when_it_was_lost(camera, tm
     until = time.monotonic() + 60
     while time.monotonic() < until and (not log.is_file() or len(log.read_text().splitlines()) < 9):
         time.sleep(0.1)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(sign)
     printed, errors = process.communicate(timeout=60)
     assert process.returncode == 0, errors
     names = [line.split(",")[0] for line in out.read_text().splitlines()[1:]]

@@ -40,7 +40,9 @@ def runtime(tmp_path_factory):
         pytest.skip("no npm here: apt-get install -y npm")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("FOVEAL_HOME", str(tmp_path_factory.mktemp("home")))
-        return web._from_npm()
+        archive = tmp_path_factory.mktemp("npm") / web.PACKAGE
+        archive.write_bytes(web._from_npm())
+        return archive
 
 
 def bundle(folder, task, method="crop", n_channels=3, statistics=IMAGENET):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -131,7 +132,7 @@ def _print(one: Watched) -> None:
     table.add_column("")
     for shift in drift.shifts:
         value, low, high = shift.index
-        shown = ("", "") if value != value else (f"{value:.2f}", f"{low:.2f} to {high:.2f}")  # noqa: PLR0124 -- NaN
+        shown = ("", "") if math.isnan(value) else (f"{value:.2f}", f"{low:.2f} to {high:.2f}")
         table.add_row(escape(shift.name), *shown, _CHANGES[shift.change])
     console.print(table)
     _print_rates(console, drift)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
@@ -11,6 +11,7 @@ from foveal.cli.asked import images_asked
 from foveal.cli.options import Run
 
 if TYPE_CHECKING:
+    from foveal.evaluation.choosing import By
     from foveal.runs.suggest import Suggestions
 
 Option = typer.Option
@@ -40,7 +41,7 @@ def label_next(
         storage.require_writable(out)
     asked = images_asked(images)
     with progress.Bar("looking at images", asked.n) as bar:
-        found = suggest(run, asked.images, k, by=by, advance=bar.advance)  # type: ignore[arg-type]  # checked there
+        found = suggest(run, asked.images, k, by=cast("By", by), advance=bar.advance)
     for refused in found.refused:
         typer.echo(f"refused: {refused.error}", err=True)
     if out is None:

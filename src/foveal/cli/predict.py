@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -55,13 +56,11 @@ def predict(
     folder = {"--engine": engine, "--shard-size": shard_size, "--anywhere": anywhere or None}
     _check_options(out, {"--layout": layout, "--every": every, **folder}, resume=resume)
     if out is not None and not out.suffix:
-        from foveal.scale.shards import Shards
-
-        addresses = [name for one in images for name in (map(str, paths_on_stdin()) if one == "-" else [one])]
-        shards = Shards.begin(
-            out, model, addresses, size=shard_size, batch_size=batch_size, resume=resume, anywhere=anywhere
+        _write_shards(
+            _begin(out, model, images, shard_size, batch_size, resume=resume, anywhere=anywhere),
+            engine or "local",
+            device,
         )
-        _write_shards(shards, engine or "local", device)
         return
     layout = layout or "coco"
     if out is not None:
@@ -145,6 +144,9 @@ def _write_table(predictor: Predictor, asked: Asked, batch_size: int, out: Path,
         if resume_log.done:
             _skip(resume_log, asked)
             typer.echo(f"Going on after {resume_log.done:,} images.", err=True)
+        if asked.is_live:  # SIGTERM, as of `timeout`, and an interrupt end it, also where the parent ignores that one
+            for number in (signal.SIGINT, signal.SIGTERM):
+                signal.signal(number, signal.default_int_handler)
         try:
             _log_answers(predictor, asked, batch_size, resume_log)
         except KeyboardInterrupt:
@@ -172,6 +174,15 @@ def _log_answers(predictor: Predictor, asked: Asked, batch_size: int, resume_log
         )
         for image, answer in answered:
             resume_log.add(row_of(image, answer, predictor.task))
+
+
+def _begin(
+    out: Path, model: Path, images: list[str], size: int | None, batch_size: int, *, resume: bool, anywhere: bool
+) -> Shards:
+    from foveal.scale.shards import Shards
+
+    addresses = [name for one in images for name in (map(str, paths_on_stdin()) if one == "-" else [one])]
+    return Shards.begin(out, model, addresses, size=size, batch_size=batch_size, resume=resume, anywhere=anywhere)
 
 
 def _write_shards(shards: Shards, engine: str, device: str | None) -> None:

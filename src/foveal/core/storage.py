@@ -89,6 +89,11 @@ def open_replacing(path: str | os.PathLike[str], *, newline: str | None = None) 
         yield file
 
 
+def whole_path(path: str | os.PathLike[str]) -> Path:
+    """Return a path from the root on, without `..`; links stay as they are, for they are as somebody meant them."""
+    return Path(os.path.abspath(path))  # noqa: PTH100 -- `resolve` follows links
+
+
 def require_writable(path: str | os.PathLike[str]) -> None:
     """Refuse a file that could not be written, before the work that it is for.
 

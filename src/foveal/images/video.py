@@ -104,13 +104,13 @@ class Video:
             if Path(self.address).suffix.lower() in _EXACT:
                 yield self._unreadable(f"{text}: it was cut.")
             else:
-                print(f"note: {self.name}: {text}.", file=sys.stderr)  # noqa: T201 -- for a person
+                sys.stderr.write(f"note: {self.name}: {text}.\n")
 
     def _of_camera(self, capture: cv2.VideoCapture) -> Iterator[NamedPixels | Unreadable]:
         due, wait = time.monotonic(), 1.0
         while True:
             if not capture.grab():  # each frame is taken off the camera, so that one that is used is not an old one
-                print(f"{self.name}: lost; trying again in {wait:.0f} s", file=sys.stderr)  # noqa: T201 -- for a person
+                sys.stderr.write(f"{self.name}: lost; trying again in {wait:.0f} s\n")
                 time.sleep(wait)
                 _open(capture, self)
                 wait = min(2 * wait, _LONGEST_WAIT)
@@ -188,7 +188,7 @@ def _open(capture: cv2.VideoCapture, video: Video) -> bool:
             if video.is_live:
                 return capture.open(video.address, cv2.CAP_FFMPEG, _limits())
             os.environ[_OPTIONS] = _FILES_ONLY
-            return capture.open(os.path.abspath(video.address), cv2.CAP_FFMPEG)  # noqa: PTH100 -- as the user has links
+            return capture.open(str(Path(video.address).absolute()), cv2.CAP_FFMPEG)
         finally:
             cv2.utils.logging.setLogLevel(level)
             os.environ.pop(_OPTIONS, None) if before is None else os.environ.update({_OPTIONS: before})
@@ -210,7 +210,7 @@ def _require_regular(video: Video) -> None:
     if video.is_live:
         return
     try:
-        mode = os.stat(video.address).st_mode  # noqa: PTH116 -- also a name that is no UTF-8
+        mode = Path(video.address).stat().st_mode
     except OSError as error:
         raise ImageError(video.name, f"cannot be read ({error.strerror or error}).") from error
     if not stat.S_ISREG(mode):

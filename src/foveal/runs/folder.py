@@ -131,8 +131,8 @@ def _may_show(settings: ImageRun, predictions: Predictions) -> bool:
     if not settings.output.embed_images:
         return False
     table = Path(settings.data.table)
-    base = Path(os.path.abspath(settings.data.images or (table if table.is_dir() else table.parent)))  # noqa: PTH100 -- links are as meant
-    named = [Path(os.path.abspath(name_of(image))) for image in predictions.images]  # noqa: PTH100
+    base = storage.whole_path(settings.data.images or (table if table.is_dir() else table.parent))
+    named = [storage.whole_path(name_of(image)) for image in predictions.images]
     too_wide = kept.home().is_relative_to(base)
     outside = named if too_wide else [path for path in named if not path.is_relative_to(base)]
     if outside:

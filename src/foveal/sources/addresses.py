@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import glob
 import json
-import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from itertools import chain, islice
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from foveal.core.errors import ImageError, InputError
+from foveal.core.storage import whole_path
 from foveal.images.decode import EXTENSIONS, StoredImage
 from foveal.images.files import MAX_BYTES, Unreadable
 from foveal.images.parquet_rows import BYTES_COLUMNS, PATH_COLUMNS, bytes_column, open_table
@@ -135,10 +135,14 @@ def files_at(pattern: str) -> Sequence[Path]:
         return [Path(file) for file in images_in(path)]
     if path.exists() or not glob.has_magic(pattern):
         return [path]
-    matches = sorted(glob.glob(pattern, recursive=True))  # noqa: PTH207 -- absolute patterns too
+    matches = _matches(pattern)
     if not matches:
         raise InputError(f"There is no image in `{pattern}`.")
     return [Path(file) for file in matches]
+
+
+def _matches(pattern: str) -> list[str]:
+    return sorted(glob.glob(pattern, recursive=True))  # noqa: PTH207 -- absolute patterns too
 
 
 def videos_at(pattern: str, every: float) -> list[Video]:
@@ -151,7 +155,7 @@ def videos_at(pattern: str, every: float) -> list[Video]:
     if "://" in pattern or is_video(pattern):
         return [Video(pattern, every)]
     path = Path(pattern)
-    names = map(str, sorted(path.rglob("*"))) if path.is_dir() else sorted(glob.glob(pattern, recursive=True))  # noqa: PTH207 -- absolute patterns too
+    names = map(str, sorted(path.rglob("*"))) if path.is_dir() else _matches(pattern)
     return [Video(name, every) for name in names if is_video(name)]
 
 
@@ -256,4 +260,4 @@ def _is_below(address: str, folder: str) -> bool:
     if "://" in address or "://" in folder:
         ours, theirs = urlsplit(folder), urlsplit(address)
         return (ours.scheme, ours.netloc) == (theirs.scheme, theirs.netloc)
-    return Path(os.path.abspath(address)).is_relative_to(os.path.abspath(folder))  # noqa: PTH100 -- links are as meant
+    return whole_path(address).is_relative_to(whole_path(folder))
