@@ -198,11 +198,13 @@ def test_beside_other_work_training_takes_no_more_processor_time(imports):
     busy = subprocess.Popen([sys.executable, "-c", TWO + BUSY, "120"])
     try:
         # One thread beside the same work: what two threads of one core and shared caches cost counts on both sides.
-        ratios = [float(python(code)) / float(python(code, OMP_NUM_THREADS="1")) for _ in range(3)]
+        ratios: list[float] = []
+        while len(ratios) < 3 and not (ratios and min(ratios) < 1.35):  # tests beside this one can only add to it
+            ratios.append(float(python(code)) / float(python(code, OMP_NUM_THREADS="1")))
     finally:
         busy.kill()
         busy.wait()
-    assert min(ratios) < 1.35, ratios  # tests beside this one can only add to it
+    assert min(ratios) < 1.35, ratios
 
 
 @needs_two
