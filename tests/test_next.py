@@ -39,7 +39,8 @@ def test_each_choice_is_the_one_after_which_least_is_left():
     for at in range(4):
         before = chosen[:at]
         gains = [
-            left_over(features, before, weights) - left_over(features, [*before, one], weights) for one in range(25)
+            float(weights[one]) * (left_over(features, before, weights) - left_over(features, [*before, one], weights))
+            for one in range(25)
         ]
         gains = [gain if one not in before else -1 for one, gain in enumerate(gains)]
         assert int(np.argmax(gains)) == chosen[at]

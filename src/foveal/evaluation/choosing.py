@@ -3,8 +3,9 @@
 A linear head that is fitted to some images leaves the outputs of others uncertain: for a ridge regression by
 v = z' S z, with z an image's features and S the inverse of the penalty plus the labelled images' squares. Labelling an
 image takes a known part off the uncertainty of every other, whatever its label will be. Images are chosen one by one so
-that the sum over all, each weighted by how uncertain the model is of its answer, falls most: an image that is like many
-others that are uncertain comes before one that is like none, and one that is like an image chosen already comes later.
+that the sum over all, each weighted by how uncertain the model is of its answer, falls most, times how uncertain it is
+of the image itself: one that is like many others that are uncertain comes before one that is like none, and one that is
+like an image chosen already comes later.
 
 Source of the criterion without weights: Yu, Bi and Tresp 2006, "Active Learning via Transductive Experimental Design".
 
@@ -103,7 +104,7 @@ def _greedy(ours: Tensor, theirs: Tensor, weights: Tensor, k: int) -> list[int]:
     free = torch.ones(len(ours), dtype=torch.bool)
     for _ in range(k):
         reach = ours @ left
-        gain = ((reach @ asked) * reach).sum(dim=1) / ((reach * ours).sum(dim=1) + _PENALTY)
+        gain = weights * ((reach @ asked) * reach).sum(dim=1) / ((reach * ours).sum(dim=1) + _PENALTY)
         best = int(torch.where(free, gain, -torch.inf).argmax())
         chosen.append(best)
         free[best] = False
