@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import csv
 import json
-import os
 from collections.abc import Hashable, Sequence
 from pathlib import Path
 from typing import Any
@@ -77,7 +77,7 @@ def is_unbegun(folder: Path) -> bool:
 
 def stem_of(source: Path) -> str:
     """Return what a run on a source is called: like its file or folder, also where that is `.` or `..`."""
-    return Path(os.path.abspath(source)).stem or "run"  # noqa: PTH100 -- `absolute` keeps the dots
+    return storage.whole_path(source).stem or "run"
 
 
 def free_folder(wanted: Path | None, stem: str) -> Path:
@@ -124,6 +124,15 @@ def predictions_of(folder: Path) -> Predictions:
         names = ", ".join(str(folder / name) for name in summary["runs"])
         raise InputError(f"`{folder}` holds several runs on the same images. Name one of them: {names}.")
     return Predictions.load(folder / PREDICTIONS)
+
+
+def sides_of(folder: Path) -> dict[str, list[Path]]:
+    """Return the images of a run by the side of the split, `train` and `valid`."""
+    sides: dict[str, list[Path]] = {"train": [], "valid": []}
+    with (folder / SPLIT).open(encoding="utf-8", newline="") as opened:
+        for row in csv.DictReader(opened):
+            sides[row["split"]].append(Path(row["fname"]))
+    return sides
 
 
 def _may_show(settings: ImageRun, predictions: Predictions) -> bool:

@@ -7,7 +7,6 @@ channel); how an image is brought to the input stays as it is.
 from __future__ import annotations
 
 import contextlib
-import csv
 import io
 import logging
 import runpy
@@ -108,10 +107,8 @@ def export_int8(run: Path, target: Path) -> Quantised:
 
 
 def _training_images(run: Path) -> list[Path]:
-    with (run / files.SPLIT).open(encoding="utf-8", newline="") as opened:
-        names = [row["fname"] for row in csv.DictReader(opened) if row["split"] == "train"]
-    chosen = [names[at] for at in np.linspace(0, len(names) - 1, min(_CALIBRATION, len(names))).astype(int)]
-    return [Path(name) for name in chosen]
+    images = files.sides_of(run)["train"]
+    return [images[at] for at in np.linspace(0, len(images) - 1, min(_CALIBRATION, len(images))).astype(int)]
 
 
 class _Calibration:

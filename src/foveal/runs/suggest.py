@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -84,15 +83,16 @@ def suggest(
         InputError: none of the images is new, or can be used.
     """
     predictor = load_image_predictor(folder / run.MODEL)
-    sides = _sides(folder)
-    known = {Path(name).absolute() for names in sides.values() for name in names}
+    run.image_settings_of(folder)
+    sides = run.sides_of(folder)
+    known = {path.absolute() for paths in sides.values() for path in paths}
     new = [image for image in images if not (isinstance(image, str | os.PathLike) and Path(image).absolute() in known)]
     if not new:
         raise InputError(f"All images named are labelled in `{folder}` already.")
     found = _look(predictor, new, advance)
     if not found.images:
         raise InputError(f"None of the {len(new):,} images can be used, the first because of: {found.refused[0].error}")
-    labelled = _look(predictor, [path for name in sides["train"] if (path := Path(name)).is_file()], lambda: None)
+    labelled = _look(predictor, [path for path in sides["train"] if path.is_file()], lambda: None)
     spreads = [torch.from_numpy(answer.spread) for answer in found.answers if answer.spread is not None]
     values = torch.stack([answer.values for answer in found.answers])
     uncertainties = uncertainties_of(predictor.task, values, torch.stack(spreads) if spreads else None)
@@ -121,12 +121,3 @@ def _look(predictor: Predictor, images: Sequence[ImageSource], advance: Callable
                 answers.append(answer)
             advance()
     return _Looked(good, answers, torch.cat(features) if features else torch.empty(0, 0), refused)
-
-
-def _sides(folder: Path) -> dict[str, list[str]]:
-    run.image_settings_of(folder)
-    sides: dict[str, list[str]] = {"train": [], "valid": []}
-    with (folder / run.SPLIT).open(encoding="utf-8", newline="") as opened:
-        for row in csv.DictReader(opened):
-            sides[row["split"]].append(row["fname"])
-    return sides

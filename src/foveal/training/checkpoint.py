@@ -345,8 +345,8 @@ def _check_position(stored: Stored, state: FitState) -> None:
     if not (epoch <= min(state.n_epochs, data_epoch) and first <= step <= last):
         fit = f"a fit of {state.n_epochs} times {state.steps_per_epoch}"
         raise ValueError(f"step {step:,} of epoch {epoch} is not in {fit}")
+    parameters = [p for group in state.optimizer.param_groups for p in group["params"]]
     for key, tensor in stored.part("optimizer").items():
-        parameters = [p for group in state.optimizer.param_groups for p in group["params"]]
         like = parameters[int(key.partition("/")[0])]
         if tensor.ndim and tensor.shape != like.shape:
             raise ValueError(f"an average of {list(tensor.shape)} for a parameter of {list(like.shape)}")
