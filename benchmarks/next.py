@@ -2,6 +2,7 @@
 """How many labels it takes: images chosen by `foveal next` beside images drawn by lot, five seeds.
 
     benchmarks/next.py DATA
+    benchmarks/next.py DATA --peer      # scikit-activeml's ways beside ours, of one label; pip install scikit-activeml
 
 DATA holds voc2012_mini (several labels) and pets_mini (37 breeds). The features are those of EfficientNet-Lite0 at 128
 pixels, as kept by a run that trained its head alone; the head is fitted anew, in closed form, to the labels so far. A
@@ -18,7 +19,7 @@ import numpy as np
 import torch
 
 import foveal
-from foveal.evaluation.choosing import choose_next, uncertainties_of
+from foveal.evaluation.choosing import choose_next, slopes_of, uncertainties_of
 from foveal.metrics.several_labels import mean_average_precision
 from foveal.tasks.multi_label import MultiLabel
 from foveal.tasks.single_label import SingleLabel
@@ -26,6 +27,9 @@ from foveal.tasks.vocab import Vocab
 from foveal.training.probes.closed_form import ridge_fit
 
 WAYS = ("by lot", "uncertainty", "diversity", "both")
+PEERS = ("Badge", "UncertaintySampling", "CoreSet", "TypiClust", "ProbCover", "MaxHerding", "Falcun", "DropQuery")
+BUDGETS = {"pets": (37, 50, 62, 75, 87, 100, 112, 125), "voc": (25, 50, 75, 100, 150, 200, 250, 300, 400, 548)}
+TESTED = {"pets": 120, "voc": 304}
 SEEDS = 5
 
 
@@ -33,22 +37,21 @@ def main() -> None:
     """Print a table for each set."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path)
+    parser.add_argument("--peer", action="store_true", help="compare with scikit-activeml too")
     args = parser.parse_args()
     warnings.simplefilter("ignore")
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
-        for name, budgets, n_test in (
-            ("pets", (37, 50, 75, 100, 125), 120),
-            ("voc", (25, 50, 100, 200, 300, 548), 304),
-        ):
+        for name, budgets in BUDGETS.items():
             features, targets, task = (of_pets if name == "pets" else of_voc)(args.data, Path(folder) / name)
-            found = {way: [] for way in WAYS}
+            ways = (*WAYS, *PEERS) if args.peer and name == "pets" else WAYS
+            found = {way: [] for way in ways}
             whole = []
             for seed in range(SEEDS):
                 order = torch.from_numpy(np.random.default_rng(seed).permutation(len(features)))
-                test, pool = order[:n_test], order[n_test:]
+                test, pool = order[: TESTED[name]], order[TESTED[name] :]
                 whole.append(score(task, features, targets, pool, test))
-                for way in WAYS:
+                for way in ways:
                     found[way].append(curve(way, task, features, targets, pool, test, budgets, seed))
             print_table(name, budgets, len(pool), found, whole)
 
@@ -75,23 +78,43 @@ def curve(way, task, features, targets, pool, test, budgets, seed) -> list[float
         left = [at for at in range(len(pool)) if at not in set(chosen)]
         if way == "by lot":
             chosen = lots[:n]
+        elif way in PEERS and chosen:
+            chosen = chosen + by_peer(way, features[pool], targets[pool], chosen, n - len(chosen), seed)
         else:
             labelled = pool[chosen]
-            uncertainties = None
+            answers = {}
             if chosen:
-                layer = fitted(task, features, targets, labelled)
-                uncertainties = uncertainties_of(task, task.activate(layer(features[pool[left]])).detach())
-            by = "diversity" if way == "uncertainty" and not chosen else way
-            more = choose_next(
-                features[pool[left]],
-                n - len(chosen),
-                labelled=features[labelled] if chosen else None,
-                uncertainties=uncertainties,
-                by=by,
-            )
+                values = task.activate(fitted(task, features, targets, labelled)(features[pool[left]])).detach()
+                uncertainties = uncertainties_of(task, values)
+                slopes = slopes_of(task, values, uncertainties)
+                answers = {"labelled": features[labelled], "uncertainties": uncertainties, "slopes": slopes}
+            by = way if chosen else "diversity"
+            more = choose_next(features[pool[left]], n - len(chosen), by=by, seed=seed, **answers)
             chosen = chosen + [left[at] for at in more]
         scores.append(score(task, features, targets, pool[chosen], test))
     return scores
+
+
+def by_peer(way, features, targets, chosen, k, seed):
+    """Return the positions that a way of scikit-activeml chooses, with its usual classifier where it takes one."""
+    import inspect
+
+    from skactiveml import pool as ways
+    from skactiveml.classifier import SklearnClassifier
+    from sklearn.linear_model import LogisticRegression
+
+    rows = torch.nn.functional.normalize(features, dim=1).numpy()
+    labels = np.full(len(rows), np.nan)
+    labels[chosen] = targets[chosen].numpy()
+    strategy = getattr(ways, way)(random_state=seed)
+    taken = inspect.signature(strategy.query).parameters
+    options = {"batch_size": k}
+    if "clf" in taken:
+        options["clf"] = SklearnClassifier(
+            LogisticRegression(C=100, max_iter=300), classes=range(int(targets.max()) + 1)
+        )
+        options |= {"fit_clf": True}
+    return [int(at) for at in strategy.query(rows, labels, **options)]
 
 
 def fitted(task, features, targets, rows):

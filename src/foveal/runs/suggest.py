@@ -1,25 +1,22 @@
-"""What a run suggests to label next, of images that nobody has labelled."""
+"""What to label next, of images that nobody has labelled: by a run's model or, before there is one, by a backbone."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-import torch
-from torch import Tensor
-
 from foveal.core.errors import InputError
-from foveal.evaluation.choosing import By, choose_next, uncertainties_of
+from foveal.evaluation.bank import answers_for, extractor_at_hand, look
+from foveal.evaluation.choosing import By, choose_next, slopes_of, uncertainties_of
 from foveal.evaluation.writers import row_of
-from foveal.images.decode import ImageSource
+from foveal.images.decode import ImageSource, name_of
 from foveal.inference.loading import load_image_predictor
 from foveal.inference.prediction import Prediction, Refused
-from foveal.inference.predictor import Predictor
-from foveal.inference.signals import noting_features
 from foveal.runs import folder as run
+from foveal.tasks.base import AnyTask
 
 
 class Suggestion(NamedTuple):
@@ -27,13 +24,13 @@ class Suggestion(NamedTuple):
 
     Attributes:
         image: as it was given.
-        uncertainty: how uncertain the model is of its answer, from 0 to 1.
-        prediction: what it answers.
+        uncertainty: how uncertain the model is of its answer, from 0 to 1; None without a model.
+        prediction: what it answers; None without a model.
     """
 
     image: ImageSource
-    uncertainty: float
-    prediction: Prediction
+    uncertainty: float | None = None
+    prediction: Prediction | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,19 +42,22 @@ class Suggestions:
         n: images among which was chosen.
         n_labelled: images that the run was trained on and that are still there.
         refused: images that could not be used.
-        predictor: the model that answered.
+        task: of the model that answered; None where there was none.
     """
 
     chosen: tuple[Suggestion, ...]
     n: int
     n_labelled: int
     refused: tuple[Refused, ...]
-    predictor: Predictor
+    task: AnyTask | None
 
     def rows(self) -> Iterator[dict[str, object]]:
-        """Yield a row of a table for each: the name, how uncertain the model is of its answer, and the answer."""
+        """Yield a row of a table for each: the name and, of a model, how uncertain it is of its answer, and that."""
         for one in self.chosen:
-            row = row_of(one.image, one.prediction, self.predictor.task)
+            if one.prediction is None or one.uncertainty is None or self.task is None:
+                yield {"fname": name_of(one.image)}
+                continue
+            row = row_of(one.image, one.prediction, self.task)
             ours = "uncertainty" if "uncertainty" not in row else "uncertainty of the answer"  # beside such a class
             yield {"fname": row.pop("fname"), ours: round(one.uncertainty, 4)} | row
 
@@ -89,35 +89,42 @@ def suggest(
     new = [image for image in images if not (isinstance(image, str | os.PathLike) and Path(image).absolute() in known)]
     if not new:
         raise InputError(f"All images named are labelled in `{folder}` already.")
-    found = _look(predictor, new, advance)
-    if not found.images:
-        raise InputError(f"None of the {len(new):,} images can be used, the first because of: {found.refused[0].error}")
-    labelled = _look(predictor, [path for path in sides["train"] if path.is_file()], lambda: None)
-    spreads = [torch.from_numpy(answer.spread) for answer in found.answers if answer.spread is not None]
-    values = torch.stack([answer.values for answer in found.answers])
-    uncertainties = uncertainties_of(predictor.task, values, torch.stack(spreads) if spreads else None)
-    known_features = labelled.features if labelled.images else None
-    order = choose_next(found.features, k, labelled=known_features, uncertainties=uncertainties, by=by)
-    chosen = tuple(Suggestion(found.images[at], float(uncertainties[at]), found.answers[at]) for at in order)
-    return Suggestions(chosen, len(found.images), len(labelled.images), tuple(found.refused), predictor)
+    bank = look(predictor, new, advance)
+    trained_on = [path for path in sides["train"] if path.is_file()]
+    labelled = look(predictor, trained_on).features if trained_on else None
+    values, spread = answers_for(predictor, bank)
+    uncertainties = uncertainties_of(predictor.task, values, spread)
+    slopes = slopes_of(predictor.task, values, uncertainties)
+    order = choose_next(bank.features, k, labelled=labelled, uncertainties=uncertainties, slopes=slopes, by=by)
+    answers = predictor.predict_batch([bank.images[at] for at in order])
+    chosen = tuple(
+        Suggestion(bank.images[at], float(uncertainties[at]), answer)
+        for at, answer in zip(order, answers, strict=True)
+        if isinstance(answer, Prediction)
+    )
+    n_labelled = 0 if labelled is None else len(labelled)
+    return Suggestions(chosen, len(bank.images), n_labelled, bank.refused, predictor.task)
 
 
-class _Looked(NamedTuple):
-    images: list[ImageSource]
-    answers: list[Prediction]
-    features: Tensor
-    refused: list[Refused]
+def first_choice(
+    images: Iterable[ImageSource],
+    k: int = 20,
+    *,
+    arch: str | None = None,
+    advance: Callable[[], object] = lambda: None,
+) -> Suggestions:
+    """Choose images to label first, before there is a model: by diversity.
 
+    Args:
+        images: unlabelled ones.
+        k: how many.
+        arch: the backbone by whose features images are told apart; the largest on this machine by default.
+        advance: called after each image that was looked at.
 
-def _look(predictor: Predictor, images: Sequence[ImageSource], advance: Callable[[], object]) -> _Looked:
-    """Answer for images, and keep their features."""
-    good, answers, refused = [], [], []
-    with noting_features(predictor.quick) as features:
-        for image, answer in zip(images, predictor.predict_batch(images), strict=True):
-            if isinstance(answer, Refused):
-                refused.append(answer)
-            else:
-                good.append(image)
-                answers.append(answer)
-            advance()
-    return _Looked(good, answers, torch.cat(features) if features else torch.empty(0, 0), refused)
+    Raises:
+        InputError: none of the images can be used, or there is no backbone on this machine.
+        ModelFileError: the backbone's weights cannot be had.
+    """
+    bank = look(extractor_at_hand(arch), list(images), advance)
+    chosen = tuple(Suggestion(bank.images[at]) for at in choose_next(bank.features, k, by="diversity"))
+    return Suggestions(chosen, len(bank.images), 0, bank.refused, None)

@@ -64,21 +64,21 @@ def features_of(
     """
     batcher = loader.batcher
     may_keep = isinstance(batcher, ImageBatcher) and not batcher.pipeline.changes and distributed.world_size() == 1
-    if not may_keep or _limit_bytes() == 0:
+    if not may_keep or limit_bytes() == 0:
         found = evaluate(body, loader.shard_batches(), precision=precision, device=device, sharded=True)
         return Evaluation(rounded(found.outputs), found.targets)
     assert isinstance(batcher, ImageBatcher)
     description = {
         "version": VERSION,
         "torch": torch.__version__,
-        "body": _hash_of(body),
+        "body": weights_hash(body),
         "about": [type(body).__name__, *about],
         "preparation": json.loads(json.dumps(batcher.pipeline.preparation.to_dict())),
         "precision": precision,
         "device": device.type,
         "white": os.environ.get("FOVEAL_WHITE", ""),
     }
-    store = FeatureFolder(kept.cache_folder() / "features", _limit_bytes(), description)
+    store = FeatureFolder(kept.cache_folder() / "features", limit_bytes(), description)
     images, targets = batcher.dataset.images, batcher.dataset.targets
     some = (images[at : at + _AT_ONCE] for at in range(0, len(images), _AT_ONCE))
     keys = [key for part in threads.grouped_map(key_of, some, num_workers=batcher.num_workers) for key in part]
@@ -149,17 +149,26 @@ class FeatureFolder:
             keys: of the images, in order.
             compute: returns the rows of some positions, float32 [m, F].
         """
-        known = self._read(set(keys))
+        known = self.known(keys)
         missing = [at for at, key in enumerate(keys) if key not in known]
-        fresh = compute(missing) if missing else None
-        if fresh is not None:
-            made = rounded(fresh).half().numpy()
-            self._write([keys[at] for at in missing], made)
-            known |= {keys[at]: row for at, row in zip(missing, made, strict=True)}
+        if missing:
+            known |= self.keep([keys[at] for at in missing], compute(missing))
         return torch.from_numpy(np.stack([known[key] for key in keys])).float()
 
-    def _read(self, wanted: set[Key]) -> dict[Key, NDArray[np.float16]]:
-        found: dict[Key, NDArray[np.float16]] = {}
+    def keep(self, keys: Sequence[Key], rows: Tensor) -> dict[Key, NDArray[np.float16]]:
+        """Keep rows, and return them as they are kept.
+
+        Args:
+            keys: of the images.
+            rows: float32 [n, F].
+        """
+        made = rounded(rows).half().numpy()
+        self._write(keys, made)
+        return dict(zip(keys, made, strict=True))
+
+    def known(self, keys: Sequence[Key]) -> dict[Key, NDArray[np.float16]]:
+        """Return the rows that are kept, of those that are wanted."""
+        wanted, found = set(keys), dict[Key, NDArray[np.float16]]()
         for file in sorted(self.folder.glob("*.safetensors")):
             try:
                 stored, rows = self._content(file)
@@ -193,9 +202,11 @@ class FeatureFolder:
             storage.keep_within(self.root, "*/*.safetensors", self.n_bytes)
 
 
-def _limit_bytes() -> int:
+def limit_bytes() -> int:
+    """Return how much may be kept; 0 for nothing."""
     return storage.kept_bytes("FOVEAL_FEATURES_MIB", _USUAL_MIB)
 
 
-def _hash_of(body: nn.Module) -> str:
+def weights_hash(body: nn.Module) -> str:
+    """Return a hash of all weights of a module."""
     return storage.text_hash("".join(f"{name} {storage.tensor_hash(t)}\n" for name, t in body.state_dict().items()))
