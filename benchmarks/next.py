@@ -19,7 +19,7 @@ import numpy as np
 import torch
 
 import foveal
-from foveal.evaluation.choosing import choose_next, slopes_of, uncertainties_of
+from foveal.evaluation.choosing import choose_next, uncertainties_of, weights_of
 from foveal.metrics.several_labels import mean_average_precision
 from foveal.tasks.multi_label import MultiLabel
 from foveal.tasks.single_label import SingleLabel
@@ -28,7 +28,10 @@ from foveal.training.probes.closed_form import ridge_fit
 
 WAYS = ("by lot", "uncertainty", "diversity", "both")
 PEERS = ("Badge", "UncertaintySampling", "CoreSet", "TypiClust", "ProbCover", "MaxHerding", "Falcun", "DropQuery")
-BUDGETS = {"pets": (37, 50, 62, 75, 87, 100, 112, 125), "voc": (25, 50, 75, 100, 150, 200, 250, 300, 400, 548)}
+BUDGETS = {
+    "pets": (37, 50, 62, 75, 87, 100, 112, 125, 150, 175),
+    "voc": (25, 50, 75, 100, 150, 200, 250, 300, 400, 548),
+}
 TESTED = {"pets": 120, "voc": 304}
 SEEDS = 5
 
@@ -86,10 +89,10 @@ def curve(way, task, features, targets, pool, test, budgets, seed) -> list[float
             if chosen:
                 values = task.activate(fitted(task, features, targets, labelled)(features[pool[left]])).detach()
                 uncertainties = uncertainties_of(task, values)
-                slopes = slopes_of(task, values, uncertainties)
-                answers = {"labelled": features[labelled], "uncertainties": uncertainties, "slopes": slopes}
+                weights = weights_of(task, values, uncertainties)
+                answers = {"labelled": features[labelled], "uncertainties": uncertainties, "weights": weights}
             by = way if chosen else "diversity"
-            more = choose_next(features[pool[left]], n - len(chosen), by=by, seed=seed, **answers)
+            more = choose_next(features[pool[left]], n - len(chosen), by=by, **answers)
             chosen = chosen + [left[at] for at in more]
         scores.append(score(task, features, targets, pool[chosen], test))
     return scores

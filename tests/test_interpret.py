@@ -98,15 +98,21 @@ def test_a_planted_label_error_is_found_first():
     truths = torch.randint(0, 3, (60,), generator=rng).tolist()
     interp = one_label(truths, truths)
     assert interp.label_issues() == []
+    assert interp.wrong_labels().value < 0.1
     wrong = [*truths]
     wrong[7] = (truths[7] + 1) % 3
-    (doubt,) = one_label(truths, wrong).label_issues()
+    interp = one_label(truths, wrong, confidence=0.998)
+    (doubt,) = interp.label_issues()
     assert doubt[:3] == LabelIssue("7.jpg", VOCAB.names[wrong[7]], VOCAB.names[truths[7]], 0)[:3]
+    assert interp.label_issues(1, least=0) == [doubt]
+    assert len(interp.label_issues(least=0)) == 60
+    expected = interp.wrong_labels()
+    assert 0 <= expected.low <= expected.value <= expected.high < 20
     truth = torch.randint(0, 2, (60, 3), generator=rng).float()
-    values = (truth * 0.8 + 0.1 + 0.05 * torch.rand(60, 3, generator=rng)).tolist()
+    values = (truth * 0.995 + 0.001 + 0.002 * torch.rand(60, 3, generator=rng)).tolist()
     truth[3, 0], truth[4, 1] = 1 - truth[3, 0], 1 - truth[4, 1]
     found = {(one.image, one.given or one.suggested) for one in several(values, truth.tolist()).label_issues()}
-    assert {("3.jpg", "ant"), ("4.jpg", "bee")} <= found
+    assert found == {("3.jpg", "ant"), ("4.jpg", "bee")}
 
 
 def test_slices_are_worst_first():

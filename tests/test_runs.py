@@ -109,9 +109,9 @@ def test_the_report_gives_figures_by_columns_of_the_table(folds, foveal, tmp_pat
 
 def test_doubts_are_read_back_by_the_tools_formats(folds, foveal, scenes, tmp_path):
     joined = Predictions.load(folds / "predictions.safetensors")
-    joined.values[:] = joined.targets * 0.8 + 0.1  # sure, and wrong of the first image alone
+    joined.values[:] = joined.targets * 0.996 + 0.002  # sure, and wrong of the first image alone
     had = joined.task.decode_target(joined.targets[0])
-    joined.values[0] = 0.9 - joined.targets[0] * 0.8
+    joined.values[0] = 0.998 - joined.targets[0] * 0.996
     interp = Interpretation(joined)
     doubted = {name_of(doubt.image) for doubt in interp.label_issues()}
     assert doubted == {name_of(joined.images[0])}

@@ -31,7 +31,7 @@ def label_next(
     arch: Annotated[str | None, Option(help="Without a run: the backbone by which images are told apart.")] = None,
     out: Annotated[Path | None, Option(help="Write them as a .csv, .jsonl or .parquet.")] = None,
 ) -> None:
-    """Choose the images to label next: with a run, those that would move its model most; without, to begin with."""
+    """Choose the images to label next: those that stand for most others of which the run's model is uncertain."""
     from foveal.core import progress, storage
     from foveal.core.errors import InputError
     from foveal.core.tables import check_table, write_table

@@ -1,23 +1,19 @@
-"""Which images to label next.
+"""Which images to label next: those that stand for the most images of which the model is uncertain.
 
-Before there is a model, those after whose labels least is uncertain. A linear head that is fitted to some images leaves
-the outputs of others uncertain: for a ridge regression by v = z' S z, with z an image's features and S the inverse of
-the penalty plus the labelled images' squares; labelling an image takes a known part off the uncertainty of every other,
-whatever its label will be. Source: Yu, Bi and Tresp 2006, "Active Learning via Transductive Experimental Design".
+A labelled image covers others by how alike their features are: exp(-d^2 / 2 s^2) for the distance d of their
+directions. Images are chosen one by one so that the coverage of all, each counted by how uncertain the model is of it,
+grows most: an image that is like many uncertain ones comes before an odd one, and one that is like an image chosen
+already comes later. Without a model all count alike. Sources: Bae, Noh and Sutherland 2024, "Generalized Coverage for
+More Robust Low-Budget Active Learning"; Bae et al. 2025, "Uncertainty Herding".
 
-With a model, those that would move it most and in directions of their own: each image stands for the slope of the loss
-by the weights of a linear head, were the model's own answer right, and images are drawn one by one in proportion to the
-squared distance from those drawn before. Source: Ash et al. 2020, "Deep Batch Active Learning by Diverse, Uncertain
-Gradient Lower Bounds" (BADGE).
-
-Shapes: n unlabelled images, m labelled ones, F features, C outputs, r principal axes.
+Shapes: n unlabelled images, m labelled ones, F features, C outputs.
 """
 
 from __future__ import annotations
 
+import heapq
 from typing import Literal, get_args
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -26,8 +22,9 @@ from foveal.tasks.base import AnyTask
 from foveal.tasks.kinds import kind_of
 
 By = Literal["both", "uncertainty", "diversity"]
-_AXES = 256  # at most; with 64 more images were needed for the same score
-_PENALTY = 1.0  # where the mean square of an image's features is 1; with 0.1 scores are alike, with 0.3 too
+_REACH = 0.4  # s, between directions of length 1; from 0.3 to 0.5 scores are alike
+_MOST_COVERED = 4_000  # images whose coverage counts; of more, so many drawn evenly
+_AT_ONCE = 1_000  # images whose coverage is computed at once: 16 MB
 
 
 def uncertainties_of(task: AnyTask, values: Tensor, spread: Tensor | None = None) -> Tensor:
@@ -56,20 +53,20 @@ def uncertainties_of(task: AnyTask, values: Tensor, spread: Tensor | None = None
     return torch.ones(len(values))
 
 
-def slopes_of(task: AnyTask, values: Tensor, uncertainties: Tensor) -> Tensor:
-    """Return the slope of the loss by each output, were the model's own answer right, float32 [n, C].
+def weights_of(task: AnyTask, values: Tensor, uncertainties: Tensor) -> Tensor:
+    """Return how much each image counts, float32 [n].
+
+    Of several labels it is the square of the sum over classes of how far from certain each is, squared: many classes in
+    question count more than one. Of other tasks it is the uncertainty.
 
     Args:
         task: of the answers.
         values: activated outputs [n, ...].
-        uncertainties: [n], which stand for the slope where an answer has no probabilities: C is 1 then.
+        uncertainties: [n], see `uncertainties_of`.
     """
-    kind = kind_of(task)
-    if not kind.has_classes:
-        return uncertainties[:, None].float()
-    if kind.has_thresholds:
-        return (values - (values > 0.5).to(values.dtype)).float()
-    return (values - torch.nn.functional.one_hot(values.argmax(dim=1), values.shape[1])).float()
+    if not kind_of(task).has_thresholds:
+        return uncertainties.float()
+    return torch.minimum(values, 1 - values).square().sum(dim=1).square().float()
 
 
 def choose_next(
@@ -78,9 +75,8 @@ def choose_next(
     *,
     labelled: Tensor | None = None,
     uncertainties: Tensor | None = None,
-    slopes: Tensor | None = None,
+    weights: Tensor | None = None,
     by: By = "both",
-    seed: int = 0,
 ) -> list[int]:
     """Return the positions of the images to label next, the one that helps most first.
 
@@ -89,10 +85,9 @@ def choose_next(
         k: how many; all where there are fewer.
         labelled: features of the labelled images, [m, F].
         uncertainties: of the unlabelled images, from 0 to 1, [n].
-        slopes: of the loss by each output, [n, C]; without them "both" is by diversity alone.
-        by: "uncertainty" takes the most uncertain images, "diversity" those that say most of all others, "both" those
-            that would move the model most, each in a direction of its own.
-        seed: of the draws of "both".
+        weights: how much each of them counts, see `weights_of`, [n]; the uncertainties by default.
+        by: "uncertainty" takes the most uncertain images, "diversity" those that stand for most others, "both" those
+            that stand for most others that are uncertain.
 
     Raises:
         InputError: `k` is below 1, there are no images, or nothing says how uncertain they are.
@@ -104,73 +99,46 @@ def choose_next(
     if k < 1 or not n:
         raise InputError(f"At least one image is chosen, of at least one; got {k} of {n:,}.")
     k = min(k, n)
+    if by == "diversity":
+        return _covering(features, labelled, torch.ones(n), k)
+    if uncertainties is None:
+        raise InputError(f"Images are chosen by {by!r} with a model that was trained; without one, by 'diversity'.")
     if by == "uncertainty":
-        if uncertainties is None:
-            raise InputError("Images are chosen by uncertainty with a model that was trained; none is given.")
         return torch.argsort(uncertainties.float(), descending=True, stable=True)[:k].tolist()
-    if by == "diversity" or slopes is None:
-        return _most_telling(*_on_axes(features, labelled), k)
-    return _apart(features, slopes, k, seed)
+    return _covering(features, labelled, uncertainties if weights is None else weights, k)
 
 
-def _apart(features: Tensor, slopes: Tensor, k: int, seed: int) -> list[int]:
-    """Draw images whose slopes by the weights, features times slopes, lie far from each other; the largest first.
+def _covering(features: Tensor, labelled: Tensor | None, weights: Tensor, k: int) -> list[int]:
+    """Choose images one by one by how much more is covered with each.
 
-    The products [n, F C] are never formed: their squared distances come from those of the two factors.
+    What an image adds never grows while others are chosen, so that only those are looked at again that may still come
+    next (Minoux 1978, "Accelerated Greedy Algorithms for Maximizing Submodular Set Functions").
     """
     rows = torch.nn.functional.normalize(features.float(), dim=1)
-    rows = rows - rows.mean(dim=0)
-    sizes = (rows.square().sum(dim=1) * slopes.square().sum(dim=1)).double()
-    rng = np.random.default_rng(seed)
+    counted = torch.linspace(0, len(rows) - 1, min(len(rows), _MOST_COVERED)).round().long()
+    covered_rows, weight = rows[counted], weights.float()[counted]
+    coverage = torch.zeros(len(counted))
+    if labelled is not None:
+        for part in torch.split(torch.nn.functional.normalize(labelled.float(), dim=1), _AT_ONCE):
+            coverage = torch.maximum(coverage, _alike(covered_rows, part).amax(dim=1))
+
+    def gains(of: Tensor) -> Tensor:
+        return weight @ (_alike(covered_rows, of) - coverage[:, None]).clamp_(min=0)
+
+    first = torch.cat([gains(part) for part in torch.split(rows, _AT_ONCE)]).tolist()
+    waiting = [(-gain, at, 0) for at, gain in enumerate(first)]  # what it adds, and after how many choices that was so
+    heapq.heapify(waiting)
     chosen: list[int] = []
-    nearest = sizes.clone()
-    free = torch.ones(len(rows), dtype=torch.float64)
-    for _ in range(k):
-        odds = nearest * free
-        total = float(odds.sum())
-        if not chosen or total <= 0:
-            best = int((odds + free * 1e-30).argmax())
+    while len(chosen) < k:
+        _, at, known_after = heapq.heappop(waiting)
+        if known_after == len(chosen):
+            chosen.append(at)
+            coverage = torch.maximum(coverage, _alike(covered_rows, rows[at : at + 1])[:, 0])
         else:
-            best = int(rng.choice(len(rows), p=(odds / total).numpy()))
-        free[best] = 0
-        distances = sizes + sizes[best] - 2 * ((rows @ rows[best]) * (slopes @ slopes[best])).double()
-        nearest = distances if not chosen else torch.minimum(nearest, distances)
-        nearest = nearest.clamp(min=0)
-        chosen.append(best)
+            heapq.heappush(waiting, (-float(gains(rows[at : at + 1])), at, len(chosen)))
     return chosen
 
 
-def _most_telling(ours: Tensor, theirs: Tensor, k: int) -> list[int]:
-    """Choose one by one after which the least is uncertain; every choice updates all by a matrix of rank 1.
-
-    Args:
-        ours: features of unlabelled images, float64 [n, r].
-        theirs: of labelled ones, [m, r].
-        k: how many are chosen.
-    """
-    left = torch.linalg.inv(torch.eye(ours.shape[1], dtype=torch.float64) + theirs.T @ theirs / _PENALTY)
-    everything = ours.T @ ours
-    chosen: list[int] = []
-    free = torch.ones(len(ours), dtype=torch.bool)
-    for _ in range(k):
-        reach = ours @ left
-        gain = ((reach @ everything) * reach).sum(dim=1) / ((reach * ours).sum(dim=1) + _PENALTY)
-        best = int(torch.where(free, gain, -torch.inf).argmax())
-        chosen.append(best)
-        free[best] = False
-        along = left @ ours[best]
-        left = left - torch.outer(along, along) / (_PENALTY + ours[best] @ along)
-    return chosen
-
-
-def _on_axes(features: Tensor, labelled: Tensor | None) -> tuple[Tensor, Tensor]:
-    """Return directions of the features around their mean, along their principal axes, mean square 1, float64."""
-    both = features if labelled is None else torch.cat([features, labelled])
-    rows = torch.nn.functional.normalize(both.double(), dim=1)
-    rows = rows - rows.mean(dim=0)
-    wide = len(rows) < rows.shape[1]
-    _, vectors = torch.linalg.eigh(rows @ rows.T if wide else rows.T @ rows)
-    axes = vectors[:, -_AXES:]
-    along = rows @ torch.nn.functional.normalize(rows.T @ axes, dim=0) if wide else rows @ axes
-    along = along / along.square().sum(dim=1).mean().sqrt().clamp(min=1e-12)
-    return along[: len(features)], along[len(features) :]
+def _alike(one: Tensor, other: Tensor) -> Tensor:
+    """Return how far each of some directions covers each of others, from 0 to 1, [len(one), len(other)]."""
+    return ((one @ other.T).clamp_(max=1) - 1).div_(_REACH**2).exp_()

@@ -19,11 +19,18 @@ from foveal.core.errors import InputError
 from foveal.data.loader import DataLoader
 from foveal.data.loaders import DataLoaders
 from foveal.evaluation import plots
-from foveal.evaluation.label_issues import LabelIssue, label_issues_of, write_label_issues
+from foveal.evaluation.label_issues import (
+    PROBABLE,
+    LabelIssue,
+    check_labels,
+    label_issues_of,
+    write_label_issues,
+)
 from foveal.evaluation.predictions import Predictions, predict_dataset
 from foveal.images.canvas import Canvas, sheet, small_copy
 from foveal.images.decode import name_of
 from foveal.inference.predictor import Predictor
+from foveal.metrics.bootstrap import Interval
 from foveal.metrics.common import require_direction
 from foveal.tasks.base import AnyTask
 from foveal.tasks.confidence import legend_of
@@ -186,15 +193,25 @@ class Interpretation:
             lines.append(f"{name.replace('_', ' '):<28}{found.value:.4f}   {found.low:.4f} to {found.high:.4f}")
         return lines
 
-    def label_issues(self, k: int | None = None) -> list[LabelIssue]:
-        """Return labels that are probably wrong, the most certain first.
+    def label_issues(self, k: int | None = None, *, least: float = PROBABLE) -> list[LabelIssue]:
+        """Return labels that are probably wrong, the likeliest first.
 
-        `foveal.evaluation.label_issues` says when a label counts as an issue.
+        Args:
+            k: at most so many.
+            least: the probability of being wrong; 0 sorts all labels.
 
         Raises:
-            InputError: the task has no classes.
+            InputError: labels of the task cannot be checked.
         """
-        return label_issues_of(self.predictions)[:k]
+        return label_issues_of(self.predictions, least=least, most=k)
+
+    def wrong_labels(self) -> Interval:
+        """Return how many labels are expected to be wrong, at least and at most, whether it is known which or not.
+
+        Raises:
+            InputError: labels of the task cannot be checked.
+        """
+        return check_labels(self.predictions).n_wrong
 
     def export_label_issues(self, path: str | os.PathLike[str], *, layout: str = "label-studio") -> int:
         """Write label issues as a table, or the labels they suggest as a .json for a labelling tool; return how many.
@@ -206,7 +223,7 @@ class Interpretation:
         Raises:
             InputError: the file's ending names no format, or there is no such layout.
         """
-        return write_label_issues(path, self.label_issues(), self.predictions, layout=layout)
+        return write_label_issues(path, self.predictions, layout=layout)
 
     doubts = method("doubts", "label_issues")
     export_doubts = method("export_doubts", "export_label_issues")

@@ -1,12 +1,9 @@
-"""Labels that are probably wrong, and how they leave for a labelling tool.
-
-Source: Northcutt et al. 2021, "Confident Learning: Estimating Uncertainty in Dataset Labels".
-"""
+"""Labels that are probably wrong, and how they leave for a labelling tool."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,17 +11,21 @@ from foveal.core.tables import write_table
 from foveal.evaluation.predictions import Predictions
 from foveal.evaluation.writers import check_target, write_labels
 from foveal.images.decode import ImageSource, name_of, open_image
-from foveal.tasks.kinds import Issue, kind_of, require
+from foveal.tasks.kinds import kind_of, require
+from foveal.tasks.label_checks import Issue, LabelCheck
+
+PROBABLE = 0.5
+"""From this probability of being wrong on a label is probably wrong."""
 
 
 class LabelIssue(NamedTuple):
-    """A label that is probably wrong.
+    """A label that may be wrong.
 
     Attributes:
         image: as in the dataset.
         given: the label in question; empty where one is missing.
         suggested: what the model says instead; empty where nothing takes its place.
-        confidence: the probability of the suggestion, or against the label given.
+        confidence: the probability that the label is wrong.
     """
 
     image: ImageSource
@@ -40,26 +41,37 @@ class LabelIssue(NamedTuple):
         return f"{self.given}, or {self.suggested}? ({self.confidence:.2f})"
 
 
-def label_issues_of(predictions: Predictions) -> list[LabelIssue]:
-    """Return labels that are probably wrong, the most certain first; the task's file decides which.
+def check_labels(predictions: Predictions) -> LabelCheck:
+    """Return how probably each label is wrong, and how many are expected to be.
+
+    Args:
+        predictions: of a model that did not learn from these labels.
 
     Raises:
-        InputError: the task has no classes.
+        InputError: labels of the task cannot be checked.
     """
-    task = predictions.task
-    label_issues = require("A search for wrong labels", task, has="label_issues").label_issues
+    label_issues = require("A search for wrong labels", predictions.task, has="label_issues").label_issues
     assert label_issues is not None
-    issues = label_issues.find(task, predictions.values, predictions.targets)
-    rows = [
-        LabelIssue(predictions.images[issue.position], issue.given, issue.suggested, issue.confidence)
-        for issue in issues
-    ]
-    return sorted(rows, key=lambda issue: -issue.confidence)
+    return label_issues.find(predictions.task, predictions.comparable, predictions.targets, predictions.spread)
+
+
+def label_issues_of(predictions: Predictions, *, least: float = PROBABLE, most: int | None = None) -> list[LabelIssue]:
+    """Return labels that are probably wrong, the likeliest first.
+
+    Args:
+        predictions: of a model that did not learn from these labels.
+        least: the probability of being wrong; 0 sorts all labels.
+        most: at most so many.
+
+    Raises:
+        InputError: labels of the task cannot be checked.
+    """
+    found = check_labels(predictions).likeliest(least, most)
+    return [LabelIssue(predictions.images[one.position], one.given, one.suggested, one.confidence) for one in found]
 
 
 def write_label_issues(
     path: str | os.PathLike[str],
-    label_issues: Sequence[LabelIssue],
     found: Predictions,
     *,
     layout: str = "label-studio",
@@ -68,7 +80,6 @@ def write_label_issues(
 
     Args:
         path: the file; its ending says what is written.
-        label_issues: about labels of `found`.
         found: the predictions that they come from.
         layout: of a .json, `coco` or `label-studio`: each image with an issue once, with the suggested labels.
     """
@@ -76,24 +87,20 @@ def write_label_issues(
     check_target(target, layout)
     if target.suffix == ".json":
         n_channels = found.n_channels
-        labelled = (
-            (str(image), open_image(image, n_channels).size_hw, label)
-            for image, label in _corrected(label_issues, found)
-        )
+        labelled = ((str(image), open_image(image, n_channels).size_hw, label) for image, label in _mended(found))
         return write_labels(target, layout, labelled, found.task)
-    return write_table(target, ({"fname": name_of(issue.image)} | _columns(issue) for issue in label_issues))
+    return write_table(target, ({"fname": name_of(one.image)} | _columns(one) for one in label_issues_of(found)))
 
 
 def _columns(issue: LabelIssue) -> dict[str, object]:
     return {"given": issue.given, "suggested": issue.suggested, "confidence": issue.confidence}
 
 
-def _corrected(label_issues: Sequence[LabelIssue], found: Predictions) -> Iterator[tuple[ImageSource, object]]:
+def _mended(found: Predictions) -> Iterator[tuple[ImageSource, object]]:
     kind = kind_of(found.task)
     assert kind.label_issues is not None
-    by_image: dict[str, list[LabelIssue]] = {}
-    for issue in label_issues:
-        by_image.setdefault(name_of(issue.image), []).append(issue)
-    for index, (image, target) in enumerate(zip(found.images, found.targets, strict=True)):
-        if raised := by_image.get(name_of(image)):
-            yield image, kind.label_issues.mend(found.task, target, [Issue(index, *issue[1:]) for issue in raised])
+    by_image: dict[int, list[Issue]] = {}
+    for issue in check_labels(found).likeliest(PROBABLE, None):
+        by_image.setdefault(issue.position, []).append(issue)
+    for at, raised in sorted(by_image.items()):
+        yield found.images[at], kind.label_issues.mend(found.task, found.targets[at], raised)

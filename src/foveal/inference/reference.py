@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from statistics import NormalDist
 from typing import Annotated, Literal, Self
 
 import numpy as np
@@ -18,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from foveal.inference.prediction import Prediction
 from foveal.inference.signals import DISTANCE, labels_of, signal_names
 from foveal.metrics.bootstrap import Interval
+from foveal.metrics.label_noise import share
 from foveal.metrics.stability import LARGE, SMALL, stability_index
 from foveal.tasks.base import AnyTask
 from foveal.tasks.kinds import kind_of
@@ -229,15 +229,7 @@ def _changed_rates(reference: Tally, asked: Tally) -> list[Rate]:
     found = []
     level = 1 - 0.05 / max(1, len(reference.labels))
     for label, n in reference.labels.items():
-        before, now = _share(n, reference.n, level), _share(asked.labels[label], asked.n, level)
+        before, now = share(n, reference.n, level), share(asked.labels[label], asked.n, level)
         if before.high < now.low or now.high < before.low:
             found.append(Rate(label, before.value, now))
     return sorted(found, key=lambda rate: -abs(rate.now.value - rate.reference))
-
-
-def _share(count: int, n: int, level: float) -> Interval:
-    """Return a share with its interval. Source: Wilson 1927, "Probable Inference"."""
-    z, share = NormalDist().inv_cdf((1 + level) / 2), count / n
-    middle = (share + z * z / (2 * n)) / (1 + z * z / n)
-    half = z / (1 + z * z / n) * (share * (1 - share) / n + z * z / (4 * n * n)) ** 0.5
-    return Interval(share, max(0.0, middle - half), min(1.0, middle + half))

@@ -218,10 +218,16 @@ class Report:
     def _label_issues(self) -> Iterator[Markup]:
         label_issues = self.interpretation.label_issues()
         yield page.section(f"Labels that are probably wrong ({len(label_issues)})")
+        expected = self.interpretation.wrong_labels()
+        yield page.paragraph(
+            f"In all, {expected.value:,.0f} labels of these images are expected to be wrong "
+            f"({expected.low:,.0f} to {expected.high:,.0f}), by how often they contradict the answers of which the "
+            "model is most certain."
+        )
         if not label_issues:
-            yield page.paragraph("None stands out.")
+            yield page.paragraph("Of no single one that is probable.")
             return
-        yield page.paragraph("The model is sure of something else than what is written down. Look at these first.")
+        yield page.paragraph("These are wrong with the probability given. Look at them first.")
         listed = [(str(one), one) for one in label_issues[:_LISTED_ISSUES]]
         if self.images:
             n_channels = self.interpretation.predictions.n_channels

@@ -134,13 +134,13 @@ class Run:
         return Interpretation(files.predictions_of(self.folder))
 
     def label_issues(self, k: int | None = None) -> list[LabelIssue]:
-        """Return labels that are probably wrong, the most certain first.
+        """Return labels that are probably wrong, the likeliest first.
 
         Args:
             k: at most so many.
 
         Raises:
-            InputError: the task has no classes.
+            InputError: labels of the task cannot be checked.
         """
         return self.interpretation().label_issues(k)
 

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from foveal.core.errors import InputError
 from foveal.evaluation.bank import answers_for, extractor_at_hand, look
-from foveal.evaluation.choosing import By, choose_next, slopes_of, uncertainties_of
+from foveal.evaluation.choosing import By, choose_next, uncertainties_of, weights_of
 from foveal.evaluation.writers import row_of
 from foveal.images.decode import ImageSource, name_of
 from foveal.inference.loading import load_image_predictor
@@ -94,8 +94,8 @@ def suggest(
     labelled = look(predictor, trained_on).features if trained_on else None
     values, spread = answers_for(predictor, bank)
     uncertainties = uncertainties_of(predictor.task, values, spread)
-    slopes = slopes_of(predictor.task, values, uncertainties)
-    order = choose_next(bank.features, k, labelled=labelled, uncertainties=uncertainties, slopes=slopes, by=by)
+    weights = weights_of(predictor.task, values, uncertainties)
+    order = choose_next(bank.features, k, labelled=labelled, uncertainties=uncertainties, weights=weights, by=by)
     answers = predictor.predict_batch([bank.images[at] for at in order])
     chosen = tuple(
         Suggestion(bank.images[at], float(uncertainties[at]), answer)

@@ -12,11 +12,12 @@ import inspect
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Generic, Literal, NamedTuple, Protocol, TypeVar, runtime_checkable
+from typing import TYPE_CHECKING, Any, Generic, Literal, Protocol, TypeVar, runtime_checkable
 
 from foveal._moved import TASK_MEMBERS
 from foveal.core.errors import InputError, UnknownNameError
 from foveal.core.registry import Registry
+from foveal.tasks.label_checks import Issue, LabelCheck
 from foveal.tasks.vocab import ClassLabel
 
 if TYPE_CHECKING:
@@ -103,32 +104,17 @@ class Recipe:
         return 0 if self.probe and is_enough and n_images <= _FEW_IMAGES else self.epochs
 
 
-class Issue(NamedTuple):
-    """A label that is probably wrong.
-
-    Attributes:
-        position: of the image in the dataset.
-        given: the label in question; empty where one is missing.
-        suggested: what the model answers instead; empty where nothing takes its place.
-        confidence: the probability of the suggestion, or against the label given.
-    """
-
-    position: int
-    given: str
-    suggested: str
-    confidence: float
-
-
 @dataclass(frozen=True, slots=True)
 class LabelIssues(Generic[T]):
     """How labels that are probably wrong are found, and what a label becomes once they are mended.
 
     Attributes:
-        find: a function of (task, predictions [n, ...], encoded labels [n, ...]).
+        find: a function that says how probably each label is wrong, of (task, answers [n, ...] as metrics compare them
+            with labels, encoded labels [n, ...], spread of points [n, N] or None).
         mend: a function of (task, one encoded label [...], the issues about it) that returns a label.
     """
 
-    find: Callable[[T, Tensor, Tensor], Iterable[Issue]]
+    find: Callable[[T, Tensor, Tensor, Tensor | None], LabelCheck]
     mend: Callable[[T, Tensor, Sequence[Issue]], object]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, ClassVar, TypedDict
@@ -32,14 +32,13 @@ from foveal.metrics.several_labels import (
 from foveal.tasks.base import Decision, MetricsByOutput, lerp
 from foveal.tasks.columns import columns_for
 from foveal.tasks.display import ShownTensor
-from foveal.tasks.kinds import BOOK, PROBE, Confused, Confusion, Issue, LabelIssues, TaskKind
+from foveal.tasks.kinds import BOOK, PROBE, Confused, Confusion, LabelIssues, TaskKind
+from foveal.tasks.label_checks import Issue, LabelCheck, check_several_classes
 from foveal.tasks.label_lists import PartialLabels, all_classes, check_encoded, check_labels, looks_encoded
 from foveal.tasks.vocab import ClassLabel, Vocab, vocab_of, warn_about_delimiter
 
 NOTHING = "nothing found"
 _TINY = 1e-7
-_FEWEST = 5  # images with and without a label from which their average says something; chosen by hand
-_COMPETENT = 0.5  # average precision from which a model may question a label; chosen by hand
 
 
 class _AtThresholds(TypedDict):
@@ -331,30 +330,9 @@ def confused_pairs(task: MultiLabel, labels: Sequence[list[ClassLabel]], targets
     return pairs
 
 
-def label_issues(task: MultiLabel, values: Tensor, targets: Tensor) -> Iterator[Issue]:
-    """Yield labels that are probably wrong or missing.
-
-    A given label is an issue where its probability is at most the average of images without it; an absent one where
-    its probability is at least the average of images with it. Source: Northcutt et al. 2021, "Confident Learning:
-    Estimating Uncertainty in Dataset Labels", class by class.
-
-    Args:
-        task: with C classes.
-        values: probabilities [n, C].
-        targets: float32 [n, C], NaN where unknown.
-    """
-    precision = average_precision(values, targets)
-    for c, name in enumerate(task.names):
-        value, target = values[:, c], targets[:, c]
-        there, absent = value[target == 1], value[target == 0]
-        if len(there) < _FEWEST or len(absent) < _FEWEST or float(precision[c]) < _COMPETENT:
-            continue
-        usual, background = float(there.mean()), float(absent.mean())
-        for index, (v, t) in enumerate(zip(value.tolist(), target.tolist(), strict=True)):
-            if t == 0 and v >= usual:
-                yield Issue(index, "", name, v)
-            elif t == 1 and v <= background:
-                yield Issue(index, name, "", 1 - v)
+def find_wrong_labels(task: MultiLabel, values: Tensor, targets: Tensor, _: Tensor | None = None) -> LabelCheck:
+    """Return how probably each label is wrong or missing; see `check_several_classes`."""
+    return check_several_classes(values, targets, task.names)
 
 
 def mend_label(task: MultiLabel, target: Tensor, issues: Sequence[Issue]) -> list[ClassLabel]:
@@ -389,6 +367,6 @@ KIND = TaskKind(
     has_thresholds=True,
     confusion=Confusion(confusion_counts, confused_pairs, ("missed", "found in its place")),
     weighted_loss=BCEWithLogitsLossFlat,
-    label_issues=LabelIssues(label_issues, mend_label),
+    label_issues=LabelIssues(find_wrong_labels, mend_label),
     limits=("Where no class passes its threshold, it answers that nothing was found.",),
 )

@@ -20,7 +20,8 @@ from foveal.metrics.pixels import distances, mean_error, median_error
 from foveal.tasks.base import Decision, MetricsByOutput
 from foveal.tasks.display import ShownTensor
 from foveal.tasks.heatmaps import heatmap_loss, soft_argmax
-from foveal.tasks.kinds import BOOK, PROBE, TaskKind
+from foveal.tasks.kinds import BOOK, PROBE, LabelIssues, TaskKind
+from foveal.tasks.label_checks import Issue, LabelCheck, check_points
 from foveal.tasks.point_confidence import CONFIDENCE
 
 Pairs = tuple[tuple[int, int], ...]
@@ -344,6 +345,25 @@ def _describe(task: Points) -> str:
     return f"Finds {what} in an image, in its pixels."
 
 
+def find_wrong_labels(task: Points, answers: Tensor, targets: Tensor, spread: Tensor | None = None) -> LabelCheck:
+    """Return how probably each point is in the wrong place; see `check_points`."""
+    return check_points(answers.double(), targets.double(), task.point_names, spread=spread, pairs=task.flip_pairs)
+
+
+def mend_label(task: Points, target: Tensor, issues: Sequence[Issue]) -> NDArray[np.float64]:
+    """Return the points with those in question where the issues suggest.
+
+    Args:
+        task: with N points.
+        target: float64 [N, 2] in source pixels.
+        issues: about this target.
+    """
+    points = task.decode_target(target).copy()
+    for issue in issues:
+        points[issue.output] = issue.value
+    return points
+
+
 KIND = TaskKind(
     task=Points,
     describe=_describe,
@@ -358,5 +378,6 @@ KIND = TaskKind(
     crops=False,
     has_points=True,
     confidence=CONFIDENCE,
+    label_issues=LabelIssues(find_wrong_labels, mend_label),
     baselines=("median_error_pixels",),
 )

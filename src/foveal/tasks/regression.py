@@ -21,7 +21,8 @@ from foveal.metrics.numbers import mae, r2_score, rmse
 from foveal.tasks.base import Decision, MetricsByOutput
 from foveal.tasks.columns import columns_for
 from foveal.tasks.display import ShownTensor
-from foveal.tasks.kinds import TaskKind
+from foveal.tasks.kinds import LabelIssues, TaskKind
+from foveal.tasks.label_checks import Issue, LabelCheck, check_numbers
 from foveal.tasks.single_precision import LARGEST, check_single_precision
 
 _WIDER = 0.1
@@ -283,6 +284,25 @@ def _describe(task: Regression) -> str:
     return f"Answers with {', '.join(task.names)} for an image."
 
 
+def find_wrong_labels(task: Regression, answers: Tensor, targets: Tensor, _: Tensor | None = None) -> LabelCheck:
+    """Return how probably each number is wrong; see `check_numbers`."""
+    return check_numbers(answers, targets, task.names)
+
+
+def mend_label(task: Regression, target: Tensor, issues: Sequence[Issue]) -> NDArray[np.float64]:
+    """Return the numbers with those in question as the issues suggest.
+
+    Args:
+        task: with N numbers.
+        target: float32 [N].
+        issues: about this target.
+    """
+    numbers = task.decode_target(target).copy()
+    for issue in issues:
+        numbers[issue.output] = issue.value[0]
+    return numbers
+
+
 KIND = TaskKind(
     task=Regression,
     describe=_describe,
@@ -291,4 +311,5 @@ KIND = TaskKind(
     block=lambda labels: RegressionBlock(names=labels.target_names),
     shown_as=TensorRegression,
     crops=False,
+    label_issues=LabelIssues(find_wrong_labels, mend_label),
 )

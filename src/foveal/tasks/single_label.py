@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, ClassVar
@@ -32,12 +32,12 @@ from foveal.metrics.one_label import (
 from foveal.tasks.base import Decision, MetricsByOutput, lerp
 from foveal.tasks.columns import columns_for
 from foveal.tasks.display import ShownTensor
-from foveal.tasks.kinds import BOOK, PROBE, Confused, Confusion, Issue, LabelIssues, TaskKind
+from foveal.tasks.kinds import BOOK, PROBE, Confused, Confusion, LabelIssues, TaskKind
+from foveal.tasks.label_checks import Issue, LabelCheck, check_one_class
 from foveal.tasks.vocab import ClassLabel, Vocab, plain, vocab_of
 
 _TOP = 5
 _TINY = 1e-7  # keeps logarithms finite
-_ROUNDING = 1e-6  # of probabilities: a class at its average is believed
 
 
 class TensorCategory(ShownTensor):
@@ -277,26 +277,9 @@ def confused_pairs(task: SingleLabel, labels: Sequence[ClassLabel], targets: Ten
     return Counter((truth, answer) for truth, answer in pairs if truth != answer)
 
 
-def label_issues(task: SingleLabel, values: Tensor, targets: Tensor) -> Iterator[Issue]:
-    """Yield labels that are probably wrong: another class is believed.
-
-    A class is believed where its probability is at least as high as in the images that carry it, on average. Source:
-    Northcutt et al. 2021, "Confident Learning: Estimating Uncertainty in Dataset Labels".
-
-    Args:
-        task: with C classes.
-        values: probabilities [n, C].
-        targets: class indices [n].
-    """
-    names = task.names
-    usual = torch.stack(
-        [values[targets == c, c].mean() if (targets == c).any() else torch.tensor(1.0) for c in range(len(names))]
-    )
-    believed = torch.where(values >= usual - _ROUNDING, values, 0.0)
-    for index, (row, given) in enumerate(zip(believed, targets.tolist(), strict=True)):
-        best = int(row.argmax())
-        if given >= 0 and row[best] > 0 and best != given:
-            yield Issue(index, names[given], names[best], float(row[best]))
+def find_wrong_labels(task: SingleLabel, values: Tensor, targets: Tensor, _: Tensor | None = None) -> LabelCheck:
+    """Return how probably each label is wrong; see `check_one_class`."""
+    return check_one_class(values, targets, task.names)
 
 
 def mend_label(task: SingleLabel, target: Tensor, issues: Sequence[Issue]) -> str:
@@ -326,6 +309,6 @@ KIND = TaskKind(
     recipes={"probe": replace(PROBE, head_alone_from=200), "book": BOOK},
     confusion=Confusion(confusion_counts, confused_pairs, ("truth", "answer")),
     weighted_loss=CrossEntropyLossFlat,
-    label_issues=LabelIssues(label_issues, mend_label),
+    label_issues=LabelIssues(find_wrong_labels, mend_label),
     limits=("It names one of its classes for every image, also for one that shows none of them.",),
 )
