@@ -41,7 +41,7 @@ def blobs():
 def test_one_label_agrees_with_scikit_learn(blobs):
     features, scores = blobs
     targets = scores.argmax(dim=1)
-    layer, strength, _ = probe.linear_fit(features, targets, cross_entropy, 3)
+    layer, strength, *_ = probe.linear_fit(features, targets, cross_entropy, 3)
     standard = (features - features.mean(0)) / features.std(0, unbiased=False)
     # mean loss + s/2 |W|^2 / C  =  (C_sk * sum of losses + 1/2 |W|^2) / (C_sk n)  with  C_sk = C / (s n)
     reference = LogisticRegression(C=3 / (strength * len(features)), max_iter=5000, tol=1e-8)
@@ -54,7 +54,7 @@ def test_several_labels_agree_with_one_regression_a_label_and_unknowns_are_left_
     features, scores = blobs
     targets = (scores > 1).float()
     targets[::7, 0] = torch.nan
-    layer, strength, _ = probe.linear_fit(features, targets, binary_cross_entropy, 3)
+    layer, strength, *_ = probe.linear_fit(features, targets, binary_cross_entropy, 3)
     standard = ((features - features.mean(0)) / features.std(0, unbiased=False)).numpy()
     known = ~targets.isnan()
     for at in range(3):
@@ -68,7 +68,7 @@ def test_several_labels_agree_with_one_regression_a_label_and_unknowns_are_left_
 @pytest.mark.parametrize("n", [1, 2, 5])
 def test_a_handful_of_images_is_enough_to_answer(n):
     features = torch.randn(n, 4)
-    layer, _, _ = probe.linear_fit(features, torch.ones(n, 2), binary_cross_entropy, 2)
+    layer, _, *_ = probe.linear_fit(features, torch.ones(n, 2), binary_cross_entropy, 2)
     assert layer(features).isfinite().all()
 
 

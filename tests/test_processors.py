@@ -269,7 +269,7 @@ for n in (1, 2, 3, 4, 30, 300):
     random = torch.Generator().manual_seed(n)
     features = torch.randn(n, 600, generator=random)
     targets = (features[:, :3] + torch.randn(n, 3, generator=random) > 0).float()
-    layer, strength, _ = linear_fit(features, targets, torch.nn.functional.binary_cross_entropy_with_logits, 3)
+    layer, strength, *_ = linear_fit(features, targets, torch.nn.functional.binary_cross_entropy_with_logits, 3)
     print(n, storage.tensor_hash(layer.weight), storage.tensor_hash(layer.bias), strength)
 """
     found = {python(TWO + code), python(TWO + code, PYTHON_CPU_COUNT="1"), python(TWO + code, OMP_NUM_THREADS="1")}

@@ -364,7 +364,7 @@ def test_a_probe_with_class_weights_agrees_with_scikit_learn():
     targets = (scores - torch.tensor([0.0, 1.0, 2.0])).argmax(dim=1)
     weights = torch.tensor([0.5, 2.0, 8.0])
     loss = CrossEntropyLossFlat(weight=weights)
-    layer, strength, _ = probe.linear_fit(features, targets, loss, 3)
+    layer, strength, *_ = probe.linear_fit(features, targets, loss, 3)
     standard = ((features - features.mean(0)) / features.std(0, unbiased=False)).numpy()
     # weighted mean loss + s/2 |W|^2 / C, where the mean is over the sum W_n of the items' weights: C_sk = C / (s W_n)
     total = float(weights[targets].sum())
@@ -373,7 +373,7 @@ def test_a_probe_with_class_weights_agrees_with_scikit_learn():
     ).fit(standard, targets.numpy())
     expected = torch.from_numpy(reference.predict_proba(standard)).float()
     torch.testing.assert_close(layer(features).softmax(dim=1), expected, atol=5e-3, rtol=0)
-    plain, _, _ = probe.linear_fit(features, targets, cross_entropy, 3)
+    plain, _, *_ = probe.linear_fit(features, targets, cross_entropy, 3)
     rare = targets == 2
     assert layer(features[rare]).softmax(dim=1)[:, 2].mean() > plain(features[rare]).softmax(dim=1)[:, 2].mean() + 0.05
 
@@ -384,9 +384,9 @@ def test_copies_of_a_row_are_its_weight_in_a_probe_and_stay_in_one_fold():
     features = torch.randn(90, 30, generator=generator)
     targets = torch.randint(0, 2, (90, 3), generator=generator).float()
     rows = torch.arange(90).repeat(4)
-    once, strength, _ = probe.linear_fit(features, targets, binary_cross_entropy, 3)
-    often, same, _ = probe.linear_fit(features[rows], targets[rows], binary_cross_entropy, 3, rows=rows)
-    _, leaked, _ = probe.linear_fit(
+    once, strength, *_ = probe.linear_fit(features, targets, binary_cross_entropy, 3)
+    often, same, *_ = probe.linear_fit(features[rows], targets[rows], binary_cross_entropy, 3, rows=rows)
+    _, leaked, *_ = probe.linear_fit(
         features.repeat_interleave(4, 0), targets.repeat_interleave(4, 0), binary_cross_entropy, 3
     )
     assert strength == pytest.approx(same)

@@ -131,7 +131,7 @@ def test_heatmaps_where_hardly_a_point_is_known(known):
 def test_a_linear_layer_is_fitted_to_any_number_of_rows(n, n_outputs):
     random = torch.Generator().manual_seed(n)
     features, targets = torch.randn(n, 4, generator=random), torch.randn(n, n_outputs, generator=random)
-    layer, strength, _ = linear_fit(features, targets, nn.functional.mse_loss, n_outputs)
+    layer, strength, *_ = linear_fit(features, targets, nn.functional.mse_loss, n_outputs)
     assert all(parameter.isfinite().all() for parameter in layer.parameters())
     assert strength > 0
 
@@ -143,8 +143,8 @@ def test_a_linear_layer_is_fitted_alike_in_every_unit(unit):
     features = torch.randn(200, 8, generator=random)
     targets = torch.sigmoid(features @ torch.randn(8, 1, generator=random))
     loss = nn.functional.mse_loss
-    plain, _, _ = linear_fit(features, targets, lambda o, t: loss(torch.sigmoid(o), t), 1)
-    layer, _, _ = linear_fit(features, targets * unit, lambda o, t: loss(torch.sigmoid(o) * unit, t), 1)
+    plain, _, *_ = linear_fit(features, targets, lambda o, t: loss(torch.sigmoid(o), t), 1)
+    layer, _, *_ = linear_fit(features, targets * unit, lambda o, t: loss(torch.sigmoid(o) * unit, t), 1)
     answers = [torch.sigmoid(one(features)) for one in (plain, layer)]
     assert (answers[0] - answers[1]).abs().max() < 0.02
 

@@ -11,13 +11,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from foveal.core.errors import InputError
-from foveal.evaluation.predictions import fit_temperature, predict_dataset
+from foveal.evaluation.predictions import Predictions, fit_temperature, predict_dataset
 from foveal.evaluation.thresholds import best_temperature, best_threshold, scorer, tune_best_thresholds, tune_thresholds
 from foveal.inference.loading import load_learner
 from foveal.learner.vision import vision_learner
 from foveal.losses import binary_cross_entropy, cross_entropy
 from foveal.metrics.several_labels import f1_multi
 from foveal.tasks.base import Decision
+from foveal.tasks.multi_label import MultiLabel
+from foveal.tasks.single_label import SingleLabel
+from foveal.tasks.vocab import Vocab
 
 CRITERIA = ["f1", "precision>=0.9", "recall>=.5", (1.0, 3.0)]
 
@@ -133,6 +136,36 @@ def test_the_temperature_undoes_a_factor(wanted):
     assert found == pytest.approx(wanted, rel=0.05)
 
 
+def drawn(n, factor, seed, several):
+    """Predictions whose labels follow the probabilities, with logits too large by a factor."""
+    rng = torch.Generator().manual_seed(seed)
+    logits = torch.randn(n, 4, generator=rng) * 2
+    vocab = Vocab(tuple("abcd"))
+    if several:
+        targets = torch.bernoulli(logits.sigmoid(), generator=rng)
+    else:
+        targets = torch.multinomial(logits.softmax(dim=1), 1, generator=rng)[:, 0]
+    task = MultiLabel(vocab) if several else SingleLabel(vocab)
+    outputs = logits * factor
+    return Predictions([b""] * n, task.activate(outputs), (), targets, task, outputs)
+
+
+@pytest.mark.parametrize("several", [False, True])
+def test_a_temperature_is_taken_where_it_helps_on_images_it_was_not_fitted_on(several):
+    assert fit_temperature(drawn(2_000, 4.0, 0, several)) == pytest.approx(4, rel=0.15)
+    assert fit_temperature(drawn(2_000, 0.3, 0, several)) == pytest.approx(0.3, rel=0.15)
+    few = [drawn(17, 1.0, seed, several) for seed in range(40)]
+    guarded = [fit_temperature(one) for one in few]
+    plain = [best_temperature(lambda t, p=one: float(p.task.loss(p.outputs / t, p.targets))) for one in few]
+    assert guarded.count(1.0) >= 25
+    others = drawn(20_000, 1.0, 999, several)
+    best, *harm = (
+        np.mean([float(others.task.loss(others.outputs / t, others.targets)) for t in temperatures])
+        for temperatures in ([1.0], guarded, plain)
+    )
+    assert harm[0] - best < 0.8 * (harm[1] - best)
+
+
 def test_another_temperature_answers_alike():
     decision = Decision((0.2, 0.5, 0.9), 1.5)
     logits = torch.linspace(-6, 6, 997)[:, None].double()
@@ -146,6 +179,9 @@ def test_one_pass_gives_temperature_and_thresholds(scene_loaders):
     learn = vision_learner(scene_loaders(), "tf_efficientnet_lite0", head="linear")
     learn.recorder.silent = True
     learn.probe()
+    with torch.no_grad():
+        for parameter in learn.model.linear.parameters():
+            parameter.mul_(8)  # far too certain
     predictions = learn.validation_predictions()
     assert learn.calibrate(predictions) == fit_temperature(predictions) == learn.calibrate()
     tempered = predictions.with_decision(learn.task.decision)

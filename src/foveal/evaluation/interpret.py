@@ -57,9 +57,15 @@ class Learned(Protocol):
 @checked_methods
 @dataclass(frozen=True, slots=True, eq=False)
 class Interpretation:
-    """Predictions, looked at from several sides."""
+    """Predictions, looked at from several sides.
+
+    Attributes:
+        predictions: the answers beside the truth.
+        held_out: answers for other images, by models that each was left out of; their labels are checked too.
+    """
 
     predictions: Predictions
+    held_out: Predictions | None = None
 
     @classmethod
     def from_learner(cls, learn: Learned, ds_idx: int = 1, dl: DataLoader | None = None) -> Self:
@@ -203,7 +209,7 @@ class Interpretation:
         Raises:
             InputError: labels of the task cannot be checked.
         """
-        return label_issues_of(self.predictions, least=least, most=k)
+        return label_issues_of(self._checked, least=least, most=k)
 
     def wrong_labels(self) -> Interval:
         """Return how many labels are expected to be wrong, at least and at most, whether it is known which or not.
@@ -211,7 +217,12 @@ class Interpretation:
         Raises:
             InputError: labels of the task cannot be checked.
         """
-        return check_labels(self.predictions).n_wrong
+        return check_labels(self._checked).n_wrong
+
+    @property
+    def _checked(self) -> Predictions:
+        """What labels are checked by."""
+        return self.predictions if self.held_out is None else Predictions.concatenate([self.predictions, self.held_out])
 
     def export_label_issues(self, path: str | os.PathLike[str], *, layout: str = "label-studio") -> int:
         """Write label issues as a table, or the labels they suggest as a .json for a labelling tool; return how many.
@@ -223,7 +234,7 @@ class Interpretation:
         Raises:
             InputError: the file's ending names no format, or there is no such layout.
         """
-        return write_label_issues(path, self.predictions, layout=layout)
+        return write_label_issues(path, self._checked, layout=layout)
 
     doubts = method("doubts", "label_issues")
     export_doubts = method("export_doubts", "export_label_issues")

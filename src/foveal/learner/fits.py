@@ -30,6 +30,7 @@ class Fits(AtWork):
         cbs: callbacks of every fit.
         recipe: what `fine_tune` does unless told otherwise; None for the book's.
         recorder: the history of all fits.
+        is_as_probed: whether nothing was trained since the last probe.
     """
 
     lr: Rate
@@ -38,6 +39,7 @@ class Fits(AtWork):
     cbs: list[Any]
     recipe: Recipe | None
     recorder: Recorder
+    is_as_probed: bool = False
 
     @property
     def opt_func(self) -> OptimizerFunction:
@@ -261,6 +263,7 @@ class Fits(AtWork):
     def _run(self, phases: Sequence[Phase], cbs: object, resume: PathLike | None, *minutes: float | None) -> None:
         callbacks = bound_callbacks([*self.cbs, *as_list(cbs)], self)
         self._refuse(callbacks)
+        self.is_as_probed = False
         self._announce()
         self._training.run(phases, callbacks, resume, *minutes)
 

@@ -120,6 +120,25 @@ class Learner(Trainer):
         keep = kind_of(self.task).has_classes
         return predict_dataset(self.predictor(), self.dls.valid.dataset, keep_outputs=keep, keep_features=True)
 
+    def held_out_predictions(self) -> Predictions | None:
+        """Return what the last probe answers for each image of the training side by a solution without that image.
+
+        Labels can be checked with them as with those of the validation side and, as long as nothing was trained since,
+        thresholds be tuned.
+
+        Returns:
+            The predictions; None without a probe, and where it was not found in closed form.
+        """
+        if self.held_out is None:
+            return None
+        dataset, task = self.dls.train.dataset, self.task
+        if len(dataset) != len(self.held_out):  # loaders of other images took the place of those
+            return None
+        values = task.activate(self.held_out)
+        n_channels = self.dls.pipeline.n_channels
+        undecided = Predictions(dataset.images, values, (), dataset.targets, task, self.held_out, n_channels)
+        return undecided.with_decision(task.decision)
+
     def calibrate(self, predictions: Predictions | None = None) -> float:
         """Choose the temperature with the least loss on the validation side, and return it; answers stay as they are.
 

@@ -102,6 +102,7 @@ class Trainer(Fits):
         if splitter is not None:
             split_with(model, splitter)
         self.recipe: Recipe | None = None
+        self.held_out: Tensor | None = None
         runtime.to_device(model, dls.device)
         if activation is not None and activation not in get_args(Activation):
             raise UnknownNameError.of("activation", activation, get_args(Activation))
@@ -141,10 +142,11 @@ class Trainer(Fits):
             InputError: the head is another one.
         """
         began = time.perf_counter()
-        train_loss = self.fit_head().train_loss
+        fit = self.fit_head()
+        self.held_out, self.is_as_probed = fit.held_out, True
         with timing.measure("probe validation"):
             valid_loss, metrics = self._scores(self.dls.valid)
-        self.recorder.note(EpochResult(0, train_loss, valid_loss, metrics, time.perf_counter() - began))
+        self.recorder.note(EpochResult(0, fit.train_loss, valid_loss, metrics, time.perf_counter() - began))
 
     def _usual_epochs(self, recipe: Recipe) -> int:
         return recipe.usual_epochs(self.dls.train.n, self.dls.pipeline.input_size_hw)

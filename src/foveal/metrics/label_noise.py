@@ -11,7 +11,6 @@ Probabilities must come from a model that did not learn from these very labels. 
 from __future__ import annotations
 
 from statistics import NormalDist
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -28,22 +27,6 @@ _MOST_NOISE = 20.0
 _SMALLEST = (1e-4, 1e-6)  # rates of missing and extra labels by which labels are sorted where none was found
 _DEGREES = 3.0  # of freedom of Student's t, by which errors of points and numbers are spread; by hand: long tails
 _ROUNDS = 50  # of expectation and maximisation; the share is still to four digits after 20
-
-
-class Noise(NamedTuple):
-    """How often labels are wrong.
-
-    Attributes:
-        missing: the share of present things without their label.
-        extra: the share of absent things with a label.
-    """
-
-    missing: Interval
-    extra: Interval
-
-    def at(self, bound: int) -> tuple[float, float]:
-        """Return both rates: as estimated (0), at least (1) or at most (2)."""
-        return self.missing[bound], self.extra[bound]
 
 
 def share(count: int, n: int, level: float = _LEVEL) -> Interval:
@@ -76,7 +59,8 @@ def noise_floor(contradicted: Tensor) -> Interval:
     if not n:
         return Interval(0.0, 0.0, 1.0)
     depths = [max(1, round(depth * n)) for depth in _DEPTHS]
-    high = min(share(int(contradicted[:depth].sum()), depth).high for depth in depths)
+    each = 1 - (1 - _LEVEL) / len(depths)  # so wide that the smallest of them holds with the level (Bonferroni)
+    high = min(share(int(contradicted[:depth].sum()), depth, each).high for depth in depths)
     value = share(int(contradicted.sum()), n, _ONE_ERROR).low
     mean = float(contradicted.double().mean())
     rank = torch.arange(n, dtype=torch.float64) / max(n - 1, 1) - 0.5

@@ -29,6 +29,7 @@ Summary = dict[str, Any]
 SETTINGS, SUMMARY, AUDIT = "run.toml", "summary.json", "audit.json"
 MODEL, HISTORY, SPLIT = "model.safetensors", "history.jsonl", "split.csv"
 PREDICTIONS, REPORT, SAMPLES = "predictions.safetensors", "report.html", "samples.png"
+HELD_OUT = "held_out.safetensors"
 BEFORE_TRAINING = (SETTINGS, SPLIT, AUDIT)
 BASELINE = "mean_point_"
 ABOUT = {
@@ -37,6 +38,7 @@ ABOUT = {
     SAMPLES: "validation images with what was predicted",
     "predictions.csv": "every validation image",
     PREDICTIONS: "the same with the truth, for foveal compare and report",
+    HELD_OUT: "the same of training images, by a probe that each was left out of",
     SUMMARY: "the metrics above",
     HISTORY: "one line per epoch",
     SPLIT: "which image was on which side",
@@ -126,6 +128,17 @@ def predictions_of(folder: Path) -> Predictions:
     return Predictions.load(folder / PREDICTIONS)
 
 
+def interpretation_of(folder: Path) -> Interpretation:
+    """Read what a run answered, to be looked at; labels of the training side are checked with those of validation.
+
+    Raises:
+        InputError: the folder is not that of a run, or holds several.
+    """
+    found = predictions_of(folder)
+    held_out = Predictions.load(folder / HELD_OUT) if (folder / HELD_OUT).is_file() else None
+    return Interpretation(found, held_out)
+
+
 def sides_of(folder: Path) -> dict[str, list[Path]]:
     """Return the images of a run by the side of the split, `train` and `valid`."""
     sides: dict[str, list[Path]] = {"train": [], "valid": []}
@@ -187,7 +200,7 @@ def write_report(
     report = Report(
         title=f"foveal: {folder.name}",
         facts=list(summary["facts"].items()),
-        interpretation=Interpretation(predictions),
+        interpretation=interpretation_of(folder),
         predictor=load_image_predictor(folder / MODEL) if (folder / MODEL).is_file() else None,
         history=read_history(folder / HISTORY) if (folder / HISTORY).is_file() else (),
         audit=Audit.from_dict(audit),

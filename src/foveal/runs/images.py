@@ -86,16 +86,7 @@ def train_on(
     training = settings.training
     with timing.measure("model and loaders"):
         dls = loaders(settings, source)
-        torch.manual_seed(training.seed)
-        learn = vision_learner(
-            dls,
-            training.arch,
-            recipe=_recipe_name(settings),
-            weights=training.weights,
-            seed=training.seed,
-            class_weights=training.class_weights,
-        )
-    learn.to_precision(training.precision).measured.update(training.measured)
+        learn = _new_learner(settings, dls)
     if training.batch_size == "auto":
         with timing.measure("batch size"):
             settings = settings.with_values(batch_size=learn.largest_batch())
@@ -127,7 +118,24 @@ def train_on(
         if not distributed.is_first():
             return {}
         with distributed.single_process():
+            if probes and learn.held_out is None and resume:  # the probe was before the stop
+                learn.held_out = _new_learner(settings, dls).fit_head().held_out
             return _finish(learn, settings, source, found, kept, folder, began=began, whole=whole)
+
+
+def _new_learner(settings: ImageRun, dls: DataLoaders) -> Learner:
+    training = settings.training
+    torch.manual_seed(training.seed)
+    learn = vision_learner(
+        dls,
+        training.arch,
+        recipe=_recipe_name(settings),
+        weights=training.weights,
+        seed=training.seed,
+        class_weights=training.class_weights,
+    )
+    learn.to_precision(training.precision).measured.update(training.measured)
+    return learn
 
 
 def _finish(

@@ -43,7 +43,8 @@ def write_results(learn: Learner, settings: ImageRun, source: Source, found: Aud
     with timing.measure("predictions"):
         predictions = learn.validation_predictions()
     with part("thresholds"):
-        decided = _decide(learn, predictions, left_out)
+        held_out = learn.held_out_predictions()
+        decided = _decide(learn, predictions, held_out, left_out)
         if predictions.outputs is not None or predictions.spread is not None:
             predictions = predictions.with_decision(learn.task.decision)
     predictor = learn.predictor()
@@ -66,6 +67,9 @@ def write_results(learn: Learner, settings: ImageRun, source: Source, found: Aud
         kept = kept_answers(predictions)
         replace(predictor, training=trained, validation=kept, centre=reference.centre).save(folder / run.MODEL)
         predictions.save(folder / run.PREDICTIONS)
+        if held_out is not None:
+            held_out = held_out.with_decision(learn.task.decision) if learn.is_as_probed else held_out
+            held_out.save(folder / run.HELD_OUT)
         write_table(folder / "predictions.csv", predictions.rows(source.items[0].image.parent))
     with part("sheet"), leaving_out("sheet of validation images", left_out):
         canvas.save(results_sheet(predictions), folder / run.SAMPLES)
@@ -87,8 +91,14 @@ def intervals_of(predictions: Predictions, left_out: dict[str, str]) -> dict[str
     return intervals
 
 
-def _decide(learn: Learner, predictions: Predictions, left_out: dict[str, str]) -> Summary:
-    """Choose temperature and thresholds of labels, or radii of points, by the predictions; return a summary of it."""
+def _decide(
+    learn: Learner, predictions: Predictions, held_out: Predictions | None, left_out: dict[str, str]
+) -> Summary:
+    """Choose temperature and thresholds of labels, or radii of points, by the predictions; return a summary of it.
+
+    Where the model is as its probe left it, what that answered for the training images that it left out counts too: of
+    few validation images alone, thresholds and temperature are mostly chance.
+    """
     kind = kind_of(learn.dls.task)
     decided: Summary = {}
     if kind.confidence is not None:
@@ -96,6 +106,8 @@ def _decide(learn: Learner, predictions: Predictions, left_out: dict[str, str]) 
             decided = learn.calibrate_radius(predictions).to_dict()
     if not kind.has_classes:
         return decided
+    if held_out is not None and learn.is_as_probed:
+        predictions = Predictions.concatenate([predictions, held_out])
     with leaving_out("temperature", left_out):
         decided["temperature"] = learn.calibrate(predictions)
     if kind.has_thresholds:

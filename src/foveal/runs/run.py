@@ -131,7 +131,7 @@ class Run:
         Raises:
             InputError: the run is not one on images.
         """
-        return Interpretation(files.predictions_of(self.folder))
+        return files.interpretation_of(self.folder)
 
     def label_issues(self, k: int | None = None) -> list[LabelIssue]:
         """Return labels that are probably wrong, the likeliest first.

@@ -56,11 +56,13 @@ class LinearFit(NamedTuple):
         layer: F to C.
         strength: of the penalty that was chosen for it.
         loss: on rows that were left out, a row's mean, on the scale that the strengths were tried on.
+        held_out: what a layer fitted without each row answers for it, [n, C]; None where no such layers were fitted.
     """
 
     layer: nn.Linear
     strength: float
     loss: float
+    held_out: Tensor | None = None
 
 
 def ridge_fit(features: Tensor, targets: Tensor, loss: Loss, n_outputs: int) -> LinearFit:
@@ -79,7 +81,7 @@ def ridge_fit(features: Tensor, targets: Tensor, loss: Loss, n_outputs: int) -> 
     rate = labels.mean(dim=0)
     centred = labels - rate
     with_labels, squares = along.T @ centred, along.square()
-    best: tuple[float, float, Tensor, tuple[Tensor, Tensor]] | None = None
+    best: tuple[float, float, Tensor, Tensor, tuple[Tensor, Tensor]] | None = None
     for strength in STRENGTHS:
         shrunk = 1 / (n * (spread + strength))
         weight = shrunk[:, None] * with_labels
@@ -87,17 +89,17 @@ def ridge_fit(features: Tensor, targets: Tensor, loss: Loss, n_outputs: int) -> 
         score = labels - (centred - along @ weight) / (1 - own_share)[:, None]
         affine, held_out = _scale_and_shift(score, targets, labels.mean(dim=0), loss)
         if best is None or held_out < best[0]:
-            best = held_out, strength, weight, affine
+            best = held_out, strength, weight, score, affine
         elif held_out > _CLEARLY_WORSE * best[0]:
             break
     assert best is not None
-    held_out, strength, weight, (factor, shift) = best
+    held_out, strength, weight, score, (factor, shift) = best
     layer = nn.Linear(n_features, n_outputs)
     with torch.no_grad():
         plain = (weight.T @ axes) / scale
         layer.weight.copy_(factor[:, None] * plain)
         layer.bias.copy_(factor * (rate - plain @ mean) + shift)
-    return LinearFit(layer, strength, held_out)
+    return LinearFit(layer, strength, held_out, score * factor + shift)
 
 
 def _scale_and_shift(score: Tensor, targets: Tensor, rate: Tensor, loss: Loss) -> tuple[tuple[Tensor, Tensor], float]:

@@ -110,7 +110,7 @@ def fit_head(
     if (pooling or ("mean",)) != (model.body.pooling or ("mean",)):
         model.read(pooling)
     model.linear.load_state_dict(fit.layer.state_dict())
-    return HeadFit(float(squeezed_loss(fit.layer(features).detach(), targets)), fit.loss)
+    return HeadFit(float(squeezed_loss(fit.layer(features).detach(), targets)), fit.loss, fit.held_out)
 
 
 class HeadFit(NamedTuple):
@@ -120,10 +120,13 @@ class HeadFit(NamedTuple):
         train_loss: on the training side; of points on the images of it that were held out of a first solution.
         held_out_loss: on images of the training side for which a solution without them answered; comparable between
             backbones on the same images.
+        held_out: raw outputs for each image of the training side by a solution without it, [n, C]; None where images
+            are drawn by weight, and of heads that are not found in closed form.
     """
 
     train_loss: float
     held_out_loss: float
+    held_out: Tensor | None = None
 
 
 class PooledFeatures(nn.Module):
