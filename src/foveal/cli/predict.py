@@ -222,10 +222,11 @@ def _skip(resume_log: ResumeLog, asked: Asked) -> None:
 
 def line_of(row: dict[str, Any]) -> str:
     """Return an answer as a person reads it."""
-    name = row.pop("fname")
-    answer = row.pop("predicted", None)
+    name, answer, among = (row.pop(column, None) for column in ("fname", "predicted", "prediction_set"))
+    odd = "; unlike the images that the model knows" if row.pop("known", None) is False else ""
     if answer is None:
-        return f"{name}: " + ", ".join(f"{key} {value:.5g}" for key, value in row.items())
+        return f"{name}: " + ", ".join(f"{key} {value:.5g}" for key, value in row.items()) + odd
     best = sorted(row.items(), key=lambda entry: -entry[1])[: max(3, len(str(answer).split()))]
     shares = ", ".join(f"{key} {value:.2f}" for key, value in best)
-    return f"{name}: {answer or 'nothing found'}  ({shares})"
+    within = "" if among is None or among == answer else f"; 90% sure: {among or 'nothing'}"
+    return f"{name}: {answer or 'nothing found'}  ({shares}){within}{odd}"

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from foveal.core.errors import InputError, UnknownNameError
+from foveal.evaluation.prediction_sets import set_threshold
 from foveal.evaluation.predictions import Predictions
 from foveal.evaluation.thresholds import Criterion, ThresholdFit, tune_thresholds
 from foveal.inference.manifest import MetricPart, TrainingPart
@@ -18,13 +19,12 @@ from foveal.inference.predictor import Predictor
 from foveal.inference.reference import Histogram, Tally
 from foveal.inference.signals import (
     DISTANCE,
-    distances_from_others,
     labels_of,
-    mean_direction,
     signal_names,
     signals_of,
 )
 from foveal.inference.store import ValidationAnswers
+from foveal.inference.territory import Territory, survey
 from foveal.metrics.bootstrap import Interval
 from foveal.tasks.base import AnyTask, Decision
 from foveal.tasks.kinds import kind_of, require
@@ -76,24 +76,28 @@ class Reference(NamedTuple):
 
     Attributes:
         tally: counts of the answers for the validation images.
-        centre: the mean direction of the features, [F]; None of a model without.
+        territory: where the features of known images lie; None of a model without.
+        known_within: the distance within which 95 of 100 further images like them lie; None for too few images.
     """
 
     tally: Tally
-    centre: Tensor | None
+    territory: Territory | None = None
+    known_within: float | None = None
 
 
-def reference_of(predictions: Predictions) -> Reference:
+def reference_of(predictions: Predictions, more: Tensor | None = None) -> Reference:
     """Return what later images are compared with.
 
     Args:
         predictions: those of `validation_predictions`, with the decision in force.
+        more: features of training images, [m, F], of a body that was not trained on them.
     """
     tally, features = _tally_of(predictions), predictions.features
     if features is None or len(features) < 2:
-        return Reference(tally, None)
-    tally.signals[DISTANCE] = Histogram.of(distances_from_others(features).numpy())
-    return Reference(tally, mean_direction(features))
+        return Reference(tally)
+    found = survey(features if more is None else torch.cat([features, more]))
+    tally.signals[DISTANCE] = Histogram.of(found.distances[: len(features)].numpy())
+    return Reference(tally, found.territory, found.limit)
 
 
 def _tally_of(predictions: Predictions) -> Tally:
@@ -159,6 +163,10 @@ def decide_anew(
         if decision.outputs != "logits":
             raise InputError(f"A temperature divides logits; this model returns {decision.outputs}.")
         decision = decision.at_temperature(temperature)
+    if decision.set_threshold is None and task.decision.set_threshold is not None and kept is not None:
+        at_temperature = task.with_decision(decision)
+        found = set_threshold(at_temperature, at_temperature.activate(kept.outputs), kept.targets)
+        decision = replace(decision, set_threshold=found)
     if tune is not None or thresholds is not None:
         require("A threshold per class", task, has="has_thresholds")
     if tune is not None:

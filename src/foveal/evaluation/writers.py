@@ -81,4 +81,6 @@ def row_of(image: ImageSource, answer: Prediction, task: Task[Label]) -> dict[st
         answer: for it.
         task: names the columns.
     """
-    return {"fname": printable(name_of(image))} | columns_of(task, answer.values, answer.label, answer.radius)
+    return {"fname": printable(name_of(image))} | columns_of(
+        task, answer.values, answer.label, answer.radius, answer.is_known
+    )

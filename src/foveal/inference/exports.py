@@ -27,6 +27,8 @@ from foveal.core.errors import InputError, UnknownNameError
 from foveal.core.registry import resolve
 from foveal.images.decode import ImageSource
 from foveal.inference.predictor import AnyPredictor
+from foveal.inference.signals import noting_features
+from foveal.inference.territory import Territory
 from foveal.tasks.kinds import kind_of
 
 BATCHES = (1, 3, 64)
@@ -35,7 +37,9 @@ FILE_TOLERANCE = 1e-3
 """Of answers from files, whose decoder and resizing are another program's too."""
 _MOST_BATCH = 1 << 16  # images or pairs at once; a bound that torch.export needs
 _TRACED = 2  # of the example: with one, torch.export takes the batch's size for a constant
-Runs = Callable[[Tensor], Tensor]
+Runs = Callable[[Tensor], Sequence[Tensor]]
+DISTANCE_OUTPUT = "distance"
+"""What the second output of an ONNX model is called, where it can tell what it does not know."""
 
 
 class FileComparison(NamedTuple):
@@ -118,13 +122,18 @@ class Exporter(Protocol):
 class _Whole(nn.Module):
     """What precedes the model, the model and activation as one module."""
 
-    def __init__(self, predictor: AnyPredictor, exporter: Exporter) -> None:
+    def __init__(self, predictor: AnyPredictor, exporter: Exporter, *, with_distance: bool) -> None:
         super().__init__()
         self.model, self.predictor, self.exporter = predictor.model, predictor, exporter
+        can_tell = with_distance and predictor.training.known_within is not None
+        self.territory: Territory | None = getattr(predictor, "territory", None) if can_tell else None
 
-    def forward(self, given: Tensor) -> Tensor:
-        """Answer for inputs [B, ...]."""
-        return self.predictor.task.activate(self.model(self.exporter.prepare(given)))
+    def forward(self, given: Tensor) -> Tensor | tuple[Tensor, Tensor]:
+        """Answer for inputs [B, ...]; where it can be told, return too how far each is from what is known, [B]."""
+        territory = self.territory
+        with noting_features(None if territory is None else self.model) as features:
+            answers = self.predictor.task.activate(self.model(self.exporter.prepare(given)))
+        return answers if territory is None else (answers, territory.distances(features[0]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,7 +184,7 @@ def export_model(
         raise InputError(f"A model exported to {to} ends in {form.suffix}; got `{path}`.")
     reference = kind_of(predictor.task).exporter or "foveal.inference.image_export:ImageExporter"
     exporter: Exporter = resolve(reference)(predictor)
-    whole = _Whole(predictor, exporter).eval()
+    whole = _Whole(predictor, exporter, with_distance=form.is_finished).eval()
     inputs = exporter.inputs(max(BATCHES), images)
     about: dict[str, Any] = {"file": target.name, "format": to, "task": predictor.task.to_dict()}
     with tempfile.TemporaryDirectory(prefix="foveal-") as folder:
@@ -225,19 +234,23 @@ def _to_onnx(whole: nn.Module, example: Tensor, file: Path) -> Runs:
             external_data=False,
             dynamic_shapes=(_any_batch(),),
             input_names=["input"],
-            output_names=["answers"],
+            output_names=["answers", DISTANCE_OUTPUT][: len(_outputs(whole(example)))],
             verbose=False,
         )
     session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
-    return lambda given: torch.from_numpy(session.run(None, {"input": given.numpy()})[0])
+    return lambda given: [torch.from_numpy(one) for one in session.run(None, {"input": given.numpy()})]
 
 
 def _to_torch_export(whole: nn.Module, example: Tensor, file: Path) -> Runs:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         torch.export.save(torch.export.export(whole, (example,), dynamic_shapes=(_any_batch(),)), file)
-        runs: Runs = torch.export.load(file).module()
-    return runs
+        program = torch.export.load(file).module()
+    return lambda given: _outputs(program(given))
+
+
+def _outputs(found: Tensor | tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    return found if isinstance(found, tuple) else (found,)
 
 
 def _any_batch() -> dict[int, torch.export.Dim]:
@@ -253,5 +266,5 @@ FORMATS = {
 
 @torch.inference_mode()
 def _difference(whole: nn.Module, runs: Runs, given: Tensor) -> float:
-    ours = whole(given)
-    return float(((ours - runs(given)).abs() / ours.abs().clamp(min=1)).max())
+    pairs = zip(_outputs(whole(given)), runs(given), strict=True)
+    return max(float(((ours - theirs).abs() / ours.abs().clamp(min=1)).max()) for ours, theirs in pairs)

@@ -20,7 +20,7 @@ from foveal.core.errors import ImageError
 from foveal.images.channels import RGB
 from foveal.images.decode import ImageSource, decode, open_image
 from foveal.images.prepare import collate
-from foveal.inference.exports import FileComparison
+from foveal.inference.exports import DISTANCE_OUTPUT, FileComparison
 from foveal.inference.predictor import Predictor
 from foveal.sources.synthetic import draw_scene
 from foveal.tasks.kinds import kind_of
@@ -78,7 +78,8 @@ class ImageExporter:
         from foveal.inference.onnx_images import take_decoded_images
 
         shape = ["height", "width", self.predictor.preparation.n_channels]
-        about = self._answers() | {"input": {"name": "image", "type": "uint8", "shape": shape, "is": self._pixels()}}
+        taken = {"name": "image", "type": "uint8", "shape": shape, "is": self._pixels()}
+        about = self._answers() | self._distance() | {"input": taken}
         in_image = kind_of(self.predictor.task).has_points
         if in_image:
             about["answers"] = "x and y per point, in pixels of the image"
@@ -116,6 +117,13 @@ class ImageExporter:
     def _pixels(self) -> str:
         return f"{_CHANNELS[self.predictor.preparation.n_channels]}, upright"
 
+    def _distance(self) -> dict[str, object]:
+        """Return what the second output is and what is known by it; nothing of a model that cannot tell."""
+        within = self.predictor.training.known_within
+        if within is None or self.predictor.territory is None:
+            return {}
+        return {"known_within": within, DISTANCE_OUTPUT: "how far the features are from those of known images"}
+
     def _answers(self) -> dict[str, object]:
         """Return what the answers are; the radius of points is not among them."""
         task, kind = self.predictor.task, kind_of(self.predictor.task)
@@ -123,6 +131,8 @@ class ImageExporter:
         thresholds = list(task.decision.thresholds) if kind.has_thresholds else []
         about: dict[str, object] = {"gives": kind.gives, "names": list(names), "thresholds": thresholds}
         about["answers"] = kind.answers
+        if task.decision.set_threshold is not None:
+            about["set_threshold"] = task.decision.set_threshold
         if task.decision.radius_factors:
             about["not_exported"] = (
                 "the radius of points: it is made of the heatmaps, of which the answers are the centres"
@@ -164,5 +174,5 @@ def _numbers(answer: object) -> Iterator[float]:
     elif isinstance(answer, list):
         for value in answer:
             yield from _numbers(value)
-    elif isinstance(answer, int | float):
+    elif isinstance(answer, int | float) and not isinstance(answer, bool):
         yield float(answer)

@@ -71,7 +71,7 @@ def load_predictor(
     Raises:
         ModelFileError: it is no bundle, was changed or damaged, or comes from a newer foveal.
     """
-    manifest, task, tensors, validation, centre = read_bundle(path)
+    manifest, task, tensors, validation, territory = read_bundle(path)
     place = runtime.device_named(device)
     own = manifest.model
     if isinstance(own, OwnPart) and model is None:
@@ -90,11 +90,12 @@ def load_predictor(
     except (InputError, ValueError, TypeError, LookupError, RuntimeError, ArithmeticError, AssertionError) as error:
         raise ModelFileError(f"`{path}` does not describe a model that can be built: {error}") from error
     if isinstance(predictor, Predictor):
-        if centre is not None and len(centre) != (n_features := count_features(predictor.model)):
+        n_features = count_features(predictor.model)
+        if territory is not None and len(territory.centre) != n_features:
             raise ModelFileError(
-                f"`{path}` holds a mean direction of {len(centre)} features; its model has {n_features}."
+                f"`{path}` says where {len(territory.centre)} features lie; its model has {n_features}."
             )
-        predictor.validation, predictor.centre = validation, centre
+        predictor.validation, predictor.territory = validation, territory
     return predictor
 
 

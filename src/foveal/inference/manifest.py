@@ -159,6 +159,9 @@ class TrainingPart(_Strict):
     )
 
     reference: Tally | None = Field(default=None, description="What it answered on the validation images, as counts.")
+    known_within: Annotated[float, Field(allow_inf_nan=False)] | None = Field(
+        default=None, description="The feature distance within which 95 of 100 images like those of training lie."
+    )
 
     @model_serializer(mode="wrap")
     def _without_usual(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:

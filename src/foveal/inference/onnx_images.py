@@ -81,7 +81,8 @@ def take_decoded_images(file: Path, fit: Resize, about: Mapping[str, object], *,
     """Write an ONNX file anew: for one decoded image, instead of a batch of images of the input's size.
 
     Args:
-        file: input uint8 [B, h, w, C], output [B, ...]; then input `image`, uint8 [H, W, C], output [...].
+        file: input uint8 [B, h, w, C], output [B, ...] and maybe others [B]; then input `image`, uint8 [H, W, C],
+            output [...] and the others as numbers.
         fit: how an image comes to the input's size.
         about: the description, which becomes the metadata `foveal`.
         in_image: whether the answers are points, [B, N, 2] from -1 to 1 on the input, which are then brought to pixels
@@ -89,7 +90,7 @@ def take_decoded_images(file: Path, fit: Resize, about: Mapping[str, object], *,
     """
     model = ir.load(file)
     graph = model.graph
-    (batch,), (answers,) = graph.inputs, graph.outputs
+    (batch,), (answers, *others) = graph.inputs, graph.outputs
     assert batch.shape is not None
     image = ir.val("image", dtype=_UINT8, shape=ir.Shape(["height", "width", batch.shape[3]]))
     builder = GraphBuilder(graph)
@@ -102,10 +103,15 @@ def take_decoded_images(file: Path, fit: Resize, about: Mapping[str, object], *,
         one = op.Squeeze(answers, [0])
         if in_image:
             one = _in_image(op, one, steps, fit.input_size_hw)
+        beside = [(other, op.Squeeze(other, [0])) for other in others]
     answers.name, one.name = "answers_of_batch", "answers"
     one.dtype, one.shape = _FLOAT, ir.Shape(list(answers.shape or ())[1:])
     graph.outputs.clear()
     graph.outputs.append(one)
+    for of_batch, of_one in beside:
+        of_batch.name, of_one.name = f"{of_batch.name}_of_batch", of_batch.name
+        of_one.dtype, of_one.shape = _FLOAT, ir.Shape([])
+        graph.outputs.append(of_one)
     graph.sort()
     model.metadata_props["foveal"] = json.dumps(about)
     ir.save(model, file)

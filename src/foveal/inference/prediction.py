@@ -28,8 +28,11 @@ class Prediction(_Answer):
         radius: around each point, in such pixels, within which the truth lies in 90 of 100 new images, float64 [N]; NaN
             for a point without; None of other tasks, and of models whose radii were not chosen.
         signals: what `foveal.inference.signals` watches of it, float32 [S].
+        is_known: whether the image is like those that the model knows, as 95 of 100 of that kind are; None of models
+            that cannot tell.
     """
 
+    is_known: bool | None
     spread: NDArray[np.float64] | None
     radius: NDArray[np.float64] | None
     signals: NDArray[np.float32] | None
@@ -43,6 +46,7 @@ class Prediction(_Answer):
         spread: NDArray[np.float64] | None = None,
         radius: NDArray[np.float64] | None = None,
         signals: NDArray[np.float32] | None = None,
+        is_known: bool | None = None,
     ) -> Self:
         """Make a tuple of three with what is known of its confidence.
 
@@ -53,9 +57,10 @@ class Prediction(_Answer):
             spread: see above.
             radius: see above.
             signals: see above.
+            is_known: see above.
         """
         answer = super().__new__(cls, label, decoded, values)
-        answer.spread, answer.radius, answer.signals = spread, radius, signals
+        answer.spread, answer.radius, answer.signals, answer.is_known = spread, radius, signals, is_known
         return answer
 
     def __repr__(self) -> str:

@@ -29,8 +29,9 @@ from foveal.inference.manifest import (
     current_versions,
 )
 from foveal.inference.prediction import Embeddings, Prediction, Refused
-from foveal.inference.signals import feature_distances, noting_features, signals_of
+from foveal.inference.signals import noting_features, signals_of
 from foveal.inference.store import ValidationAnswers, hashes_of, validation_tensors, write_bundle
+from foveal.inference.territory import Territory
 from foveal.models.fusing import fuse_batchnorm
 from foveal.models.vision import VisionModel
 from foveal.tasks.base import AnyTask
@@ -72,7 +73,7 @@ class Predictor:
         training: what it was trained on.
         quick: what computes the answers: the same, with normalisation fused into convolutions.
         validation: what it answered for the images that its figures are of, where that was kept.
-        centre: the mean direction of its features of those images, [F], from which the distance of others is measured.
+        territory: where its features of known images lie, from which the distance of others is measured.
     """
 
     model: nn.Module
@@ -82,7 +83,7 @@ class Predictor:
     training: TrainingPart
     quick: nn.Module
     validation: ValidationAnswers | None = None
-    centre: Tensor | None = None
+    territory: Territory | None = None
     _dls: Any = field(default=None, init=False, repr=False)
 
     @classmethod
@@ -239,7 +240,7 @@ class Predictor:
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the bundle: one .safetensors file; of a module written by hand, its weights."""
-        kept = validation_tensors(self.validation, self.centre)
+        kept = validation_tensors(self.validation, self.territory)
         tensors, model = self.model.state_dict() | kept, self.model
         stored: dict[str, Any] = dict(self.preparation.to_dict())
         is_known = isinstance(model, VisionModel) and model.is_of_its_spec()
@@ -278,7 +279,8 @@ class Predictor:
     def answers(self, prepared: Sequence[Prepared]) -> list[Prediction]:
         """Answer for images that `preparation.image` made, as one batch."""
         pixels = collate([one.pixels for one in prepared]).to(self.device)
-        with noting_features(self.quick if self.centre is not None else None) as features:
+        territory, within = self.territory, self.training.known_within
+        with noting_features(self.quick if territory is not None else None) as features:
             outputs = self.quick(self.preparation.normalise(pixels))
         values = self.task.activate(outputs).cpu()
         to_unit = Homography.unit_frame(self.preparation.input_size_hw)
@@ -287,8 +289,11 @@ class Predictor:
         spreads = spread_of(self.task, outputs, values, target_to_source)
         radii = radius_of(self.task, spreads)
         signals = signals_of(self.task, values, _of_diagonals(spreads, prepared))
-        if self.centre is not None and features:
-            signals = torch.cat([signals, feature_distances(features[0], self.centre)[:, None]], dim=1)
+        known: list[bool | None] = [None] * len(prepared)
+        if territory is not None and features:
+            distances = territory.distances(features[0])
+            signals = torch.cat([signals, distances[:, None]], dim=1)
+            known = known if within is None else (distances <= within).tolist()
         return [
             Prediction(
                 label,
@@ -297,6 +302,7 @@ class Predictor:
                 spread=None if spreads is None else spreads[at].numpy(),
                 radius=None if radii is None else radii[at].numpy(),
                 signals=signals[at].numpy(),
+                is_known=known[at],
             )
             for at, label in enumerate(labels)
         ]

@@ -16,7 +16,7 @@ from foveal.tasks.base import AnyTask
 from foveal.tasks.kinds import kind_of
 
 DISTANCE = "feature distance"
-"""1 minus the cosine between the features of an image and the mean direction of those of the validation images."""
+"""How far the features of an image are from those of known images, see `foveal.inference.territory`."""
 _CONFIDENCE = "confidence"
 
 
@@ -104,25 +104,3 @@ def count_features(model: nn.Module) -> int:
 
 def _layers_with_weights(model: nn.Module) -> list[nn.Linear | nn.Conv2d]:
     return [layer for layer in model.modules() if isinstance(layer, nn.Linear | nn.Conv2d)]
-
-
-def mean_direction(features: Tensor) -> Tensor:
-    """Return the mean direction of features [n, F], of length 1."""
-    return nn.functional.normalize(nn.functional.normalize(features.double(), dim=1).mean(dim=0), dim=0).float()
-
-
-def feature_distances(features: Tensor, centre: Tensor) -> Tensor:
-    """Return how far each image is from a mean direction, float32 [n]; see `DISTANCE`.
-
-    Args:
-        features: [n, F].
-        centre: of length 1, [F].
-    """
-    return 1 - nn.functional.normalize(features.float(), dim=1) @ centre
-
-
-def distances_from_others(features: Tensor) -> Tensor:
-    """Return how far each image is from the mean direction of all the others, float32 [n], as a new image would be."""
-    each = nn.functional.normalize(features.double(), dim=1)
-    others = nn.functional.normalize(each.sum(dim=0) - each, dim=1)
-    return (1 - (each * others).sum(dim=1)).float()

@@ -17,6 +17,7 @@ from foveal.core import storage
 from foveal.core.errors import InputError, ModelFileError
 from foveal.inference.manifest import FORMAT, Manifest
 from foveal.inference.reference import check_reference
+from foveal.inference.territory import Territory
 from foveal.tasks.base import AnyTask
 from foveal.tasks.kinds import task_from_dict
 
@@ -26,7 +27,7 @@ _HASH_KEY = "foveal_sha256"
 """The manifest's SHA-256, beside it."""
 _VALIDATION = "validation/"
 """Before the names of what is kept of validation among the tensors, which no module can have."""
-_CENTRE = f"{_VALIDATION}centre"
+_CENTRE, _AXES = f"{_VALIDATION}centre", f"{_VALIDATION}axes"
 _MAX_HEADER_BYTES = 64 << 20
 """A header has about 100 bytes per tensor and the manifest; chosen by hand, far above both."""
 _MAGIC = {b"PK\x03\x04": "a zip archive (torch's own format?)", b"\x80": "a pickle", b"\x1f\x8b": "a gzip archive"}
@@ -66,12 +67,12 @@ class ValidationAnswers(NamedTuple):
     targets: Tensor
 
 
-def validation_tensors(answers: ValidationAnswers | None, centre: Tensor | None) -> dict[str, Tensor]:
+def validation_tensors(answers: ValidationAnswers | None, territory: Territory | None) -> dict[str, Tensor]:
     """Return what is kept of validation by its names in a bundle; see `Bundle`."""
     answered = {} if answers is None else answers._asdict()
-    return {f"{_VALIDATION}{name}": one for name, one in answered.items()} | (
-        {} if centre is None else {_CENTRE: centre}
-    )
+    places = {} if territory is None else {_CENTRE: territory.centre, _AXES: territory.axes}
+    tensors = {f"{_VALIDATION}{name}": one for name, one in answered.items()} | places
+    return {name: one for name, one in tensors.items() if one is not None}
 
 
 class Bundle(NamedTuple):
@@ -82,14 +83,14 @@ class Bundle(NamedTuple):
         task: that the manifest describes.
         tensors: the model's, by name.
         validation: what it answered on its validation images.
-        centre: the mean direction of its features of them, [F].
+        territory: where the features of known images lie.
     """
 
     manifest: Manifest
     task: AnyTask
     tensors: dict[str, Tensor]
     validation: ValidationAnswers | None = None
-    centre: Tensor | None = None
+    territory: Territory | None = None
 
 
 def read_bundle(path: str | os.PathLike[str]) -> Bundle:
@@ -107,15 +108,22 @@ def read_bundle(path: str | os.PathLike[str]) -> Bundle:
     except (SafetensorError, OSError, ValueError, RuntimeError) as error:
         raise _damage_error(file, error) from error
     _check_tensors(file, manifest, tensors)
-    centre = tensors.pop(_CENTRE, None)
-    if centre is not None and centre.ndim != 1:
-        raise ModelFileError(f"The mean direction of features in `{file}` has {centre.ndim} dimensions, not one.")
+    territory = _territory_of(file, tensors.pop(_CENTRE, None), tensors.pop(_AXES, None))
     kept = {
         name.removeprefix(_VALIDATION): tensors.pop(name)
         for name in names
         if name.startswith(_VALIDATION) and name in tensors
     }
-    return Bundle(manifest, task, tensors, _validation_of(file, task, kept), centre)
+    return Bundle(manifest, task, tensors, _validation_of(file, task, kept), territory)
+
+
+def _territory_of(file: Path, centre: Tensor | None, axes: Tensor | None) -> Territory | None:
+    if centre is None and axes is None:
+        return None
+    if centre is None or centre.ndim != 1 or (axes is not None and (axes.ndim != 2 or axes.shape[1] != len(centre))):
+        shapes = [None if one is None else list(one.shape) for one in (centre, axes)]
+        raise ModelFileError(f"`{file}` does not say where features lie: their mean and axes have the shapes {shapes}.")
+    return Territory(centre, axes)
 
 
 def _validation_of(file: Path, task: AnyTask, kept: dict[str, Tensor]) -> ValidationAnswers | None:

@@ -22,6 +22,7 @@ from foveal.data.loader import DataLoader
 from foveal.data.loaders import DataLoaders
 from foveal.evaluation import plots, show
 from foveal.evaluation.explain import show_overlay
+from foveal.evaluation.prediction_sets import set_threshold
 from foveal.evaluation.predictions import Predictions, fit_temperature, predict_dataset
 from foveal.evaluation.radii import FEWEST, RadiusFit, fit_radii
 from foveal.evaluation.thresholds import Criterion, ThresholdFit, tune_thresholds
@@ -154,6 +155,27 @@ class Learner(Trainer):
         temperature = fit_temperature(self.validation_predictions() if predictions is None else predictions)
         self._decision = self.task.decision.at_temperature(temperature)
         return temperature
+
+    def calibrate_sets(self, predictions: Predictions | None = None) -> float | None:
+        """Choose prediction sets that hold the truth of 90 in 100 new images; answers stay as they are.
+
+        They are used from now on, and travel with the model; after another temperature choose them again.
+
+        Args:
+            predictions: of images that the model did not learn from, at the temperature in force; those of the
+                validation side by default.
+
+        Returns:
+            The probability from which a class belongs to the set; None where there are fewer than nine images.
+
+        Raises:
+            InputError: the task has no classes.
+        """
+        require("A prediction set", self.task, has="has_classes")
+        found = self.validation_predictions() if predictions is None else predictions
+        threshold = set_threshold(self.task, found.values, found.targets)
+        self._decision = replace(self.task.decision, set_threshold=threshold)
+        return threshold
 
     def calibrate_radius(self, predictions: Predictions | None = None) -> RadiusFit:
         """Choose, on the validation side, radii that hold the truth in 90 of 100 new images; answers stay as they are.

@@ -60,12 +60,12 @@ def write_results(learn: Learner, settings: ImageRun, source: Source, found: Aud
     last = learn.recorder.history[-1]
     figures = Figures.of(scores, intervals)
     figures.headline.update({name: MetricPart(value=value) for name, value in radii.items()})
-    reference = reference_of(predictions)
-    known = {"valid_loss": last.valid_loss, "reference": reference.tally}
+    reference = reference_of(predictions, learn.probe_features if learn.is_as_probed else None)
+    known = {"valid_loss": last.valid_loss, "reference": reference.tally, "known_within": reference.known_within}
     trained = figures.into(learn.trained()).model_copy(update=known | provenance(learn, settings, source, found))
     with part("model and predictions on disk"):
         kept = kept_answers(predictions)
-        replace(predictor, training=trained, validation=kept, centre=reference.centre).save(folder / run.MODEL)
+        replace(predictor, training=trained, validation=kept, territory=reference.territory).save(folder / run.MODEL)
         predictions.save(folder / run.PREDICTIONS)
         if held_out is not None:
             held_out = held_out.with_decision(learn.task.decision) if learn.is_as_probed else held_out
@@ -110,9 +110,11 @@ def _decide(
         predictions = Predictions.concatenate([predictions, held_out])
     with leaving_out("temperature", left_out):
         decided["temperature"] = learn.calibrate(predictions)
+    predictions = predictions.with_decision(learn.task.decision)
+    with leaving_out("prediction sets", left_out):
+        decided["set_threshold"] = learn.calibrate_sets(predictions)
     if kind.has_thresholds:
         with leaving_out("tuned thresholds", left_out):
-            predictions = predictions.with_decision(learn.task.decision)
             best = tune_best_thresholds(predictions.values, predictions.targets, learn.dls.task.names)
             if best.is_improvement:
                 learn.use_thresholds(best)

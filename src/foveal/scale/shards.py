@@ -132,7 +132,9 @@ class Shards:
             if isinstance(prediction, Refused):
                 refused.append([name_of(image), prediction.error.reason])
             else:
-                values = row_of(predictor.task, prediction.values, prediction.label, prediction.radius)
+                values = row_of(
+                    predictor.task, prediction.values, prediction.label, prediction.radius, prediction.is_known
+                )
                 rows.append({"fname": name_of(image)} | values)
         if rows:
             write_table(self.folder / f"part-{number:06d}.parquet", rows)

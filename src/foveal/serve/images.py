@@ -77,7 +77,7 @@ def add_images(app: FastAPI, service: Service, predictor: Predictor) -> dict[str
         if watcher.count(prediction):
             await engine.run(watcher.write)
         about = {"name": upload.name, "width": width, "height": height}
-        return about | json_of(task, prediction.values, prediction.label, prediction.radius)
+        return about | json_of(task, prediction.values, prediction.label, prediction.radius, prediction.is_known)
 
     async def in_turn(turn: asyncio.Semaphore, upload: Upload) -> Mapping[str, object]:
         async with turn:

@@ -32,8 +32,16 @@ class ImageAnswer(BaseModel):
     height: int = Field(description="Pixels, upright.")
     labels: list[str] | None = Field(default=None, description="The classes found; empty if no class is found.")
     probabilities: dict[str, float | None] | None = Field(default=None, description="From 0 to 1, by class.")
+    prediction_set: list[str] | None = Field(
+        default=None, description="Classes among which the truth is in 90 of 100 new images, the most probable first."
+    )
     points: list[NamedPoint] | None = None
     numbers: dict[str, float | None] | None = Field(default=None, description="By name.")
+    known: bool | None = Field(
+        default=None,
+        description="Whether the image is like those that the model knows, as 95 of 100 of that kind are; absent where "
+        "that cannot be told.",
+    )
 
 
 class RefusedImage(BaseModel):

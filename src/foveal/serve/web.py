@@ -87,6 +87,8 @@ def export_web(
             "card": card_of(manifest, model).to_dict(),
             "gives": described["gives"],
             "answer_names": described["names"],
+            "set_threshold": described.get("set_threshold"),
+            "known_within": described.get("known_within"),
             "n_channels": predictor.preparation.n_channels,
             "radius_note": "",  # an exported model has no radii
         }

@@ -47,12 +47,14 @@ class Decision:
         temperature: divides the logits.
         outputs: what the model returns; probabilities are left as they are.
         radius_factors: times the spread of a point they are its radius, one per point; None for a point without one.
+        set_threshold: the probability from which a class belongs to the prediction set; None for no set.
     """
 
     thresholds: tuple[float, ...] = ()
     temperature: float = 1.0
     outputs: OutputForm = "logits"
     radius_factors: tuple[float | None, ...] = ()
+    set_threshold: float | None = None
 
     def __post_init__(self) -> None:
         if self.outputs not in get_args(OutputForm):
@@ -61,11 +63,16 @@ class Decision:
             raise InputError(f"A temperature must be a positive number; got {self.temperature!r}.")
         if odd := [threshold for threshold in self.thresholds if not 0 <= threshold <= 1]:
             raise InputError(f"A threshold is between 0 and 1; got {odd[0]!r}.")
+        if self.set_threshold is not None and not 0 <= self.set_threshold <= 1:
+            raise InputError(f"The threshold of a prediction set is between 0 and 1; got {self.set_threshold!r}.")
         if wrong := [one for one in self.radius_factors if one is not None and not 0 <= one < math.inf]:
             raise InputError(f"A factor of radii is a number from 0 on, or None for no radius; got {wrong[0]!r}.")
 
     def at_temperature(self, temperature: float) -> Decision:
-        """Return the decision at another temperature that answers alike: thresholds move with the probabilities."""
+        """Return the decision at another temperature that answers alike: thresholds move with the probabilities.
+
+        A prediction set is chosen anew at it; until then there is none.
+        """
         ratio = self.temperature / temperature
         moved = (1 / (1 + (1 / t - 1) ** ratio) if 0 < t < 1 else t for t in self.thresholds)
         return Decision(tuple(moved), temperature, self.outputs)
@@ -74,7 +81,8 @@ class Decision:
         """Return it as JSON values."""
         form = {} if self.outputs == "logits" else {"outputs": self.outputs}  # as files of version 0.1 have it
         radii = {"radius_factors": list(self.radius_factors)} if self.radius_factors else {}
-        return {"thresholds": list(self.thresholds), "temperature": self.temperature} | form | radii
+        sets = {} if self.set_threshold is None else {"set_threshold": self.set_threshold}
+        return {"thresholds": list(self.thresholds), "temperature": self.temperature} | form | radii | sets
 
     @classmethod
     def from_dict(cls, stored: Mapping[str, Any]) -> Decision:
@@ -84,6 +92,7 @@ class Decision:
             float(stored["temperature"]),
             stored.get("outputs", "logits"),
             tuple(None if one is None else float(one) for one in stored.get("radius_factors", ())),
+            float(stored["set_threshold"]) if stored.get("set_threshold") is not None else None,
         )
 
 

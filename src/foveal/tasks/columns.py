@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-OWN = frozenset({"fname", "predicted"})
+OWN = frozenset({"fname", "predicted", "prediction_set", "known"})
 """Columns that every table of answers has."""
 
 

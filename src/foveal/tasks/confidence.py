@@ -19,6 +19,7 @@ from foveal.geometry.homography import Homography
 from foveal.images.canvas import Canvas
 from foveal.tasks.base import AnyTask, Task
 from foveal.tasks.kinds import AnyConfidence, kind_of, require
+from foveal.tasks.prediction_sets import prediction_set
 
 COVERAGE = 0.9  # the share of new images in which a radius holds the truth; the usual level of conformal prediction
 
@@ -53,7 +54,9 @@ def radius_of(task: AnyTask, spread: Tensor | None) -> Tensor | None:
     return spread * torch.tensor([torch.nan if one is None else one for one in factors], dtype=torch.float64)
 
 
-def row_of(task: Task[Label], prediction: Tensor, label: Label, radius: Radius | None) -> dict[str, object]:
+def row_of(
+    task: Task[Label], prediction: Tensor, label: Label, radius: Radius | None, is_known: bool | None = None
+) -> dict[str, object]:
     """Return one answer as columns of a table, those of radii last.
 
     Args:
@@ -61,12 +64,19 @@ def row_of(task: Task[Label], prediction: Tensor, label: Label, radius: Radius |
         prediction: of one image, [...].
         label: what was decoded of it.
         radius: [N] in source pixels, where there is one.
+        is_known: whether the image is like those that the model knows, where that can be told.
     """
     row = task.to_row(prediction, label)
+    if task.decision.set_threshold is not None:
+        joint = ";" if any(" " in name for name in task.names) else " "
+        row |= {"prediction_set": joint.join(prediction_set(task, prediction))}
+    row |= {} if is_known is None else {"known": is_known}
     return row if radius is None else row | confidence_of(task).to_row(task, radius)
 
 
-def json_of(task: Task[Label], prediction: Tensor, label: Label, radius: Radius | None) -> dict[str, object]:
+def json_of(
+    task: Task[Label], prediction: Tensor, label: Label, radius: Radius | None, is_known: bool | None = None
+) -> dict[str, object]:
     """Return one answer as the service gives it.
 
     Args:
@@ -74,8 +84,12 @@ def json_of(task: Task[Label], prediction: Tensor, label: Label, radius: Radius 
         prediction: of one image, [...].
         label: what was decoded of it.
         radius: [N] in source pixels, where there is one.
+        is_known: whether the image is like those that the model knows, where that can be told.
     """
     answer = task.to_json(prediction, label)
+    if task.decision.set_threshold is not None:
+        answer = answer | {"prediction_set": prediction_set(task, prediction)}
+    answer = answer if is_known is None else answer | {"known": is_known}
     return answer if radius is None else answer | confidence_of(task).to_json(task, label, radius)
 
 

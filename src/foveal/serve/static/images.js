@@ -57,6 +57,13 @@ function found(answer) {
 const hasRadius = (point) => typeof point.radius === "number"; // null: none for this point; absent: none at all
 const around = (point) => (hasRadius(point) ? `, radius ${point.radius.toFixed(1)} px` : "");
 
+// Of one label the truth is one of the set; of several all of an image's labels are in it.
+function setText(answer) {
+  const names = answer.prediction_set;
+  if (model.decides) return names.length ? `no more than ${names.join(", ")}` : "nothing";
+  return names.length === 1 ? names[0] : `one of ${names.join(", ")}`;
+}
+
 function answerText(one) {
   const answer = one.answer;
   if (!answer) return "";
@@ -72,6 +79,8 @@ function draw(one) {
   if (one.error) right.append(make("p", { class: "error" }, one.error));
   if (one.answer) {
     right.append(make("p", { class: "found" }, answerText(one)));
+    if (one.answer.known === false) right.append(make("p", { class: "unlike" }, "Unlike the images that the model knows: it may be none of these."));
+    if (one.answer.prediction_set) right.append(make("p", { class: "lead" }, `The truth is, in 90 of 100 images, ${setText(one.answer)}.`));
     if (one.answer.probabilities) right.append(bars(one));
     if (one.answer.points && model.radius_note) right.append(make("p", { class: "lead" }, model.radius_note));
     if (one.answer.points && model.explains)
@@ -219,13 +228,15 @@ function csv() {
   if (!answered.length) { say("There is no answer to download yet."); return; }
   const { probabilities, points: places, numbers } = answered[0].answer;
   const radii = (points) => points.filter((p) => "radius" in p);
+  const also = ["prediction_set", "known"].filter((name) => answered.some(({ answer }) => name in answer));
   const head = probabilities ? ["fname", "predicted", ...model.names]
     : places ? ["fname", ...places.flatMap((p) => [`${p.name}_x`, `${p.name}_y`]), ...radii(places).map((p) => `${p.name}_radius`)] : ["fname", ...Object.keys(numbers)];
   const rows = answered.map(({ name, answer }) => [name, ...(
     answer.probabilities ? [found(answer).join(";"), ...model.names.map((each) => answer.probabilities[each])]
       : answer.points ? [...answer.points.flatMap((p) => [p.x, p.y]), ...radii(answer.points).map((p) => p.radius ?? "")]
         : Object.values(answer.numbers))]);
-  const lines = [head, ...rows].map((row) => row.map(cell).join(","));
+  const more = answered.map(({ answer }) => also.map((name) => (Array.isArray(answer[name]) ? answer[name].join(";") : answer[name] ?? "")));
+  const lines = [[...head, ...also], ...rows.map((row, at) => [...row, ...more[at]])].map((row) => row.map(cell).join(","));
   const link = make("a", { download: "answers.csv", href: URL.createObjectURL(new Blob([lines.join("\n") + "\n"], { type: "text/csv" })) });
   link.click();
   setTimeout(() => URL.revokeObjectURL(link.href), 1000);

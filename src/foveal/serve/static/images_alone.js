@@ -49,8 +49,9 @@ async function pixelsOf(file) {
 function answerFor(file) {
   const answered = before.then(async () => {
     const { width, height, tensor } = await pixelsOf(file);
-    const { answers } = await session.run({ image: tensor });
-    return { name: file.name, width, height, ...answerOf([...answers.data]) };
+    const { answers, distance } = await session.run({ image: tensor });
+    const known = distance ? { known: distance.data[0] <= model.known_within } : {};
+    return { name: file.name, width, height, ...answerOf([...answers.data]), ...known };
   });
   before = answered.catch(() => {});
   return answered;
@@ -60,7 +61,14 @@ function answerOf(values) {
   const names = model.answer_names, named = () => Object.fromEntries(names.map((name, at) => [name, values[at]]));
   if (model.gives === "points") return { points: names.map((name, at) => ({ name, x: values[2 * at], y: values[2 * at + 1] })) };
   if (model.gives !== "labels") return { numbers: named() };
-  return { probabilities: named(), labels: [names[values.indexOf(Math.max(...values))]] }; // of several labels thresholds decide
+  const best = names[values.indexOf(Math.max(...values))];
+  const answer = { probabilities: named(), labels: [best] }; // of several labels thresholds decide
+  if (model.set_threshold !== null && model.set_threshold !== undefined) {
+    const order = names.map((_, at) => at).sort((a, b) => values[b] - values[a]);
+    const chosen = order.filter((at) => values[at] >= model.set_threshold).map((at) => names[at]);
+    answer.prediction_set = chosen.length || model.decides ? chosen : [best];
+  }
+  return answer;
 }
 
 const explainFor = async () => { throw new Error("What the model looked at is not exported."); };
