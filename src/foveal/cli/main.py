@@ -30,6 +30,7 @@ from foveal.cli import (
     train,
 )
 from foveal.cli.next import label_next
+from foveal.cli.similar import similar
 from foveal.core import distributed, timing
 from foveal.core.errors import FovealError, ProcessEndedError
 from foveal.core.registry import load_plugins
@@ -79,6 +80,7 @@ app.command("set")(decide.set_decision)
 _add_verb(report.report)
 app.command("serve")(serve.serve)
 app.command("next")(label_next)
+app.command()(similar)
 app.command("monitor")(monitor.monitor)
 app.command("demo")(demo.demo)
 app.command("port")(port.port)

@@ -12,9 +12,12 @@ import json
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import islice
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import normalize
 
 from foveal.core import kept
 from foveal.core.errors import ImageError, InputError
@@ -114,6 +117,36 @@ def look(predictor: Predictor, images: Sequence[ImageSource], advance: Callable[
         torch.stack([known[keys[at]].float() for at in there]),
         tuple(refused),
     )
+
+
+class Match(NamedTuple):
+    """An image that is like another.
+
+    Attributes:
+        image: of the bank.
+        similarity: the cosine between their features, 1 of the same image.
+    """
+
+    image: ImageSource
+    similarity: float
+
+
+def most_similar(query: Bank, among: Bank, k: int) -> list[list[Match]]:
+    """Return for each image of `query` the k images of `among` that are most like it, the most like first.
+
+    Args:
+        query: images for which others are looked for.
+        among: what is looked through; an image itself is left out.
+        k: how many.
+    """
+    rows = normalize(among.features, dim=1)
+    found = []
+    for image, features in zip(query.images, normalize(query.features, dim=1), strict=True):
+        likeness = rows @ features
+        order = likeness.argsort(descending=True, stable=True).tolist()
+        others = (at for at in order if name_of(among.images[at]) != name_of(image))
+        found.append([Match(among.images[at], float(likeness[at])) for at in islice(others, k)])
+    return found
 
 
 def answers_for(predictor: Predictor, bank: Bank) -> tuple[Tensor, Tensor | None]:

@@ -71,7 +71,7 @@ class Decision:
     def at_temperature(self, temperature: float) -> Decision:
         """Return the decision at another temperature that answers alike: thresholds move with the probabilities.
 
-        A prediction set is chosen anew at it; until then there is none.
+        A prediction set is to be chosen anew at it.
         """
         ratio = self.temperature / temperature
         moved = (1 / (1 + (1 / t - 1) ** ratio) if 0 < t < 1 else t for t in self.thresholds)
