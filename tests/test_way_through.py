@@ -44,6 +44,7 @@ def test_a_run_fills_its_folder(run):
         "run.toml",
         "audit.json",
         "split.csv",
+        "held_out.safetensors",
         "history.jsonl",
         "summary.json",
         "predictions.csv",
@@ -75,7 +76,8 @@ def test_a_fresh_process_gives_the_numbers_of_the_run(run, scenes, tmp_path, fov
     for rows in again.values():
         for before, after in zip(stored, rows, strict=True):
             assert before["predicted"] == after["predicted"]
-            for name in set(before) - {"fname", "predicted"}:
+            assert set(before["prediction_set"].split()) == set(after["prediction_set"].split())
+            for name in set(before) - {"fname", "predicted", "prediction_set"}:
                 assert float(after[name]) == pytest.approx(float(before[name]), abs=1e-5)
 
 

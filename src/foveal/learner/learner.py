@@ -130,14 +130,12 @@ class Learner(Trainer):
         Returns:
             The predictions; None without a probe, and where it was not found in closed form.
         """
-        if self.held_out is None:
+        outputs, dataset, task = self.head_fit and self.head_fit.held_out, self.dls.train.dataset, self.task
+        if outputs is None or len(dataset) != len(outputs):  # loaders of other images may have taken the place of those
             return None
-        dataset, task = self.dls.train.dataset, self.task
-        if len(dataset) != len(self.held_out):  # loaders of other images took the place of those
-            return None
-        values = task.activate(self.held_out)
+        values = task.activate(outputs)
         n_channels = self.dls.pipeline.n_channels
-        undecided = Predictions(dataset.images, values, (), dataset.targets, task, self.held_out, n_channels)
+        undecided = Predictions(dataset.images, values, (), dataset.targets, task, outputs, n_channels)
         return undecided.with_decision(task.decision)
 
     def calibrate(self, predictions: Predictions | None = None) -> float:

@@ -102,8 +102,7 @@ class Trainer(Fits):
         if splitter is not None:
             split_with(model, splitter)
         self.recipe: Recipe | None = None
-        self.held_out: Tensor | None = None
-        self.probe_features: Tensor | None = None
+        self.head_fit: HeadFit | None = None
         runtime.to_device(model, dls.device)
         if activation is not None and activation not in get_args(Activation):
             raise UnknownNameError.of("activation", activation, get_args(Activation))
@@ -144,7 +143,7 @@ class Trainer(Fits):
         """
         began = time.perf_counter()
         fit = self.fit_head()
-        self.held_out, self.probe_features, self.is_as_probed = fit.held_out, fit.features, True
+        self.head_fit, self.is_as_probed = fit, True
         with timing.measure("probe validation"):
             valid_loss, metrics = self._scores(self.dls.valid)
         self.recorder.note(EpochResult(0, fit.train_loss, valid_loss, metrics, time.perf_counter() - began))

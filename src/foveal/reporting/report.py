@@ -25,6 +25,7 @@ from foveal.core import runtime, storage
 from foveal.core.left_out import leaving_out
 from foveal.evaluation import plots
 from foveal.evaluation.explain import explanation_sheet
+from foveal.evaluation.forecast import Forecast
 from foveal.evaluation.interpret import Interpretation, Learned
 from foveal.evaluation.predictions import predict_dataset
 from foveal.evaluation.thresholds import ThresholdFit
@@ -75,6 +76,7 @@ class Report:
         left_out: results that could not be had, with the reason.
         radius_coverage: in which share of other images the radii of points hold the truth, where that is known.
         baselines: metrics to beat, such as the error of answering with the mean point.
+        forecast: what more labels should bring, where that is known.
     """
 
     title: str
@@ -92,6 +94,7 @@ class Report:
     baselines: Mapping[str, float] = field(default_factory=dict)
     left_out: Mapping[str, str] = field(default_factory=dict)
     radius_coverage: float | None = None
+    forecast: Forecast | None = None
 
     def write(self, path: str | os.PathLike[str]) -> Path:
         """Write the page, atomically; return its path."""
@@ -156,6 +159,8 @@ class Report:
         yield page.table(("metric", "value", "interval"), rows) + page.paragraph(note)
         if radii := radius_note(self.interpretation.predictions.task, self.radius_coverage):
             yield page.paragraph(radii)
+        if self.forecast is not None:
+            yield page.paragraph(str(self.forecast))
 
     def _parts_of_classes(self) -> Iterator[Markup]:
         found = self.interpretation.predictions
@@ -220,12 +225,12 @@ class Report:
         yield page.section(f"Labels that are probably wrong ({len(label_issues)})")
         expected = self.interpretation.wrong_labels()
         yield page.paragraph(
-            f"In all, {expected.value:,.0f} labels of these images are expected to be wrong "
-            f"({expected.low:,.0f} to {expected.high:,.0f}), by how often they contradict the answers of which the "
+            f"About {expected.value:,.0f} labels of these images are expected to be wrong, between "
+            f"{expected.low:,.0f} and {expected.high:,.0f}, by how often labels contradict the answers of which the "
             "model is most certain."
         )
         if not label_issues:
-            yield page.paragraph("Of no single one that is probable.")
+            yield page.paragraph("No label is probably wrong by itself.")
             return
         yield page.paragraph("These are wrong with the probability given. Look at them first.")
         listed = [(str(one), one) for one in label_issues[:_LISTED_ISSUES]]

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from foveal.core import distributed, timing
+from foveal.evaluation.forecast import Forecast
 from foveal.learner.learner import Learner
 from foveal.reporting import page
 from foveal.reporting.card import format_weights
@@ -100,6 +101,8 @@ def print_outcome(out: Console, summary: Summary, folder: Path) -> None:
             f"  thresholds: {decided['thresholds']}; F1 {tuned_f1} with them, {half} at .5; tuned ones give {unseen} "
             "on images that they were not tuned on"
         )
+    if "forecast" in summary:
+        out.print(f"  {Forecast.from_dict(summary['forecast'])}", soft_wrap=True)
     if each:
         measures = list(next(iter(each.values())))
         table = Table(box=None, padding=(0, 1), header_style="bold")

@@ -12,6 +12,7 @@ from foveal.audit.checks import Audit
 from foveal.core import kept, storage
 from foveal.core.errors import InputError
 from foveal.core.warn import warn
+from foveal.evaluation.forecast import Forecast
 from foveal.evaluation.interpret import Interpretation
 from foveal.evaluation.predictions import Predictions
 from foveal.evaluation.thresholds import ThresholdFit
@@ -212,6 +213,7 @@ def write_report(
         runs=summary.get("runs", {}),
         left_out=summary.get("left_out", {}),
         radius_coverage=summary["metrics"].get("radius_coverage"),
+        forecast=Forecast.from_dict(summary["forecast"]) if "forecast" in summary else None,
         baselines={name: value for name, value in summary["metrics"].items() if name.startswith(BASELINE)},
     )
     return report.write(out or folder / REPORT)

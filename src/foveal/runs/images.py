@@ -118,8 +118,8 @@ def train_on(
         if not distributed.is_first():
             return {}
         with distributed.single_process():
-            if probes and learn.held_out is None and resume:  # the probe was before the stop
-                learn.held_out = _new_learner(settings, dls).fit_head().held_out
+            if probes and learn.head_fit is None and resume:  # the probe was before the stop
+                learn.head_fit = _new_learner(settings, dls).fit_head()
             return _finish(learn, settings, source, found, kept, folder, began=began, whole=whole)
 
 

@@ -13,6 +13,7 @@ from foveal.core import progress, timing
 from foveal.core.left_out import leaving_out
 from foveal.core.tables import write_table
 from foveal.evaluation.figures import Figures, kept_answers, reference_of
+from foveal.evaluation.forecast import Labelled, forecast
 from foveal.evaluation.predictions import Predictions, constant_answer
 from foveal.evaluation.radii import radius_metrics
 from foveal.evaluation.show import results_sheet
@@ -27,6 +28,7 @@ from foveal.runs.image_settings import ImageRun
 from foveal.runs.provenance import provenance
 from foveal.sources.items import Source
 from foveal.tasks.kinds import kind_of
+from foveal.training.probes.linear import HeadFit
 
 
 @contextmanager
@@ -60,7 +62,8 @@ def write_results(learn: Learner, settings: ImageRun, source: Source, found: Aud
     last = learn.recorder.history[-1]
     figures = Figures.of(scores, intervals)
     figures.headline.update({name: MetricPart(value=value) for name, value in radii.items()})
-    reference = reference_of(predictions, learn.probe_features if learn.is_as_probed else None)
+    probe = learn.head_fit if learn.is_as_probed else None
+    reference = reference_of(predictions, None if probe is None else probe.features)
     known = {"valid_loss": last.valid_loss, "reference": reference.tally, "known_within": reference.known_within}
     trained = figures.into(learn.trained()).model_copy(update=known | provenance(learn, settings, source, found))
     with part("model and predictions on disk"):
@@ -78,9 +81,25 @@ def write_results(learn: Learner, settings: ImageRun, source: Source, found: Aud
         "intervals": intervals,
         "decision": decided,
         "left_out": left_out,
+        **_forecast(learn, probe, predictions, left_out),
         "facts": dict(facts_of(learn)),
         **({} if learn.tuned is None else {"tuned": asdict(learn.tuned)}),
     }
+
+
+def _forecast(learn: Learner, probe: HeadFit | None, predictions: Predictions, left_out: dict[str, str]) -> Summary:
+    """Return what more labels should bring to a model as its probe left it; {} where that cannot be told."""
+    features = predictions.features
+    if probe is None or probe.features is None or probe.targets is None or features is None:
+        return {}
+    if len(probe.features) < learn.dls.train.n or not kind_of(learn.dls.task).has_score_per_class:
+        return {}
+    train, valid = Labelled(probe.features, probe.targets), Labelled(features, predictions.targets)
+    found: Summary = {}
+    with part("forecast"), leaving_out("forecast", left_out):
+        if (expected := forecast(learn.dls.task, train, valid)) is not None:
+            found["forecast"] = expected._asdict()
+    return found
 
 
 def intervals_of(predictions: Predictions, left_out: dict[str, str]) -> dict[str, list[float]]:

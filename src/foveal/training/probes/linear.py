@@ -113,7 +113,7 @@ def fit_head(
     model.linear.load_state_dict(fit.layer.state_dict())
     train_loss = float(squeezed_loss(fit.layer(features).detach(), targets))
     some = torch.linspace(0, len(features) - 1, min(len(features), _MOST_KEPT)).round().long()
-    return HeadFit(train_loss, fit.loss, fit.held_out, features[some].clone())
+    return HeadFit(train_loss, fit.loss, fit.held_out, features[some].clone(), targets[some])
 
 
 class HeadFit(NamedTuple):
@@ -126,12 +126,14 @@ class HeadFit(NamedTuple):
         held_out: raw outputs for each image of the training side by a solution without it, [n, C]; None where images
             are drawn by weight, and of heads that are not found in closed form.
         features: what the head reads of an even part of the training side, [m, F]; None of a spatial head.
+        targets: of the same images.
     """
 
     train_loss: float
     held_out_loss: float
     held_out: Tensor | None = None
     features: Tensor | None = None
+    targets: Tensor | None = None
 
 
 class PooledFeatures(nn.Module):
