@@ -115,6 +115,18 @@ def test_a_planted_label_error_is_found_first():
     assert found == {("3.jpg", "ant"), ("4.jpg", "bee")}
 
 
+def test_whose_labels_are_wrong():
+    rng = torch.Generator().manual_seed(0)
+    truths = torch.randint(0, 3, (90,), generator=rng).tolist()
+    given = [(truth + 1) % 3 if at % 2 and at % 5 == 0 else truth for at, truth in enumerate(truths)]
+    interp = one_label(truths, given, confidence=0.998)
+    found = interp.wrong_labels_by(["careful", "hasty"] * 45)
+    assert found["careful"] < 0.5
+    assert found["hasty"] == pytest.approx(9, abs=1)
+    with pytest.raises(InputError, match="One value per image is expected, 90; got 2"):
+        interp.wrong_labels_by(["a", "b"])
+
+
 def test_slices_are_worst_first():
     interp = one_label([0, 1, 2, 0], [0, 0, 2, 0])
     assert interp.slices(["a", "a", "b", "b"]) == [("a", 2, 0.5), ("b", 2, 1.0)]

@@ -219,6 +219,23 @@ class Interpretation:
         """
         return check_labels(self._checked).n_wrong
 
+    def wrong_labels_by(self, values: Sequence[Hashable]) -> dict[Hashable, float]:
+        """Return how many labels are expected to be wrong for each value of something known of every image.
+
+        Args:
+            values: one per image of this side: who labelled it, for instance.
+
+        Raises:
+            InputError: there are not as many values as images, or labels of the task cannot be checked.
+        """
+        each = check_labels(self.predictions).probabilities.nansum(dim=1).tolist()
+        if len(values) != len(each):
+            raise InputError(f"One value per image is expected, {len(each)}; got {len(values)}.")
+        found = dict.fromkeys(values, 0.0)
+        for value, wrong in zip(values, each, strict=True):
+            found[value] += wrong
+        return found
+
     @property
     def _checked(self) -> Predictions:
         """What labels are checked by."""

@@ -45,6 +45,7 @@ from foveal.training.checked_loss import output_form
 from foveal.training.checkpoint import PathLike
 
 Loader = DataLoader | Iterable[tuple[Tensor, Tensor]]
+_MOST_HELD_OUT = 200_000, 20_000_000  # images, and answers for them: a file of 240 MB; chosen by hand
 
 
 @checked_methods
@@ -128,10 +129,13 @@ class Learner(Trainer):
         thresholds be tuned.
 
         Returns:
-            The predictions; None without a probe, and where it was not found in closed form.
+            The predictions; None without a probe, where it was not found in closed form, and of more than 200,000
+            images or 20 million answers.
         """
         outputs, dataset, task = self.head_fit and self.head_fit.held_out, self.dls.train.dataset, self.task
-        if outputs is None or len(dataset) != len(outputs):  # loaders of other images may have taken the place of those
+        if outputs is None or len(outputs) > _MOST_HELD_OUT[0] or outputs.numel() > _MOST_HELD_OUT[1]:
+            return None
+        if len(dataset) != len(outputs):  # loaders of other images took the place of those
             return None
         values = task.activate(outputs)
         n_channels = self.dls.pipeline.n_channels

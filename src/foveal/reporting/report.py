@@ -144,8 +144,12 @@ class Report:
 
     def _slices(self, name: str, values: Sequence[Hashable]) -> Iterator[Markup]:
         figure = next(iter(self.interpretation.predictions.task.report_metrics())).replace("_", " ")
-        rows = self.interpretation.slices(values)[:_SLICES]
-        yield page.section(f"By {name}, worst first", page.table((name, "images", figure), rows))
+        rows: list[tuple[object, ...]] = [*self.interpretation.slices(values)[:_SLICES]]
+        head: tuple[str, ...] = (name, "images", figure)
+        if kind_of(self.interpretation.predictions.task).label_issues is not None:
+            wrong = self.interpretation.wrong_labels_by(values)
+            head, rows = (*head, "labels expected to be wrong"), [(*row, wrong[row[0]]) for row in rows]
+        yield page.section(f"By {name}, worst first", page.table(head, rows))
 
     def _lead(self) -> str:
         found = self.interpretation.predictions
