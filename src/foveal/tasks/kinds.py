@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, Protocol, TypeVar, runt
 from foveal._moved import TASK_MEMBERS
 from foveal.core.errors import InputError, UnknownNameError
 from foveal.core.registry import Registry
-from foveal.tasks.label_checks import Issue, LabelCheck
 from foveal.tasks.vocab import ClassLabel
 
 if TYPE_CHECKING:
@@ -30,6 +29,7 @@ if TYPE_CHECKING:
     from foveal.losses import FlattenedLoss
     from foveal.tasks.base import AnyTask
     from foveal.tasks.display import ShownTensor
+    from foveal.tasks.label_checks import Issue, LabelCheck
 
 T = TypeVar("T", bound="AnyTask")
 T_contra = TypeVar("T_contra", bound="AnyTask", contravariant=True)
