@@ -16,10 +16,10 @@ import numpy as np
 import torch
 
 from foveal.evaluation.predictions import Predictions
-from foveal.evaluation.radii import conformal_quantile
 from foveal.geometry.homography import Homography
 from foveal.images.prepare import collate
 from foveal.inference.loading import load_learner
+from foveal.metrics.conformal import conformal_quantile
 from foveal.runs.folder import PREDICTIONS
 from foveal.tasks.confidence import spread_of
 

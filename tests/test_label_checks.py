@@ -5,10 +5,10 @@ import pytest
 import torch
 from sklearn.metrics import average_precision_score
 
+from foveal.metrics.bootstrap import share
 from foveal.metrics.label_noise import (
     mixture_share,
     noise_floor,
-    share,
     student_density,
     student_scale,
     wrong_where_absent,

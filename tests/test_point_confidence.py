@@ -15,7 +15,7 @@ from matplotlib.patches import Circle
 import foveal as library
 from foveal.core.errors import InputError
 from foveal.evaluation.predictions import Predictions, predict_dataset
-from foveal.evaluation.radii import FEWEST, conformal_quantile, coverage_of, fit_radii
+from foveal.evaluation.radii import FEWEST, coverage_of, fit_radii
 from foveal.evaluation.show import results_sheet
 from foveal.geometry.homography import Homography
 from foveal.images.prepare import IMAGENET, Preparation
@@ -25,6 +25,7 @@ from foveal.inference.prediction import Prediction
 from foveal.inference.predictor import Predictor
 from foveal.inference.store import read_bundle
 from foveal.learner.vision import vision_learner
+from foveal.metrics.conformal import conformal_quantile
 from foveal.models.vision import ModelSpec, build_model
 from foveal.runs.run import Run
 from foveal.serve.http import app_of

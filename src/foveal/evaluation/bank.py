@@ -8,8 +8,6 @@ Shapes: n images, F features.
 
 from __future__ import annotations
 
-import json
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -19,7 +17,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
-from foveal.core import kept
 from foveal.core.errors import ImageError, InputError
 from foveal.images.decode import ImageSource, name_of
 from foveal.images.prepare import Preparation
@@ -31,7 +28,7 @@ from foveal.models import zoo
 from foveal.models.at_hand import backbones_at_hand
 from foveal.models.vision import ModelSpec, VisionModel, pretrained_model
 from foveal.tasks.regression import Regression
-from foveal.training.features import VERSION, FeatureFolder, Key, key_of, limit_bytes, rounded, weights_hash
+from foveal.training.features import FeatureFolder, Key, key_of, rounded
 
 _AT_ONCE = 256  # images after which features are kept, so that an end does not cost all of them
 
@@ -95,7 +92,10 @@ def look(predictor: Predictor, images: Sequence[ImageSource], advance: Callable[
         except (OSError, ImageError) as error:
             refused.append(_refusal(image, error))
             advance()
-    store = _store_of(predictor)
+    preparation, about = predictor.preparation, [type(predictor.model).__name__]
+    store = None
+    if not preparation.changes:  # functions, of which no description tells all
+        store = FeatureFolder.of(predictor.model, about, preparation, "fp32", predictor.device)
     known = {} if store is None else {key: torch.from_numpy(row) for key, row in store.known([*keys.values()]).items()}
     missing = [at for at, key in keys.items() if key not in known]
     for _ in range(len(keys) - len(missing)):
@@ -186,21 +186,6 @@ def _computed(
             bad.append(answer if isinstance(answer, Refused) else None)
             advance()
     return rounded(torch.cat(features)) if features else torch.empty(0, 0), bad
-
-
-def _store_of(predictor: Predictor) -> FeatureFolder | None:
-    if limit_bytes() == 0 or predictor.preparation.changes:
-        return None
-    description: dict[str, object] = {
-        "version": VERSION,
-        "torch": torch.__version__,
-        "model": weights_hash(predictor.model),
-        "class": type(predictor.model).__name__,
-        "preparation": json.loads(json.dumps(predictor.preparation.to_dict())),
-        "device": predictor.device.type,
-        "white": os.environ.get("FOVEAL_WHITE", ""),
-    }
-    return FeatureFolder(kept.cache_folder() / "features", limit_bytes(), description)
 
 
 def _refusal(image: ImageSource, error: OSError | ImageError) -> Refused:

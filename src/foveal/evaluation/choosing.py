@@ -6,7 +6,7 @@ grows most: an image that is like many uncertain ones comes before an odd one, a
 already comes later. Without a model all count alike. Sources: Bae, Noh and Sutherland 2024, "Generalized Coverage for
 More Robust Low-Budget Active Learning"; Bae et al. 2025, "Uncertainty Herding".
 
-Shapes: n unlabelled images, m labelled ones, F features, C outputs.
+Shapes: n unlabelled images, m labelled ones, F features.
 """
 
 from __future__ import annotations

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from foveal.evaluation.radii import conformal_quantile
+from foveal.metrics.conformal import COVERAGE, conformal_quantile
 from foveal.tasks.base import AnyTask
-from foveal.tasks.confidence import COVERAGE
 from foveal.tasks.kinds import kind_of
 
 

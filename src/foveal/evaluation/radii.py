@@ -20,7 +20,8 @@ from torch import Tensor
 
 from foveal.core.errors import InputError
 from foveal.core.rng import generator_for
-from foveal.tasks.confidence import COVERAGE, confidence_of
+from foveal.metrics.conformal import COVERAGE, conformal_quantile
+from foveal.tasks.confidence import confidence_of
 
 if TYPE_CHECKING:
     from foveal.evaluation.predictions import Predictions
@@ -65,23 +66,6 @@ class RadiusFit:
         rows = zip(self.names, self.factors, self.known, self.coverages, strict=True)
         each = {name: {"factor": f, "images": n, "coverage": c} for name, f, n, c in rows}
         return {"radius_coverage": self.coverage, "radius": each}
-
-
-def conformal_quantile(ratios: Tensor, share: float = COVERAGE) -> float | None:
-    """Return the bound that holds a further ratio with a chance of at least `share`; None where they are too few.
-
-    It is the k-th smallest of n, k = ceil((n + 1) share), if one more is as likely to take any place in their order.
-
-    Args:
-        ratios: [n], NaN where not known.
-        share: between 0 and 1.
-
-    >>> conformal_quantile(torch.arange(1.0, 10.0)), conformal_quantile(torch.arange(1.0, 9.0))
-    (9.0, None)
-    """
-    known = ratios[~ratios.isnan()].double().sort().values
-    place = math.ceil((len(known) + 1) * share - 1e-9)  # 10 * 0.9 must not become 9.000...1
-    return float(known[place - 1]) if place <= len(known) else None
 
 
 def fit_radii(predictions: Predictions) -> RadiusFit:

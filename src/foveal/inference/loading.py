@@ -90,8 +90,7 @@ def load_predictor(
     except (InputError, ValueError, TypeError, LookupError, RuntimeError, ArithmeticError, AssertionError) as error:
         raise ModelFileError(f"`{path}` does not describe a model that can be built: {error}") from error
     if isinstance(predictor, Predictor):
-        n_features = count_features(predictor.model)
-        if territory is not None and len(territory.centre) != n_features:
+        if territory is not None and len(territory.centre) != (n_features := count_features(predictor.model)):
             raise ModelFileError(
                 f"`{path}` says where {len(territory.centre)} features lie; its model has {n_features}."
             )

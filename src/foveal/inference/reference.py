@@ -16,8 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from foveal.inference.prediction import Prediction
 from foveal.inference.signals import DISTANCE, labels_of, signal_names
-from foveal.metrics.bootstrap import Interval
-from foveal.metrics.label_noise import share
+from foveal.metrics.bootstrap import Interval, share
 from foveal.metrics.stability import LARGE, SMALL, stability_index
 from foveal.tasks.base import AnyTask
 from foveal.tasks.kinds import kind_of

@@ -10,13 +10,14 @@ Shapes: n images, F features, r axes.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import NamedTuple, Self
 
 import torch
 from torch import Tensor
 from torch.nn.functional import normalize
+
+from foveal.metrics.conformal import conformal_quantile
 
 _AXES = 64  # at most: 16 let in twice as many others, 128 as many (benchmarks/results/2026-11-28-unknown.md)
 _FEWEST = 20  # images, from which on axes say something; chosen by hand
@@ -88,9 +89,7 @@ def survey(features: Tensor) -> Surveyed:
     for number in range(min(_FOLDS, n)):
         others = Territory.of(features[fold != number])
         distances[fold == number] = others.distances(features[fold == number])
-    place = math.ceil((n + 1) * SHARE - 1e-9)
-    limit = float(distances.sort().values[place - 1]) if place <= n else None
-    return Surveyed(Territory.of(features), distances, limit)
+    return Surveyed(Territory.of(features), distances, conformal_quantile(distances, SHARE))
 
 
 def _principal(around: Tensor, r: int) -> tuple[Tensor, Tensor]:

@@ -55,6 +55,22 @@ def interval(
     return interval_of(float(metric(*tensors)), samples, level)
 
 
+def share(count: int, n: int, level: float = 0.95) -> Interval:
+    """Return a share with its interval. Source: Wilson 1927, "Probable Inference".
+
+    Args:
+        count: what is counted.
+        n: of so many; of none the interval is from 0 to 1.
+        level: how often the interval holds the share.
+    """
+    if not n:
+        return Interval(0.0, 0.0, 1.0)
+    z, value = NormalDist().inv_cdf((1 + level) / 2), count / n
+    middle = (value + z * z / (2 * n)) / (1 + z * z / n)
+    half = z / (1 + z * z / n) * (value * (1 - value) / n + z * z / (4 * n * n)) ** 0.5
+    return Interval(value, max(0.0, middle - half), min(1.0, middle + half))
+
+
 def bootstrap_samples(
     tensors: Sequence[Tensor], *, n_samples: int | None = None, seed: int = 0
 ) -> Iterator[tuple[Tensor, ...]]:

@@ -10,12 +10,10 @@ Probabilities must come from a model that did not learn from these very labels. 
 
 from __future__ import annotations
 
-from statistics import NormalDist
-
 import torch
 from torch import Tensor
 
-from foveal.metrics.bootstrap import Interval
+from foveal.metrics.bootstrap import Interval, share
 
 _LEVEL = 0.95
 _ONE_ERROR = 0.6827  # the level of an interval of one standard error to each side
@@ -27,22 +25,6 @@ _MOST_NOISE = 20.0
 _SMALLEST = (1e-4, 1e-6)  # rates of missing and extra labels by which labels are sorted where none was found
 _DEGREES = 3.0  # of freedom of Student's t, by which errors of points and numbers are spread; by hand: long tails
 _ROUNDS = 50  # of expectation and maximisation; the share is still to four digits after 20
-
-
-def share(count: int, n: int, level: float = _LEVEL) -> Interval:
-    """Return a share with its interval. Source: Wilson 1927, "Probable Inference".
-
-    Args:
-        count: what is counted.
-        n: of so many; of none the interval is from 0 to 1.
-        level: how often the interval holds the share.
-    """
-    if not n:
-        return Interval(0.0, 0.0, 1.0)
-    z, value = NormalDist().inv_cdf((1 + level) / 2), count / n
-    middle = (value + z * z / (2 * n)) / (1 + z * z / n)
-    half = z / (1 + z * z / n) * (value * (1 - value) / n + z * z / (4 * n * n)) ** 0.5
-    return Interval(value, max(0.0, middle - half), min(1.0, middle + half))
 
 
 def noise_floor(contradicted: Tensor) -> Interval:

@@ -17,11 +17,10 @@ from torch import Tensor
 
 from foveal.geometry.homography import Homography
 from foveal.images.canvas import Canvas
+from foveal.metrics.conformal import COVERAGE
 from foveal.tasks.base import AnyTask, Task
 from foveal.tasks.kinds import AnyConfidence, kind_of, require
 from foveal.tasks.prediction_sets import prediction_set
-
-COVERAGE = 0.9  # the share of new images in which a radius holds the truth; the usual level of conformal prediction
 
 Label = TypeVar("Label")
 Radius = NDArray[np.float64]

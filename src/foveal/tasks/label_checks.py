@@ -15,11 +15,10 @@ import torch
 from torch import Tensor
 
 from foveal.core.formats import format_number
-from foveal.metrics.bootstrap import Interval
+from foveal.metrics.bootstrap import Interval, share
 from foveal.metrics.label_noise import (
     mixture_share,
     noise_floor,
-    share,
     smallest,
     student_density,
     student_scale,
@@ -80,8 +79,9 @@ class LabelCheck:
         """
         flat = self.probabilities.flatten().nan_to_num(-1.0)
         order = flat.argsort(descending=True, stable=True)[:most]
+        order = order[flat[order] >= max(least, 0.0)]
         width = self.probabilities.shape[1]
-        return [self.issue(at // width, at % width) for at in order.tolist() if flat[at] >= least and flat[at] >= 0]
+        return [self.issue(at // width, at % width) for at in order.tolist()]
 
 
 def check_one_class(values: Tensor, targets: Tensor, names: Sequence[str]) -> LabelCheck:
@@ -161,7 +161,7 @@ def check_points(
     errors = (answers - targets).norm(dim=2)
     scale = _scales(errors, known, spread, 2)
     right = student_density(errors, scale, 2)
-    wrong, expected = _outliers(right, known, _extent(targets[..., 0]) * _extent(targets[..., 1]))
+    wrong = _outliers(right, known, _extent(targets[..., 0]) * _extent(targets[..., 1]))
     other: dict[tuple[int, int], int] = {}
     for first, second in pairs:
         both = known[:, first] & known[:, second]
@@ -183,7 +183,7 @@ def check_points(
         had, suggested = (_placed(names[point], one) for one in (targets[position, point], better))
         return Issue(position, had, suggested, float(wrong[position, point]), point, tuple(better.tolist()))
 
-    return LabelCheck(wrong, expected(wrong), issue)
+    return LabelCheck(wrong, _expected(wrong), issue)
 
 
 def check_numbers(answers: Tensor, targets: Tensor, names: Sequence[str]) -> LabelCheck:
@@ -204,9 +204,8 @@ def check_numbers(answers: Tensor, targets: Tensor, names: Sequence[str]) -> Lab
         )
         for at in range(len(names))
     ]
-    wrong = torch.stack([column for column, _ in columns], dim=1)
-    parts = [expected(column) for column, expected in columns]
-    n_wrong = Interval(*(sum(bounds) for bounds in zip(*parts, strict=True)))
+    wrong = torch.stack(columns, dim=1)
+    n_wrong = Interval(*(sum(bounds) for bounds in zip(*map(_expected, columns), strict=True)))
 
     def issue(position: int, at: int) -> Issue:
         value = float(answers[position, at])
@@ -232,19 +231,19 @@ def _scales(errors: Tensor, known: Tensor, spread: Tensor | None, n_axes: int) -
     )
 
 
-def _outliers(right: Tensor, known: Tensor, extent: float) -> tuple[Tensor, Callable[[Tensor], Interval]]:
-    """Return how probably each label lies anywhere, NaN where not known, and how to count those that are wrong."""
+def _outliers(right: Tensor, known: Tensor, extent: float) -> Tensor:
+    """Return how probably each label lies anywhere, NaN where not known."""
     anywhere = torch.full_like(right, 1 / max(extent, 1e-9))
     found = mixture_share(right[known], anywhere[known]) if known.any() else 0.0
-    wrong = (found * anywhere / (found * anywhere + (1 - found) * right)).where(known, torch.nan)
+    return (found * anywhere / (found * anywhere + (1 - found) * right)).where(known, torch.nan)
 
-    def expected(wrong: Tensor) -> Interval:
-        n, total = int(known.sum()), float(wrong.nansum())
-        bounds = share(round(total), n)
-        low = max(0.0, bounds.low - _OWN_OUTLIERS) * n
-        return Interval(total, min(total, low), max(total, bounds.high * n))
 
-    return wrong, expected
+def _expected(wrong: Tensor) -> Interval:
+    """Return how many labels are wrong of those that are wrong with such probabilities, NaN where not known."""
+    n, total = int((~wrong.isnan()).sum()), float(wrong.nansum())
+    bounds = share(round(total), n)
+    low = max(0.0, bounds.low - _OWN_OUTLIERS) * n
+    return Interval(total, min(total, low), max(total, bounds.high * n))
 
 
 def _extent(values: Tensor) -> float:

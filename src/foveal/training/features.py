@@ -17,6 +17,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 import torch
@@ -32,6 +33,7 @@ from foveal.data.batchers import ImageBatcher
 from foveal.data.loader import DataLoader
 from foveal.images.decode import ImageSource, NamedPixels, StoredImage
 from foveal.images.parquet_rows import read_bytes
+from foveal.images.prepare import Preparation
 from foveal.training.loop import Evaluation, evaluate
 
 VERSION = 3
@@ -64,21 +66,15 @@ def features_of(
     """
     batcher = loader.batcher
     may_keep = isinstance(batcher, ImageBatcher) and not batcher.pipeline.changes and distributed.world_size() == 1
-    if not may_keep or limit_bytes() == 0:
+    store = None
+    if may_keep:
+        assert isinstance(batcher, ImageBatcher)
+        about = [type(body).__name__, *about]
+        store = FeatureFolder.of(body, about, batcher.pipeline.preparation, precision, device)
+    if store is None:
         found = evaluate(body, loader.shard_batches(), precision=precision, device=device, sharded=True)
         return Evaluation(rounded(found.outputs), found.targets)
     assert isinstance(batcher, ImageBatcher)
-    description = {
-        "version": VERSION,
-        "torch": torch.__version__,
-        "body": weights_hash(body),
-        "about": [type(body).__name__, *about],
-        "preparation": json.loads(json.dumps(batcher.pipeline.preparation.to_dict())),
-        "precision": precision,
-        "device": device.type,
-        "white": os.environ.get("FOVEAL_WHITE", ""),
-    }
-    store = FeatureFolder(kept.cache_folder() / "features", limit_bytes(), description)
     images, targets = batcher.dataset.images, batcher.dataset.targets
     some = (images[at : at + _AT_ONCE] for at in range(0, len(images), _AT_ONCE))
     keys = [key for part in threads.grouped_map(key_of, some, num_workers=batcher.num_workers) for key in part]
@@ -132,6 +128,33 @@ class FeatureFolder:
     root: Path
     n_bytes: int
     description: dict[str, object]
+
+    @classmethod
+    def of(
+        cls, body: nn.Module, about: Sequence[str], preparation: Preparation, precision: str, device: torch.device
+    ) -> Self | None:
+        """Return where features of a body are kept; None where nothing may be.
+
+        Args:
+            body: decides with its weights.
+            about: what of its way to features its weights do not tell.
+            preparation: how images come to it.
+            precision: in which they are computed.
+            device: where they are computed.
+        """
+        if (n_bytes := storage.kept_bytes("FOVEAL_FEATURES_MIB", _USUAL_MIB)) == 0:
+            return None
+        description: dict[str, object] = {
+            "version": VERSION,
+            "torch": torch.__version__,
+            "body": _hash_of(body),
+            "about": list(about),
+            "preparation": json.loads(json.dumps(preparation.to_dict())),
+            "precision": precision,
+            "device": device.type,
+            "white": os.environ.get("FOVEAL_WHITE", ""),
+        }
+        return cls(kept.cache_folder() / "features", n_bytes, description)
 
     @property
     def folder(self) -> Path:
@@ -202,11 +225,5 @@ class FeatureFolder:
             storage.keep_within(self.root, "*/*.safetensors", self.n_bytes)
 
 
-def limit_bytes() -> int:
-    """Return how much may be kept; 0 for nothing."""
-    return storage.kept_bytes("FOVEAL_FEATURES_MIB", _USUAL_MIB)
-
-
-def weights_hash(body: nn.Module) -> str:
-    """Return a hash of all weights of a module."""
+def _hash_of(body: nn.Module) -> str:
     return storage.text_hash("".join(f"{name} {storage.tensor_hash(t)}\n" for name, t in body.state_dict().items()))
