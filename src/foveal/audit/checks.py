@@ -37,6 +37,8 @@ _MOST = 0.5  # of the images: so many points that lie inside only if x and y are
 _REFUSED = "training would refuse this"
 _OUTSIDE = "point outside the image"
 BAD_IMAGE = "image that cannot be used"
+COPIES = ("exact copy", "near copy")
+"""What the rules of copies begin with."""
 _LEAK = "exact copy across the split"
 SKIPPED = frozenset({BAD_IMAGE, NO_IMAGE, BAD_ANNOTATION, _LEAK, f"{_LEAK} with another label"})
 """What `on_bad="skip"` leaves out."""
@@ -288,7 +290,7 @@ def _audit_copies(items: Sequence[Item], inspected: Mapping[Path, Inspection]) -
         yield Finding("note", "copies not looked for among all", "", value, "Near copies among them may be missed.")
     for first, second, exact in copies:
         here, there = item_of[first], item_of[second]
-        kind = "exact copy" if exact else "near copy"
+        kind = COPIES[0] if exact else COPIES[1]
         if exact and first.exists() and second.exists() and first.samefile(second):
             yield Finding(
                 "warning", "two paths to one file", there.origin, f"{second} = {first}", "Keep one row per file."

@@ -18,6 +18,9 @@ def check(
     given: dict[str, object],
     as_json: Annotated[bool, Option("--json", help="Print JSON.")] = False,
     html: Annotated[Path | None, Option(help="Write a page with the images concerned.")] = None,
+    by_features: Annotated[
+        bool, Option("--by-features", help="Look for crops, mirrors and edits, and for images unlike the rest.")
+    ] = False,
 ) -> None:
     """Audit labels, split, every image, and whatever training would refuse; exit code 1 if there are errors."""
     import json
@@ -26,7 +29,7 @@ def check(
     from foveal import runs
     from foveal.reporting.audit_page import print_audit, write_audit_page
 
-    audit = runs.check(table, **given)
+    audit = runs.check(table, by_features=by_features, **given)
     if as_json:
         whole = {"findings": [asdict(finding) for finding in audit.findings], "figures": audit.figures}
         typer.echo(json.dumps(whole, default=str, indent=2))

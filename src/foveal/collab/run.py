@@ -21,7 +21,7 @@ from foveal.collab.settings import RatingRun
 from foveal.collab.tables.reading import read_ratings
 from foveal.collab.tables.table import RatingTable
 from foveal.core import storage, timing
-from foveal.core.errors import FovealError
+from foveal.core.errors import FovealError, InputError
 from foveal.core.left_out import leaving_out
 from foveal.core.tables import write_table
 from foveal.inference.manifest import MetricPart
@@ -76,8 +76,18 @@ def train_ratings(settings: RatingRun, folder: Path, resume: bool = False) -> di
         return summary
 
 
-def check_ratings(settings: RatingRun) -> Audit:
-    """Check a table with one rating per row as training would; nothing is written."""
+def check_ratings(settings: RatingRun, by_features: bool) -> Audit:
+    """Check a table with one rating per row as training would; nothing is written.
+
+    Args:
+        settings: name the table.
+        by_features: is refused.
+
+    Raises:
+        InputError: features are wanted, and there are no images.
+    """
+    if by_features:
+        raise InputError("--by-features looks at images, and a table with ratings has none. Leave it out.")
     figures: dict[str, Figure] = {"kind": "ratings", "task": settings.task.task}
     try:
         table = read_table(settings)

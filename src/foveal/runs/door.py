@@ -187,11 +187,13 @@ def _check_names(verb: str, given: Values, belongs: Callable[[str, str], bool]) 
             raise InputError(f"{option(name)} is not used by `foveal {verb}`; it belongs to `foveal train`.")
 
 
-def check(source: PathLike, **settings: Value) -> Audit:
+def check(source: PathLike, *, by_features: bool = False, **settings: Value) -> Audit:
     """Audit a source as `foveal check` does: labels, split, every image, and whatever training would refuse.
 
     Args:
         source: a table, a .json, a folder, or a run.toml.
+        by_features: whether a backbone looks at the images as well, for crops, mirrors and edits of one image, above
+            all across the split, and for images that are unlike the rest.
         settings: as for `train`, those that say how the source is read and split.
 
     Returns:
@@ -203,7 +205,7 @@ def check(source: PathLike, **settings: Value) -> Audit:
     _check_names("check", settings, is_checked)
     checked = settings_for(source, settings)
     run: Check = resolve(kind_of_run(checked.kind).check)
-    return run(checked)
+    return run(checked, by_features)
 
 
 @dataclass(frozen=True, slots=True)

@@ -166,7 +166,8 @@ class RunKind:
     Attributes:
         settings: the class of its settings.
         train: of (settings, folder, resume); trains, writes the folder and returns the summary.
-        check: of settings; returns an `Audit` of what training would refuse.
+        check: of (settings, by_features); returns an `Audit` of what training would refuse; with the second, of what a
+            backbone's features of images tell as well.
         takes: of a path; returns whether it surely holds what this kind trains on, where no task is named. It looks
             quickly and never raises. A kind without it is only taken where its task is named.
         parallel: whether several processes may train one model.
@@ -191,7 +192,7 @@ RUNS: Registry[RunKind] = Registry("kind of run", group="foveal.tasks")
 RUNS.add(IMAGES, "foveal.runs.image_settings:KIND")
 
 Train = Callable[[Any, Path, bool], Values]
-Check = Callable[[Any], "Audit"]
+Check = Callable[[Any, bool], "Audit"]
 Takes = Callable[[Path], bool]
 
 
