@@ -27,6 +27,7 @@ from foveal.cli import (
     predict,
     report,
     serve,
+    studio,
     train,
 )
 from foveal.cli.next import label_next
@@ -81,6 +82,7 @@ _add_verb(report.report)
 app.command("serve")(serve.serve)
 app.command("next")(label_next)
 app.command()(similar)
+_add_verb(studio.studio)
 app.command("monitor")(monitor.monitor)
 app.command("demo")(demo.demo)
 app.command("port")(port.port)

@@ -203,7 +203,7 @@ def working_in(folder: str | os.PathLike[str]) -> Iterator[None]:
         return
     root.mkdir(parents=True, exist_ok=True)
     with (root / LOCK).open("a") as file:
-        if not _lock(file):
+        if not lock(file):
             raise InputError(f"Another process is at work in `{folder}`. Wait for its end, or name another folder.")
         try:
             yield
@@ -220,10 +220,10 @@ def is_worked_in(folder: str | os.PathLike[str]) -> bool:
     if not path.exists():
         return False
     with path.open("a") as file:
-        return not _lock(file)
+        return not lock(file)
 
 
-def _lock(file: IO[str]) -> bool:
+def lock(file: IO[Any]) -> bool:
     """Lock a file until it is closed; return whether that could be done. Where there are no locks it always could."""
     if fcntl is None:
         return True

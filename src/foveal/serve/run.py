@@ -26,6 +26,14 @@ _SECONDS_TO_END = 30  # for requests in work when the service is told to end; ch
 _SECONDS_TO_BEGIN = 120  # for a process to load its models, also where the machine has other work; chosen by hand
 _IDLE_SECONDS = 5  # until an idle connection is closed: uvicorn's default
 _BACKLOG = 256  # connections that wait to be accepted: as many as there are slots at most
+_USUAL: dict[str, Any] = {
+    "http": BoundedHttp,
+    "access_log": False,
+    "server_header": False,
+    "log_level": "warning",
+    "timeout_keep_alive": _IDLE_SECONDS,
+    "backlog": _BACKLOG,
+}
 
 
 def serve(settings: ServeSettings, ready: Callable[[], None]) -> None:
@@ -41,7 +49,7 @@ def serve(settings: ServeSettings, ready: Callable[[], None]) -> None:
         ModelFileError: a bundle cannot be loaded.
         InputError: the address is taken or does not exist, or two models have one name.
     """
-    _check_free(settings.host, settings.port)
+    check_free(settings.host, settings.port)
     with contextlib.suppress(ValueError):  # not the main thread
         signal.signal(signal.SIGTERM, _end)  # uvicorn raises it again once it has ended
     if settings.workers > 1:
@@ -53,20 +61,27 @@ def serve(settings: ServeSettings, ready: Callable[[], None]) -> None:
     uvicorn.run(app, **_options(settings))
 
 
+def run_app(app: Any, *, host: str, port: int) -> None:
+    """Serve an application of this machine until SIGTERM or an interrupt; requests in work are finished.
+
+    Args:
+        app: ASGI.
+        host: where to listen.
+        port: where to listen.
+    """
+    with contextlib.suppress(ValueError):  # not the main thread
+        signal.signal(signal.SIGTERM, _end)
+    uvicorn.run(app, host=host, port=port, **_USUAL, timeout_graceful_shutdown=_SECONDS_TO_END)
+
+
 def _options(settings: ServeSettings) -> dict[str, Any]:
-    return {
+    return _USUAL | {
         "host": settings.host,
         "port": settings.port,
-        "http": BoundedHttp,
-        "access_log": False,
-        "server_header": False,
-        "log_level": "warning",
         "proxy_headers": bool(settings.proxies),
         "forwarded_allow_ips": list(settings.proxies),
-        "timeout_keep_alive": _IDLE_SECONDS,
         "timeout_worker_healthcheck": _SECONDS_TO_BEGIN,
         "timeout_graceful_shutdown": _SECONDS_TO_END,
-        "backlog": _BACKLOG,
     }
 
 
@@ -125,7 +140,12 @@ class _Workers(Multiprocess):
             self.handle_hup()
 
 
-def _check_free(host: str, port: int) -> None:
+def check_free(host: str, port: int) -> None:
+    """Refuse an address that is taken or does not exist.
+
+    Raises:
+        InputError: it is.
+    """
     with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:

@@ -1,0 +1,50 @@
+"""`foveal studio`: label, check and train on a page of this machine."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from foveal.cli.options import SourceArgument
+
+Option = typer.Option
+
+
+def studio(
+    table: SourceArgument,
+    *,
+    given: dict[str, object],
+    names: Annotated[
+        str | None, Option(help="Classes or points, a,b,c, where nothing is labelled yet; the page asks otherwise.")
+    ] = None,
+    arch: Annotated[str | None, Option(help="The backbone that looks at the images. (default: the largest)")] = None,
+    port: Annotated[int, Option(min=1, max=65535, help="Where the page is, on this machine alone.")] = 8642,
+    browser: Annotated[bool, Option(help="Whether to open the page.")] = True,
+) -> None:
+    """Open a page on which images are labelled, labels and copies checked, and a model is trained; nothing is sent."""
+    from foveal.core import lazy, progress
+    from foveal.core.errors import InputError
+
+    for package in ("uvicorn", "fastapi", "python_multipart", "prometheus_client"):
+        lazy.require(package, extra="serve", purpose="A studio")
+    with progress.busy("starting"):
+        from foveal.runs.door import settings_for
+        from foveal.runs.image_settings import ImageRun
+        from foveal.studio.run import run_studio
+
+    settings = settings_for(table, given)
+    if not isinstance(settings, ImageRun):
+        raise InputError(f"A studio is for images; `{table}` holds ratings.")
+    chosen = [name.strip() for name in (names or "").split(",") if name.strip()]
+    if chosen and settings.task.task == "auto":
+        raise InputError("--names needs --task: multi-label, single-label or points.")
+
+    def ready(address: str) -> None:
+        typer.echo(f"The studio of {table}: {address}   (end it with Ctrl-C)")
+        if browser:
+            import webbrowser
+
+            webbrowser.open(address)
+
+    run_studio(settings, chosen, arch=arch, port=port, ready=ready)

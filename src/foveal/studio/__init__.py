@@ -1,0 +1,1 @@
+"""The studio: a local page on which images are labelled, the labels checked, and a model is trained."""

@@ -1,0 +1,81 @@
+"""Copies, crops and edits among the images of a studio, across the split or not, and images unlike the rest."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
+
+from torch import Tensor
+
+from foveal.audit.edits import edits_among
+from foveal.audit.inspection import Inspection, Ledger, copies_among
+from foveal.core import threads
+from foveal.evaluation.feature_checks import belong_to_nothing, likely_copies
+from foveal.studio.collection import Shown
+
+_AT_ONCE = 16
+
+
+class Pair(NamedTuple):
+    """Two images that show the same.
+
+    Attributes:
+        first: position.
+        second: position.
+        how: "exact copy", "near copy" or "crop, mirror or edit".
+    """
+
+    first: int
+    second: int
+    how: str
+
+
+class Found(NamedTuple):
+    """What was found.
+
+    Attributes:
+        pairs: images that show the same.
+        unlike: positions of images unlike the rest, the strangest first.
+    """
+
+    pairs: tuple[Pair, ...]
+    unlike: tuple[int, ...]
+
+
+def search(images: Sequence[Shown], features: Tensor, looked: Sequence[int], advance: Callable[[float], None]) -> Found:
+    """Look for copies and for images unlike the rest.
+
+    Args:
+        images: all of them.
+        features: of all images, [n, F].
+        looked: positions of those that were looked at.
+        advance: called with the share that is done.
+    """
+    position = {images[at].file: at for at in looked}
+    files, ledger = list(position), Ledger.load()
+    parts = (files[at : at + _AT_ONCE] for at in range(0, len(files), _AT_ONCE))
+    inspected: dict[object, Inspection] = {}
+    for part in threads.grouped_map(ledger.inspect, parts):
+        start = len(inspected)
+        inspected |= dict(zip(files[start : start + len(part)], part, strict=True))
+        advance(0.5 * len(inspected) / len(files))
+    ledger.save()
+    seen: Mapping = inspected
+    good = [file for file in files if not seen[file].fault]
+    copies, _ = copies_among(good, seen)
+    pairs = [Pair(position[a], position[b], "exact copy" if exact else "near copy") for a, b, exact in copies]
+    known = {frozenset(pair[:2]) for pair in pairs}
+    sides = [images[at].is_valid for at in looked]
+    likely = [(files[i], files[j]) for i, j in likely_copies(features[list(looked)], sides)]
+    likely = [pair for pair in likely if frozenset(position[one] for one in pair) not in known]
+    done = 0
+
+    def count() -> None:
+        nonlocal done
+        done += 1
+        if done % _AT_ONCE == 0:
+            advance(0.5 + 0.5 * done / len(likely))
+
+    pairs += [Pair(position[a], position[b], "crop, mirror or edit") for a, b in edits_among(likely, advance=count)]
+    unlike = tuple(looked[at] for at, _ in belong_to_nothing(features[list(looked)].float()))
+    return Found(tuple(pairs), unlike)

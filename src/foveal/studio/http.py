@@ -1,0 +1,253 @@
+"""The addresses of a studio, for its page on this machine."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Annotated, Any, Literal
+
+from fastapi import FastAPI, Query
+from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel, ConfigDict, JsonValue
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import FileResponse, Response
+
+from foveal import __version__
+from foveal.core.errors import FovealError
+from foveal.evaluation.writers import LAYOUTS
+from foveal.runs import folder as run
+from foveal.serve.admission import RequestRefusedError
+from foveal.serve.guard import Guard, Rules, error_response
+from foveal.serve.measures import Measures
+from foveal.serve.page import add_page
+from foveal.studio import pictures, views
+from foveal.studio.assets import page_texts
+from foveal.studio.desk import Desk
+from foveal.studio.writing import export
+
+_WAIT_SECONDS = 2.0  # that a page may wait for news in one request; short, so that the studio ends soon
+_MOST_LISTED = 500  # images in one answer
+Position = Annotated[int, Query(ge=0)]
+
+
+class Decision(BaseModel):
+    """What a session decided about an image.
+
+    Attributes:
+        session: who decides.
+        image: its number.
+        label: a class, a list of classes, a list of points (x, y) or null; null takes the label away.
+        left_out: whether the image is left out; null leaves that as it is.
+        is_right: whether its label was looked at and found right.
+        together_with: the number of an image that stays on its side of the split.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    session: str
+    image: int
+    label: JsonValue = None
+    left_out: bool | None = None
+    is_right: bool = False
+    together_with: int | None = None
+
+
+class Beginning(BaseModel):
+    """What is labelled, or further classes.
+
+    Attributes:
+        session: who says so.
+        task: the kind; null where it was said before.
+        names: of the classes or points.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    session: str
+    names: list[str]
+    task: str | None = None
+
+
+class Wanted(BaseModel):
+    """What is to be written.
+
+    Attributes:
+        format: "csv", "jsonl", "parquet", or a layout of a labelling tool.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    format: str
+
+
+class Who(BaseModel):
+    """Who asks."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    session: str
+
+
+def studio_app(desk: Desk, ready: Callable[[], None]) -> FastAPI:
+    """Return the application of a studio, which starts and stops with its lifespan.
+
+    Args:
+        desk: that it is about.
+        ready: called as it starts.
+    """
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        desk.start()
+        ready()
+        yield
+        await asyncio.to_thread(desk.stop)
+
+    app = FastAPI(title="foveal studio", version=__version__, docs_url=None, redoc_url=None, lifespan=lifespan)
+    rules = Rules(hosts=frozenset({"localhost"}), origins=frozenset(), keys=())
+    app.add_middleware(Guard, measures=Measures(), rules=rules)
+    for error in (FovealError, HTTPException, OSError, RequestValidationError):
+        app.add_exception_handler(error, _refused)
+    add_page(app, page_texts())
+    _add_reading(app, desk)
+    _add_decisions(app, desk)
+    _add_results(app, desk)
+    return app
+
+
+async def _refused(_: Request, error: Exception) -> Response:
+    if isinstance(error, HTTPException):
+        return error_response(RequestRefusedError(error.status_code, str(error.detail)))
+    if isinstance(error, OSError):
+        return error_response(RequestRefusedError(507, f"It could not be written: {error.strerror or error}."))
+    if isinstance(error, RequestValidationError):
+        odd = error.errors()[0]
+        return error_response(RequestRefusedError(422, f"{'.'.join(map(str, odd['loc']))}: {odd['msg']}"))
+    return error_response(RequestRefusedError(422, str(error)))
+
+
+def _add_reading(app: FastAPI, desk: Desk) -> None:
+    @app.get("/state", summary="All that every view shows; waits for something newer than `since`, two seconds.")
+    def state(session: str, since: int = -1) -> dict[str, object]:
+        desk.wait(since, _WAIT_SECONDS)
+        return views.state_of(desk, session)
+
+    @app.get("/next", summary="The images that a session should label next.")
+    def following(session: str, k: Annotated[int, Query(ge=1, le=50)] = 6) -> list[dict[str, object]]:
+        return [views.image_of(desk, at) for at in desk.next_for(session, k)]
+
+    @app.get("/images", summary="A window of the images that a filter lets through.")
+    def images(
+        show: Literal["all", "labelled", "open", "left out"] = "all",
+        of: str = "",
+        text: str = "",
+        start: Position = 0,
+        n: Annotated[int, Query(ge=1, le=_MOST_LISTED)] = 100,
+    ) -> dict[str, object]:
+        found = views.chosen(desk, show, of, text)
+        return {"n": len(found), "images": [views.image_of(desk, at) for at in found[start : start + n]]}
+
+    @app.get("/images/{at}", summary="An image, its label and what is answered.")
+    def one(at: int) -> dict[str, object]:
+        return views.image_of(desk, desk.position(at))
+
+    def picture(get: Callable[..., pictures.Picture], at: int) -> Response:
+        made = get(desk.collection.images[desk.position(at)].file)
+        return Response(made.jpeg, media_type="image/jpeg", headers={"Cache-Control": "private, max-age=600"})
+
+    @app.get("/small/{at}", response_class=Response, summary="A tile of an image, JPEG.")
+    def small(at: int) -> Response:
+        return picture(pictures.small, at)
+
+    @app.get("/large/{at}", response_class=Response, summary="An image to look at, JPEG.")
+    def large(at: int) -> Response:
+        return picture(pictures.large, at)
+
+    @app.get("/issues", summary="Labels that are probably wrong, the likeliest first.")
+    def issues() -> list[dict[str, object]]:
+        return views.issues_of(desk)
+
+    @app.get("/copies", summary="Images that show the same, and images unlike the rest.")
+    def copies() -> dict[str, object]:
+        return views.copies_of(desk)
+
+
+def _add_decisions(app: FastAPI, desk: Desk) -> None:
+    @app.post("/begin", summary="Say what is labelled, or add classes.")
+    def begin(given: Beginning) -> dict[str, object]:
+        if given.task is not None:
+            desk.begin(given.task, given.names)
+        else:
+            desk.add_names(given.names, given.session)
+        return views.state_of(desk, given.session)
+
+    @app.post("/decide", summary="Decide about an image; it is on disk when this is answered.")
+    def decide(given: Decision) -> dict[str, object]:
+        desk.position(given.image)
+        if given.left_out is not None:
+            desk.leave_out(given.image, given.left_out, given.session)
+        elif given.together_with is not None:
+            desk.keep_together(given.image, given.together_with, given.session)
+        elif given.is_right:
+            desk.confirm(given.image, given.session)
+        else:
+            desk.label(given.image, given.label, given.session)
+        return views.image_of(desk, given.image)
+
+    @app.post("/later", summary="Do not label an image now.")
+    def later(given: Decision) -> dict[str, object]:
+        desk.release(desk.position(given.image), given.session)
+        return {}
+
+    @app.post("/back", summary="Take back the last decision of a session.")
+    def back(given: Who) -> dict[str, object]:
+        entry = desk.take_back(given.session)
+        return {"images": [] if entry is None else list(desk.positions(entry.images))}
+
+
+def _add_results(app: FastAPI, desk: Desk) -> None:
+    @app.post("/look-for-copies", summary="Begin to look for copies.")
+    def look_for_copies() -> dict[str, object]:
+        desk.look_for_copies()
+        return views.copies_of(desk)
+
+    @app.post("/export", summary="Write the labels in a format beside the images.")
+    def write(wanted: Wanted) -> dict[str, object]:
+        is_layout = wanted.format in LAYOUTS
+        name = f"{desk.collection.target.stem}-{wanted.format}.json" if is_layout else f"labels-studio.{wanted.format}"
+        path = desk.collection.journal.parent / name
+        return {"path": str(path), "n": export(path, wanted.format, desk.collection, desk.snapshot())}
+
+    @app.post("/train", summary="Train fully on the labels so far.")
+    def train() -> dict[str, object]:
+        return desk.train().state()
+
+    @app.get("/train", summary="The run at work, or the last one.")
+    def trained() -> dict[str, object]:
+        return {} if desk.training is None else desk.training.state()
+
+    @app.get("/hand-over/{file}", response_class=FileResponse, summary="The model or the report of the last run.")
+    def hand_over(file: Literal["model", "report"]) -> FileResponse:
+        if desk.training is None or desk.training.is_at_work:
+            raise HTTPException(404, "There is no run that has ended.")
+        name = run.MODEL if file == "model" else run.REPORT
+        path = desk.training.folder / name
+        if not path.is_file():
+            raise HTTPException(404, f"The run has no {name}.")
+        return FileResponse(path, filename=name)
+
+
+def about_formats() -> list[dict[str, Any]]:
+    """Return what labels can be written as."""
+    return [{"format": one, "text": text} for one, text in _FORMATS.items()]
+
+
+_FORMATS = {
+    "csv": "CSV",
+    "jsonl": "JSON lines",
+    "parquet": "Parquet",
+    "coco": "COCO",
+    "label-studio": "Label Studio",
+}

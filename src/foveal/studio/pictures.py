@@ -1,0 +1,68 @@
+"""Images as a page shows them: JPEG of a given size, made once and kept in memory."""
+
+from __future__ import annotations
+
+import io
+from functools import lru_cache
+from pathlib import Path
+from typing import NamedTuple
+
+from PIL import Image
+
+from foveal.images.channels import shown_as_rgb
+from foveal.images.decode import open_image
+
+SMALL, LARGE = 224, 1600
+"""Pixels of the long side, of a tile and of an image alone."""
+_QUALITY = 85
+_KEPT_SMALL, _KEPT_LARGE = 4000, 48  # images in memory: 40 and 20 MB
+
+
+class Picture(NamedTuple):
+    """An image to show.
+
+    Attributes:
+        jpeg: of its smaller copy.
+        size_hw: of the image itself, (height, width) in pixels.
+    """
+
+    jpeg: bytes
+    size_hw: tuple[int, int]
+
+
+def small(file: Path) -> Picture:
+    """Return a tile of an image.
+
+    Raises:
+        ImageError: it cannot be read.
+    """
+    return _small(file, file.stat().st_mtime_ns)
+
+
+def large(file: Path) -> Picture:
+    """Return an image to look at.
+
+    Raises:
+        ImageError: it cannot be read.
+    """
+    return _large(file, file.stat().st_mtime_ns)
+
+
+@lru_cache(_KEPT_SMALL)
+def _small(file: Path, _: int) -> Picture:
+    return _made(file, SMALL)
+
+
+@lru_cache(_KEPT_LARGE)
+def _large(file: Path, _: int) -> Picture:
+    return _made(file, LARGE)
+
+
+def _made(file: Path, side: int) -> Picture:
+    opened = open_image(file)
+    pixels = opened.decode(min(1.0, side / max(opened.size_hw)), quick=True).pixels
+    image = Image.fromarray(shown_as_rgb(pixels))
+    image.thumbnail((side, side))
+    written = io.BytesIO()
+    image.save(written, "JPEG", quality=_QUALITY)
+    return Picture(written.getvalue(), opened.size_hw)

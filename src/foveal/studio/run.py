@@ -1,0 +1,38 @@
+"""Opens a studio and serves its page until it is told to end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from foveal.evaluation.bank import extractor_at_hand
+from foveal.runs.image_settings import ImageRun
+from foveal.serve.run import check_free, run_app
+from foveal.studio.desk import open_desk
+from foveal.studio.http import studio_app
+
+HOST = "127.0.0.1"
+
+
+def run_studio(
+    settings: ImageRun, names: Sequence[str], *, arch: str | None, port: int, ready: Callable[[str], None]
+) -> None:
+    """Serve the page of a studio until SIGTERM or an interrupt.
+
+    Args:
+        settings: name the folder or table, and how it is read.
+        names: of classes or points, where nothing is labelled yet.
+        arch: the backbone that looks at the images; the largest on this machine by default.
+        port: where to listen, on this machine alone.
+        ready: called with the page's address once it can be opened.
+
+    Raises:
+        InputError: it cannot be read, another studio is open on it, or the port is taken.
+    """
+    check_free(HOST, port)
+    desk = open_desk(settings, extractor_at_hand(arch))
+    if names:
+        if desk.marks.purpose is not None:
+            desk.add_names(names, "")
+        else:
+            desk.begin(settings.task.task, names)
+    run_app(studio_app(desk, lambda: ready(f"http://{HOST}:{port}/")), host=HOST, port=port)

@@ -1,0 +1,224 @@
+"""What the addresses of a studio answer: values for JSON, made of what stands on the desk."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+from foveal.core.errors import ImageError
+from foveal.core.formats import format_number
+from foveal.metrics.bootstrap import Interval
+from foveal.studio import pictures
+from foveal.studio.desk import Desk
+from foveal.studio.journal import Entry
+from foveal.studio.learning import Score
+from foveal.tasks.kinds import kind_of
+from foveal.tasks.label_checks import Issue
+
+_SHOWN_ANSWERS = 5  # classes of an answer, the likeliest first
+
+
+def state_of(desk: Desk, session: str) -> dict[str, object]:
+    """Return all that every view shows."""
+    collection, marks, looking, score = desk.collection, desk.marks, desk.looking(), desk.score
+    counts = Counter[str]()
+    there = {one.name for one in collection.images} - marks.left_out
+    labelled = {name: label for name, label in list(marks.labels.items()) if name in there}
+    if marks.purpose is not None and marks.purpose.kind != "points":
+        for label in labelled.values():
+            counts.update([label] if isinstance(label, str) else map(str, label))
+    last = desk.last_of(session)
+    return {
+        "version": desk.version,
+        "title": collection.given.name,
+        "about": collection.about,
+        "task": None if marks.purpose is None else marks.purpose.kind,
+        "names": [] if marks.purpose is None else list(marks.purpose.names),
+        "n": len(collection.images),
+        "n_labelled": len(labelled),
+        "n_left_out": len(marks.left_out),
+        "n_looked": looking.done,
+        "refused": looking.refused,
+        "counts": counts,
+        "learned_from": 0 if desk.answers is None else len(desk.answers.taught.at),
+        "score": None if score is None else _score(score),
+        "classes": [] if score is None else _classes(score),
+        "n_issues": len(_open_issues(desk)),
+        "expected_wrong": "" if score is None else _expected(score.n_wrong),
+        "back": "" if last is None else _in_words(last),
+        "written": "" if desk.written is None else str(desk.written.path),
+        "why_beside": "" if desk.written is None else desk.written.why_beside,
+        "failure": desk.failure,
+    }
+
+
+def _score(score: Score) -> dict[str, object]:
+    gain = score.gain
+    return {
+        "metric": score.metric,
+        "value": score.whole.value,
+        "low": score.whole.low,
+        "high": score.whole.high,
+        "n": score.n,
+        "on": "images of the validation side" if score.on_valid else "labelled images, each answered without its label",
+        "gain": None if gain is None else {"value": gain.value, "low": gain.low, "high": gain.high},
+    }
+
+
+def _classes(score: Score) -> list[dict[str, object]]:
+    return [
+        {
+            "name": one.name,
+            "n": one.n,
+            "value": one.score and one.score.value,
+            "low": one.score and one.score.low,
+            "high": one.score and one.score.high,
+        }
+        for one in score.classes
+    ]
+
+
+def _expected(n_wrong: Interval) -> str:
+    low, high = round(n_wrong.low), round(n_wrong.high)
+    return f"{low:,} to {high:,} labels are expected to be wrong."
+
+
+def _in_words(entry: Entry) -> str:
+    name = entry.images[0].rpartition("/")[2] if entry.images else ""
+    match entry.kind:
+        case "label":
+            label = entry.value
+            if label is None:
+                return f"no label for {name}"
+            points = isinstance(label, list) and (not label or not isinstance(label[0], str)) and label != []
+            shown = "points" if points else label if isinstance(label, str) else ", ".join(label) or "nothing"
+            return f"{shown} for {name}"
+        case "left out":
+            return f"{name} {'left out' if entry.value else 'taken in'}"
+        case "together":
+            return f"{name} and {entry.images[1].rpartition('/')[2]} kept together"
+        case _:
+            return f"{name} found right"
+
+
+def image_of(desk: Desk, at: int) -> dict[str, object]:
+    """Return an image, its label and what is answered for it."""
+    shown, marks = desk.collection.images[at], desk.marks
+    return {
+        "image": at,
+        "name": shown.name,
+        "label": desk.label_of(at),
+        "left_out": shown.name in marks.left_out,
+        "side": {None: "", True: "valid", False: "train"}[shown.is_valid],
+        "answer": answer_of(desk, at),
+    }
+
+
+def answer_of(desk: Desk, at: int) -> dict[str, Any] | None:
+    """Return what the head answers for an image: its label, and the likeliest classes; points with their image's size."""
+    if desk.marks.purpose is not None and desk.marks.purpose.kind == "points":
+        return _points_of(desk, at)
+    answers = desk.answers
+    if answers is None or bool(answers.values[at].isnan().any()):
+        return None
+    values = answers.values[at]
+    order = values.argsort(descending=True)[:_SHOWN_ANSWERS].tolist()
+    names = answers.task.names
+    several = kind_of(answers.task).has_thresholds
+    label: object = (
+        [name for name, value in zip(names, values.tolist(), strict=True) if value >= 0.5]
+        if several
+        else names[order[0]]
+    )  # noqa: E501
+    return {"label": label, "likely": [[names[c], round(float(values[c]), 3)] for c in order]}
+
+
+def _points_of(desk: Desk, at: int) -> dict[str, Any]:
+    try:
+        height, width = pictures.large(desk.collection.images[at].file).size_hw
+    except (ImageError, OSError):
+        return {"size": None, "points": None}
+    return {"size": [width, height], "points": desk.points_of(at)}
+
+
+def chosen(desk: Desk, show: str, of: str, text: str) -> Sequence[int]:
+    """Return the positions of images that a filter lets through.
+
+    Args:
+        desk: has them.
+        show: "all", "labelled", "open" or "left out".
+        of: a class that the label has; any where empty.
+        text: that the name holds, in any case; any where empty.
+    """
+    marks, images = desk.marks, desk.collection.images
+    if show == "all" and not of and not text:
+        return range(len(images))
+    labels, left_out, wanted = dict(marks.labels), set(marks.left_out), text.casefold()
+
+    def passes(name: str) -> bool:
+        label = labels.get(name)
+        kind = "left out" if name in left_out else "labelled" if label is not None else "open"
+        has = not of or (label is not None and (label == of or (not isinstance(label, str) and of in label)))
+        return show in {"all", kind} and has and (not wanted or wanted in name.casefold())
+
+    return [at for at, one in enumerate(images) if passes(one.name)]
+
+
+def _open_issues(desk: Desk) -> list[Issue]:
+    """Return the issues of labels that stand as they were, and that nobody has found right."""
+    if desk.score is None:
+        return []
+    marks, images = desk.marks, desk.collection.images
+
+    def stands(issue: Issue) -> bool:
+        label = desk.label_of(issue.position)
+        there = [label] if isinstance(label, str) else list(label or ())
+        is_closed = images[issue.position].name in marks.right | marks.left_out
+        return not is_closed and issue.suggested not in there and (not issue.given or issue.given in there)
+
+    return [one for one in desk.score.issues if stands(one)]
+
+
+def issues_of(desk: Desk) -> list[dict[str, object]]:
+    """Return labels that are probably wrong: one entry for each image, with what to put in place of its label."""
+    found: dict[int, dict[str, Any]] = {}
+    for one in _open_issues(desk):
+        entry = found.setdefault(
+            one.position,
+            image_of(desk, one.position) | {"issues": [], "instead": desk.label_of(one.position), "like": None},
+        )
+        if entry["instead"] is None:
+            continue
+        entry["issues"].append(
+            {"given": one.given, "suggested": one.suggested, "confidence": format_number(round(one.confidence, 2))}
+        )
+        entry["instead"] = _mended(entry["instead"], one.given, one.suggested)
+        if entry["like"] is None:
+            entry["like"] = desk.example_of(one.position, one.suggested, one.given)
+    return [entry for entry in found.values() if entry["issues"]]
+
+
+def _mended(label: Any, given: str, suggested: str) -> Any:
+    if isinstance(label, str):
+        return suggested
+    kept = [name for name in label if name != given]
+    return [*kept, suggested] if suggested and suggested not in kept else kept
+
+
+def copies_of(desk: Desk) -> dict[str, object]:
+    """Return images that show the same and were not decided about yet, and images unlike the rest."""
+    found, marks, images = desk.copies, desk.marks, desk.collection.images
+    if found is None:
+        return {"state": desk.copies_state, "done": desk.copies_done, "pairs": [], "unlike": []}
+
+    def is_open(*some: int) -> bool:
+        return not any(images[at].name in marks.left_out for at in some)
+
+    pairs = [
+        {"first": image_of(desk, one.first), "second": image_of(desk, one.second), "how": one.how}
+        for one in found.pairs
+        if is_open(*one[:2]) and frozenset(images[at].name for at in one[:2]) not in marks.together
+    ]
+    unlike = [image_of(desk, at) for at in found.unlike if is_open(at) and images[at].name not in marks.right]
+    return {"state": desk.copies_state, "done": 1.0, "pairs": pairs, "unlike": unlike}

@@ -1,0 +1,289 @@
+"""Labels on their way out of a studio: into the table that was given, or one beside it, and as every other writer."""
+
+from __future__ import annotations
+
+import csv
+import io
+import shutil
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+from foveal.core.errors import InputError
+from foveal.core.tables import FORMATS, write_rows, write_table
+from foveal.evaluation.writers import LAYOUTS, write_labels
+from foveal.images.decode import open_image
+from foveal.sources.cells import split_labels
+from foveal.sources.columns import IMAGE_COLUMNS, LABEL_COLUMNS
+from foveal.studio.collection import TABLE, Collection, Label, Purpose, Shown
+from foveal.studio.marks import Marks, groups_of
+
+GROUP, SIDE = "group", "is_valid"
+_IMAGE, _LABELS = "fname", "labels"
+_SEPARATORS = (";", "|", ",")
+BEFORE = ".before-studio"
+"""What the copy of a table that was there before is called by."""
+
+
+class Written(NamedTuple):
+    """A table that was written.
+
+    Attributes:
+        path: of the table.
+        n: its labelled images.
+        why_beside: why it is not the table that was given; empty where it is.
+    """
+
+    path: Path
+    n: int
+    why_beside: str = ""
+
+
+def write_marks(collection: Collection, marks: Marks) -> Written:
+    """Write all labels: into the table that was given where it can be kept as it is otherwise, else beside it.
+
+    A table that was there before is copied once, as NAME.before-studio.csv.
+
+    Args:
+        collection: says where.
+        marks: the labels.
+    """
+    path, why = collection.target, ""
+    n = sum(1 for _ in _labelled(collection, marks))
+    if path.is_file() and not is_plain(path, marks.purpose):
+        found = _merged(path, collection, marks) if path.suffix.lower() == ".csv" else f"a {path.suffix} is not written"
+        if not isinstance(found, str):
+            _keep_copy(path)
+            write_rows(path, found)
+            return Written(path, n)
+        path, why = collection.given.with_name(f"{path.stem}.{TABLE}"), found
+    elif path.is_file() and not collection.is_known:
+        _keep_copy(path)
+    if n:
+        write_rows(path, rows_of(collection, marks))
+    elif path.is_file() and path != collection.given:
+        path.unlink()
+    return Written(path, n, why)
+
+
+def write_for_training(collection: Collection, marks: Marks) -> Path:
+    """Write the labelled images alone, as training takes them; return the table."""
+    path = (
+        collection.target
+        if collection.given.is_dir()
+        else collection.given.with_name(f"{collection.given.stem}.{TABLE}")
+    )
+    write_rows(path, rows_of(collection, marks))
+    return path
+
+
+def read_own(path: Path, purpose: Purpose) -> dict[str, Label | None]:
+    """Return the labels of a table that a studio wrote, by name of the image, also where somebody has edited it.
+
+    Args:
+        path: of the table.
+        purpose: what is said about each image; classes that it does not know are added to the label as they are.
+
+    Raises:
+        InputError: a number of a point cannot be read.
+    """
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        return {line[_IMAGE]: _label_of(line, purpose, path) for line in csv.DictReader(file) if line.get(_IMAGE)}
+
+
+def _label_of(line: Mapping[str, str], purpose: Purpose, path: Path) -> Label | None:
+    if purpose.kind == "points":
+        try:
+            pairs = [(line.get(f"{name}_x", ""), line.get(f"{name}_y", "")) for name in purpose.names]
+            return tuple((float(x), float(y)) if x and y else None for x, y in pairs)
+        except ValueError as error:
+            raise InputError(f"`{path}`, {line[_IMAGE]}: {error}.") from error
+    cell = line.get(_LABELS) or ""
+    if purpose.kind == "single-label":
+        return cell or None
+    joint = ";" if ";" in cell or any(set(name) & {" ", *_SEPARATORS} for name in purpose.names) else " "
+    return tuple(split_labels(cell, joint))
+
+
+def is_plain(path: Path, purpose: Purpose | None) -> bool:
+    """Return whether a table has no column but those that a studio writes, and so nothing else to keep."""
+    if path.suffix.lower() != ".csv":
+        return False
+    with path.open(encoding="utf-8-sig", errors="replace", newline="") as file:
+        header = set(next(csv.reader(file), []))
+    points = set(_columns(purpose)) if purpose is not None and purpose.kind == "points" else set[str]()
+    return path.name == TABLE and header <= {_IMAGE, _LABELS, SIDE, GROUP} | points
+
+
+def _keep_copy(path: Path) -> None:
+    copy = path.with_name(f"{path.stem}{BEFORE}{path.suffix}")
+    if not copy.exists():
+        shutil.copyfile(path, copy)
+
+
+def rows_of(collection: Collection, marks: Marks) -> Iterator[dict[str, object]]:
+    """Yield a row for each labelled image that is not left out: name, label and, where stated, side and group."""
+    has_sides = any(one.is_valid is not None for one in collection.images)
+    groups = groups_of(marks.together)
+    joint = _joint(marks)
+    for one in _labelled(collection, marks):
+        row: dict[str, object] = {_IMAGE: one.name} | _cells(marks, marks.labels[one.name], joint)
+        if has_sides:
+            row[SIDE] = _side(one, collection, marks, groups)
+        if groups:
+            row[GROUP] = groups.get(one.name, one.name)
+        yield row
+
+
+def export(path: Path, layout: str, collection: Collection, marks: Marks) -> int:
+    """Write labels as a table (.csv, .jsonl, .parquet) or a .json in a layout; return how many images.
+
+    Args:
+        path: its ending is the format.
+        layout: of a .json, see `LAYOUTS`.
+        collection: of the images.
+        marks: the labels.
+
+    Raises:
+        InputError: the ending or the layout is none that is known.
+        ImageError: an image cannot be read, whose size the layout needs.
+    """
+    assert marks.purpose is not None
+    if path.suffix in FORMATS:
+        return write_table(path, rows_of(collection, marks))
+    if path.suffix != ".json" or layout not in LAYOUTS:
+        raise InputError(f"`{path.name}` must end in {', '.join(FORMATS)}, or in .json as {' or '.join(LAYOUTS)}.")
+    task = marks.purpose.task()
+    labelled = (
+        (one.name, open_image(one.file).size_hw, task.decode_target(task.encode(_encodable(marks.labels[one.name]))))
+        for one in _labelled(collection, marks)
+    )
+    return write_labels(path, layout, labelled, task)
+
+
+def training_options(collection: Collection, marks: Marks) -> dict[str, str]:
+    """Return the options with which `foveal train` reads what was written, by name."""
+    assert marks.purpose is not None
+    options = {"--task": marks.purpose.kind}
+    if marks.purpose.kind == "points":
+        options["--points"] = ",".join(_columns(marks.purpose))
+        options["--point-names"] = ",".join(marks.purpose.names)
+    if marks.purpose.kind == "multi-label":
+        options |= {"--empty": "none", "--label-delimiter": _joint(marks)}
+    if marks.together and not any(one.is_valid is not None for one in collection.images):
+        options["--group-column"] = GROUP
+    return options
+
+
+def _labelled(collection: Collection, marks: Marks) -> Iterator[Shown]:
+    return (one for one in collection.images if one.name in marks.labels and one.name not in marks.left_out)
+
+
+def _encodable(label: Label) -> object:
+    if isinstance(label, str):
+        return label
+    return [one if isinstance(one, str) else (float("nan"),) * 2 if one is None else one for one in label]
+
+
+def _joint(marks: Marks) -> str:
+    """Return what stands between the names of several classes: a space where no name has one."""
+    assert marks.purpose is not None
+    return ";" if any(set(name) & {" ", *_SEPARATORS} for name in marks.purpose.names) else " "
+
+
+def _columns(purpose: Purpose) -> tuple[str, ...]:
+    return tuple(f"{name}_{axis}" for name in purpose.names for axis in "xy")
+
+
+def _cells(marks: Marks, label: Label | None, joint: str) -> dict[str, object]:
+    """Return the cells of a label, all of them empty where there is none."""
+    assert marks.purpose is not None
+    if marks.purpose.kind == "points":
+        points = label or (None,) * len(marks.purpose.names)
+        pairs = (("", "") if one is None else (round(float(one[0]), 2), round(float(one[1]), 2)) for one in points)
+        return dict(zip(_columns(marks.purpose), (cell for pair in pairs for cell in pair), strict=True))
+    return {_LABELS: label if isinstance(label, str) else joint.join(map(str, label or ()))}
+
+
+def _side(one: Shown, collection: Collection, marks: Marks, groups: Mapping[str, str]) -> object:
+    """Return the side of an image: its own, or of images that stay together that of the first."""
+    first = groups.get(one.name)
+    if first is None or first == one.name:
+        return one.is_valid
+    return next((other.is_valid for other in collection.images if other.name == first), one.is_valid)
+
+
+def _merged(path: Path, collection: Collection, marks: Marks) -> list[dict[str, object]] | str:
+    """Return the rows of a table with the labels in their cells, or in words why it cannot be kept otherwise as it is."""
+    try:
+        text = path.read_bytes().decode("utf-8-sig")
+    except UnicodeDecodeError:
+        return "it is not UTF-8"
+    lines = list(csv.DictReader(io.StringIO(text, newline=""), restkey="", restval=""))
+    if not lines or any("" in line for line in lines):
+        return "it is no table separated by commas, with a name above each column"
+    lower = {column.lower(): column for column in lines[0]}
+    image = next((lower[name] for name in IMAGE_COLUMNS if name in lower), None)
+    label = next((lower[name] for name in LABEL_COLUMNS if name in lower), None)
+    assert marks.purpose is not None
+    own = _columns(marks.purpose) if marks.purpose.kind == "points" else (label,)
+    if image is None or any(column not in lines[0] for column in own):
+        return "its columns of images and labels have other names"
+    by_text = _by_text(collection.images)
+    shown = [by_text.get(line[image].strip()) for line in lines]
+    if len({one.name for one in shown if one is not None}) < sum(one is not None for one in shown):
+        return "it names an image in several rows"
+    if lacking := {one.name for one in collection.images if one.label is not None} - {one.name for one in shown if one}:
+        return f"not all of its images are found by their names, such as {min(lacking)}"
+    labelled = {one.name for one in _labelled(collection, marks)}
+    open_rows = any(one is not None and one.name not in labelled | marks.left_out for one in shown)
+    if open_rows and any(marks.labels[name] == () for name in labelled):
+        return "an empty cell cannot say both that nothing is in an image and that nobody has looked at it"
+    return list(_rows_with(lines, shown, collection, marks, image=image, label=label))
+
+
+def _rows_with(
+    lines: Iterable[dict[str, str]],
+    shown: Iterable[Shown | None],
+    collection: Collection,
+    marks: Marks,
+    *,
+    image: str,
+    label: str | None,
+) -> Iterator[dict[str, object]]:
+    joint, groups, there = _joint(marks), groups_of(marks.together), set[str]()
+    has_sides = any(one.is_valid is not None for one in collection.images)
+    empty: dict[str, object] = {}
+
+    def filled(line: Mapping[str, object], one: Shown) -> dict[str, object]:
+        cells = _cells(marks, marks.labels.get(one.name), joint)
+        cells = {label or column: cell for column, cell in cells.items()} if _LABELS in cells else cells
+        row = dict(line) | cells
+        if groups:
+            row[GROUP] = groups.get(one.name, one.name)
+            if SIDE in row and has_sides:
+                row[SIDE] = _side(one, collection, marks, groups)
+        return row
+
+    for line, one in zip(lines, shown, strict=True):
+        empty = dict.fromkeys(line, "")
+        if one is None:
+            yield dict(line) | ({GROUP: line[image]} if groups else {})
+            continue
+        there.add(one.name)
+        if one.name not in marks.left_out:
+            yield filled(line, one)
+    for one in _labelled(collection, marks):
+        if one.name not in there:
+            yield filled(empty | {image: one.name}, one)
+
+
+def _by_text(images: Iterable[Shown]) -> dict[str, Shown]:
+    """Return images by what a table may call them: the name, and that of the file, with its ending or without, if one."""
+    found: dict[str, Shown] = {}
+    several = set[str]()
+    for one in images:
+        for text in {one.file.name, one.file.stem, Path(one.name).with_suffix("").as_posix()}:
+            several |= {text} & found.keys()
+            found[text] = one
+    return {text: one for text, one in found.items() if text not in several} | {one.name: one for one in images}
