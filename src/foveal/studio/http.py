@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from fastapi import FastAPI, Query
 from fastapi.exceptions import RequestValidationError
@@ -24,7 +24,7 @@ from foveal.serve.measures import Measures
 from foveal.serve.page import add_page
 from foveal.studio import pictures, views
 from foveal.studio.assets import page_texts
-from foveal.studio.desk import Desk
+from foveal.studio.studio import Studio
 from foveal.studio.writing import export
 
 _WAIT_SECONDS = 2.0  # that a page may wait for news in one request; short, so that the studio ends soon
@@ -90,20 +90,20 @@ class Who(BaseModel):
     session: str
 
 
-def studio_app(desk: Desk, ready: Callable[[], None]) -> FastAPI:
+def studio_app(studio: Studio, ready: Callable[[], None]) -> FastAPI:
     """Return the application of a studio, which starts and stops with its lifespan.
 
     Args:
-        desk: that it is about.
+        studio: that it is about.
         ready: called as it starts.
     """
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        desk.start()
+        studio.start()
         ready()
         yield
-        await asyncio.to_thread(desk.stop)
+        await asyncio.to_thread(studio.stop)
 
     app = FastAPI(title="foveal studio", version=__version__, docs_url=None, redoc_url=None, lifespan=lifespan)
     rules = Rules(hosts=frozenset({"localhost"}), origins=frozenset(), keys=())
@@ -111,9 +111,9 @@ def studio_app(desk: Desk, ready: Callable[[], None]) -> FastAPI:
     for error in (FovealError, HTTPException, OSError, RequestValidationError):
         app.add_exception_handler(error, _refused)
     add_page(app, page_texts())
-    _add_reading(app, desk)
-    _add_decisions(app, desk)
-    _add_results(app, desk)
+    _add_reading(app, studio)
+    _add_decisions(app, studio)
+    _add_results(app, studio)
     return app
 
 
@@ -128,15 +128,17 @@ async def _refused(_: Request, error: Exception) -> Response:
     return error_response(RequestRefusedError(422, str(error)))
 
 
-def _add_reading(app: FastAPI, desk: Desk) -> None:
+def _add_reading(app: FastAPI, studio: Studio) -> None:
+    desk = studio.desk
+
     @app.get("/state", summary="All that every view shows; waits for something newer than `since`, two seconds.")
     def state(session: str, since: int = -1) -> dict[str, object]:
         desk.wait(since, _WAIT_SECONDS)
-        return views.state_of(desk, session)
+        return views.state_of(studio, session)
 
     @app.get("/next", summary="The images that a session should label next.")
     def following(session: str, k: Annotated[int, Query(ge=1, le=50)] = 6) -> list[dict[str, object]]:
-        return [views.image_of(desk, at) for at in desk.next_for(session, k)]
+        return [views.image_of(studio, at) for at in desk.next_for(session, k)]
 
     @app.get("/images", summary="A window of the images that a filter lets through.")
     def images(
@@ -146,12 +148,12 @@ def _add_reading(app: FastAPI, desk: Desk) -> None:
         start: Position = 0,
         n: Annotated[int, Query(ge=1, le=_MOST_LISTED)] = 100,
     ) -> dict[str, object]:
-        found = views.chosen(desk, show, of, text)
-        return {"n": len(found), "images": [views.image_of(desk, at) for at in found[start : start + n]]}
+        found = views.chosen(studio, show, of, text)
+        return {"n": len(found), "images": [views.image_of(studio, at) for at in found[start : start + n]]}
 
     @app.get("/images/{at}", summary="An image, its label and what is answered.")
     def one(at: int) -> dict[str, object]:
-        return views.image_of(desk, desk.position(at))
+        return views.image_of(studio, desk.position(at))
 
     def picture(get: Callable[..., pictures.Picture], at: int) -> Response:
         made = get(desk.collection.images[desk.position(at)].file)
@@ -167,21 +169,23 @@ def _add_reading(app: FastAPI, desk: Desk) -> None:
 
     @app.get("/issues", summary="Labels that are probably wrong, the likeliest first.")
     def issues() -> list[dict[str, object]]:
-        return views.issues_of(desk)
+        return views.issues_of(studio)
 
     @app.get("/copies", summary="Images that show the same, and images unlike the rest.")
     def copies() -> dict[str, object]:
-        return views.copies_of(desk)
+        return views.copies_of(studio)
 
 
-def _add_decisions(app: FastAPI, desk: Desk) -> None:
+def _add_decisions(app: FastAPI, studio: Studio) -> None:
+    desk = studio.desk
+
     @app.post("/begin", summary="Say what is labelled, or add classes.")
     def begin(given: Beginning) -> dict[str, object]:
         if given.task is not None:
             desk.begin(given.task, given.names)
         else:
             desk.add_names(given.names, given.session)
-        return views.state_of(desk, given.session)
+        return views.state_of(studio, given.session)
 
     @app.post("/decide", summary="Decide about an image; it is on disk when this is answered.")
     def decide(given: Decision) -> dict[str, object]:
@@ -194,7 +198,7 @@ def _add_decisions(app: FastAPI, desk: Desk) -> None:
             desk.confirm(given.image, given.session)
         else:
             desk.label(given.image, given.label, given.session)
-        return views.image_of(desk, given.image)
+        return views.image_of(studio, given.image)
 
     @app.post("/later", summary="Do not label an image now.")
     def later(given: Decision) -> dict[str, object]:
@@ -207,47 +211,33 @@ def _add_decisions(app: FastAPI, desk: Desk) -> None:
         return {"images": [] if entry is None else list(desk.positions(entry.images))}
 
 
-def _add_results(app: FastAPI, desk: Desk) -> None:
+def _add_results(app: FastAPI, studio: Studio) -> None:
     @app.post("/look-for-copies", summary="Begin to look for copies.")
     def look_for_copies() -> dict[str, object]:
-        desk.look_for_copies()
-        return views.copies_of(desk)
+        studio.look_for_copies()
+        return views.copies_of(studio)
 
     @app.post("/export", summary="Write the labels in a format beside the images.")
     def write(wanted: Wanted) -> dict[str, object]:
-        is_layout = wanted.format in LAYOUTS
-        name = f"{desk.collection.target.stem}-{wanted.format}.json" if is_layout else f"labels-studio.{wanted.format}"
-        path = desk.collection.journal.parent / name
-        return {"path": str(path), "n": export(path, wanted.format, desk.collection, desk.snapshot())}
+        collection, is_layout = studio.desk.collection, wanted.format in LAYOUTS
+        ending = f"{wanted.format}.json" if is_layout else f"exported.{wanted.format}"
+        path = collection.journal.parent / f"{collection.given.stem}.{ending}"
+        return {"path": str(path), "n": export(path, wanted.format, collection, studio.desk.snapshot())}
 
     @app.post("/train", summary="Train fully on the labels so far.")
     def train() -> dict[str, object]:
-        return desk.train().state()
+        return studio.train().state()
 
     @app.get("/train", summary="The run at work, or the last one.")
     def trained() -> dict[str, object]:
-        return {} if desk.training is None else desk.training.state()
+        return {} if studio.training is None else studio.training.state()
 
     @app.get("/hand-over/{file}", response_class=FileResponse, summary="The model or the report of the last run.")
     def hand_over(file: Literal["model", "report"]) -> FileResponse:
-        if desk.training is None or desk.training.is_at_work:
+        if studio.training is None or studio.training.is_at_work:
             raise HTTPException(404, "There is no run that has ended.")
         name = run.MODEL if file == "model" else run.REPORT
-        path = desk.training.folder / name
+        path = studio.training.folder / name
         if not path.is_file():
             raise HTTPException(404, f"The run has no {name}.")
         return FileResponse(path, filename=name)
-
-
-def about_formats() -> list[dict[str, Any]]:
-    """Return what labels can be written as."""
-    return [{"format": one, "text": text} for one, text in _FORMATS.items()]
-
-
-_FORMATS = {
-    "csv": "CSV",
-    "jsonl": "JSON lines",
-    "parquet": "Parquet",
-    "coco": "COCO",
-    "label-studio": "Label Studio",
-}

@@ -20,6 +20,7 @@ from foveal.core.errors import InputError
 
 Kind = Literal["begin", "classes", "label", "left out", "right", "together", "back"]
 VERSION = 1
+_KEPT = frozenset({"begin", "classes", "back"})  # kinds that are not taken back
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +62,7 @@ class Journal:
         """
         self.path = path
         self.entries: list[Entry] = []
+        self._taken_back = set[int]()
         self.written_ns = path.stat().st_mtime_ns if path.exists() else 0
         self._file = path.open("ab", buffering=0)
         if not storage.lock(self._file):
@@ -70,7 +72,7 @@ class Journal:
         lines = content[:whole].splitlines()
         for number, line in enumerate(lines):
             try:
-                self.entries.append(_entry_of(number, json.loads(line)))
+                self._take(_entry_of(number, json.loads(line)))
             except (ValueError, TypeError, KeyError) as error:
                 raise InputError(
                     f"`{path}`, line {number + 1}, is not as a studio writes it ({error}). Put a copy in its place, or "
@@ -92,25 +94,32 @@ class Journal:
         version = {"version": VERSION} if kind == "begin" else {}
         line = json.dumps(version | stored, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
         try:
-            if self._file.write(line) != len(line):
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.path))
-            os.fsync(self._file.fileno())
+            self._write(line)
         except OSError:
             self._file.truncate(self._n_bytes)
             raise
         self._n_bytes += len(line)
-        self.entries.append(entry)
+        self._take(entry)
         return entry
+
+    def _take(self, entry: Entry) -> None:
+        self.entries.append(entry)
+        if entry.kind == "back":
+            self._taken_back.add(entry.value)
+
+    def _write(self, line: bytes) -> None:
+        if self._file.write(line) != len(line):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.path))
+        os.fsync(self._file.fileno())
 
     def standing(self) -> Iterator[Entry]:
         """Yield the decisions that were not taken back, in order."""
-        taken_back = {entry.value for entry in self.entries if entry.kind == "back"}
-        return (entry for entry in self.entries if entry.kind != "back" and entry.number not in taken_back)
+        return (one for one in self.entries if one.kind != "back" and one.number not in self._taken_back)
 
     def last_of(self, session: str) -> Entry | None:
         """Return the last decision of a session that can be taken back."""
-        found = (one for one in self.standing() if one.session == session and one.kind not in {"begin", "classes"})
-        return max(found, key=lambda one: one.number, default=None)
+        own = (one for one in reversed(self.entries) if one.session == session and one.number not in self._taken_back)
+        return next((one for one in own if one.kind not in _KEPT), None)
 
     def close(self) -> None:
         """Close the file; one to which nothing was written is removed."""

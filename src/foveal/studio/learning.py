@@ -85,6 +85,11 @@ class Answers:
     held_out: Tensor
     taught: Taught
 
+    @property
+    def n_learned(self) -> int:
+        """How many images it learned from."""
+        return len(self.taught.at)
+
 
 def learn(features: Tensor, taught: Taught) -> Answers | None:
     """Fit the head and answer for all images; None where the labels are too few, or all alike.
@@ -159,6 +164,7 @@ class Score:
         gain: what twice as many labels should bring; None where that cannot be told yet.
         n_wrong: how many labels are expected to be wrong.
         issues: labels that probably are, the likeliest first; positions are those of all images.
+        unit: of the values; empty of shares.
     """
 
     metric: str
@@ -169,6 +175,7 @@ class Score:
     gain: Interval | None
     n_wrong: Interval
     issues: tuple[Issue, ...]
+    unit: str = ""
 
 
 def score(features: Tensor, answers: Answers, *, gain: Interval | None = None, with_gain: bool = True) -> Score:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from foveal.evaluation.bank import extractor_at_hand
 from foveal.runs.image_settings import ImageRun
 from foveal.serve.run import check_free, run_app
-from foveal.studio.desk import open_desk
 from foveal.studio.http import studio_app
+from foveal.studio.studio import open_studio
 
 HOST = "127.0.0.1"
 
@@ -29,10 +28,11 @@ def run_studio(
         InputError: it cannot be read, another studio is open on it, or the port is taken.
     """
     check_free(HOST, port)
-    desk = open_desk(settings, extractor_at_hand(arch))
+    studio = open_studio(settings, arch)
+    desk = studio.desk
     if names:
         if desk.marks.purpose is not None:
             desk.add_names(names, "")
         else:
             desk.begin(settings.task.task, names)
-    run_app(studio_app(desk, lambda: ready(f"http://{HOST}:{port}/")), host=HOST, port=port)
+    run_app(studio_app(studio, lambda: ready(f"http://{HOST}:{port}/")), host=HOST, port=port)

@@ -10,18 +10,20 @@ from foveal.core.errors import ImageError
 from foveal.core.formats import format_number
 from foveal.metrics.bootstrap import Interval
 from foveal.studio import pictures
-from foveal.studio.desk import Desk
 from foveal.studio.journal import Entry
-from foveal.studio.learning import Score
+from foveal.studio.learning import Answers, Score
+from foveal.studio.studio import Studio
 from foveal.tasks.kinds import kind_of
 from foveal.tasks.label_checks import Issue
 
+_ON = 0.5  # the probability from which on a class is taken to be there
 _SHOWN_ANSWERS = 5  # classes of an answer, the likeliest first
 
 
-def state_of(desk: Desk, session: str) -> dict[str, object]:
+def state_of(studio: Studio, session: str) -> dict[str, object]:
     """Return all that every view shows."""
-    collection, marks, looking, score = desk.collection, desk.marks, desk.looking(), desk.score
+    desk, score = studio.desk, studio.score
+    collection, marks = desk.collection, desk.marks
     counts = Counter[str]()
     there = {one.name for one in collection.images} - marks.left_out
     labelled = {name: label for name, label in list(marks.labels.items()) if name in there}
@@ -38,18 +40,18 @@ def state_of(desk: Desk, session: str) -> dict[str, object]:
         "n": len(collection.images),
         "n_labelled": len(labelled),
         "n_left_out": len(marks.left_out),
-        "n_looked": looking.done,
-        "refused": looking.refused,
+        "n_looked": studio.sight.n_looked,
+        "refused": desk.refused,
         "counts": counts,
-        "learned_from": 0 if desk.answers is None else len(desk.answers.taught.at),
+        "learned_from": 0 if studio.answers is None else studio.answers.n_learned,
         "score": None if score is None else _score(score),
         "classes": [] if score is None else _classes(score),
-        "n_issues": len(_open_issues(desk)),
+        "n_issues": len(_open_issues(studio)),
         "expected_wrong": "" if score is None else _expected(score.n_wrong),
         "back": "" if last is None else _in_words(last),
-        "written": "" if desk.written is None else str(desk.written.path),
-        "why_beside": "" if desk.written is None else desk.written.why_beside,
-        "failure": desk.failure,
+        "written": "" if studio.written is None else str(studio.written.path),
+        "why_beside": "" if studio.written is None else studio.written.why_beside,
+        "failure": studio.failure,
     }
 
 
@@ -57,6 +59,7 @@ def _score(score: Score) -> dict[str, object]:
     gain = score.gain
     return {
         "metric": score.metric,
+        "unit": score.unit,
         "value": score.whole.value,
         "low": score.whole.low,
         "high": score.whole.high,
@@ -102,8 +105,9 @@ def _in_words(entry: Entry) -> str:
             return f"{name} found right"
 
 
-def image_of(desk: Desk, at: int) -> dict[str, object]:
+def image_of(studio: Studio, at: int) -> dict[str, object]:
     """Return an image, its label and what is answered for it."""
+    desk = studio.desk
     shown, marks = desk.collection.images[at], desk.marks
     return {
         "image": at,
@@ -111,47 +115,44 @@ def image_of(desk: Desk, at: int) -> dict[str, object]:
         "label": desk.label_of(at),
         "left_out": shown.name in marks.left_out,
         "side": {None: "", True: "valid", False: "train"}[shown.is_valid],
-        "answer": answer_of(desk, at),
+        "answer": answer_of(studio, at),
     }
 
 
-def answer_of(desk: Desk, at: int) -> dict[str, Any] | None:
-    """Return what the head answers for an image: its label, and the likeliest classes; points with their image's size."""
-    if desk.marks.purpose is not None and desk.marks.purpose.kind == "points":
-        return _points_of(desk, at)
-    answers = desk.answers
-    if answers is None or bool(answers.values[at].isnan().any()):
+def answer_of(studio: Studio, at: int) -> dict[str, Any] | None:
+    """Return what is answered for an image: its label and the likeliest classes, or points and the image's size."""
+    purpose = studio.desk.marks.purpose
+    if purpose is not None and purpose.kind == "points":
+        return _points_of(studio, at)
+    answers = studio.answers
+    if not isinstance(answers, Answers) or bool(answers.values[at].isnan().any()):
         return None
     values = answers.values[at]
     order = values.argsort(descending=True)[:_SHOWN_ANSWERS].tolist()
     names = answers.task.names
-    several = kind_of(answers.task).has_thresholds
-    label: object = (
-        [name for name, value in zip(names, values.tolist(), strict=True) if value >= 0.5]
-        if several
-        else names[order[0]]
-    )  # noqa: E501
+    on = [name for name, value in zip(names, values.tolist(), strict=True) if value >= _ON]
+    label: object = on if kind_of(answers.task).has_thresholds else names[order[0]]
     return {"label": label, "likely": [[names[c], round(float(values[c]), 3)] for c in order]}
 
 
-def _points_of(desk: Desk, at: int) -> dict[str, Any]:
+def _points_of(studio: Studio, at: int) -> dict[str, Any]:
     try:
-        height, width = pictures.large(desk.collection.images[at].file).size_hw
+        height, width = pictures.large(studio.desk.collection.images[at].file).size_hw
     except (ImageError, OSError):
         return {"size": None, "points": None}
-    return {"size": [width, height], "points": desk.points_of(at)}
+    return {"size": [width, height], "points": studio.points_of(at)}
 
 
-def chosen(desk: Desk, show: str, of: str, text: str) -> Sequence[int]:
+def chosen(studio: Studio, show: str, of: str, text: str) -> Sequence[int]:
     """Return the positions of images that a filter lets through.
 
     Args:
-        desk: has them.
+        studio: has them.
         show: "all", "labelled", "open" or "left out".
         of: a class that the label has; any where empty.
         text: that the name holds, in any case; any where empty.
     """
-    marks, images = desk.marks, desk.collection.images
+    marks, images = studio.desk.marks, studio.desk.collection.images
     if show == "all" and not of and not text:
         return range(len(images))
     labels, left_out, wanted = dict(marks.labels), set(marks.left_out), text.casefold()
@@ -165,10 +166,11 @@ def chosen(desk: Desk, show: str, of: str, text: str) -> Sequence[int]:
     return [at for at, one in enumerate(images) if passes(one.name)]
 
 
-def _open_issues(desk: Desk) -> list[Issue]:
+def _open_issues(studio: Studio) -> list[Issue]:
     """Return the issues of labels that stand as they were, and that nobody has found right."""
-    if desk.score is None:
+    if studio.score is None:
         return []
+    desk = studio.desk
     marks, images = desk.marks, desk.collection.images
 
     def stands(issue: Issue) -> bool:
@@ -177,17 +179,16 @@ def _open_issues(desk: Desk) -> list[Issue]:
         is_closed = images[issue.position].name in marks.right | marks.left_out
         return not is_closed and issue.suggested not in there and (not issue.given or issue.given in there)
 
-    return [one for one in desk.score.issues if stands(one)]
+    return [one for one in studio.score.issues if stands(one)]
 
 
-def issues_of(desk: Desk) -> list[dict[str, object]]:
+def issues_of(studio: Studio) -> list[dict[str, object]]:
     """Return labels that are probably wrong: one entry for each image, with what to put in place of its label."""
     found: dict[int, dict[str, Any]] = {}
-    for one in _open_issues(desk):
-        entry = found.setdefault(
-            one.position,
-            image_of(desk, one.position) | {"issues": [], "instead": desk.label_of(one.position), "like": None},
-        )
+    for one in _open_issues(studio):
+        label = studio.desk.label_of(one.position)
+        more: dict[str, Any] = {"issues": [], "instead": label, "like": None}
+        entry = found.setdefault(one.position, image_of(studio, one.position) | more)
         if entry["instead"] is None:
             continue
         entry["issues"].append(
@@ -195,7 +196,8 @@ def issues_of(desk: Desk) -> list[dict[str, object]]:
         )
         entry["instead"] = _mended(entry["instead"], one.given, one.suggested)
         if entry["like"] is None:
-            entry["like"] = desk.example_of(one.position, one.suggested, one.given)
+            like = studio.example_of(one.position, one.suggested, one.given)
+            entry["like"] = None if like is None else image_of(studio, like)
     return [entry for entry in found.values() if entry["issues"]]
 
 
@@ -206,19 +208,19 @@ def _mended(label: Any, given: str, suggested: str) -> Any:
     return [*kept, suggested] if suggested and suggested not in kept else kept
 
 
-def copies_of(desk: Desk) -> dict[str, object]:
+def copies_of(studio: Studio) -> dict[str, object]:
     """Return images that show the same and were not decided about yet, and images unlike the rest."""
-    found, marks, images = desk.copies, desk.marks, desk.collection.images
+    found, marks, images = studio.copies, studio.desk.marks, studio.desk.collection.images
     if found is None:
-        return {"state": desk.copies_state, "done": desk.copies_done, "pairs": [], "unlike": []}
+        return {"state": studio.copies_state, "done": studio.copies_done, "pairs": [], "unlike": []}
 
     def is_open(*some: int) -> bool:
         return not any(images[at].name in marks.left_out for at in some)
 
     pairs = [
-        {"first": image_of(desk, one.first), "second": image_of(desk, one.second), "how": one.how}
+        {"first": image_of(studio, one.first), "second": image_of(studio, one.second), "how": one.how}
         for one in found.pairs
         if is_open(*one[:2]) and frozenset(images[at].name for at in one[:2]) not in marks.together
     ]
-    unlike = [image_of(desk, at) for at in found.unlike if is_open(at) and images[at].name not in marks.right]
-    return {"state": desk.copies_state, "done": 1.0, "pairs": pairs, "unlike": unlike}
+    unlike = [image_of(studio, at) for at in found.unlike if is_open(at) and images[at].name not in marks.right]
+    return {"state": studio.copies_state, "done": 1.0, "pairs": pairs, "unlike": unlike}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import shutil
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -214,7 +214,8 @@ def _side(one: Shown, collection: Collection, marks: Marks, groups: Mapping[str,
 
 
 def _merged(path: Path, collection: Collection, marks: Marks) -> list[dict[str, object]] | str:
-    """Return the rows of a table with the labels in their cells, or in words why it cannot be kept otherwise as it is."""
+    """Return the rows of a table with the labels in their cells, or in words why it cannot be kept as it is."""
+    assert marks.purpose is not None
     try:
         text = path.read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError:
@@ -225,21 +226,27 @@ def _merged(path: Path, collection: Collection, marks: Marks) -> list[dict[str, 
     lower = {column.lower(): column for column in lines[0]}
     image = next((lower[name] for name in IMAGE_COLUMNS if name in lower), None)
     label = next((lower[name] for name in LABEL_COLUMNS if name in lower), None)
-    assert marks.purpose is not None
     own = _columns(marks.purpose) if marks.purpose.kind == "points" else (label,)
     if image is None or any(column not in lines[0] for column in own):
         return "its columns of images and labels have other names"
     by_text = _by_text(collection.images)
     shown = [by_text.get(line[image].strip()) for line in lines]
-    if len({one.name for one in shown if one is not None}) < sum(one is not None for one in shown):
+    if why := _unlike(shown, collection, marks):
+        return why
+    return list(_rows_with(lines, shown, collection, marks, image=image, label=label))
+
+
+def _unlike(shown: Sequence[Shown | None], collection: Collection, marks: Marks) -> str:
+    """Return why rows that name such images cannot hold all labels; nothing where they can."""
+    there = [one.name for one in shown if one is not None]
+    if len(set(there)) < len(there):
         return "it names an image in several rows"
-    if lacking := {one.name for one in collection.images if one.label is not None} - {one.name for one in shown if one}:
+    if lacking := {one.name for one in collection.images if one.label is not None} - set(there):
         return f"not all of its images are found by their names, such as {min(lacking)}"
     labelled = {one.name for one in _labelled(collection, marks)}
-    open_rows = any(one is not None and one.name not in labelled | marks.left_out for one in shown)
-    if open_rows and any(marks.labels[name] == () for name in labelled):
+    if set(there) - labelled - marks.left_out and any(marks.labels[name] == () for name in labelled):
         return "an empty cell cannot say both that nothing is in an image and that nobody has looked at it"
-    return list(_rows_with(lines, shown, collection, marks, image=image, label=label))
+    return ""
 
 
 def _rows_with(
@@ -268,7 +275,7 @@ def _rows_with(
     for line, one in zip(lines, shown, strict=True):
         empty = dict.fromkeys(line, "")
         if one is None:
-            yield dict(line) | ({GROUP: line[image]} if groups else {})
+            yield {**line, **({GROUP: line[image]} if groups else {})}
             continue
         there.add(one.name)
         if one.name not in marks.left_out:
@@ -279,7 +286,7 @@ def _rows_with(
 
 
 def _by_text(images: Iterable[Shown]) -> dict[str, Shown]:
-    """Return images by what a table may call them: the name, and that of the file, with its ending or without, if one."""
+    """Return images by what a table may call them: the name, and that of the file, with its ending or without."""
     found: dict[str, Shown] = {}
     several = set[str]()
     for one in images:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -151,19 +152,54 @@ def fit_heatmaps(
     assert layer.bias is not None
     zeros = Sums.zeros(norm.num_features, layer.out_channels, device)
     everything, left_out, held = _sum_cells(body, batches, zeros, precision, held_out_positions(n))
-    mean, variance = everything.standard()
-    strength, sharpness = _STRENGTHS[0], _SHARPNESS[0]
-    if everything.count > left_out.count:
-        with timing.measure("probe cross-validation"):
-            strength, sharpness = _choose_penalty(everything.plus(left_out, -1.0), held, mean, variance)
-    weight = everything.solve(strength, mean, variance) * sharpness
-    norm.running_mean.copy_(mean)
-    norm.running_var.copy_(variance)
-    layer.weight.copy_(weight[..., None, None])
+    fit, _ = solve_heatmaps(everything, left_out, held)
+    norm.running_mean.copy_(fit.mean)
+    norm.running_var.copy_(fit.variance)
+    layer.weight.copy_(fit.weight[..., None, None])
     layer.bias.zero_()
     head.eval()
     outputs = torch.cat([head(maps.float().to(device)).cpu() for maps, _ in held])
     return float(loss(outputs, torch.cat([points for _, points in held])))
+
+
+class HeatmapFit(NamedTuple):
+    """Heatmaps that were fitted.
+
+    Attributes:
+        weight: [K, F], on features of mean 0 and variance 1.
+        mean: of each feature, [F].
+        variance: of each feature, [F].
+    """
+
+    weight: Tensor
+    mean: Tensor
+    variance: Tensor
+
+    def points(self, maps_BFhw: Tensor) -> Tensor:
+        """Return the points [B, K, 2] in [-1, 1], x before y, on maps of features."""
+        scaled = (self.weight / self.variance.sqrt()).to(maps_BFhw)
+        offset = (scaled @ self.mean.to(maps_BFhw))[None, :, None, None]
+        return soft_argmax(torch.einsum("bfhw,kf->bkhw", maps_BFhw, scaled) - offset)
+
+
+def solve_heatmaps(everything: Sums, left_out: Sums, held: Held) -> tuple[HeatmapFit, HeatmapFit]:
+    """Return the heatmaps fitted to all images, and those fitted without the ones that were left out.
+
+    Args:
+        everything: sums over the cells of all images.
+        left_out: over those of the images left out.
+        held: maps [B, F, h, w] and points [B, K, 2] of these; they choose penalty and sharpness.
+    """
+    mean, variance = everything.standard()
+    strength, sharpness = _STRENGTHS[0], _SHARPNESS[0]
+    rest = everything.plus(left_out, -1.0)
+    if everything.count > left_out.count:
+        with timing.measure("probe cross-validation"):
+            strength, sharpness = _choose_penalty(rest, held, mean, variance)
+    whole = HeatmapFit(everything.solve(strength, mean, variance) * sharpness, mean, variance)
+    if not everything.count > left_out.count:
+        return whole, whole
+    return whole, HeatmapFit(rest.solve(strength, mean, variance) * sharpness, mean, variance)
 
 
 def held_out_positions(n: int) -> range:
