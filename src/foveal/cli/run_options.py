@@ -23,7 +23,7 @@ _PANELS = {"data": "Data", "task": "Task", "training": "Training", "output": "Ou
 OPTIONS: dict[str, Callable[[str, str], bool]] = {
     "train": lambda _, __: True,
     "check": is_checked,
-    "studio": lambda name, panel: is_reading(name, panel) or name == "valid_column",
+    "studio": lambda name, panel: is_reading(name, panel) or name in {"valid_column", "point_names"},
     "evaluate": lambda name, panel: is_reading(name, panel) and name != "task",  # the model's
     "report": lambda _, panel: panel == "output",
 }

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -115,6 +115,7 @@ class Collection:
         purpose: what is said about each image; None where that is still to be chosen.
         images: all of them, those with a label first.
         about: what was read, in one line.
+        columns: the columns of the table that the user named, by what they hold: "image", "label" and points 0, 1, ...
         is_known: whether it is a folder on which a studio was opened before, and the table its own.
     """
 
@@ -124,6 +125,7 @@ class Collection:
     purpose: Purpose | None
     images: tuple[Shown, ...]
     about: str
+    columns: Mapping[str | int, str] = field(default_factory=dict)
     is_known: bool = False
 
     @property
@@ -157,7 +159,9 @@ def open_collection(settings: ImageRun) -> Collection:
     if not images:
         raise InputError(f"`{given}` holds no images to label.")
     target = given / TABLE if given.is_dir() else given
-    return Collection(root, given, target, purpose, tuple(_once(images)), source.read_as)
+    named_columns = {"image": settings.data.image_column, "label": settings.data.label_column}
+    columns = {what: column for what, column in named_columns.items() if column} | dict(enumerate(settings.task.points))
+    return Collection(root, given, target, purpose, tuple(_once(images)), source.read_as, columns)
 
 
 def opened_again(given: Path, began: Mapping[str, Any]) -> Collection:
@@ -175,7 +179,9 @@ def opened_again(given: Path, began: Mapping[str, Any]) -> Collection:
     if not images:
         raise InputError(f"`{given}` holds no images to label.")
     known = tuple(Shown(one.file, one.name, None, sides.get(one.name)) for one in images)
-    return Collection(root, root, root / TABLE, None, known, f"a folder of a studio; {len(known):,} images", True)
+    return Collection(
+        root, root, root / TABLE, None, known, f"a folder of a studio; {len(known):,} images", is_known=True
+    )
 
 
 def _names(source: Source) -> tuple[str, ...]:
@@ -249,8 +255,8 @@ def _points(given: object, n: int) -> Label:
 
 def label_from_json(value: object) -> Label | None:
     """Return a label that a journal keeps."""
-    if isinstance(value, list):
-        return tuple(tuple(one) if isinstance(one, list) else one for one in value)
+    if isinstance(value, list | tuple):
+        return tuple((one[0], one[1]) if isinstance(one, list | tuple) else one for one in value)
     return value if isinstance(value, str) else None
 
 

@@ -89,10 +89,10 @@ class Journal:
             OSError: it cannot be written; the journal is as before.
         """
         now = dt.datetime.now(dt.UTC).isoformat(timespec="seconds")
-        entry = Entry(len(self.entries), kind, images, value, session, now)
         stored = {"kind": kind, "images": images, "value": value, "session": session, "at": now}
         version = {"version": VERSION} if kind == "begin" else {}
         line = json.dumps(version | stored, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
+        entry = _entry_of(len(self.entries), json.loads(line))  # as it will be read again
         try:
             self._write(line)
         except OSError:

@@ -31,6 +31,7 @@ from foveal.studio.writing import (
 
 _QUEUE = 20  # images that are chosen at once: 0.4 s at 5,000 images
 _QUIET_SECONDS = 0.5  # without a decision, after which the score is worked out
+_SCORE_SECONDS = 5.0  # between two scores while somebody decides all the time
 _WRITE_SECONDS = 5.0  # between two writings of the table, which takes 0.3 s for 100,000 rows
 _PAUSE_SECONDS = 0.05
 _GROWN = 1.1  # times as many labels, after which what more would bring is worked out anew
@@ -44,6 +45,7 @@ class Studio:
         sight: features of the images.
         answers: of the last labels; None where they are too few.
         score: how good the answers are.
+        scored_labels: that it was worked out with, by position.
         written: where the labels are.
         copies: images that show the same; None before they were looked for.
         copies_state: "not looked for", "looking" or "found".
@@ -66,12 +68,14 @@ class Studio:
         self.sight = Sight(desk, arch)
         self.answers: Answers | PointAnswers | None = None
         self.score: Score | None = None
+        self.scored_labels = dict[int, Label]()
         self.written: Written | None = None
         self.copies: Found | None = None
         self.copies_state, self.copies_done = "not looked for", 0.0
         self.training: TrainingRun | None = None
         self.failure = ""
         self._points: PointTeacher | None = None
+        self._is_behind = False  # whether there are labels that the last look did not come to
         self._gain_at = 0  # labelled images, as it was last worked out what more would bring
         self._is_ending, self._threads = False, list[threading.Thread]()
 
@@ -114,24 +118,26 @@ class Studio:
 
     def _learn_on(self) -> None:
         """Learn from the labels whenever there are new ones, and say how good that is once nobody decides."""
-        learned = scored = 0
+        learned, scored, scored_at = 0, 0, 0.0
         while not self._is_ending:
             with self.desk.changed:
                 now, features = self.desk.n_decided, self.sight.features
                 labels = {at: one for at, one in self.desk.positions_of_labels().items() if self.sight.has(at)}
-                quiet = time.monotonic() - self.desk.decided_at >= _QUIET_SECONDS
+                clock = time.monotonic()
+                quiet = clock - self.desk.decided_at >= _QUIET_SECONDS
             if features is None or (now == learned and scored == learned):
                 self._await(lambda seen=now: self.desk.n_decided != seen, 1.0)  # type: ignore[misc]
-            elif now != learned:
+            elif now != learned and not (scored != learned and clock - scored_at >= _SCORE_SECONDS):
                 answers = self._learned(features, labels)
                 with self.desk.changed:
-                    self.answers, learned = answers, now
+                    self.answers, learned = answers, -1 if self._is_behind else now
                     self.desk.bump()
-                self._choose(features, answers if isinstance(answers, Answers) else None)
-            elif quiet:
-                found, scored = self._scored(features), learned
+                if not self._is_behind:
+                    self._choose(features, answers if isinstance(answers, Answers) else None)
+            elif quiet or clock - scored_at >= _SCORE_SECONDS:
+                found, scored, scored_at = self._scored(features), learned, time.monotonic()
                 with self.desk.changed:
-                    self.score = found
+                    self.score, self.scored_labels = found, labels
                     self.desk.bump()
             else:
                 time.sleep(_PAUSE_SECONDS)
@@ -143,7 +149,12 @@ class Studio:
         if purpose.kind != "points":
             return learn(features, Taught.of(purpose, labels, [one.is_valid for one in self.desk.collection.images]))
         self._points = self._points or PointTeacher(self._arch, purpose)
-        return self._points.learn(labels, {at: one.file for at, one in enumerate(self.desk.collection.images)})
+        images = self.desk.collection.images
+        valid = {at: label for at, label in labels.items() if images[at].is_valid}
+        train = {at: label for at, label in labels.items() if at not in valid}
+        answers = self._points.learn(train, [one.file for one in images], valid)
+        self._is_behind = self._points.is_behind(train)
+        return answers
 
     def _scored(self, features: Tensor) -> Score | None:
         answers = self.answers

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from typing import Any
 
 from foveal.core.errors import ImageError
-from foveal.core.formats import format_number
 from foveal.metrics.bootstrap import Interval
 from foveal.studio import pictures
 from foveal.studio.journal import Entry
@@ -174,10 +173,8 @@ def _open_issues(studio: Studio) -> list[Issue]:
     marks, images = desk.marks, desk.collection.images
 
     def stands(issue: Issue) -> bool:
-        label = desk.label_of(issue.position)
-        there = [label] if isinstance(label, str) else list(label or ())
         is_closed = images[issue.position].name in marks.right | marks.left_out
-        return not is_closed and issue.suggested not in there and (not issue.given or issue.given in there)
+        return not is_closed and desk.label_of(issue.position) == studio.scored_labels.get(issue.position)
 
     return [one for one in studio.score.issues if stands(one)]
 
@@ -189,23 +186,21 @@ def issues_of(studio: Studio) -> list[dict[str, object]]:
         label = studio.desk.label_of(one.position)
         more: dict[str, Any] = {"issues": [], "instead": label, "like": None}
         entry = found.setdefault(one.position, image_of(studio, one.position) | more)
-        if entry["instead"] is None:
-            continue
-        entry["issues"].append(
-            {"given": one.given, "suggested": one.suggested, "confidence": format_number(round(one.confidence, 2))}
-        )
-        entry["instead"] = _mended(entry["instead"], one.given, one.suggested)
-        if entry["like"] is None:
+        entry["issues"].append({"given": one.given, "suggested": one.suggested, "confidence": round(one.confidence, 2)})
+        entry["instead"] = _mended(entry["instead"], one)
+        if entry["like"] is None and not one.value:
             like = studio.example_of(one.position, one.suggested, one.given)
             entry["like"] = None if like is None else image_of(studio, like)
-    return [entry for entry in found.values() if entry["issues"]]
+    return list(found.values())
 
 
-def _mended(label: Any, given: str, suggested: str) -> Any:
+def _mended(label: Any, issue: Issue) -> Any:
     if isinstance(label, str):
-        return suggested
-    kept = [name for name in label if name != given]
-    return [*kept, suggested] if suggested and suggested not in kept else kept
+        return issue.suggested
+    if issue.value:
+        return [issue.value if at == issue.output else point for at, point in enumerate(label)]
+    kept = [name for name in label if name != issue.given]
+    return [*kept, issue.suggested] if issue.suggested and issue.suggested not in kept else kept
 
 
 def copies_of(studio: Studio) -> dict[str, object]:

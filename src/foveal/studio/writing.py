@@ -206,11 +206,11 @@ def _cells(marks: Marks, label: Label | None, joint: str) -> dict[str, object]:
 
 
 def _side(one: Shown, collection: Collection, marks: Marks, groups: Mapping[str, str]) -> object:
-    """Return the side of an image: its own, or of images that stay together that of the first."""
-    first = groups.get(one.name)
-    if first is None or first == one.name:
-        return one.is_valid
-    return next((other.is_valid for other in collection.images if other.name == first), one.is_valid)
+    """Return the side of an image: its own, of images that stay together that of the first; without one, to train."""
+    first = groups.get(one.name, one.name)
+    if first == one.name:
+        return bool(one.is_valid)
+    return any(other.is_valid for other in collection.images if other.name == first)
 
 
 def _merged(path: Path, collection: Collection, marks: Marks) -> list[dict[str, object]] | str:
@@ -224,16 +224,20 @@ def _merged(path: Path, collection: Collection, marks: Marks) -> list[dict[str, 
     if not lines or any("" in line for line in lines):
         return "it is no table separated by commas, with a name above each column"
     lower = {column.lower(): column for column in lines[0]}
-    image = next((lower[name] for name in IMAGE_COLUMNS if name in lower), None)
-    label = next((lower[name] for name in LABEL_COLUMNS if name in lower), None)
-    own = _columns(marks.purpose) if marks.purpose.kind == "points" else (label,)
-    if image is None or any(column not in lines[0] for column in own):
+    named = collection.columns
+    image = named.get("image") or next((lower[name] for name in IMAGE_COLUMNS if name in lower), None)
+    label = named.get("label") or next((lower[name] for name in LABEL_COLUMNS if name in lower), None)
+    usual = _columns(marks.purpose) if marks.purpose.kind == "points" else (_LABELS,)
+    points = [named.get(at, column) for at, column in enumerate(usual)]
+    own = dict(zip(usual, points if marks.purpose.kind == "points" else [label], strict=True))
+    if image not in lines[0] or any(column not in lines[0] for column in own.values()):
         return "its columns of images and labels have other names"
+    assert image is not None
     by_text = _by_text(collection.images)
     shown = [by_text.get(line[image].strip()) for line in lines]
     if why := _unlike(shown, collection, marks):
         return why
-    return list(_rows_with(lines, shown, collection, marks, image=image, label=label))
+    return list(_rows_with(lines, shown, collection, marks, image=image, own=own))
 
 
 def _unlike(shown: Sequence[Shown | None], collection: Collection, marks: Marks) -> str:
@@ -256,7 +260,7 @@ def _rows_with(
     marks: Marks,
     *,
     image: str,
-    label: str | None,
+    own: Mapping[str, str | None],
 ) -> Iterator[dict[str, object]]:
     joint, groups, there = _joint(marks), groups_of(marks.together), set[str]()
     has_sides = any(one.is_valid is not None for one in collection.images)
@@ -264,8 +268,7 @@ def _rows_with(
 
     def filled(line: Mapping[str, object], one: Shown) -> dict[str, object]:
         cells = _cells(marks, marks.labels.get(one.name), joint)
-        cells = {label or column: cell for column, cell in cells.items()} if _LABELS in cells else cells
-        row = dict(line) | cells
+        row = {**line, **{own[column] or column: cell for column, cell in cells.items()}}
         if groups:
             row[GROUP] = groups.get(one.name, one.name)
             if SIDE in row and has_sides:

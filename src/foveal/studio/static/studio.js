@@ -107,8 +107,8 @@ async function open(name) {
 
 function showStanding() {
   const { score, task } = state;
-  $("score").textContent = score ? `${score.metric[0].toUpperCase()}${score.metric.slice(1)} ${score.unit ? `${score.value.toFixed(1)} (${score.low.toFixed(1)} to ${score.high.toFixed(1)}) ${score.unit}` : interval(score)}, on ${score.n.toLocaleString("en")} ${score.on}.`
-    : state.n_labelled < 3 ? "Label a few images, and a model learns from them as you go on." : "Too few labels, or all alike, to say how good the answers are.";
+  $("score").textContent = score ? `${score.metric[0].toUpperCase()}${score.metric.slice(1)} ${score.unit ? `${score.value.toFixed(1)} (${score.low.toFixed(1)} to ${score.high.toFixed(1)}) ${score.unit}` : interval(score)}, on ${score.n.toLocaleString("en")} ${score.on}.${state.learned_from < state.n_labelled && state.task === "points" ? ` Learned from ${state.learned_from} here; training fully learns from all.` : ""}`
+    : state.n_labelled < 5 ? "Label a few images, and a model learns from them as you go on." : state.learned_from ? "Working out how good the answers are." : "Learning; or the labels are too few, or all alike.";
   const sign = (value) => (value < 0 ? "−" : "+") + percent(Math.abs(value));
   $("gain").textContent = score && score.gain ? `Twice as many labels should bring ${sign(score.gain.value)} (${sign(score.gain.low)} to ${sign(score.gain.high)}).` : "";
   $("classes").hidden = task === "points" && !state.classes.length;
@@ -136,6 +136,7 @@ function showStanding() {
 function showChips() {
   const several = state.task === "multi-label";
   $("done").hidden = state.task === "single-label";
+  $("later-key").textContent = state.task === "points" ? "Space" : "→";
   $("add").hidden = state.task === "points";
   $("chips").replaceChildren(...state.names.map((name, at) => {
     const button = document.createElement("button");
@@ -190,13 +191,13 @@ async function renewAnswer() {
 function showImage() {
   const none = current === null;
   $("all-done").hidden = !none || state.n_labelled + state.n_left_out < state.n - Object.keys(state.refused).length;
-  for (const id of ["frame", "chips"]) $(id).hidden = none;
+  for (const id of ["shown-frame", "chips"]) $(id).hidden = none;
   for (const id of ["later", "out", "done"]) $(id).disabled = none;
   $("name").textContent = none ? "" : current.name;
-  if (none) { $("answered").textContent = ""; $("marks").replaceChildren(); return; }
+  if (none) { $("answered").textContent = ""; drawPoints(); return; }
   const source = `large/${current.image}`;
-  if ($("shown").getAttribute("src") !== source) $("shown").src = source;
-  $("shown").alt = current.name;
+  if ($("shown-image").getAttribute("src") !== source) $("shown-image").src = source;
+  $("shown-image").alt = current.name;
   const likely = current.answer && current.answer.likely ? current.answer.likely : [];
   $("answered").textContent = current.label !== null ? "labelled" : likely.length ? `likely ${likely.slice(0, 3).map(([name, p]) => `${name} ${percent(p)}`).join(", ")}` : "";
   const proposed = current.label === null && !touched && current.answer ? [].concat(current.answer.label || []) : [];
@@ -262,28 +263,36 @@ async function undo() {
 
 // Points
 
-function onImage() {
-  const size = current.answer && current.answer.size;
-  if (!size) return null;
-  const box = $("frame").getBoundingClientRect();
+function placed(prefix, size) {
+  const box = $(`${prefix}-frame`).getBoundingClientRect();
   const scale = Math.min(box.width / size[0], box.height / size[1]);
   return { scale, left: (box.width - size[0] * scale) / 2, top: (box.height - size[1] * scale) / 2, box, size };
 }
 
-function drawPoints() {
-  if (state.task !== "points" || !current) { $("marks").replaceChildren(); return; }
-  const where = onImage();
-  const make = (kind, values) => { const made = document.createElementNS("http://www.w3.org/2000/svg", kind); for (const [name, value] of Object.entries(values)) made.setAttribute(name, value); return made; };
-  $("marks").replaceChildren(...(where ? draft : []).flatMap((one, at) => {
+const onImage = () => (current && current.answer && current.answer.size ? placed("shown", current.answer.size) : null);
+
+function draw(prefix, points, size, { now = -1, proposed = false } = {}) {
+  const make = (kind, values) => {
+    const made = document.createElementNS("http://www.w3.org/2000/svg", kind);
+    for (const [name, value] of Object.entries(values)) made.setAttribute(name, value);
+    return made;
+  };
+  const where = size ? placed(prefix, size) : null;
+  $(`${prefix}-marks`).replaceChildren(...(where && points ? points : []).flatMap((one, at) => {
     if (!one) return [];
     const cx = where.left + one[0] * where.scale, cy = where.top + one[1] * where.scale;
-    const group = make("g", at === point ? { class: "now" } : {});
-    const ring = current.label === null && !touched ? "ring proposed" : "ring";
+    const group = make("g", at === now ? { class: "now" } : {});
+    const ring = proposed ? "ring proposed" : "ring";
     const text = make("text", { x: cx + 10, y: cy - 8 });
     text.textContent = state.names[at];
     group.append(make("circle", { cx, cy, r: 7, class: "halo" }), make("circle", { cx, cy, r: 7, class: ring }), make("circle", { cx, cy, r: 1, class: ring }), text);
     return [group];
   }));
+}
+
+function drawPoints() {
+  const points = state.task === "points" && current;
+  draw("shown", points ? draft : null, points && current.answer ? current.answer.size : null, { now: point, proposed: points && current.label === null && !touched });
 }
 
 function setPoint(event) {
@@ -426,12 +435,20 @@ async function showIssue() {
   const instead = state.task === "points" ? "as answered" : [].concat(issue.instead).join(", ") || "nothing";
   const label = state.task === "points" ? "as it is" : [].concat(issue.label).join(", ") || "nothing";
   $("question").textContent = `${issue.issues.map(({ given, suggested, confidence }) => `${!given ? `${suggested} missing?` : !suggested ? `no ${given}?` : `${given}, or ${suggested}?`} (${confidence})`).join(" · ")}`;
+  const points = state.task === "points";
   $("issue-image").src = `large/${issue.image}`;
   $("issue-image").alt = issue.name;
   $("issue-name").textContent = `${issue.name}: ${label}`;
-  const like = issue.like;
-  $("like-image").hidden = $("like-name").hidden = like === null;
-  if (like) { $("like-image").src = `large/${like.image}`; $("like-image").alt = like.name; $("like-name").textContent = `for comparison, ${like.name}: ${[].concat(like.label).join(", ") || "nothing"}`; }
+  const like = points ? issue : issue.like;
+  $("like").hidden = like === null;
+  if (like) {
+    $("like-image").src = `large/${like.image}`;
+    $("like-image").alt = like.name;
+    $("like-name").textContent = points ? "as answered" : `for comparison, ${like.name}: ${[].concat(like.label).join(", ") || "nothing"}`;
+  }
+  const size = points && issue.answer ? issue.answer.size : null;
+  draw("issue", points ? issue.label : null, size);
+  draw("like", points ? issue.instead : null, size, { proposed: true });
   $("accept").replaceChildren(`Make it ${instead} `, key("A"));
   $("reject").replaceChildren(`Keep ${label} `, key("K"));
 }
@@ -587,15 +604,15 @@ let waiting = false;
 $("grid").addEventListener("scroll", () => { if (!waiting) { waiting = true; requestAnimationFrame(() => { waiting = false; layOut(); }); } });
 addEventListener("resize", () => { if (view === "images") layOut(); if (view === "label" && current) drawPoints(); });
 let dragging = false;
-$("frame").addEventListener("pointerdown", (event) => {
+$("shown-frame").addEventListener("pointerdown", (event) => {
   if (state.task !== "points" || !current || event.button) return;
   dragging = true;
-  $("frame").setPointerCapture(event.pointerId);
+  $("shown-frame").setPointerCapture(event.pointerId);
   setPoint(event);
   showImage();
 });
-$("frame").addEventListener("pointermove", (event) => { if (dragging) { setPoint(event); drawPoints(); } });
-$("frame").addEventListener("pointerup", () => {
+$("shown-frame").addEventListener("pointermove", (event) => { if (dragging) { setPoint(event); drawPoints(); } });
+$("shown-frame").addEventListener("pointerup", () => {
   if (!dragging) return;
   dragging = false;
   const open = draft.findIndex((one, at) => at > point && one === null);
