@@ -40,13 +40,17 @@ class Service:
         status, _, content = self.ask(method, path, body, {"Content-Type": kind})
         return status, json.loads(content)
 
+    def post(self, path, body):
+        """Send JSON, and return (status, content)."""
+        return self.json("POST", path, json.dumps(body), "application/json")
+
     def raw(self):
         """Return a socket to it."""
         return socket.create_connection(("127.0.0.1", self.port), timeout=60)
 
-    def ready(self):
+    def ready(self, path="/readyz"):
         try:
-            return self.ask("GET", "/readyz")[0] == 200
+            return self.ask("GET", path)[0] == 200
         except OSError:
             return False
 
@@ -56,17 +60,27 @@ class Service:
         return self.process.wait(timeout=60)
 
 
-@contextmanager
 def serving(model, *options):
     """Start `foveal serve` and wait until it answers."""
+    return started("serve", model, *options)
+
+
+def studio_of(source, *options):
+    """Start `foveal studio` and wait until it answers."""
+    return started("studio", source, "--no-browser", *options, ready="/state?session=none")
+
+
+@contextmanager
+def started(verb, *words, ready="/readyz"):
+    """Start a command that serves, and wait until it answers."""
     port = free_port()
-    command = [sys.executable, "-m", "foveal", "serve", str(model), "--port", str(port), *map(str, options)]
+    command = [sys.executable, "-m", "foveal", verb, *map(str, words), "--port", str(port)]
     with tempfile.NamedTemporaryFile("w") as log:
         process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, text=True, start_new_session=True)
         service = Service(process, port)
         try:
             for _ in range(600):
-                if service.ready():
+                if service.ready(ready):
                     break
                 assert process.poll() is None, Path(log.name).read_text()
                 time.sleep(0.1)

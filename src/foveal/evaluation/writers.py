@@ -60,7 +60,9 @@ def write_answers(
     return write_labels(path, layout, labelled, task)
 
 
-def write_labels(path: Path, layout: str, labelled: LabelledImages[Label], task: Task[Label]) -> int:
+def write_labels(
+    path: Path, layout: str, labelled: LabelledImages[Label], task: Task[Label], *, by_hand: bool = False
+) -> int:
     """Write labels to a .json in a layout; return their number.
 
     Args:
@@ -68,9 +70,10 @@ def write_labels(path: Path, layout: str, labelled: LabelledImages[Label], task:
         layout: a name in `LAYOUTS`.
         labelled: file name, (height, width) and label of each image; points in source pixels.
         task: of the labels.
+        by_hand: whether a person gave them, which some layouts tell from answers.
     """
-    write: Callable[[Path, LabelledImages[Label], Task[Label]], int] = resolve(LAYOUTS[layout])
-    return write(path, labelled, task)
+    write: Callable[..., int] = resolve(LAYOUTS[layout])
+    return write(path, labelled, task, by_hand=by_hand)
 
 
 def row_of(image: ImageSource, answer: Prediction, task: Task[Label]) -> dict[str, object]:

@@ -32,7 +32,8 @@ from foveal.tasks.kinds import kind_of
 
 TABLE, IMAGES = "corrections.csv", "images"
 _COLUMNS = ("fname", "labels", "answered", "model", "day")
-_DELIMITER = ";"  # of labels in a cell
+DELIMITER = ";"
+"""Of labels in a cell."""
 _LOCK = threading.Lock()
 _TRIES, _WAIT_SECONDS = 100, 0.05  # for a folder that another process holds; chosen by hand
 
@@ -68,17 +69,17 @@ class Collector:
         self._check(labels)
         content, suffix = without_traces(image)
         name = f"{IMAGES}/{hashlib.sha256(content).hexdigest()[:32]}{suffix}"
-        with _LOCK, _held(self.folder):
+        with _LOCK, held(self.folder):
             rows = self._rows()
             target = self.folder / name
             if not target.is_file():
-                held = sum(file.stat().st_size for file in (self.folder / IMAGES).glob("*"))
-                if held + len(content) > self.max_bytes:
+                n_bytes = sum(file.stat().st_size for file in (self.folder / IMAGES).glob("*"))
+                if n_bytes + len(content) > self.max_bytes:
                     raise RequestRefusedError(507, "The service keeps no more corrections: its folder is full.")
                 with storage.replacing(target) as beside:
                     beside.write_bytes(content)
             day = dt.datetime.now(dt.UTC).date().isoformat()
-            line = (name, _DELIMITER.join(labels), _DELIMITER.join(answered), self.model[:16], day)
+            line = (name, DELIMITER.join(labels), DELIMITER.join(answered), self.model[:16], day)
             rows[name] = dict(zip(_COLUMNS, line, strict=True))
             write_rows(self.folder / TABLE, rows.values())
         return name
@@ -99,8 +100,11 @@ class Collector:
 
 
 @contextlib.contextmanager
-def _held(folder: Path) -> Iterator[None]:
+def held(folder: Path) -> Iterator[None]:
     """Hold a folder, which another process may hold for a moment.
+
+    Args:
+        folder: with corrections.
 
     Raises:
         RequestRefusedError: 503, it was held all the time.

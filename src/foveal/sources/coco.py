@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -202,7 +203,9 @@ def _area(annotation: Record) -> float:
     return float(box[2]) * float(box[3])
 
 
-def write_coco(path: Path, rows: Iterable[tuple[str, tuple[int, int], Any]], task: AnyTask) -> int:
+def write_coco(
+    path: Path, rows: Iterable[tuple[str, tuple[int, int], Any]], task: AnyTask, *, by_hand: bool = False
+) -> int:
     """Write predictions (file name, (height, width), label) as COCO annotations; return how many images.
 
     Labels become annotations of the whole image, points the keypoints of one category.
@@ -211,6 +214,7 @@ def write_coco(path: Path, rows: Iterable[tuple[str, tuple[int, int], Any]], tas
         path: of the file to be written.
         rows: file name, (height, width) and label of each image; points [N, 2] in source pixels.
         task: of the labels.
+        by_hand: whether a person gave them, which COCO does not tell from answers.
     """
     points = kind_of(task).has_points
     names = ["object"] if points else list(task.names)
@@ -223,8 +227,10 @@ def write_coco(path: Path, rows: Iterable[tuple[str, tuple[int, int], Any]], tas
         images.append({"id": number, "file_name": name, "height": height, "width": width})
         whole = {"image_id": number, "bbox": [0, 0, width, height], "area": height * width, "iscrowd": 0}
         if points:
-            triples = [part for x, y in label for part in (float(x), float(y), 2)]
-            found = [{"category_id": 1, "keypoints": triples, "num_keypoints": len(label)}]
+            there = [not math.isnan(x) for x, _ in label]  # a point that is not there is 0, 0, 0
+            pairs = zip(there, label, strict=True)
+            triples = [part for seen, (x, y) in pairs for part in ((float(x), float(y), 2) if seen else (0, 0, 0))]
+            found = [{"category_id": 1, "keypoints": triples, "num_keypoints": sum(there)}]
         else:
             found = [{"category_id": names.index(one) + 1} for one in names_of(label)]
         annotations += [{"id": len(annotations) + at + 1} | whole | one for at, one in enumerate(found)]

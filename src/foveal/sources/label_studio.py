@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -307,13 +308,16 @@ def _address(data: Record) -> str:
     return str(next(iter([*(one for one in named if _looks_like_image(one)), *like, *named, *texts]), ""))
 
 
-def write_label_studio(path: Path, rows: Iterable[tuple[str, tuple[int, int], Any]], task: AnyTask) -> int:
-    """Write predictions (file name, (height, width), label) as tasks with pre-annotations; return how many.
+def write_label_studio(
+    path: Path, rows: Iterable[tuple[str, tuple[int, int], Any]], task: AnyTask, *, by_hand: bool = False
+) -> int:
+    """Write labels (file name, (height, width), label) as tasks with pre-annotations; return how many.
 
     Args:
         path: of the file to be written.
         rows: file name, (height, width) and label of each image; points [N, 2] in source pixels.
         task: of the labels.
+        by_hand: whether a person gave them, so that they are annotations.
     """
     tasks = []
     for name, (height, width), label in rows:
@@ -323,10 +327,12 @@ def write_label_studio(path: Path, rows: Iterable[tuple[str, tuple[int, int], An
                 _result("keypointlabels", {"x": 100 * x / width, "y": 100 * y / height, "keypointlabels": [point]})
                 | size
                 for point, (x, y) in zip(point_names_of(task), label, strict=True)
+                if not math.isnan(x)
             ]
         else:
             results = [_result("choices", {"choices": names_of(label)})]
-        tasks.append({"data": {"image": name}, "predictions": [{"model_version": "foveal", "result": results}]})
+        key, about = ("annotations", {}) if by_hand else ("predictions", {"model_version": "foveal"})
+        tasks.append({"data": {"image": name}, key: [about | {"result": results}]})
     storage.write_text(path, json.dumps(tasks, indent=1, ensure_ascii=False))
     return len(tasks)
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from foveal.core.errors import InputError
+from foveal.core.errors import InputError, UnknownNameError
 from foveal.runs.image_settings import ImageRun
 from foveal.runs.images import read
 from foveal.sources.items import Item, Source
@@ -116,6 +116,7 @@ class Collection:
         images: all of them, those with a label first.
         about: what was read, in one line.
         columns: the columns of the table that the user named, by what they hold: "image", "label" and points 0, 1, ...
+        had_table: whether the table to write was there before the first studio was.
         is_known: whether it is a folder on which a studio was opened before, and the table its own.
     """
 
@@ -126,6 +127,7 @@ class Collection:
     images: tuple[Shown, ...]
     about: str
     columns: Mapping[str | int, str] = field(default_factory=dict)
+    had_table: bool = False
     is_known: bool = False
 
     @property
@@ -151,6 +153,8 @@ def open_collection(settings: ImageRun) -> Collection:
         raise InputError(f"A studio is for {', '.join(LABELLED)}; `{given}` is read as {source.task}.")
     root = (settings.data.images or (given if given.is_dir() else given.parent)).absolute()
     kind = settings.task.task if source.task == "none" else source.task
+    if kind not in {*LABELLED, "auto"}:
+        raise UnknownNameError.of("task of a studio", kind, LABELLED)
     purpose = None if kind == "auto" else Purpose(kind, _names(source))
     items = list(source.items) if source.task != "none" else []
     named = {item.image.absolute() for item in (*items, *source.test)}
@@ -161,7 +165,8 @@ def open_collection(settings: ImageRun) -> Collection:
     target = given / TABLE if given.is_dir() else given
     named_columns = {"image": settings.data.image_column, "label": settings.data.label_column}
     columns = {what: column for what, column in named_columns.items() if column} | dict(enumerate(settings.task.points))
-    return Collection(root, given, target, purpose, tuple(_once(images)), source.read_as, columns)
+    had_table = target.is_file()
+    return Collection(root, given, target, purpose, tuple(_once(images)), source.read_as, columns, had_table)
 
 
 def opened_again(given: Path, began: Mapping[str, Any]) -> Collection:

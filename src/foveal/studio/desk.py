@@ -9,6 +9,7 @@ import math
 import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
 from typing import Any
 
 from foveal.core.errors import InputError, UnknownNameError
@@ -60,6 +61,7 @@ class Desk:
         self.queue: list[int] = []
         self.refused = dict[str, str]()
         self._held = dict[int, tuple[str, float]]()
+        self._put_off = dict[int, None]()  # in the order in which they were put off
         self._resume()
 
     def _resume(self) -> None:
@@ -241,7 +243,8 @@ class Desk:
             self._held = {at: held for at, held in self._held.items() if now - held[1] < _HELD_SECONDS}
             mine = [at for at, (holder, _) in self._held.items() if holder == session and self.is_free(at)]
             chosen = mine[:k]
-            for at in (*self.queue, *self.spread()):
+            others = (at for at in chain(self.queue, self.spread()) if at not in self._put_off)
+            for at in chain(others, self._put_off):
                 if len(chosen) >= k:
                     break
                 if at not in chosen and at not in self._held and self.is_free(at):
@@ -249,11 +252,17 @@ class Desk:
                     self._held[at] = (session, now)
             return chosen
 
+    def n_queued(self) -> int:
+        """Return how many images of the queue no session has."""
+        with self.changed:
+            return sum(self.is_free(at) and at not in self._held for at in self.queue)
+
     def release(self, at: int, session: str) -> None:
         """Let others have an image, which the session does not want to label now; it comes last."""
         with self.changed:
             if self._held.get(at, ("", 0.0))[0] == session:
-                self._held[at] = ("", time.monotonic())
+                del self._held[at]
+                self._put_off[at] = None
 
     def is_free(self, at: int) -> bool:
         """Return whether an image can be labelled and is not yet."""

@@ -65,22 +65,29 @@ class Journal:
         self._taken_back = set[int]()
         self.written_ns = path.stat().st_mtime_ns if path.exists() else 0
         self._file = path.open("ab", buffering=0)
+        try:
+            self._n_bytes = self._read()
+        except BaseException:
+            self._file.close()
+            raise
+
+    def _read(self) -> int:
+        """Read all lines and drop what follows the last whole one; return how many bytes there are."""
         if not storage.lock(self._file):
-            raise InputError(f"Another studio is open on `{path.parent}`: use its page, or end it first.")
-        content = path.read_bytes()
+            raise InputError(f"Another studio is open on `{self.path.parent}`: use its page, or end it first.")
+        content = self.path.read_bytes()
         whole = content.rfind(b"\n") + 1
-        lines = content[:whole].splitlines()
-        for number, line in enumerate(lines):
+        for number, line in enumerate(content[:whole].splitlines()):
             try:
                 self._take(_entry_of(number, json.loads(line)))
             except (ValueError, TypeError, KeyError) as error:
                 raise InputError(
-                    f"`{path}`, line {number + 1}, is not as a studio writes it ({error}). Put a copy in its place, or "
-                    "move it away to begin anew; the labels that were written stay."
+                    f"`{self.path}`, line {number + 1}, is not as a studio writes it ({error}). Put a copy in its "
+                    "place, or move it away to begin anew; the labels that were written stay."
                 ) from error
         if whole != len(content):
             self._file.truncate(whole)
-        self._n_bytes = whole
+        return whole
 
     def add(self, kind: Kind, images: tuple[str, ...], value: Any, session: str) -> Entry:
         """Write a decision; it is on disk when this returns.

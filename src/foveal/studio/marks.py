@@ -19,6 +19,7 @@ class Marks:
         left_out: names of images that are not written and not learned from.
         right: names of images whose label was looked at and found right.
         together: pairs of names that stay on one side of the split.
+        decided: names of images whose label was decided on in a studio.
     """
 
     purpose: Purpose | None = None
@@ -26,6 +27,7 @@ class Marks:
     left_out: set[str] = field(default_factory=set)
     right: set[str] = field(default_factory=set)
     together: set[frozenset[str]] = field(default_factory=set)
+    decided: set[str] = field(default_factory=set)
 
     @classmethod
     def of(cls, journal: Journal) -> Marks:
@@ -52,6 +54,7 @@ class Marks:
                 self.purpose = Purpose(self.purpose.kind, tuple(entry.value))
             case "label":
                 label = label_from_json(entry.value)
+                self.decided.add(name)
                 self.right.discard(name)
                 self.labels.pop(name, None)
                 if label is not None:

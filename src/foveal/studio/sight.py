@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Sequence
 
 import torch
@@ -12,7 +13,8 @@ from foveal.core.errors import InputError
 from foveal.evaluation.bank import extractor_at_hand, look
 from foveal.studio.desk import Desk
 
-_AT_ONCE = 128  # images that are looked at between two chances to learn
+_FEWEST_AT_ONCE, _MOST_AT_ONCE = 64, 8192  # images that are looked at between two chances to learn
+_SECONDS = 2.0  # that this should take: features that are kept come by thousands, others one by one
 
 
 class Sight:
@@ -64,16 +66,18 @@ class Sight:
         images = self._desk.collection.images
         labelled = self._desk.positions_of_labels()
         order = [*labelled, *(at for at in self._desk.spread() if at not in labelled)]
-        for start in range(0, len(order), _AT_ONCE):
-            if is_ending():
-                return
-            part = order[start : start + _AT_ONCE]
+        at_once, start = _FEWEST_AT_ONCE, 0
+        while start < len(order) and not is_ending():
+            part, began = order[start : start + at_once], time.perf_counter()
+            start += at_once
             try:
                 bank = look(self._predictor, [images[at].file for at in part])
             except InputError as error:  # none of them
                 self._take(part, None, {str(images[at].file): str(error) for at in part})
                 continue
             self._take(part, bank.features, {one.name: one.error.reason for one in bank.refused})
+            took = time.perf_counter() - began
+            at_once = min(2 * at_once, _MOST_AT_ONCE) if took < _SECONDS else max(at_once // 2, _FEWEST_AT_ONCE)
 
     def _take(self, part: Sequence[int], rows: Tensor | None, refused: dict[str, str]) -> None:
         images = self._desk.collection.images

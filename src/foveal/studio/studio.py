@@ -8,7 +8,8 @@ from collections.abc import Callable
 
 from torch import Tensor
 
-from foveal.core.errors import ImageError, InputError
+from foveal.core import runtime
+from foveal.core.errors import FovealError, ImageError, InputError
 from foveal.evaluation.bank import usual_backbone
 from foveal.runs.folder import free_folder
 from foveal.runs.image_settings import ImageRun
@@ -29,6 +30,7 @@ from foveal.studio.writing import (
     write_marks,
 )
 
+_FEW_QUEUED = 5  # images to label next, from which on more are chosen, whatever else there is to do
 _QUEUE = 20  # images that are chosen at once: 0.4 s at 5,000 images
 _QUIET_SECONDS = 0.5  # without a decision, after which the score is worked out
 _SCORE_SECONDS = 5.0  # between two scores while somebody decides all the time
@@ -51,6 +53,7 @@ class Studio:
         copies_state: "not looked for", "looking" or "found".
         copies_done: the share of the search.
         training: the last run.
+        not_written: why the table could not be written, which is tried again; empty where it was.
         failure: why a thread ended that should not have; empty where all are well.
     """
 
@@ -73,7 +76,8 @@ class Studio:
         self.copies: Found | None = None
         self.copies_state, self.copies_done = "not looked for", 0.0
         self.training: TrainingRun | None = None
-        self.failure = ""
+        self.failure = self.not_written = ""
+        self._labels = dict[int, Label]()  # that the answers were learned from
         self._points: PointTeacher | None = None
         self._is_behind = False  # whether there are labels that the last look did not come to
         self._gain_at = 0  # labelled images, as it was last worked out what more would bring
@@ -81,7 +85,12 @@ class Studio:
 
     def start(self) -> None:
         """Begin to look at images, to learn and to write."""
-        for work in (lambda: self.sight.look_at_all(lambda: self._is_ending), self._learn_on, self._write_on):
+        for work in (
+            lambda: self.sight.look_at_all(lambda: self._is_ending),
+            self._learn_on,
+            self._score_on,
+            self._write_on,
+        ):
             self._begin(work)
 
     def _begin(self, work: Callable[[], None]) -> None:
@@ -117,30 +126,40 @@ class Studio:
     # Learning
 
     def _learn_on(self) -> None:
-        """Learn from the labels whenever there are new ones, and say how good that is once nobody decides."""
-        learned, scored, scored_at = 0, 0, 0.0
+        """Learn from the labels whenever there are new ones, and choose what to label next while nobody decides."""
+        learned = chosen = 0
         while not self._is_ending:
             with self.desk.changed:
                 now, features = self.desk.n_decided, self.sight.features
                 labels = {at: one for at, one in self.desk.positions_of_labels().items() if self.sight.has(at)}
-                clock = time.monotonic()
-                quiet = clock - self.desk.decided_at >= _QUIET_SECONDS
-            if features is None or (now == learned and scored == learned):
+            if features is None or (now == learned == chosen):
                 self._await(lambda seen=now: self.desk.n_decided != seen, 1.0)  # type: ignore[misc]
-            elif now != learned and not (scored != learned and clock - scored_at >= _SCORE_SECONDS):
+            elif now != learned:
                 answers = self._learned(features, labels)
                 with self.desk.changed:
-                    self.answers, learned = answers, -1 if self._is_behind else now
+                    self.answers, self._labels = answers, labels
+                    learned = -1 if self._is_behind else now
                     self.desk.bump()
-                if not self._is_behind:
-                    self._choose(features, answers if isinstance(answers, Answers) else None)
-            elif quiet or clock - scored_at >= _SCORE_SECONDS:
-                found, scored, scored_at = self._scored(features), learned, time.monotonic()
+            if features is not None and (now == self.desk.n_decided or self.desk.n_queued() < _FEW_QUEUED):
+                self._choose(features)
+                chosen = now
+
+    def _score_on(self) -> None:
+        """Say how good the last answers are, beside the learning, on one thread."""
+        scored, scored_at = None, 0.0
+        with runtime.on_threads(1):
+            while not self._is_ending:
+                with self.desk.changed:
+                    answers, labels, features = self.answers, self._labels, self.sight.features
+                    quiet = time.monotonic() - self.desk.decided_at >= _QUIET_SECONDS
+                due = quiet or time.monotonic() - scored_at >= _SCORE_SECONDS
+                if answers is scored or features is None or not due:
+                    self._await(lambda: False, _PAUSE_SECONDS if answers is not scored else _QUIET_SECONDS)
+                    continue
+                found, scored, scored_at = self._scored(features, answers), answers, time.monotonic()
                 with self.desk.changed:
                     self.score, self.scored_labels = found, labels
                     self.desk.bump()
-            else:
-                time.sleep(_PAUSE_SECONDS)
 
     def _learned(self, features: Tensor, labels: dict[int, Label]) -> Answers | PointAnswers | None:
         purpose = self.desk.marks.purpose
@@ -156,8 +175,7 @@ class Studio:
         self._is_behind = self._points.is_behind(train)
         return answers
 
-    def _scored(self, features: Tensor) -> Score | None:
-        answers = self.answers
+    def _scored(self, features: Tensor, answers: Answers | PointAnswers | None) -> Score | None:
         if isinstance(answers, PointAnswers):
             return answers.score()
         if answers is None:
@@ -167,14 +185,15 @@ class Studio:
         self._gain_at = n if anew else self._gain_at
         return score(features, answers, gain=before, with_gain=anew)
 
-    def _choose(self, features: Tensor, answers: Answers | None) -> None:
-        desk, looked = self.desk, self.sight.looked_at()
+    def _choose(self, features: Tensor) -> None:
+        desk, looked, answers = self.desk, self.sight.looked_at(), self.answers
         with desk.changed:
             to_train = [at for at in looked if desk.collection.images[at].is_valid is not True]
             free = [at for at in to_train if desk.is_free(at) and not desk.is_held(at)]
             labelled = [at for at in looked if desk.label_of(at) is not None]
         if free:
-            chosen = next_images(features, answers, free, labelled, _QUEUE)
+            known = answers if isinstance(answers, Answers) else None
+            chosen = next_images(features, known, free, labelled, _QUEUE)
             with desk.changed:
                 desk.queue = chosen
                 desk.bump()
@@ -211,8 +230,12 @@ class Studio:
         while not self._is_ending:
             now = self.desk.n_decided
             if now != written:
-                self._write()
-                written = now
+                try:
+                    self._write()
+                    written, self.not_written = now, ""
+                except (FovealError, OSError) as error:
+                    self.not_written = str(error)
+                    self.desk.bump()
                 self._await(lambda: False, _WRITE_SECONDS)
             else:
                 self._await(lambda seen=now: self.desk.n_decided != seen, 60.0)  # type: ignore[misc]
@@ -283,6 +306,11 @@ def open_studio(settings: ImageRun, arch: str | None = None) -> Studio:
     """
     given = settings.data.table.absolute()
     arch, journal = arch or usual_backbone(), Journal(journal_of(given))
-    known = given.is_dir() and journal.entries and is_plain(given / TABLE, Marks.of(journal).purpose)
-    collection = opened_again(given, journal.entries[0].value) if known else open_collection(settings)
-    return Studio(Desk(collection, journal), arch)
+    try:
+        table, began = given / TABLE, journal.entries[:1]
+        known = given.is_dir() and began and not (table.exists() and not is_plain(table, Marks.of(journal).purpose))
+        collection = opened_again(given, began[0].value) if known else open_collection(settings)
+        return Studio(Desk(collection, journal), arch)
+    except BaseException:
+        journal.close()
+        raise

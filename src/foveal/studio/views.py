@@ -50,6 +50,7 @@ def state_of(studio: Studio, session: str) -> dict[str, object]:
         "back": "" if last is None else _in_words(last),
         "written": "" if studio.written is None else str(studio.written.path),
         "why_beside": "" if studio.written is None else studio.written.why_beside,
+        "not_written": studio.not_written,
         "failure": studio.failure,
     }
 
@@ -82,8 +83,8 @@ def _classes(score: Score) -> list[dict[str, object]]:
 
 
 def _expected(n_wrong: Interval) -> str:
-    low, high = round(n_wrong.low), round(n_wrong.high)
-    return f"{low:,} to {high:,} labels are expected to be wrong."
+    value, low, high = map(round, n_wrong)
+    return f"About {value:,} of these labels are expected to be wrong ({low:,} to {high:,})."
 
 
 def _in_words(entry: Entry) -> str:

@@ -6,6 +6,7 @@ import csv
 import io
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,6 +14,8 @@ from foveal.core.errors import InputError
 from foveal.core.tables import FORMATS, write_rows, write_table
 from foveal.evaluation.writers import LAYOUTS, write_labels
 from foveal.images.decode import open_image
+from foveal.serve.collect import DELIMITER, held
+from foveal.serve.collect import TABLE as CORRECTIONS
 from foveal.sources.cells import split_labels
 from foveal.sources.columns import IMAGE_COLUMNS, LABEL_COLUMNS
 from foveal.studio.collection import TABLE, Collection, Label, Purpose, Shown
@@ -51,19 +54,29 @@ def write_marks(collection: Collection, marks: Marks) -> Written:
     path, why = collection.target, ""
     n = sum(1 for _ in _labelled(collection, marks))
     if path.is_file() and not is_plain(path, marks.purpose):
-        found = _merged(path, collection, marks) if path.suffix.lower() == ".csv" else f"a {path.suffix} is not written"
-        if not isinstance(found, str):
-            _keep_copy(path)
-            write_rows(path, found)
+        if not (why := _write_into(path, collection, marks)):
             return Written(path, n)
-        path, why = collection.given.with_name(f"{path.stem}.{TABLE}"), found
-    elif path.is_file() and not collection.is_known:
+        path = collection.given.with_name(f"{path.stem}.{TABLE}")
+    elif collection.had_table:
         _keep_copy(path)
     if n:
         write_rows(path, rows_of(collection, marks))
     elif path.is_file() and path != collection.given:
         path.unlink()
     return Written(path, n, why)
+
+
+def _write_into(path: Path, collection: Collection, marks: Marks) -> str:
+    """Write labels into a table that has more than them; return why that cannot be done, nothing where it was."""
+    if path.suffix.lower() != ".csv":
+        return f"a {path.suffix} is not written"
+    with held(path.parent) if path.name == CORRECTIONS else nullcontext():  # a service may write them at the same time
+        found = _merged(path, collection, marks)
+        if isinstance(found, str):
+            return found
+        _keep_copy(path)
+        write_rows(path, found)
+        return ""
 
 
 def write_for_training(collection: Collection, marks: Marks) -> Path:
@@ -158,7 +171,7 @@ def export(path: Path, layout: str, collection: Collection, marks: Marks) -> int
         (one.name, open_image(one.file).size_hw, task.decode_target(task.encode(_encodable(marks.labels[one.name]))))
         for one in _labelled(collection, marks)
     )
-    return write_labels(path, layout, labelled, task)
+    return write_labels(path, layout, labelled, task, by_hand=True)
 
 
 def training_options(collection: Collection, marks: Marks) -> dict[str, str]:
@@ -189,6 +202,16 @@ def _joint(marks: Marks) -> str:
     """Return what stands between the names of several classes: a space where no name has one."""
     assert marks.purpose is not None
     return ";" if any(set(name) & {" ", *_SEPARATORS} for name in marks.purpose.names) else " "
+
+
+def _joint_of(
+    lines: Sequence[Mapping[str, str]], own: Mapping[str, str | None], collection: Collection, marks: Marks
+) -> str:
+    """Return what stands between names in the cells of a table; where no cell has several, what a studio writes."""
+    if collection.given.name == CORRECTIONS:
+        return DELIMITER
+    cells = [line[column] for line in lines if (column := own.get(_LABELS)) is not None]
+    return next((one for one in _SEPARATORS if any(one in cell for cell in cells)), _joint(marks))
 
 
 def _columns(purpose: Purpose) -> tuple[str, ...]:
@@ -254,21 +277,23 @@ def _unlike(shown: Sequence[Shown | None], collection: Collection, marks: Marks)
 
 
 def _rows_with(
-    lines: Iterable[dict[str, str]],
-    shown: Iterable[Shown | None],
+    lines: Sequence[dict[str, str]],
+    shown: Sequence[Shown | None],
     collection: Collection,
     marks: Marks,
     *,
     image: str,
     own: Mapping[str, str | None],
 ) -> Iterator[dict[str, object]]:
-    joint, groups, there = _joint(marks), groups_of(marks.together), set[str]()
+    joint, groups, there = _joint_of(lines, own, collection, marks), groups_of(marks.together), set[str]()
     has_sides = any(one.is_valid is not None for one in collection.images)
     empty: dict[str, object] = {}
 
     def filled(line: Mapping[str, object], one: Shown) -> dict[str, object]:
-        cells = _cells(marks, marks.labels.get(one.name), joint)
-        row = {**line, **{own[column] or column: cell for column, cell in cells.items()}}
+        row = dict(line)
+        if one.name in marks.decided:
+            cells = _cells(marks, marks.labels.get(one.name), joint)
+            row |= {own[column] or column: cell for column, cell in cells.items()}
         if groups:
             row[GROUP] = groups.get(one.name, one.name)
             if SIDE in row and has_sides:

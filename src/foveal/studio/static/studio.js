@@ -77,6 +77,8 @@ async function renew(before) {
   $("n-issues").textContent = state.n_issues;
   $("n-issues").hidden = !state.n_issues;
   if (state.failure) complain(new Error(`The studio has failed (${state.failure}). What you have decided is kept; start it again.`));
+  if (state.not_written) complain(new Error(`The table could not be written (${state.not_written}); it is tried again, and what you have decided is kept.`));
+  else if (before.not_written) $("message").hidden = true;
   const begins = state.task === null;
   $("begin").hidden = !begins;
   $("views").hidden = begins;
