@@ -132,7 +132,7 @@ def answers(voc, rows, n, folder) -> None:
             ready(ask)
             ask("begin", {"session": "hand", "names": names})
             times, kept = [], []
-            for number in range(100):
+            for number in range(60):
                 image = ask("next?session=hand&k=1")[0]
                 began = time.perf_counter()
                 label = rows[int(image["name"][:5]) % len(rows)]["labels"].split()

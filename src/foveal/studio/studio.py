@@ -32,10 +32,10 @@ from foveal.studio.writing import (
 
 _FEW_QUEUED = 5  # images to label next, from which on more are chosen, whatever else there is to do
 _QUEUE = 20  # images that are chosen at once: 0.4 s at 5,000 images
-_QUIET_SECONDS = 0.5  # without a decision, after which the score is worked out
-_SCORE_SECONDS = 5.0  # between two scores while somebody decides all the time
+_QUIET_SECONDS = 1.5  # without a decision, after which the score is worked out
+_SCORE_SECONDS = 6.0  # between two scores while somebody decides all the time
 _WRITE_SECONDS = 5.0  # between two writings of the table, which takes 0.3 s for 100,000 rows
-_PAUSE_SECONDS = 0.05
+_PAUSE_SECONDS = 0.2
 _GROWN = 1.1  # times as many labels, after which what more would bring is worked out anew
 
 
@@ -154,7 +154,7 @@ class Studio:
                     quiet = time.monotonic() - self.desk.decided_at >= _QUIET_SECONDS
                 due = quiet or time.monotonic() - scored_at >= _SCORE_SECONDS
                 if answers is scored or features is None or not due:
-                    self._await(lambda: False, _PAUSE_SECONDS if answers is not scored else _QUIET_SECONDS)
+                    self._await(lambda: False, _PAUSE_SECONDS)
                     continue
                 found, scored, scored_at = self._scored(features, answers), answers, time.monotonic()
                 with self.desk.changed:
@@ -166,7 +166,8 @@ class Studio:
         if purpose is None:
             return None
         if purpose.kind != "points":
-            return learn(features, Taught.of(purpose, labels, [one.is_valid for one in self.desk.collection.images]))
+            taught = Taught.of(purpose, labels, [one.is_valid for one in self.desk.collection.images])
+            return learn(features, taught, self.answers if isinstance(self.answers, Answers) else None)
         self._points = self._points or PointTeacher(self._arch, purpose)
         images = self.desk.collection.images
         valid = {at: label for at, label in labels.items() if images[at].is_valid}

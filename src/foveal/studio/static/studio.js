@@ -10,7 +10,6 @@ let ahead = []; // those after it
 let draft = []; // of several classes those that are on; of points where they are
 let touched = false; // whether a person changed the draft
 let point = 0; // which of the points is set next
-let sending = false;
 
 // Talking to the studio
 
@@ -30,8 +29,6 @@ function complain(error) {
 function speak(text) { $("spoken").textContent = text; }
 
 async function decide(decision) {
-  if (sending) return null;
-  sending = true;
   try {
     const image = await ask("decide", { session, ...decision });
     $("message").hidden = true;
@@ -39,10 +36,11 @@ async function decide(decision) {
   } catch (error) {
     complain(error);
     return null;
-  } finally {
-    sending = false;
   }
 }
+
+let done = Promise.resolve(); // what was pressed is done in order, however quickly it comes
+function afterAll(act) { done = done.then(act).catch(complain); }
 
 async function follow() {
   for (;;) {
@@ -148,7 +146,7 @@ function showChips() {
     button.append(name);
     if (KEYS[at]) { const key = document.createElement("kbd"); key.textContent = KEYS[at].toUpperCase(); button.append(" ", key); }
     button.append(document.createElement("small"));
-    button.addEventListener("click", () => press(at));
+    button.addEventListener("click", () => afterAll(() => press(at)));
     return button;
   }));
 }
@@ -537,15 +535,16 @@ document.addEventListener("keydown", (event) => {
   if (typing) { if (event.key === "Escape") event.target.blur(); return; }
   const onButton = event.target.matches("button, a") && (event.key === "Enter" || event.key === " ");
   if (onButton) return;
-  const act = shortcuts(event);
-  if (act) { event.preventDefault(); act(); }
+  if (view === "label" && event.key === "/" && state.task !== "points") { event.preventDefault(); $("find").focus(); return; }
+  if (shortcuts(event) === null) return;
+  event.preventDefault();
+  afterAll(() => { const act = shortcuts(event); return act && act(); }); // of the image that is shown by then
 });
 
 function shortcuts(event) {
   const name = event.key.length === 1 ? event.key.toLowerCase() : event.key;
   if (name === "Backspace") return undo;
   if (view === "label") {
-    if (name === "/") return () => $("find").focus();
     if (name === "Delete") return leaveOut;
     if (state.task === "points") {
       const far = event.shiftKey ? 10 : 1;
@@ -583,19 +582,19 @@ function shortcuts(event) {
 }
 
 for (const button of document.querySelectorAll("nav button")) button.addEventListener("click", () => open(button.dataset.view));
-$("back").addEventListener("click", undo);
-$("done").addEventListener("click", () => current && finish(draft));
-$("later").addEventListener("click", later);
-$("out").addEventListener("click", leaveOut);
-$("accept").addEventListener("click", () => settle({ label: issue.instead }));
-$("reject").addEventListener("click", () => settle({ is_right: true }));
-$("edit").addEventListener("click", () => openImage(issue.image));
-$("issue-out").addEventListener("click", () => settle({ left_out: true }));
-$("out-first").addEventListener("click", () => resolve({ image: pair.first.image, left_out: true }));
-$("out-second").addEventListener("click", () => resolve({ image: pair.second.image, left_out: true }));
-$("both").addEventListener("click", () => resolve({ image: pair.first.image, together_with: pair.second.image }));
-$("strange-out").addEventListener("click", () => resolve({ image: strange.image, left_out: true }));
-$("strange-in").addEventListener("click", () => resolve({ image: strange.image, is_right: true }));
+$("back").addEventListener("click", () => afterAll(undo));
+$("done").addEventListener("click", () => afterAll(() => current && finish(draft)));
+$("later").addEventListener("click", () => afterAll(later));
+$("out").addEventListener("click", () => afterAll(leaveOut));
+$("accept").addEventListener("click", () => afterAll(() => settle({ label: issue.instead })));
+$("reject").addEventListener("click", () => afterAll(() => settle({ is_right: true })));
+$("edit").addEventListener("click", () => afterAll(() => openImage(issue.image)));
+$("issue-out").addEventListener("click", () => afterAll(() => settle({ left_out: true })));
+$("out-first").addEventListener("click", () => afterAll(() => resolve({ image: pair.first.image, left_out: true })));
+$("out-second").addEventListener("click", () => afterAll(() => resolve({ image: pair.second.image, left_out: true })));
+$("both").addEventListener("click", () => afterAll(() => resolve({ image: pair.first.image, together_with: pair.second.image })));
+$("strange-out").addEventListener("click", () => afterAll(() => resolve({ image: strange.image, left_out: true })));
+$("strange-in").addEventListener("click", () => afterAll(() => resolve({ image: strange.image, is_right: true })));
 $("look-for").addEventListener("click", async () => { try { await ask("look-for-copies", {}); } catch (error) { complain(error); } await showCopies(); });
 $("train").addEventListener("click", async () => { try { await ask("train", {}); } catch (error) { complain(error); } await showTraining(); });
 for (const id of ["show", "of"]) $(id).addEventListener("change", () => { $("grid").scrollTop = 0; found.now = 0; list(true); });

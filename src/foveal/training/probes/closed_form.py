@@ -65,7 +65,9 @@ class LinearFit(NamedTuple):
     held_out: Tensor | None = None
 
 
-def ridge_fit(features: Tensor, targets: Tensor, loss: Loss, n_outputs: int) -> LinearFit:
+def ridge_fit(
+    features: Tensor, targets: Tensor, loss: Loss, n_outputs: int, *, strengths: Sequence[float] = STRENGTHS
+) -> LinearFit:
     """Return the linear layer of the penalty with the least loss on images left out.
 
     Args:
@@ -73,6 +75,7 @@ def ridge_fit(features: Tensor, targets: Tensor, loss: Loss, n_outputs: int) -> 
         targets: class indices [n], or 0 and 1 [n, C], all of them known.
         loss: of (logits [n, C], targets).
         n_outputs: C.
+        strengths: of the penalty, that are tried, from strong to weak.
     """
     n, n_features = features.shape
     labels = targets.float() if targets.ndim == 2 else F.one_hot(targets, n_outputs).float()
@@ -82,7 +85,7 @@ def ridge_fit(features: Tensor, targets: Tensor, loss: Loss, n_outputs: int) -> 
     centred = labels - rate
     with_labels, squares = along.T @ centred, along.square()
     best: tuple[float, float, Tensor, Tensor, tuple[Tensor, Tensor]] | None = None
-    for strength in STRENGTHS:
+    for strength in strengths:
         shrunk = 1 / (n * (spread + strength))
         weight = shrunk[:, None] * with_labels
         own_share = squares @ shrunk + 1 / n  # of each image in its own score
