@@ -13,6 +13,7 @@ import torch
 from foveal import check
 from foveal.core.errors import InputError
 from foveal.runs.door import settings_for
+from foveal.serve.collect import Collector
 from foveal.sources.formats import TableColumns
 from foveal.sources.recognise import read_source
 from foveal.studio.collection import JOURNAL, Purpose, open_collection
@@ -22,6 +23,8 @@ from foveal.studio.learning import Taught, learn, next_images, score
 from foveal.studio.marks import Marks, groups_of
 from foveal.studio.studio import open_studio
 from foveal.studio.writing import export, write_for_training, write_marks
+from foveal.tasks.multi_label import MultiLabel
+from foveal.tasks.vocab import Vocab
 from serving import studio_of
 
 CLASSES = ("house", "sun", "tree")
@@ -459,3 +462,32 @@ def test_ratings_and_empty_folders_are_refused(foveal, tmp_path):
         "user,item,rating\n" + "".join(f"{n % 9},{n % 7},{n % 5}\n" for n in range(90))
     )
     assert "ratings" in foveal("studio", tmp_path / "ratings.csv", "--no-browser", code=2).err
+
+
+def test_what_a_service_collected_opens_and_both_may_write(scenes, tmp_path, desk_on):
+    corrections = tmp_path / "corrections"
+    collector = Collector(corrections, 10**9, MultiLabel(Vocab(CLASSES)), "0123")
+    files = sorted((scenes / "scenes").iterdir())[:4]
+    names = [
+        collector.keep(file.read_bytes(), labels, ["sun"])
+        for file, labels in zip(files, (["house", "tree"], [], ["sun"], ["tree"]), strict=True)
+    ]
+    desk = desk_on(corrections / "corrections.csv", empty="none")
+    assert {one.name: one.label for one in desk.collection.images} == dict(
+        zip(names, (("house", "tree"), (), ("sun",), ("tree",)), strict=True)
+    )
+    later = collector.keep(sorted((scenes / "scenes").iterdir())[5].read_bytes(), ["sun", "tree"], [])
+    collector.keep(files[3].read_bytes(), ["house"], [])  # corrected again, while the studio is open
+    at = next(at for at, one in enumerate(desk.collection.images) if one.name == names[2])
+    desk.label(at, ["house", "sun"], "a")
+    assert write_marks(desk.collection, desk.snapshot()).why_beside == ""
+    collector.keep(files[0].read_bytes(), ["tree"], ["house"])
+    rows = {row["fname"]: row for row in rows_of(corrections / "corrections.csv")}
+    assert {name: row["labels"] for name, row in rows.items()} == {
+        names[0]: "tree",
+        names[1]: "",
+        names[2]: "house;sun",
+        names[3]: "house",
+        later: "sun;tree",
+    }
+    assert rows[names[2]]["answered"] == "sun"

@@ -223,7 +223,7 @@ def score(features: Tensor, answers: Answers, *, gain: Interval | None = None, w
         classes=tuple(
             ClassScore(name, round(n), one) for name, n, one in zip(task.names, counts, classes, strict=True)
         ),
-        gain=_gain(features, taught) if with_gain else gain,
+        gain=_gain(features, taught, whole.value) if with_gain else gain,
         n_wrong=label_check.n_wrong,
         issues=tuple(issue._replace(position=taught.at[issue.position]) for issue in found),
     )
@@ -254,8 +254,8 @@ def _label_check(task: AnyTask, values: Tensor, targets: Tensor) -> LabelCheck:
     return kind.label_issues.find(task, values, targets, None)
 
 
-def _gain(features: Tensor, taught: Taught) -> Interval | None:
-    """Return what twice as many labels should add to the headline metric."""
+def _gain(features: Tensor, taught: Taught, now: float) -> Interval | None:
+    """Return what twice as many labels should add to the headline metric `now`: a share of what is missing."""
     rows, targets = features[taught.at].float(), taught.targets
     if taught.valid_at:
         train, valid = Labelled(rows, targets), Labelled(features[taught.valid_at].float(), taught.valid_targets)
@@ -263,4 +263,6 @@ def _gain(features: Tensor, taught: Taught) -> Interval | None:
         is_valid = torch.arange(len(rows)) % _VALID_EVERY == 0
         train, valid = Labelled(rows[~is_valid], targets[~is_valid]), Labelled(rows[is_valid], targets[is_valid])
     found = forecast(taught.task, train, valid) if len(train.features) <= _MOST_FORECAST else None
-    return None if found is None else Interval(*(value - found.now for value in found.at_twice))
+    if found is None or found.now >= 1:
+        return None
+    return Interval(*((1 - now) * (value - found.now) / (1 - found.now) for value in found.at_twice))

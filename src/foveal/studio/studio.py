@@ -10,6 +10,7 @@ from torch import Tensor
 
 from foveal.core import runtime
 from foveal.core.errors import FovealError, ImageError, InputError
+from foveal.core.warn import warn
 from foveal.evaluation.bank import usual_backbone
 from foveal.runs.folder import free_folder
 from foveal.runs.image_settings import ImageRun
@@ -107,7 +108,10 @@ class Studio:
             thread.join()
         if self.training is not None:
             self.training.stop()
-        self._write()
+        try:
+            self._write()
+        except (FovealError, OSError) as error:
+            warn(f"The table could not be written ({error}); what was decided is in `{self.desk.collection.journal}`.")
         self.desk.close()
 
     def _guarded(self, work: Callable[[], None]) -> None:
