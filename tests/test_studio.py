@@ -12,17 +12,19 @@ import torch
 
 from foveal import check
 from foveal.core.errors import InputError
+from foveal.core.tables import write_rows
 from foveal.runs.door import settings_for
 from foveal.serve.collect import Collector
 from foveal.sources.formats import TableColumns
 from foveal.sources.recognise import read_source
+from foveal.studio import writing
 from foveal.studio.collection import JOURNAL, Purpose, open_collection
 from foveal.studio.desk import Desk
 from foveal.studio.journal import Journal
 from foveal.studio.learning import Taught, learn, next_images, score
 from foveal.studio.marks import Marks, groups_of
 from foveal.studio.studio import open_studio
-from foveal.studio.writing import export, write_for_training, write_marks
+from foveal.studio.writing import export, write_marks
 from foveal.tasks.multi_label import MultiLabel
 from foveal.tasks.vocab import Vocab
 from serving import studio_of
@@ -173,8 +175,9 @@ def test_a_label_is_one_of_its_kind():
     ):
         with pytest.raises(InputError, match=message):
             purpose.checked(odd)
-    with pytest.raises(InputError, match="line break or semicolon"):
-        one.with_names(["a;b"])
+    with pytest.raises(InputError, match="of several classes no semicolon"):
+        several.with_names(["a;b"])
+    assert one.with_names(["a;b"]).names[-1] == "a;b"
 
 
 def test_what_stays_together_is_one_group():
@@ -237,6 +240,39 @@ def test_a_table_keeps_its_other_columns_and_rows(scenes, tmp_path, desk_on):
     written = write_marks(desk.collection, desk.snapshot())
     assert written.path == tmp_path / "given.labels.csv"
     assert "an empty cell cannot say both" in written.why_beside
+
+
+def test_further_images_get_the_side_of_training(scenes, tmp_path, desk_on):
+    source = tmp_path / "given.csv"
+    with source.open("w", newline="") as file:
+        writer = csv.DictWriter(file, ["fname", "labels", "is_valid"])
+        writer.writeheader()
+        writer.writerows({key: row[key] for key in writer.fieldnames} for row in rows_of(scenes / "scenes.csv")[:30])
+    desk = desk_on(source, images=scenes / "scenes")
+    at = next(at for at, one in enumerate(desk.collection.images) if one.label is None)
+    desk.label(at, ["sun"], "a")
+    assert write_marks(desk.collection, desk.snapshot()).why_beside == ""
+    added = rows_of(source)[-1]
+    assert added == {"fname": desk.collection.images[at].name, "labels": "sun", "is_valid": "False"}
+    assert read_source(source, images=scenes / "scenes").has_split
+
+
+def test_images_of_a_test_side_are_left_alone(scenes, tmp_path, desk_on, journal_at):
+    files = sorted((scenes / "scenes").iterdir())[:12]
+    for at, file in enumerate(files):
+        place = tmp_path / "set" / ("train", "valid", "test")[at % 3] / ("a", "b")[at % 2]
+        place.mkdir(parents=True, exist_ok=True)
+        (place / file.name).write_bytes(file.read_bytes())
+    desk = desk_on(tmp_path / "set")
+    assert len(desk.collection.images) == 8
+    desk.label(0, "b", "a")
+    sides = {one.name: one.is_valid for one in desk.collection.images}
+    write_marks(desk.collection, desk.snapshot())
+    desk.close()
+    studio = open_studio(settings_for(tmp_path / "set", {}))
+    assert {one.name: one.is_valid for one in studio.desk.collection.images} == sides
+    assert studio.desk.marks.purpose == Purpose("single-label", ("a", "b"))
+    studio.desk.close()
 
 
 def test_a_table_that_is_no_csv_stays_as_it_is(scenes, tmp_path, desk_on):
@@ -338,8 +374,8 @@ def test_sides_are_kept_and_copies_stay_on_one(scenes, tmp_path, desk_on, journa
     journal = journal_at(tmp_path / "j.jsonl")
     desk = Desk(desk.collection, journal)
     desk.keep_together(by_side[True], by_side[False], "a")
-    source = read_source(write_for_training(desk.collection, desk.snapshot()), images=scenes / "scenes")
-    (scenes / "scenes.labels.csv").unlink()
+    write_rows(tmp_path / "all.csv", writing.rows_of(desk.collection, desk.snapshot()))
+    source = read_source(tmp_path / "all.csv", images=scenes / "scenes")
     sides = {item.image.name: item.is_valid for item in source.items}
     names = [desk.collection.images[by_side[side]].file.name for side in (True, False)]
     assert sides[names[0]] == sides[names[1]]

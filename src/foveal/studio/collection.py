@@ -82,8 +82,11 @@ class Purpose:
             InputError: a name is empty, has a line break, or there is none.
         """
         stripped = [name.strip() for name in names]
-        if odd := [name for name in stripped if not name or not name.isprintable() or ";" in name]:
-            raise InputError(f"A name has letters, and no line break or semicolon; got {odd[0]!r}.")
+        odd = ";" if self.kind == "multi-label" else "\n"  # what stands between names in a cell
+        if wrong := [name for name in stripped if not name or not name.isprintable() or odd in name]:
+            raise InputError(
+                f"A name has letters, no line break, and of several classes no semicolon; got {wrong[0]!r}."
+            )
         return Purpose(self.kind, tuple(dict.fromkeys((*self.names, *stripped))))
 
 
@@ -116,6 +119,7 @@ class Collection:
         images: all of them, those with a label first.
         about: what was read, in one line.
         columns: the columns of the table that the user named, by what they hold: "image", "label" and points 0, 1, ...
+        test: names of images of a side that is neither for training nor for validation; they are not shown.
         had_table: whether the table to write was there before the first studio was.
         is_known: whether it is a folder on which a studio was opened before, and the table its own.
     """
@@ -127,6 +131,7 @@ class Collection:
     images: tuple[Shown, ...]
     about: str
     columns: Mapping[str | int, str] = field(default_factory=dict)
+    test: tuple[str, ...] = ()
     had_table: bool = False
     is_known: bool = False
 
@@ -165,8 +170,17 @@ def open_collection(settings: ImageRun) -> Collection:
     target = given / TABLE if given.is_dir() else given
     named_columns = {"image": settings.data.image_column, "label": settings.data.label_column}
     columns = {what: column for what, column in named_columns.items() if column} | dict(enumerate(settings.task.points))
-    had_table = target.is_file()
-    return Collection(root, given, target, purpose, tuple(_once(images)), source.read_as, columns, had_table)
+    return Collection(
+        root,
+        given,
+        target,
+        purpose,
+        tuple(_once(images)),
+        source.read_as,
+        columns=columns,
+        test=tuple(_name(item.image, root) for item in source.test),
+        had_table=target.is_file(),
+    )
 
 
 def opened_again(given: Path, began: Mapping[str, Any]) -> Collection:
@@ -179,14 +193,13 @@ def opened_again(given: Path, began: Mapping[str, Any]) -> Collection:
     Raises:
         InputError: there are no images any more.
     """
-    root, sides = given.absolute(), began["sides"]
-    images = [Shown(file, _name(file, root)) for file in tree_of(root).images]
+    root, sides, test = given.absolute(), began["sides"], set(began.get("test", ()))
+    named = ((file, _name(file, root)) for file in tree_of(root).images)
+    images = tuple(Shown(file, name, None, sides.get(name)) for file, name in named if name not in test)
     if not images:
         raise InputError(f"`{given}` holds no images to label.")
-    known = tuple(Shown(one.file, one.name, None, sides.get(one.name)) for one in images)
-    return Collection(
-        root, root, root / TABLE, None, known, f"a folder of a studio; {len(known):,} images", is_known=True
-    )
+    about = f"a folder of a studio; {len(images):,} images"
+    return Collection(root, root, root / TABLE, None, images, about, test=tuple(test), is_known=True)
 
 
 def _names(source: Source) -> tuple[str, ...]:
@@ -199,12 +212,12 @@ def _names(source: Source) -> tuple[str, ...]:
 
 
 def _listed(label: object) -> Sequence[Any]:
-    if isinstance(label, PartialLabels):
+    if isinstance(label, PartialLabels) and label.unknown:
         raise InputError(
             f"Some labels are unknown ({', '.join(map(str, label.unknown[:3]))}), which a studio cannot keep: say with "
             "0 in their columns that they are not there, or leave those columns out."
         )
-    return label if isinstance(label, list | tuple) else ()
+    return list(label) if isinstance(label, list | tuple | PartialLabels) else ()
 
 
 def _shown(item: Item, root: Path, purpose: Purpose | None) -> Shown:
@@ -212,7 +225,11 @@ def _shown(item: Item, root: Path, purpose: Purpose | None) -> Shown:
     if purpose is not None and item.label is not None:
         points = purpose.kind == "points"
         label = purpose.checked(
-            np.reshape(np.asarray(item.label, dtype=float), (-1, 2)).tolist() if points else item.label
+            np.reshape(np.asarray(item.label, dtype=float), (-1, 2)).tolist()
+            if points
+            else item.label
+            if isinstance(item.label, str)
+            else _listed(item.label)
         )
     return Shown(item.image, _name(item.image, root), label, item.is_valid)
 

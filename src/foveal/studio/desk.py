@@ -117,6 +117,7 @@ class Desk:
             labels = labels_by_name(self.collection.images)
             sides = sides_by_name(self.collection.images)
             value = {"kind": kind, "names": list(purpose.names), "labels": labels, "sides": sides}
+            value["test"] = list(self.collection.test)
             self._decide("begin", (), value, "")
 
     def add_names(self, names: Sequence[str], session: str) -> None:

@@ -5,6 +5,7 @@ Shapes: n images, m labelled ones, F features, C classes.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -194,8 +195,8 @@ class Score:
     unit: str = ""
 
 
-def score(features: Tensor, answers: Answers, *, gain: Interval | None = None, with_gain: bool = True) -> Score:
-    """Say how good the answers are.
+def score(features: Tensor, answers: Answers, *, gain: Interval | None = None, with_gain: bool = True) -> Score | None:
+    """Say how good the answers are; None where no class can be scored.
 
     Args:
         features: of all images, [n, F].
@@ -210,6 +211,8 @@ def score(features: Tensor, answers: Answers, *, gain: Interval | None = None, w
     )
     several = kind_of(task).has_thresholds
     whole, classes = (_of_several if several else _of_one)(task, values, targets)
+    if math.isnan(whole.value):
+        return None
     counts = (
         taught.targets.sum(0).tolist() if several else torch.bincount(taught.targets, minlength=task.n_outputs).tolist()
     )
@@ -236,7 +239,8 @@ def _of_several(task: AnyTask, values: Tensor, targets: Tensor) -> tuple[Interva
     )
     means = samples.nanmean(dim=1).tolist()
     classes = [
-        None if value.isnan() else interval_of(float(value), samples[:, at].tolist()) for at, value in enumerate(at_all)
+        None if samples[:, at].isnan().all() else interval_of(value, samples[:, at].tolist())
+        for at, value in enumerate(at_all.tolist())
     ]
     return interval_of(float(at_all.nanmean()), means), classes
 

@@ -66,16 +66,17 @@ class PointAnswers:
     names: tuple[str, ...]
     on_valid: bool
 
-    def score(self) -> Score:
-        """Say how far off the answers are, and which points are probably wrong."""
+    def score(self) -> Score | None:
+        """Say how far off the answers are, and which points are probably wrong; None where no point is known."""
         errors = (self.held_out - self.targets).norm(dim=2)
+        if (whole := _mean(errors)) is None:
+            return None
         found = check_points(self.held_out, self.targets, self.names)
         issues = tuple(one._replace(position=self.at[one.position]) for one in found.likeliest(PROBABLE, None))
         classes = tuple(
             ClassScore(name, int((~errors[:, at].isnan()).sum()), _mean(errors[:, at : at + 1]))
             for at, name in enumerate(self.names)
         )
-        whole = _mean(errors) or Interval(float("nan"), float("nan"), float("nan"))
         return Score(
             "mean distance", whole, len(self.at), self.on_valid, classes, None, found.n_wrong, issues, "pixels"
         )

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from foveal.core import runtime
 from foveal.core.errors import FovealError, ImageError, InputError
+from foveal.core.tables import write_rows
 from foveal.core.warn import warn
 from foveal.evaluation.bank import usual_backbone
 from foveal.runs.folder import free_folder
@@ -26,8 +27,8 @@ from foveal.studio.training import TrainingRun
 from foveal.studio.writing import (
     Written,
     is_plain,
+    rows_of,
     training_options,
-    write_for_training,
     write_marks,
 )
 
@@ -292,9 +293,10 @@ class Studio:
             marks = self.desk.snapshot()
             if not marks.labels:
                 raise InputError("Nothing is labelled yet.")
-            table = write_for_training(self.desk.collection, marks)
             options = training_options(self.desk.collection, marks)
             folder = free_folder(None, self.desk.collection.given.stem).absolute()
+            table = folder.with_name(f"{folder.name}.csv")
+            write_rows(table, rows_of(self.desk.collection, marks))
             self.training = TrainingRun.start(table, self.desk.collection.root, options, folder)
             return self.training
 

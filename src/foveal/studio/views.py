@@ -71,13 +71,7 @@ def _score(score: Score) -> dict[str, object]:
 
 def _classes(score: Score) -> list[dict[str, object]]:
     return [
-        {
-            "name": one.name,
-            "n": one.n,
-            "value": one.score and one.score.value,
-            "low": one.score and one.score.low,
-            "high": one.score and one.score.high,
-        }
+        {"name": one.name, "n": one.n} | dict(zip(("value", "low", "high"), one.score or (None,) * 3, strict=True))
         for one in score.classes
     ]
 

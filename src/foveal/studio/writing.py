@@ -14,6 +14,7 @@ from foveal.core.errors import InputError
 from foveal.core.tables import FORMATS, write_rows, write_table
 from foveal.evaluation.writers import LAYOUTS, write_labels
 from foveal.images.decode import open_image
+from foveal.serve.admission import RequestRefusedError
 from foveal.serve.collect import DELIMITER, held
 from foveal.serve.collect import TABLE as CORRECTIONS
 from foveal.sources.cells import split_labels
@@ -21,7 +22,8 @@ from foveal.sources.columns import IMAGE_COLUMNS, LABEL_COLUMNS
 from foveal.studio.collection import TABLE, Collection, Label, Purpose, Shown
 from foveal.studio.marks import Marks, groups_of
 
-GROUP, SIDE = "group", "is_valid"
+TOGETHER, SIDE = "together", "is_valid"
+"""Columns: what stays on one side of a split, and which side that is."""
 _IMAGE, _LABELS = "fname", "labels"
 _SEPARATORS = (";", "|", ",")
 BEFORE = ".before-studio"
@@ -70,24 +72,16 @@ def _write_into(path: Path, collection: Collection, marks: Marks) -> str:
     """Write labels into a table that has more than them; return why that cannot be done, nothing where it was."""
     if path.suffix.lower() != ".csv":
         return f"a {path.suffix} is not written"
-    with held(path.parent) if path.name == CORRECTIONS else nullcontext():  # a service may write them at the same time
-        found = _merged(path, collection, marks)
-        if isinstance(found, str):
-            return found
-        _keep_copy(path)
-        write_rows(path, found)
-        return ""
-
-
-def write_for_training(collection: Collection, marks: Marks) -> Path:
-    """Write the labelled images alone, as training takes them; return the table."""
-    path = (
-        collection.target
-        if collection.given.is_dir()
-        else collection.given.with_name(f"{collection.given.stem}.{TABLE}")
-    )
-    write_rows(path, rows_of(collection, marks))
-    return path
+    try:
+        with held(path.parent) if path.name == CORRECTIONS else nullcontext():  # a service may write them as well
+            found = _merged(path, collection, marks)
+            if isinstance(found, str):
+                return found
+            _keep_copy(path)
+            write_rows(path, found)
+            return ""
+    except RequestRefusedError as error:
+        raise InputError(f"`{path}` is held by a service that writes corrections ({error.reason})") from error
 
 
 def read_own(path: Path, purpose: Purpose) -> dict[str, Label | None]:
@@ -125,7 +119,7 @@ def is_plain(path: Path, purpose: Purpose | None) -> bool:
     with path.open(encoding="utf-8-sig", errors="replace", newline="") as file:
         header = set(next(csv.reader(file), []))
     points = set(_columns(purpose)) if purpose is not None and purpose.kind == "points" else set[str]()
-    return path.name == TABLE and header <= {_IMAGE, _LABELS, SIDE, GROUP} | points
+    return path.name == TABLE and header <= {_IMAGE, _LABELS, SIDE, TOGETHER} | points
 
 
 def _keep_copy(path: Path) -> None:
@@ -144,7 +138,7 @@ def rows_of(collection: Collection, marks: Marks) -> Iterator[dict[str, object]]
         if has_sides:
             row[SIDE] = _side(one, collection, marks, groups)
         if groups:
-            row[GROUP] = groups.get(one.name, one.name)
+            row[TOGETHER] = groups.get(one.name, one.name)
         yield row
 
 
@@ -184,7 +178,7 @@ def training_options(collection: Collection, marks: Marks) -> dict[str, str]:
     if marks.purpose.kind == "multi-label":
         options |= {"--empty": "none", "--label-delimiter": _joint(marks)}
     if marks.together and not any(one.is_valid is not None for one in collection.images):
-        options["--group-column"] = GROUP
+        options["--group-column"] = TOGETHER
     return options
 
 
@@ -258,14 +252,19 @@ def _merged(path: Path, collection: Collection, marks: Marks) -> list[dict[str, 
     assert image is not None
     by_text = _by_text(collection.images)
     shown = [by_text.get(line[image].strip()) for line in lines]
-    if why := _unlike(shown, collection, marks):
+    if why := _unlike(shown, lines[0], collection, marks):
         return why
     return list(_rows_with(lines, shown, collection, marks, image=image, own=own))
 
 
-def _unlike(shown: Sequence[Shown | None], collection: Collection, marks: Marks) -> str:
+def _unlike(shown: Sequence[Shown | None], columns: Iterable[str], collection: Collection, marks: Marks) -> str:
     """Return why rows that name such images cannot hold all labels; nothing where they can."""
     there = [one.name for one in shown if one is not None]
+    has_sides = any(one.is_valid is not None for one in collection.images)
+    if marks.together and TOGETHER in columns:
+        return f"it has a column `{TOGETHER}` of its own"
+    if has_sides and SIDE not in columns and {one.name for one in _labelled(collection, marks)} - set(there):
+        return f"it has no column `{SIDE}` for the sides of further images"
     if len(set(there)) < len(there):
         return "it names an image in several rows"
     if lacking := {one.name for one in collection.images if one.label is not None} - set(there):
@@ -295,7 +294,7 @@ def _rows_with(
             cells = _cells(marks, marks.labels.get(one.name), joint)
             row |= {own[column] or column: cell for column, cell in cells.items()}
         if groups:
-            row[GROUP] = groups.get(one.name, one.name)
+            row[TOGETHER] = groups.get(one.name, one.name)
             if SIDE in row and has_sides:
                 row[SIDE] = _side(one, collection, marks, groups)
         return row
@@ -303,14 +302,15 @@ def _rows_with(
     for line, one in zip(lines, shown, strict=True):
         empty = dict.fromkeys(line, "")
         if one is None:
-            yield {**line, **({GROUP: line[image]} if groups else {})}
+            yield {**line, **({TOGETHER: line[image]} if groups else {})}
             continue
         there.add(one.name)
         if one.name not in marks.left_out:
             yield filled(line, one)
     for one in _labelled(collection, marks):
         if one.name not in there:
-            yield filled(empty | {image: one.name}, one)
+            side = {SIDE: _side(one, collection, marks, groups)} if SIDE in empty and has_sides else {}
+            yield filled(empty | {image: one.name} | side, one)
 
 
 def _by_text(images: Iterable[Shown]) -> dict[str, Shown]:
