@@ -9,6 +9,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import islice
 from pathlib import Path
 
 import torch
@@ -51,11 +52,10 @@ class PointAnswers:
     Attributes:
         n_learned: images learned from.
         whole: fitted to all of them.
-        at: positions of images whose points are known and were not learned from, [m].
+        at: positions of images whose points are known and that were left out of a fit, [m].
         held_out: answers for these by heatmaps fitted without them, float64 [m, K, 2] in source pixels.
-        on_valid: whether these are those of the validation side.
         targets: where their points are, NaN where one is not there.
-        names: of the points.
+        valid: labels of a validation side, by position; empty where none is stated.
     """
 
     n_learned: int
@@ -63,23 +63,7 @@ class PointAnswers:
     at: list[int]
     held_out: Tensor
     targets: Tensor
-    names: tuple[str, ...]
-    on_valid: bool
-
-    def score(self) -> Score | None:
-        """Say how far off the answers are, and which points are probably wrong; None where no point is known."""
-        errors = (self.held_out - self.targets).norm(dim=2)
-        if (whole := _mean(errors)) is None:
-            return None
-        found = check_points(self.held_out, self.targets, self.names)
-        issues = tuple(one._replace(position=self.at[one.position]) for one in found.likeliest(PROBABLE, None))
-        classes = tuple(
-            ClassScore(name, int((~errors[:, at].isnan()).sum()), _mean(errors[:, at : at + 1]))
-            for at, name in enumerate(self.names)
-        )
-        return Score(
-            "mean distance", whole, len(self.at), self.on_valid, classes, None, found.n_wrong, issues, "pixels"
-        )
+    valid: Mapping[int, Label]
 
 
 class PointTeacher:
@@ -129,14 +113,11 @@ class PointTeacher:
         Args:
             labels: by position.
             files: of all images.
-            valid: labels that say how good the answers are; empty to leave out every fourth of the others for that.
+            valid: labels that say how good the answers are, in place of every fourth of the others.
         """
-        for at in [at for at, known in self._learned.items() if labels.get(at) != known.label]:
-            self._add(self._learned.pop(at), self._look(files[at])[0].float(), -1.0)
-        new = [at for at in labels if at not in {*self._learned, *self._unread}][
-            : min(_AT_ONCE, _MOST_LEARNED - len(self._learned))
-        ]
-        for at in new:
+        self._forget([at for at, known in self._learned.items() if labels.get(at) != known.label], files)
+        waiting = (at for at in labels if at not in self._learned and at not in self._unread)
+        for at in list(islice(waiting, min(_AT_ONCE, _MOST_LEARNED - len(self._learned)))):
             try:
                 self._learned[at] = self._take(labels[at], *self._look(files[at]))
             except (ImageError, OSError):  # gone since it was looked at
@@ -148,15 +129,43 @@ class PointTeacher:
         assert self._left_out is not None
         pairs = [(one.held, one.unit[None]) for one in held.values() if one.held is not None]
         whole, rest = solve_heatmaps(self._everything, self._left_out, pairs)
-        if valid:
-            shown = dict(list(valid.items())[:_MOST_VALID])
-            answered = torch.stack([self._answered(whole, *self._look(files[at])) for at in shown])
-            targets = torch.stack([_tensor_of(label) for label in shown.values()])
-            return PointAnswers(len(self._learned), whole, list(shown), answered, targets, self._names, True)
         sizes = [(round(float(one.size_wh[0])), round(float(one.size_wh[1]))) for one in held.values()]
         answered = torch.stack([self._answered(rest, maps, size) for (maps, _), size in zip(pairs, sizes, strict=True)])
         targets = torch.stack([one.points for one in held.values()])
-        return PointAnswers(len(self._learned), whole, list(held), answered, targets, self._names, False)
+        return PointAnswers(len(self._learned), whole, list(held), answered, targets, valid)
+
+    def _forget(self, gone: Sequence[int], files: Sequence[Path]) -> None:
+        try:
+            for at in gone:
+                self._add(self._learned.pop(at), self._look(files[at])[0].float(), -1.0)
+        except (ImageError, OSError):  # what it added cannot be taken away: all is learned anew
+            self._learned.clear()
+            self._everything = self._left_out = None
+
+    @torch.inference_mode()
+    def score(self, answers: PointAnswers, files: Sequence[Path]) -> Score | None:
+        """Say how far off answers are, and which points are probably wrong; None where no point is known.
+
+        Args:
+            answers: of this teacher.
+            files: of all images.
+        """
+        at, found, targets = answers.at, answers.held_out, answers.targets
+        if answers.valid:
+            at = [one for one in list(answers.valid)[:_MOST_VALID] if files[one].is_file()]
+            found = torch.stack([self._answered(answers.whole, *self._look(files[one])) for one in at])
+            targets = torch.stack([_tensor_of(answers.valid[one]) for one in at])
+        errors = (found - targets).norm(dim=2)
+        if (whole := _mean(errors)) is None:
+            return None
+        checked = check_points(found, targets, self._names)
+        issues = tuple(one._replace(position=at[one.position]) for one in checked.likeliest(PROBABLE, None))
+        classes = tuple(
+            ClassScore(name, int((~errors[:, column].isnan()).sum()), _mean(errors[:, column : column + 1]))
+            for column, name in enumerate(self._names)
+        )
+        of_valid = bool(answers.valid)
+        return Score("mean distance", whole, len(at), of_valid, classes, None, checked.n_wrong, issues, "pixels")
 
     @staticmethod
     def _answered(fit: HeatmapFit, maps: Tensor, size_wh: tuple[int, int]) -> Tensor:

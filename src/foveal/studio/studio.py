@@ -182,9 +182,9 @@ class Studio:
         return answers
 
     def _scored(self, features: Tensor, answers: Answers | PointAnswers | None) -> Score | None:
-        if isinstance(answers, PointAnswers):
-            return answers.score()
-        if answers is None:
+        if isinstance(answers, PointAnswers) and self._points is not None:
+            return self._points.score(answers, [one.file for one in self.desk.collection.images])
+        if not isinstance(answers, Answers):
             return None
         n, before = len(answers.taught.at), self.score.gain if self.score is not None else None
         anew = n >= self._gain_at * _GROWN
