@@ -498,7 +498,7 @@ def test_ratings_and_empty_folders_are_refused(foveal, tmp_path):
     (tmp_path / "ratings.csv").write_text(
         "user,item,rating\n" + "".join(f"{n % 9},{n % 7},{n % 5}\n" for n in range(90))
     )
-    assert "ratings" in foveal("studio", tmp_path / "ratings.csv", "--no-browser", code=2).err
+    assert "is for images" in foveal("studio", tmp_path / "ratings.csv", "--no-browser", code=2).err
 
 
 def test_what_a_service_collected_opens_and_both_may_write(scenes, tmp_path, desk_on):

@@ -35,7 +35,7 @@ def studio(
 
     settings = settings_for(table, given)
     if not isinstance(settings, ImageRun):
-        raise InputError(f"A studio is for images; `{table}` holds ratings.")
+        raise InputError(f"A studio is for images; `{table}` holds none.")
     chosen = [name.strip() for name in (names or "").split(",") if name.strip()]
     if chosen and settings.task.task == "auto":
         raise InputError("--names needs --task: multi-label, single-label or points.")

@@ -7,10 +7,10 @@ point is not there. An image without a label is None.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -20,15 +20,12 @@ from foveal.runs.images import read
 from foveal.sources.items import Item, Source
 from foveal.sources.tree import tree_of
 from foveal.tasks.base import AnyTask
+from foveal.tasks.kinds import TASKS
 from foveal.tasks.label_lists import PartialLabels
-from foveal.tasks.multi_label import MultiLabel
-from foveal.tasks.points import Points
-from foveal.tasks.single_label import SingleLabel
 from foveal.tasks.vocab import Vocab
 
 Label = str | tuple[str, ...] | tuple[tuple[float, float] | None, ...]
-LABELLED = ("multi-label", "single-label", "points")
-"""The kinds of tasks that a studio knows."""
+Form = Literal["one", "several", "points"]
 TABLE = "labels.csv"
 """Where the labels of a folder are written."""
 JOURNAL = "foveal-studio.jsonl"
@@ -46,16 +43,29 @@ class Purpose:
     kind: str
     names: tuple[str, ...]
 
+    @property
+    def has_points(self) -> bool:
+        """Whether points are set in an image."""
+        return TASKS[self.kind].has_points
+
+    @property
+    def has_several(self) -> bool:
+        """Whether an image has any number of classes, and not one."""
+        return TASKS[self.kind].has_thresholds
+
+    @property
+    def form(self) -> Form:
+        """What a page asks for."""
+        return "points" if self.has_points else "several" if self.has_several else "one"
+
     def task(self) -> AnyTask:
         """Return the task.
 
         Raises:
             InputError: there is no name.
         """
-        if self.kind == "points":
-            return Points(len(self.names), point_names=self.names)
-        vocab = Vocab(self.names)
-        return SingleLabel(vocab) if self.kind == "single-label" else MultiLabel(vocab)
+        make: Callable[..., AnyTask] = TASKS[self.kind].task
+        return make(len(self.names), point_names=self.names) if self.has_points else make(Vocab(self.names))
 
     def checked(self, given: object) -> Label | None:
         """Return a label as it is kept, from JSON.
@@ -65,14 +75,14 @@ class Purpose:
         """
         if given is None:
             return None
-        if self.kind == "points":
+        if self.has_points:
             return _points(given, len(self.names))
-        if isinstance(given, str) == (self.kind == "single-label") and isinstance(given, str | list | tuple):
+        if isinstance(given, str) != self.has_several and isinstance(given, str | list | tuple):
             named = [given] if isinstance(given, str) else [str(one) for one in given]
             if odd := [one for one in named if one not in self.names]:
                 raise InputError(f"{odd[0]!r} is no class here. There are: {', '.join(self.names)}.")
             return given if isinstance(given, str) else tuple(one for one in self.names if one in named)
-        expected = "the name of a class" if self.kind == "single-label" else "a list of names of classes"
+        expected = "a list of names of classes" if self.has_several else "the name of a class"
         raise InputError(f"A label is {expected} here; got {given!r}.")
 
     def with_names(self, names: Iterable[str]) -> Purpose:
@@ -82,7 +92,7 @@ class Purpose:
             InputError: a name is empty, has a line break, or there is none.
         """
         stripped = [name.strip() for name in names]
-        odd = ";" if self.kind == "multi-label" else "\n"  # what stands between names in a cell
+        odd = ";" if self.has_several else "\n"  # what stands between names in a cell
         if wrong := [name for name in stripped if not name or not name.isprintable() or odd in name]:
             raise InputError(
                 f"A name has letters, no line break, and of several classes no semicolon; got {wrong[0]!r}."
@@ -141,6 +151,11 @@ class Collection:
         return journal_of(self.given)
 
 
+def kinds() -> tuple[str, ...]:
+    """Return the kinds of tasks that a studio knows: those of classes and of points."""
+    return tuple(name for name, kind in TASKS.items() if kind.has_classes or kind.has_points)
+
+
 def journal_of(given: Path) -> Path:
     """Return the file of the journal of a folder or a table."""
     return given / JOURNAL if given.is_dir() else given.with_name(f"{given.stem}.{JOURNAL}")
@@ -154,14 +169,15 @@ def open_collection(settings: ImageRun) -> Collection:
     """
     given = settings.data.table.absolute()
     source = read(settings)
-    if source.task not in {*LABELLED, "none"}:
-        raise InputError(f"A studio is for {', '.join(LABELLED)}; `{given}` is read as {source.task}.")
+    known, none = kinds(), source.task == "none"
+    if source.task not in known and not none:
+        raise InputError(f"A studio is for {', '.join(known)}; `{given}` is read as {source.task}.")
     root = (settings.data.images or (given if given.is_dir() else given.parent)).absolute()
-    kind = settings.task.task if source.task == "none" else source.task
-    if kind not in {*LABELLED, "auto"}:
-        raise UnknownNameError.of("task of a studio", kind, LABELLED)
+    kind = settings.task.task if none else source.task
+    if kind not in {*known, "auto"}:
+        raise UnknownNameError.of("task of a studio", kind, known)
     purpose = None if kind == "auto" else Purpose(kind, _names(source))
-    items = list(source.items) if source.task != "none" else []
+    items = [] if none else list(source.items)
     named = {item.image.absolute() for item in (*items, *source.test)}
     others = [file for file in _others(source, items, given, root) if file.absolute() not in named]
     images = [_shown(item, root, purpose) for item in items] + [Shown(file, _name(file, root)) for file in others]
@@ -203,7 +219,9 @@ def opened_again(given: Path, began: Mapping[str, Any]) -> Collection:
 
 
 def _names(source: Source) -> tuple[str, ...]:
-    if source.task == "points":
+    if source.task not in TASKS:
+        return ()
+    if TASKS[source.task].has_points:
         n = len(np.reshape(np.asarray(source.items[0].label, dtype=float), (-1, 2)))
         return tuple(source.point_names) or tuple(f"point {at + 1}" for at in range(n))
     labels = (item.label for item in source.items)
@@ -223,7 +241,7 @@ def _listed(label: object) -> Sequence[Any]:
 def _shown(item: Item, root: Path, purpose: Purpose | None) -> Shown:
     label: Label | None = None
     if purpose is not None and item.label is not None:
-        points = purpose.kind == "points"
+        points = purpose.has_points
         label = purpose.checked(
             np.reshape(np.asarray(item.label, dtype=float), (-1, 2)).tolist()
             if points

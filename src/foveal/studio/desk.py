@@ -14,11 +14,11 @@ from typing import Any
 
 from foveal.core.errors import InputError, UnknownNameError
 from foveal.studio.collection import (
-    LABELLED,
     Collection,
     Label,
     Purpose,
     Shown,
+    kinds,
     labels_by_name,
     sides_by_name,
 )
@@ -85,7 +85,7 @@ class Desk:
         own = self.collection.is_known
         found = read_own(target, purpose) if own else labels_by_name(self.collection.images)
         known = self.collection.purpose.names if self.collection.purpose is not None else ()
-        further = {str(one) for label in found.values() for one in _classes(label) if purpose.kind != "points"}
+        further = {str(one) for label in found.values() for one in _classes(label) if not purpose.has_points}
         if (wider := purpose.with_names([*known, *sorted(further)])) != purpose:
             self._decide("classes", (), list(wider.names), "table")
         for name, label in found.items():
@@ -100,15 +100,15 @@ class Desk:
         """Say what is labelled.
 
         Args:
-            kind: of the task, one of `LABELLED`.
+            kind: of the task, one of `kinds()`.
             names: of the classes or points.
 
         Raises:
             InputError: it was said before, or there is no name.
             UnknownNameError: there is no such kind.
         """
-        if kind not in LABELLED:
-            raise UnknownNameError.of("task", kind, LABELLED)
+        if kind not in (known := kinds()):
+            raise UnknownNameError.of("task", kind, known)
         with self.changed:
             if self.marks.purpose is not None:
                 raise InputError("It was said before what is labelled.")
@@ -123,19 +123,28 @@ class Desk:
     def add_names(self, names: Sequence[str], session: str) -> None:
         """Add classes.
 
+        Args:
+            names: of the classes; those that are there are left as they are.
+            session: who adds them.
+
         Raises:
             InputError: a name is none, or these are points, whose number is fixed.
         """
         with self.changed:
             purpose = self._purpose()
-            if purpose.kind == "points":
+            if purpose.has_points:
                 raise InputError("Points are named before the first is set: each image has all of them.")
             known = purpose.with_names(names)
             if known != purpose:
                 self._decide("classes", (), list(known.names), session)
 
     def label(self, at: int, label: object, session: str) -> None:
-        """Give an image a label, or none (None).
+        """Give an image a label, or none.
+
+        Args:
+            at: the image's position.
+            label: from JSON; None takes the label away.
+            session: who decides.
 
         Raises:
             InputError: it is no label.
@@ -145,15 +154,32 @@ class Desk:
             self._decide("label", (self._shown(at).name,), checked, session)
 
     def leave_out(self, at: int, left_out: bool, session: str) -> None:
-        """Leave an image out, or take it in again."""
+        """Leave an image out, or take it in again.
+
+        Args:
+            at: the image's position.
+            left_out: whether it is left out.
+            session: who decides.
+        """
         self._decide("left out", (self._shown(at).name,), left_out, session)
 
     def confirm(self, at: int, session: str) -> None:
-        """Say that the label of an image was looked at and is right."""
+        """Say that the label of an image was looked at and is right.
+
+        Args:
+            at: the image's position.
+            session: who decides.
+        """
         self._decide("right", (self._shown(at).name,), True, session)
 
     def keep_together(self, at: int, other: int, session: str) -> None:
-        """Say that two images show the same and both are kept, on one side of the split."""
+        """Say that two images show the same and both are kept, on one side of the split.
+
+        Args:
+            at: the position of one.
+            other: the position of the other.
+            session: who decides.
+        """
         pair = sorted((self._shown(at).name, self._shown(other).name))
         self._decide("together", (pair[0], pair[1]), True, session)
 
@@ -201,7 +227,12 @@ class Desk:
         return self.collection.images[at]
 
     def wait(self, version: int, seconds: float) -> None:
-        """Wait until there is something newer than a version, or for a time."""
+        """Wait until there is something newer than a version, or for a time.
+
+        Args:
+            version: that is known.
+            seconds: at most.
+        """
         with self.changed:
             self.changed.wait_for(lambda: self.version != version, seconds)
 
@@ -259,7 +290,12 @@ class Desk:
             return sum(self.is_free(at) and at not in self._held for at in self.queue)
 
     def release(self, at: int, session: str) -> None:
-        """Let others have an image, which the session does not want to label now; it comes last."""
+        """Let others have an image, which the session does not want to label now; it comes last.
+
+        Args:
+            at: the image's position.
+            session: that has it.
+        """
         with self.changed:
             if self._held.get(at, ("", 0.0))[0] == session:
                 del self._held[at]

@@ -22,7 +22,7 @@ from foveal.serve.admission import RequestRefusedError
 from foveal.serve.guard import Guard, Rules, error_response
 from foveal.serve.measures import Measures
 from foveal.serve.page import add_page
-from foveal.studio import pictures, views
+from foveal.studio import jpegs, views
 from foveal.studio.assets import page_texts
 from foveal.studio.studio import Studio
 from foveal.studio.writing import export
@@ -155,17 +155,17 @@ def _add_reading(app: FastAPI, studio: Studio) -> None:
     def one(at: int) -> dict[str, object]:
         return views.image_of(studio, desk.position(at))
 
-    def picture(get: Callable[..., pictures.Picture], at: int) -> Response:
+    def jpeg(get: Callable[..., jpegs.Jpeg], at: int) -> Response:
         made = get(desk.collection.images[desk.position(at)].file)
-        return Response(made.jpeg, media_type="image/jpeg", headers={"Cache-Control": "private, max-age=600"})
+        return Response(made.content, media_type="image/jpeg", headers={"Cache-Control": "private, max-age=600"})
 
     @app.get("/small/{at}", response_class=Response, summary="A tile of an image, JPEG.")
     def small(at: int) -> Response:
-        return picture(pictures.small, at)
+        return jpeg(jpegs.small, at)
 
     @app.get("/large/{at}", response_class=Response, summary="An image to look at, JPEG.")
     def large(at: int) -> Response:
-        return picture(pictures.large, at)
+        return jpeg(jpegs.large, at)
 
     @app.get("/issues", summary="Labels that are probably wrong, the likeliest first.")
     def issues() -> list[dict[str, object]]:

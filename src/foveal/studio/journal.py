@@ -92,6 +92,12 @@ class Journal:
     def add(self, kind: Kind, images: tuple[str, ...], value: Any, session: str) -> Entry:
         """Write a decision; it is on disk when this returns.
 
+        Args:
+            kind: see `Entry`.
+            images: names of those that it is about.
+            value: JSON, see `Entry`.
+            session: who decided.
+
         Raises:
             OSError: it cannot be written; the journal is as before.
         """

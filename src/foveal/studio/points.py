@@ -194,6 +194,10 @@ class PointTeacher:
     def points_of(self, answers: PointAnswers, file: Path) -> list[tuple[float, float]]:
         """Return where the points of an image should be, in source pixels.
 
+        Args:
+            answers: of this teacher.
+            file: the image.
+
         Raises:
             ImageError: it cannot be read.
         """

@@ -94,7 +94,12 @@ class Sight:
             self._desk.bump()
 
     def most_like(self, at: int, among: Iterable[int]) -> int | None:
-        """Return which of some images is most like another; None where none was looked at."""
+        """Return which of some images is most like another; None where none was looked at.
+
+        Args:
+            at: the position of the other.
+            among: positions of the some.
+        """
         there = [other for other in among if other != at and self.has(other)]
         if self.features is None or not there or not self.has(at):
             return None

@@ -170,7 +170,7 @@ class Studio:
         purpose = self.desk.marks.purpose
         if purpose is None:
             return None
-        if purpose.kind != "points":
+        if not purpose.has_points:
             taught = Taught.of(purpose, labels, [one.is_valid for one in self.desk.collection.images])
             return learn(features, taught, self.answers if isinstance(self.answers, Answers) else None)
         self._points = self._points or PointTeacher(self._arch, purpose)

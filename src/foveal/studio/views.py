@@ -8,7 +8,7 @@ from typing import Any
 
 from foveal.core.errors import ImageError
 from foveal.metrics.bootstrap import Interval
-from foveal.studio import pictures
+from foveal.studio import jpegs
 from foveal.studio.journal import Entry
 from foveal.studio.learning import Answers, Score
 from foveal.studio.studio import Studio
@@ -20,13 +20,18 @@ _SHOWN_ANSWERS = 5  # classes of an answer, the likeliest first
 
 
 def state_of(studio: Studio, session: str) -> dict[str, object]:
-    """Return all that every view shows."""
+    """Return all that every view shows.
+
+    Args:
+        studio: whose state it is.
+        session: that asks.
+    """
     desk, score = studio.desk, studio.score
     collection, marks = desk.collection, desk.marks
     counts = Counter[str]()
     there = {one.name for one in collection.images} - marks.left_out
     labelled = {name: label for name, label in list(marks.labels.items()) if name in there}
-    if marks.purpose is not None and marks.purpose.kind != "points":
+    if marks.purpose is not None and not marks.purpose.has_points:
         for label in labelled.values():
             counts.update([label] if isinstance(label, str) else map(str, label))
     last = desk.last_of(session)
@@ -34,7 +39,7 @@ def state_of(studio: Studio, session: str) -> dict[str, object]:
         "version": desk.version,
         "title": collection.given.name,
         "about": collection.about,
-        "task": None if marks.purpose is None else marks.purpose.kind,
+        "form": "" if marks.purpose is None else marks.purpose.form,
         "names": [] if marks.purpose is None else list(marks.purpose.names),
         "n": len(collection.images),
         "n_labelled": len(labelled),
@@ -100,7 +105,12 @@ def _in_words(entry: Entry) -> str:
 
 
 def image_of(studio: Studio, at: int) -> dict[str, object]:
-    """Return an image, its label and what is answered for it."""
+    """Return an image, its label and what is answered for it.
+
+    Args:
+        studio: has the image.
+        at: its position.
+    """
     desk = studio.desk
     shown, marks = desk.collection.images[at], desk.marks
     return {
@@ -114,9 +124,14 @@ def image_of(studio: Studio, at: int) -> dict[str, object]:
 
 
 def answer_of(studio: Studio, at: int) -> dict[str, Any] | None:
-    """Return what is answered for an image: its label and the likeliest classes, or points and the image's size."""
+    """Return what is answered for an image: its label and the likeliest classes, or points and the image's size.
+
+    Args:
+        studio: answers.
+        at: the image's position.
+    """
     purpose = studio.desk.marks.purpose
-    if purpose is not None and purpose.kind == "points":
+    if purpose is not None and purpose.has_points:
         return _points_of(studio, at)
     answers = studio.answers
     if not isinstance(answers, Answers) or bool(answers.values[at].isnan().any()):
@@ -131,7 +146,7 @@ def answer_of(studio: Studio, at: int) -> dict[str, Any] | None:
 
 def _points_of(studio: Studio, at: int) -> dict[str, Any]:
     try:
-        height, width = pictures.large(studio.desk.collection.images[at].file).size_hw
+        height, width = jpegs.large(studio.desk.collection.images[at].file).size_hw
     except (ImageError, OSError):
         return {"size": None, "points": None}
     return {"size": [width, height], "points": studio.points_of(at)}

@@ -99,26 +99,31 @@ def read_own(path: Path, purpose: Purpose) -> dict[str, Label | None]:
 
 
 def _label_of(line: Mapping[str, str], purpose: Purpose, path: Path) -> Label | None:
-    if purpose.kind == "points":
+    if purpose.has_points:
         try:
             pairs = [(line.get(f"{name}_x", ""), line.get(f"{name}_y", "")) for name in purpose.names]
             return tuple((float(x), float(y)) if x and y else None for x, y in pairs)
         except ValueError as error:
             raise InputError(f"`{path}`, {line[_IMAGE]}: {error}.") from error
     cell = line.get(_LABELS) or ""
-    if purpose.kind == "single-label":
+    if not purpose.has_several:
         return cell or None
     joint = ";" if ";" in cell or any(set(name) & {" ", *_SEPARATORS} for name in purpose.names) else " "
     return tuple(split_labels(cell, joint))
 
 
 def is_plain(path: Path, purpose: Purpose | None) -> bool:
-    """Return whether a table has no column but those that a studio writes, and so nothing else to keep."""
+    """Return whether a table has no column but those that a studio writes, and so nothing else to keep.
+
+    Args:
+        path: of the table.
+        purpose: names the points, whose columns are a studio's as well.
+    """
     if path.suffix.lower() != ".csv":
         return False
     with path.open(encoding="utf-8-sig", errors="replace", newline="") as file:
         header = set(next(csv.reader(file), []))
-    points = set(_columns(purpose)) if purpose is not None and purpose.kind == "points" else set[str]()
+    points = set(_columns(purpose)) if purpose is not None and purpose.has_points else set[str]()
     return path.name == TABLE and header <= {_IMAGE, _LABELS, SIDE, TOGETHER} | points
 
 
@@ -129,7 +134,12 @@ def _keep_copy(path: Path) -> None:
 
 
 def rows_of(collection: Collection, marks: Marks) -> Iterator[dict[str, object]]:
-    """Yield a row for each labelled image that is not left out: name, label and, where stated, side and group."""
+    """Yield a row for each labelled image that is not left out: name, label and, where stated, side and group.
+
+    Args:
+        collection: of the images.
+        marks: the labels.
+    """
     has_sides = any(one.is_valid is not None for one in collection.images)
     groups = groups_of(marks.together)
     joint = _joint(marks)
@@ -169,13 +179,18 @@ def export(path: Path, layout: str, collection: Collection, marks: Marks) -> int
 
 
 def training_options(collection: Collection, marks: Marks) -> dict[str, str]:
-    """Return the options with which `foveal train` reads what was written, by name."""
+    """Return the options with which `foveal train` reads the rows of `rows_of`, by name.
+
+    Args:
+        collection: of the images.
+        marks: the labels.
+    """
     assert marks.purpose is not None
     options = {"--task": marks.purpose.kind}
-    if marks.purpose.kind == "points":
+    if marks.purpose.has_points:
         options["--points"] = ",".join(_columns(marks.purpose))
         options["--point-names"] = ",".join(marks.purpose.names)
-    if marks.purpose.kind == "multi-label":
+    if marks.purpose.has_several:
         options |= {"--empty": "none", "--label-delimiter": _joint(marks)}
     if marks.together and not any(one.is_valid is not None for one in collection.images):
         options["--group-column"] = TOGETHER
@@ -215,7 +230,7 @@ def _columns(purpose: Purpose) -> tuple[str, ...]:
 def _cells(marks: Marks, label: Label | None, joint: str) -> dict[str, object]:
     """Return the cells of a label, all of them empty where there is none."""
     assert marks.purpose is not None
-    if marks.purpose.kind == "points":
+    if marks.purpose.has_points:
         points = label or (None,) * len(marks.purpose.names)
         pairs = (("", "") if one is None else (round(float(one[0]), 2), round(float(one[1]), 2)) for one in points)
         return dict(zip(_columns(marks.purpose), (cell for pair in pairs for cell in pair), strict=True))
@@ -244,9 +259,9 @@ def _merged(path: Path, collection: Collection, marks: Marks) -> list[dict[str, 
     named = collection.columns
     image = named.get("image") or next((lower[name] for name in IMAGE_COLUMNS if name in lower), None)
     label = named.get("label") or next((lower[name] for name in LABEL_COLUMNS if name in lower), None)
-    usual = _columns(marks.purpose) if marks.purpose.kind == "points" else (_LABELS,)
+    usual = _columns(marks.purpose) if marks.purpose.has_points else (_LABELS,)
     points = [named.get(at, column) for at, column in enumerate(usual)]
-    own = dict(zip(usual, points if marks.purpose.kind == "points" else [label], strict=True))
+    own = dict(zip(usual, points if marks.purpose.has_points else [label], strict=True))
     if image not in lines[0] or any(column not in lines[0] for column in own.values()):
         return "its columns of images and labels have other names"
     assert image is not None

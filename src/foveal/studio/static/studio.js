@@ -3,7 +3,7 @@ const $ = (id) => document.getElementById(id);
 const session = (sessionStorage.session ||= crypto.randomUUID());
 const VIEWS = ["label", "images", "check", "copies", "finish"];
 const KEYS = [..."123456789qwertyuiopasdfghjklzxcvbnm"];
-let state = { version: -1, task: null, names: [], counts: {}, classes: [] };
+let state = { version: -1, form: "", names: [], counts: {}, classes: [] };
 let view = "label";
 let current = null; // the image that is labelled
 let ahead = []; // those after it
@@ -77,14 +77,14 @@ async function renew(before) {
   if (state.failure) complain(new Error(`The studio has failed (${state.failure}). What you have decided is kept; start it again.`));
   if (state.not_written) complain(new Error(`The table could not be written (${state.not_written}); it is tried again, and what you have decided is kept.`));
   else if (before.not_written) $("message").hidden = true;
-  const begins = state.task === null;
+  const begins = state.form === "";
   $("begin").hidden = !begins;
   $("views").hidden = begins;
   if (begins) return VIEWS.forEach((name) => { $(name).hidden = true; });
-  document.body.classList.toggle("pointing", state.task === "points");
+  document.body.classList.toggle("pointing", state.form === "points");
   showStanding();
-  if (before.task !== state.task || before.names.join("\n") !== state.names.join("\n")) { showChips(); showFilters(); }
-  if (before.task !== state.task) { await open(view); return; }
+  if (before.form !== state.form || before.names.join("\n") !== state.names.join("\n")) { showChips(); showFilters(); }
+  if (before.form !== state.form) { await open(view); return; }
   if (view === "label" && current === null) await next();
   if (view === "label" && current && !touched) await renewAnswer();
   if (view === "check") await showIssue();
@@ -106,24 +106,24 @@ async function open(name) {
 }
 
 function showStanding() {
-  const { score, task } = state;
-  $("score").textContent = score ? `${score.metric[0].toUpperCase()}${score.metric.slice(1)} ${score.unit ? `${score.value.toFixed(1)} (${score.low.toFixed(1)} to ${score.high.toFixed(1)}) ${score.unit}` : interval(score)}, on ${score.n.toLocaleString("en")} ${score.on}.${state.learned_from < state.n_labelled && state.task === "points" ? ` Learned from ${state.learned_from} here; training fully learns from all.` : ""}`
+  const { score, form } = state;
+  $("score").textContent = score ? `${score.metric[0].toUpperCase()}${score.metric.slice(1)} ${score.unit ? `${score.value.toFixed(1)} (${score.low.toFixed(1)} to ${score.high.toFixed(1)}) ${score.unit}` : interval(score)}, on ${score.n.toLocaleString("en")} ${score.on}.${state.learned_from < state.n_labelled && state.form === "points" ? ` Learned from ${state.learned_from} here; training fully learns from all.` : ""}`
     : state.n_labelled < 5 ? "Label a few images, and a model learns from them as you go on." : state.learned_from ? "Working out how good the answers are." : "Learning; or the labels are too few, or all alike.";
   const sign = (value) => (value < 0 ? "−" : "+") + percent(Math.abs(value));
   $("gain").textContent = score && score.gain ? `Twice as many labels should bring ${sign(score.gain.value)} (${sign(score.gain.low)} to ${sign(score.gain.high)}).` : "";
-  $("classes").hidden = task === "points" && !state.classes.length;
-  $("of-class").textContent = task === "multi-label" ? "average precision" : task === "points" ? "pixels" : "right";
+  $("classes").hidden = form === "points" && !state.classes.length;
+  $("of-class").textContent = form === "several" ? "average precision" : form === "points" ? "pixels" : "right";
   const of = Object.fromEntries(state.classes.map((one) => [one.name, one]));
   const row = (name) => {
     const line = document.createElement("tr");
     const known = of[name];
-    const cells = [name, (task === "points" ? state.n_labelled : state.counts[name] || 0).toLocaleString("en"), ""];
+    const cells = [name, (form === "points" ? state.n_labelled : state.counts[name] || 0).toLocaleString("en"), ""];
     cells.forEach((text, at) => { const cell = line.insertCell(); cell.textContent = text; if (at) cell.className = "number"; });
     if (known && known.value !== null) {
-      line.cells[2].textContent = task === "points" ? known.value.toFixed(1) : percent(known.value);
+      line.cells[2].textContent = form === "points" ? known.value.toFixed(1) : percent(known.value);
       const bounds = document.createElement("span");
       bounds.className = "interval";
-      bounds.textContent = task === "points" ? ` ${known.low.toFixed(1)}–${known.high.toFixed(1)}` : ` ${percent(known.low)}–${percent(known.high)}`;
+      bounds.textContent = form === "points" ? ` ${known.low.toFixed(1)}–${known.high.toFixed(1)}` : ` ${percent(known.low)}–${percent(known.high)}`;
       line.cells[2].append(bounds);
     }
     return line;
@@ -134,15 +134,15 @@ function showStanding() {
 // Labelling
 
 function showChips() {
-  const several = state.task === "multi-label";
-  $("done").hidden = state.task === "single-label";
-  $("later-key").textContent = state.task === "points" ? "Space" : "→";
-  $("add").hidden = state.task === "points";
+  const several = state.form === "several";
+  $("done").hidden = state.form === "one";
+  $("later-key").textContent = state.form === "points" ? "Space" : "→";
+  $("add").hidden = state.form === "points";
   $("chips").replaceChildren(...state.names.map((name, at) => {
     const button = document.createElement("button");
     button.type = "button";
     button.dataset.name = name;
-    if (several || state.task === "points") button.setAttribute("aria-pressed", "false");
+    if (several || state.form === "points") button.setAttribute("aria-pressed", "false");
     button.append(name);
     if (KEYS[at]) { const key = document.createElement("kbd"); key.textContent = KEYS[at].toUpperCase(); button.append(" ", key); }
     button.append(document.createElement("small"));
@@ -171,13 +171,13 @@ function take(image) {
 
 function drafted(image) {
   if (!image) return [];
-  if (state.task === "points") return state.names.map((_, at) => (image.label ? image.label[at] : image.answer && image.answer.points ? image.answer.points[at] : null));
-  if (state.task === "multi-label") return image.label ? [...image.label] : image.answer ? [...image.answer.label] : [];
+  if (state.form === "points") return state.names.map((_, at) => (image.label ? image.label[at] : image.answer && image.answer.points ? image.answer.points[at] : null));
+  if (state.form === "several") return image.label ? [...image.label] : image.answer ? [...image.answer.label] : [];
   return [];
 }
 
 function said(image) {
-  if (image.label && image.label.length && state.task !== "points") return `, labelled ${[].concat(image.label).join(", ")}`;
+  if (image.label && image.label.length && state.form !== "points") return `, labelled ${[].concat(image.label).join(", ")}`;
   return image.answer && image.answer.label && image.answer.label.length ? `, likely ${[].concat(image.answer.label).join(", ")}` : "";
 }
 
@@ -203,11 +203,11 @@ function showImage() {
   const proposed = current.label === null && !touched && current.answer ? [].concat(current.answer.label || []) : [];
   for (const button of $("chips").children) {
     const name = button.dataset.name, at = state.names.indexOf(name);
-    const on = state.task === "multi-label" ? draft.includes(name) : state.task === "points" ? at === point : current.label === name;
+    const on = state.form === "several" ? draft.includes(name) : state.form === "points" ? at === point : current.label === name;
     if (button.hasAttribute("aria-pressed")) button.setAttribute("aria-pressed", on);
     else button.classList.toggle("main", on);
-    button.classList.toggle("likely", state.task === "single-label" && proposed.includes(name));
-    button.querySelector("small").textContent = state.task === "points" && draft[at] === null ? " not there" : "";
+    button.classList.toggle("likely", state.form === "one" && proposed.includes(name));
+    button.querySelector("small").textContent = state.form === "points" && draft[at] === null ? " not there" : "";
   }
   drawPoints();
 }
@@ -215,8 +215,8 @@ function showImage() {
 async function press(at) {
   const name = state.names[at];
   if (!current || name === undefined) return;
-  if (state.task === "points") { point = at; showImage(); return; }
-  if (state.task === "multi-label") {
+  if (state.form === "points") { point = at; showImage(); return; }
+  if (state.form === "several") {
     touched = true;
     draft = draft.includes(name) ? draft.filter((one) => one !== name) : [...draft, name];
     speak(`${name} ${draft.includes(name) ? "on" : "off"}`);
@@ -291,7 +291,7 @@ function draw(prefix, points, size, { now = -1, proposed = false } = {}) {
 }
 
 function drawPoints() {
-  const points = state.task === "points" && current;
+  const points = state.form === "points" && current;
   draw("shown", points ? draft : null, points && current.answer ? current.answer.size : null, { now: point, proposed: points && current.label === null && !touched });
 }
 
@@ -321,7 +321,7 @@ const PAGE = 100;
 function showFilters() {
   const chosen = $("of").value;
   const any = $("of").options[0];
-  $("of").replaceChildren(any, ...(state.task === "points" ? [] : state.names.map((name) => new Option(name, name))));
+  $("of").replaceChildren(any, ...(state.form === "points" ? [] : state.names.map((name) => new Option(name, name))));
   $("of").value = state.names.includes(chosen) ? chosen : "";
 }
 
@@ -390,7 +390,7 @@ function tileOf(at, image) {
   picture.src = `small/${image.image}`;
   picture.alt = "";
   const text = document.createElement("p");
-  const label = image.label === null ? "" : state.task === "points" ? "points set" : [].concat(image.label).join(", ") || "nothing";
+  const label = image.label === null ? "" : state.form === "points" ? "points set" : [].concat(image.label).join(", ") || "nothing";
   text.textContent = label || image.name;
   tile.setAttribute("aria-label", `${image.name}${label ? `, ${label}` : ""}`);
   tile.title = image.name;
@@ -432,10 +432,10 @@ async function showIssue() {
   $("issue").hidden = issue === null;
   $("no-issues").hidden = issue !== null;
   if (issue === null) return;
-  const instead = state.task === "points" ? "as answered" : [].concat(issue.instead).join(", ") || "nothing";
-  const label = state.task === "points" ? "as it is" : [].concat(issue.label).join(", ") || "nothing";
+  const instead = state.form === "points" ? "as answered" : [].concat(issue.instead).join(", ") || "nothing";
+  const label = state.form === "points" ? "as it is" : [].concat(issue.label).join(", ") || "nothing";
   $("question").textContent = `${issue.issues.map(({ given, suggested, confidence }) => `${!given ? `${suggested} missing?` : !suggested ? `no ${given}?` : `${given}, or ${suggested}?`} (${confidence})`).join(" · ")}`;
-  const points = state.task === "points";
+  const points = state.form === "points";
   $("issue-image").src = `large/${issue.image}`;
   $("issue-image").alt = issue.name;
   $("issue-name").textContent = `${issue.name}: ${label}`;
@@ -478,7 +478,7 @@ async function showCopies() {
   const put = (prefix, image) => {
     $(`${prefix}-image`).src = `large/${image.image}`;
     $(`${prefix}-image`).alt = image.name;
-    const label = image.label === null || state.task === "points" ? "" : `: ${[].concat(image.label).join(", ") || "nothing"}`;
+    const label = image.label === null || state.form === "points" ? "" : `: ${[].concat(image.label).join(", ") || "nothing"}`;
     $(`${prefix}-name`).textContent = `${image.name}${label}${image.side ? ` (${image.side})` : ""}`;
   };
   if (pair) {
@@ -535,7 +535,7 @@ document.addEventListener("keydown", (event) => {
   if (typing) { if (event.key === "Escape") event.target.blur(); return; }
   const onButton = event.target.matches("button, a") && (event.key === "Enter" || event.key === " ");
   if (onButton) return;
-  if (view === "label" && event.key === "/" && state.task !== "points") { event.preventDefault(); $("find").focus(); return; }
+  if (view === "label" && event.key === "/" && state.form !== "points") { event.preventDefault(); $("find").focus(); return; }
   if (shortcuts(event) === null) return;
   event.preventDefault();
   afterAll(() => { const act = shortcuts(event); return act && act(); }); // of the image that is shown by then
@@ -546,14 +546,14 @@ function shortcuts(event) {
   if (name === "Backspace") return undo;
   if (view === "label") {
     if (name === "Delete") return leaveOut;
-    if (state.task === "points") {
+    if (state.form === "points") {
       const far = event.shiftKey ? 10 : 1;
       const steps = { ArrowLeft: [-far, 0], ArrowRight: [far, 0], ArrowUp: [0, -far], ArrowDown: [0, far] };
       if (steps[name]) return () => nudge(...steps[name]);
       if (name === "0") return () => { draft[point] = null; touched = true; point = Math.min(point + 1, draft.length - 1); showImage(); };
       if (name === " ") return later;
     } else if (name === "ArrowRight") return later;
-    if (name === "Enter" && state.task !== "single-label") return () => finish(draft);
+    if (name === "Enter" && state.form !== "one") return () => finish(draft);
     if (name === "Enter" && current && current.answer && current.answer.label) return () => finish(current.answer.label);
     if (KEYS.includes(name)) return () => press(KEYS.indexOf(name));
   }
@@ -606,7 +606,7 @@ $("grid").addEventListener("scroll", () => { if (!waiting) { waiting = true; req
 addEventListener("resize", () => { if (view === "images") layOut(); if (view === "label" && current) drawPoints(); });
 let dragging = false;
 $("shown-frame").addEventListener("pointerdown", (event) => {
-  if (state.task !== "points" || !current || event.button) return;
+  if (state.form !== "points" || !current || event.button) return;
   dragging = true;
   $("shown-frame").setPointerCapture(event.pointerId);
   setPoint(event);

@@ -18,19 +18,19 @@ _QUALITY = 85
 _KEPT_SMALL, _KEPT_LARGE = 4000, 48  # images in memory: 40 and 20 MB
 
 
-class Picture(NamedTuple):
+class Jpeg(NamedTuple):
     """An image to show.
 
     Attributes:
-        jpeg: of its smaller copy.
+        content: the bytes of its smaller copy.
         size_hw: of the image itself, (height, width) in pixels.
     """
 
-    jpeg: bytes
+    content: bytes
     size_hw: tuple[int, int]
 
 
-def small(file: Path) -> Picture:
+def small(file: Path) -> Jpeg:
     """Return a tile of an image.
 
     Raises:
@@ -39,7 +39,7 @@ def small(file: Path) -> Picture:
     return _small(file, file.stat().st_mtime_ns)
 
 
-def large(file: Path) -> Picture:
+def large(file: Path) -> Jpeg:
     """Return an image to look at.
 
     Raises:
@@ -49,20 +49,20 @@ def large(file: Path) -> Picture:
 
 
 @lru_cache(_KEPT_SMALL)
-def _small(file: Path, _: int) -> Picture:
+def _small(file: Path, _: int) -> Jpeg:
     return _made(file, SMALL)
 
 
 @lru_cache(_KEPT_LARGE)
-def _large(file: Path, _: int) -> Picture:
+def _large(file: Path, _: int) -> Jpeg:
     return _made(file, LARGE)
 
 
-def _made(file: Path, side: int) -> Picture:
+def _made(file: Path, side: int) -> Jpeg:
     opened = open_image(file)
     pixels = opened.decode(min(1.0, side / max(opened.size_hw)), quick=True).pixels
     image = Image.fromarray(shown_as_rgb(pixels))
     image.thumbnail((side, side))
     written = io.BytesIO()
     image.save(written, "JPEG", quality=_QUALITY)
-    return Picture(written.getvalue(), opened.size_hw)
+    return Jpeg(written.getvalue(), opened.size_hw)
