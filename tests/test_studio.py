@@ -357,7 +357,7 @@ def test_a_folder_belongs_to_one_studio_and_to_one_kind(folder, desk_on, journal
     with pytest.raises(InputError, match="Another studio is open"):
         journal_at(folder / JOURNAL)
     desk.begin("single-label", CLASSES)
-    with pytest.raises(InputError, match="said before"):
+    with pytest.raises(InputError, match="chosen before"):
         desk.begin("multi-label", CLASSES)
     desk.close()
     with pytest.raises(InputError, match="was begun for single-label"):

@@ -84,21 +84,22 @@ def test_a_folder_is_labelled_checked_and_cleared_of_copies(pets, opened):
         expect(page.locator("#answered")).to_have_text("labelled")
         copied = {file.name.replace("_copy", "") for file in pets.glob("*_copy.jpg")}
         images = service.json("GET", "/images?n=500")[1]["images"]
-        surest = max((one for one in images if one["name"].replace("_copy", "") not in copied), key=certainty)
-        right = surest["name"]
-        wrong = {"session": "other", "image": surest["image"], "label": "dog" if is_cat(right) else "cat"}
-        assert service.post("/decide", wrong)[0] == 200
+        sure = sorted((one for one in images if one["name"].replace("_copy", "") not in copied), key=certainty)[-4:]
+        for one in sure:
+            wrong = {"session": "other", "image": one["image"], "label": "dog" if is_cat(one["name"]) else "cat"}
+            assert service.post("/decide", wrong)[0] == 200
         expect(page.locator("#n-issues")).to_be_visible(timeout=30_000)
         page.click("nav [data-view=check]")
-        expect(page.locator("#issue")).to_be_visible()
-        for _ in range(8):
-            if right in page.inner_text("#issue-name"):
+        mended = set()
+        for _ in range(12):
+            if page.locator("#issue").is_hidden():
                 break
-            page.keyboard.press("k")
-            page.wait_for_timeout(300)
-        expect(page.locator("#issue-name")).to_contain_text(right)
-        page.keyboard.press("a")
-        expect(page.locator("#back")).to_contain_text(f"{'cat' if is_cat(right) else 'dog'} for {right}")
+            name = page.inner_text("#issue-name").partition(":")[0]
+            is_wrong = name in {one["name"] for one in sure}
+            page.keyboard.press("a" if is_wrong else "k")
+            expect(page.locator("#back")).to_contain_text(name)
+            mended |= {name} if is_wrong else set()
+        assert mended
         page.click("nav [data-view=copies]")
         page.click("#look-for")
         expect(page.locator("#pair")).to_be_visible(timeout=60_000)
@@ -115,9 +116,9 @@ def test_a_folder_is_labelled_checked_and_cleared_of_copies(pets, opened):
         page.click("nav [data-view=finish]")
         page.click("#exports button:has-text('COCO')")
         expect(page.locator("#exported")).to_contain_text("pets.coco.json")
-    rows = rows_of(pets / "labels.csv")
-    assert {row["fname"]: row["labels"] for row in rows}[right] == ("cat" if is_cat(right) else "dog")
-    assert all((row["labels"] == "cat") == is_cat(row["fname"]) for row in rows)
+    left = {one["name"] for one in sure} - mended
+    for row in rows_of(pets / "labels.csv"):
+        assert ((row["labels"] == "cat") == is_cat(row["fname"])) == (row["fname"] not in left)
 
 
 def test_several_labels_and_a_class_that_is_new(scenes, tmp_path, opened):

@@ -32,6 +32,9 @@ WORDS = {
 }
 """Expressions, and what stands in their place."""
 
+IN_A_SENSE_OF_ITS_OWN = {r"journals?": "studio/"}
+"""Words that another package uses for something else, which the glossary names."""
+
 PER = re.compile(
     r"\b(?:an?|one|two|several|more|once) (?:[\w/-]+ )?(?P<noun>[\w/-]+) an? (?:class|image|file|row|line|epoch|step)\b"
 )
@@ -66,6 +69,8 @@ def test_the_source_has_one_word_for_one_thing(word):
     there = re.compile(rf"(?i)(?<![a-z])(?:{across_lines})(?![a-z])")
     places = []
     for name, text in TEXTS.items():
+        if name.startswith(IN_A_SENSE_OF_ITS_OWN.get(word, "nowhere/")):
+            continue
         for match in there.finditer(text):
             line = text[: match.start()].count("\n")
             whole = text.splitlines()[line]

@@ -71,7 +71,7 @@ def usual_backbone() -> str:
     """Return the name of the largest backbone whose weights are on this machine.
 
     Raises:
-        InputError: there is none.
+        InputError: no weights are on this machine.
     """
     if not (found := backbones_at_hand()):
         raise InputError(

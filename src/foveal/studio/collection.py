@@ -33,7 +33,7 @@ JOURNAL = "foveal-studio.jsonl"
 
 @dataclass(frozen=True, slots=True)
 class Purpose:
-    """What is said about each image.
+    """What is to be known of each image.
 
     Attributes:
         kind: of the task.
@@ -71,7 +71,7 @@ class Purpose:
         """Return a label as it is kept, from JSON.
 
         Raises:
-            InputError: it is none of this kind, or names a class that there is not.
+            InputError: it is of another kind, or names a class that does not exist.
         """
         if given is None:
             return None
@@ -89,7 +89,7 @@ class Purpose:
         """Return it with further names; those that are there keep their places.
 
         Raises:
-            InputError: a name is empty, has a line break, or there is none.
+            InputError: a name is empty or has a line break.
         """
         stripped = [name.strip() for name in names]
         odd = ";" if self.has_several else "\n"  # what stands between names in a cell
@@ -125,7 +125,7 @@ class Collection:
         root: the folder that names are relative to.
         given: the folder or file that was named.
         target: the table that labels are written to.
-        purpose: what is said about each image; None where that is still to be chosen.
+        purpose: what is to be known of each image; None where that is still to be chosen.
         images: all of them, those with a label first.
         about: what was read, in one line.
         columns: the columns of the table that the user named, by what they hold: "image", "label" and points 0, 1, ...

@@ -104,14 +104,14 @@ class Desk:
             names: of the classes or points.
 
         Raises:
-            InputError: it was said before, or there is no name.
+            InputError: it was chosen before, or no name was given.
             UnknownNameError: there is no such kind.
         """
         if kind not in (known := kinds()):
             raise UnknownNameError.of("task", kind, known)
         with self.changed:
             if self.marks.purpose is not None:
-                raise InputError("It was said before what is labelled.")
+                raise InputError("What is labelled was chosen before; a further class can be added.")
             purpose = Purpose(kind, ()).with_names(names)
             purpose.task()
             labels = labels_by_name(self.collection.images)
@@ -128,7 +128,7 @@ class Desk:
             session: who adds them.
 
         Raises:
-            InputError: a name is none, or these are points, whose number is fixed.
+            InputError: a name cannot be one, or these are points, whose number is fixed.
         """
         with self.changed:
             purpose = self._purpose()
@@ -184,7 +184,7 @@ class Desk:
         self._decide("together", (pair[0], pair[1]), True, session)
 
     def take_back(self, session: str) -> Entry | None:
-        """Take back the last decision of a session; return it, None where there is none."""
+        """Take back the last decision of a session; return it, None where it has made no decision."""
         with self.changed:
             last = self._journal.last_of(session)
             if last is not None:

@@ -59,7 +59,7 @@ class Beginning(BaseModel):
 
     Attributes:
         session: who says so.
-        task: the kind; null where it was said before.
+        task: the kind; null where it was chosen before.
         names: of the classes or points.
     """
 

@@ -14,7 +14,7 @@ class Marks:
     """What stands.
 
     Attributes:
-        purpose: what is said about each image; None where that is not chosen yet.
+        purpose: what is to be known of each image; None where that is not chosen yet.
         labels: by name of the image, in the order in which they were given.
         left_out: names of images that are not written and not learned from.
         right: names of images whose label was looked at and found right.

@@ -71,7 +71,7 @@ class TrainingRun:
         }
 
     def stop(self) -> None:
-        """Let it save its state and end, as `foveal train --resume` goes on from."""
+        """Let it save its state and end, from which `foveal train --resume` continues."""
         if self.is_at_work:
             self.process.send_signal(signal.SIGTERM)
             try:

@@ -89,7 +89,7 @@ def read_own(path: Path, purpose: Purpose) -> dict[str, Label | None]:
 
     Args:
         path: of the table.
-        purpose: what is said about each image; classes that it does not know are added to the label as they are.
+        purpose: what is to be known of each image; classes that it does not know are added to the label as they are.
 
     Raises:
         InputError: a number of a point cannot be read.
@@ -162,7 +162,7 @@ def export(path: Path, layout: str, collection: Collection, marks: Marks) -> int
         marks: the labels.
 
     Raises:
-        InputError: the ending or the layout is none that is known.
+        InputError: the ending or the layout is not known.
         ImageError: an image cannot be read, whose size the layout needs.
     """
     assert marks.purpose is not None
@@ -228,7 +228,7 @@ def _columns(purpose: Purpose) -> tuple[str, ...]:
 
 
 def _cells(marks: Marks, label: Label | None, joint: str) -> dict[str, object]:
-    """Return the cells of a label, all of them empty where there is none."""
+    """Return the cells of a label, all of them empty where it has no label."""
     assert marks.purpose is not None
     if marks.purpose.has_points:
         points = label or (None,) * len(marks.purpose.names)

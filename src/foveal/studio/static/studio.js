@@ -166,7 +166,7 @@ function take(image) {
   draft = drafted(image);
   for (const one of ahead.slice(0, 3)) new Image().src = `large/${one.image}`;
   showImage();
-  if (image) speak(`${image.name}${said(image)}`);
+  if (image) speak(`${image.name}${inWords(image)}`);
 }
 
 function drafted(image) {
@@ -176,7 +176,7 @@ function drafted(image) {
   return [];
 }
 
-function said(image) {
+function inWords(image) {
   if (image.label && image.label.length && state.form !== "points") return `, labelled ${[].concat(image.label).join(", ")}`;
   return image.answer && image.answer.label && image.answer.label.length ? `, likely ${[].concat(image.answer.label).join(", ")}` : "";
 }
@@ -386,15 +386,15 @@ function tileOf(at, image) {
   tile.setAttribute("role", "option");
   tile.dataset.at = at;
   tile.dataset.image = image.image;
-  const picture = document.createElement("img");
-  picture.src = `small/${image.image}`;
-  picture.alt = "";
+  const shown = document.createElement("img");
+  shown.src = `small/${image.image}`;
+  shown.alt = "";
   const text = document.createElement("p");
   const label = image.label === null ? "" : state.form === "points" ? "points set" : [].concat(image.label).join(", ") || "nothing";
   text.textContent = label || image.name;
   tile.setAttribute("aria-label", `${image.name}${label ? `, ${label}` : ""}`);
   tile.title = image.name;
-  tile.append(picture, text);
+  tile.append(shown, text);
   tile.addEventListener("click", () => { found.now = at; openImage(image.image); });
   return tile;
 }
