@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import random
 import sys
 import tempfile
@@ -60,7 +61,7 @@ def decide_until_killed(service: Service, kept: Labels, rng: random.Random) -> i
             kept[image] = [*kept.get(image, [None]), label]  # until it is answered, either may be on disk
             try:
                 service.post("/decide", {"session": f"hand {number}", "image": image, "label": label})
-            except (OSError, ValueError):
+            except (OSError, ValueError, http.client.HTTPException):  # it was killed
                 return
             kept[image] = [label]
             counts[number] += 1

@@ -31,6 +31,7 @@ function speak(text) { $("spoken").textContent = text; }
 async function decide(decision) {
   try {
     const image = await ask("decide", { session, ...decision });
+    settled.add(decision.image);
     $("message").hidden = true;
     return image;
   } catch (error) {
@@ -151,11 +152,14 @@ function showChips() {
   }));
 }
 
+const settled = new Set(); // what this page decided about, which an answer under way may still name
+const isAhead = (one) => !settled.has(one.image) && (!current || one.image !== current.image);
+
 async function next() {
   try {
     ahead = await ask(`next?session=${session}&k=6`);
   } catch (error) { complain(error); return; }
-  ahead = ahead.filter((one) => !current || one.image !== current.image);
+  ahead = ahead.filter(isAhead);
   take(ahead.shift() || null);
 }
 
@@ -239,7 +243,7 @@ async function advance() {
 async function refill() {
   try {
     const more = await ask(`next?session=${session}&k=6`);
-    ahead = more.filter((one) => !current || one.image !== current.image);
+    ahead = more.filter(isAhead);
   } catch (error) { complain(error); }
 }
 
@@ -256,6 +260,7 @@ async function leaveOut() {
 async function undo() {
   try {
     const { images } = await ask("back", { session });
+    for (const one of images) settled.delete(one);
     if (images.length && view === "label") { ahead = []; take(await ask(`images/${images[0]}`)); }
     if (view === "images") await list(true);
   } catch (error) { complain(error); }
@@ -424,11 +429,16 @@ function move(step) {
 
 let issue = null;
 
-async function showIssue() {
-  let issues = [];
-  try { issues = await ask("issues"); } catch (error) { complain(error); }
+async function showIssue({ settled: isSettled = false } = {}) {
   $("expected").textContent = state.expected_wrong;
-  issue = issues.find((one) => issue && one.image === issue.image) || issues[0] || null;
+  try {
+    if (issue !== null && !isSettled) { // what somebody is looking at stays, unless it was decided elsewhere
+      const now = await ask(`images/${issue.image}`);
+      if (!now.left_out && JSON.stringify(now.label) === JSON.stringify(issue.label)) return;
+    }
+    const issues = await ask("issues");
+    issue = issues.find((one) => !isSettled || one.image !== issue.image) || null;
+  } catch (error) { complain(error); return; }
   $("issue").hidden = issue === null;
   $("no-issues").hidden = issue !== null;
   if (issue === null) return;
@@ -456,7 +466,7 @@ async function showIssue() {
 function key(text) { const made = document.createElement("kbd"); made.textContent = text; return made; }
 
 async function settle(decision) {
-  if (issue && (await decide({ image: issue.image, ...decision })) !== null) { speak("kept"); await showIssue(); }
+  if (issue && (await decide({ image: issue.image, ...decision })) !== null) { speak("kept"); await showIssue({ settled: true }); }
 }
 
 // Copies, and what does not belong
@@ -466,8 +476,9 @@ let pair = null, strange = null;
 async function showCopies() {
   let copies;
   try { copies = await ask("copies"); } catch (error) { complain(error); return; }
-  pair = copies.pairs[0] || null;
-  strange = pair ? null : copies.unlike[0] || null;
+  const isSame = (one) => pair && one.first.image === pair.first.image && one.second.image === pair.second.image;
+  pair = copies.pairs.find(isSame) || copies.pairs[0] || null;
+  strange = pair ? null : copies.unlike.find((one) => strange && one.image === strange.image) || copies.unlike[0] || null;
   $("look-for").disabled = copies.state === "looking";
   $("looking").hidden = copies.state !== "looking";
   $("looking").value = copies.done;
