@@ -49,6 +49,7 @@ def opened(running_chromium):
 
 
 def label_by_keys(page, n, key_of):
+    expect(page.locator("#name")).not_to_be_empty()
     for _ in range(n):
         name = page.inner_text("#name")
         page.keyboard.press(key_of(name))
