@@ -64,10 +64,10 @@ def _beside(target: Path) -> Iterator[Path]:
         yield beside
         if not distributed.is_first():
             return
-        _sync(beside)
+        sync(beside)
         beside.chmod(0o666 & ~_umask())
         beside.replace(target)
-        _sync(target.parent)
+        sync(target.parent)
     finally:
         beside.unlink(missing_ok=True)
 
@@ -342,7 +342,8 @@ def _umask() -> int:
     return mask
 
 
-def _sync(path: Path) -> None:
+def sync(path: Path) -> None:
+    """Have what a file holds, or a folder names, on disk when this returns."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)

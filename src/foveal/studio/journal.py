@@ -87,6 +87,8 @@ class Journal:
                 ) from error
         if whole != len(content):
             self._file.truncate(whole)
+        if not content:
+            storage.sync(self.path.parent)  # a power cut could leave the file without its name
         return whole
 
     def add(self, kind: Kind, images: tuple[str, ...], value: Any, session: str) -> Entry:
