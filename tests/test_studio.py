@@ -345,6 +345,19 @@ def test_whoever_edited_the_table_last_is_right(folder, desk_on):
     assert studio.desk.label_of(0) == "moon"
     assert studio.desk.marks.purpose.names == (*CLASSES, "moon")
     studio.desk.close()
+    studio = open_studio(settings_for(folder, {}))
+    studio.desk.leave_out(1, True, "a")
+    write_marks(studio.desk.collection, studio.desk.snapshot())
+    studio.desk.close()
+    header, *lines = table.read_text().splitlines()
+    names = [one.name for one in studio.desk.collection.images]
+    assert [line.split(",")[0] for line in lines] == [names[0], names[2], names[3]]
+    table.write_text("\n".join([header, lines[0], lines[2], f"{names[1]},sun", f"{names[5]},tree"]) + "\n")
+    os.utime(table, (time.time() + 10, time.time() + 10))
+    studio = open_studio(settings_for(folder, {}))  # a row was removed, one is back, one is new
+    assert [studio.desk.label_of(at) for at in range(6)] == ["moon", "sun", None, "sun", None, "tree"]
+    assert not studio.desk.marks.left_out
+    studio.desk.close()
     table.write_text(text.replace("sun", "tree", 1))
     os.utime(table, (time.time() - 500, time.time() - 500))  # older than the journal: written before it
     studio = open_studio(settings_for(folder, {}))
@@ -356,9 +369,20 @@ def test_a_folder_belongs_to_one_studio_and_to_one_kind(folder, desk_on, journal
     desk = desk_on(folder)
     with pytest.raises(InputError, match="Another studio is open"):
         journal_at(folder / JOURNAL)
-    desk.begin("single-label", CLASSES)
+    desk.begin("multi-label", CLASSES)
+    desk.begin("single-label", CLASSES)  # asked again, as nothing is labelled yet
+    desk.label(0, "sun", "a")
     with pytest.raises(InputError, match="chosen before"):
         desk.begin("multi-label", CLASSES)
+    with pytest.raises(InputError, match="'sun' stays: images have it"):
+        desk.remove_name("sun", "a")
+    desk.remove_name("tree", "a")
+    assert desk.marks.purpose == Purpose("single-label", ("house", "sun"))
+    desk.leave_out(0, True, "a")
+    desk.label(0, "house", "a")  # which takes it in
+    assert not desk.marks.left_out
+    desk.take_back("a")
+    assert desk.marks.left_out
     desk.close()
     with pytest.raises(InputError, match="was begun for single-label"):
         desk_on(folder, task="multi-label")

@@ -149,6 +149,8 @@ def test_several_labels_and_a_class_that_is_new(scenes, tmp_path, opened):
         page.keyboard.press("/")
         page.keyboard.type("tree")
         page.keyboard.press("Enter")
+        expect(page.locator("#adding")).to_contain_text("Enter again adds tree")
+        page.keyboard.press("Enter")
         expect(page.locator("#chips button")).to_have_count(3)
         expect(page.locator("#chips button[data-name=tree]")).to_have_attribute("aria-pressed", "true")
         page.keyboard.press("Enter")
@@ -158,10 +160,24 @@ def test_several_labels_and_a_class_that_is_new(scenes, tmp_path, opened):
         expect(page.locator("#progress")).to_contain_text("2 of 8")
         page.keyboard.press("Delete")
         expect(page.locator("#progress")).to_contain_text("1 left out")
+        page.click("nav [data-view=images]")
+        page.click("nav [data-view=label]")
+        fourth = page.inner_text("#name")
+        page.click("#chips button[data-name=sun]")
+        page.keyboard.press("Enter")  # is Done, and not the button that was clicked
+        expect(page.locator("#name")).not_to_have_text(fourth)
+        page.click("nav [data-view=images]")
+        page.select_option("#show", "left out")
+        expect(page.locator("#n-found")).to_have_text("1 image")
+        page.locator(".tile").first.click()
+        expect(page.locator("#answered")).to_contain_text("left out")
+        page.keyboard.press("Delete")  # takes it in, and leads back
+        expect(page.locator("#images")).to_be_visible()
+        expect(page.locator("#progress")).not_to_contain_text("left out")
         assert service.end() == 0
     rows = {row["fname"]: row["labels"] for row in rows_of(folder / "labels.csv")}
     assert rows[first] == "house tree"
-    assert sorted(rows.values()) == ["", "house tree"]
+    assert sorted(rows.values()) == ["", "house tree", "sun"]
 
 
 def test_points_are_set_where_a_person_clicks(scenes, opened, tmp_path):

@@ -20,9 +20,13 @@ def studio(
     ] = None,
     arch: Annotated[str | None, Option(help="The backbone that looks at the images. (default: the largest)")] = None,
     port: Annotated[int, Option(min=1, max=65535, help="Where the page is, on this machine alone.")] = 8642,
-    browser: Annotated[bool, Option(help="Whether to open the page.")] = True,
+    browser: Annotated[bool, Option(help="Whether to open the page, from a terminal.")] = True,
 ) -> None:
     """Open a page on which images are labelled, labels and copies checked, and a model is trained; nothing is sent."""
+    import os
+    import sys
+    import webbrowser
+
     from foveal.core import lazy, progress
     from foveal.core.errors import InputError
 
@@ -40,11 +44,10 @@ def studio(
     if chosen and settings.task.task == "auto":
         raise InputError("--names needs --task: multi-label, single-label or points.")
 
-    def ready(address: str) -> None:
-        typer.echo(f"The studio of {table}: {address}   (end it with Ctrl-C)")
-        if browser:
-            import webbrowser
-
+    def tell(line: str, address: str) -> None:
+        typer.echo(line)
+        has_screen = sys.platform != "linux" or bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
+        if browser and address and has_screen and sys.stdout.isatty():
             webbrowser.open(address)
 
-    run_studio(settings, chosen, arch=arch, port=port, ready=ready)
+    run_studio(settings, chosen, arch=arch, port=port, tell=tell)

@@ -89,8 +89,13 @@ class Desk:
         if (wider := purpose.with_names([*known, *sorted(further)])) != purpose:
             self._decide("classes", (), list(wider.names), "table")
         for name, label in found.items():
-            if name in self._position and self.marks.labels.get(name) != label and name not in self.marks.left_out:
+            is_back = own and name in self.marks.left_out  # its row was removed, and is there again
+            differs = self.marks.labels.get(name) != label and name not in self.marks.left_out
+            if name in self._position and (is_back or differs):
                 self._decide("label", (name,), label, "table")
+        for name in [*self.marks.labels] if own else ():
+            if name in self._position and name not in found and name not in self.marks.left_out:
+                self._decide("label", (name,), None, "table")  # its row was removed
 
     def close(self) -> None:
         """Close the journal."""
@@ -104,14 +109,14 @@ class Desk:
             names: of the classes or points.
 
         Raises:
-            InputError: it was chosen before, or no name was given.
+            InputError: it was chosen before and something was decided since, or no name was given.
             UnknownNameError: there is no such kind.
         """
         if kind not in (known := kinds()):
             raise UnknownNameError.of("task", kind, known)
         with self.changed:
-            if self.marks.purpose is not None:
-                raise InputError("What is labelled was chosen before; a further class can be added.")
+            if self.marks.purpose is not None and (self.has_decisions or self.marks.labels):
+                raise InputError("What is labelled was chosen before, and images were labelled; a class can be added.")
             purpose = Purpose(kind, ()).with_names(names)
             purpose.task()
             labels = labels_by_name(self.collection.images)
@@ -138,8 +143,27 @@ class Desk:
             if known != purpose:
                 self._decide("classes", (), list(known.names), session)
 
+    def remove_name(self, name: str, session: str) -> None:
+        """Remove a class that no image has.
+
+        Args:
+            name: of the class.
+            session: who removes it.
+
+        Raises:
+            InputError: an image has it, it is the only one, or these are points.
+        """
+        with self.changed:
+            purpose = self._purpose()
+            left = [one for one in purpose.names if one != name]
+            has = (name in ([label] if isinstance(label, str) else label) for label in self.marks.labels.values())
+            if purpose.has_points or not left or any(has):
+                raise InputError(f"{name!r} stays: images have it, or it is the only class. Change their labels first.")
+            if len(left) < len(purpose.names):
+                self._decide("classes", (), left, session)
+
     def label(self, at: int, label: object, session: str) -> None:
-        """Give an image a label, or none.
+        """Give an image a label, or none; one that was left out is taken in.
 
         Args:
             at: the image's position.
@@ -253,7 +277,7 @@ class Desk:
     @property
     def has_decisions(self) -> bool:
         """Whether anything was decided that the table does not say from before."""
-        return len(self._journal.entries) > 1
+        return any(entry.kind not in {"begin", "classes"} for entry in self._journal.entries)
 
     def label_of(self, at: int) -> Label | None:
         """Return the label of an image."""

@@ -60,6 +60,7 @@ class Beginning(BaseModel):
     Attributes:
         session: who says so.
         task: the kind; null where it was chosen before.
+        remove: a class that no image has, to be removed.
         names: of the classes or points.
     """
 
@@ -68,6 +69,7 @@ class Beginning(BaseModel):
     session: str
     names: list[str]
     task: str | None = None
+    remove: str | None = None
 
 
 class Wanted(BaseModel):
@@ -90,12 +92,13 @@ class Who(BaseModel):
     session: str
 
 
-def studio_app(studio: Studio, ready: Callable[[], None]) -> FastAPI:
+def studio_app(studio: Studio, ready: Callable[[], None], ended: Callable[[], None]) -> FastAPI:
     """Return the application of a studio, which starts and stops with its lifespan.
 
     Args:
         studio: that it is about.
         ready: called as it starts.
+        ended: called once all is written.
     """
 
     @asynccontextmanager
@@ -104,6 +107,7 @@ def studio_app(studio: Studio, ready: Callable[[], None]) -> FastAPI:
         ready()
         yield
         await asyncio.to_thread(studio.stop)
+        ended()
 
     app = FastAPI(title="foveal studio", version=__version__, docs_url=None, redoc_url=None, lifespan=lifespan)
     rules = Rules(hosts=frozenset({"localhost"}), origins=frozenset(), keys=())
@@ -183,6 +187,8 @@ def _add_decisions(app: FastAPI, studio: Studio) -> None:
     def begin(given: Beginning) -> dict[str, object]:
         if given.task is not None:
             desk.begin(given.task, given.names)
+        elif given.remove is not None:
+            desk.remove_name(given.remove, given.session)
         else:
             desk.add_names(given.names, given.session)
         return views.state_of(studio, given.session)

@@ -28,6 +28,7 @@ from foveal.training.probes.closed_form import STRENGTHS, ridge_fit, suits
 _AT_ONCE = 8192  # images that are answered for together
 _CANDIDATES = 2000  # images among which the next are chosen: 0.1 s on two cores, 5,000 take 0.5 s
 _GROWN = 1.25  # times as many labels, after which all penalties are tried anew: 0.6 s for 2,500 labels, else 0.3 s
+_FEWEST_SCORED = 10  # images, from which on a score says something; chosen by hand
 _SAMPLES = 200  # of the bootstrap; 0.3 s for 1,000 labels of 20 classes
 _VALID_EVERY = 4  # labelled images, of which one tells what more labels bring, where no side is stated
 _MOST_FORECAST = 2000  # images to learn from, from which on thirteen fits take too long
@@ -196,7 +197,7 @@ class Score:
 
 
 def score(features: Tensor, answers: Answers, *, gain: Interval | None = None, with_gain: bool = True) -> Score | None:
-    """Say how good the answers are; None where no class can be scored.
+    """Say how good the answers are; None where too few images say so.
 
     Args:
         features: of all images, [n, F].
@@ -211,7 +212,7 @@ def score(features: Tensor, answers: Answers, *, gain: Interval | None = None, w
     )
     several = kind_of(task).has_thresholds
     whole, classes = (_of_several if several else _of_one)(task, values, targets)
-    if math.isnan(whole.value):
+    if math.isnan(whole.value) or len(targets) < _FEWEST_SCORED:
         return None
     counts = (
         taught.targets.sum(0).tolist() if several else torch.bincount(taught.targets, minlength=task.n_outputs).tolist()

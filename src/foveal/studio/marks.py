@@ -57,8 +57,9 @@ class Marks:
                 self.decided.add(name)
                 self.right.discard(name)
                 self.labels.pop(name, None)
-                if label is not None:
+                if label is not None:  # which takes in an image that was left out
                     self.labels[name] = label
+                    self.left_out.discard(name)
             case "left out":
                 (self.left_out.add if entry.value else self.left_out.discard)(name)
             case "right":

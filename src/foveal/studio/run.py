@@ -13,7 +13,7 @@ HOST = "127.0.0.1"
 
 
 def run_studio(
-    settings: ImageRun, names: Sequence[str], *, arch: str | None, port: int, ready: Callable[[str], None]
+    settings: ImageRun, names: Sequence[str], *, arch: str | None, port: int, tell: Callable[[str, str], None]
 ) -> None:
     """Serve the page of a studio until SIGTERM or an interrupt.
 
@@ -22,7 +22,7 @@ def run_studio(
         names: of classes or points, where nothing is labelled yet.
         arch: the backbone that looks at the images; the largest on this machine by default.
         port: where to listen, on this machine alone.
-        ready: called with the page's address once it can be opened.
+        tell: called with a line for the user, and the page's address once it can be opened, else nothing.
 
     Raises:
         InputError: it cannot be read, another studio is open on it, or the port is taken.
@@ -35,4 +35,17 @@ def run_studio(
             desk.add_names(names, "")
         else:
             desk.begin(settings.task.task, names)
-    run_app(studio_app(studio, lambda: ready(f"http://{HOST}:{port}/")), host=HOST, port=port)
+    given, address = settings.data.table, f"http://{HOST}:{port}/"
+
+    def ready() -> None:
+        tell(f"The studio of {given}: {address}   (end it with Ctrl-C)", address)
+
+    def ended() -> None:
+        kept = (
+            "Nothing was decided."
+            if studio.written is None
+            else f"{studio.written.n:,} labels in {studio.written.path}."
+        )
+        tell(f"{kept} To go on: foveal studio {given}", "")
+
+    run_app(studio_app(studio, ready, ended), host=HOST, port=port)

@@ -293,7 +293,7 @@ class Studio:
             marks = self.desk.snapshot()
             if not marks.labels:
                 raise InputError("Nothing is labelled yet.")
-            options = training_options(self.desk.collection, marks)
+            options = training_options(self.desk.collection, marks) | {"--arch": self._arch}
             folder = free_folder(None, self.desk.collection.given.stem).absolute()
             table = folder.with_name(f"{folder.name}.csv")
             write_rows(table, rows_of(self.desk.collection, marks))

@@ -51,7 +51,7 @@ def state_of(studio: Studio, session: str) -> dict[str, object]:
         "score": None if score is None else _score(score),
         "classes": [] if score is None else _classes(score),
         "n_issues": len(_open_issues(studio)),
-        "expected_wrong": "" if score is None else _expected(score.n_wrong),
+        "expected_wrong": "" if score is None else _expected(score.n_wrong, len(_open_issues(studio))),
         "back": "" if last is None else _in_words(last),
         "written": "" if studio.written is None else str(studio.written.path),
         "why_beside": "" if studio.written is None else studio.written.why_beside,
@@ -81,9 +81,12 @@ def _classes(score: Score) -> list[dict[str, object]]:
     ]
 
 
-def _expected(n_wrong: Interval) -> str:
+def _expected(n_wrong: Interval, n_named: int) -> str:
     value, low, high = map(round, n_wrong)
-    return f"About {value:,} of these labels are expected to be wrong ({low:,} to {high:,})."
+    if not value and not n_named:
+        return ""
+    which = "" if n_named else ", but which cannot be told yet"
+    return f"About {value:,} of these labels are expected to be wrong ({low:,} to {high:,}){which}."
 
 
 def _in_words(entry: Entry) -> str:

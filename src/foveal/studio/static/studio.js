@@ -8,14 +8,18 @@ let view = "label";
 let current = null; // the image that is labelled
 let ahead = []; // those after it
 let draft = []; // of several classes those that are on; of points where they are
+let asksAgain = false; // whether the first question is asked once more
+let cameFrom = null; // the view from which an image was opened
 let touched = false; // whether a person changed the draft
 let point = 0; // which of the points is set next
 
 // Talking to the studio
 
+const GONE = "The studio does not answer. What you have decided is kept; start it again to continue.";
+
 async function ask(path, body) {
   const options = body === undefined ? {} : { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) };
-  const answer = await fetch(path, options);
+  const answer = await fetch(path, options).catch(() => { throw new Error(GONE); });
   const content = await answer.json();
   if (!answer.ok) throw new Error(content.error || `The studio answered with ${answer.status}.`);
   return content;
@@ -50,7 +54,7 @@ async function follow() {
       if (state.lost) $("message").hidden = true;
       if (news.version !== state.version) { const before = state; state = news; await renew(before); }
     } catch (error) {
-      if (!state.lost) complain(new Error("The studio does not answer. What you have decided is kept; start it again to go on."));
+      if (!state.lost) complain(error);
       state.lost = true;
       await new Promise((resolve) => setTimeout(resolve, 1000));
     }
@@ -78,7 +82,8 @@ async function renew(before) {
   if (state.failure) complain(new Error(`The studio has failed (${state.failure}). What you have decided is kept; start it again.`));
   if (state.not_written) complain(new Error(`The table could not be written (${state.not_written}); it is tried again, and what you have decided is kept.`));
   else if (before.not_written) $("message").hidden = true;
-  const begins = state.form === "";
+  const begins = state.form === "" || asksAgain;
+  $("again").hidden = state.form === "" || state.n_labelled > 0 || Boolean(state.back);
   $("begin").hidden = !begins;
   $("views").hidden = begins;
   if (begins) return VIEWS.forEach((name) => { $(name).hidden = true; });
@@ -87,13 +92,14 @@ async function renew(before) {
   if (before.form !== state.form || before.names.join("\n") !== state.names.join("\n")) { showChips(); showFilters(); }
   if (before.form !== state.form) { await open(view); return; }
   if (view === "label" && current === null) await next();
-  if (view === "label" && current && !touched) await renewAnswer();
+  if (view === "label" && current && !touched) await renewLabel();
   if (view === "check") await showIssue();
   if (view === "copies") await showCopies();
   if (view === "finish") showFinish();
 }
 
 async function open(name) {
+  if (cameFrom && name !== "label") { cameFrom = null; current = null; }
   view = name;
   for (const one of VIEWS) $(one).hidden = one !== name;
   for (const button of document.querySelectorAll("nav button"))
@@ -120,6 +126,15 @@ function showStanding() {
     const known = of[name];
     const cells = [name, (form === "points" ? state.n_labelled : state.counts[name] || 0).toLocaleString("en"), ""];
     cells.forEach((text, at) => { const cell = line.insertCell(); cell.textContent = text; if (at) cell.className = "number"; });
+    if (form !== "points" && !(state.counts[name] > 0) && state.names.length > 1) {
+      const remove = document.createElement("button");
+      remove.type = "button";
+      remove.className = "remove";
+      remove.textContent = "remove";
+      remove.setAttribute("aria-label", `Remove the class ${name}`);
+      remove.addEventListener("click", async () => { try { await ask("begin", { session, names: [], remove: name }); } catch (error) { complain(error); } });
+      line.cells[2].append(remove);
+    }
     if (known && known.value !== null) {
       line.cells[2].textContent = form === "points" ? known.value.toFixed(1) : percent(known.value);
       const bounds = document.createElement("span");
@@ -185,10 +200,12 @@ function inWords(image) {
   return image.answer && image.answer.label && image.answer.label.length ? `, likely ${[].concat(image.answer.label).join(", ")}` : "";
 }
 
-async function renewAnswer() {
+async function renewLabel() { // what is proposed stays as it was shown; a label that another session gave is shown
+  const before = current;
   try {
-    const image = await ask(`images/${current.image}`);
-    if (current && image.image === current.image && !touched) { current = image; draft = drafted(image); showImage(); }
+    const image = await ask(`images/${before.image}`);
+    const same = JSON.stringify(image.label) === JSON.stringify(before.label) && image.left_out === before.left_out;
+    if (current === before && !touched && !same) { current = image; draft = drafted(image); showImage(); }
   } catch (error) { complain(error); }
 }
 
@@ -203,7 +220,8 @@ function showImage() {
   if ($("shown-image").getAttribute("src") !== source) $("shown-image").src = source;
   $("shown-image").alt = current.name;
   const likely = current.answer && current.answer.likely ? current.answer.likely : [];
-  $("answered").textContent = current.label !== null ? "labelled" : likely.length ? `likely ${likely.slice(0, 3).map(([name, p]) => `${name} ${percent(p)}`).join(", ")}` : "";
+  $("out-text").textContent = current.left_out ? "Take in" : "Leave out";
+  $("answered").textContent = current.left_out ? "left out; a label takes it in" : current.label !== null ? "labelled" : likely.length ? `likely ${likely.slice(0, 3).map(([name, p]) => `${name} ${percent(p)}`).join(", ")}` : "";
   const proposed = current.label === null && !touched && current.answer ? [].concat(current.answer.label || []) : [];
   for (const button of $("chips").children) {
     const name = button.dataset.name, at = state.names.indexOf(name);
@@ -237,7 +255,15 @@ async function finish(label) {
 
 async function advance() {
   if (view !== "label") return;
+  if (cameFrom) { await goBack(); return; }
   if (ahead.length > 1) { take(ahead.shift()); refill(); } else await next();
+}
+
+async function goBack() {
+  const to = cameFrom;
+  cameFrom = null;
+  current = null;
+  await open(to);
 }
 
 async function refill() {
@@ -254,7 +280,10 @@ async function later() {
 }
 
 async function leaveOut() {
-  if (current && (await decide({ image: current.image, left_out: true })) !== null) { speak("left out"); await advance(); }
+  if (current && (await decide({ image: current.image, left_out: !current.left_out })) !== null) {
+    speak(current.left_out ? "taken in" : "left out");
+    await advance();
+  }
 }
 
 async function undo() {
@@ -407,7 +436,7 @@ function tileOf(at, image) {
 async function openImage(number) {
   try {
     const image = await ask(`images/${number}`);
-    ahead = current ? [current, ...ahead] : ahead;
+    cameFrom = view;
     take(image);
     await open("label");
   } catch (error) { complain(error); }
@@ -460,6 +489,10 @@ async function showIssue({ settled: isSettled = false } = {}) {
   draw("issue", points ? issue.label : null, size);
   draw("like", points ? issue.instead : null, size, { proposed: true });
   $("accept").replaceChildren(`Make it ${instead} `, key("A"));
+  const answered = issue.answer ? issue.answer.label : null;
+  const differs = (one) => JSON.stringify([].concat(one || [])) !== JSON.stringify([].concat(answered || []));
+  $("as-answered").hidden = state.form !== "several" || answered === null || !differs(issue.instead) || !differs(issue.label);
+  if (answered !== null && state.form === "several") $("as-answered").replaceChildren(`Make it ${answered.join(", ") || "nothing"} `, key("S"));
   $("reject").replaceChildren(`Keep ${label} `, key("K"));
 }
 
@@ -498,7 +531,12 @@ async function showCopies() {
     put("first", pair.first);
     put("second", pair.second);
   }
-  if (strange) put("strange", strange);
+  $("looking-text").textContent = copies.state === "looking" ? `${Math.floor(100 * copies.done)}% of the images compared` : "";
+  $("no-copies").textContent = copies.pairs.length || copies.unlike.length ? "" : "No copies, and nothing that does not belong, are left to decide about.";
+  if (strange) {
+    $("strange-question").textContent = `No copies are left. Does this one belong here? It is unlike the rest · ${plural(copies.unlike.length, "image")} to decide`;
+    put("strange", strange);
+  }
 }
 
 async function resolve(decision) {
@@ -520,6 +558,7 @@ async function showTraining() {
   $("train").disabled = run.state === "at work" || state.n_labelled === 0;
   $("hand-over").hidden = run.state !== "done";
   if (!known) return;
+  $("trained").textContent = { "at work": "Training …", done: "Trained. The report says how well it does.", failed: "It has failed; the last lines say why." }[run.state];
   $("log").textContent = [`$ ${run.command.map((word) => (/^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`)).join(" ")}`, ...run.lines].join("\n");
   $("commands").textContent = `foveal serve ${run.model}\nfoveal predict ${run.model} IMAGES\nfoveal export ${run.model}`;
   if (run.state === "at work" && view === "finish") setTimeout(() => view === "finish" && showTraining(), 1000);
@@ -540,10 +579,21 @@ for (const [format, text] of [["csv", "CSV"], ["jsonl", "JSON lines"], ["parquet
 
 // Keys and clicks
 
+document.addEventListener("click", (event) => { // after a click with a pointer the keys are those of the view again
+  if (event.detail && event.target.closest("button")) document.activeElement.blur();
+});
+
 document.addEventListener("keydown", (event) => {
   if (event.ctrlKey || event.metaKey || event.altKey || $("begin").hidden === false) return;
   const typing = event.target.matches("input, select, textarea");
-  if (typing) { if (event.key === "Escape") event.target.blur(); return; }
+  if (typing) {
+    if (event.key === "Escape") {
+      if (event.target.id === "find") { event.target.value = ""; filterChips(); }
+      event.target.blur();
+    }
+    if (event.key === "Enter" && event.target.id === "text") { event.preventDefault(); $("grid").focus(); }
+    return;
+  }
   const onButton = event.target.matches("button, a") && (event.key === "Enter" || event.key === " ");
   if (onButton) return;
   if (view === "label" && event.key === "/" && state.form !== "points") { event.preventDefault(); $("find").focus(); return; }
@@ -557,6 +607,7 @@ function shortcuts(event) {
   if (name === "Backspace") return undo;
   if (view === "label") {
     if (name === "Delete") return leaveOut;
+    if (name === "Escape" && cameFrom) return goBack;
     if (state.form === "points") {
       const far = event.shiftKey ? 10 : 1;
       const steps = { ArrowLeft: [-far, 0], ArrowRight: [far, 0], ArrowUp: [0, -far], ArrowDown: [0, far] };
@@ -570,12 +621,13 @@ function shortcuts(event) {
   }
   if (view === "images") {
     const { columns } = sizes();
-    const steps = { ArrowRight: 1, ArrowLeft: -1, ArrowDown: columns, ArrowUp: -columns, PageDown: 4 * columns, PageUp: -4 * columns };
+    const steps = { ArrowRight: 1, ArrowLeft: -1, ArrowDown: columns, ArrowUp: -columns, PageDown: 4 * columns, PageUp: -4 * columns, Home: -found.n, End: found.n };
     if (steps[name]) return () => move(steps[name]);
     if (name === "Enter") return () => { const images = found.pages.get(Math.floor(found.now / PAGE)); if (images) openImage(images[found.now % PAGE].image); };
   }
   if (view === "check" && issue) {
     if (name === "a") return () => settle({ label: issue.instead });
+    if (name === "s" && !$("as-answered").hidden) return () => settle({ label: issue.answer.label });
     if (name === "k") return () => settle({ is_right: true });
     if (name === "e") return () => openImage(issue.image);
     if (name === "Delete") return () => settle({ left_out: true });
@@ -598,6 +650,7 @@ $("done").addEventListener("click", () => afterAll(() => current && finish(draft
 $("later").addEventListener("click", () => afterAll(later));
 $("out").addEventListener("click", () => afterAll(leaveOut));
 $("accept").addEventListener("click", () => afterAll(() => settle({ label: issue.instead })));
+$("as-answered").addEventListener("click", () => afterAll(() => settle({ label: issue.answer.label })));
 $("reject").addEventListener("click", () => afterAll(() => settle({ is_right: true })));
 $("edit").addEventListener("click", () => afterAll(() => openImage(issue.image)));
 $("issue-out").addEventListener("click", () => afterAll(() => settle({ left_out: true })));
@@ -631,25 +684,34 @@ $("shown-frame").addEventListener("pointerup", () => {
   if (open >= 0) point = open;
   showImage();
 });
-$("find").addEventListener("input", () => {
+function filterChips() {
   const wanted = $("find").value.trim().toLowerCase();
   for (const button of $("chips").children) button.hidden = !button.dataset.name.toLowerCase().includes(wanted);
-});
+  $("adding").textContent = "";
+}
+$("find").addEventListener("input", filterChips);
 $("add").addEventListener("submit", async (event) => {
   event.preventDefault();
   const wanted = $("find").value.trim();
   if (!wanted) return;
   const there = state.names.filter((name) => name.toLowerCase().includes(wanted.toLowerCase()));
   const exact = state.names.find((name) => name.toLowerCase() === wanted.toLowerCase());
+  if (!exact && there.length > 1) { $("adding").textContent = `${there.length} classes match.`; return; }
+  if (!exact && !there.length && !$("adding").textContent.startsWith("New")) {
+    $("adding").textContent = `New: Enter again adds ${wanted}.`;
+    speak($("adding").textContent);
+    return;
+  }
   $("find").value = "";
+  filterChips();
   $("find").blur();
-  for (const button of $("chips").children) button.hidden = false;
   if (exact || there.length === 1) { await press(state.names.indexOf(exact || there[0])); return; }
-  if (there.length) { speak(`${there.length} classes match ${wanted}`); $("find").value = wanted; $("find").focus(); return; }
   try {
-    await ask("begin", { session, names: [wanted] });
-    speak(`${wanted} added`);
-    const known = setInterval(() => { if (state.names.includes(wanted)) { clearInterval(known); press(state.names.indexOf(wanted)); } }, 50);
+    const news = await ask("begin", { session, names: [wanted] });
+    const before = state;
+    state = news;
+    await renew(before);
+    await press(state.names.indexOf(wanted));
   } catch (error) { complain(error); }
 });
 $("begin-form").addEventListener("submit", async (event) => {
@@ -657,7 +719,9 @@ $("begin-form").addEventListener("submit", async (event) => {
   const names = $("begin-names").value.split(/[,\n]/).map((name) => name.trim()).filter(Boolean);
   try {
     await ask("begin", { session, names, task: new FormData($("begin-form")).get("kind") });
+    asksAgain = false;
     $("message").hidden = true;
   } catch (error) { complain(error); }
 });
+$("again").addEventListener("click", () => { asksAgain = true; current = null; renew(state); });
 follow();
