@@ -58,14 +58,14 @@ def test_a_download_that_cannot_be_written_says_so():
 
 
 def test_a_full_disk_is_one_message_that_names_the_file(foveal, tmp_path, monkeypatch, scenes):
-    out, sync = tmp_path / "page.html", storage._sync
+    out, sync = tmp_path / "page.html", storage.sync
 
     def full(path):
         if tmp_path in path.parents:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         sync(path)
 
-    monkeypatch.setattr("foveal.core.storage._sync", full)
+    monkeypatch.setattr("foveal.core.storage.sync", full)
     error = foveal("check", scenes / "scenes.csv", "--images", scenes / "scenes", "--html", out, code=2).err
     assert f"foveal: `{out}`: No space left on device." in error
     assert "Traceback" not in error

@@ -177,7 +177,7 @@ def test_a_checkpoint_that_cannot_be_written_says_so_and_leaves_the_old_one(buil
     def full(*_, **__):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("foveal.core.storage._sync", full)
+    monkeypatch.setattr("foveal.core.storage.sync", full)
     with pytest.raises(TrainingError, match=r"No space left on device.*is unchanged"):
         build().fit(1, cbs=[Checkpoints(tmp_path)])
     assert (tmp_path / FILE).read_bytes() == before
