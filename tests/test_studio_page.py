@@ -188,7 +188,7 @@ def test_points_are_set_where_a_person_clicks(scenes, opened, tmp_path):
         page = opened(service, viewport={"width": 1280, "height": 860})
         expect(page.locator("#name")).not_to_be_empty()
         name = page.inner_text("#name")
-        page.wait_for_function("document.getElementById('shown-image').naturalWidth > 0")
+        until(lambda: page.evaluate("() => document.getElementById('shown-image').naturalWidth") > 0)
         size = page.evaluate(
             "[document.getElementById('shown-image').naturalWidth, document.getElementById('shown-image').naturalHeight]"
         )
