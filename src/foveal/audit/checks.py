@@ -17,15 +17,13 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import TypeAdapter
 
-from foveal.audit.inspection import Change, Inspection, Ledger, copies_among
-from foveal.core import threads
+from foveal.audit.inspection import Change, Inspection, Ledger, copies_among, inspect_all
 from foveal.core.errors import FovealError
 from foveal.images.channels import RGB
 from foveal.sources.items import BAD_ANNOTATION, LEVELS, NO_IMAGE, Finding, Item, Level, Source, listed, refuse_errors
 from foveal.tasks.kinds import TASKS, has_classes
 from foveal.tasks.vocab import names_of
 
-_AT_ONCE = 16  # images whose inspections are handed over together; chosen by hand: a bar still moves smoothly
 _FEW = 5  # images of a class; chosen by hand
 _FEW_IMAGES = f"class with fewer than {_FEW} images"
 _MANY = 20  # images from which on labels of their own are no classes; chosen by hand
@@ -143,14 +141,7 @@ def audit(
     ledger = Ledger.load(n_channels)
     items = list(source.items)
     files = list(dict.fromkeys(item.image for item in items))
-    inspected: dict[Path, Inspection] = {}
-    groups = [files[at : at + _AT_ONCE] for at in range(0, len(files), _AT_ONCE)]
-    inspections = threads.grouped_map(ledger.inspect, groups, num_workers=num_workers)
-    for group, found in zip(groups, inspections, strict=True):
-        inspected |= zip(group, found, strict=True)
-        for _ in group:
-            advance()
-    ledger.save()
+    inspected = inspect_all(ledger, files, num_workers=num_workers, advance=advance)
     findings += _audit_images(items, inspected)
     findings += [_describe_change(file, change) for file, change in ledger.changes.items()]
     findings += _audit_copies(items, inspected)

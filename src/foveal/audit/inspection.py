@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -24,6 +24,7 @@ _MAX_DIFFERENCE = 6.0  # grey levels by which their miniatures differ on average
 _MOST_COMPARED = 2000  # miniatures, 0.3 ms; more look alike only where files are nearly empty
 _THUMB = 12  # pixels of a miniature's side; as above
 _SHARPNESS_SIDE = 256  # pixels of the long side at which sharpness is measured; chosen by hand
+_AT_ONCE = 16  # images whose inspections are handed over together; chosen by hand: a bar still moves smoothly
 _MAX_ACCEPTED = 2_000_000  # paths in the ledger; chosen by hand
 
 
@@ -170,6 +171,32 @@ def _measure(opened: OpenedImage, decoded: Decoded, sha256: str, n_channels: int
         has_more_frames=opened.has_more_frames,
         guessed_white=decoded.guessed_white,
     )
+
+
+def inspect_all(
+    ledger: Ledger,
+    files: Sequence[Path],
+    *,
+    num_workers: int | None = None,
+    advance: Callable[[], object] = lambda: None,
+) -> dict[Path, Inspection]:
+    """Inspect files in threads, and save the ledger.
+
+    Args:
+        ledger: what is known of them.
+        files: each once.
+        num_workers: threads that read images; see `threads.default_workers`.
+        advance: called after each image.
+    """
+    inspected: dict[Path, Inspection] = {}
+    groups = [files[at : at + _AT_ONCE] for at in range(0, len(files), _AT_ONCE)]
+    inspections = threads.grouped_map(ledger.inspect, groups, num_workers=num_workers)
+    for group, found in zip(groups, inspections, strict=True):
+        inspected |= zip(group, found, strict=True)
+        for _ in group:
+            advance()
+    ledger.save()
+    return inspected
 
 
 def copies_among(

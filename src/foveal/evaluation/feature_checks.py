@@ -5,19 +5,19 @@ Shapes: n images, F features.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
+from pathlib import Path
 
 import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from foveal.inference.territory import Territory
+from foveal.inference.territory import distances_of_others
 
 _CANDIDATES = 10  # images most like each one: of 1,350 edits of 1,770 photographs, 2 have their original further down
 _AT_ONCE = 1024  # rows whose similarities are computed together
 _SHARE = 0.03  # of the images: so many that are like each other belong to the set, and fewer may not
 _FEWEST_LIKE = 10  # images; below 330 the share above would be less
-_FOLDS = 5
 _FEWEST = 50  # images from which on it can be told what belongs to them; chosen by hand
 _SET_ASIDE = 0.1  # of the images, those furthest from others, that do not say what the set is; 0.05 to 0.2 do as well
 _LIMIT = 4.0  # times the distance from median to upper quartile (benchmarks/results/2026-11-28-edited-copies.md)
@@ -48,6 +48,21 @@ def likely_copies(features: Tensor, sides: Sequence[bool | None]) -> Iterator[tu
                     yield pair
 
 
+def pairs_to_compare(
+    files: Sequence[Path], features: Tensor, sides: Sequence[bool | None], known: Container[frozenset[Path]]
+) -> list[tuple[Path, Path]]:
+    """Return the files of `likely_copies`, for `edits_among`.
+
+    Args:
+        files: of the images, n.
+        features: [n, F].
+        sides: of the split.
+        known: pairs that are known to be copies, and need no look.
+    """
+    likely = ((files[i], files[j]) for i, j in likely_copies(features, sides))
+    return [pair for pair in likely if frozenset(pair) not in known]
+
+
 def strangeness(features: Tensor) -> Tensor:
     """Return how far each image is from what the others have in common, in spreads of the set, float32 [n].
 
@@ -64,11 +79,7 @@ def strangeness(features: Tensor) -> Tensor:
         alike = rows[start : start + _AT_ONCE] @ rows.T
         alone[start : start + _AT_ONCE] = 1 - alike.topk(k + 1, dim=1).values[:, -1]
     usual = alone <= alone.sort().values[round((n - 1) * (1 - _SET_ASIDE))]
-    fold = torch.arange(n) % min(_FOLDS, n)
-    distances = torch.empty(n)
-    for number in range(min(_FOLDS, n)):
-        others = Territory.of(features[(fold != number) & usual])
-        distances[fold == number] = others.distances(features[fold == number])
+    distances = distances_of_others(features, usual)
     middle, upper = distances.sort().values[[n // 2, n * 3 // 4]]
     strange: Tensor = (distances - middle) / (upper - middle).clamp(min=1e-9)
     return strange

@@ -44,18 +44,19 @@ class SmallCopy(NamedTuple):
     size_hw: tuple[int, int]
 
 
-def small_copy(source: ImageSource, n_channels: int = RGB) -> SmallCopy:
+def small_copy(source: ImageSource, n_channels: int = RGB, *, side: int = _LEAST_SIDE) -> SmallCopy:
     """Return an image, reduced as it is decoded where it is large: of 12 megapixels drawing takes half a second.
 
     Args:
         source: a path, bytes, an array, a Pillow or a stored image.
         n_channels: that it is read with.
+        side: the least pixels of the copy's long side, where the image has them.
 
     Raises:
         ImageError: it is refused.
     """
     opened = open_image(source, n_channels)
-    return SmallCopy(opened.decode(min(1.0, _LEAST_SIDE / max(opened.size_hw)), quick=True).pixels, opened.size_hw)
+    return SmallCopy(opened.decode(min(1.0, side / max(opened.size_hw)), quick=True).pixels, opened.size_hw)
 
 
 @dataclass(frozen=True, slots=True)

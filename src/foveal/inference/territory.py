@@ -83,13 +83,24 @@ def survey(features: Tensor) -> Surveyed:
     Args:
         features: of known images, [n, F], n at least 2.
     """
+    distances = distances_of_others(features)
+    return Surveyed(Territory.of(features), distances, conformal_quantile(distances, SHARE))
+
+
+def distances_of_others(features: Tensor, usual: Tensor | None = None) -> Tensor:
+    """Return how far each image is from the territory of others, by five folds, float32 [n].
+
+    Args:
+        features: [n, F], n at least 2.
+        usual: which images a territory is learned from, bool [n]; all by default.
+    """
     n = len(features)
     fold = torch.arange(n) % min(_FOLDS, n)
     distances = torch.empty(n)
     for number in range(min(_FOLDS, n)):
-        others = Territory.of(features[fold != number])
-        distances[fold == number] = others.distances(features[fold == number])
-    return Surveyed(Territory.of(features), distances, conformal_quantile(distances, SHARE))
+        others = fold != number if usual is None else (fold != number) & usual
+        distances[fold == number] = Territory.of(features[others]).distances(features[fold == number])
+    return distances
 
 
 def _principal(around: Tensor, r: int) -> tuple[Tensor, Tensor]:

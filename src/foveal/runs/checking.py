@@ -11,7 +11,7 @@ from foveal.audit.edits import edits_among
 from foveal.core import progress
 from foveal.core.errors import FovealError
 from foveal.evaluation.bank import extractor_at_hand, look
-from foveal.evaluation.feature_checks import belong_to_nothing, likely_copies
+from foveal.evaluation.feature_checks import belong_to_nothing, pairs_to_compare
 from foveal.runs.folds import try_splits
 from foveal.runs.image_settings import ImageRun
 from foveal.runs.images import audit_with_bar, read, rules_to_skip
@@ -57,8 +57,7 @@ def _by_features(source: Source, audit: Audit) -> Iterator[Finding]:
     with progress.Bar("looking at images", len(files)) as bar:
         bank = look(extractor_at_hand(), files, bar.advance)
     there = [Path(str(image)) for image in bank.images]
-    likely = [(there[i], there[j]) for i, j in likely_copies(bank.features, [item_of[one].is_valid for one in there])]
-    pairs = [pair for pair in likely if set(pair) not in known]
+    pairs = pairs_to_compare(there, bank.features, [item_of[one].is_valid for one in there], known)
     with progress.Bar("comparing images", len(pairs)) as bar:
         edited = edits_among(pairs, advance=bar.advance)
     for pair in edited:

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
+from itertools import count
 from typing import NamedTuple
 
 from torch import Tensor
 
+from foveal.audit.checks import COPIES
 from foveal.audit.edits import edits_among
-from foveal.audit.inspection import Inspection, Ledger, copies_among
-from foveal.core import threads
-from foveal.evaluation.feature_checks import belong_to_nothing, likely_copies
+from foveal.audit.inspection import Ledger, copies_among, inspect_all
+from foveal.evaluation.feature_checks import belong_to_nothing, pairs_to_compare
 from foveal.studio.collection import Shown
-
-_AT_ONCE = 16  # images that are read between two looks at the clock
-_PAIRS_AT_ONCE = 512  # 2 s
 
 
 class Pair(NamedTuple):
@@ -44,36 +41,31 @@ class Found(NamedTuple):
     unlike: tuple[int, ...]
 
 
-def search(images: Sequence[Shown], features: Tensor, looked: Sequence[int], advance: Callable[[float], bool]) -> Found:
+def search(
+    images: Sequence[Shown], features: Tensor, looked: Sequence[int], advance: Callable[[float], object]
+) -> Found:
     """Look for copies and for images unlike the rest.
 
     Args:
         images: all of them.
         features: of all images, [n, F].
         looked: positions of those that were looked at.
-        advance: called with the share that is done; what it returns says whether to look on.
+        advance: called with the share that is done; an exception of it ends the search.
     """
     position = {images[at].file: at for at in looked}
-    files, ledger = list(position), Ledger.load()
-    parts = (files[at : at + _AT_ONCE] for at in range(0, len(files), _AT_ONCE))
-    inspected: dict[Path, Inspection] = {}
-    for part in threads.grouped_map(ledger.inspect, parts):
-        start = len(inspected)
-        inspected |= dict(zip(files[start : start + len(part)], part, strict=True))
-        if not advance(0.5 * len(inspected) / len(files)):
-            return Found((), ())
-    ledger.save()
-    good = [file for file in files if not inspected[file].fault]
-    copies, _ = copies_among(good, inspected)
-    pairs = [Pair(position[a], position[b], "exact copy" if exact else "near copy") for a, b, exact in copies]
-    known = {frozenset(pair[:2]) for pair in pairs}
-    sides = [images[at].is_valid for at in looked]
-    likely = [(files[i], files[j]) for i, j in likely_copies(features[list(looked)], sides)]
-    likely = [pair for pair in likely if frozenset(position[one] for one in pair) not in known]
-    for start in range(0, len(likely), _PAIRS_AT_ONCE):
-        edited = edits_among(likely[start : start + _PAIRS_AT_ONCE])
-        pairs += [Pair(position[a], position[b], "crop, mirror or edit") for a, b in edited]
-        if not advance(0.5 + 0.5 * start / len(likely)):
-            break
-    unlike = tuple(looked[at] for at, _ in belong_to_nothing(features[list(looked)].float()))
-    return Found(tuple(pairs), unlike)
+    files, rows = list(position), features[list(looked)].float()
+    inspected = inspect_all(Ledger.load(), files, advance=_counting(len(files), 0.0, advance))
+    copies, _ = copies_among([file for file in files if not inspected[file].fault], inspected)
+    known = {frozenset((first, second)) for first, second, _ in copies}
+    likely = pairs_to_compare(files, rows, [images[at].is_valid for at in looked], known)
+    edited = edits_among(likely, advance=_counting(len(likely), 0.5, advance))
+    pairs = [(a, b, COPIES[0] if exact else COPIES[1]) for a, b, exact in copies]
+    pairs += [(a, b, "crop, mirror or edit") for a, b in edited]
+    unlike = tuple(looked[at] for at, _ in belong_to_nothing(rows))
+    return Found(tuple(Pair(position[a], position[b], how) for a, b, how in pairs), unlike)
+
+
+def _counting(n: int, begun: float, advance: Callable[[float], object]) -> Callable[[], object]:
+    """Return a function that tells, each time it is called, how much of half of the search is done with so many."""
+    counted = count(1)
+    return lambda: advance(begun + 0.5 * next(counted) / n)

@@ -32,41 +32,53 @@ _MOST_LISTED = 500  # images in one answer
 Position = Annotated[int, Query(ge=0)]
 
 
-class Decision(BaseModel):
+class Who(BaseModel):
+    """Who asks.
+
+    Attributes:
+        session: a page, by a name of its own.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    session: str
+
+
+class Which(Who):
+    """Who asks, and about which image.
+
+    Attributes:
+        image: its number.
+    """
+
+    image: int
+
+
+class Decision(Which):
     """What a session decided about an image.
 
     Attributes:
-        session: who decides.
-        image: its number.
         label: a class, a list of classes, a list of points (x, y) or null; null takes the label away.
         left_out: whether the image is left out; null leaves that as it is.
         is_right: whether its label was looked at and found right.
         together_with: the number of an image that stays on its side of the split.
     """
 
-    model_config = ConfigDict(extra="forbid")
-
-    session: str
-    image: int
     label: JsonValue = None
     left_out: bool | None = None
     is_right: bool = False
     together_with: int | None = None
 
 
-class Beginning(BaseModel):
+class Beginning(Who):
     """What is labelled, or further classes.
 
     Attributes:
-        session: who says so.
         task: the kind; null where it was chosen before.
         remove: a class that no image has, to be removed.
         names: of the classes or points.
     """
 
-    model_config = ConfigDict(extra="forbid")
-
-    session: str
     names: list[str]
     task: str | None = None
     remove: str | None = None
@@ -82,14 +94,6 @@ class Wanted(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     format: str
-
-
-class Who(BaseModel):
-    """Who asks."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    session: str
 
 
 def studio_app(studio: Studio, ready: Callable[[], None], ended: Callable[[], None]) -> FastAPI:
@@ -195,7 +199,6 @@ def _add_decisions(app: FastAPI, studio: Studio) -> None:
 
     @app.post("/decide", summary="Decide about an image; it is on disk when this is answered.")
     def decide(given: Decision) -> dict[str, object]:
-        desk.position(given.image)
         if given.left_out is not None:
             desk.leave_out(given.image, given.left_out, given.session)
         elif given.together_with is not None:
@@ -207,7 +210,7 @@ def _add_decisions(app: FastAPI, studio: Studio) -> None:
         return views.image_of(studio, given.image)
 
     @app.post("/later", summary="Do not label an image now.")
-    def later(given: Decision) -> dict[str, object]:
+    def later(given: Which) -> dict[str, object]:
         desk.release(desk.position(given.image), given.session)
         return {}
 

@@ -9,8 +9,8 @@ from typing import NamedTuple
 
 from PIL import Image
 
+from foveal.images.canvas import small_copy
 from foveal.images.channels import shown_as_rgb
-from foveal.images.decode import open_image
 
 SMALL, LARGE = 224, 1600
 """Pixels of the long side, of a tile and of an image alone."""
@@ -59,10 +59,9 @@ def _large(file: Path, _: int) -> Jpeg:
 
 
 def _made(file: Path, side: int) -> Jpeg:
-    opened = open_image(file)
-    pixels = opened.decode(min(1.0, side / max(opened.size_hw)), quick=True).pixels
+    pixels, size_hw = small_copy(file, side=side)
     image = Image.fromarray(shown_as_rgb(pixels))
     image.thumbnail((side, side))
     written = io.BytesIO()
     image.save(written, "JPEG", quality=_QUALITY)
-    return Jpeg(written.getvalue(), opened.size_hw)
+    return Jpeg(written.getvalue(), size_hw)

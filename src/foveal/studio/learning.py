@@ -110,14 +110,14 @@ def learn(features: Tensor, taught: Taught, before: Answers | None = None) -> An
     task, rows = taught.task, features[taught.at].float()
     if not suits(taught.targets, rows.shape) or _are_alike(taught.targets):
         return None
-    near = before is not None and before.n_searched <= len(rows) <= _GROWN * before.n_searched
-    strengths = _around(before.strength) if before is not None and near else STRENGTHS
+    near = before if before and before.n_searched <= len(rows) <= _GROWN * before.n_searched else None
+    strengths = _around(near.strength) if near else STRENGTHS
     fit = ridge_fit(rows, taught.targets, task.loss, task.n_outputs, strengths=strengths)
     with torch.inference_mode():
         parts = [task.activate(fit.layer(part.float())) for part in torch.split(features, _AT_ONCE)]
         assert fit.held_out is not None
         held_out = task.activate(fit.held_out.detach()).clone()
-    n_searched = before.n_searched if before is not None and near else len(rows)
+    n_searched = near.n_searched if near else len(rows)
     return Answers(task, torch.cat(parts).clone(), held_out, taught, fit.strength, n_searched)
 
 

@@ -24,7 +24,7 @@ from foveal.models.vision import ModelSpec, VisionModel, pretrained_model
 from foveal.studio.collection import Label, Purpose
 from foveal.studio.learning import ClassScore, Score
 from foveal.tasks.label_checks import check_points
-from foveal.training.probes.heatmaps import HeatmapFit, Sums, solve_heatmaps
+from foveal.training.probes.heatmaps import HeatmapFit, Sums, reading_of
 
 _FEWEST = 5  # images with points; of fewer it is worse than the middle of the image
 _HELD_EVERY, _MOST_HELD = 4, 64  # images that choose the penalty, and are answered without their label
@@ -128,7 +128,10 @@ class PointTeacher:
         assert self._everything is not None
         assert self._left_out is not None
         pairs = [(one.held, one.unit[None]) for one in held.values() if one.held is not None]
-        whole, rest = solve_heatmaps(self._everything, self._left_out, pairs)
+        reading = reading_of(self._everything, self._left_out, pairs)
+        whole = reading.fit(self._everything)
+        others = len(self._learned) > len(held)
+        rest = reading.fit(self._everything.plus(self._left_out, -1.0)) if others else whole
         sizes = [(round(float(one.size_wh[0])), round(float(one.size_wh[1]))) for one in held.values()]
         answered = torch.stack([self._answered(rest, maps, size) for (maps, _), size in zip(pairs, sizes, strict=True)])
         targets = torch.stack([one.points for one in held.values()])

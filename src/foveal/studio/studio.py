@@ -41,6 +41,10 @@ _PAUSE_SECONDS = 0.2
 _GROWN = 1.1  # times as many labels, after which what more would bring is worked out anew
 
 
+class _EndingError(Exception):
+    """The studio ends, and with it what takes long."""
+
+
 class Studio:
     """A desk, and what is learned from it.
 
@@ -128,6 +132,9 @@ class Studio:
         with self.desk.changed:
             self.desk.changed.wait_for(lambda: self._is_ending or is_new(), seconds)
 
+    def _await_decision(self, seen: int, seconds: float) -> None:
+        self._await(lambda: self.desk.n_decided != seen, seconds)
+
     # Learning
 
     def _learn_on(self) -> None:
@@ -138,7 +145,7 @@ class Studio:
                 now, features = self.desk.n_decided, self.sight.features
                 labels = {at: one for at, one in self.desk.positions_of_labels().items() if self.sight.has(at)}
             if features is None or (now == learned == chosen):
-                self._await(lambda seen=now: self.desk.n_decided != seen, 1.0)  # type: ignore[misc]
+                self._await_decision(now, 1.0)
             elif now != learned:
                 answers = self._learned(features, labels)
                 with self.desk.changed:
@@ -244,7 +251,7 @@ class Studio:
                     self.desk.bump()
                 self._await(lambda: False, _WRITE_SECONDS)
             else:
-                self._await(lambda seen=now: self.desk.n_decided != seen, 60.0)  # type: ignore[misc]
+                self._await_decision(now, 60.0)
 
     def _write(self) -> None:
         with self.desk.changed:
@@ -270,15 +277,19 @@ class Studio:
                 return
             self._await(lambda: self.sight.is_done, 1.0)
 
-        def advance(share: float) -> bool:
+        def advance(share: float) -> None:
             self.copies_done = share
-            return not self._is_ending
+            if self._is_ending:
+                raise _EndingError
 
-        found = None
+        found = Found((), ())
         if self.sight.features is not None:
-            found = search(self.desk.collection.images, self.sight.features, self.sight.looked_at(), advance)
+            try:
+                found = search(self.desk.collection.images, self.sight.features, self.sight.looked_at(), advance)
+            except _EndingError:
+                return
         with self.desk.changed:
-            self.copies, self.copies_state = found or Found((), ()), "found"
+            self.copies, self.copies_state = found, "found"
             self.desk.bump()
 
     def train(self) -> TrainingRun:

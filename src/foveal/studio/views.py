@@ -34,7 +34,7 @@ def state_of(studio: Studio, session: str) -> dict[str, object]:
     if marks.purpose is not None and not marks.purpose.has_points:
         for label in labelled.values():
             counts.update([label] if isinstance(label, str) else map(str, label))
-    last = desk.last_of(session)
+    last, n_issues = desk.last_of(session), len(_open_issues(studio))
     return {
         "version": desk.version,
         "title": collection.given.name,
@@ -50,8 +50,8 @@ def state_of(studio: Studio, session: str) -> dict[str, object]:
         "learned_from": 0 if studio.answers is None else studio.answers.n_learned,
         "score": None if score is None else _score(score),
         "classes": [] if score is None else _classes(score),
-        "n_issues": len(_open_issues(studio)),
-        "expected_wrong": "" if score is None else _expected(score.n_wrong, len(_open_issues(studio))),
+        "n_issues": n_issues,
+        "expected_wrong": "" if score is None else _expected(score.n_wrong, n_issues),
         "back": "" if last is None else _in_words(last),
         "written": "" if studio.written is None else str(studio.written.path),
         "why_beside": "" if studio.written is None else studio.written.why_beside,

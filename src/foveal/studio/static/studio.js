@@ -65,6 +65,7 @@ async function follow() {
 
 const percent = (value) => value.toFixed(2).replace(/^0/, "");
 const interval = (one) => `${percent(one.value)} (${percent(one.low)} to ${percent(one.high)})`;
+const words = (label) => [].concat(label).join(", ") || "nothing"; // of one class or several
 const plural = (n, what) => `${n.toLocaleString("en")} ${what}${n === 1 ? "" : "s"}`;
 
 async function renew(before) {
@@ -424,7 +425,7 @@ function tileOf(at, image) {
   shown.src = `small/${image.image}`;
   shown.alt = "";
   const text = document.createElement("p");
-  const label = image.label === null ? "" : state.form === "points" ? "points set" : [].concat(image.label).join(", ") || "nothing";
+  const label = image.label === null ? "" : state.form === "points" ? "points set" : words(image.label);
   text.textContent = label || image.name;
   tile.setAttribute("aria-label", `${image.name}${label ? `, ${label}` : ""}`);
   tile.title = image.name;
@@ -471,8 +472,8 @@ async function showIssue({ settled: isSettled = false } = {}) {
   $("issue").hidden = issue === null;
   $("no-issues").hidden = issue !== null;
   if (issue === null) return;
-  const instead = state.form === "points" ? "as answered" : [].concat(issue.instead).join(", ") || "nothing";
-  const label = state.form === "points" ? "as it is" : [].concat(issue.label).join(", ") || "nothing";
+  const instead = state.form === "points" ? "as answered" : words(issue.instead);
+  const label = state.form === "points" ? "as it is" : words(issue.label);
   $("question").textContent = `${issue.issues.map(({ given, suggested, confidence }) => `${!given ? `${suggested} missing?` : !suggested ? `no ${given}?` : `${given}, or ${suggested}?`} (${confidence})`).join(" · ")}`;
   const points = state.form === "points";
   $("issue-image").src = `large/${issue.image}`;
@@ -483,7 +484,7 @@ async function showIssue({ settled: isSettled = false } = {}) {
   if (like) {
     $("like-image").src = `large/${like.image}`;
     $("like-image").alt = like.name;
-    $("like-name").textContent = points ? "as answered" : `for comparison, ${like.name}: ${[].concat(like.label).join(", ") || "nothing"}`;
+    $("like-name").textContent = points ? "as answered" : `for comparison, ${like.name}: ${words(like.label)}`;
   }
   const size = points && issue.answer ? issue.answer.size : null;
   draw("issue", points ? issue.label : null, size);
@@ -492,7 +493,7 @@ async function showIssue({ settled: isSettled = false } = {}) {
   const answered = issue.answer ? issue.answer.label : null;
   const differs = (one) => JSON.stringify([].concat(one || [])) !== JSON.stringify([].concat(answered || []));
   $("as-answered").hidden = state.form !== "several" || answered === null || !differs(issue.instead) || !differs(issue.label);
-  if (answered !== null && state.form === "several") $("as-answered").replaceChildren(`Make it ${answered.join(", ") || "nothing"} `, key("S"));
+  if (answered !== null && state.form === "several") $("as-answered").replaceChildren(`Make it ${words(answered)} `, key("S"));
   $("reject").replaceChildren(`Keep ${label} `, key("K"));
 }
 
@@ -522,7 +523,7 @@ async function showCopies() {
   const put = (prefix, image) => {
     $(`${prefix}-image`).src = `large/${image.image}`;
     $(`${prefix}-image`).alt = image.name;
-    const label = image.label === null || state.form === "points" ? "" : `: ${[].concat(image.label).join(", ") || "nothing"}`;
+    const label = image.label === null || state.form === "points" ? "" : `: ${words(image.label)}`;
     $(`${prefix}-name`).textContent = `${image.name}${label}${image.side ? ` (${image.side})` : ""}`;
   };
   if (pair) {
@@ -602,6 +603,27 @@ document.addEventListener("keydown", (event) => {
   afterAll(() => { const act = shortcuts(event); return act && act(); }); // of the image that is shown by then
 });
 
+const ACTS = { // of the buttons
+  back: undo,
+  done: () => current && finish(draft),
+  later,
+  out: leaveOut,
+  accept: () => settle({ label: issue.instead }),
+  "as-answered": () => settle({ label: issue.answer.label }),
+  reject: () => settle({ is_right: true }),
+  edit: () => openImage(issue.image),
+  "issue-out": () => settle({ left_out: true }),
+  "out-first": () => resolve({ image: pair.first.image, left_out: true }),
+  "out-second": () => resolve({ image: pair.second.image, left_out: true }),
+  both: () => resolve({ image: pair.first.image, together_with: pair.second.image }),
+  "strange-out": () => resolve({ image: strange.image, left_out: true }),
+  "strange-in": () => resolve({ image: strange.image, is_right: true }),
+};
+const BUTTONS = { // by view and key, those that are to be seen
+  check: { a: "accept", s: "as-answered", k: "reject", e: "edit", Delete: "issue-out" },
+  copies: { 1: "out-first", 2: "out-second", b: "both", Delete: "strange-out", k: "strange-in" },
+};
+
 function shortcuts(event) {
   const name = event.key.length === 1 ? event.key.toLowerCase() : event.key;
   if (name === "Backspace") return undo;
@@ -625,45 +647,18 @@ function shortcuts(event) {
     if (steps[name]) return () => move(steps[name]);
     if (name === "Enter") return () => { const images = found.pages.get(Math.floor(found.now / PAGE)); if (images) openImage(images[found.now % PAGE].image); };
   }
-  if (view === "check" && issue) {
-    if (name === "a") return () => settle({ label: issue.instead });
-    if (name === "s" && !$("as-answered").hidden) return () => settle({ label: issue.answer.label });
-    if (name === "k") return () => settle({ is_right: true });
-    if (name === "e") return () => openImage(issue.image);
-    if (name === "Delete") return () => settle({ left_out: true });
-  }
-  if (view === "copies" && pair) {
-    if (name === "1") return () => resolve({ image: pair.first.image, left_out: true });
-    if (name === "2") return () => resolve({ image: pair.second.image, left_out: true });
-    if (name === "b") return () => resolve({ image: pair.first.image, together_with: pair.second.image });
-  }
-  if (view === "copies" && strange) {
-    if (name === "Delete") return () => resolve({ image: strange.image, left_out: true });
-    if (name === "k") return () => resolve({ image: strange.image, is_right: true });
-  }
-  return null;
+  const id = (BUTTONS[view] || {})[name];
+  return id && $(id).checkVisibility() ? ACTS[id] : null;
 }
 
 for (const button of document.querySelectorAll("nav button")) button.addEventListener("click", () => open(button.dataset.view));
-$("back").addEventListener("click", () => afterAll(undo));
-$("done").addEventListener("click", () => afterAll(() => current && finish(draft)));
-$("later").addEventListener("click", () => afterAll(later));
-$("out").addEventListener("click", () => afterAll(leaveOut));
-$("accept").addEventListener("click", () => afterAll(() => settle({ label: issue.instead })));
-$("as-answered").addEventListener("click", () => afterAll(() => settle({ label: issue.answer.label })));
-$("reject").addEventListener("click", () => afterAll(() => settle({ is_right: true })));
-$("edit").addEventListener("click", () => afterAll(() => openImage(issue.image)));
-$("issue-out").addEventListener("click", () => afterAll(() => settle({ left_out: true })));
-$("out-first").addEventListener("click", () => afterAll(() => resolve({ image: pair.first.image, left_out: true })));
-$("out-second").addEventListener("click", () => afterAll(() => resolve({ image: pair.second.image, left_out: true })));
-$("both").addEventListener("click", () => afterAll(() => resolve({ image: pair.first.image, together_with: pair.second.image })));
-$("strange-out").addEventListener("click", () => afterAll(() => resolve({ image: strange.image, left_out: true })));
-$("strange-in").addEventListener("click", () => afterAll(() => resolve({ image: strange.image, is_right: true })));
+for (const [id, act] of Object.entries(ACTS)) $(id).addEventListener("click", () => afterAll(act));
 $("look-for").addEventListener("click", async () => { try { await ask("look-for-copies", {}); } catch (error) { complain(error); } await showCopies(); });
 $("train").addEventListener("click", async () => { try { await ask("train", {}); } catch (error) { complain(error); } await showTraining(); });
-for (const id of ["show", "of"]) $(id).addEventListener("change", () => { $("grid").scrollTop = 0; found.now = 0; list(true); });
+const listFromTop = () => { $("grid").scrollTop = 0; found.now = 0; list(true); };
+for (const id of ["show", "of"]) $(id).addEventListener("change", listFromTop);
 let typed = 0;
-$("text").addEventListener("input", () => { clearTimeout(typed); typed = setTimeout(() => { $("grid").scrollTop = 0; found.now = 0; list(true); }, 200); });
+$("text").addEventListener("input", () => { clearTimeout(typed); typed = setTimeout(listFromTop, 200); });
 $("filter").addEventListener("submit", (event) => event.preventDefault());
 let waiting = false;
 $("grid").addEventListener("scroll", () => { if (!waiting) { waiting = true; requestAnimationFrame(() => { waiting = false; layOut(); }); } });

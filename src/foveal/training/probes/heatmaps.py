@@ -152,7 +152,7 @@ def fit_heatmaps(
     assert layer.bias is not None
     zeros = Sums.zeros(norm.num_features, layer.out_channels, device)
     everything, left_out, held = _sum_cells(body, batches, zeros, precision, held_out_positions(n))
-    fit, _ = solve_heatmaps(everything, left_out, held)
+    fit = reading_of(everything, left_out, held).fit(everything)
     norm.running_mean.copy_(fit.mean)
     norm.running_var.copy_(fit.variance)
     layer.weight.copy_(fit.weight[..., None, None])
@@ -182,24 +182,46 @@ class HeatmapFit(NamedTuple):
         return soft_argmax(torch.einsum("bfhw,kf->bkhw", maps_BFhw, scaled) - offset)
 
 
-def solve_heatmaps(everything: Sums, left_out: Sums, held: Held) -> tuple[HeatmapFit, HeatmapFit]:
-    """Return the heatmaps fitted to all images, and those fitted without the ones that were left out.
+class Reading(NamedTuple):
+    """How heatmaps are fitted and read.
+
+    Attributes:
+        strength: of the ridge penalty.
+        sharpness: factor of the heatmaps' logits.
+        mean: of each feature, [F].
+        variance: of each feature, [F].
+    """
+
+    strength: float
+    sharpness: float
+    mean: Tensor
+    variance: Tensor
+
+    def fit(self, sums: Sums) -> HeatmapFit:
+        """Return the heatmaps fitted to some images.
+
+        Args:
+            sums: over their cells.
+        """
+        return HeatmapFit(
+            sums.solve(self.strength, self.mean, self.variance) * self.sharpness, self.mean, self.variance
+        )
+
+
+def reading_of(everything: Sums, left_out: Sums, held: Held) -> Reading:
+    """Choose penalty and sharpness by images that were left out.
 
     Args:
         everything: sums over the cells of all images.
         left_out: over those of the images left out.
-        held: maps [B, F, h, w] and points [B, K, 2] of these; they choose penalty and sharpness.
+        held: maps [B, F, h, w] and points [B, K, 2] of these.
     """
     mean, variance = everything.standard()
     strength, sharpness = _STRENGTHS[0], _SHARPNESS[0]
-    rest = everything.plus(left_out, -1.0)
     if everything.count > left_out.count:
         with timing.measure("probe cross-validation"):
-            strength, sharpness = _choose_penalty(rest, held, mean, variance)
-    whole = HeatmapFit(everything.solve(strength, mean, variance) * sharpness, mean, variance)
-    if not everything.count > left_out.count:
-        return whole, whole
-    return whole, HeatmapFit(rest.solve(strength, mean, variance) * sharpness, mean, variance)
+            strength, sharpness = _choose_penalty(everything.plus(left_out, -1.0), held, mean, variance)
+    return Reading(strength, sharpness, mean, variance)
 
 
 def held_out_positions(n: int) -> range:
