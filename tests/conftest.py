@@ -74,6 +74,25 @@ def running_chromium(chromium):
         running.close()
 
 
+@pytest.fixture
+def watched_page(running_chromium):
+    """A function that opens the page of a service; what it complains of is collected in `page.complaints`."""
+    pages = []
+
+    def open_page(service, **options):
+        page = running_chromium.new_page(**options)
+        page.complaints = []
+        page.on("pageerror", lambda error: page.complaints.append(str(error)))
+        page.on("console", lambda told: page.complaints.append(told.text) if told.type == "error" else None)
+        page.goto(f"http://127.0.0.1:{service.port}/")
+        pages.append(page)
+        return page
+
+    yield open_page
+    for page in pages:
+        page.close()
+
+
 @pytest.fixture(scope="session")
 def photographs():
     """The folder of real photographs (see the README of the data)."""
@@ -88,6 +107,20 @@ def scenes(tmp_path_factory):
     folder = tmp_path_factory.mktemp("scenes")
     write_scenes(folder, n=60)
     return folder
+
+
+@pytest.fixture
+def unlabelled(scenes, tmp_path):
+    """A function that returns a folder with so many of the drawn scenes, and nothing that says what they show."""
+
+    def make(n, *, name="scenes", prefix=""):
+        folder = tmp_path / name
+        folder.mkdir()
+        for file in sorted((scenes / "scenes").iterdir())[:n]:
+            (folder / f"{prefix}{file.name}").write_bytes(file.read_bytes())
+        return folder
+
+    return make
 
 
 @pytest.fixture(scope="session")

@@ -27,23 +27,15 @@ OWNED_FILE = "<img src=x onerror=document.title='owned'>.png".replace("/", "")
 
 
 @pytest.fixture
-def opened(running_chromium):
-    """A function that opens a service's page; what it complains of is collected in `page.complaints`."""
-    pages = []
+def opened(watched_page):
+    """A function that opens a service's page, and waits until it says what the model does."""
 
     def open_page(service, **options):
-        page = running_chromium.new_page(**options)
-        page.complaints = []
-        page.on("pageerror", lambda error: page.complaints.append(str(error)))
-        page.on("console", lambda said: page.complaints.append(said.text) if said.type == "error" else None)
-        page.goto(f"http://127.0.0.1:{service.port}/")
+        page = watched_page(service, **options)
         expect(page.locator("#lead")).not_to_be_empty()
-        pages.append(page)
         return page
 
-    yield open_page
-    for page in pages:
-        page.close()
+    return open_page
 
 
 @pytest.fixture(scope="module")

@@ -38,13 +38,9 @@ def rows_of(table):
 
 
 @pytest.fixture
-def folder(scenes, tmp_path):
+def folder(unlabelled):
     """A folder with twelve drawn scenes that nobody has labelled."""
-    place = tmp_path / "pictures"
-    place.mkdir()
-    for file in sorted((scenes / "scenes").iterdir())[:12]:
-        (place / file.name).write_bytes(file.read_bytes())
-    return place
+    return unlabelled(12, name="pictures")
 
 
 @pytest.fixture

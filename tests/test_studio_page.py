@@ -29,23 +29,17 @@ def pets(photographs, tmp_path_factory):
 
 
 @pytest.fixture
-def opened(running_chromium):
+def opened(watched_page):
     """A function that opens a studio's page; what it complains of fails the test."""
     pages = []
 
     def open_page(service, **options):
-        page = running_chromium.new_page(**options)
-        page.complaints = []
-        page.on("pageerror", lambda error: page.complaints.append(str(error)))
-        page.on("console", lambda told: page.complaints.append(told.text) if told.type == "error" else None)
-        page.goto(f"http://127.0.0.1:{service.port}/")
-        pages.append(page)
-        return page
+        pages.append(watched_page(service, **options))
+        return pages[-1]
 
     yield open_page
     for page in pages:
         assert [one for one in page.complaints if "ERR_CONNECTION" not in one] == []  # the studio has ended
-        page.close()
 
 
 def label_by_keys(page, n, key_of):
@@ -134,11 +128,8 @@ def test_a_folder_is_labelled_checked_and_cleared_of_copies(pets, opened):
         assert ((row["labels"] == "cat") == is_cat(row["fname"])) == (row["fname"] not in left)
 
 
-def test_several_labels_and_a_class_that_is_new(scenes, tmp_path, opened):
-    folder = tmp_path / "scenes"
-    folder.mkdir()
-    for file in sorted((scenes / "scenes").iterdir())[:8]:
-        (folder / file.name).write_bytes(file.read_bytes())
+def test_several_labels_and_a_class_that_is_new(unlabelled, opened):
+    folder = unlabelled(8)
     with studio_of(folder, "--task", "multi-label", "--names", "house,sun") as service:
         page, other = (opened(service) for _ in range(2))
         expect(page.locator("#name")).not_to_be_empty()
@@ -179,11 +170,8 @@ def test_several_labels_and_a_class_that_is_new(scenes, tmp_path, opened):
     assert sorted(rows.values()) == ["", "house tree", "sun"]
 
 
-def test_points_are_set_where_a_person_clicks(scenes, opened, tmp_path):
-    folder = tmp_path / "scenes"
-    folder.mkdir()
-    for file in sorted((scenes / "scenes").iterdir())[:6]:
-        (folder / file.name).write_bytes(file.read_bytes())
+def test_points_are_set_where_a_person_clicks(unlabelled, opened):
+    folder = unlabelled(6)
     with studio_of(folder, "--task", "points", "--names", "left,right") as service:
         page = opened(service, viewport={"width": 1280, "height": 860})
         expect(page.locator("#name")).not_to_be_empty()
@@ -214,11 +202,8 @@ def test_points_are_set_where_a_person_clicks(scenes, opened, tmp_path):
 
 
 @pytest.mark.parametrize("options", [{"viewport": {"width": 360, "height": 740}}, {"color_scheme": "dark"}])
-def test_it_fits_a_phone_and_names_everything(scenes, opened, tmp_path, options):
-    folder = tmp_path / "<b>scenes"
-    folder.mkdir()
-    for file in sorted((scenes / "scenes").iterdir())[:6]:
-        (folder / f"<i>{file.name}").write_bytes(file.read_bytes())
+def test_it_fits_a_phone_and_names_everything(unlabelled, opened, options):
+    folder = unlabelled(6, name="<b>scenes", prefix="<i>")
     with studio_of(folder, "--task", "single-label", "--names", "<img src=x>,b") as service:
         page = opened(service, **options)
         expect(page.locator("#name")).not_to_be_empty()
@@ -239,11 +224,8 @@ def test_it_fits_a_phone_and_names_everything(scenes, opened, tmp_path, options)
         expect(page.locator("#back")).to_contain_text("<img src=x>")
 
 
-def test_a_studio_that_ends_says_so_and_loses_nothing(scenes, running_chromium, tmp_path):
-    folder = tmp_path / "scenes"
-    folder.mkdir()
-    for file in sorted((scenes / "scenes").iterdir())[:6]:
-        (folder / file.name).write_bytes(file.read_bytes())
+def test_a_studio_that_ends_says_so_and_loses_nothing(unlabelled, running_chromium):
+    folder = unlabelled(6)
     with studio_of(folder, "--task", "single-label", "--names", "a,b") as service:
         page = running_chromium.new_page()
         page.goto(f"http://127.0.0.1:{service.port}/")
