@@ -452,6 +452,15 @@ def test_points_that_change_are_learned_anew(photographs, tmp_path):
     assert changed.learn({at: truth[at] for at in range(3)}, files, {}) is None
 
 
+def test_points_that_are_named_anew_are_learned_by_these_names(folder):
+    studio = open_studio(settings_for(folder, {}))
+    for names in (("left",), ("left", "right")):
+        studio.desk.begin("points", names)
+        assert studio._learned(torch.zeros(12, 4), {}) is None
+        assert studio._points.names == names
+    studio.desk.close()
+
+
 @pytest.fixture
 def running(folder):
     with studio_of(folder) as service:

@@ -67,7 +67,11 @@ class PointAnswers:
 
 
 class PointTeacher:
-    """Learns points; one thread at a time may call `learn`, any `points_of`."""
+    """Learns points; one thread at a time may call `learn`, any `points_of`.
+
+    Attributes:
+        names: of the points.
+    """
 
     def __init__(self, arch: str, purpose: Purpose) -> None:
         """Load the backbone with its feature maps.
@@ -82,7 +86,7 @@ class PointTeacher:
         assert isinstance(self._model, VisionModel)
         self._model.eval().requires_grad_(requires_grad=False)
         self._preparation = Preparation.of(size_hw, "squish", zoo.statistics_of(arch))
-        self._names = purpose.names
+        self.names = purpose.names
         self._learned = dict[int, _Learned]()
         self._unread = dict[int, Label]()
         self._everything: Sums | None = None
@@ -161,11 +165,11 @@ class PointTeacher:
         errors = (found - targets).norm(dim=2)
         if (whole := _mean(errors)) is None:
             return None
-        checked = check_points(found, targets, self._names)
+        checked = check_points(found, targets, self.names)
         issues = tuple(one._replace(position=at[one.position]) for one in checked.likeliest(PROBABLE, None))
         classes = tuple(
             ClassScore(name, int((~errors[:, column].isnan()).sum()), _mean(errors[:, column : column + 1]))
-            for column, name in enumerate(self._names)
+            for column, name in enumerate(self.names)
         )
         of_valid = bool(answers.valid)
         return Score("mean distance", whole, len(at), of_valid, classes, None, checked.n_wrong, issues, "pixels")
@@ -186,7 +190,7 @@ class PointTeacher:
 
     def _add(self, learned: _Learned, maps: Tensor, sign: float) -> None:
         if self._everything is None or self._left_out is None:
-            zeros = Sums.zeros(maps.shape[1], len(self._names), torch.device("cpu"))
+            zeros = Sums.zeros(maps.shape[1], len(self.names), torch.device("cpu"))
             self._everything = self._left_out = zeros
         sums = Sums.of(maps, learned.unit[None])
         self._everything = self._everything.plus(sums, sign)

@@ -180,7 +180,8 @@ class Studio:
         if not purpose.has_points:
             taught = Taught.of(purpose, labels, [one.is_valid for one in self.desk.collection.images])
             return learn(features, taught, self.answers if isinstance(self.answers, Answers) else None)
-        self._points = self._points or PointTeacher(self._arch, purpose)
+        if self._points is None or self._points.names != purpose.names:  # they may be named anew before the first label
+            self._points = PointTeacher(self._arch, purpose)
         images = self.desk.collection.images
         valid = {at: label for at, label in labels.items() if images[at].is_valid}
         train = {at: label for at, label in labels.items() if at not in valid}
