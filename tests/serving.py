@@ -22,8 +22,15 @@ def free_port():
 class Service:
     """A running service."""
 
-    def __init__(self, process, port):
-        self.process, self.port = process, port
+    def __init__(self, process, port, log):
+        self.process, self.port, self.log = process, port, Path(log)
+
+    def wait_for_words(self, words):
+        """Wait until it has printed them."""
+        until = time.monotonic() + 60
+        while words not in self.log.read_text():
+            assert time.monotonic() < until, self.log.read_text()
+            time.sleep(0.1)
 
     def ask(self, method, path, body=None, headers=None):
         """Return (status, headers, content) of one request."""
@@ -77,7 +84,7 @@ def started(verb, *words, ready="/readyz"):
     command = [sys.executable, "-m", "foveal", verb, *map(str, words), "--port", str(port)]
     with tempfile.NamedTemporaryFile("w") as log:
         process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, text=True, start_new_session=True)
-        service = Service(process, port)
+        service = Service(process, port, log.name)
         try:
             for _ in range(600):
                 if service.ready(ready):

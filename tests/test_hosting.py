@@ -330,8 +330,8 @@ def test_a_model_is_loaded_anew_without_a_request_lost(workers, how, jpeg, tmp_p
             time.sleep(1)  # of two processes the second may not have been replaced yet
         file.write_bytes(b"no bundle")
         service.process.send_signal(signal.SIGHUP)
-        time.sleep(2)
-        assert asked() == hashes[1]
+        service.wait_for_words("not loaded anew")  # read only once the second process has been replaced
+        assert {asked() for _ in range(6)} == {hashes[1]}
 
 
 @pytest.mark.parametrize("workers", [1, 2])
