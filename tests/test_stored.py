@@ -193,6 +193,14 @@ def test_a_name_of_a_row_that_is_not_there(shards):
         decode(shards / "9.parquet#0")
 
 
+def test_a_table_names_images_in_rows(shards, tmp_path):
+    table = tmp_path / "labels.csv"
+    table.write_text("fname,label\n0.parquet#3,a\n1.parquet#19,b\n9.parquet#0,b\n")
+    source = read_source(table, images=shards)
+    assert [item.image for item in source.items] == [shards / "0.parquet#3", shards / "1.parquet#19"]
+    assert [finding.where for finding in source.findings if finding.level == "error"] == ["labels.csv, row 4"]
+
+
 def test_mistakes_are_named(scenes, frame, tmp_path):
     frame.to_parquet(tmp_path / "names.parquet")
     with pytest.raises(InputError, match="no column of images' bytes among fname, labels"):

@@ -310,21 +310,41 @@ def test_every_export_is_read_back(folder, tmp_path, format, desk_on):
     assert found == {desk.collection.images[at].name: sorted(desk.label_of(at)) for at in range(6)}
 
 
-@pytest.mark.parametrize("format", ["csv", "coco", "label-studio"])
+@pytest.mark.parametrize("format", ["csv", "jsonl", "parquet", "coco", "label-studio"])
 def test_a_point_that_is_not_there_is_exported_as_such(folder, format, desk_on):
     desk = desk_on(folder)
     desk.begin("points", ("nose", "tail"))
     desk.label(0, [[10.5, 20.0], None], "a")
     desk.label(1, [[1.0, 2.0], [3.0, 4.5]], "a")
-    path = folder / ("out.csv" if format == "csv" else f"{format}.json")
+    is_table = format in {"csv", "jsonl", "parquet"}
+    path = folder / (f"out.{format}" if is_table else f"{format}.json")
     export(path, format, desk.collection, desk.snapshot())
-    columns = {"points": ("nose_x", "nose_y", "tail_x", "tail_y")} if format == "csv" else {}
+    columns = {"points": ("nose_x", "nose_y", "tail_x", "tail_y")} if is_table else {}
     found = read_source(path, images=folder, task="points", columns=TableColumns(**columns))
     points = [
         np.asarray(item.label, dtype=float).reshape(-1, 2) for item in sorted(found.items, key=lambda one: one.image)
     ]
     np.testing.assert_allclose(points[0], [[10.5, 20.0], [np.nan, np.nan]], atol=1e-6)
     np.testing.assert_allclose(points[1], [[1.0, 2.0], [3.0, 4.5]], atol=1e-6)
+
+
+def test_images_that_cannot_be_read_are_left_out_and_named(unlabelled, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # where the run is
+    folder = unlabelled(12)
+    images = sorted(folder.iterdir())
+    images[0].write_bytes(b"not an image")
+    with studio_of(folder, "--task", "single-label", "--names", "sun,tree") as service:
+        until = time.monotonic() + 60
+        while not (state := service.json("GET", "/state?session=a")[1])["refused"]:
+            assert time.monotonic() < until, state
+        for at in range(12):
+            service.post("/decide", {"session": "a", "image": at, "label": ("sun", "tree")[at % 2]})
+        status, coco = service.post("/export", {"format": "coco"})
+        assert (status, coco["n"], coco["unreadable"]) == (200, 11, [images[0].name])
+        status, table = service.post("/export", {"format": "csv"})
+        assert (status, table["n"], table["unreadable"]) == (200, 12, [])
+        command = service.post("/train", {"session": "a"})[1]["command"]
+        assert command[command.index("--on-bad") + 1] == "skip"
 
 
 def test_whoever_edited_the_table_last_is_right(folder, desk_on):

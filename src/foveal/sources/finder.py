@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from foveal.core.errors import near_match
+from foveal.images.parquet_rows import row_of
 from foveal.sources.cells import INVISIBLE
 from foveal.sources.items import Finding, missing_image
 from foveal.sources.sides import Side, side_of_path
@@ -145,7 +146,10 @@ class ImageFinder:
         return None, False
 
     def _at(self, folder: Path, name: str) -> Path | None:
-        """Return the file of this name in a folder; accents, slashes and what is invisible may be written otherwise."""
+        """Return the file of this name in a folder, or the row of a parquet file there, such as `train.parquet#17`.
+
+        Accents, slashes and what is invisible may be written otherwise.
+        """
         for written in dict.fromkeys((name, clean_name(name))):
             if not written or "\0" in written or written.endswith(("/", "..")):
                 continue
@@ -154,6 +158,8 @@ class ImageFinder:
             other = listed.get(file.name) or listed.get(unicodedata.normalize("NFC", file.name))
             if other is not None:
                 return file.parent / other
+            if (row := row_of(file)) is not None and Path(row.table).name in listed:
+                return file
         return None
 
     def _listing(self, folder: Path) -> dict[str, str]:

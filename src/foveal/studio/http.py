@@ -228,10 +228,17 @@ def _add_results(app: FastAPI, studio: Studio) -> None:
 
     @app.post("/export", summary="Write the labels in a format beside the images.")
     def write(wanted: Wanted) -> dict[str, object]:
-        collection, is_layout = studio.desk.collection, wanted.format in LAYOUTS
+        desk, collection, is_layout = studio.desk, studio.desk.collection, wanted.format in LAYOUTS
         ending = f"{wanted.format}.json" if is_layout else f"exported.{wanted.format}"
         path = collection.journal.parent / f"{collection.given.stem}.{ending}"
-        return {"path": str(path), "n": export(path, wanted.format, collection, studio.desk.snapshot())}
+        marks = desk.snapshot()
+        unreadable = marks.labels.keys() & desk.refused.keys() - marks.left_out if is_layout else set[str]()
+        marks.left_out |= unreadable  # a layout has the size of each image
+        return {
+            "path": str(path),
+            "n": export(path, wanted.format, collection, marks),
+            "unreadable": sorted(unreadable),
+        }
 
     @app.post("/train", summary="Train fully on the labels so far.")
     def train() -> dict[str, object]:

@@ -306,6 +306,8 @@ class Studio:
             if not marks.labels:
                 raise InputError("Nothing is labelled yet.")
             options = training_options(self.desk.collection, marks) | {"--arch": self._arch}
+            if self.desk.refused:
+                options["--on-bad"] = "skip"  # the page names them, and so does the run
             folder = free_folder(None, self.desk.collection.given.stem).absolute()
             table = folder.with_name(f"{folder.name}.csv")
             write_rows(table, rows_of(self.desk.collection, marks))

@@ -232,7 +232,7 @@ def _cells(marks: Marks, label: Label | None, joint: str) -> dict[str, object]:
     assert marks.purpose is not None
     if marks.purpose.has_points:
         points = label or (None,) * len(marks.purpose.names)
-        pairs = (("", "") if one is None else (round(float(one[0]), 2), round(float(one[1]), 2)) for one in points)
+        pairs = ((None, None) if one is None else (round(float(one[0]), 2), round(float(one[1]), 2)) for one in points)
         return dict(zip(_columns(marks.purpose), (cell for pair in pairs for cell in pair), strict=True))
     return {_LABELS: label if isinstance(label, str) else joint.join(map(str, label or ()))}
 

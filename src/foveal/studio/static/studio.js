@@ -571,8 +571,9 @@ for (const [format, text] of [["csv", "CSV"], ["jsonl", "JSON lines"], ["parquet
   button.textContent = text;
   button.addEventListener("click", async () => {
     try {
-      const { n, path } = await ask("export", { format });
-      $("exported").textContent = `${plural(n, "image")} written to ${path}.`;
+      const { n, path, unreadable } = await ask("export", { format });
+      const lacking = unreadable.length ? ` Without ${plural(unreadable.length, "image")} that cannot be read, such as ${unreadable[0]}.` : "";
+      $("exported").textContent = `${plural(n, "image")} written to ${path}.${lacking}`;
     } catch (error) { complain(error); }
   });
   $("exports").append(button);
