@@ -12,6 +12,7 @@ import pytest
 
 from foveal.core.download import Checksum, download
 from foveal.core.errors import FetchError, InputError, UnknownNameError
+from foveal.sources import archives
 from foveal.sources.archives import Archive, unpack
 from foveal.sources.book_sets import Sample, URLs, untar_data
 
@@ -240,6 +241,39 @@ def test_folders_can_be_chosen_as_in_the_course(server, tmp_path):
     assert len(untar_data(drawn, data=data, force_download=True).ls()) == 1
 
 
+def test_a_folder_that_another_process_made_meanwhile_stays(tmp_path, monkeypatch):
+    """Who came first may be reading it: it is the very folder, and nothing is left beside it."""
+
+    def write(beside):  # and the other process is done before
+        (beside / "x").write_text("second")
+        (tmp_path / "drawn").mkdir(exist_ok=True)
+        (tmp_path / "drawn" / "x").write_text("first")
+
+    sample = Sample("drawn", write)
+    folder = untar_data(sample, data=tmp_path)
+    first = folder.stat().st_ino
+    assert (folder / "x").read_text() == "first"
+    assert [path.name for path in tmp_path.iterdir()] == ["drawn"]
+    assert untar_data(sample, data=tmp_path, force_download=True).stat().st_ino != first
+    assert (folder / "x").read_text() == "second"
+    assert [path.name for path in tmp_path.iterdir()] == ["drawn"]
+
+    file, unpacked = tmp_path / "x.tgz", tmp_path / "set"
+    file.write_bytes(CONTENT)
+    members = archives._members
+
+    def unpacked_meanwhile(of):
+        yield from members(of)
+        unpacked.mkdir()
+        (unpacked / "a.txt").write_text("first")
+
+    monkeypatch.setattr(archives, "_members", unpacked_meanwhile)
+    unpack(file, unpacked)
+    assert [path.name for path in unpacked.iterdir()] == ["a.txt"]
+    assert (unpacked / "a.txt").read_text() == "first"
+    assert {path.name for path in tmp_path.iterdir()} == {"drawn", "set", "x.tgz"}
+
+
 def test_a_data_set_is_fetched_again_on_request(server):
     address, _ = server
     it = archive(f"{address}/good.tgz")
@@ -355,6 +389,15 @@ def test_other_names_are_refused_in_words():
         _ = URLs.PET
     with pytest.raises(UnknownNameError, match="Did you mean `MNIST_SAMPLE`"):
         _ = URLs.MNIST_SAMPL
+
+
+def test_a_data_set_is_named_once_and_without_quotes():
+    with pytest.raises(UnknownNameError, match=r"write untar_data\(URLs\.SAMPLE_PETS\)"):
+        untar_data("SAMPLE_PETS")
+    with pytest.raises(UnknownNameError) as error:
+        _ = URLs.PETZ
+    assert str(error.value).count("CALTECH_101") == 1
+    assert repr(URLs.SAMPLE_PETS) == "Sample(folder='sample_pets')"
 
 
 @pytest.mark.parametrize(

@@ -67,7 +67,8 @@ def test_files_are_found_by_ending_and_folder(tree):
     assert names(get_image_files(tree, folders="train"), tree) == ["train/d.png", "train/deep/e.jpg"]
     assert names(get_image_files(tree, folders=["train"], recurse=False), tree) == ["train/d.png"]
     assert names(get_image_files(tree, folders=[".", "valid"]), tree) == ["a.jpg", "b.JPG", "valid/f.jpg"]
-    with pytest.raises(UnknownNameError, match="Did you mean `train`"):
+    (tree / "trian.csv").touch()  # a file is no folder to offer
+    with pytest.raises(UnknownNameError, match=r"Did you mean `train`\? Known: (?:\w+, )*\w+\."):
         get_image_files(tree, folders=["trian", "valid"])
     with pytest.raises(InputError, match="There is no folder"):
         get_files(tree / "nowhere")

@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import os
+import shutil
 import tracemalloc
 from itertools import islice, repeat
 from pathlib import Path
@@ -11,6 +12,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import torch
+from PIL import Image
 
 from foveal.cli.asked import Asked
 from foveal.core import storage
@@ -152,12 +154,28 @@ def test_a_journal_is_json_lines(tmp_path):
         assert resume_log.finish() == (1, 1)
 
 
+@pytest.mark.parametrize("out", [None, "a.csv", "a.json"])
+def test_each_image_that_is_answered_is_drawn(files, tmp_path, foveal, out):
+    (tmp_path / "more").mkdir()
+    shutil.copy(files[0], tmp_path / "more")
+    images = [*files[:9], tmp_path / "more" / files[0].name]
+    foveal("predict", MODEL, *images, "--draw", tmp_path / "drawn", *(["--out", tmp_path / out] if out else []), code=1)
+    names = {file.stem for file in images} - {"bad"}
+    assert {file.name for file in (tmp_path / "drawn").iterdir()} == {f"{name}.png" for name in names} | {
+        f"{files[0].stem}-2.png"
+    }
+    with Image.open(tmp_path / "drawn" / f"{files[0].stem}.png") as drawn, Image.open(files[0]) as image:
+        assert max(drawn.size) > 800
+        assert drawn.width / drawn.height == pytest.approx(image.width / image.height, rel=0.15)
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
         (["--layout", "coco", "--out", "a.csv"], "--layout coco says what a .json holds"),
         (["--shard-size", "10"], "--shard-size 10 is for answers in a folder"),
         (["--engine", "ray", "--out", "a.csv"], "--engine ray is for answers in a folder"),
+        (["--draw", "drawn", "--out", "shards"], "--draw drawn is not for an --out that is a folder"),
     ],
 )
 def test_an_option_that_is_not_used_is_refused(words, message, files, foveal):

@@ -57,15 +57,25 @@ def functions(tree):
     return [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]
 
 
-def length_without_docstring(node):
+def docstring_length(node):
     docstring = node.body[0] if ast.get_docstring(node) is not None else None
-    return node.end_lineno - node.lineno + 1 - (docstring.end_lineno - docstring.lineno + 1 if docstring else 0)
+    return docstring.end_lineno - docstring.lineno + 1 if docstring else 0
+
+
+def docstring_lines(tree):
+    kinds = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+    return sum(docstring_length(node) for node in ast.walk(tree) if isinstance(node, kinds))
+
+
+def length_without_docstring(node):
+    return node.end_lineno - node.lineno + 1 - docstring_length(node)
 
 
 def test_modules_and_functions_stay_small():
     texts = {path: path.read_text() for path in SOURCES}
     lines = {path: text.count("\n") for path, text in texts.items()}
-    assert max(lines.values()) <= 400
+    code = {path: lines[path] - docstring_lines(ast.parse(text)) for path, text in texts.items()}
+    assert max(code.values()) <= 340
     too_long = [
         f"{path.name}:{node.name}"
         for path, text in texts.items()

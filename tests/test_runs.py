@@ -57,7 +57,7 @@ def test_each_image_is_answered_by_the_model_that_had_not_seen_it(folds, scenes)
     seen = {}
     for name in ("fold-1", "fold-2", "fold-3"):
         sides = rows_of(folds / name / "split.csv")
-        held = [row["fname"] for row in sides if row["split"] == "valid"]
+        held = [row["path"] for row in sides if row["split"] == "valid"]
         assert len(sides) == 60
         assert 18 <= len(held) <= 22
         answers = Predictions.load(folds / name / "predictions.safetensors")
@@ -105,6 +105,18 @@ def test_the_report_gives_figures_by_columns_of_the_table(folds, foveal, tmp_pat
     assert page.count("<td>left</td>") == 1
     refused = foveal("report", folds, "--by", "kamera", code=2)
     assert "no column `kamera`. Did you mean `camera`" in refused.err
+
+
+def test_a_report_that_is_written_again_keeps_what_it_had(folds, foveal):
+    run = folds / "fold-2"
+    assert "By camera, worst first" in (run / "report.html").read_text()
+    foveal("report", run, "--by", "labels")
+    foveal("report", run)
+    page = (run / "report.html").read_text()
+    assert "By camera, worst first" in page
+    assert "By labels, worst first" in page
+    foveal("report", run, "--by", "none")
+    assert "worst first" not in (run / "report.html").read_text().replace("most wrong", "")
 
 
 def test_doubts_are_read_back_by_the_tools_formats(folds, foveal, scenes, tmp_path):

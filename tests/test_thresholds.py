@@ -10,7 +10,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from foveal.core.errors import InputError
+from foveal.core.errors import InputError, UnknownNameError
 from foveal.evaluation.predictions import Predictions, fit_temperature, predict_dataset
 from foveal.evaluation.thresholds import best_temperature, best_threshold, scorer, tune_best_thresholds, tune_thresholds
 from foveal.inference.loading import load_learner
@@ -224,3 +224,16 @@ def test_thresholds_and_temperature_travel_with_the_model(scene_loaders, tmp_pat
     with pytest.raises(InputError, match="A temperature is for tasks of multi-label, single-label"):
         points.calibrate()
     assert points.validation_predictions().outputs is None  # heatmaps are large, and no temperature is chosen
+
+
+def test_a_goal_for_one_class_leaves_the_others_alone():
+    generator = torch.Generator().manual_seed(3)
+    truth = (torch.rand(200, 3, generator=generator) < 0.3).double()
+    probability = (0.6 * truth + 0.6 * torch.rand(200, 3, generator=generator)).clamp(0.01, 0.99)
+    names, before = ("cat", "dog", "owl"), (0.2, 0.3, 0.4)
+    every = tune_thresholds(probability, truth, names, metric="precision>=0.9", before=before)
+    one = tune_thresholds(probability, truth, names, metric="precision>=0.9", before=before, only=["dog"])
+    assert one.thresholds == (0.2, every.thresholds[1], 0.4)
+    assert [(one.intervals[at].low, one.intervals[at].high) for at in (0, 2)] == [(0.2, 0.2), (0.4, 0.4)]
+    with pytest.raises(UnknownNameError, match=r"no class `dogs`\. Did you mean `dog`"):
+        tune_thresholds(probability, truth, names, only=["dogs"])

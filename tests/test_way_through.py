@@ -12,6 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
+from foveal import Run
 from foveal.vision.all import *
 
 
@@ -77,7 +78,7 @@ def test_a_fresh_process_gives_the_numbers_of_the_run(run, scenes, tmp_path, fov
         for before, after in zip(stored, rows, strict=True):
             assert before["predicted"] == after["predicted"]
             assert set(before["prediction_set"].split()) == set(after["prediction_set"].split())
-            for name in set(before) - {"fname", "predicted", "prediction_set"}:
+            for name in set(before) - {"fname", "predicted", "prediction_set", "truth", "loss"}:
                 assert float(after[name]) == pytest.approx(float(before[name]), abs=1e-5)
 
 
@@ -87,6 +88,26 @@ def test_evaluate_gives_the_scores_of_the_run(run, scenes, foveal):
     found = json.loads(foveal("evaluate", folder / "model.safetensors", *arguments).out)
     stored = json.loads((folder / "summary.json").read_text())["metrics"]
     assert found["n"] == 12
+    assert found["metrics"]["mean_average_precision"] == pytest.approx(stored["mean_average_precision"], abs=1e-6)
+
+
+def test_predictions_have_the_truth_and_names_that_join(run, scenes):
+    folder, _ = run
+    table = pd.read_csv(scenes / "scenes.csv", keep_default_na=False).set_index("fname")
+    rows = pd.read_csv(folder / "predictions.csv", keep_default_na=False)
+    sides = pd.read_csv(folder / "split.csv").set_index("fname")
+    assert set(sides.index) == set(table.index)
+    assert (rows.fname.map(sides.split) == "valid").all()
+    assert [set(text.split()) for text in rows.truth] == [set(table.labels[name].split()) for name in rows.fname]
+    interpretation = Run(folder).interpretation()
+    assert rows.loss.tolist() == pytest.approx(interpretation.losses.tolist())
+
+
+def test_a_run_is_evaluated_on_its_own_validation_side(run, foveal):
+    folder, _ = run
+    found = json.loads(foveal("evaluate", folder).out)
+    stored = json.loads((folder / "summary.json").read_text())["metrics"]
+    assert (found["split"], found["n"]) == ("valid", 12)
     assert found["metrics"]["mean_average_precision"] == pytest.approx(stored["mean_average_precision"], abs=1e-6)
 
 

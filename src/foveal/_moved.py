@@ -219,7 +219,7 @@ def method(old: str, new: str) -> Callable[..., Any]:
     """
 
     def call(value: object, *args: Any, **options: Any) -> Any:
-        """Call a method under its old name, with a warning.
+        """Return what a method returns, called under its old name, with a warning.
 
         Args:
             value: what has the method.

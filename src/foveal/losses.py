@@ -88,11 +88,18 @@ OF_CLASSES = {"CrossEntropyLoss", "FocalLoss"}
 
 
 def MSELossFlat(*, axis: int = -1, reduction: Reduction = "mean") -> FlattenedLoss:
-    """Return the mean squared error of flattened outputs and targets.
+    """Return the mean squared error of flattened outputs and targets, for a loss of numbers or points.
+
+    Targets that are NaN are unknown and do not count.
 
     Args:
         axis: for the form's sake: all dimensions are flattened.
         reduction: `mean`, `sum` or `none`.
+
+    Examples:
+        >>> from foveal.vision.all import *
+        >>> MSELossFlat()(torch.tensor([[1.0], [4.0], [0.0]]), torch.tensor([2.0, 2.0, torch.nan]))
+        tensor(2.5000)
     """
     return FlattenedLoss(partial(mean_squared_error, reduction=reduction), "MSELoss", flat=True, axis=axis)
 
@@ -105,7 +112,9 @@ def BCEWithLogitsLossFlat(
     pos_weight: Weights | None = None,
     reduction: Reduction = "mean",
 ) -> FlattenedLoss:
-    """Return the binary cross-entropy of flattened logits and targets; see torch's `BCEWithLogitsLoss`.
+    """Return the binary cross-entropy of flattened logits and targets, for several labels per image.
+
+    It is torch's `BCEWithLogitsLoss`, but that targets that are NaN are unknown and do not count.
 
     Args:
         weight: of each class in the loss, [C].
@@ -114,6 +123,13 @@ def BCEWithLogitsLossFlat(
             default.
         pos_weight: of each class where it is present, [C]; absent ones count 1.
         reduction: `mean`, `sum` or `none`.
+
+    Examples:
+        >>> from foveal.vision.all import *
+        >>> loss = BCEWithLogitsLossFlat(thresh=0.2)
+        >>> logits = torch.tensor([[0.0, -1.0]])
+        >>> loss(logits, torch.tensor([[1.0, torch.nan]])), loss.decodes(loss.activation(logits))
+        (tensor(0.6931), tensor([[True, True]]))
     """
     function = partial(binary_cross_entropy, weight=weight, pos_weight=pos_weight, reduction=reduction)
     per_class = weight is not None or pos_weight is not None
@@ -123,13 +139,22 @@ def BCEWithLogitsLossFlat(
 def CrossEntropyLossFlat(
     weight: Weights | None = None, *, axis: int = -1, label_smoothing: float = 0.0, reduction: Reduction = "mean"
 ) -> FlattenedLoss:
-    """Return the cross-entropy of logits [..., C] and flattened class indices; see torch's `CrossEntropyLoss`.
+    """Return the cross-entropy of logits [..., C] and flattened class indices, for one label per image.
+
+    It is torch's `CrossEntropyLoss`. Class indices that are -100 are unknown and do not count.
 
     Args:
         weight: of each class, [C]; the mean is divided by the sum of the targets' weights.
         axis: the dimension of the classes.
         label_smoothing: share of each target that is spread over all classes, 0 to 1.
         reduction: `mean`, `sum` or `none`.
+
+    Examples:
+        >>> from foveal.vision.all import *
+        >>> loss = CrossEntropyLossFlat()
+        >>> logits = torch.tensor([[0.0, 0.0], [3.0, 3.0]])
+        >>> loss(logits, torch.tensor([0, 1])), loss.activation(logits)
+        (tensor(0.6931), tensor([[0.5000, 0.5000], [0.5000, 0.5000]]))
     """
     function = partial(cross_entropy, weight=weight, label_smoothing=label_smoothing, reduction=reduction)
     return FlattenedLoss(function, "CrossEntropyLoss", flat=True, axis=axis)
@@ -153,13 +178,24 @@ def WingLossFlat(*, width: float = 0.1, curvature: float = 0.02) -> FlattenedLos
 def FocalLossFlat(
     *, gamma: float = 2.0, axis: int = -1, weight: Weights | None = None, reduction: Reduction = "mean"
 ) -> FlattenedLoss:
-    """Return `focal_loss` of flattened logits; integers as targets are class indices, others 0 or 1 for each class.
+    """Return cross-entropy of flattened logits that counts what is already answered well less.
+
+    Integers as targets are class indices, others 0 or 1 for each class (Lin et al. 2017, "Focal Loss for Dense Object
+    Detection", arXiv 1708.02002).
 
     Args:
-        gamma: 0 is plain cross-entropy.
+        gamma: how much less: the loss times (1 - p)^gamma, p of the truth; 0 is plain cross-entropy.
         axis: the dimension of the classes.
         weight: of each class, [C].
         reduction: `mean`, `sum` or `none`.
+
+    Examples:
+        At even odds cross-entropy counts a quarter.
+
+        >>> from foveal.vision.all import *
+        >>> logits, target = torch.zeros(1, 2), torch.tensor([0])
+        >>> FocalLossFlat(gamma=2.0)(logits, target) / CrossEntropyLossFlat()(logits, target)
+        tensor(0.2500)
     """
     focal = partial(focal_loss, gamma=gamma, weight=weight, reduction=reduction)
     return FlattenedLoss(focal, "FocalLoss", flat=True, axis=axis)
@@ -361,7 +397,11 @@ def same_shape(output: Tensor, target: Tensor) -> None:
 
 
 def _class_weights(weights: Weights | None, output: Tensor, name: str) -> Tensor | None:
-    """Return weights on the device of outputs [B, C]."""
+    """Return weights on the device of outputs [B, C].
+
+    Raises:
+        InputError: there is not one weight per class.
+    """
     if weights is None:
         return None
     tensor = torch.as_tensor(weights, dtype=output.dtype, device=output.device)

@@ -28,6 +28,15 @@ def check_task(task: Task[Label], labels: Sequence[Label]) -> None:
     Raises:
         InputError: a member of the protocol `Task` is missing, or has its old name.
         AssertionError: a law does not hold; the message says which.
+
+    Examples:
+        >>> from foveal.testing import check_task
+        >>> from foveal.tasks.regression import Regression
+        >>> class Rounded(Regression):
+        ...     def encode(self, label): return super().encode(label).round() + 1
+        >>> check_task(Rounded(("age",)), [(30.5,), (41.0,)])
+        Traceback (most recent call last):
+        AssertionError: encode undoes decode for (30.5,)...
     """
     require_protocol(type(task))
     targets = torch.stack([task.encode(label) for label in labels])

@@ -64,7 +64,7 @@ class Audit:
 
     @classmethod
     def from_dict(cls, stored: Mapping[str, object]) -> Audit:
-        """Rebuild it from the JSON of `to_dict`.
+        """Return the audit that `to_dict` described in JSON.
 
         Raises:
             ValueError: it is the JSON of something else.
@@ -128,7 +128,7 @@ def audit(
     num_workers: int | None = None,
     advance: Callable[[], None] = lambda: None,
 ) -> Audit:
-    """Check a source: its labels and split, then every image.
+    """Return what is wrong with a source: with its labels and split, then with every image.
 
     Args:
         source: as a reader returns it.
@@ -165,7 +165,11 @@ def without_bad(source: Source, audit: Audit) -> Source:
 
 
 def audit_labels(source: Source) -> Iterator[Finding]:
-    """Check labels and split without opening an image."""
+    """Yield what is wrong with labels and split; no image is opened.
+
+    Yields:
+        Findings, of labels that cannot be learned, of the split, of groups on both sides and of rare classes.
+    """
     items = source.items
     by_file: dict[Path, list[Item]] = defaultdict(list)
     for item in items:
@@ -233,7 +237,11 @@ def _audit_classes(items: Sequence[Item], kind: str) -> Iterator[Finding]:
 
 
 def _audit_variety(items: Sequence[Item], counts: Counter[str], kind: str) -> Iterator[Finding]:
-    """Check whether labels are so few, or so many, that there is nothing to learn."""
+    """Yield a finding where labels are so few, or so many, that there is nothing to learn.
+
+    Yields:
+        At most one finding.
+    """
     if counts and len(items) > 1 and len({str(item.label) for item in items}) == 1:
         hint = "There is nothing to tell apart: add images of another class, or without any."
         yield Finding("error", "every image has the same label", "", ", ".join(counts), hint)
@@ -272,7 +280,11 @@ def _audit_images(items: Sequence[Item], inspected: Mapping[Path, Inspection]) -
 
 
 def _audit_copies(items: Sequence[Item], inspected: Mapping[Path, Inspection]) -> Iterator[Finding]:
-    """Find exact and near copies, above all across the split and with different labels."""
+    """Yield exact and near copies, above all across the split and with different labels.
+
+    Yields:
+        A finding per pair; and one where there are too many images to look for near copies among all.
+    """
     item_of = {item.image: item for item in reversed(items)}
     files = [file for file, seen in inspected.items() if not seen.fault]
     copies, n_crowded = copies_among(files, inspected)

@@ -80,7 +80,7 @@ class Ledger:
 
     @classmethod
     def load(cls, n_channels: int = RGB) -> Ledger:
-        """Read the ledger under `FOVEAL_HOME`; one that cannot be read is begun anew.
+        """Return the ledger under `FOVEAL_HOME`; one that cannot be read is begun anew.
 
         Args:
             n_channels: that images are read with; what is inspected with four has a ledger of its own.
@@ -101,7 +101,7 @@ class Ledger:
         return ledger
 
     def inspect(self, file: Path) -> Inspection:
-        """Read a file, and inspect it unless its content is known."""
+        """Return what is known of a file by its content; it is read, and decoded unless its content is known."""
         try:
             data, modified_at = read_bytes(file)
         except OSError:
@@ -134,7 +134,7 @@ class Ledger:
 
 
 def inspect(file: Path, data: bytes, sha256: str, n_channels: int = RGB) -> Inspection:
-    """Decode and measure one image file.
+    """Return what decoding and measuring one image file shows, faults included.
 
     Args:
         file: where it lies.
@@ -180,7 +180,7 @@ def inspect_all(
     num_workers: int | None = None,
     advance: Callable[[], object] = lambda: None,
 ) -> dict[Path, Inspection]:
-    """Inspect files in threads, and save the ledger.
+    """Return the inspection of each file, made in threads; the ledger is saved.
 
     Args:
         ledger: what is known of them.

@@ -27,7 +27,13 @@ def compare(
         bool, Option("--on-shared", help="Compare although the runs share less than half of their validation images.")
     ] = False,
 ) -> None:
-    """Say whether the second run is better than the first, with the interval of each difference."""
+    """Say whether the second run is better than the first, with the interval of each difference.
+
+    Examples:
+        foveal compare runs/train runs/train-2
+
+    More: docs/results.md
+    """
     import json
 
     from foveal.core import storage

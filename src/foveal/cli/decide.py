@@ -20,24 +20,40 @@ def set_decision(
     model: Model,
     *,
     threshold: Annotated[
-        list[str] | None, Option(help="CLASS=VALUE, or VALUE for all classes; may be given again.")
+        list[str] | None,
+        Option(metavar="CLASS=VALUE", help="CLASS=VALUE, or VALUE for all classes; may be given again."),
     ] = None,
     tune: Annotated[
-        str | None, Option(help="Tune thresholds on the validation images: f1, 'precision>=0.9' or 'recall>=0.95'.")
+        str | None,
+        Option(
+            metavar="GOAL", help="Tune thresholds on the validation images: f1, 'precision>=0.9' or 'recall>=0.95'."
+        ),
+    ] = None,
+    only: Annotated[
+        list[str] | None, Option("--for", metavar="CLASS", help="Tune this class alone; may be given again.")
     ] = None,
     one_for_all: Annotated[bool, Option("--one-for-all", help="Tune one threshold for all classes.")] = False,
-    temperature: Annotated[float | None, Option(help="Divide the logits by this; answers stay as they are.")] = None,
-    out: Annotated[Path | None, Option(help="The new file. (default: MODEL-set.safetensors)")] = None,
+    temperature: Annotated[
+        float | None, Option(metavar="NUMBER", help="Divide the logits by this; answers stay as they are.")
+    ] = None,
+    out: Annotated[Path | None, Option(metavar="FILE", help="The new file. (default: MODEL-set.safetensors)")] = None,
 ) -> None:
-    """Write a model anew with other thresholds or another temperature, and with the metrics that these give."""
+    """Write a model anew with other thresholds or another temperature, and with the metrics that these give.
+
+    Examples:
+        foveal set model.safetensors --threshold cat=0.7 --out careful.safetensors
+        foveal set model.safetensors --tune 'precision>=0.9' --for cat
+
+    More: docs/results.md
+    """
     from foveal.core.errors import InputError
     from foveal.evaluation.figures import decide_anew
     from foveal.inference.loading import load_image_predictor
 
     if threshold is None and tune is None and temperature is None:
         raise InputError("Nothing is to be set: give --threshold CLASS=VALUE, --tune METRIC or --temperature VALUE.")
-    if one_for_all and tune is None:
-        raise InputError("--one-for-all says how --tune goes about it: give --tune METRIC with it.")
+    if (one_for_all or only) and tune is None:
+        raise InputError("--one-for-all and --for say what --tune tunes: give --tune METRIC with them.")
     target = out or model.with_name(f"{model.stem}-set.safetensors")
     if target.exists():
         raise InputError(f"`{target}` exists already. Name another file with --out.")
@@ -46,6 +62,7 @@ def set_decision(
         thresholds=parse_thresholds(threshold or ()),
         tune=tune,
         per_class=not one_for_all,
+        only=only or (),
         temperature=temperature,
     )
     decided.predictor.save(target)

@@ -13,9 +13,17 @@ _N_NEW = 5  # drawn to be predicted: one row of the sheet
 
 def demo(
     *,
-    out: Annotated[Path, typer.Option(help="Where to write data, run and answers.")] = Path("foveal-demo"),
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Where to write data, run and answers.")] = Path(
+        "foveal-demo"
+    ),
 ) -> None:
-    """Draw a sample set, train a several-label model on it and ask it about five new images."""
+    """Draw a sample set, train a several-label model on it and ask it about five new images.
+
+    Examples:
+        foveal demo
+
+    More: docs/start.md
+    """
     from foveal.images import canvas
     from foveal.images.decode import decode
     from foveal.inference.loading import load_image_predictor

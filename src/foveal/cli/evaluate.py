@@ -2,23 +2,35 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
-
-from foveal.cli.options import Model, SourceArgument
 
 Option = typer.Option
 
 
 def evaluate(
-    model: Model,
-    table: SourceArgument,
+    model: Annotated[Path, typer.Argument(metavar="MODEL", help="A model.safetensors, or the folder of a run.")],
+    table: Annotated[
+        Path | None,
+        typer.Argument(metavar="SOURCE", help="A table, a .json or a folder; without one a run's own validation side."),
+    ] = None,
     *,
     given: dict[str, object],
-    split: Annotated[str, Option(help="valid, train, test or all; valid where the source says, else all.")] = "auto",
+    split: Annotated[
+        str,
+        Option(metavar="SIDE", help="Which side: valid, train, test or all; valid where the source says, else all."),
+    ] = "auto",
 ) -> None:
-    """Print, as JSON, how well a model does on a source's validation rows (on all, if it marks none)."""
+    """Print, as JSON, how well a model does on a source's validation side (on all, if it marks none).
+
+    Examples:
+        foveal evaluate runs/train
+        foveal evaluate runs/train/model.safetensors test.csv --images images/
+
+    More: docs/results.md
+    """
     import json
 
     from foveal.core import storage

@@ -15,27 +15,37 @@ def export(
     to: Annotated[
         str,
         typer.Option(
+            metavar="FORMAT",
             help="'onnx' takes a decoded image; 'web' is a page that answers by itself; 'onnx-batch' and "
-            "'torch-export' take resized images."
+            "'torch-export' take resized images.",
         ),
     ] = "onnx",
     out: Annotated[
-        Path | None, typer.Option(help="The file, or the folder of 'web'. (default: beside the model)")
+        Path | None, typer.Option(metavar="PATH", help="The file, or the folder of 'web'. (default: beside the model)")
     ] = None,
     images: Annotated[
         Path | None,
         typer.Option(
-            help="Folder of images to compare answers on. (default: validation images of a run, or drawn ones)"
+            metavar="DIR",
+            help="Folder of images to compare answers on. (default: validation images of a run, or drawn ones)",
         ),
     ] = None,
     int8: Annotated[
         bool, typer.Option("--int8", help="ONNX in whole numbers of 8 bits, if the run's validation metric allows it.")
     ] = False,
     runtime: Annotated[
-        Path | None, typer.Option(help="For 'web': where onnxruntime-web lies. (default: npm fetches it)")
+        Path | None,
+        typer.Option(metavar="DIR", help="For 'web': where onnxruntime-web lies. (default: npm fetches it)"),
     ] = None,
 ) -> None:
-    """Write a model for other programs; it is compared with the model itself, and fails if answers differ."""
+    """Write a model for other programs; it is compared with the model itself, and fails if answers differ.
+
+    Examples:
+        foveal export model.safetensors --images images/
+        foveal export model.safetensors --to web
+
+    More: docs/serving.md
+    """
     from foveal.core.errors import InputError, UnknownNameError
     from foveal.inference.exports import FORMATS, TOLERANCE, export_model
     from foveal.inference.loading import load_predictor

@@ -15,10 +15,16 @@ _FEW_COLUMNS = 3  # of a table; in a wider one what is not defined is a dash, to
 def info(
     model: Model,
     *,
-    markdown: Annotated[Path | None, typer.Option(help="Write it as Markdown to this file.")] = None,
+    markdown: Annotated[Path | None, typer.Option(metavar="FILE", help="Write it as Markdown to this file.")] = None,
     json: Annotated[bool, typer.Option("--json", help="Print the whole manifest as JSON.")] = False,
 ) -> None:
-    """Say what a model does, how well, what it was trained on, and what to know of it."""
+    """Say what a model does, how well, what it was trained on, and what to know of it.
+
+    Examples:
+        foveal info model.safetensors
+
+    More: docs/serving.md
+    """
     from rich.console import Console
     from rich.markup import escape
     from rich.table import Table

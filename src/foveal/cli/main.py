@@ -10,6 +10,7 @@ import sys
 import warnings
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import typer
 
@@ -30,6 +31,7 @@ from foveal.cli import (
     studio,
     train,
 )
+from foveal.cli.help import HelpfulCommand, HelpfulGroup, groups_of
 from foveal.cli.next import label_next
 from foveal.cli.similar import similar
 from foveal.core import distributed, timing
@@ -38,11 +40,12 @@ from foveal.core.registry import load_plugins
 
 app = typer.Typer(
     name="foveal",
+    cls=HelpfulGroup,
     help="From a folder or a table of images to a trained, explained and served model.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
 _OF_THE_MACHINE = frozenset(
     {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.EMFILE}
@@ -50,15 +53,23 @@ _OF_THE_MACHINE = frozenset(
 """Errors of files that are the machine's, and tell all by themselves: a full disk, rights, too many open files."""
 
 
-def _add_verb(verb: Callable[..., None]) -> None:
+_WITH_SETTINGS: dict[str, Callable[..., None]] = {}
+_DATA, _TRAIN, _USE = "Look at data and label it", "Train and read the results", "Use a model"
+
+
+def _add_verb(verb: Callable[..., None], panel: str) -> None:
     """Add a command whose options are settings of a run; they are made once it is called, as that takes pydantic.
 
     Args:
         verb: takes the settings that were given as `given`, and arguments of its own.
+        panel: the group of verbs that it is listed in.
     """
+    _WITH_SETTINGS[verb.__name__] = verb
 
     @app.command(
         verb.__name__,
+        cls=HelpfulCommand,
+        rich_help_panel=panel,
         help=verb.__doc__,
         add_help_option=False,
         context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []},
@@ -70,25 +81,29 @@ def _add_verb(verb: Callable[..., None]) -> None:
             raise typer.Exit(code)
 
 
-_add_verb(check.check)
-_add_verb(train.train)
-app.command("predict")(predict.predict)
-_add_verb(evaluate.evaluate)
-app.command("compare")(compare.compare)
-app.command("export")(export.export)
-app.command("info")(info.info)
-app.command("set")(decide.set_decision)
-_add_verb(report.report)
-app.command("serve")(serve.serve)
-app.command("next")(label_next)
-app.command()(similar)
-_add_verb(studio.studio)
-app.command("monitor")(monitor.monitor)
-app.command("demo")(demo.demo)
-app.command("port")(port.port)
+def _add(name: str, verb: Callable[..., None], panel: str) -> None:
+    app.command(name, cls=HelpfulCommand, rich_help_panel=panel)(verb)
+
+
+_add("demo", demo.demo, _DATA)
+_add_verb(check.check, _DATA)
+_add_verb(studio.studio, _DATA)
+_add("next", label_next, _DATA)
+_add("similar", similar, _DATA)
+_add_verb(train.train, _TRAIN)
+_add_verb(evaluate.evaluate, _TRAIN)
+_add_verb(report.report, _TRAIN)
+_add("compare", compare.compare, _TRAIN)
+_add("set", decide.set_decision, _TRAIN)
+_add("port", port.port, _TRAIN)
+_add("predict", predict.predict, _USE)
+_add("info", info.info, _USE)
+_add("serve", serve.serve, _USE)
+_add("export", export.export, _USE)
+_add("monitor", monitor.monitor, _USE)
 for _name, _verb in load_plugins("foveal.verbs"):  # a package may add verbs for models of its own kinds
     assert callable(_verb)
-    app.command(_name)(_verb)
+    _add(_name, _verb, _USE)
 
 
 @app.callback(invoke_without_command=True)
@@ -97,6 +112,18 @@ def root(*, version: bool = typer.Option(False, "--version", help="Print the ver
     if version:
         typer.echo(f"foveal {__version__}")
         raise typer.Exit
+
+
+def commands() -> dict[str, dict[str, Any]]:
+    """Return the click command of each verb, with all of its options, by its group and its name."""
+    from foveal.cli.run_options import command_of
+
+    program: Any = typer.main.get_command(app)
+    full = {name: command_of(verb, program.context_settings) for name, verb in _WITH_SETTINGS.items()}
+    return {
+        title: {name: full.get(name, program.commands[name]) for name in names}
+        for title, names in groups_of(program).items()
+    }
 
 
 def main() -> None:

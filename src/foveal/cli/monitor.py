@@ -40,13 +40,21 @@ def monitor(
         typer.Argument(metavar="DIR|IMAGE...", help="What `foveal serve --monitor` wrote or, with --model, images."),
     ],
     *,
-    model: Annotated[Path | None, Option(help="Answer for images with this model, and look at the answers.")] = None,
-    days: Annotated[float | None, Option(min=0, help="Only the last so many days of a service.")] = None,
+    model: Annotated[
+        Path | None, Option(metavar="MODEL", help="Answer for images with this model, and look at the answers.")
+    ] = None,
+    days: Annotated[float | None, Option(min=0, metavar="N", help="Only the last so many days of a service.")] = None,
     as_json: Annotated[bool, Option("--json", help="Print JSON.")] = False,
     exit_code: Annotated[bool, Option("--exit-code", help="End with 1 where something changed.")] = False,
     device: Device = None,
 ) -> None:
-    """Compare what a model is asked with the images that it was validated on."""
+    """Compare what a model is asked with the images that it was validated on.
+
+    Examples:
+        foveal monitor new-images/ --model runs/train/model.safetensors
+
+    More: docs/serving.md
+    """
     from foveal.core import storage
     from foveal.core.errors import InputError
     from foveal.inference.watching import read_watched

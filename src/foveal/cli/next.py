@@ -24,14 +24,25 @@ def label_next(
     run: Annotated[
         Path | None, Option(metavar="DIR", help="A run trained on the labels so far; without it, where to begin.")
     ] = None,
-    k: Annotated[int, Option("-k", "--most", min=1, help="How many to label next.")] = 20,
+    k: Annotated[int, Option("-k", "--most", min=1, metavar="N", help="How many to label next.")] = 20,
     by: Annotated[
-        str | None, Option(help="'uncertainty' of the run's model, 'diversity' among the images, or 'both', as usual.")
+        str | None,
+        Option(
+            metavar="HOW", help="'uncertainty' of the run's model, 'diversity' among the images, or 'both', as usual."
+        ),
     ] = None,
-    arch: Annotated[str | None, Option(help="Without a run: the backbone by which images are told apart.")] = None,
-    out: Annotated[Path | None, Option(help="Write them as a .csv, .jsonl or .parquet.")] = None,
+    arch: Annotated[
+        str | None, Option(metavar="NAME", help="Without a run: the backbone by which images are told apart.")
+    ] = None,
+    out: Annotated[Path | None, Option(metavar="FILE", help="Write them as a .csv, .jsonl or .parquet.")] = None,
 ) -> None:
-    """Choose the images to label next: those that stand for most others of which the run's model is uncertain."""
+    """Choose the images to label next: those that stand for most others of which the run's model is uncertain.
+
+    Examples:
+        foveal next new-images/ --run runs/train -k 50 --out next.csv
+
+    More: docs/results.md
+    """
     from foveal.core import progress, storage
     from foveal.core.errors import InputError
     from foveal.core.tables import check_table, write_table

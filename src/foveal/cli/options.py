@@ -10,6 +10,7 @@ import typer
 Model = Annotated[Path, typer.Argument(metavar="MODEL", help="A model.safetensors.")]
 SourceArgument = Annotated[Path, typer.Argument(metavar="SOURCE", help="A table, a .json or a folder of images.")]
 Device = Annotated[
-    str | None, typer.Option(help="Where to answer: cpu, cuda, cuda:1, mps. (default: the best at hand)")
+    str | None,
+    typer.Option(metavar="DEVICE", help="Where to answer: cpu, cuda, cuda:1, mps. (default: the best at hand)"),
 ]
 Run = Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a run.")]

@@ -19,10 +19,18 @@ _WORDS = {
 def port(
     notebook: Annotated[Path, typer.Argument(metavar="NOTEBOOK", help="A fastai notebook (.ipynb) or script (.py).")],
     *,
-    to: Annotated[Path | None, Option(help="The copy. (default: NOTEBOOK-foveal.ipynb beside it)")] = None,
+    to: Annotated[
+        Path | None, Option(metavar="FILE", help="The copy. (default: NOTEBOOK-foveal.ipynb beside it)")
+    ] = None,
     as_json: Annotated[bool, Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Write a copy for foveal and say of each cell whether it runs, without running it; exit code 1 if one does not."""
+    """Write a copy for foveal and say of each cell whether it runs, without running it; exit code 1 if one does not.
+
+    Examples:
+        foveal port lesson.ipynb
+
+    More: docs/porting.md
+    """
     import json
 
     from foveal.port import notebook as ported

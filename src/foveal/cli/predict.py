@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,10 +13,23 @@ from foveal.cli.asked import Asked, Every, images_asked, paths_on_stdin
 from foveal.cli.options import Device, Model
 
 if TYPE_CHECKING:
+    from foveal.images.decode import ImageSource
+    from foveal.inference.prediction import Prediction
     from foveal.inference.predictor import Predictor
     from foveal.scale.resume_log import ResumeLog
     from foveal.scale.shards import Shards
 
+Layout = Annotated[
+    str | None,
+    typer.Option(metavar="coco|label-studio", help="What a .json holds: 'coco' or 'label-studio'. (default: coco)"),
+]
+Engine = Annotated[
+    str | None,
+    typer.Option(metavar="local|ray", help="For an --out that is a folder: 'local' or 'ray'. (default: local)"),
+]
+ShardSize = Annotated[
+    int | None, typer.Option(min=1, metavar="N", help="Images per file of such a folder. (default: 4096)")
+]
 _FRAMES = 8  # of a video at a time, at most: one of 1920 x 1080 takes 6 MB, and three batches are at work
 
 
@@ -27,25 +40,31 @@ def predict(
         typer.Argument(metavar="IMAGE|FOLDER|GLOB...", help="What to answer for; - reads a list from stdin."),
     ],
     *,
-    out: Annotated[Path | None, typer.Option(help="Write a .csv, .jsonl, .parquet or (see --layout) .json.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write a .csv, .jsonl, .parquet or (see --layout) .json.")
+    ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue an --out that was interrupted.")] = False,
     every: Every = None,
-    layout: Annotated[
-        str | None, typer.Option(help="What a .json holds: 'coco' or 'label-studio'. (default: coco)")
+    layout: Layout = None,
+    draw: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Write each image with its answer drawn on it, as DIR/NAME.png.")
     ] = None,
-    batch_size: Annotated[int, typer.Option(min=1, help="Images at a time.")] = 32,
-    engine: Annotated[
-        str | None, typer.Option(help="For an --out that is a folder: 'local' or 'ray'. (default: local)")
-    ] = None,
-    shard_size: Annotated[
-        int | None, typer.Option(min=1, help="Images per file of such a folder. (default: 4096)")
-    ] = None,
+    batch_size: Annotated[int, typer.Option(min=1, metavar="N", help="Images at a time.")] = 32,
+    engine: Engine = None,
+    shard_size: ShardSize = None,
     anywhere: Annotated[
         bool, typer.Option("--anywhere", help="Read images that a table names wherever they lie.")
     ] = False,
     device: Device = None,
 ) -> None:
-    """Answer for images; an image that cannot be used is named, the others are answered."""
+    """Answer for images; an image that cannot be used is named, the others are answered.
+
+    Examples:
+        foveal predict runs/train/model.safetensors new-images/ --out answers.csv
+        foveal predict runs/heads/model.safetensors new.jpg --draw drawn/
+
+    More: docs/serving.md
+    """
     from foveal.core import progress, storage
     from foveal.core.errors import InputError
 
@@ -54,7 +73,7 @@ def predict(
         from foveal.inference.loading import load_image_predictor
 
     folder = {"--engine": engine, "--shard-size": shard_size, "--anywhere": anywhere or None}
-    _check_options(out, {"--layout": layout, "--every": every, **folder}, resume=resume)
+    _check_options(out, {"--layout": layout, "--every": every, "--draw": draw, **folder}, resume=resume)
     if out is not None and not out.suffix:
         _write_shards(
             _begin(out, model, images, shard_size, batch_size, resume=resume, anywhere=anywhere),
@@ -73,11 +92,11 @@ def predict(
         predictor = load_image_predictor(model, device=device)
     batch_size = min(batch_size, _FRAMES) if asked.is_video else batch_size
     if out is None:
-        n_refused = _show(predictor, asked, batch_size)
+        n_refused = _show(predictor, asked, batch_size, draw)
     elif out.suffix == ".json":
-        n_refused = _write_layout(predictor, asked, batch_size, out, layout)
+        n_refused = _write_layout(predictor, asked, batch_size, out, layout, draw)
     else:
-        n_refused = _write_table(predictor, asked, batch_size, out, model, resume=resume)
+        n_refused = _write_table(predictor, asked, batch_size, out, model, resume=resume, draw=draw)
     if n_refused:
         raise typer.Exit(1)
 
@@ -94,6 +113,7 @@ def _check_options(out: Path | None, given: Mapping[str, object], *, resume: boo
     uses: dict[str, tuple[bool, str]] = {
         "--layout": (suffix == ".json", "says what a .json holds: give --out FILE.json with it."),
         "--every": (suffix not in ("", ".json"), "gives frames, not files: give --out a .csv, .jsonl or .parquet."),
+        "--draw": (suffix != "", "is not for an --out that is a folder."),
         "--engine": (suffix == "", "is for answers in a folder: give --out DIR with it."),
         "--anywhere": (suffix == "", "is for tables of images: give --out DIR with it."),
         "--shard-size": (suffix == "", "is for answers in a folder: give --out DIR with it."),
@@ -106,18 +126,20 @@ def _check_options(out: Path | None, given: Mapping[str, object], *, resume: boo
         raise InputError("--resume needs an --out in .csv, .jsonl or .parquet, or a folder.")
 
 
-def _show(predictor: Predictor, asked: Asked, batch_size: int) -> int:
+def _show(predictor: Predictor, asked: Asked, batch_size: int, draw: Path | None) -> int:
     """Print answers; return how many images could not be used."""
     from foveal.evaluation.writers import row_of
     from foveal.scale.streaming import PredictionStream
 
     answered = PredictionStream(predictor, asked.images, batch_size, one_by_one=asked.is_live)
-    for image, answer in answered:
+    for image, answer in _drawn(answered, predictor, draw):
         typer.echo(line_of(row_of(image, answer, predictor.task)))
     return answered.n_refused
 
 
-def _write_layout(predictor: Predictor, asked: Asked, batch_size: int, out: Path, layout: str) -> int:
+def _write_layout(
+    predictor: Predictor, asked: Asked, batch_size: int, out: Path, layout: str, draw: Path | None
+) -> int:
     """Write answers as a labelling tool reads them; return how many images could not be used."""
     from foveal.core import progress
     from foveal.evaluation.writers import write_answers
@@ -125,12 +147,15 @@ def _write_layout(predictor: Predictor, asked: Asked, batch_size: int, out: Path
 
     with progress.Bar("answering", asked.n) as bar:
         answered = PredictionStream(predictor, asked.images, batch_size, advance=bar.advance)
-        n = write_answers(out, layout, answered, predictor.task, predictor.preparation.n_channels)
+        drawn = _drawn(answered, predictor, draw)
+        n = write_answers(out, layout, drawn, predictor.task, predictor.preparation.n_channels)
     typer.echo(f"{n:,} of {n + answered.n_refused:,} images answered, written to {out}.")
     return answered.n_refused
 
 
-def _write_table(predictor: Predictor, asked: Asked, batch_size: int, out: Path, model: Path, *, resume: bool) -> int:
+def _write_table(
+    predictor: Predictor, asked: Asked, batch_size: int, out: Path, model: Path, *, resume: bool, draw: Path | None
+) -> int:
     """Write answers to a table; return how many images could not be used."""
     from foveal.core import storage
     from foveal.scale.resume_log import ResumeLog, log_of
@@ -148,7 +173,7 @@ def _write_table(predictor: Predictor, asked: Asked, batch_size: int, out: Path,
             for number in (signal.SIGINT, signal.SIGTERM):
                 signal.signal(number, signal.default_int_handler)
         try:
-            _log_answers(predictor, asked, batch_size, resume_log)
+            _log_answers(predictor, asked, batch_size, resume_log, draw)
         except KeyboardInterrupt:
             if not asked.is_live:  # of a camera it is the end
                 typer.echo(
@@ -162,7 +187,7 @@ def _write_table(predictor: Predictor, asked: Asked, batch_size: int, out: Path,
     return n_refused
 
 
-def _log_answers(predictor: Predictor, asked: Asked, batch_size: int, resume_log: ResumeLog) -> None:
+def _log_answers(predictor: Predictor, asked: Asked, batch_size: int, resume_log: ResumeLog, draw: Path | None) -> None:
     from foveal.core import progress
     from foveal.evaluation.writers import row_of
     from foveal.scale.streaming import PredictionStream
@@ -172,8 +197,18 @@ def _log_answers(predictor: Predictor, asked: Asked, batch_size: int, resume_log
         answered = PredictionStream(
             predictor, asked.images, batch_size, resume_log, one_by_one=asked.is_live, advance=bar.advance
         )
-        for image, answer in answered:
+        for image, answer in _drawn(answered, predictor, draw):
             resume_log.add(row_of(image, answer, predictor.task))
+
+
+def _drawn(
+    answered: Iterable[tuple[ImageSource, Prediction]], predictor: Predictor, folder: Path | None
+) -> Iterable[tuple[ImageSource, Prediction]]:
+    if folder is None:
+        return answered
+    from foveal.evaluation.show import drawn_answers
+
+    return drawn_answers(answered, predictor.task, folder, predictor.preparation.n_channels)
 
 
 def _begin(

@@ -17,14 +17,24 @@ def report(
     run: Run,
     *,
     given: dict[str, Any],
-    out: Annotated[Path | None, Option(help="The page. (default: RUN/report.html)")] = None,
+    out: Annotated[Path | None, Option(metavar="FILE", help="The page. (default: RUN/report.html)")] = None,
     label_issues: Annotated[
-        Path | None, Option(help="Also write labels that are probably wrong: .csv, .jsonl, .parquet or .json.")
+        Path | None,
+        Option(metavar="FILE", help="Also write labels that are probably wrong: .csv, .jsonl, .parquet or .json."),
     ] = None,
     doubts: Annotated[Path | None, Option(hidden=True)] = None,
-    layout: Annotated[str | None, Option(help="Of a .json: coco or label-studio. (default: label-studio)")] = None,
+    layout: Annotated[
+        str | None,
+        Option(metavar="coco|label-studio", help="Of a .json: coco or label-studio. (default: label-studio)"),
+    ] = None,
 ) -> None:
-    """Write the report of a run again: by other columns, without images, or with labels that are probably wrong."""
+    """Write the report of a run again: by other columns, without images, or with labels that are probably wrong.
+
+    Examples:
+        foveal report runs/train --by camera --label-issues issues.csv
+
+    More: docs/results.md
+    """
     from foveal.core.errors import InputError
     from foveal.runs.images import rewrite_report
     from foveal.runs.parsing import parse_names

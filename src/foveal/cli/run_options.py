@@ -7,13 +7,14 @@ import inspect
 import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, get_args
+from typing import Annotated, Any, Literal, get_args, get_origin
 
 import typer
 from pydantic.fields import FieldInfo
 
+from foveal.cli.help import HelpfulCommand
 from foveal.runs.door import is_checked, is_reading
-from foveal.runs.settings import all_settings, option
+from foveal.runs.settings import IMAGES, RUNS, all_settings, option
 
 NOT_OPTIONS = frozenset({"table", "fold", "split_seed", "measured"})
 """The source is an argument; the others are written by runs."""
@@ -40,11 +41,22 @@ def run_verb(verb: Callable[..., None], context: typer.Context) -> int:
     Raises:
         Exception: click's usage errors, which the root prints.
     """
+    command = command_of(verb, context.find_root().command.context_settings)
+    return int(command.main(context.args, prog_name=f"foveal {verb.__name__}", standalone_mode=False) or 0)
+
+
+def command_of(verb: Callable[..., None], settings: Mapping[str, Any]) -> Any:
+    """Return the command of a verb that takes settings as options, with all of them.
+
+    Args:
+        verb: takes the settings that were given as `given`, and arguments of its own.
+        settings: of click, for its context.
+    """
     alone = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-    root = dict(context.find_root().command.context_settings)
-    alone.command(verb.__name__, context_settings=root)(with_settings(verb, OPTIONS[verb.__name__]))
-    name = f"foveal {verb.__name__}"
-    return int(typer.main.get_command(alone).main(context.args, prog_name=name, standalone_mode=False) or 0)
+    alone.command(verb.__name__, cls=HelpfulCommand, context_settings=dict(settings))(
+        with_settings(verb, OPTIONS[verb.__name__])
+    )
+    return typer.main.get_command(alone)
 
 
 def with_settings(verb: Callable[..., None], choose: Callable[[str, str], bool]) -> Callable[..., None]:
@@ -91,11 +103,21 @@ def _parameter(name: str, panel: str, field: FieldInfo) -> inspect.Parameter:
     if is_flag:
         words = f"{words}/--no-{name.replace('_', '-')}"
     about = typer.Option(
-        words, help=_help(field), rich_help_panel=_PANELS[panel], metavar=None if is_flag else _metavar(field)
+        words,
+        help=_help(field),
+        rich_help_panel=_title(name, panel),
+        metavar=None if is_flag else _metavar(name, field),
     )
     return inspect.Parameter(
         name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[kind | None, about]
     )
+
+
+def _title(name: str, panel: str) -> str:
+    """Return the group of a setting; one that images do not have is under the task that has it."""
+    if name in RUNS[IMAGES].settings.fields():
+        return _PANELS[panel]
+    return f"With --task {next(kind for kind, run in RUNS.items() if name in run.settings.fields())}"
 
 
 def _former(name: str, declaration: str) -> inspect.Parameter:
@@ -112,9 +134,14 @@ def _help(field: FieldInfo) -> str:
     return f"{field.description} (default: {shown})" if shown else str(field.description)
 
 
-def _metavar(field: FieldInfo) -> str:
-    kinds = (field.annotation, *get_args(field.annotation))
-    for kind, name in ((Path, "PATH"), (int, "INTEGER"), (float, "NUMBER")):
-        if kind in kinds:
-            return name
-    return "TEXT"
+def _metavar(name: str, field: FieldInfo) -> str:
+    """Return what a setting takes, in a word of capitals or as the choice that there is."""
+    extra, annotation = field.json_schema_extra, field.annotation
+    if isinstance(extra, dict) and extra.get("takes"):
+        return str(extra["takes"])
+    if get_origin(annotation) is Literal:
+        return "|".join(map(str, get_args(annotation)))
+    if name.endswith("_column"):
+        return "COLUMN"
+    kinds = (annotation, *get_args(annotation))
+    return next((word for kind, word in ((Path, "PATH"), (int, "N"), (float, "NUMBER")) if kind in kinds), "NAME")

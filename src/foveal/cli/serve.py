@@ -13,19 +13,28 @@ Option = typer.Option
 _COLLECT_LIMIT = "1GB"  # 10,000 photographs of phones
 _LEAST_KEY = 16  # characters of a key; chosen by hand: 64 bits, were they hexadecimal
 MaxQueue = Annotated[
-    int | None, Option(min=1, help="Images at work at once; others are told to try again. (default: measured)")
+    int | None,
+    Option(min=1, metavar="N", help="Images at work at once; others are told to try again. (default: measured)"),
 ]
 AllowHost = Annotated[
-    list[str] | None, Option(help="A name by which the service may be asked, such as ml.example.com.")
+    list[str] | None, Option(metavar="NAME", help="A name by which the service may be asked, such as ml.example.com.")
 ]
-AllowOrigin = Annotated[list[str] | None, Option(help="A site whose pages may ask, such as https://example.com.")]
-Proxy = Annotated[list[str] | None, Option(help="The address of a proxy whose X-Forwarded headers are believed.")]
-ApiKeyFile = Annotated[Path | None, Option(help="A file with keys, one a line, of which requests must bring one.")]
+AllowOrigin = Annotated[
+    list[str] | None, Option(metavar="URL", help="A site whose pages may ask, such as https://example.com.")
+]
+Proxy = Annotated[
+    list[str] | None, Option(metavar="ADDRESS", help="The address of a proxy whose X-Forwarded headers are believed.")
+]
+ApiKeyFile = Annotated[
+    Path | None, Option(metavar="FILE", help="A file with keys, one a line, of which requests must bring one.")
+]
 Collect = Annotated[
-    Path | None, Option(help="Keep images that users correct on the page in this folder, for the next training.")
+    Path | None,
+    Option(metavar="DIR", help="Keep images that users correct on the page in this folder, for the next training."),
 ]
 Monitor = Annotated[
-    Path | None, Option(help="Count in this folder what is answered, without images, for `foveal monitor`.")
+    Path | None,
+    Option(metavar="DIR", help="Count in this folder what is answered, without images, for `foveal monitor`."),
 ]
 Watch = Annotated[bool, Option("--watch", help="Load a model anew when its file changes; SIGHUP always does.")]
 
@@ -35,24 +44,36 @@ def serve(
         list[Path], typer.Argument(metavar="MODEL", help="A model.safetensors, or several: each at /models/NAME/.")
     ],
     *,
-    host: Annotated[str, Option(help="Where to listen; 0.0.0.0 is every address of this machine.")] = "127.0.0.1",
-    port: Annotated[int, Option(min=1, max=65535, help="The port.")] = 8000,
-    workers: Annotated[int, Option(min=1, help="Processes that answer, each with the model.")] = 1,
+    host: Annotated[
+        str, Option(metavar="ADDRESS", help="Where to listen; 0.0.0.0 is every address of this machine.")
+    ] = "127.0.0.1",
+    port: Annotated[int, Option(min=1, max=65535, metavar="PORT", help="The port.")] = 8000,
+    workers: Annotated[int, Option(min=1, metavar="N", help="Processes that answer, each with the model.")] = 1,
     max_queue: MaxQueue = None,
-    max_body: Annotated[str, Option(help="The largest request, such as 20MB.")] = "20MB",
-    max_pixels: Annotated[int, Option(min=1, help="The largest image, in pixels.")] = 25_000_000,
+    max_body: Annotated[str, Option(metavar="SIZE", help="The largest request, such as 20MB.")] = "20MB",
+    max_pixels: Annotated[int, Option(min=1, metavar="N", help="The largest image, in pixels.")] = 25_000_000,
     device: Device = None,
     allow_host: AllowHost = None,
     allow_origin: AllowOrigin = None,
     proxy: Proxy = None,
-    root_path: Annotated[str, Option(help="The path at which a proxy has the service, such as /cats.")] = "",
+    root_path: Annotated[
+        str, Option(metavar="PATH", help="The path at which a proxy has the service, such as /cats.")
+    ] = "",
     api_key_file: ApiKeyFile = None,
     collect: Collect = None,
-    collect_limit: Annotated[str, Option(help="The most that --collect keeps, such as 1GB.")] = _COLLECT_LIMIT,
+    collect_limit: Annotated[
+        str, Option(metavar="SIZE", help="The most that --collect keeps, such as 1GB.")
+    ] = _COLLECT_LIMIT,
     monitor: Monitor = None,
     watch: Watch = False,
 ) -> None:
-    """Serve a model: a page at /, POST /predict, GET /model, /healthz, /readyz, /metrics, /openapi.json."""
+    """Serve a model: a page at /, POST /predict, GET /model, /healthz, /readyz, /metrics, /openapi.json.
+
+    Examples:
+        foveal serve runs/train/model.safetensors
+
+    More: docs/serving.md
+    """
     from foveal.core import lazy
     from foveal.core.errors import InputError
 

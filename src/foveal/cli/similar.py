@@ -20,14 +20,23 @@ def similar(
     among: Annotated[
         list[str], Option(metavar="FOLDER|GLOB", help="Where to look; may be given several times, - is a list.")
     ],
-    k: Annotated[int, Option("-k", "--most", min=1, help="How many for each image.")] = 10,
+    k: Annotated[int, Option("-k", "--most", min=1, metavar="N", help="How many for each image.")] = 10,
     model: Annotated[
-        Path | None, Option(help="By the features of this model; by default those of a backbone on this machine.")
+        Path | None,
+        Option(metavar="MODEL", help="By the features of this model; by default those of a backbone on this machine."),
     ] = None,
-    arch: Annotated[str | None, Option(help="Without a model: which backbone. (default: the largest)")] = None,
-    out: Annotated[Path | None, Option(help="Write them as a .csv, .jsonl or .parquet.")] = None,
+    arch: Annotated[
+        str | None, Option(metavar="NAME", help="Without a model: which backbone. (default: the largest)")
+    ] = None,
+    out: Annotated[Path | None, Option(metavar="FILE", help="Write them as a .csv, .jsonl or .parquet.")] = None,
 ) -> None:
-    """Find the images that are most like others, by the features of a model or of a backbone."""
+    """Find the images that are most like others, by the features of a model or of a backbone.
+
+    Examples:
+        foveal similar odd.jpg --among images/ -k 5
+
+    More: docs/results.md
+    """
     from foveal.core import progress, storage
     from foveal.core.errors import InputError
     from foveal.core.tables import check_table, write_table

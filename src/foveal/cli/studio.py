@@ -16,13 +16,26 @@ def studio(
     *,
     given: dict[str, object],
     names: Annotated[
-        str | None, Option(help="Classes or points, a,b,c, where nothing is labelled yet; the page asks otherwise.")
+        str | None,
+        Option(
+            metavar="A,B,...", help="Classes or points, a,b,c, where nothing is labelled yet; the page asks otherwise."
+        ),
     ] = None,
-    arch: Annotated[str | None, Option(help="The backbone that looks at the images. (default: the largest)")] = None,
-    port: Annotated[int, Option(min=1, max=65535, help="Where the page is, on this machine alone.")] = 8642,
+    arch: Annotated[
+        str | None, Option(metavar="NAME", help="The backbone that looks at the images. (default: the largest)")
+    ] = None,
+    port: Annotated[
+        int, Option(min=1, max=65535, metavar="PORT", help="Where the page is, on this machine alone.")
+    ] = 8642,
     browser: Annotated[bool, Option(help="Whether to open the page, from a terminal.")] = True,
 ) -> None:
-    """Open a page on which images are labelled, labels and copies checked, and a model is trained; nothing is sent."""
+    """Open a page on which images are labelled, labels and copies checked, and a model is trained; nothing is sent.
+
+    Examples:
+        foveal studio unlabelled/
+
+    More: docs/afternoon.md
+    """
     import os
     import sys
     import webbrowser

@@ -20,17 +20,33 @@ def train(
     given: dict[str, object],
     together: Annotated[
         int | None,
-        Option("--processes", min=1, help="Processes that train together, usually one per GPU.", rich_help_panel="Run"),
+        Option(
+            "--processes",
+            min=1,
+            metavar="N",
+            help="Processes that train together, usually one per GPU.",
+            rich_help_panel="Run",
+        ),
     ] = None,
-    out: Annotated[Path | None, Option(help="Run folder. (default: runs/SOURCE)", rich_help_panel="Run")] = None,
+    out: Annotated[
+        Path | None, Option(metavar="DIR", help="Run folder. (default: runs/SOURCE)", rich_help_panel="Run")
+    ] = None,
     resume: Annotated[
-        Path | None, Option(help="Continue the run in this folder, bit-exactly.", rich_help_panel="Run")
+        Path | None, Option(metavar="RUN", help="Continue the run in this folder, bit-exactly.", rich_help_panel="Run")
     ] = None,
     profile: Annotated[
         bool, Option("--profile", help="Print at the end where the time went.", rich_help_panel="Run")
     ] = False,
 ) -> None:
-    """Train a model; fill a run folder with model, predictions, metrics and settings."""
+    """Train a model; fill a run folder with model, predictions, metrics and settings.
+
+    Examples:
+        foveal train train.csv --images images/ --size 128
+        foveal train heads.csv --images images/ --points x,y
+        foveal train --resume runs/train
+
+    More: docs/training.md
+    """
     from foveal.runs.door import start
 
     if together is not None and together > 1:

@@ -168,7 +168,11 @@ class Sampler:
     def _draw(
         self, table: Interactions, groups: Groups, own: Vectors, others: Vectors, random: np.random.Generator
     ) -> tuple[Vectors, float]:
-        """Draw one side given the other; return it, and the sum of squared errors over all ratings."""
+        """Draw one side given the other.
+
+        Returns:
+            The vectors, and the sum of squared errors over all ratings.
+        """
         known = table.counts > 0
         mean, precision = _draw_prior(own.of[known], random)
         residuals = table.values - others.biases[table.items]
@@ -185,7 +189,7 @@ class Sampler:
 
 
 def _sum(total: Draw, draws: Sequence[Draw]) -> Draw:
-    """Add draws to a sum; its factors are those of the nearest products of `_RANK` numbers."""
+    """Return a sum with some draws added; its factors are those of the nearest products of `_RANK` numbers."""
     if not draws:
         return total
     every = [total, *draws]
@@ -204,6 +208,9 @@ def _draw_prior(vectors: Tensor, random: np.random.Generator) -> tuple[Tensor, T
     """Draw the mean and the precision of the prior that some vectors [n, D] have, from its Gaussian-Wishart posterior.
 
     A Wishart matrix is drawn by its triangular factor (Bartlett 1933).
+
+    Returns:
+        The mean [D] and the precision [D, D].
     """
     n, size = vectors.shape
     centre = vectors.mean(dim=0)

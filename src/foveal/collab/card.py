@@ -12,7 +12,7 @@ OF_THE_MEAN = "of_the_mean"
 
 
 def card_verdict(task: object, figures: Mapping[str, float | None]) -> list[str]:
-    """Say on a card how recommendations and predicted ratings compare with what needs no model.
+    """Return what a card tells of recommendations and predicted ratings beside what needs no model, in sentences.
 
     Args:
         task: not used.

@@ -48,7 +48,7 @@ class ContentPart(BaseModel):
 
     @classmethod
     def of(cls, features: pd.DataFrame) -> Self:
-        """Say how each column is read: as a number where all its values are, as words otherwise."""
+        """Return how each column is read: as a number where all its values are, as words otherwise."""
         numbers = {}
         for name in features.columns:
             values = pd.to_numeric(features[name], errors="coerce")
@@ -96,7 +96,7 @@ class Content:
 
     @classmethod
     def fit(cls, features: pd.DataFrame, vectors_NK: Tensor) -> Self:
-        """Learn vectors from columns.
+        """Return what predicts vectors from columns, fitted to items that have both.
 
         Args:
             features: of n items.

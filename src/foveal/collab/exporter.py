@@ -50,6 +50,9 @@ class RatingExporter:
 
         Args:
             file: of ONNX.
+
+        Returns:
+            What the description tells of the file.
         """
         del file
         return self.describe()

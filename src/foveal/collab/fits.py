@@ -40,7 +40,7 @@ def batch_size(training: RatingTraining, n_rows: int) -> int:
 
 
 def describe(training: RatingTraining, dls: CollabDataLoaders) -> str:
-    """Say in a line what is fitted; the number of factors is in `training`."""
+    """Return a line on what is fitted; the number of factors is in `training`."""
     factors = f"{training.factors} factor{'' if training.factors == 1 else 's'}"
     if is_sampled(training, dls):
         of = f"{factors} and biases" if training.factors else "biases of users and items alone"
@@ -54,13 +54,16 @@ def is_sampled(training: RatingTraining, dls: CollabDataLoaders) -> bool:
 
 
 def fit(training: RatingTraining, dls: CollabDataLoaders, folder: Path, *, resume: bool) -> CollabLearner:
-    """Fit a model; write its history into the run folder, and checkpoints as it goes.
+    """Fit a model; write its history into the run folder, and checkpoints along the way.
 
     Args:
         training: the settings, of `with_factors`.
         dls: the ratings.
         folder: of the run.
         resume: go on from the checkpoint in the folder.
+
+    Returns:
+        The learner with the fitted model.
     """
     if is_sampled(training, dls):
         return _sample(training, dls, folder, resume=resume)
@@ -126,7 +129,11 @@ def _sample(training: RatingTraining, dls: CollabDataLoaders, folder: Path, *, r
 
 
 def _resume(sampler: Sampler, folder: Path) -> list[EpochResult]:
-    """Bring a sampler where the run in a folder stopped; return the history until then."""
+    """Bring a sampler where the run in a folder stopped.
+
+    Returns:
+        The history until then.
+    """
     sampler.resume(checkpoint.read(folder).tensors)
     noted = read_history(folder / run.HISTORY) if (folder / run.HISTORY).is_file() else []
     return [one for one in noted if one.epoch <= sampler.swept]

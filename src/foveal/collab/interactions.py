@@ -32,7 +32,7 @@ class Interactions:
 
     @classmethod
     def of(cls, pairs_N2: Tensor, n_users: int, n_items: int, values: Tensor | None = None) -> Self:
-        """Sort pairs into a table; where a pair occurs twice its values stand twice.
+        """Return pairs, sorted into a table; where a pair occurs twice its values stand twice.
 
         Args:
             pairs_N2: numbers of users and items, int64 [N, 2].

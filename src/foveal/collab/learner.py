@@ -37,10 +37,27 @@ PathLike = str | os.PathLike[str]
 
 @checked_methods
 class CollabLearner(Trainer):
-    """Trains a model of ratings and answers for users and items."""
+    r"""A learner of ratings: it trains a model of users and items, predicts ratings, and recommends.
+
+    `collab_learner` makes one; `learn.predictor()` recommends, and so does what `load_learner` reads from its export.
+
+    Examples:
+        >>> from foveal.collab.all import *
+        >>> names = ["user", "film", "rating", "time"]
+        >>> ratings = pd.read_csv(untar_data(URLs.SAMPLE_ML) / "u.data", sep="\t", names=names)
+        >>> learn = collab_learner(CollabDataLoaders.from_df(ratings, seed=0), 5, y_range=(0.5, 5.5), seed=0)
+        >>> with learn.no_logging():
+        ...     learn.fit_one_cycle(1, 5e-3, wd=0.1)
+        >>> len(learn.predictor().recommend(1, n=3))
+        3
+    """
 
     def predictor(self, training: TrainingPart | None = None) -> RatingPredictor:
-        """Return what answers with the model as it is now, in fp32."""
+        """Return a copy of the model as it is now that is ready to answer, in fp32 and evaluation mode.
+
+        Args:
+            training: what a bundle tells of the training, as `trained` returns it; nothing by default.
+        """
         task = self.dls.task
         assert isinstance(task, Rating)
         return RatingPredictor.of(
@@ -67,7 +84,26 @@ class CollabLearner(Trainer):
         return make_ranking(task, self.known, features=self.items.features)
 
     def predict(self, *pair: Any) -> Prediction:
-        """Answer for a user and an item, for a tuple of both, or for a row of a table with their columns."""
+        r"""Answer for a user and an item, for a tuple of both, or for a row of a table with their columns.
+
+        Args:
+            pair: two ids as the table has them, one tuple of two, or a row: a dictionary or a pandas Series.
+
+        Returns:
+            The predicted rating, as label and in both tensors; of an id that training did not know the mean of all
+            others is taken.
+
+        Raises:
+            InputError: the row lacks a column.
+
+        Examples:
+            >>> from foveal.collab.all import *
+            >>> names = ["user", "film", "rating", "time"]
+            >>> ratings = pd.read_csv(untar_data(URLs.SAMPLE_ML) / "u.data", sep="\t", names=names)
+            >>> learn = collab_learner(CollabDataLoaders.from_df(ratings, seed=0), 5, y_range=(0.5, 5.5), seed=0)
+            >>> learn.predict(48, 23).label == learn.predict(ratings.iloc[0]).label  # user 48 and film 23
+            True
+        """
         row, task = pair[0], self.dls.task
         assert isinstance(task, Rating)
         user, item, _ = task.columns
@@ -103,14 +139,36 @@ class CollabLearner(Trainer):
         return (self.dls.task.activate(evaluation.outputs), evaluation.targets, *losses)
 
     def report(self, path: PathLike = "report.html") -> Path:
-        """Write one self-contained page on the validation side; return its path."""
+        """Write one self-contained HTML page on the validation side.
+
+        Args:
+            path: of the page, from the working directory.
+
+        Returns:
+            Its path.
+        """
         return rating_report_on(self).write(path)
 
     def export(self, fname: PathLike = "export.pkl") -> Path:
-        """Write one safe file that `load_learner` reads, below `path`; return where it is.
+        """Write one safe file that `load_learner` reads, below `path`.
+
+        The model that ranks items is chosen and fitted first, on the pairs of training.
 
         Args:
             fname: the file; see `Learner.export`.
+
+        Returns:
+            Where the file is.
+
+        Examples:
+            >>> import tempfile
+            >>> from foveal.collab.all import *
+            >>> films = {"user": ["ann", "ann", "ben", "ben"], "film": ["Alien", "Brazil", "Alien", "Brazil"]}
+            >>> ratings = pd.DataFrame(films | {"rating": [5, 3, 4, 1]})
+            >>> learn = collab_learner(CollabDataLoaders.from_df(ratings, splitter=IndexSplitter([3])))
+            >>> with tempfile.TemporaryDirectory() as folder:
+            ...     load_learner(learn.export(Path(folder) / "films.safetensors")).task.items.known
+            ('Alien', 'Brazil')
         """
         return write_export(self.predictor(self.trained()), self.path, fname)
 
@@ -159,7 +217,21 @@ def _sizes_by_column(
 
 
 def get_emb_sz(dls: CollabDataLoaders) -> list[tuple[int, int]]:
-    """Return how many users and items there are, the unknown included, each with the usual size of its vectors."""
+    """Return how many users and items there are, the unknown included, each with the usual size of its vectors.
+
+    The sizes are those of `embedding_size`; `collab_learner(dls, use_nn=True, emb_szs=...)` takes the list, changed or
+    not.
+
+    Args:
+        dls: the loaders of ratings.
+
+    Examples:
+        >>> from foveal.collab.all import *
+        >>> films = {"user": ["ann", "ann", "ben", "ben"], "film": ["Alien", "Brazil", "Alien", "Brazil"]}
+        >>> ratings = pd.DataFrame(films | {"rating": [5, 3, 4, 1]})
+        >>> get_emb_sz(CollabDataLoaders.from_df(ratings, splitter=IndexSplitter([3])))
+        [(3, 3), (3, 3)]
+    """
     sizes = (len(names) for names in dls.classes.values())
     return [(n, embedding_size(n)) for n in sizes]
 
@@ -177,7 +249,7 @@ def collab_learner(
     metrics: MetricFunction | Iterable[MetricFunction] | None = None,
     seed: int | None = None,
 ) -> CollabLearner:
-    """Return a learner that finds a vector for each user and each item.
+    r"""Return a learner that finds a vector for each user and each item.
 
     Args:
         dls: the loaders.
@@ -187,9 +259,22 @@ def collab_learner(
             of users and of items, as `get_emb_sz` returns them; by the number of categories by default.
         layers: with `use_nn`, the sizes of the hidden layers; [50, 10] by default.
         y_range: squeeze ratings into (low, high), a little wider than they are.
-        loss_func: the task's by default.
+        loss_func: of (raw outputs, targets); the task's by default, the mean squared error of ratings.
         metrics: functions of (raw outputs, targets).
         seed: draws the first weights; torch's global random state by default.
+
+    Raises:
+        InputError: `emb_szs` or `layers` are given without `use_nn`, or the sizes are for other columns or numbers.
+
+    Examples:
+        >>> from foveal.collab.all import *
+        >>> names = ["user", "film", "rating", "time"]
+        >>> ratings = pd.read_csv(untar_data(URLs.SAMPLE_ML) / "u.data", sep="\t", names=names)
+        >>> learn = collab_learner(CollabDataLoaders.from_df(ratings, seed=0), 5, y_range=(0.5, 5.5), seed=0)
+        >>> with learn.no_logging():
+        ...     learn.fit_one_cycle(3, 5e-3, wd=0.1)
+        >>> 0.7 < learn.validate()[0] < 0.9  # mean squared error, of ratings from 1 to 5
+        True
     """
     task = dls.task
     user, item, _ = task.columns

@@ -119,7 +119,7 @@ class RatingBatcher(Batcher):
         display(self.dataset.frame(batch.indices[:max_n]))
 
     def _not_seen(self, pairs: Tensor, draw: tuple[int, int], index: int) -> Tensor:
-        """Draw items for the users of some pairs until none of them was seen (or ten times)."""
+        """Return pairs with items that the users of some pairs did not see (or saw, after ten draws), int64 [n, 2]."""
         rng = generator_for(draw[0], draw[1], index)
         n_items = len(self.dataset.task.items)
         users = pairs[:, 0].repeat_interleave(self.negatives)
@@ -146,7 +146,19 @@ class Classes(L[Id]):
 
 @checked_methods
 class CollabDataLoaders(DataLoaders):
-    """The loaders of ratings."""
+    """Loaders of ratings: pairs of users and items as numbers, int64 [B, 2], and ratings float32 [B, 1].
+
+    `from_df` and `from_csv` read a table; the methods of `DataLoaders` are there too.
+
+    Examples:
+        >>> from foveal.collab.all import *
+        >>> films = {"user": ["ann", "ann", "ben", "ben"], "film": ["Alien", "Brazil", "Alien", "Brazil"]}
+        >>> ratings = pd.DataFrame(films | {"rating": [5, 3, 4, 1]})
+        >>> dls = CollabDataLoaders.from_df(ratings, splitter=IndexSplitter([3]), bs=3)
+        >>> pairs, targets = dls.one_batch()
+        >>> pairs.shape, targets.shape, dls.classes["film"]
+        (torch.Size([3, 2]), torch.Size([3, 1]), (#3) ['#na#','Alien','Brazil'])
+    """
 
     learner: ClassVar[str] = "foveal.collab.learner:CollabLearner"
 
@@ -166,7 +178,7 @@ class CollabDataLoaders(DataLoaders):
         bs: int = 64,
         device: torch.device | str | None = None,
     ) -> CollabDataLoaders:
-        """Read a table with one rating per row.
+        r"""Return loaders of a table with one rating per row.
 
         Args:
             ratings: the table.
@@ -176,7 +188,7 @@ class CollabDataLoaders(DataLoaders):
             rating_name: the column of ratings; the third one by default.
             seed: decides the split and the order; a split is drawn anew each time by default.
             splitter: another split: a function of the table that returns (training, validation) positions.
-            implicit: there are no ratings: each row says that a user had an item. For each, `negatives` items that the
+            implicit: there are no ratings: each row means that a user had an item. For each, `negatives` items that the
                 user never had are drawn anew each epoch.
             negatives: see `implicit`.
             bs: batch size.
@@ -184,6 +196,15 @@ class CollabDataLoaders(DataLoaders):
 
         Raises:
             TableError: there is no such column, or a rating is no number.
+            InputError: the split leaves nothing on one side.
+
+        Examples:
+            >>> from foveal.collab.all import *
+            >>> names = ["user", "film", "rating", "time"]
+            >>> ratings = pd.read_csv(untar_data(URLs.SAMPLE_ML) / "u.data", sep="\t", names=names)
+            >>> dls = CollabDataLoaders.from_df(ratings, valid_pct=0.1, seed=42)
+            >>> dls.train.n, dls.valid.n, dls.bs
+            (8166, 907, 64)
         """
         columns = _columns(ratings, user_name, item_name, rating_name, implicit=implicit)
         train, valid = check_split((splitter or RandomSplitter(valid_pct, seed))(ratings), len(ratings))
@@ -217,6 +238,15 @@ class CollabDataLoaders(DataLoaders):
             negatives: of an implicit task: so many items that a user never had are drawn for each that they had.
             bs: batch size.
             device: where batches go; the best at hand by default.
+
+        Examples:
+            >>> from foveal.collab.all import *
+            >>> from foveal.collab.task import Ids, Rating
+            >>> task = Rating(Ids(("ann", "ben")), Ids(("Alien", "Brazil")), low=1, high=5)
+            >>> pairs, ratings = torch.tensor([[1, 1], [1, 2], [2, 1], [2, 2]]), torch.tensor([5, 3, 4, 1])
+            >>> dls = CollabDataLoaders.of(task, [(pairs[:3], ratings[:3]), (pairs[3:], ratings[3:])])
+            >>> len(dls.train.dataset), dls.valid.one_batch()[1]
+            (3, tensor([[1.]]))
         """
         implicit = isinstance(task, ImplicitFeedback)
         datasets = [RatingDataset(pairs, ratings.float()[:, None], task) for pairs, ratings in sides]
@@ -233,33 +263,54 @@ class CollabDataLoaders(DataLoaders):
 
     @classmethod
     def from_csv(cls, path: str | os.PathLike[str], **options: Any) -> CollabDataLoaders:
-        """Read a CSV file; see `from_df`.
+        r"""Return loaders of a CSV file with one rating per row; see `from_df`.
 
         Args:
             path: of the file.
             options: arguments of `from_df`.
+
+        Examples:
+            >>> import tempfile
+            >>> from foveal.collab.all import *
+            >>> with tempfile.TemporaryDirectory() as folder:
+            ...     file = Path(folder) / "ratings.csv"
+            ...     n = file.write_text("user,film,rating\nann,Alien,5\nann,Brazil,3\nben,Alien,4\nben,Brazil,1")
+            ...     dls = CollabDataLoaders.from_csv(file, splitter=IndexSplitter([3]))
+            >>> dls.classes["user"]
+            (#3) ['#na#','ann','ben']
         """
         return cls.from_df(pd.read_csv(path), **options)
 
     @property
     def classes(self) -> dict[str, Classes]:
-        """The users and the items by number, under the names of their columns; number 0 is all others."""
+        """The users and the items by number, under the names of their columns; number 0, `#na#`, is all others.
+
+        Examples:
+            >>> from foveal.collab.all import *
+            >>> films = {"user": ["ann", "ann", "ben", "ben"], "film": ["Alien", "Brazil", "Alien", "Brazil"]}
+            >>> ratings = pd.DataFrame(films | {"rating": [5, 3, 4, 1]})
+            >>> CollabDataLoaders.from_df(ratings, splitter=IndexSplitter([3])).classes
+            {'user': (#3) ['#na#','ann','ben'], 'film': (#3) ['#na#','Alien','Brazil']}
+        """
         user, item, _ = self.task.columns
         return {user: Classes(self.task.users.names), item: Classes(self.task.items.names)}
 
     @property
     def n_threads(self) -> int | None:
-        """One thread for the usual batch: two would only wait for each other."""
+        """One thread for the usual batch, as two would only wait for each other; None for very large ones."""
         return 1 if self.bs < _SHARED_BATCH else None
 
     @property
     def task(self) -> Rating:
-        """What is learned."""
+        """What is learned: the users and items that training knows, and the range of the ratings."""
         task: Rating = self.train.dataset.task
         return task
 
     def normalised_like(self, other: DataLoaders) -> CollabDataLoaders:
         """Return the same loaders, for users and items known by the same numbers.
+
+        Args:
+            other: loaders of a learner, in whose place these are to be.
 
         Raises:
             InputError: the numbers mean others.
@@ -269,11 +320,23 @@ class CollabDataLoaders(DataLoaders):
         return self
 
     def test_dl(self, items: pd.DataFrame, *, with_labels: bool = False) -> DataLoader:
-        """Return a loader for other rows of users and items.
+        """Return a loader for other rows of users and items, which `learn.get_preds(dl=...)` takes.
 
         Args:
             items: a table with the columns of users and items.
             with_labels: read its column of ratings too.
+
+        Raises:
+            TableError: a rating is no number.
+
+        Examples:
+            >>> from foveal.collab.all import *
+            >>> films = {"user": ["ann", "ann", "ben", "ben"], "film": ["Alien", "Brazil", "Alien", "Brazil"]}
+            >>> ratings = pd.DataFrame(films | {"rating": [5, 3, 4, 1]})
+            >>> dls = CollabDataLoaders.from_df(ratings, splitter=IndexSplitter([3]))
+            >>> dls.test_dl(pd.DataFrame({"user": ["ben", "cleo"], "film": ["Brazil", "Alien"]})).one_batch()[0]
+            tensor([[2, 2],
+                    [0, 1]])
         """
         user, item, rating = self.task.columns
         pairs = self.task.pairs(items[user].tolist(), items[item].tolist())
@@ -301,12 +364,24 @@ def range_of_ratings(values: np.ndarray, trained: np.ndarray, name: str) -> tupl
 
 
 def TimeSplitter(column: str, valid_pct: float = 0.2, *, group: str | None = None) -> Splitter:
-    """Put the latest share of the rows by `column` into validation, of each `group` (a user) where one is named.
+    """Return a splitter that puts the latest rows into validation, of each `group` (a user) where one is named.
 
     Args:
         column: of the times, anything that sorts.
         valid_pct: the share of the rows to validate on.
         group: a column; the share is taken of the rows of each of its values.
+
+    Returns:
+        A function of a table that returns the positions of its rows to train on and to validate on.
+
+    Raises:
+        TableError: there is no such column, when the splitter is called.
+
+    Examples:
+        >>> from foveal.collab.all import *
+        >>> ratings = pd.DataFrame({"user": ["ann", "ann", "ben", "ben"], "time": [1, 2, 3, 4]})
+        >>> TimeSplitter("time", 0.25)(ratings), TimeSplitter("time", 0.5, group="user")(ratings)
+        (([0, 1, 2], [3]), ([0, 2], [1, 3]))
     """
 
     def split(frame: pd.DataFrame) -> tuple[list[int], list[int]]:

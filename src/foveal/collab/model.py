@@ -27,7 +27,20 @@ Module = module.Module
 
 
 class Embedding(nn.Embedding):
-    """A vector [`n_factors`] for each of `n` numbers, drawn from a normal of 0.01 cut off at two deviations."""
+    """A vector of `n_factors` for each of `n` numbers, drawn from a normal of 0.01 that is cut off at two deviations.
+
+    It is `nn.Embedding` with the first weights of the book: numbers int64 [...] become float32 [..., `n_factors`].
+
+    Args:
+        n: how many vectors there are.
+        n_factors: how long each is.
+
+    Examples:
+        >>> from foveal.collab.all import *
+        >>> vectors = Embedding(5, 3)
+        >>> vectors(torch.tensor([0, 4])).shape, bool((vectors.weight.abs() <= 0.02).all())
+        (torch.Size([2, 3]), True)
+    """
 
     def __init__(self, n: int, n_factors: int) -> None:
         super().__init__(n, n_factors)
@@ -37,8 +50,13 @@ class Embedding(nn.Embedding):
 def embedding_size(n: int) -> int:
     """Return the usual size of a vector for `n` categories: 1.6 n^0.56, at most 600.
 
-    >>> embedding_size(944), embedding_size(1665)
-    (74, 102)
+    Args:
+        n: how many categories there are, the unknown one included.
+
+    Examples:
+        >>> from foveal.collab.all import *
+        >>> embedding_size(944), embedding_size(1665)
+        (74, 102)
     """
     return int(min(_MOST, round(1.6 * float(n) ** 0.56)))
 
@@ -47,11 +65,13 @@ def one_hot(x: int | Tensor, c: int) -> Tensor:
     """Return `c` zeros with a one at `x`, uint8 [c].
 
     Args:
-        x: from 0 to c - 1.
+        x: from 0 to c - 1; a tensor of several numbers gives a one at each of them.
         c: how many numbers.
 
-    >>> one_hot(1, 3).tolist()
-    [0, 1, 0]
+    Examples:
+        >>> from foveal.collab.all import *
+        >>> one_hot(1, 3).tolist()
+        [0, 1, 0]
     """
     made = torch.zeros(c, dtype=torch.uint8)
     made[x] = 1
@@ -88,7 +108,7 @@ class CollabSpec:
         )  # fmt: skip
 
     def as_ratings(self, output: Tensor) -> Tensor:
-        """Bring what vectors or layers give into the range, or into the unit, of the ratings."""
+        """Return what vectors or layers give, brought into the range, or into the unit, of the ratings."""
         if self.y_range is not None:
             return sigmoid_range(output, *self.y_range)
         return output if self.unit is None else self.unit[0] + self.unit[1] * output
@@ -102,7 +122,14 @@ class _Embeddings(nn.Module):
     """Vectors whose number 0, the unknown, is in evaluation the mean of all others: training never meets it."""
 
     def train(self, mode: bool = True) -> Self:
-        """Go into training or evaluation mode."""
+        """Put the model into training or evaluation mode; the latter gives number 0 the mean of all other vectors.
+
+        Args:
+            mode: whether it is training.
+
+        Returns:
+            The model.
+        """
         if not mode:
             with torch.no_grad():
                 for table in self.children():
@@ -112,7 +139,24 @@ class _Embeddings(nn.Module):
 
 
 class EmbeddingDotBias(_Embeddings):
-    """The product of both vectors, and a bias each; `users` and `items` are who the numbers stand for."""
+    """The model of ratings of the book: the product of a user's and an item's vector, and a bias of each.
+
+    Number 0 stands for users and items that training did not know; in evaluation it has the mean of all other vectors.
+
+    Attributes:
+        spec: sizes and range; `from_classes` makes one.
+        users, items: who the numbers stand for, by whom `bias` and `weight` look up vectors.
+        u_weight, i_weight: the vectors, `Embedding`s of [users, n_factors] and [items, n_factors].
+        u_bias, i_bias: the biases, `Embedding`s of length 1.
+
+    Examples:
+        >>> from foveal.collab.all import *
+        >>> classes = {"user": ["ann", "ben"], "film": ["Alien", "Brazil"]}
+        >>> model = EmbeddingDotBias.from_classes(4, classes, y_range=(0, 5.5)).eval()
+        >>> ratings = model(torch.tensor([[1, 1], [2, 1]]))  # of fresh weights, near the middle of the range
+        >>> ratings.shape, bool(((ratings - 2.75).abs() < 0.2).all())
+        (torch.Size([2]), True)
+    """
 
     def __init__(self, spec: CollabSpec, users: Ids = NOBODY, items: Ids = NOBODY) -> None:
         super().__init__()
@@ -141,6 +185,13 @@ class EmbeddingDotBias(_Embeddings):
 
         Raises:
             UnknownNameError: there is no such column.
+
+        Examples:
+            >>> from foveal.collab.all import *
+            >>> classes = {"user": ["ann", "ben"], "film": ["Alien", "Brazil", "Cabaret"]}
+            >>> model = EmbeddingDotBias.from_classes(4, classes)
+            >>> model.u_weight.weight.shape, model.i_weight.weight.shape  # one more each, for the unknown
+            (torch.Size([3, 4]), torch.Size([4, 4]))
         """
         columns = list(classes)
         for name in (user, item):
@@ -153,23 +204,51 @@ class EmbeddingDotBias(_Embeddings):
         return cls(CollabSpec(len(users), len(items), (n_factors, n_factors), y_range), users, items)
 
     def forward(self, pairs_B2: Tensor) -> Tensor:
-        """Return a rating a pair, [B]."""
+        """Return a rating per pair, float32 [B].
+
+        Args:
+            pairs_B2: numbers of users and items, int64 [B, 2].
+        """
         users, items = pairs_B2.unbind(dim=1)
         rating = (self.u_weight(users) * self.i_weight(items)).sum(dim=1)
         rating = self._squeeze(rating + self.u_bias(users).squeeze(1) + self.i_bias(items).squeeze(1))
         return rating if self.spec.limits is None else rating.clamp(*self.spec.limits)
 
     def all_items(self, users_B: Tensor) -> Tensor:
-        """Return the ratings of all items for some users, [B, I]."""
+        """Return the ratings of all items for some users, float32 [B, I], which are not cut off at the limits.
+
+        Args:
+            users_B: the users' numbers, int64 [B].
+
+        Examples:
+            >>> from foveal.collab.all import *
+            >>> classes = {"user": ["ann", "ben"], "film": ["Alien", "Brazil", "Cabaret"]}
+            >>> model = EmbeddingDotBias.from_classes(4, classes)
+            >>> ratings = model.all_items(torch.tensor([1, 2]))
+            >>> ratings.shape, ratings[0, 3].isclose(model(torch.tensor([[1, 3]]))[0]).item()
+            (torch.Size([2, 4]), True)
+        """
         product = self.u_weight(users_B) @ self.i_weight.weight.T
         return self._squeeze(product + self.u_bias(users_B) + self.i_bias.weight.T)
 
     def for_vector(self, user: Tensor) -> Tensor:
-        """Return the ratings of all items, [I], for a user's vector and, last, bias."""
+        """Return the ratings of all items, float32 [I], for somebody who is no user of training.
+
+        Args:
+            user: their vector and, last, their bias, float32 [n_factors + 1].
+
+        Examples:
+            >>> from foveal.collab.all import *
+            >>> classes = {"user": ["ann", "ben"], "film": ["Alien", "Brazil", "Cabaret"]}
+            >>> model = EmbeddingDotBias.from_classes(4, classes)
+            >>> ann = torch.cat([model.u_weight.weight[1], model.u_bias.weight[1]])
+            >>> model.for_vector(ann).allclose(model.all_items(torch.tensor([1]))[0])
+            True
+        """
         return self._squeeze(self.i_weight.weight @ user[:-1] + user[-1] + self.i_bias.weight.squeeze(1))
 
     def bias(self, names: Sequence[Id], *, is_item: bool = True) -> Tensor:
-        """Return the biases of items, or of users, by name, [n].
+        """Return the biases of items, or of users, by name, float32 [n].
 
         Args:
             names: ids as the table has them.
@@ -177,11 +256,18 @@ class EmbeddingDotBias(_Embeddings):
 
         Raises:
             UnknownNameError: training did not know one of them.
+
+        Examples:
+            >>> from foveal.collab.all import *
+            >>> classes = {"user": ["ann", "ben"], "film": ["Alien", "Brazil", "Cabaret"]}
+            >>> model = EmbeddingDotBias.from_classes(4, classes)
+            >>> model.bias(["Cabaret", "Alien"]).equal(model.i_bias.weight[[3, 1], 0])
+            True
         """
         return self._by_name(self.i_bias if is_item else self.u_bias, names, is_item).squeeze(1)
 
     def weight(self, names: Sequence[Id], *, is_item: bool = True) -> Vectors:
-        """Return the vectors of items, or of users, by name, [n, n_factors]; `.pca(3)` gives three numbers of each.
+        """Return the vectors of items, or of users, by name, float32 [n, n_factors]; `.pca(3)` makes that [n, 3].
 
         Args:
             names: ids as the table has them.
@@ -189,6 +275,13 @@ class EmbeddingDotBias(_Embeddings):
 
         Raises:
             UnknownNameError: training did not know one of them.
+
+        Examples:
+            >>> from foveal.collab.all import *
+            >>> classes = {"user": ["ann", "ben"], "film": ["Alien", "Brazil", "Cabaret"]}
+            >>> model = EmbeddingDotBias.from_classes(4, classes)
+            >>> model.weight(["Cabaret", "Alien"]).shape, model.weight(["Alien", "Brazil", "Cabaret"]).pca(2).shape
+            (torch.Size([2, 4]), torch.Size([3, 2]))
         """
         return self._by_name(self.i_weight if is_item else self.u_weight, names, is_item).as_subclass(Vectors)
 
@@ -205,7 +298,14 @@ class EmbeddingDotBias(_Embeddings):
 
 
 class EmbeddingNN(_Embeddings):
-    """Layers over both vectors side by side."""
+    """A model of ratings: linear layers, with ReLU and batch normalisation, over a user's and an item's vector.
+
+    Examples:
+        >>> from foveal.collab.all import *
+        >>> model = EmbeddingNN([(10, 4), (20, 6)], [8], y_range=(0, 5.5)).eval()
+        >>> model(torch.tensor([[1, 1], [2, 19], [0, 0]])).shape, model.layers[0].in_features
+        (torch.Size([3]), 10)
+    """
 
     def __init__(
         self,
@@ -235,7 +335,11 @@ class EmbeddingNN(_Embeddings):
         self.layers = nn.Sequential(*hidden, nn.Linear(sizes[-1], 1))
 
     def forward(self, pairs_B2: Tensor) -> Tensor:
-        """Return a rating a pair, [B]."""
+        """Return a rating per pair, float32 [B].
+
+        Args:
+            pairs_B2: numbers of users and items, int64 [B, 2].
+        """
         users, items = pairs_B2.unbind(dim=1)
         rating: Tensor = self.layers(torch.cat([self.u_weight(users), self.i_weight(items)], dim=1)).squeeze(1)
         return self.spec.as_ratings(rating)
@@ -256,7 +360,7 @@ def collab_model(spec: CollabSpec, users: Ids = NOBODY, items: Ids = NOBODY) -> 
 
 
 def collab_spec(stored: dict[str, Any]) -> CollabSpec:
-    """Rebuild a spec from `to_dict`, by way of JSON."""
+    """Return the spec that `to_dict` described, by way of JSON."""
     pairs: dict[str, Sequence[Any]] = {name: tuple(stored[name]) for name in ("n_factors", "layers")}
     ranges = {name: None if stored.get(name) is None else tuple(stored[name]) for name in ("y_range", *_LATER)}
     return CollabSpec(**{**stored, **pairs, **ranges})

@@ -10,7 +10,7 @@ from foveal.collab.task import Rating
 
 
 def read_new_items(file: Path, task: Rating) -> ItemTable:
-    """Read a table of items.
+    """Return the titles and columns in a table of items.
 
     Args:
         file: the table.

@@ -51,12 +51,27 @@ class CollabPart(BaseModel):
 
 @dataclass(frozen=True, eq=False)
 class RatingPredictor:
-    """A trained model that answers for pairs of users and items, and a model that ranks items.
+    r"""A trained model that answers for pairs of users and items, and a model that ranks items.
+
+    `load_learner` reads one from a file, `learn.predictor()` makes one of a learner.
 
     Attributes:
+        model: returns the rating of a pair, in fp32 and evaluation mode.
+        task: the users and items that it knows, and the range of ratings.
         seen: the pairs of training, as numbers, int64 [n, 2].
+        device: where it answers.
+        training: what it was trained on.
         items: titles and columns of the items.
         make_ranking: fits the ranking model when it is first needed; None ranks by rating.
+
+    Examples:
+        >>> from foveal.collab.all import *
+        >>> names = ["user", "film", "rating", "time"]
+        >>> ratings = pd.read_csv(untar_data(URLs.SAMPLE_ML) / "u.data", sep="\t", names=names)
+        >>> learn = collab_learner(CollabDataLoaders.from_df(ratings, seed=0), 5, y_range=(0.5, 5.5), seed=0)
+        >>> best = learn.predictor().most_popular(n=3)
+        >>> [one.score >= 0.5 for one in best]  # the share of users who had it
+        [True, True, True]
     """
 
     model: nn.Module
@@ -78,7 +93,7 @@ class RatingPredictor:
         items: ItemTable = NO_ITEMS,
         make_ranking: Callable[[], Ranking] | None = None,
     ) -> RatingPredictor:
-        """Wrap a copy of a model, in fp32 and evaluation mode, on the device that it is on.
+        """Return a predictor of a copy of a model, in fp32 and evaluation mode, on the device that it is on.
 
         Args:
             model: takes pairs int64 [B, 2] and returns ratings [B] or [B, 1].
@@ -121,12 +136,22 @@ class RatingPredictor:
         Args:
             user: an id as the table has it, or (user, item).
             item: an id as the table has it; None where `user` is a tuple.
+
+        Returns:
+            The predicted rating.
         """
         pair = (user, item) if item is not None else tuple(user)
         return next(self.predict_batch([pair]))
 
     def predict_batch(self, pairs: Iterable[tuple[Id, Id]]) -> Iterator[Prediction]:
-        """Answer for any number of pairs, in order and in constant memory."""
+        """Answer for any number of pairs, in order and in constant memory.
+
+        Args:
+            pairs: (user, item) each, ids as the table has them.
+
+        Yields:
+            The predicted rating of each pair.
+        """
         rest = iter(pairs)
         while group := list(islice(rest, _BATCH)):
             values = self.answers(self.task.pairs([user for user, _ in group], [item for _, item in group]))
@@ -135,7 +160,7 @@ class RatingPredictor:
 
     @torch.inference_mode()
     def answers(self, pairs_N2: Tensor) -> Tensor:
-        """Return the ratings [N, 1] of pairs given as numbers."""
+        """Return the ratings, float32 [N, 1], of pairs that are given as numbers, int64 [N, 2]."""
         starts = range(0, max(1, len(pairs_N2)), _PAIRS)
         parts = (self.model(pairs_N2[at : at + _PAIRS].to(self.device)) for at in starts)
         return torch.cat([self.task.activate(part).cpu() for part in parts])

@@ -88,6 +88,9 @@ def evaluate_rankings(predictor: RatingPredictor, pairs_N2: Tensor, k: int = K) 
         pairs_N2: of users and the items that they liked, int64 [N, 2].
         k: how many items are recommended.
 
+    Returns:
+        Precision, recall and NDCG of each user, by the title of the model; the one that recommends is first.
+
     Raises:
         InputError: no pair is of a known user and item.
     """
@@ -144,15 +147,26 @@ def liked_pairs(pairs_N2: Tensor, ratings: Tensor, training_ratings: Tensor, lik
 
 
 def rank_metrics(learn: Evaluated, k: int = K, *, liked: float | None = None) -> pd.DataFrame:
-    """Return precision, recall and NDCG at `k` of the model that recommends, and of others to compare with.
+    r"""Return precision, recall and NDCG at `k` of the model that recommends, and of others to compare with.
 
     Every item that a user did not have in training is ranked; right is what they liked in validation. The rows are the
-    ranking model, item kNN, what is most popular, and a ranking by predicted ratings.
+    ranking model, item kNN if that is another one, what is most popular, and a ranking by predicted ratings.
 
     Args:
         learn: trained on ratings.
         k: how many items are recommended.
         liked: the rating from which on a user liked an item; the mean rating by default (every pair, without ratings).
+
+    Raises:
+        InputError: the learner is not one of ratings, or nobody liked anything in validation that training knows.
+
+    Examples:
+        >>> from foveal.collab.all import *
+        >>> names = ["user", "film", "rating", "time"]
+        >>> ratings = pd.read_csv(untar_data(URLs.SAMPLE_ML) / "u.data", sep="\t", names=names)[::4]
+        >>> learn = collab_learner(CollabDataLoaders.from_df(ratings, splitter=TimeSplitter("time")), 5)
+        >>> rank_metrics(learn, k=5).columns.tolist()
+        ['precision@5', 'recall@5', 'NDCG@5']
     """
     predictor = learn.predictor()
     if not isinstance(predictor, RatingPredictor):

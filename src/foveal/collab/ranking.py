@@ -74,8 +74,17 @@ def precision_at_k(output: Tensor, target: Tensor, k: int = 10) -> Tensor:
 
     Args:
         output: scores [U, I]; -inf takes an item out.
-        target: 1 where a user liked an item, [U, I].
+        target: 1 where a user liked an item, [U, I]; users who liked nothing are left out.
         k: how many items are recommended.
+
+    Raises:
+        InputError: the shapes differ, or k is below 1.
+
+    Examples:
+        >>> from foveal.collab.all import *
+        >>> scores, liked = torch.tensor([[0.9, 0.1, 0.5]]), torch.tensor([[1, 1, 0]])
+        >>> precision_at_k(scores, liked, k=2).item()  # items 0 and 2 come first; 0 and 1 are liked
+        0.5
     """
     return ranked_at_k(output, target, k).precision.mean()
 
@@ -86,8 +95,17 @@ def recall_at_k(output: Tensor, target: Tensor, k: int = 10) -> Tensor:
 
     Args:
         output: scores [U, I]; -inf takes an item out.
-        target: 1 where a user liked an item, [U, I].
+        target: 1 where a user liked an item, [U, I]; users who liked nothing are left out.
         k: how many items are recommended.
+
+    Raises:
+        InputError: the shapes differ, or k is below 1.
+
+    Examples:
+        >>> from foveal.collab.all import *
+        >>> scores, liked = torch.tensor([[0.9, 0.1, 0.5]]), torch.tensor([[1, 1, 0]])
+        >>> recall_at_k(scores, liked, k=1).item(), recall_at_k(scores, liked, k=3).item()
+        (0.5, 1.0)
     """
     return ranked_at_k(output, target, k).recall.mean()
 
@@ -96,9 +114,20 @@ def recall_at_k(output: Tensor, target: Tensor, k: int = 10) -> Tensor:
 def ndcg_at_k(output: Tensor, target: Tensor, k: int = 10) -> Tensor:
     """Return the discounted gain of the k items ranked first, over that of the best ranking, mean of users.
 
+    An item at rank r gains 1 / log2(r + 1) where it is liked (Järvelin and Kekäläinen 2002).
+
     Args:
         output: scores [U, I]; -inf takes an item out.
-        target: 1 where a user liked an item, [U, I].
+        target: 1 where a user liked an item, [U, I]; users who liked nothing are left out.
         k: how many items are recommended.
+
+    Raises:
+        InputError: the shapes differ, or k is below 1.
+
+    Examples:
+        >>> from foveal.collab.all import *
+        >>> scores, liked = torch.tensor([[0.9, 0.1, 0.5]]), torch.tensor([[1, 1, 0]])
+        >>> round(ndcg_at_k(scores, liked, k=2).item(), 3)  # 1 / (1 + 1 / log2(3))
+        0.613
     """
     return ranked_at_k(output, target, k).ndcg.mean()

@@ -42,7 +42,7 @@ class Known(NamedTuple):
 
     @classmethod
     def of(cls, pairs_N2: Tensor, ratings: Tensor | None, n_items: int) -> Known:
-        """Leave out all but the last of pairs that occur several times.
+        """Return pairs without all but the last of those that occur several times.
 
         Args:
             pairs_N2: int64 [N, 2].
@@ -150,7 +150,7 @@ def make_ranking(
     seed: int = 0,
     features: pd.DataFrame | None = None,
 ) -> Ranking:
-    """Choose and fit a ranking model.
+    """Return a ranking model, chosen by pairs held out of training and fitted to all.
 
     Args:
         task: whom the numbers stand for.
@@ -172,7 +172,7 @@ def make_ranking(
 
 
 def _content(ranker: Scorer, task: Rating, features: pd.DataFrame) -> Content | None:
-    """Learn what the columns of items say of their vectors; nothing where few items have columns, or very many."""
+    """Return what the columns of items tell of their vectors; None where few items have columns, or very many."""
     numbers = task.items.numbers(features.index.tolist())
     known = (numbers > 0).numpy()
     if known.sum() < _LEAST_DESCRIBED or len(task.items) > MOST:

@@ -182,7 +182,12 @@ class Recommender:
         return next(self._lists(scores, reads, had, rate))
 
     def _place(self, new_items: ItemTable) -> tuple[list[Id], Tensor]:
-        """Return the ids and the vectors of new items."""
+        """Return the ids and the vectors of new items.
+
+        Raises:
+            InputError: items are ranked by rating, or nothing is known of the new items or of the columns of known
+                ones.
+        """
         if self.ask.by == "rating":
             raise InputError("New items have no predicted rating yet: by='rating' cannot rank them.")
         if self.ranking is None or self.ranking.content is None:

@@ -90,7 +90,11 @@ class RatingReport:
         return found
 
     def write(self, path: str | os.PathLike[str]) -> Path:
-        """Write the page, atomically; return its path."""
+        """Write the page, atomically.
+
+        Returns:
+            Its path.
+        """
         storage.write_text(path, page.page(self.title, self._parts()))
         return Path(path)
 

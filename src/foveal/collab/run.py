@@ -32,12 +32,15 @@ from foveal.training.checkpoint import FILE as CHECKPOINT
 
 
 def train_ratings(settings: RatingRun, folder: Path, resume: bool = False) -> dict[str, Any]:
-    """Train on a table with one rating per row, write the run folder, print the results, and return the summary.
+    """Train on a table with one rating per row, write the run folder, and print the results.
 
     Args:
         settings: of the run.
         folder: is made.
         resume: continue the run in the folder from its checkpoint.
+
+    Returns:
+        The summary.
 
     Raises:
         FovealError: the input is wrong; nothing was written then.
@@ -83,6 +86,9 @@ def check_ratings(settings: RatingRun, by_features: bool) -> Audit:
         settings: name the table.
         by_features: is refused.
 
+    Returns:
+        The findings; what training would refuse is one of them.
+
     Raises:
         InputError: features are wanted, and there are no images.
     """
@@ -107,7 +113,7 @@ def check_ratings(settings: RatingRun, by_features: bool) -> Audit:
 
 
 def read_table(settings: RatingRun) -> RatingTable:
-    """Read the table that the settings name.
+    """Return the table that the settings name.
 
     Raises:
         FovealError: it cannot be read, or the settings do not fit.
@@ -138,14 +144,18 @@ def _introduce(console: Console, table: RatingTable) -> None:
 
 
 def _chosen(ranking: Ranking) -> str:
-    """Say in a line which ranking model was chosen, and out of how many."""
+    """Return a line on which ranking model was chosen, and out of how many."""
     return (
         f"{ranking.about}; {len(ranking.tried)} models were tried on training rows" if ranking.tried else ranking.about
     )
 
 
 def _finish(learn: CollabLearner, data: RunData, settings: RatingRun, folder: Path, about: str) -> dict[str, Any]:
-    """Write model, predictions and report; return the summary."""
+    """Write model, predictions and report.
+
+    Returns:
+        The summary.
+    """
     learn.predictor().save(folder / run.MODEL)  # whatever comes after it, the model is kept
     title, repeat = f"foveal: {folder.name}", f"foveal train {folder / run.SETTINGS}"
     report = rating_report_on(learn, title=title, repeat=repeat, liked=data.liked, split=data.split, about=about)

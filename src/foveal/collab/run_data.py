@@ -50,7 +50,7 @@ class RunData:
 
 
 def run_data(settings: RatingRun, table: RatingTable) -> RunData:
-    """Split a table and number its users and items.
+    """Return a table, split, with numbers for its users and items.
 
     Args:
         settings: of the run.
@@ -58,6 +58,7 @@ def run_data(settings: RatingRun, table: RatingTable) -> RunData:
 
     Raises:
         FovealError: the table or the settings are wrong.
+        InputError: no training row has a rating.
     """
     frame, (user, item, rating) = table.frame, table.columns
     (train, valid), split = _split(settings, table)
@@ -91,7 +92,11 @@ def run_data(settings: RatingRun, table: RatingTable) -> RunData:
 
 
 def _split(settings: RatingRun, table: RatingTable) -> tuple[tuple[np.ndarray, np.ndarray], str]:
-    """Return positions to train on and to validate on, and how they were chosen."""
+    """Return positions to train on and to validate on, and how they were chosen.
+
+    Raises:
+        InputError: the settings name a split that a column of sides rules out, or that needs a column of times.
+    """
     frame, how = table.frame, settings.data.hold_out
     column = settings.data.valid_column or table.sides
     if column is not None:

@@ -97,7 +97,11 @@ class _Ratings:
         return {name: user, "recommended": self.rows(self.predictor.recommend(user, n, **wishes))}
 
     def item(self, name: Name, where: str) -> Id:
-        """Return the item that is named by its id or, if there is no such id, by its title."""
+        """Return the item that is named by its id or, if there is no such id, by its title.
+
+        Raises:
+            RequestRefusedError: 422, no item of training has the id or the title.
+        """
         search = self.search
         if (item := search.named(name)) is not None:
             return item
@@ -106,7 +110,11 @@ class _Ratings:
         )
 
     def likes(self, request: RecommendRequest) -> dict[Id, Any]:
-        """Return the ratings of somebody new by item; None for an item that they like."""
+        """Return the ratings of somebody new by item; None for an item that they like.
+
+        Raises:
+            RequestRefusedError: 422, nothing is named, or ratings are given that the model cannot use.
+        """
         task, ratings = self.predictor.task, request.ratings or {}
         if ratings and isinstance(task, ImplicitFeedback):
             raise RequestRefusedError(
@@ -123,7 +131,11 @@ class _Ratings:
         return likes
 
     def only(self, wanted: list[Name] | dict[str, Name] | None) -> list[Id] | None:
-        """Return the items among which is chosen; None where all are."""
+        """Return the items among which is chosen; None where all are.
+
+        Raises:
+            RequestRefusedError: 422, no item of training is of that kind.
+        """
         if wanted is None:
             return None
         if not isinstance(wanted, dict):
@@ -169,12 +181,15 @@ class _Ratings:
 
 
 def add_ratings(app: FastAPI, service: Service, predictor: RatingPredictor) -> dict[str, object]:
-    """Add the addresses; return what the page needs to know of the model.
+    """Add the addresses that answer for users and items.
 
     Args:
         app: what they are added to.
         service: what the addresses of this process share.
         predictor: the model that answers.
+
+    Returns:
+        What the page needs to know of the model.
     """
     task = predictor.task
     ratings = _Ratings(service, predictor, predictor.search)
@@ -236,7 +251,7 @@ def _places_by_rating(predictor: RatingPredictor) -> bool:
 
 
 def _no_rating(predictor: RatingPredictor) -> str:
-    """Say why somebody new cannot be ranked for by rating, and what to do."""
+    """Return why somebody new cannot be ranked for by rating, and what to do."""
     if not _places_by_rating(predictor):
         return "This model cannot predict the ratings of somebody new" + (
             ': leave `by` at "ranking".' if predictor.ranking is not None else ", and it has no ranking model."
@@ -248,7 +263,11 @@ def _no_rating(predictor: RatingPredictor) -> str:
 
 
 def _id(value: object, name: str, ids: Ids) -> Id:
-    """Return an id as training had it, or as it is where training had none: a form sends 7 as text."""
+    """Return an id as training had it, or as it is where training had none: a form sends 7 as text.
+
+    Raises:
+        RequestRefusedError: 422, it is missing, or neither text nor a number.
+    """
     if not isinstance(value, str | int | float) or isinstance(value, bool):
         raise RequestRefusedError(422, f"`{name}` must be given, as text or a number; got {shortened(value)}.")
     known = known_id(ids, value)

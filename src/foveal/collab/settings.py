@@ -12,7 +12,11 @@ from foveal.runs.settings import Panel, RunSettings, setting
 
 
 def _not_rated(value: object) -> object:
-    """Read the number that stands for "had, not rated"."""
+    """Return the number that stands for "had, not rated".
+
+    Raises:
+        ValueError: it is neither a number nor `none`.
+    """
     if value is None or isinstance(value, int | float):
         return value
     text = str(value).strip().lower()
@@ -41,16 +45,18 @@ class RatingData(Panel):
     valid_column: str | None = setting("Column that marks validation.", shown="is_valid")
     encoding: str | None = setting("Encoding of a table's text.", shown="found out")
     on_bad: Literal["stop", "skip"] = setting("Rows that cannot be used: 'stop' or 'skip'.", default="stop")
-    user: str | None = setting("Ratings: the column of users.", shown="found out")
-    item: str | None = setting("Ratings: the column of items.", shown="found out")
-    rating: str | None = setting("Ratings: the column of ratings.", shown="found out")
-    time_column: str | None = setting("Ratings: the column of times.", shown="found out")
+    user: str | None = setting("The column of users.", shown="found out", takes="COLUMN")
+    item: str | None = setting("The column of items.", shown="found out", takes="COLUMN")
+    rating: str | None = setting("The column of ratings.", shown="found out", takes="COLUMN")
+    time_column: str | None = setting("The column of times.", shown="found out")
     items: Annotated[str | None, BeforeValidator(_from_anywhere)] = setting(
-        "Ratings: a table with titles and features of the items; 'none' for none.", shown="found beside the ratings"
+        "A table with titles and features of the items; 'none' for none.",
+        shown="found beside the ratings",
+        takes="PATH",
     )
-    not_rated: NotRated = setting("Ratings: the number that stands for 'had, not rated', or 'none'.", shown="found out")
+    not_rated: NotRated = setting("The number that stands for 'had, not rated', or 'none'.", shown="found out")
     hold_out: Literal["auto", "user", "time", "rows"] = setting(
-        "Ratings: what is validated on: the latest rows of each 'user', the latest by 'time', or drawn 'rows'.",
+        "What is validated on: the latest rows of each 'user', the latest by 'time', or drawn 'rows'.",
         default="auto",
     )
     implicit: bool = setting("There are no ratings: a row says what a user had.", default=False)
@@ -59,13 +65,13 @@ class RatingData(Panel):
 class RatingTask(Panel):
     """What is learned."""
 
-    task: Literal["rating"] = setting("What is learned.", default="rating")
+    task: Literal["rating"] = setting("What is learned.", default="rating", takes="KIND")
 
 
 class RatingTraining(Panel):
     """How it is trained."""
 
-    factors: int | None = setting("Ratings: size of the vectors of users and items.", shown="by the table", ge=1)
+    factors: int | None = setting("Size of the vectors of users and items.", shown="by the table", ge=1)
     epochs: int | None = setting("Epochs of gradient steps.", shown="none for ratings", ge=1)
     lr: float | None = setting("Largest learning rate of the steps.", shown="0.005", gt=0, allow_inf_nan=False)
     batch_size: Annotated[int, Field(ge=1)] | None = setting("Rows per step.", shown="64, or more")

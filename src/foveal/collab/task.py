@@ -33,13 +33,13 @@ class Ids:
 
     @classmethod
     def of(cls, values: Iterable[Id | np.generic | Tensor]) -> Ids:
-        """Learn ids from values; numbers come before texts."""
+        """Return the ids that occur in values, sorted; numbers come before texts."""
         plain = {value.item() if isinstance(value, np.generic | Tensor) else value for value in values}
         return cls(tuple(sorted(plain, key=lambda value: (isinstance(value, str), value))))
 
     @classmethod
     def stored(cls, values: object) -> Ids:
-        """Rebuild them from JSON.
+        """Return the ids that JSON holds.
 
         Raises:
             InputError: they are no list of different numbers and texts.
@@ -125,7 +125,11 @@ class Rating:
         return torch.full((1,), torch.nan)
 
     def encode(self, label: object) -> Tensor:
-        """Turn a rating into a target."""
+        """Return a rating as a target, float32 [1].
+
+        Raises:
+            InputError: it is no number.
+        """
         try:
             if isinstance(label, str | SupportsFloat):
                 return torch.tensor([float(label)])
@@ -138,7 +142,7 @@ class Rating:
         return float(target)
 
     def move(self, target: Tensor, source_to_target: Homography) -> Tensor:
-        """There is no image to move with.
+        """Return the target: there is no image to move with.
 
         Args:
             target: [1].
@@ -276,7 +280,7 @@ class Rating:
 
     @classmethod
     def from_dict(cls, stored: Mapping[str, Any]) -> Self:
-        """Rebuild it from `to_dict`."""
+        """Return the task that `to_dict` described."""
         user, item, rating = stored["columns"]
         return cls(
             Ids.stored(stored["users"]),

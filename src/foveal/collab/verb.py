@@ -30,13 +30,17 @@ def recommend(
     model: Annotated[Path, typer.Argument(metavar="MODEL", help="A model.safetensors.")],
     users: Annotated[list[str] | None, typer.Argument(metavar="[USER...]", help="Users; all by default.")] = None,
     *,
-    top: Annotated[int, Option(min=1, help="How many items.")] = 10,
+    top: Annotated[int, Option(min=1, metavar="N", help="How many items.")] = 10,
     liked: Annotated[
         list[str] | None, Option(metavar="ITEM", help="For somebody new: what they like, by id or title; repeat it.")
     ] = None,
     seen: Annotated[bool, Option(help="Recommend also what a user had in training.")] = False,
-    by: Annotated[By, Option(help="What ranks: the ranking model, or predicted ratings.")] = By.RANKING,
-    diverse: Annotated[float, Option(min=0, max=1, help="Pass over items like those above them: 0 to 1.")] = 0.0,
+    by: Annotated[
+        By, Option(metavar="ranking|rating", help="What ranks: the ranking model, or predicted ratings.")
+    ] = By.RANKING,
+    diverse: Annotated[
+        float, Option(min=0, max=1, metavar="NUMBER", help="Pass over items like those above them: 0 to 1.")
+    ] = 0.0,
     exclude: Annotated[
         list[str] | None, Option(metavar="ITEM", help="Never these: an id, a title or COLUMN=VALUE; repeat it.")
     ] = None,
@@ -44,11 +48,19 @@ def recommend(
         list[str] | None, Option(metavar="ITEM", help="Only among these: an id, a title or COLUMN=VALUE; repeat it.")
     ] = None,
     new_items: Annotated[
-        Path | None, Option(help="A table of items that training did not know; with --only new, these alone.")
+        Path | None,
+        Option(metavar="FILE", help="A table of items that training did not know; with --only new, these alone."),
     ] = None,
-    out: Annotated[Path | None, Option(help="A .csv, .jsonl or .parquet; printed by default.")] = None,
+    out: Annotated[Path | None, Option(metavar="FILE", help="A .csv, .jsonl or .parquet; printed by default.")] = None,
 ) -> None:
-    """Recommend to users what they would like most, and say why."""
+    """Recommend to users what they would like most, and say why.
+
+    Examples:
+        foveal recommend model.safetensors 42
+        foveal recommend model.safetensors --liked 'Toy Story (1995)'
+
+    More: docs/recommending.md
+    """
     from foveal.collab.naming import item_named, user_named, wishes_of
     from foveal.collab.predictor import RatingPredictor
     from foveal.core.errors import InputError

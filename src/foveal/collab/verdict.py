@@ -13,7 +13,7 @@ _FEWEST = 10  # users; chosen by hand: a bootstrap of fewer says nothing
 
 
 def ranking_verdict(rankings: Rankings) -> str:
-    """Say how the recommendations compare with what is most popular, and with item kNN where that is another model."""
+    """Return how the recommendations compare with what is most popular and, where it is another model, item kNN."""
     name, first = f"NDCG@{rankings.k}", rankings.first
     if rankings.n_users < _FEWEST:
         return f"Too few users liked something in the validation rows to compare recommendations: {rankings.n_users}."
@@ -39,7 +39,7 @@ def ranking_verdict(rankings: Rankings) -> str:
 
 
 def rating_verdict(scores: Mapping[str, Interval]) -> str:
-    """Say how predicted ratings compare with a model of user and item biases; nothing where there are only pairs."""
+    """Return how predicted ratings compare with a model of user and item biases; empty where there are only pairs."""
     if "rmse" not in scores or f"rmse_{OF_BIASES}" not in scores:
         return ""
     own, biases = scores["rmse"].value, scores[f"rmse_{OF_BIASES}"].value

@@ -55,7 +55,7 @@ def was_restarted() -> bool:
 
 
 def give_up() -> bool:
-    """Record that a restart would fail again; return whether this process is the first to do so, and prints why."""
+    """Return whether this process is the first to record that a restart would fail again; the first one prints why."""
     if (file := os.environ.get(GIVE_UP_FILE)) is None:
         return True
     try:
@@ -92,7 +92,7 @@ def shard(items: Sequence[T]) -> Sequence[T]:
 
 
 def all_gather_ordered(tensors: Sequence[Tensor], *, only_first: bool = False) -> list[Tensor]:
-    """Gather tensors that each rank has made of its `shard`; return all of them in the order of the items. Collective.
+    """Return the tensors that all ranks have made of their `shard`, in the order of the items. Collective.
 
     Args:
         tensors: on the CPU, one per item of the shard, of any shapes and dtypes.
@@ -192,6 +192,7 @@ def peer_failure() -> Iterator[None]:
 
     Raises:
         ProcessEndedError: another process of the run ended.
+        RuntimeError: an error of another cause, passed on as it is.
     """
     try:
         yield

@@ -78,7 +78,7 @@ def download(
     limits: Limits = Limits(),
     advance: Callable[[int], None] = lambda _: None,
 ) -> Path:
-    """Download a file, unless it is there already; return `target`.
+    """Download a file, unless it is there already.
 
     Args:
         address: an http or https address; it may redirect to another one.
@@ -87,6 +87,9 @@ def download(
         n_bytes: its size; without it, as many as the limits say are accepted.
         limits: of size and time.
         advance: called with the number of bytes of each step, first of those that an earlier try left.
+
+    Returns:
+        `target`.
 
     Raises:
         FetchError: the network failed, and the part that has arrived is kept for the next try; or it is
@@ -163,7 +166,11 @@ def _complete(address: str, part: Path, n_bytes: int | None, limits: Limits, adv
 
 
 def _open(address: str, part: Path, start: int, silence: float) -> http.client.HTTPResponse:
-    """Return the response with the bytes of a file from `start` on, or all of them if the server cannot do that."""
+    """Return the response with the bytes of a file from `start` on, or all of them if the server cannot do that.
+
+    Raises:
+        HTTPError: the server answered with an error.
+    """
     headers = _HEADERS | ({"Range": f"bytes={start}-"} if start else {})
     request = urllib.request.Request(urllib.parse.quote(address, safe=_RESERVED), headers=headers)
     try:
@@ -179,7 +186,10 @@ def _open(address: str, part: Path, start: int, silence: float) -> http.client.H
 def _append(
     response: http.client.HTTPResponse, part: Path, have: int, limit: int, end: float, advance: Callable[[int], None]
 ) -> int:
-    """Write a response after the first `have` bytes of a file, no more than a chunk over `limit`; return its size.
+    """Write a response after the first `have` bytes of a file, no more than a chunk over `limit`.
+
+    Returns:
+        The size of the file in bytes.
 
     Raises:
         TimeoutError: it is not whole at `end`, on the monotonic clock.

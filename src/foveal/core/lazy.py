@@ -17,6 +17,9 @@ def require(module: str, *, extra: str, purpose: str) -> ModuleType:
         extra: foveal's extra that installs it.
         purpose: what needs it, as the subject of a sentence.
 
+    Returns:
+        The module.
+
     Raises:
         MissingDependencyError: it is not installed; the message holds the line that installs it.
     """
@@ -38,5 +41,16 @@ class _Waiting(ModuleType):
 
 
 def module_on_use(name: str) -> ModuleType:
-    """Return the module `name`, which is imported when one of its attributes is first used."""
+    """Return the module `name`, which is imported when one of its attributes is first used.
+
+    `matplotlib` and `plt` of `from foveal.vision.all import *` are such modules: a notebook that draws nothing does not
+    wait for them.
+
+    Examples:
+        >>> from foveal.vision.all import *
+        >>> (plt.__name__, matplotlib.__name__)
+        ('matplotlib.pyplot', 'matplotlib')
+        >>> matplotlib.colors.to_hex("red")
+        '#ff0000'
+    """
     return sys.modules.get(name) or _Waiting(name)

@@ -64,7 +64,12 @@ class Registry(Generic[T]):
         return value
 
     def find(self, name: str) -> T | None:
-        """Return a value, or None if no value has this name."""
+        """Return a value, or None if no value has this name; one that another package fails to give is warned of.
+
+        Raises:
+            ImportError: a value of foveal's own cannot be imported: a bug.
+            AttributeError: likewise, its module lacks it.
+        """
         if name not in self._values:
             load_plugins(self.group)
         value = self._values.get(name)
@@ -100,16 +105,19 @@ class Registry(Generic[T]):
 
 
 def resolve(reference: str) -> T:  # type: ignore[type-var]  # what it is, only the caller knows
-    """Import "module:attribute" and return the attribute."""
+    """Return the attribute that "module:attribute" names; the module is imported."""
     module, _, attribute = reference.partition(":")
     value: T = getattr(importlib.import_module(module), attribute)
     return value
 
 
 def load_plugins(group: str) -> list[tuple[str, object]]:
-    """Import what installed packages name under an entry-point group, each once; return (name, value) of this time.
+    """Import what installed packages name under an entry-point group, each once.
 
     One that cannot be imported is named in a warning: what it would have added is missing.
+
+    Returns:
+        (name, value) of each that was imported in this call.
     """
     loaded: list[tuple[str, object]] = []
     with _loading:

@@ -135,6 +135,9 @@ def saved_for_backward(model: nn.Module, most: float = float("inf")) -> Iterator
         model: whose parameters and buffers are not counted.
         most: bytes.
 
+    Yields:
+        {address of a storage: its bytes}, which grows while the block runs.
+
     Raises:
         torch.OutOfMemoryError: they are more than `most`.
     """
@@ -189,7 +192,7 @@ def gradient_scaler(precision: Precision, device: torch.device) -> torch.amp.Gra
 
 
 def to_device(model: nn.Module, device: torch.device) -> nn.Module:
-    """Move a model to a device with channels last, which convolutions run faster in (1.6 x on a two-core Xeon).
+    """Return a model on a device with channels last, which convolutions run faster in (1.6 x on a two-core Xeon).
 
     Args:
         model: is changed in place.
@@ -246,7 +249,7 @@ def has_long_waits() -> bool:
 
 @functools.cache
 def _waits_are_short() -> bool:
-    """Shorten, once, the waits of an OpenMP that was loaded before foveal; return whether threads wait briefly."""
+    """Return whether threads wait briefly; once, the waits of an OpenMP that was loaded before foveal are shortened."""
     library = ctypes.CDLL(None) if platform.system() in {"Linux", "Darwin"} else None
     has_call = hasattr(library, "kmp_set_blocktime")
     waits: processors.Waits = "KMP_BLOCKTIME" if has_call else "GOMP_SPINCOUNT"
@@ -292,6 +295,9 @@ def defer_signals(work: Interruptible) -> Iterator[None]:
 
     After the block the process ends with the code that belongs to the signal. Outside the main thread the block does
     nothing.
+
+    Raises:
+        KeyboardInterrupt: at a second interrupt, or after the block where the first one was recorded.
     """
     if threading.current_thread() is not threading.main_thread():
         yield

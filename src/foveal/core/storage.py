@@ -81,12 +81,43 @@ def open_replacing(path: str | os.PathLike[str], *, newline: str | None = None) 
     Args:
         path: the file.
         newline: as of `open`.
+
+    Yields:
+        The open file.
     """
     with (
         replacing(path) as beside,
         beside.open("w", encoding="utf-8", errors="backslashreplace", newline=newline) as file,
     ):
         yield file
+
+
+def place_folder(beside: Path, folder: Path, *, replace: bool = False) -> None:
+    """Give a folder that is whole its final name.
+
+    A folder that is there already stays, for another process may have made it meanwhile and others may read it; what
+    was made beside it is then left where it is.
+
+    Args:
+        beside: in the same file system.
+        folder: the final name.
+        replace: whether a folder of that name is replaced all the same.
+
+    Raises:
+        OSError: it cannot be renamed.
+    """
+    beside.chmod(0o755)
+    if replace and folder.is_dir():
+        prefix = f".{folder.name}."
+        with tempfile.TemporaryDirectory(prefix=prefix, dir=folder.parent, ignore_cleanup_errors=True) as old:
+            folder.rename(Path(old) / folder.name)
+            beside.rename(folder)
+        return
+    try:
+        beside.rename(folder)
+    except OSError:
+        if not folder.is_dir():
+            raise
 
 
 def whole_path(path: str | os.PathLike[str]) -> Path:
@@ -171,7 +202,7 @@ def write_tensors(path: str | os.PathLike[str], tensors: Mapping[str, Tensor], m
 
 
 def read_tensors(path: str | os.PathLike[str]) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Read a .safetensors file; return its tensors and its metadata.
+    """Return the tensors of a .safetensors file by name, and its metadata.
 
     Raises:
         ModelFileError: there is no such file, or it is not a .safetensors file.
@@ -224,7 +255,7 @@ def is_worked_in(folder: str | os.PathLike[str]) -> bool:
 
 
 def lock(file: IO[Any]) -> bool:
-    """Lock a file until it is closed; return whether that could be done. Where there are no locks it always could."""
+    """Return whether a file could be locked until it is closed; where the system has no locks it always could."""
     if fcntl is None:
         return True
     try:

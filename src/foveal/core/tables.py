@@ -36,17 +36,24 @@ def check_table(path: Path) -> None:
 
 
 def write_table(path: Path, rows: Rows) -> int:
-    """Write rows to a .csv, .jsonl or .parquet, atomically; return how many.
+    """Write rows to a .csv, .jsonl or .parquet, atomically.
 
     Args:
         path: its ending is the format.
         rows: all with the same columns; read one by one.
+
+    Returns:
+        The number of rows.
     """
     return FORMATS[path.suffix](path, rows)
 
 
 def _write_csv(path: Path, rows: Rows) -> int:
-    """Write rows for people: no spreadsheet takes a cell for a formula."""
+    """Write rows for people: no spreadsheet takes a cell for a formula.
+
+    Returns:
+        The number of rows.
+    """
     return write_rows(path, ({defused(name): defused(cell) for name, cell in row.items()} for row in rows))
 
 
@@ -83,11 +90,14 @@ def _is_formula(text: str) -> bool:
 
 
 def write_rows(path: Path, rows: Rows) -> int:
-    """Write rows as CSV, every cell as it is and numbers with all their digits, atomically; return how many.
+    """Write rows as CSV, every cell as it is and numbers with all their digits, atomically.
 
     Args:
         path: the file.
         rows: all with the same columns; read one by one.
+
+    Returns:
+        The number of rows.
     """
     count = 0
     with storage.open_replacing(path, newline="") as file:
@@ -136,7 +146,11 @@ def _write_parquet(path: Path, rows: Rows) -> int:
 
 
 def _rewrite(path: Path, schema: pa.Schema) -> pq.ParquetWriter:
-    """Write what a file holds again with a wider schema, group by group; return the writer, still open."""
+    """Write what a file holds again with a wider schema, group by group.
+
+    Returns:
+        The writer, still open.
+    """
     import pyarrow.parquet as pq
 
     before = path.with_name(f"{path.name}.before")

@@ -44,7 +44,11 @@ _adding = threading.Lock()
 
 @contextlib.contextmanager
 def spent() -> Iterator[Account]:
-    """Open an account for the block, also within another one, on which it is booked too; yield it."""
+    """Open an account for the block; within another one, it is booked there, too.
+
+    Yields:
+        The account: seconds by name, which grows while the block runs.
+    """
     account: Account = {}
     outer = _account.get()
     before = _account.set(account)
@@ -79,7 +83,11 @@ def measure(name: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def counting_threads() -> Iterator[Account]:
-    """Count in the block what `in_threads` names, for the whole process; yield the seconds by name."""
+    """Count in the block what `in_threads` names, for the whole process.
+
+    Yields:
+        The account: seconds by name, which grows while the block runs.
+    """
     _counted.append({})
     try:
         yield _counted[-1]

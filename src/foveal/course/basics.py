@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from foveal.core import threads
+from foveal.core.errors import InputError
 from foveal.core.listing import L
 from foveal.core.seeds import check_seed
 from foveal.data.batches import Item, tensor
@@ -26,8 +27,19 @@ def set_seed(s: int, reproducible: bool = False) -> None:
     foveal's own draws do not use them: loaders, splits and learners take `seed=`.
 
     Args:
-        s: the seed.
-        reproducible: also let cuDNN choose only algorithms that give the same numbers each time.
+        s: the seed, a whole number of 64 bits.
+        reproducible: also let cuDNN choose only algorithms that give the same numbers each time, which may be slower.
+
+    Raises:
+        InputError: the seed is not a whole number of 64 bits.
+
+    Examples:
+        >>> from foveal.vision.all import *
+        >>> set_seed(42)
+        >>> first_draw = torch.rand(3)
+        >>> set_seed(42)
+        >>> torch.equal(torch.rand(3), first_draw)
+        True
     """
     seed = check_seed(s)
     random.seed(seed)
@@ -38,25 +50,55 @@ def set_seed(s: int, reproducible: bool = False) -> None:
 
 
 def to_np(value: Item) -> Item:
-    """Return a tensor as an array of NumPy, on the CPU; in tuples and lists each of them."""
+    """Return a tensor as an array of NumPy, on the CPU and without gradients; in tuples and lists each of them.
+
+    Examples:
+        >>> from foveal.vision.all import *
+        >>> to_np(torch.tensor([0.5, 2.0], requires_grad=True))
+        array([0.5, 2. ], dtype=float32)
+    """
     if isinstance(value, tuple | list):
         return type(value)(to_np(part) for part in value)
     return value.detach().cpu().numpy() if isinstance(value, Tensor) else np.asarray(value)
 
 
 def array(*values: Item) -> NDArray[Item]:
-    """Return an array of NumPy of a number, list, tensor, or of several arguments."""
+    """Return an array of NumPy of a number, list, tensor or range; several arguments become items of one array.
+
+    Examples:
+        >>> from foveal.vision.all import *
+        >>> array(1, 2.5)
+        array([1. , 2.5])
+        >>> array(range(3))
+        array([0, 1, 2])
+    """
     value = values[0] if len(values) == 1 else values
     return np.asarray(to_np(value) if isinstance(value, Tensor) else list(value) if isinstance(value, range) else value)
 
 
 def range_of(items: Sized) -> list[int]:
-    """Return the positions of items, from 0."""
+    """Return the positions of items, from 0.
+
+    Examples:
+        >>> from foveal.vision.all import *
+        >>> range_of(["cat", "dog", "horse"])
+        [0, 1, 2]
+    """
     return list(range(len(items)))
 
 
 def doc(value: Item) -> None:
-    """Print what a function, a class or a module is for, and its arguments."""
+    """Print what a function, a class or a module is for, and its arguments.
+
+    Examples:
+        >>> from foveal.vision.all import *
+        >>> doc(range_of)
+        function range_of in module foveal.course.basics
+        <BLANKLINE>
+        range_of(items: 'Sized') -> 'list[int]'
+            Return the positions of items, from 0.
+        ...
+    """
     print(pydoc.plain(pydoc.render_doc(value, title="%s")))  # noqa: T201 -- printing is what it is for
 
 
@@ -66,11 +108,17 @@ def parallel(
     """Return `f` of each item, in order, from threads.
 
     Args:
-        f: is called with an item and what else is given.
+        f: is called with an item and what else is given. Threads help where it waits for files or a network, or
+            releases Python's lock, as NumPy, torch and Pillow do.
         items: the items.
         args: further arguments of `f`.
         n_workers: threads; one per processor by default.
         options: keywords of `f`.
+
+    Examples:
+        >>> from foveal.vision.all import *
+        >>> parallel(lambda number, power: number**power, [1, 2, 3], power=2)
+        (#3) [1,4,9]
     """
     return L(threads.ordered_map(partial(_called, f, args, options), items, num_workers=n_workers))
 
@@ -80,12 +128,17 @@ def _called(f: Callable[..., Item], args: tuple[Item, ...], options: Mapping[str
 
 
 def noop(value: Item = None, *_: Item, **__: Item) -> Item:
-    """Return the first argument.
+    """Return the first argument, for places that want a function where there is nothing to do.
 
     Args:
         value: is returned.
         _: not used.
         __: not used.
+
+    Examples:
+        >>> from foveal.vision.all import *
+        >>> noop("cat", "dog")
+        'cat'
     """
     return value
 
@@ -94,7 +147,7 @@ class TensorImageShown(ShownTensor):
     """An image [C, h, w] that shows itself."""
 
     def show(self, ctx: Item = None, **options: Item) -> Item:
-        """Draw it with matplotlib; return the axes.
+        """Return the axes on which the image is drawn with matplotlib.
 
         Args:
             ctx: axes to draw on; new ones by default.
@@ -107,7 +160,7 @@ class TensorPointShown(ShownTensor):
     """Points [..., 2], x before y, that show themselves."""
 
     def show(self, ctx: Item = None, **options: Item) -> Item:
-        """Draw them with matplotlib; return the axes.
+        """Return the axes on which the points are drawn with matplotlib.
 
         Args:
             ctx: axes to draw on; new ones by default.
@@ -127,6 +180,11 @@ class _Named(type):
 
     @staticmethod
     def _holds(value: Tensor) -> bool:
+        """Return whether a tensor has the form that the name stands for.
+
+        Raises:
+            NotImplementedError: the name does not say which form.
+        """
         raise NotImplementedError
 
     @staticmethod
@@ -160,7 +218,18 @@ class TensorBase(metaclass=_Named):
 
 
 class TensorImage(TensorBase):
-    """A name of the course that makes a tensor: an image [C, h, w], or several [B, C, h, w]; of Pillow's too."""
+    """A name of the course that makes a tensor of an image, [C, h, w], or of several, [B, C, h, w].
+
+    It takes tensors, arrays [h, w, C] and images of Pillow. The tensor shows itself with `show()`; the first operation
+    on it returns a plain one. `isinstance(x, TensorImage)` is true of every tensor of three or four dimensions.
+
+    Examples:
+        >>> from foveal.vision.all import *
+        >>> TensorImage(Image.new("RGB", (6, 4))).shape
+        torch.Size([3, 4, 6])
+        >>> isinstance(torch.zeros(3, 4, 6), TensorImage)
+        True
+    """
 
     @staticmethod
     def _holds(value: Tensor) -> bool:
@@ -176,7 +245,18 @@ class TensorImageBW(TensorImage):
 
 
 class TensorPoint(TensorBase):
-    """A name of the course that makes a tensor: points [..., 2]."""
+    """A name of the course that makes a tensor of points, float32 [n, 2], x before y, in the coordinates it is given.
+
+    The tensor shows itself with `show()`; the first operation on it returns a plain one. `isinstance(x, TensorPoint)`
+    is true of every tensor of floats whose last dimension is 2.
+
+    Examples:
+        >>> from foveal.vision.all import *
+        >>> TensorPoint([30, 40])
+        TensorPoint([[30., 40.]])
+        >>> TensorPoint([30, 40]) + 1
+        tensor([[31., 41.]])
+    """
 
     @staticmethod
     def _holds(value: Tensor) -> bool:
@@ -184,11 +264,24 @@ class TensorPoint(TensorBase):
 
     @staticmethod
     def _made(value: Item) -> Tensor:
-        return tensor(value).float().reshape(-1, 2).as_subclass(TensorPointShown)
+        points = tensor(value).float()
+        if points.numel() % 2:
+            raise InputError(f"Points are (x, y) each, two numbers; got {points.numel()} numbers.")
+        return points.reshape(-1, 2).as_subclass(TensorPointShown)
 
 
 class TensorCategory(TensorBase):
-    """A name of the course that makes a plain tensor: the index of a class, or several [B]."""
+    """A name of the course that makes a plain tensor: the index of a class, or several [B].
+
+    `isinstance(x, TensorCategory)` is true of every tensor of whole numbers of at most one dimension.
+
+    Examples:
+        >>> from foveal.vision.all import *
+        >>> TensorCategory(1)
+        tensor(1)
+        >>> isinstance(torch.tensor([0, 2]), TensorCategory)
+        True
+    """
 
     @staticmethod
     def _holds(value: Tensor) -> bool:
@@ -204,8 +297,20 @@ class TensorMultiCategory(TensorBase):
 
 
 def image2tensor(image: Item) -> Tensor:
-    """Return an image as a tensor, channels first; a tensor as it is."""
+    """Return an image as a tensor [C, h, w] of its own values, uint8 of a photograph; a tensor as it is.
+
+    Raises:
+        InputError: it is no image.
+
+    Examples:
+        >>> from foveal.vision.all import *
+        >>> image2tensor(Image.new("RGB", (6, 4), "white")).amax(dim=(1, 2))
+        tensor([255, 255, 255], dtype=torch.uint8)
+    """
     if isinstance(image, Tensor):
         return image
-    values = torch.from_numpy(np.array(image))
+    pixels = np.array(image)
+    if pixels.ndim not in {2, 3} or pixels.dtype.kind not in "buif":
+        raise InputError(f"An image is one of Pillow's, an array [h, w] or [h, w, C], or a tensor; got {image!r}.")
+    values = torch.from_numpy(pixels)
     return values[None] if values.ndim == 2 else values.permute(2, 0, 1).contiguous()

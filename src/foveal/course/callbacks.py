@@ -23,7 +23,19 @@ if TYPE_CHECKING:
 
 
 class EarlyStoppingCallback(extras.EarlyStopping):
-    """`EarlyStopping` with the course's arguments."""
+    """`EarlyStopping` with the course's arguments: ends a fit when a number of its table has not improved for a while.
+
+    Examples:
+        No loss falls by 9, so that of nine epochs three are trained.
+
+        >>> from foveal.vision.all import *
+        >>> files = get_image_files(untar_data(URLs.SAMPLE_PETS))[::16]
+        >>> dls = ImageDataLoaders.from_name_func(".", files, lambda f: f[0].isupper(), item_tfms=Resize(32), bs=4)
+        >>> learn = Learner(dls, SimpleCNN([3, dls.c]))
+        >>> with learn.no_logging(): learn.fit(9, cbs=EarlyStoppingCallback(min_delta=9, patience=2))
+        >>> len(learn.recorder.values)
+        3
+    """
 
     def __init__(
         self,
@@ -32,19 +44,33 @@ class EarlyStoppingCallback(extras.EarlyStopping):
         min_delta: float = 0.0,
         patience: int = 1,
     ) -> None:
-        """Say what to follow.
+        """Set what to follow.
 
         Args:
-            monitor: see `EarlyStopping`.
+            monitor: `valid_loss`, `train_loss` or the name of a metric, as the table shows it.
             comp: `np.less` where less is better, `np.greater` where more is; the number's own direction by default.
-            min_delta: what counts as an improvement.
+            min_delta: by how much a value must be better to count as an improvement, in units of `monitor`.
             patience: epochs without improvement after which the fit ends.
         """
         super().__init__(monitor, patience, min_delta, _mode_of(comp))
 
 
 class SaveModelCallback(extras.KeepBest):
-    """`KeepBest` that also writes the best weights to `models/FNAME.safetensors` under the learner's path."""
+    """`KeepBest` that also writes the best weights to `models/FNAME.safetensors` under the learner's path.
+
+    The fit ends with the best weights, unless `every_epoch` is set.
+
+    Examples:
+        >>> import tempfile
+        >>> from foveal.vision.all import *
+        >>> files = get_image_files(untar_data(URLs.SAMPLE_PETS))[::16]
+        >>> dls = ImageDataLoaders.from_name_func(".", files, lambda f: f[0].isupper(), item_tfms=Resize(32), bs=4)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     learn = Learner(dls, SimpleCNN([3, dls.c]), path=folder)
+        ...     with learn.no_logging(): learn.fit(2, cbs=SaveModelCallback(fname="best"))
+        ...     [file.name for file in Path(folder, "models").ls()]
+        ['best.safetensors']
+    """
 
     order: int = 0
 
@@ -59,11 +85,11 @@ class SaveModelCallback(extras.KeepBest):
         with_opt: bool = True,
         reset_on_fit: bool = True,
     ) -> None:
-        """Say what to follow and where to write.
+        """Set what to follow and where to write.
 
         Args:
-            monitor: see `KeepBest`.
-            comp: as for `EarlyStoppingCallback`.
+            monitor: `valid_loss`, `train_loss` or the name of a metric, as the table shows it.
+            comp: `np.less` where less is better, `np.greater` where more is; the number's own direction by default.
             min_delta: only 0 is supported.
             fname: the file's name.
             every_epoch: write every epoch's weights, to `FNAME_0`, `FNAME_1`, ..., and keep the last.
@@ -111,13 +137,24 @@ class ReduceLROnPlateau(hooks.Callback):
     """Divide the learning rate when `monitor` has not improved for `patience` epochs.
 
     Attributes:
-        monitor: see `EarlyStopping`.
-        comp: as for `EarlyStoppingCallback`.
-        min_delta: what counts as an improvement.
+        monitor: `valid_loss`, `train_loss` or the name of a metric, as the table shows it.
+        comp: `np.less` where less is better, `np.greater` where more is; the number's own direction by default.
+        min_delta: by how much a value must be better to count as an improvement, in units of `monitor`.
         patience: epochs without improvement.
         factor: what the rate is divided by.
         min_lr: the rate is not made smaller than this.
         reset_on_fit: only True is supported: each fit has a best of its own.
+
+    Examples:
+        No loss falls by 9, so that the last of three epochs trains at a tenth of the rate.
+
+        >>> from foveal.vision.all import *
+        >>> files = get_image_files(untar_data(URLs.SAMPLE_PETS))[::16]
+        >>> dls = ImageDataLoaders.from_name_func(".", files, lambda f: f[0].isupper(), item_tfms=Resize(32), bs=4)
+        >>> learn = Learner(dls, SimpleCNN([3, dls.c]))
+        >>> with learn.no_logging(): learn.fit(3, 1e-3, cbs=ReduceLROnPlateau(min_delta=9))
+        >>> learn.opt.hypers[-1]["lr"]
+        0.0001
     """
 
     monitor: str = "valid_loss"
@@ -159,7 +196,21 @@ class ReduceLROnPlateau(hooks.Callback):
 
 
 class GradientAccumulation(Callback):
-    """Sum up the gradients of so many batches that at least `n_acc` images make one step of the optimizer."""
+    """Sum up the gradients of so many batches that at least `n_acc` images make one step of the optimizer.
+
+    An epoch's last step takes the batches that remain. Each batch's loss is divided by the number of batches per step.
+
+    Examples:
+        Of three batches of four images, two make the first step.
+
+        >>> from foveal.vision.all import *
+        >>> files = get_image_files(untar_data(URLs.SAMPLE_PETS))[::16]
+        >>> dls = ImageDataLoaders.from_name_func(".", files, lambda f: f[0].isupper(), item_tfms=Resize(32), bs=4)
+        >>> learn = Learner(dls, SimpleCNN([3, dls.c]))
+        >>> with learn.no_logging(): learn.fit(1, cbs=GradientAccumulation(n_acc=8))
+        >>> [int(average["step"]) for average in learn.opt.state.values()]
+        [2, 2]
+    """
 
     def __init__(self, n_acc: int = 32) -> None:
         self.n_acc = n_acc
@@ -170,21 +221,55 @@ class GradientAccumulation(Callback):
 
 
 class TerminateOnNaNCallback(hooks.Callback):
-    """Nothing to do: a fit ends in an error when its loss is not finite, with the step, the rate and the images."""
+    """Nothing to do: a fit ends in an error when its loss is not finite, with the step, the rate and the images.
+
+    It is there so that notebooks that name it run.
+
+    Examples:
+        >>> from foveal.vision.all import *
+        >>> files = get_image_files(untar_data(URLs.SAMPLE_PETS))[::16]
+        >>> dls = ImageDataLoaders.from_name_func(".", files, lambda f: f[0].isupper(), item_tfms=Resize(32), bs=4)
+        >>> learn = Learner(dls, SimpleCNN([3, dls.c]))
+        >>> with learn.no_logging(): learn.fit(1, 1e38, cbs=TerminateOnNaNCallback())
+        Traceback (most recent call last):
+        foveal.core.errors.TrainingError: The loss is nan at step ... of epoch 0, at a learning rate of 1e+38. ...
+    """
 
     def before_fit(self, state: FitState) -> None:
         """Do nothing."""
 
 
 class ProgressCallback(hooks.Callback):
-    """Nothing to do: a fit shows its table and a bar by itself; `learn.no_bar()` hides the bar."""
+    """Nothing to do: a fit shows its table and a bar by itself.
+
+    It is there so that notebooks that name it run. `learn.no_bar()` hides the bar, `learn.no_logging()` the table too.
+
+    Examples:
+        >>> from foveal.vision.all import *
+        >>> files = get_image_files(untar_data(URLs.SAMPLE_PETS))[::16]
+        >>> dls = ImageDataLoaders.from_name_func(".", files, lambda f: f[0].isupper(), item_tfms=Resize(32), bs=4)
+        >>> Learner(dls, SimpleCNN([3, dls.c]), metrics=accuracy).fit(1, cbs=ProgressCallback())
+        epoch  train_loss  valid_loss  accuracy   time
+        0      ...
+    """
 
     def before_fit(self, state: FitState) -> None:
         """Do nothing."""
 
 
 class ShowGraphCallback(hooks.Callback):
-    """Draw training and validation loss when a fit ends."""
+    """Draw training and validation loss when a fit ends, as `learn.recorder.plot_loss()` does.
+
+    Examples:
+        >>> from foveal.vision.all import *
+        >>> files = get_image_files(untar_data(URLs.SAMPLE_PETS))[::16]
+        >>> dls = ImageDataLoaders.from_name_func(".", files, lambda f: f[0].isupper(), item_tfms=Resize(32), bs=4)
+        >>> learn = Learner(dls, SimpleCNN([3, dls.c]))
+        >>> with learn.no_logging(): learn.fit(1, cbs=ShowGraphCallback())
+        >>> [line.get_label() for line in plt.gca().lines]
+        ['training, smoothed', 'validation']
+        >>> plt.close()
+    """
 
     order: int = 0
 
@@ -203,15 +288,27 @@ class ShowGraphCallback(hooks.Callback):
 
 
 class CSVLogger(logs.CSVLogger):
-    """`CSVLogger` with the course's arguments; the file lies under the learner's path."""
+    """Write the epoch table as CSV, a row per epoch, to a file under the learner's path.
+
+    Examples:
+        >>> import tempfile
+        >>> from foveal.vision.all import *
+        >>> files = get_image_files(untar_data(URLs.SAMPLE_PETS))[::16]
+        >>> dls = ImageDataLoaders.from_name_func(".", files, lambda f: f[0].isupper(), item_tfms=Resize(32), bs=4)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     learn = Learner(dls, SimpleCNN([3, dls.c]), metrics=accuracy, path=folder)
+        ...     with learn.no_logging(): learn.fit(2, cbs=(logger := CSVLogger()))
+        ...     list(logger.read_log())
+        ['epoch', 'train_loss', 'valid_loss', 'seconds', 'accuracy']
+    """
 
     order: int = 0
 
     def __init__(self, fname: PathLike = "history.csv", append: bool = False) -> None:
-        """Say where to write.
+        """Set where to write.
 
         Args:
-            fname: the file.
+            fname: the file; under the learner's path, unless the name is absolute.
             append: only False is supported: the file holds all fits of the learner in any case.
 
         Raises:
@@ -228,21 +325,32 @@ class CSVLogger(logs.CSVLogger):
         return self
 
     def read_log(self) -> Any:
-        """Return the file as a data frame."""
+        """Return the file as a data frame of pandas."""
         import pandas as pd
 
         return pd.read_csv(self.path)
 
 
 class ActivationStats(Callback):
-    """Mean, spread and share near zero of what each layer returns, in training.
+    """Keep mean, spread and share near zero of what each layer returns, in training.
+
+    The layers are those with weights of their own, in the model's order; "near zero" is at most 0.05 from it.
 
     Attributes:
         stats: a list per layer, with {"mean": ..., "std": ..., "near_zero": ...} per batch looked at.
+
+    Examples:
+        >>> from foveal.vision.all import *
+        >>> files = get_image_files(untar_data(URLs.SAMPLE_PETS))[::16]
+        >>> dls = ImageDataLoaders.from_name_func(".", files, lambda f: f[0].isupper(), item_tfms=Resize(32), bs=4)
+        >>> learn = Learner(dls, SimpleCNN([3, dls.c]))
+        >>> with learn.no_logging(): learn.fit(1, cbs=ActivationStats())
+        >>> len(learn.activation_stats.layer_stats(-1)["near_zero"]) == len(dls.train)
+        True
     """
 
     def __init__(self, with_hist: bool = False, every: int | None = None) -> None:
-        """Say how often to look.
+        """Set how often to look.
 
         Args:
             with_hist: keep a histogram too, for `color_dim`.
@@ -278,7 +386,7 @@ class ActivationStats(Callback):
         self._handles = []
 
     def layer_stats(self, idx: int) -> dict[str, list[float]]:
-        """Return the mean, spread and share near zero of a layer, batch by batch.
+        """Return the mean, spread and share near zero of a layer, each a list with one number per batch looked at.
 
         Args:
             idx: the layer's number; a negative one counts from the last.
@@ -286,7 +394,7 @@ class ActivationStats(Callback):
         return {name: [one[name] for one in self.stats[idx]] for name in ("mean", "std", "near_zero")}
 
     def plot_layer_stats(self, idx: int) -> None:
-        """Draw the mean, spread and share near zero of a layer.
+        """Draw the mean, spread and share near zero of a layer over the batches looked at.
 
         Args:
             idx: see `layer_stats`.
@@ -299,7 +407,7 @@ class ActivationStats(Callback):
             ax.set_title({"near_zero": "share near zero"}.get(name, name))
 
     def color_dim(self, idx: int, figsize: tuple[float, float] = (10, 5)) -> None:
-        """Draw the histograms of a layer, one column per batch.
+        """Draw the histograms of a layer: a column per batch, 40 bins of values from 0 to 10, the largest on top.
 
         Args:
             idx: see `layer_stats`.

@@ -22,7 +22,7 @@ _QUALITY = 85  # of the miniatures, as JPEG
 
 
 class ImageClassifierCleaner:
-    """Shows the images of a class with the largest losses, each with a choice: keep, delete, or another label.
+    """A widget that shows the images of a class with the largest losses, to keep, delete or relabel each.
 
     In a notebook, `cleaner` as the last line of a cell shows it. Choices are kept while other classes are shown. It
     changes no file: the cells that follow do, with `cleaner.delete()`, `cleaner.change()` and `cleaner.fns`, which are
@@ -30,6 +30,17 @@ class ImageClassifierCleaner:
 
     Where an image has several labels, all images are shown by the loss of the class that is chosen, and the list
     beside each holds its labels: choose those that it is to have.
+
+    Examples:
+        >>> from foveal.vision.all import *
+        >>> files = get_image_files(untar_data(URLs.SAMPLE_PETS))[::16]
+        >>> dls = ImageDataLoaders.from_name_func(
+        ...     ".", files, lambda f: f[0].isupper(), item_tfms=Resize(32), bs=4, seed=1
+        ... )
+        >>> cleaner = ImageClassifierCleaner(Learner(dls, SimpleCNN([3, dls.c])))
+        >>> cleaner.category.value, cleaner.side.value, len(cleaner.fns)
+        (False, 'Train', 6)
+        >>> for index in cleaner.delete(): cleaner.fns[index].unlink()
     """
 
     def __init__(
@@ -45,7 +56,7 @@ class ImageClassifierCleaner:
         Args:
             learn: a learner of labels.
             opts: labels that an image can be given besides the classes.
-            height: the most pixels down of an image.
+            height: the most pixels down of an image that is shown.
             width: the most pixels across.
             max_n: at most so many images are shown.
 
@@ -85,12 +96,15 @@ class ImageClassifierCleaner:
     def apply(
         self, table: str | os.PathLike[str] | None = None, *, delete: bool = False, move: bool = False
     ) -> L[CleaningDecision]:
-        """Do what was decided, of all classes and both sides, as far as it is told here; return the decisions.
+        """Do what was decided, of all classes and both sides, as far as it is told here.
 
         Args:
             table: a .csv, .jsonl or .parquet to write all decisions to.
             delete: whether to delete files, for good.
             move: whether to move files that are relabelled from their class' folder to that of the new label.
+
+        Returns:
+            The decisions.
 
         Raises:
             InputError: nothing is to be done, or files cannot be moved; then nothing was deleted or moved.

@@ -8,7 +8,16 @@ from foveal.core.lazy import require
 
 
 class _Widgets:
-    """The module `ipywidgets`, imported when one of its names is first used."""
+    """The module `ipywidgets`, imported when one of its names is first used.
+
+    Raises:
+        MissingDependencyError: ipywidgets is not installed.
+
+    Examples:
+        >>> from foveal.vision.all import *
+        >>> widgets.Button(description="Classify").description
+        'Classify'
+    """
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):
@@ -25,5 +34,14 @@ def VBox(children: Any = (), **options: Any) -> Any:
     Args:
         children: the widgets.
         options: of `ipywidgets.VBox`.
+
+    Raises:
+        MissingDependencyError: ipywidgets is not installed.
+
+    Examples:
+        >>> from foveal.vision.all import *
+        >>> box = VBox([widgets.Label("Select your bear!"), widgets.Button(description="Classify")])
+        >>> len(box.children)
+        2
     """
     return widgets.VBox(children, **options)

@@ -33,12 +33,21 @@ Splits = tuple[Sequence[int], Sequence[int]]
 
 @checked_methods
 class Datasets(datasets.Datasets):
-    """The two sides of a split, each item a tuple: one slot per list of functions.
+    r"""The two sides of a split, `train` and `valid`, each item a tuple: one slot per list of functions.
 
     Attributes:
         items: the source, item by item.
         tfms: the functions of each slot.
         splits: positions to train on and to validate on.
+
+    Examples:
+        >>> from foveal.vision.all import *
+        >>> files = get_image_files(untar_data(URLs.SAMPLE_PETS))
+        >>> label = using_attr(RegexLabeller(r"(.+)_\d+.jpg$"), "name")
+        >>> dsets = Datasets(files, [[PILImage.create], [label, Categorize]], splits=RandomSplitter(seed=42)(files))
+        >>> image, target = dsets.train[0]
+        >>> image.shape, dsets.vocab[target]
+        ((320, 240), 'sun')
     """
 
     __slots__ = ("items", "splits", "tfms")
@@ -69,7 +78,11 @@ class Datasets(datasets.Datasets):
 
     @property
     def vocab(self) -> Classes:
-        """The classes that the slots learned, of the last one that has some."""
+        """The classes that the slots learned, in order; of the last slot that has some.
+
+        Raises:
+            InputError: no slot ends in `Categorize` or `MultiCategorize`.
+        """
         for slot in reversed(self.tfms):
             for function in reversed(slot):
                 if isinstance(function, Categorize | MultiCategorize):
@@ -105,6 +118,14 @@ class Datasets(datasets.Datasets):
 
         Raises:
             InputError: the slots are not an image and its label.
+
+        Examples:
+            >>> from foveal.vision.all import *
+            >>> files = get_image_files(untar_data(URLs.SAMPLE_PETS))[::8]
+            >>> tfms = [[PILImage.create], [lambda file: file.name[0].isupper(), Categorize]]
+            >>> dls = Datasets(files, tfms, splits=EndSplitter()(files)).dataloaders(bs=4, after_item=Resize(32))
+            >>> dls.one_batch()[0].shape
+            torch.Size([4, 3, 32, 32])
         """
         block, get_x, get_y = self._read()
         made = DataBlock(
@@ -126,12 +147,15 @@ class Datasets(datasets.Datasets):
         )
 
     def weighted_dataloaders(self, wgts: Sequence[float] | Tensor, bs: int = 64, **options: Any) -> DataLoaders:
-        """Return `dataloaders(sampling=wgts)`.
+        """Return `dataloaders(sampling=wgts)`: loaders that draw each training item in proportion to its weight.
 
         Args:
             wgts: how often each training item is drawn, in proportion; one per item of the training side.
             bs: batch size.
             options: see `dataloaders`.
+
+        Raises:
+            InputError: the weights do not suit the items, or see `dataloaders`.
         """
         return self.dataloaders(bs, sampling=wgts, **options)
 
@@ -148,7 +172,11 @@ class Datasets(datasets.Datasets):
         show_image(image, ctx, title=None if shown is None else str(shown))
 
     def _read(self) -> tuple[tuple[ImageBlock, TargetBlock], list[Function], list[Function]]:
-        """Return the blocks that the slots stand for, and what finds image and label of an item."""
+        """Return the blocks that the slots stand for, and what finds image and label of an item.
+
+        Raises:
+            InputError: the slots are not an image and its label.
+        """
         expected = (
             "Loaders are made of two slots, an image and its label: tfms=[[PILImage.create], [parent_label, "
             "Categorize()]]. For anything else use a DataBlock."

@@ -35,7 +35,7 @@ def download_images(
     timeout: float = 4,
     preserve_filename: bool = False,
 ) -> L[Path]:
-    """Download images from anywhere into a folder; return those that are there now, in the order of the addresses.
+    """Download images from anywhere into a folder.
 
     What an earlier call has fetched is not fetched again. A file that is no image of a format that foveal reads is not
     kept; one that is damaged is, and `verify_images` finds it. What fails does not stop the rest: one summary at the
@@ -50,8 +50,22 @@ def download_images(
         timeout: seconds without a byte after which an address is given up; ten times that, or a minute, for all of it.
         preserve_filename: name files as their addresses do; by default by a hash of the address.
 
+    Returns:
+        The files that are there now, in the order of the addresses.
+
     Raises:
         InputError: neither or both of `urls` and `url_file` are given, or a number is not above 0.
+
+    Examples:
+        What is there already needs no network.
+
+        >>> import tempfile
+        >>> from foveal.vision.all import *
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     Image.new("RGB", (8, 8)).save(f"{folder}/cat.jpg")
+        ...     len(download_images(folder, urls=["https://example.org/cat.jpg"], preserve_filename=True))
+        /...: 1 images, 1 of them from before.
+        1
     """
     for name, number in (("max_pics", max_pics), ("n_workers", n_workers), ("timeout", timeout)):
         if not number > 0:
@@ -99,7 +113,7 @@ def download_url(
     timeout: float | None = None,
     show_progress: bool = True,
 ) -> Path:
-    """Download one file of at most 1 GiB, whatever it is, and replace `dest` once it is whole; return its path.
+    """Download one file of at most 1 GiB, whatever it is, and replace `dest` once it is whole.
 
     Args:
         url: an http or https address.
@@ -107,9 +121,18 @@ def download_url(
         timeout: seconds without a byte after which it is given up; 20 by default.
         show_progress: whether to show a bar on a terminal.
 
+    Returns:
+        The path of the file.
+
     Raises:
         FetchError: it could not be fetched.
         InputError: the address has no name to call the file by.
+
+    Examples:
+        >>> from foveal.vision.all import *
+        >>> download_url("https://example.org/")
+        Traceback (most recent call last):
+        foveal.core.errors.InputError: https://example.org/ has no name for a file: give `dest`.
     """
     target = SystemPath("." if dest is None else dest)
     if target.is_dir():
@@ -131,7 +154,11 @@ def download_url(
 
 
 def _addresses(url_file: str | os.PathLike[str] | None, urls: Iterable[str] | None) -> list[str]:
-    """Return the addresses, each once."""
+    """Return the addresses, each once.
+
+    Raises:
+        InputError: neither or both are given, or the file is no text.
+    """
     if (url_file is None) == (urls is None):
         raise InputError("`download_images` takes a list `urls=` or a text file `url_file=`, one of the two.")
     if urls is None:
@@ -165,7 +192,7 @@ def _own_name(address: str) -> str:
 
 
 def _fetch(address: str, part: SystemPath, folder: SystemPath, limits: Limits) -> SystemPath:
-    """Download one image; its ending is that of its format, whatever the address says.
+    """Return the file that an image was downloaded to; its ending is that of its format, whatever the address says.
 
     Raises:
         FetchError: the network failed, or the file is too large.

@@ -36,7 +36,7 @@ _OF_STEPS = {"before_step", "after_step"}
 
 
 class Callback(hooks.Callback):
-    """What a fit calls, by the course's events or by foveal's.
+    """What a fit calls, by the course's events or by foveal's; subclass it with methods named after them.
 
     Methods without arguments are the course's: `before_fit`, `before_epoch`, `before_train`, `before_batch`,
     `after_pred`, `after_loss`, `before_backward`, `after_backward`, `before_step`, `after_step`, `after_batch`,
@@ -45,11 +45,28 @@ class Callback(hooks.Callback):
     `self.training`. Assign through the learner: `self.learn.loss = 2 * self.loss`. Batches of validation call
     `before_batch`, `after_pred`, `after_loss` and `after_batch` once they are answered, with `self.training` False.
 
-    Methods that take one argument are foveal's; see `foveal.training.hooks.Callback`.
+    Methods that take one argument are foveal's; see `foveal.training.hooks.Callback`. Raise `CancelBatchException`,
+    `CancelEpochException` or `CancelFitException` to end the step, the epoch's training or the fit at once.
 
     Attributes:
         order: callbacks with a smaller number come first.
         run_train, run_valid: whether batches of training, and of validation, call it.
+
+    Raises:
+        InputError: when a fit begins, a method is named like an event but is not one; the message has the near match.
+
+    Examples:
+        >>> from foveal.vision.all import *
+        >>> files = get_image_files(untar_data(URLs.SAMPLE_PETS))[::16]
+        >>> dls = ImageDataLoaders.from_name_func(".", files, lambda f: f[0].isupper(), item_tfms=Resize(32), bs=4)
+        >>> class PrintShapes(Callback):
+        ...     def after_pred(self): print("training" if self.training else "validation", list(self.pred.shape))
+        >>> learn = Learner(dls, SimpleCNN([3, dls.c]))
+        >>> with learn.no_logging(): learn.fit(1, cbs=PrintShapes)
+        training [4, 2]
+        training [4, 2]
+        training [4, 2]
+        validation [3, 2]
     """
 
     order: int = 0
@@ -73,7 +90,7 @@ class Callback(hooks.Callback):
 
     @property
     def name(self) -> str:
-        """The class's name in lower case, with `_` between its words."""
+        """The class's name in lower case, with `_` between its words and without `Callback` at its end."""
         words = type(self).__name__.removesuffix("Callback")
         return "".join(f"_{c.lower()}" if c.isupper() else c for c in words).lstrip("_")
 

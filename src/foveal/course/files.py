@@ -45,10 +45,19 @@ def verify_image(fn: str | os.PathLike[str]) -> bool:
 
 
 def verify_images(fns: Iterable[str | os.PathLike[str]]) -> L[Path]:
-    """Return the files that foveal cannot use, in order; `foveal check` says of each why.
+    """Return the files that foveal cannot use as images, in order; `foveal check` says of each why.
 
     Raises:
         InputError: a folder is given.
+
+    Examples:
+        >>> import tempfile
+        >>> from foveal.vision.all import *
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     Image.new("RGB", (8, 8)).save(f"{folder}/good.jpg")
+        ...     size = Path(folder, "bad.jpg").write_text("no image at all")
+        ...     verify_images(get_image_files(folder)).map(lambda file: file.name)
+        (#1) ['bad.jpg']
     """
     if isinstance(fns, str | os.PathLike):
         raise InputError(f"`verify_images` takes a list of files: verify_images(get_image_files({os.fspath(fns)!r})).")
@@ -96,7 +105,11 @@ class _Copying:
         return dest / (file if self.ext is None else file.with_suffix(f".{self.ext.lstrip('.')}"))
 
     def format_of(self, target: SystemPath) -> str:
-        """Return the format of the file that is written, as Pillow names it."""
+        """Return the format of the file that is written, as Pillow names it.
+
+        Raises:
+            ImageError: Pillow writes no such format.
+        """
         kind = self.img_format or Image.registered_extensions().get(target.suffix.lower(), "")
         if kind.upper() not in Image.SAVE:
             raise ImageError(target, "Pillow writes no file with this ending; choose another one, such as ext='.jpg'.")
@@ -155,7 +168,7 @@ def resize_image(
     resume: bool = False,
     **options: Any,
 ) -> Path:
-    """Write a copy of an image that is no larger than `max_size`; return its path.
+    """Write a copy of an image that is no larger than `max_size`.
 
     An image that has the size, format and channels already is copied as it is. Others are written anew from their
     pixels, upright and in sRGB.
@@ -172,6 +185,9 @@ def resize_image(
         resume: whether to leave a file that is there already as it is.
         options: of the file written: quality, subsampling, progressive, optimize, lossless, exact, method,
             compress_level, speed.
+
+    Returns:
+        The path of the copy.
 
     Raises:
         ImageError: the image cannot be used or the copy cannot be written.
@@ -196,14 +212,14 @@ def resize_images(
     resume: bool | None = None,
     **options: Any,
 ) -> L[Path]:
-    """Write a copy of every image of a folder that is no larger than `max_size`; return the paths.
+    """Write a copy of every image of a folder that is no larger than `max_size`.
 
     With `dest=path` the images are replaced. Images that cannot be used are left out, and named in one line each.
 
     Args:
         path: the folder.
         max_workers: threads; one per processor by default.
-        max_size: see `resize_image`, as for all that follows.
+        max_size: the longer side of a copy, in pixels; any by default. For this and what follows see `resize_image`.
         recurse: whether to take the folders below, too; those below `dest` are left out.
         dest: the folder to write to; the current one by default.
         n_channels: 3 for colour, 1 for grey.
@@ -213,8 +229,20 @@ def resize_images(
         resume: whether to leave files that are there already as they are; they are written anew by default.
         options: of the files written.
 
+    Returns:
+        The paths of the copies.
+
     Raises:
         InputError: there is no such folder, an option is not known, or two images would have the same name.
+
+    Examples:
+        >>> import tempfile
+        >>> from foveal.vision.all import *
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     Image.new("RGB", (80, 60)).save(f"{folder}/cat.jpg")
+        ...     copies = resize_images(folder, max_size=20, dest=f"{folder}/small")
+        ...     PILImage.create(copies[0]).size
+        (20, 15)
     """
     copying = _Copying(max_size, n_channels, ext, img_format, resample, bool(resume), options)
     source, target = SystemPath(path), SystemPath(dest)

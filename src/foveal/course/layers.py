@@ -1,4 +1,11 @@
-"""The course's layers by name: `Flatten`, `Lambda`, `ConvLayer`, `LinBnDrop`, `ResBlock`, `SimpleCNN`, ..."""
+"""The course's layers by name: `Flatten`, `Lambda`, `ConvLayer`, `LinBnDrop`, `ResBlock`, `SimpleCNN`, ...
+
+What normalises a convolution is a `NormType`:
+
+>>> from foveal.vision.all import *
+>>> [kind.name for kind in NormType]
+['Batch', 'BatchZero', 'Weight', 'Spectral', 'Instance', 'InstanceZero']
+"""
 
 from __future__ import annotations
 
@@ -32,13 +39,20 @@ _RECTIFIERS = (nn.ReLU, nn.ReLU6, nn.LeakyReLU)
 
 
 class Lambda(Module):
-    """A function as a layer."""
+    """A function as a layer, for `nn.Sequential`.
+
+    Examples:
+        >>> from foveal.vision.all import *
+        >>> model = nn.Sequential(nn.Conv2d(3, 8, 3), Lambda(lambda x: x.mean(dim=(2, 3))))
+        >>> model(torch.zeros(2, 3, 32, 32)).shape
+        torch.Size([2, 8])
+    """
 
     def __init__(self, func: Callable[[Tensor], Tensor]) -> None:
         self.func = func
 
     def forward(self, x: Tensor) -> Tensor:
-        """Call it."""
+        """Return what the function makes of `x`."""
         return self.func(x)
 
     def extra_repr(self) -> str:
@@ -53,19 +67,25 @@ class PartialLambda(Lambda):
         self.func, self.kwargs = func, kwargs
 
     def forward(self, x: Tensor) -> Tensor:
-        """Call it."""
+        """Return what the function makes of `x` with these keywords."""
         result: Tensor = self.func(x, **self.kwargs)
         return result
 
 
 class Flatten(Module):
-    """One row per item, or with `full` one row in all."""
+    """Bring a batch to one row per item, [B, ...] to [B, n], or with `full` to one row in all.
+
+    Examples:
+        >>> from foveal.vision.all import *
+        >>> Flatten()(torch.zeros(2, 8, 4, 4)).shape
+        torch.Size([2, 128])
+    """
 
     def __init__(self, full: bool = False) -> None:
         self.full = full
 
     def forward(self, x: Tensor) -> Tensor:
-        """Flatten [B, ...] to [B, n]."""
+        """Return [B, n] of [B, ...], or [n] with `full`."""
         return x.reshape(-1) if self.full else x.flatten(1)
 
 
@@ -76,7 +96,7 @@ class View(Module):
         self.size = size
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return it in that shape."""
+        """Return the batch in that shape."""
         return x.view(self.size)
 
 
@@ -89,30 +109,50 @@ class ResizeBatch(View):
 
 
 class AdaptiveConcatPool2d(Module):
-    """Max and mean over the map, side by side: [B, F, h, w] -> [B, 2F, size, size]."""
+    """Max and mean over the map, side by side: [B, F, h, w] -> [B, 2F, size, size].
+
+    Examples:
+        >>> from foveal.vision.all import *
+        >>> AdaptiveConcatPool2d()(torch.tensor([[[[1.0, 2.0], [3.0, 6.0]]]])).flatten()
+        tensor([6., 3.])
+    """
 
     def __init__(self, size: int | tuple[int, int] | None = None) -> None:
         self.size = size or 1
         self.ap, self.mp = nn.AdaptiveAvgPool2d(self.size), nn.AdaptiveMaxPool2d(self.size)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Pool."""
+        """Return the maxima, then the means, [B, 2F, size, size]."""
         return torch.cat([self.mp(x), self.ap(x)], dim=1)
 
 
 def AdaptiveAvgPool(sz: int = 1, ndim: int = 2) -> nn.Module:
-    """Return the mean over a map, in `sz` parts a side.
+    """Return a layer that takes the mean over a map, in `sz` parts a side.
 
     Args:
         sz: sides of the result.
         ndim: dimensions of the map, 1 to 3.
+
+    Raises:
+        InputError: there are not 1 to 3 dimensions.
     """
     pool: nn.Module = _for_dimensions(_AVG_POOLS, ndim)(sz)
     return pool
 
 
 def PoolFlatten(pool_type: PoolType = PoolType.Avg) -> nn.Sequential:
-    """Return pool -> flatten: [B, F, h, w] -> [B, F], or [B, 2F] for `PoolType.Cat`."""
+    """Return pool -> flatten: [B, F, h, w] -> [B, F], or [B, 2F] for `PoolType.Cat`.
+
+    `PoolType`, of `foveal.course.layers`, is `Avg`, `Max` or `Cat`, max and mean side by side.
+
+    Raises:
+        UnknownNameError: there is no such pool.
+
+    Examples:
+        >>> from foveal.vision.all import *
+        >>> PoolFlatten()(torch.ones(2, 8, 4, 4)).shape
+        torch.Size([2, 8])
+    """
     pools = {
         PoolType.Avg: nn.AdaptiveAvgPool2d,
         PoolType.Max: nn.AdaptiveMaxPool2d,
@@ -131,6 +171,9 @@ def BatchNorm(nf: int, ndim: int = 2, norm_type: NormType = NormType.Batch, **kw
         ndim: dimensions of the map, 1 to 3.
         norm_type: `NormType.BatchZero` begins at weight 0 in place of 1.
         kwargs: of torch's layer.
+
+    Raises:
+        InputError: there are not 1 to 3 dimensions.
     """
     layer: nn.Module = _for_dimensions(_BATCH, ndim)(nf, **kwargs)
     return _begin_norm(layer, zero=norm_type is NormType.BatchZero)
@@ -144,6 +187,9 @@ def InstanceNorm(nf: int, ndim: int = 2, norm_type: NormType = NormType.Instance
         ndim: dimensions of the map, 1 to 3.
         norm_type: `NormType.InstanceZero` begins at weight 0 in place of 1.
         kwargs: of torch's layer.
+
+    Raises:
+        InputError: there are not 1 to 3 dimensions.
     """
     layer: nn.Module = _for_dimensions(_INSTANCE, ndim)(nf, **{"affine": True, **kwargs})
     return _begin_norm(layer, zero=norm_type is NormType.InstanceZero)
@@ -157,13 +203,26 @@ def _begin_norm(layer: nn.Module, *, zero: bool) -> nn.Module:
 
 
 def _for_dimensions(layers: dict[int, Any], ndim: int) -> Any:
+    """Return the layer's class for maps of `ndim` dimensions.
+
+    Raises:
+        InputError: there are not 1 to 3 dimensions.
+    """
     if ndim not in layers:
         raise InputError(f"`ndim` is 1, 2 or 3; got {ndim!r}.")
     return layers[ndim]
 
 
 class ConvLayer(nn.Sequential):
-    """Convolution -> normalisation -> activation."""
+    """Convolution -> normalisation -> activation.
+
+    Examples:
+        >>> from foveal.vision.all import *
+        >>> ConvLayer(3, 8, stride=2)(torch.zeros(2, 3, 32, 32)).shape
+        torch.Size([2, 8, 16, 16])
+        >>> [type(layer).__name__ for layer in ConvLayer(3, 8, norm_type=NormType.Instance, act_cls=None)]
+        ['Conv2d', 'InstanceNorm2d']
+    """
 
     def __init__(
         self,
@@ -189,11 +248,11 @@ class ConvLayer(nn.Sequential):
             ni: channels of the input.
             nf: channels of the output.
             ks: the convolution's side.
-            stride: of the convolution.
+            stride: of the convolution; 2 halves the size of the map.
             padding: by default what keeps the size at stride 1, and 0 when transposed.
             bias: whether the convolution has one; by default where no normalisation follows.
             ndim: dimensions of the map, 1 to 3.
-            norm_type: what normalises; None for nothing.
+            norm_type: what normalises, a `NormType`; None for nothing.
             bn_1st: normalisation before the activation, or after it.
             act_cls: makes the activation; None for none.
             transpose: a transposed convolution.
@@ -201,6 +260,9 @@ class ConvLayer(nn.Sequential):
             xtra: a layer at the end.
             bias_std: of the first biases; 0 begins at 0.
             kwargs: of torch's convolution, such as `groups`.
+
+        Raises:
+            InputError: there are not 1 to 3 dimensions, or `init` cannot fill a weight.
         """
         padding = padding if padding is not None else 0 if transpose else (ks - 1) // 2
         batch = norm_type in {NormType.Batch, NormType.BatchZero}
@@ -220,6 +282,11 @@ class ConvLayer(nn.Sequential):
 
 
 def _initialise_convolution(conv: nn.Module, activation: nn.Module | None, init: object, bias_std: float) -> None:
+    """Fill the weights and the bias of a convolution.
+
+    Raises:
+        InputError: `init` is neither a function nor "auto" nor None.
+    """
     if init == "auto":
         init = nn.init.kaiming_uniform_ if isinstance(activation, _RECTIFIERS) else None
     elif init is not None and not callable(init):
@@ -270,6 +337,8 @@ def ResBlock(
 ) -> xresnet.XResBlock:
     """Return a residual block: convolutions beside a shortcut, then the activation of their sum.
 
+    It begins as its shortcut (He et al. 2016, arXiv 1512.03385; He et al. 2018, arXiv 1812.01187).
+
     Args:
         expansion: 1 for two convolutions of 3x3, 4 for a bottleneck; `ni` and `nf` are multiplied by it.
         ni: channels of the input, over `expansion`.
@@ -280,6 +349,11 @@ def ResBlock(
 
     Raises:
         UnknownNameError: an argument is not among these.
+
+    Examples:
+        >>> from foveal.vision.all import *
+        >>> ResBlock(1, 8, 16, stride=2)(torch.zeros(2, 8, 32, 32)).shape
+        torch.Size([2, 16, 16, 16])
     """
     for name in unknown:
         hint = "timm builds other residual blocks: timm.create_model('seresnet50'), 'resnext50_32x4d', ..."
@@ -296,10 +370,18 @@ def SimpleCNN(
     """Return convolutions one after the other, the last without normalisation, then mean and flatten.
 
     Args:
-        filters: channels of the images and of each map.
+        filters: channels of the images and of each map; the last is the number of outputs.
         kernel_szs: sides of the convolutions, 3 by default.
         strides: of the convolutions, 2 by default.
         bn: whether the others normalise.
+
+    Raises:
+        InputError: there are not as many `kernel_szs` and `strides` as convolutions.
+
+    Examples:
+        >>> from foveal.vision.all import *
+        >>> SimpleCNN([3, 8, 16, 2])(torch.zeros(4, 3, 32, 32)).shape
+        torch.Size([4, 2])
     """
     n = len(filters) - 1
     kernels, steps = kernel_szs or [3] * n, strides or [2] * n
@@ -355,7 +437,11 @@ class MergeLayer(Module):
         self.dense = dense
 
     def forward(self, x: Any) -> Tensor:
-        """Merge."""
+        """Return the sum, or both side by side.
+
+        Raises:
+            InputError: it is not inside `SequentialEx`.
+        """
         original: Tensor | None = getattr(x, "orig", None)
         if original is None:
             raise InputError("`MergeLayer` belongs into `SequentialEx(...)`, whose input it adds.")
@@ -373,5 +459,11 @@ def sigmoid(input: Tensor, eps: float = 1e-7) -> Tensor:
 
 
 def sequential(*layers: nn.Module) -> nn.Sequential:
-    """Return layers one after the other."""
+    """Return layers one after the other, as `nn.Sequential` does.
+
+    Examples:
+        >>> from foveal.vision.all import *
+        >>> sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2))(torch.zeros(3, 4)).shape
+        torch.Size([3, 2])
+    """
     return nn.Sequential(*layers)

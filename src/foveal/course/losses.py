@@ -30,13 +30,21 @@ def LabelSmoothingCrossEntropy(
 ) -> FlattenedLoss:
     """Return the cross-entropy against targets of which a share is spread over all classes.
 
+    The loss takes logits [..., C] and class indices [...] (Szegedy et al. 2016, "Rethinking the Inception Architecture
+    for Computer Vision", arXiv 1512.00567).
+
     Args:
         eps: the share, 0 to 1.
         weight: of each class, [C], as torch's `CrossEntropyLoss` counts it.
         reduction: `mean`, `sum` or `none`.
         axis: the dimension of the classes.
 
-    Source: Szegedy et al. 2016, "Rethinking the Inception Architecture for Computer Vision".
+    Examples:
+        Who is certain and right pays a little all the same.
+
+        >>> from foveal.vision.all import *
+        >>> LabelSmoothingCrossEntropy(eps=0.1)(torch.tensor([[20.0, 0.0]]), torch.tensor([0]))
+        tensor(1.)
     """
     return CrossEntropyLossFlat(weight, axis=axis, label_smoothing=eps, reduction=reduction)
 
@@ -47,10 +55,16 @@ def LabelSmoothingCrossEntropyFlat(
     """Return `LabelSmoothingCrossEntropy`, which flattens as well.
 
     Args:
-        eps: see there, as the others.
+        eps: the share that is spread over all classes, 0 to 1.
         axis: the dimension of the classes.
         weight: of each class, [C].
         reduction: `mean`, `sum` or `none`.
+
+    Examples:
+        >>> from foveal.vision.all import *
+        >>> logits, classes = torch.zeros(2, 3, 4), torch.ones(2, 3, dtype=torch.long)
+        >>> LabelSmoothingCrossEntropyFlat()(logits, classes)
+        tensor(1.3863)
     """
     return LabelSmoothingCrossEntropy(eps, weight, reduction, axis=axis)
 
@@ -67,11 +81,18 @@ def FocalLoss(gamma: float = 2.0, weight: Weights | None = None, reduction: Redu
 
 
 def L1LossFlat(*, axis: int = -1, reduction: Reduction = "mean") -> FlattenedLoss:
-    """Return the mean absolute error of flattened outputs and targets.
+    """Return the mean absolute error of flattened outputs and targets, for a loss of numbers.
+
+    Targets that are NaN are unknown and do not count.
 
     Args:
         axis: for the form's sake: all dimensions are flattened.
         reduction: `mean`, `sum` or `none`.
+
+    Examples:
+        >>> from foveal.vision.all import *
+        >>> L1LossFlat()(torch.tensor([[1.0], [4.0]]), torch.tensor([2.0, 2.0]))
+        tensor(1.5000)
     """
     return FlattenedLoss(partial(_absolute_error, reduction=reduction), "L1Loss", flat=True, axis=axis)
 
@@ -100,6 +121,11 @@ def BCELossFlat(
 def _cross_entropy_of_probabilities(
     output: Tensor, target: Tensor, *, weight: Weights | None, reduction: Reduction
 ) -> Tensor:
+    """Return the binary cross-entropy of probabilities.
+
+    Raises:
+        InputError: the shapes differ, or there is not one weight per class.
+    """
     same_shape(output, target)
     known = ~target.isnan()
     weights = None if weight is None else torch.as_tensor(weight, dtype=output.dtype, device=output.device)
@@ -118,6 +144,12 @@ class BaseLoss:
         flatten: whether both are flattened; class scores to [n, C] with `is_2d`.
         floatify: whether targets become floats.
         is_2d: whether outputs are class scores.
+
+    Examples:
+        >>> from foveal.vision.all import *
+        >>> loss = BaseLoss(nn.SmoothL1Loss, is_2d=False, floatify=True)
+        >>> loss(torch.tensor([[1.5], [4.0]]), torch.tensor([1, 2]))
+        tensor(0.8125)
     """
 
     def __init__(
@@ -149,7 +181,7 @@ class BaseLoss:
 
     @property
     def reduction(self) -> str:
-        """How the losses of items become one."""
+        """How the losses of items become one: `mean`, `sum` or `none`; may be assigned."""
         return str(self.func.reduction)
 
     @reduction.setter
@@ -174,11 +206,11 @@ class BaseLoss:
         return result
 
     def activation(self, x: Tensor) -> Tensor:
-        """Return outputs as they are."""
+        """Return outputs as they are; override it where they mean something else."""
         return x
 
     def decodes(self, x: Tensor) -> Tensor:
-        """Return outputs as they are."""
+        """Return activated outputs as they are; override it to return answers."""
         return x
 
 

@@ -19,17 +19,39 @@ def mse(output: Tensor, target: Tensor) -> Tensor:
     Args:
         output: in the units of the targets, [N] or [N, T].
         target: numbers of as many elements; NaN is unknown.
+
+    Raises:
+        InputError: there are not as many outputs as targets, or an output is NaN.
+
+    Examples:
+        >>> from foveal.vision.all import *
+        >>> round(mse(torch.tensor([1.0, 4.0, 0.0]), torch.tensor([2.0, 1.0, torch.nan])).item(), 4)
+        5.0
     """
     return rmse(output, target) ** 2
 
 
 def R2Score() -> Metric:
-    """Return the coefficient of determination of numbers, the mean over columns."""
+    """Return a metric: the coefficient of determination of numbers, the mean over columns.
+
+    1 is perfect, 0 as good as the targets' mean, below it worse. See `r2_score`.
+
+    Examples:
+        >>> from foveal.vision.all import *
+        >>> R2Score()(torch.tensor([1.0, 2.0, 3.0]), torch.tensor([1.0, 2.0, 6.0])).item()
+        0.3571428571428571
+    """
     return Metric(r2_score, "r2_score", higher_is_better=True, takes="activated")
 
 
 def ExplainedVariance() -> Metric:
-    """Return the share of the variance of numbers that is explained."""
+    """Return a metric: the share of the variance of numbers that is explained; an equal error everywhere costs nothing.
+
+    Examples:
+        >>> from foveal.vision.all import *
+        >>> ExplainedVariance()(torch.tensor([11.0, 12.0, 13.0]), torch.tensor([1.0, 2.0, 3.0])).item()
+        1.0
+    """
 
     def value(output: Tensor, target: Tensor) -> Tensor:
         output, target = _pairs(output, target)
@@ -39,12 +61,24 @@ def ExplainedVariance() -> Metric:
 
 
 def PearsonCorrCoef() -> Metric:
-    """Return Pearson's correlation of numbers with their predictions."""
+    """Return a metric: Pearson's correlation of numbers with their predictions, from -1 to 1.
+
+    Examples:
+        >>> from foveal.vision.all import *
+        >>> round(PearsonCorrCoef()(torch.tensor([10.0, 20.0, 30.0]), torch.tensor([1.0, 2.0, 3.0])).item(), 4)
+        1.0
+    """
     return Metric(_pearson, "pearsonr", higher_is_better=True, takes="activated")
 
 
 def SpearmanCorrCoef() -> Metric:
-    """Return Spearman's correlation of numbers with their predictions: that of their ranks."""
+    """Return a metric: Spearman's correlation of numbers with their predictions, which is that of their ranks.
+
+    Examples:
+        >>> from foveal.vision.all import *
+        >>> round(SpearmanCorrCoef()(torch.tensor([1.0, 10.0, 100.0]), torch.tensor([1.0, 2.0, 3.0])).item(), 4)
+        1.0
+    """
 
     def value(output: Tensor, target: Tensor) -> Tensor:
         return _pearson(*map(_ranks, _pairs(output, target)))
@@ -66,8 +100,10 @@ def AccumMetric(
 ) -> Metric:
     """Return a metric of any function of all predictions and targets at once.
 
+    The function gets what the model returned, after `activation`, `dim_argmax`, `thresh` and `flatten`, in this order.
+
     Args:
-        func: the function.
+        func: the function; returns a number.
         dim_argmax: the dimension that is replaced by the index of its largest value.
         activation: `no`, `sigmoid`, `softmax` or `binary_softmax` (softmax, then the second of two classes).
         thresh: outputs are replaced by whether they are above it.
@@ -77,6 +113,16 @@ def AccumMetric(
         name: the column of the epoch table; the function's name by default.
         higher_is_better: False for errors.
         options: keywords of the function.
+
+    Raises:
+        UnknownNameError: there is no such activation.
+
+    Examples:
+        >>> from foveal.vision.all import *
+        >>> def largest_error(output, target): return (output - target).abs().max()
+        >>> metric = AccumMetric(largest_error, higher_is_better=False)
+        >>> metric.name, metric(torch.tensor([1.0, 4.0]), torch.tensor([2.0, 2.0]))
+        ('largest_error', 2.0)
     """
     if activation not in (known := ("no", "sigmoid", "softmax", "binary_softmax")):
         raise UnknownNameError.of("activation", activation, known)
@@ -116,7 +162,17 @@ def skm_to_fastai(
         axis: of the classes.
         activation: see `AccumMetric`; by default sigmoid where there is a threshold.
         flatten: see `AccumMetric`; False for a function that tells several labels apart.
-        options: keywords of the function.
+        options: keywords of the function, and `name` and `higher_is_better` of the metric.
+
+    Raises:
+        UnknownNameError: there is no such activation.
+
+    Examples:
+        >>> from sklearn.metrics import zero_one_loss
+        >>> from foveal.vision.all import *
+        >>> metric = skm_to_fastai(zero_one_loss, higher_is_better=False)
+        >>> metric(torch.tensor([[0.9, 0.1], [0.8, 0.2]]), torch.tensor([0, 1]))
+        0.5
     """
     argmax = axis if is_class and thresh is None else None
     chosen = activation or ("sigmoid" if is_class and thresh is not None else "no")

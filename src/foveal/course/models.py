@@ -52,6 +52,12 @@ def create_body(arch: Arch, n_in: int = 3, pretrained: bool = True, cut: Cut | N
     Raises:
         UnknownNameError: there is no such backbone.
         ModelFileError: the weights cannot be had.
+
+    Examples:
+        >>> from foveal.vision.all import *
+        >>> body = create_body("tf_efficientnet_lite0")
+        >>> body(torch.zeros(1, 3, 64, 64)).shape
+        torch.Size([1, 1280, 2, 2])
     """
     body = _model(arch, 1, {"normalize": False}, n_in=n_in, pretrained=pretrained, cut=cut).body
     body.set_pooling(())
@@ -78,6 +84,8 @@ def create_head(
 ) -> nn.Sequential:
     """Return the layers that make outputs of a feature map, pooling first; the weights begin as torch's layers do.
 
+    They are pool -> batch normalisation -> dropout -> linear -> ReLU -> batch normalisation -> dropout -> linear.
+
     Args:
         nf: channels of the map.
         n_out: numbers per item.
@@ -89,6 +97,17 @@ def create_head(
         bn_final: whether normalisation comes last.
         lin_first: each linear layer before its normalisation and dropout.
         y_range: squeezes outputs into (low, high).
+
+    Raises:
+        InputError: a dropout or a width cannot be, or there are not as many dropouts as layers.
+
+    Examples:
+        >>> from foveal.vision.all import *
+        >>> head = create_head(nf=16, n_out=2, lin_ftrs=[8])
+        >>> head(torch.zeros(4, 16, 7, 7)).shape
+        torch.Size([4, 2])
+        >>> [layer.p for layer in head if isinstance(layer, nn.Dropout)]
+        [0.25, 0.5]
     """
     hidden = (512,) if lin_ftrs is None else tuple(lin_ftrs)
     dropout = tuple(ps) if isinstance(ps, Sequence) else (float(ps),)
@@ -132,6 +151,17 @@ def create_vision_model(
         bn_final: see `create_head`.
         lin_first: see `create_head`.
         y_range: see `create_head`.
+
+    Raises:
+        UnknownNameError: there is no such backbone.
+        ModelFileError: the weights cannot be had.
+        InputError: the parts do not suit each other, or there is a `custom_head` beside what shapes the usual one.
+
+    Examples:
+        >>> from foveal.vision.all import *
+        >>> model = create_vision_model("tf_efficientnet_lite0", n_out=2)
+        >>> model(torch.zeros(4, 3, 64, 64)).shape
+        torch.Size([4, 2])
     """
     options = ModelOptions(normalize=False, init=init)
     shape = ModelOptions(
@@ -168,7 +198,13 @@ def _model(
 
 
 def params(m: nn.Module) -> list[nn.Parameter]:
-    """Return all parameters of a module."""
+    """Return all parameters of a module; what a `splitter` returns is made of them.
+
+    Examples:
+        >>> from foveal.vision.all import *
+        >>> [list(parameter.shape) for parameter in params(nn.Linear(3, 2))]
+        [[2, 3], [2]]
+    """
     return list(m.parameters())
 
 
@@ -214,7 +250,11 @@ def model_sizes(m: nn.Module, size: tuple[int, int] = (64, 64)) -> list[torch.Si
 
 
 def num_features_model(m: nn.Module) -> int:
-    """Return how many channels a body's last map has, for images of 64 x 64 pixels or what it takes above that."""
+    """Return how many channels a body's last map has, for images of 64 x 64 pixels or what it takes above that.
+
+    Raises:
+        InputError: it does not take images.
+    """
     size, reason = 64, None
     while size <= 512:
         try:
@@ -230,7 +270,7 @@ def has_pool_type(m: nn.Module) -> bool:
 
 
 def init_default(m: nn.Module, func: Init = nn.init.kaiming_normal_) -> nn.Module:
-    """Fill a layer's weight and set its bias to 0; return the layer.
+    """Return a layer whose weight was filled, and its bias set to 0.
 
     Args:
         m: a layer.

@@ -9,7 +9,13 @@ from foveal.geometry.moves import Dihedral, Flip
 
 
 class ResizeMethod:
-    """How `Resize` brings an image to size: the texts "squish", "crop" and "pad"."""
+    """How `Resize` brings an image to size: names for the texts "squish", "crop" and "pad".
+
+    Examples:
+        >>> from foveal.vision.all import *
+        >>> Resize(224, ResizeMethod.Squish)
+        Resize(size=224, method='squish', pad_mode='reflection')
+    """
 
     Squish = "squish"
     Crop = "crop"
@@ -17,7 +23,13 @@ class ResizeMethod:
 
 
 class PadMode:
-    """What stands where an image does not reach: the texts "zeros", "border" and "reflection"."""
+    """What stands where an image does not reach: names for the texts "zeros", "border" and "reflection".
+
+    Examples:
+        >>> from foveal.vision.all import *
+        >>> Resize(224, ResizeMethod.Pad, pad_mode=PadMode.Zeros)
+        Resize(size=224, method='pad', pad_mode='zeros')
+    """
 
     Zeros = "zeros"
     Border = "border"

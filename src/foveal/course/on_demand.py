@@ -20,9 +20,12 @@ class Cell(Protocol):
 
 
 def bring_names_on_demand() -> bool:
-    """Let a notebook's cells have names of the course that they read and nothing defines; return whether they will.
+    """Let a notebook's cells have names of the course that they read and nothing defines.
 
     One line says what was brought, and from where. Does nothing outside IPython.
+
+    Returns:
+        Whether they will.
     """
     ipython = sys.modules.get("IPython")
     shell = ipython.get_ipython() if ipython is not None and hasattr(ipython, "get_ipython") else None
@@ -43,11 +46,14 @@ def bring_names_on_demand() -> bool:
 
 
 def bring(source: str, namespace: MutableMapping[str, object]) -> Iterator[tuple[str, str]]:
-    """Put names of the course that code reads, and that nothing defines, into its namespace; yield each and its module.
+    """Put names of the course that code reads, and that nothing defines, into its namespace.
 
     Args:
         source: of the code.
         namespace: its global names.
+
+    Yields:
+        Each name, and the module that it is from.
     """
     try:
         tree = ast.parse(source)

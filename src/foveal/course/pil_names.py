@@ -10,10 +10,17 @@ from foveal.images.pil import PILImage
 
 
 class _Image:
-    """The module `PIL.Image`, but for `open`."""
+    """The module `PIL.Image`, but for `open`, whose image also has what `PILImage` has: `show`, `to_thumb`, `shape`.
+
+    Examples:
+        >>> from foveal.vision.all import *
+        >>> file = get_image_files(untar_data(URLs.SAMPLE_PETS))[0]
+        >>> with Image.open(file) as image: image.shape, image.to_thumb(64).size
+        ((280, 280), (64, 64))
+    """
 
     def open(self, fp: Any, *args: Any, **options: Any) -> PILImage:
-        """Open an image as Pillow does, that also has what `PILImage` has: `show`, `to_thumb`, `shape`.
+        """Return an image that Pillow has opened, which also has what `PILImage` has: `show`, `to_thumb`, `shape`.
 
         Args:
             fp: a path or an open file.

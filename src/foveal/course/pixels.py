@@ -19,7 +19,9 @@ _TRIES = 10  # of drawing a rectangle that lies inside the image
 
 @dataclass(frozen=True)
 class RandomErasing(PixelOperation):
-    """Fill rectangles with noise.
+    """Fill rectangles of training images with noise, for `batch_tfms`.
+
+    From Zhong et al. 2020, "Random Erasing Data Augmentation" (arXiv 1708.04896).
 
     Attributes:
         p: the probability for each image.
@@ -27,7 +29,15 @@ class RandomErasing(PixelOperation):
         min_aspect: the least ratio of the sides of a rectangle; the greatest is its inverse.
         max_count: at most so many rectangles.
 
-    Source: Zhong et al. 2020, "Random Erasing Data Augmentation".
+    Raises:
+        InputError: a number is out of its bounds.
+
+    Examples:
+        >>> from foveal.vision.all import *
+        >>> erase = RandomErasing(p=1.0, sl=0.25, sh=0.25, min_aspect=1.0)
+        >>> grey = torch.full((1, 3, 8, 8), 0.5)
+        >>> (erase(grey) != grey).any(dim=1).sum()
+        tensor(16)
     """
 
     p: float = 0.5
@@ -71,7 +81,24 @@ class RandomErasing(PixelOperation):
 
 @dataclass(frozen=True)
 class Hue(PixelOperation):
-    """Turn colours by up to `max_hue` of the circle, either way, with probability `p`."""
+    """Turn the colours of training images, for `batch_tfms`.
+
+    Attributes:
+        max_hue: by how much at most, either way, as a share of the colour circle; up to 0.5.
+        p: the probability for each image.
+
+    Raises:
+        InputError: a number is out of its bounds; or, when it is called, the images do not have three channels.
+
+    Examples:
+        Red becomes another colour, as bright as it was.
+
+        >>> from foveal.vision.all import *
+        >>> red = torch.tensor([1.0, 0.0, 0.0]).reshape(1, 3, 1, 1)
+        >>> changed = Hue(max_hue=0.5, p=1.0)(red)
+        >>> changed.amax().item(), changed.amin().item()
+        (1.0, 0.0)
+    """
 
     max_hue: float = 0.1
     p: float = 0.75
@@ -91,7 +118,23 @@ class Hue(PixelOperation):
 
 @dataclass(frozen=True)
 class Saturation(PixelOperation):
-    """Mix an image with its grey one: colours by 1 - max_lighting to 1 / (1 - max_lighting), with probability `p`."""
+    """Make the colours of training images stronger or weaker, for `batch_tfms`: mix each image with its grey one.
+
+    Attributes:
+        max_lighting: by how much at most: colours are multiplied by 1 - max_lighting to 1 / (1 - max_lighting).
+        p: the probability for each image.
+
+    Raises:
+        InputError: a number is out of its bounds; or, when it is called, the images do not have three channels.
+
+    Examples:
+        Grey has no colour to change.
+
+        >>> from foveal.vision.all import *
+        >>> grey = torch.full((1, 3, 8, 8), 0.5)
+        >>> torch.allclose(Saturation(p=1.0)(grey), grey, atol=1e-3)
+        True
+    """
 
     max_lighting: float = 0.2
     p: float = 0.75

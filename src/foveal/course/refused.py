@@ -242,14 +242,17 @@ def missing_name(module: str, name: str, known: Iterable[str] = ()) -> Exception
 
 
 def _is_import(frame: FrameType) -> bool:
-    """Say whether a frame stands at `from module import name`."""
+    """Return whether a frame stands at `from module import name`."""
     return dis.opname[frame.f_code.co_code[frame.f_lasti]] == "IMPORT_FROM"
 
 
 def explain_missing_names() -> bool:
-    """Let a notebook that names what foveal does not have say so in the NameError; return whether it will.
+    """Let a notebook that names what foveal does not have say so in the NameError.
 
     Does nothing outside IPython, nor where another handler of errors is set.
+
+    Returns:
+        Whether it will.
     """
     ipython = sys.modules.get("IPython")
     shell = ipython.get_ipython() if ipython is not None and hasattr(ipython, "get_ipython") else None

@@ -16,7 +16,7 @@ from foveal.data.splits.stratify import StratifiedSplitter
 
 @checked_keywords
 def EndSplitter(valid_pct: float = 0.2, valid_last: bool = True) -> Splitter:
-    """Put the last (or the first) items into validation.
+    """Return a splitter that puts the last (or the first) items into validation.
 
     Args:
         valid_pct: the share of the items.
@@ -24,6 +24,11 @@ def EndSplitter(valid_pct: float = 0.2, valid_last: bool = True) -> Splitter:
 
     Raises:
         InputError: the share is not between 0 and 1.
+
+    Examples:
+        >>> from foveal.vision.all import *
+        >>> EndSplitter(valid_pct=0.25)(["a.jpg", "b.jpg", "c.jpg", "d.jpg"])
+        ([0, 1, 2], [3])
     """
     if not 0 < valid_pct < 1:
         raise InputError(f"`valid_pct` is a share between 0 and 1; got {valid_pct!r}.")
@@ -38,7 +43,7 @@ def EndSplitter(valid_pct: float = 0.2, valid_last: bool = True) -> Splitter:
 
 @checked_keywords
 def RandomSubsetSplitter(train_sz: float, valid_sz: float, seed: int | None = None) -> Splitter:
-    """Put a random share of the items into training, another into validation, and leave the rest out.
+    """Return a splitter that trains on a random share of the items, validates on another, and leaves the rest out.
 
     Args:
         train_sz: the share to train on.
@@ -67,7 +72,7 @@ def TrainTestSplitter(
     train_size: float | None = None,
     shuffle: bool = True,
 ) -> Splitter:
-    """Split as scikit-learn's `train_test_split` does: the shares are the same, which items come where is not.
+    """Return a splitter with the shares of scikit-learn's `train_test_split`; which items come where is not the same.
 
     Args:
         test_size: the share to validate on.
@@ -77,7 +82,14 @@ def TrainTestSplitter(
         shuffle: whether the split is random; the last items validate where it is not.
 
     Raises:
-        InputError: the arguments do not go together.
+        InputError: the arguments do not go together; or, when it is called, there is not one label per item.
+
+    Examples:
+        >>> from foveal.vision.all import *
+        >>> labels = ["cat"] * 8 + ["dog"] * 4
+        >>> train, valid = TrainTestSplitter(test_size=0.25, stratify=labels, random_state=1)(labels)
+        >>> sorted(labels[at] for at in valid)
+        ['cat', 'cat', 'dog']
     """
     if not shuffle and stratify is not None:
         raise InputError("`stratify` needs shuffle=True.")

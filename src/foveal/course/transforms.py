@@ -16,7 +16,7 @@ from foveal.core.errors import InputError, UnknownNameError
 from foveal.core.listing import L
 from foveal.course.basics import image2tensor
 from foveal.data.batches import Item
-from foveal.tasks.vocab import Classes, Vocab, plain
+from foveal.tasks.vocab import Classes, Vocab, check_vocab, plain
 
 Function = Callable[..., Item]
 _COLLECTED = ("encodes", "decodes", "setups")
@@ -50,6 +50,14 @@ class Transform(metaclass=_TransformType):
         order: transforms with a smaller number come first.
         split_idx: 0 for training only, 1 for validation only, None for both.
         is_done_anyway: whether loaders of images do it themselves.
+
+    Examples:
+        >>> from foveal.vision.all import *
+        >>> class Halve(Transform):
+        ...     def encodes(self, number: float): return number / 2
+        ...     def decodes(self, number: float): return number * 2
+        >>> Halve()((3.0, "three")), Halve().decode(1.5)
+        ((1.5, 'three'), 3.0)
     """
 
     order: float = 0
@@ -68,8 +76,8 @@ class Transform(metaclass=_TransformType):
         Args:
             enc: what `encodes` does.
             dec: what `decodes` does.
-            split_idx: see the attribute.
-            order: see the attribute.
+            split_idx: 0 for training only, 1 for validation only; the class's own by default.
+            order: transforms with a smaller number come first; the class's own by default.
         """
         if split_idx is not None:
             self.split_idx = split_idx
@@ -178,14 +186,24 @@ class RandTransform(Transform):
 
 
 class Pipeline:
-    """Functions of an item, one after the other; transforms among them by their `order`."""
+    """Functions of an item, one after the other; transforms among them by their `order`.
+
+    Examples:
+        >>> from foveal.vision.all import *
+        >>> pipeline = Pipeline([str.strip, Categorize(["cat", "dog"])])
+        >>> pipeline(" dog "), pipeline.decode(torch.tensor(1))
+        (tensor(1), 'dog')
+    """
 
     def __init__(self, funcs: Function | Iterable[Function] | None = None, split_idx: int | None = None) -> None:
         """Take functions.
 
         Args:
             funcs: one or several; a class is called to make one.
-            split_idx: leave transforms of the other side out.
+            split_idx: leave transforms of the other side out: 0 is training, 1 validation.
+
+        Raises:
+            InputError: one of them is no function.
         """
         given: list[Item] = [] if funcs is None else list(funcs) if isinstance(funcs, Iterable) else [funcs]
         made = [one() if isinstance(one, type) and issubclass(one, Transform) else one for one in given]
@@ -225,7 +243,13 @@ class Pipeline:
 
 
 class ToTensor(Transform):
-    """Turn an image into a tensor, uint8 [C, h, w]; in `item_tfms` it may be left out."""
+    """Turn an image into a tensor, uint8 [C, h, w]; in `item_tfms` it may be left out.
+
+    Examples:
+        >>> from foveal.vision.all import *
+        >>> ToTensor()(Image.new("RGB", (6, 4))).shape
+        torch.Size([3, 4, 6])
+    """
 
     order = 5
     is_done_anyway = True
@@ -236,13 +260,21 @@ class ToTensor(Transform):
 
 
 class IntToFloatTensor(Transform):
-    """Bring values from 0 to 255 to 0 to 1; in `batch_tfms` it may be left out."""
+    """Bring values from 0 to 255 to 0 to 1, float32; in `batch_tfms` it may be left out.
+
+    Tensors of less than three dimensions are no images, and stay as they are.
+
+    Examples:
+        >>> from foveal.vision.all import *
+        >>> IntToFloatTensor()(torch.full((1, 3, 2, 2), 51, dtype=torch.uint8)).unique()
+        tensor([0.2000])
+    """
 
     order = 10
     is_done_anyway = True
 
     def __init__(self, div: float = 255.0) -> None:
-        """Say what to divide by.
+        """Set what to divide by.
 
         Args:
             div: the value that becomes 1.
@@ -264,18 +296,26 @@ class Categorize(Transform):
 
     Attributes:
         vocab: the classes, in order; learned by `setup` where they are not given.
+
+    Examples:
+        >>> from foveal.vision.all import *
+        >>> categorize = Categorize()
+        >>> categorize.setup(["dog", "cat", "dog"])
+        >>> categorize("dog"), categorize.decode(torch.tensor(0))
+        (tensor(1), 'cat')
     """
 
     order = 1
 
     def __init__(self, vocab: Iterable[Item] | None = None, sort: bool = True) -> None:
-        """Say which classes there are.
+        """Set which classes there are.
 
         Args:
-            vocab: the classes, in order.
-            sort: whether classes that are given come in order; those that are learned always do.
+            vocab: the classes; those that `setup` finds by default.
+            sort: whether classes that are given are sorted; those that are learned always are.
         """
         super().__init__()
+        check_vocab(vocab)
         given = None if vocab is None else [plain(one) for one in vocab]
         self.vocab: Item = None if given is None else Classes(Vocab.of(given).values if sort else given)
 
@@ -289,16 +329,37 @@ class Categorize(Transform):
 
         Raises:
             UnknownNameError: there is no such class.
+            InputError: the classes are not known yet.
         """
-        if self.vocab is None:
-            raise InputError("`Categorize` does not know its classes: give `vocab`, or put it into `Datasets`.")
-        if plain(label) not in self.vocab.o2i:
+        if plain(label) not in self._known.o2i:
             raise UnknownNameError.of("class", label, self.vocab)
         return torch.tensor(self.vocab.o2i[plain(label)])
 
     def decodes(self, index: Item) -> Item:
-        """Return the class of an index."""
-        return self.vocab[int(index)]
+        """Return the class of an index.
+
+        Raises:
+            InputError: it is no index of a class, or the classes are not known yet.
+        """
+        try:
+            number = int(index)
+        except (TypeError, ValueError):
+            number = -1
+        if not 0 <= number < len(self._known):
+            raise InputError(f"The {len(self.vocab)} classes have indices from 0; got {index!r}.")
+        return self.vocab[number]
+
+    @property
+    def _known(self) -> Classes:
+        """The classes.
+
+        Raises:
+            InputError: they are not known yet.
+        """
+        if self.vocab is None:
+            raise InputError("`Categorize` does not know its classes: give `vocab`, or put it into `Datasets`.")
+        known: Classes = self.vocab
+        return known
 
 
 class MultiCategorize(Transform):
@@ -311,7 +372,7 @@ class MultiCategorize(Transform):
     order = 1
 
     def __init__(self, vocab: Iterable[Item] | None = None) -> None:
-        """Say which classes there are.
+        """Set which classes there are.
 
         Args:
             vocab: the classes, in order.

@@ -15,7 +15,7 @@ _MOST_LISTED = 10
 
 
 def audit_datasets(datasets: Datasets) -> Audit:
-    """Audit both sides of a split of images."""
+    """Return the audit of both sides of a split of images."""
     items = [
         Item(Path(name_of(image)), dataset.label(index), is_valid, name_of(image))
         for dataset, is_valid in ((datasets.train, False), (datasets.valid, True))
@@ -25,7 +25,7 @@ def audit_datasets(datasets: Datasets) -> Audit:
 
 
 def without_bad_images(datasets: Datasets) -> Datasets:
-    """Leave out images that cannot be used, and warn of each of them by name, with their number.
+    """Return a split without the images that cannot be used; one warning names them, with their number.
 
     Raises:
         InputError: nothing is left of a side.

@@ -126,8 +126,9 @@ class TupleBatcher(Batcher):
             draw: seed and epoch of random draws; None leaves nothing to chance.
         """
         for group in map(self.positions, groups):
-            collated = collate([self.dataset[index] for index in group])
-            parts = collated if isinstance(collated, tuple) else (collated,)
+            items = [self.dataset[index] for index in group]
+            collated = collate(items)
+            parts = collated if isinstance(items[0], tuple) else (collated,)
             yield Batch(on_device(parts, self.device), group)
 
     def show(self, batch: Batch, *, max_n: int, rows: int | None, figsize: tuple[float, float] | None) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +12,7 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
+from foveal.core.errors import InputError
 from foveal.geometry.homography import Homography
 
 Item = Any
@@ -54,7 +56,7 @@ class Batch:
 
 
 def collate(items: Sequence[Item]) -> Item:
-    """Lay items side by side: numbers, arrays and tensors in one tensor, tuples slot by slot, others in a tuple."""
+    """Return items side by side: numbers, arrays and tensors in one tensor, tuples slot by slot, others in a tuple."""
     first = items[0]
     if isinstance(first, tuple):
         return tuple(collate(slot) for slot in zip(*items, strict=True))
@@ -66,21 +68,42 @@ def collate(items: Sequence[Item]) -> Item:
 
 
 def tensor(*values: ArrayLike | Tensor | Sequence[Tensor]) -> Tensor:
-    """Make a tensor of a number, list, array, series or of several arguments; float64 becomes float32."""
+    """Return a tensor of a number, a list, an array, a series, or of several arguments.
+
+    Floats of 64 bits become float32, so that they go together with a model's weights; other types stay as they are.
+
+    Args:
+        values: one value, or the entries of a vector; tensors in a list are stacked.
+
+    Raises:
+        InputError: they are no numbers, or do not fit together.
+
+    Examples:
+        >>> from foveal.vision.all import *
+        >>> tensor([1, 2]), tensor(1.5, 2, 3), tensor(np.array([0.5]))
+        (tensor([1, 2]), tensor([1.5000, 2.0000, 3.0000]), tensor([0.5000]))
+        >>> tensor([tensor(1), tensor(2)])
+        tensor([1, 2])
+    """
     value = values[0] if len(values) == 1 else values
-    if isinstance(value, list | tuple) and any(isinstance(part, Tensor) for part in value):
-        made = torch.stack([torch.as_tensor(part) for part in value])
-    else:
-        made = torch.as_tensor(value if isinstance(value, Tensor) else np.array(value))
+    try:
+        if isinstance(value, list | tuple) and any(isinstance(part, Tensor) for part in value):
+            made = torch.stack([torch.as_tensor(part) for part in value])
+        else:
+            made = torch.as_tensor(value if isinstance(value, Tensor) else np.array(value))
+    except (TypeError, ValueError):
+        raise InputError(
+            f"A tensor holds numbers, and lists in it are of one length; got {reprlib.repr(value)}."
+        ) from None
     return made.float() if made.dtype == torch.float64 else made
 
 
 def on_device(batch: Item, device: torch.device) -> Item:
-    """Bring every tensor in a (nested) tuple or list to a device.
+    """Return a batch with every tensor in its (nested) tuples and lists on a device; what is no tensor stays.
 
     Args:
         batch: anything.
-        device: where to.
+        device: where the tensors are to be.
     """
     if isinstance(batch, tuple | list):
         return type(batch)(on_device(part, device) for part in batch)
@@ -88,5 +111,14 @@ def on_device(batch: Item, device: torch.device) -> Item:
 
 
 def to_cpu(batch: Item) -> Item:
-    """Bring every tensor in a (nested) tuple or list to the CPU."""
+    """Return a batch with every tensor in its (nested) tuples and lists on the CPU; what is no tensor stays.
+
+    Args:
+        batch: a tensor, a batch such as `dls.one_batch()`, or anything else.
+
+    Examples:
+        >>> from foveal.vision.all import *
+        >>> to_cpu((torch.ones(2), [torch.zeros(1), "cat.jpg"]))
+        (tensor([1., 1.]), [tensor([0.]), 'cat.jpg'])
+    """
     return on_device(batch, torch.device("cpu"))

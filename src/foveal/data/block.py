@@ -47,10 +47,21 @@ PathLike = str | os.PathLike[str]
 
 @checked_methods
 class DataBlock:
-    """A plan: what the parts of an item are, how they are found, how items are split and images are transformed.
+    r"""A plan for data: what the parts of an item are, how they are found, split, resized and augmented.
+
+    A plan reads nothing by itself; `dataloaders(source)` carries it out. It can be used for several sources.
 
     Attributes:
         transforms: `item_tfms` and `batch_tfms`.
+
+    Examples:
+        >>> from foveal.vision.all import *
+        >>> pets = DataBlock(
+        ...     blocks=(ImageBlock, CategoryBlock), get_items=get_image_files, splitter=RandomSplitter(seed=42),
+        ...     get_y=using_attr(RegexLabeller(r"(.+)_\d+.jpg$"), "name"), item_tfms=Resize(32))
+        >>> dls = pets.dataloaders(untar_data(URLs.SAMPLE_PETS), bs=4)
+        >>> dls.one_batch()[0].shape, dls.vocab
+        (torch.Size([4, 3, 32, 32]), (#8) ['Boat','House','Mushroom','Tree','balloon','flower','kite','sun'])
     """
 
     def __init__(
@@ -66,22 +77,26 @@ class DataBlock:
         getters: Sequence[Getters] | None = None,
         n_inp: int = 1,
     ) -> None:
-        """Write down the plan; nothing is read yet.
+        """Make the plan; nothing is read yet.
 
         Args:
-            blocks: (ImageBlock, a target block), as classes or instances; without, items stay what the getters find.
-            get_items: turns the source into items, for instance `get_image_files`.
-            get_x: finds the image of an item (a row, a path, ...); the item itself by default. Of several functions in
-                a list, each gets what the one before it returned.
-            get_y: finds the label of an item, likewise.
-            splitter: a function of all items that returns (training, validation); a random fifth by default.
-            item_tfms: a fit such as `Resize(224)`, and other transforms.
+            blocks: (ImageBlock, a target block), as classes or instances: `CategoryBlock`, `MultiCategoryBlock`,
+                `PointBlock` or `RegressionBlock`; without, items stay what the getters find.
+            get_items: a function that turns the source into items, for instance `get_image_files`; the source itself is
+                a list or a table of items by default.
+            get_x: a function that finds the image of an item (a row, a path, ...); the item itself by default. Of
+                several functions in a list, each gets what the one before it returned.
+            get_y: a function that finds the label of an item, likewise; points are (x, y) in source pixels.
+            splitter: a function of all items that returns their positions for (training, validation); a random fifth is
+                for validation by default.
+            item_tfms: a resize step such as `Resize(224)`, and other transforms.
             batch_tfms: more of them, such as `aug_transforms()`.
             getters: `get_x` and `get_y` in one list.
             n_inp: how many of the blocks are inputs; only one can be.
 
         Raises:
             InputError: an argument is not of the right form, or not supported.
+            UnknownNameError: there is no such argument; the message offers the nearest one.
         """
         if n_inp != 1:
             raise InputError(
@@ -107,6 +122,15 @@ class DataBlock:
         Args:
             item_tfms: as of `DataBlock`; none by default.
             batch_tfms: likewise.
+
+        Raises:
+            InputError: a transform is of no known kind.
+
+        Examples:
+            >>> from foveal.vision.all import *
+            >>> block = DataBlock(blocks=(ImageBlock, CategoryBlock), item_tfms=Resize(128))
+            >>> block.new(item_tfms=Resize(32), batch_tfms=aug_transforms()).transforms[0]
+            Resize(size=32, method='crop', pad_mode='reflection')
         """
         changed = copy.copy(self)
         changed.transforms = item_tfms, batch_tfms
@@ -115,10 +139,24 @@ class DataBlock:
 
     @runtime.without_collecting()
     def datasets(self, source: object) -> Datasets:
-        """Read a source, split it, learn the vocabulary from the training side, encode all targets once.
+        """Read a source, split it, learn the vocabulary from the training side and encode all labels once.
+
+        Args:
+            source: what `get_items`, or the splitter and the getters, take: a folder, a table, a list.
+
+        Returns:
+            The two sides as `.train` and `.valid`; an item is (image, target), the image as its file has it.
 
         Raises:
             InputError: something in the source is not as expected; the message names the item.
+
+        Examples:
+            >>> from foveal.vision.all import *
+            >>> files = get_image_files(untar_data(URLs.SAMPLE_PETS))
+            >>> block = DataBlock(blocks=(ImageBlock, CategoryBlock), get_y=lambda file: file.name[0].isupper())
+            >>> sides = block.datasets(files)
+            >>> len(sides.train), len(sides.valid), sides.vocab
+            (192, 48, (#2) [False,True])
         """
         found = self._found(source)
         items = rows_of(found)
@@ -134,16 +172,48 @@ class DataBlock:
         return Datasets.of(*(side.dataset(of, task, n_channels) for side, of in zip(sides, targets, strict=True)))
 
     def summary(self, source: object) -> None:
-        """Walk one item through every step and print what each step makes of it.
+        """Walk one item through every step and print what each step makes of it; the first thing to try when one fails.
+
+        Args:
+            source: as of `datasets`.
 
         Raises:
             InputError: a step fails; the message says what to add or mend.
+
+        Examples:
+            >>> from foveal.vision.all import *
+            >>> image = PILImage.create(np.zeros((48, 64, 3), np.uint8))
+            >>> block = DataBlock(
+            ...     blocks=(ImageBlock, CategoryBlock), get_x=lambda item: image, get_y=lambda item: item,
+            ...     splitter=IndexSplitter([1]), item_tfms=Resize(32))
+            >>> block.summary(["cat", "cat"])
+            split     1 items to train on, 1 to validate
+            task      single-label, 1 outputs: cat
+            ...
+              sample  pixels [32, 32, 3] uint8, target 0
         """
         for line in walk(self.datasets(source), self._pipeline()):
             print(line)  # noqa: T201 -- printing is what it is for
 
     def check(self, source: object) -> Audit:
-        """Audit labels, split and every image of a source; see `foveal.audit.checks`."""
+        """Audit labels, split and every image of a source before training; see `foveal.audit.checks`.
+
+        Args:
+            source: as of `datasets`.
+
+        Returns:
+            What was found: errors, warnings and notes, and facts about the source; it prints as a summary.
+
+        Raises:
+            InputError: something in the source is not as expected; the message names the item.
+
+        Examples:
+            >>> from foveal.vision.all import *
+            >>> files = get_image_files(untar_data(URLs.SAMPLE_PETS))[::40]
+            >>> block = DataBlock(blocks=(ImageBlock, CategoryBlock), get_y=lambda file: file.name[0].isupper())
+            >>> block.check(files).errors
+            []
+        """
         return audit_datasets(self.datasets(source))
 
     def dataloaders(
@@ -159,7 +229,7 @@ class DataBlock:
         on_bad: OnBad = "stop",
         sampling: Sampling = "uniform",
     ) -> DataLoaders:
-        """Read a source and build its loaders.
+        """Read a source and build the loaders of its training and its validation side.
 
         Args:
             source: a folder, a table, a list: what `get_items`, or the splitter and the getters, take.
@@ -173,6 +243,24 @@ class DataBlock:
                 looked at first, and those are left out with a warning that names them.
             sampling: how often images are drawn for training: `uniform`, `balanced`, `square-root`, or a weight per
                 training item; see `DataLoader`.
+
+        Returns:
+            The loaders; a batch is (images float32 [B, C, h, w], encoded labels [B, ...]).
+
+        Raises:
+            InputError: something in the source is not as expected, or no transform sets the size of images of several
+                sizes; the message names the item.
+            UnknownNameError: `on_bad` or `sampling` is no known name.
+
+        Examples:
+            >>> from foveal.vision.all import *
+            >>> path = untar_data(URLs.SAMPLE_PETS)
+            >>> block = DataBlock(
+            ...     blocks=(ImageBlock, CategoryBlock), get_items=get_image_files, item_tfms=Resize((32, 48)),
+            ...     get_y=lambda file: "big" if file.name[0].isupper() else "small")
+            >>> dls = block.dataloaders(path, bs=8)
+            >>> [part.shape for part in dls.one_batch()], dls.vocab
+            ([torch.Size([8, 3, 32, 48]), torch.Size([8])], (#2) ['big','small'])
         """
         datasets = self.datasets(source)
         if on_bad not in get_args(OnBad):
@@ -203,6 +291,18 @@ class DataBlock:
             wgts: how often each training item is drawn, in proportion; one per item of the training side.
             bs: batch size.
             options: see `dataloaders`.
+
+        Raises:
+            InputError: there is not one weight, a number from 0 up, per training item.
+
+        Examples:
+            >>> from foveal.vision.all import *
+            >>> block = DataBlock(
+            ...     blocks=(ImageBlock, CategoryBlock), get_x=lambda label: np.zeros((32, 32, 3), np.uint8),
+            ...     get_y=lambda label: label, splitter=IndexSplitter([3]), item_tfms=Resize(32))
+            >>> dls = block.weighted_dataloaders(["cat", "dog", "dog", "cat"], [2, 1, 0], bs=3)
+            >>> sorted(dls.train.order(epoch=0))
+            [0, 0, 1]
         """
         return self.dataloaders(source, bs=bs, sampling=wgts, **options)
 
@@ -223,7 +323,7 @@ class DataBlock:
         return found
 
     def _read_new(self, task: AnyTask, source: Any, with_labels: bool) -> ImageDataset:
-        """Read new items as those of training were, without a split."""
+        """Return the dataset of new items, read as those of training were, without a split."""
         a_place = isinstance(source, str | os.PathLike) and Path(source).is_dir()
         items = rows_of(self._found(source) if a_place or isinstance(source, Source) else source)
         getters = self._getters if with_labels else (self._getters[0], (lambda _: None, "get_y"))

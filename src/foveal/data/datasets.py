@@ -179,7 +179,7 @@ class Datasets:
 
     @classmethod
     def of(cls, train: Sequence[object] | Dataset, valid: Sequence[object] | Dataset) -> Datasets:
-        """Put two sides together.
+        """Return two sides as one value.
 
         Args:
             train: the side to train on.
@@ -188,6 +188,9 @@ class Datasets:
         both = cls.__new__(cls)
         both.train, both.valid = train, valid
         return both
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({len(self.train):,} items to train on, {len(self.valid):,} to validate)"
 
     def __len__(self) -> int:
         return len(self.train) + len(self.valid)
@@ -201,7 +204,11 @@ class Datasets:
 
     @property
     def vocab(self) -> Classes:
-        """The classes, learned from the training side."""
+        """The classes, learned from the training side.
+
+        Raises:
+            InputError: the datasets have no task.
+        """
         if not isinstance(self.train, ImageDataset):
             raise InputError("These datasets have no task, so no vocabulary: give DataBlock a target block.")
         return self.train.vocab

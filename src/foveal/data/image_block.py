@@ -11,23 +11,29 @@ from foveal.images.pil import PILImage, PILImageBW
 
 @dataclass(frozen=True, slots=True, init=False)
 class ImageBlock:
-    """The input is an image: a path, bytes, an array or a PIL image.
+    """The first block of a `DataBlock`: the input is an image, a path, bytes, an array or a PIL image.
 
     Attributes:
-        n_channels: that images are read with: 1 is grey, 3 RGB, 4 what the file has: colour and alpha, or four bands.
+        n_channels: how many channels images are read with: 1 is grey, 3 RGB, 4 what the file has: colour and alpha, or
+            four bands.
+
+    Examples:
+        >>> from foveal.vision.all import *
+        >>> ImageBlock(), ImageBlock(PILImageBW), ImageBlock(n_channels=4)
+        (ImageBlock(n_channels=3), ImageBlock(n_channels=1), ImageBlock(n_channels=4))
     """
 
     n_channels: int
 
     def __init__(self, cls: type[PILImage] | None = None, *, n_channels: int | None = None) -> None:
-        """Say how images are read; as RGB by default.
+        """Choose how images are read; as RGB by default.
 
         Args:
             cls: `PILImage` for RGB, `PILImageBW` for grey.
-            n_channels: 1, 3 or 4, in its place.
+            n_channels: 1, 3 or 4, in place of `cls`.
 
         Raises:
-            InputError: there is no such kind of image.
+            InputError: there is no such kind of image, or `cls` and `n_channels` contradict each other.
         """
         if cls is not None and cls is not PILImage and cls is not PILImageBW:
             raise InputError(

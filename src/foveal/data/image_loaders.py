@@ -58,11 +58,19 @@ class Options(SharedOptions, total=False):
 
 
 class ImageDataLoaders:
-    """Ways to build loaders of images.
+    r"""Short ways from files and their labels to the loaders of images; each is a few lines over `DataBlock`.
 
-    All take, as keywords, `item_tfms`, `batch_tfms`, `bs` (64), `num_workers`, `device`, `sampling` (see
-    `DataBlock.dataloaders`), and for a random split `valid_pct` (0.2) and `seed`; `y_block` says what the labels are
-    where that cannot be told from them, `img_cls` or `n_channels` what `ImageBlock` is told of the images.
+    All of them take, as keywords, `item_tfms`, `batch_tfms`, `bs` (64), `num_workers`, `device`, `sampling` (see
+    `DataBlock.dataloaders`), and for a random split `valid_pct` (0.2) and `seed`; `y_block` is the target block where
+    the labels do not show it, `img_cls` or `n_channels` is what `ImageBlock` takes.
+
+    Examples:
+        >>> from foveal.vision.all import *
+        >>> path = untar_data(URLs.SAMPLE_PETS)
+        >>> dls = ImageDataLoaders.from_name_re(
+        ...     path, get_image_files(path), r"(.+)_\d+.jpg$", valid_pct=0.2, seed=42, item_tfms=Resize(32), bs=8)
+        >>> dls.one_batch()[0].shape, dls.vocab
+        (torch.Size([8, 3, 32, 32]), (#8) ['Boat','House','Mushroom','Tree','balloon','flower','kite','sun'])
     """
 
     @classmethod
@@ -79,7 +87,7 @@ class ImageDataLoaders:
         valid_col: int | str | None = None,
         **options: Unpack[Options],
     ) -> DataLoaders:
-        """Take one image per row.
+        """Return the loaders of a table with one row per image.
 
         Args:
             df: the table.
@@ -89,9 +97,23 @@ class ImageDataLoaders:
                 `y_block=RegressionBlock` or `PointBlock` a number each.
             folder: see `path`.
             suff: put behind each file name, for instance ".jpg".
-            label_delim: what separates several labels.
+            label_delim: what separates several labels; by default a cell is one label.
             valid_col: the column that marks validation; a random split by default.
             options: see `ImageDataLoaders`.
+
+        Raises:
+            TableError: a column is missing, or a cell of `valid_col` names no side.
+            InputError: a label is of the wrong form; the message names the row.
+            UnknownNameError: there is no such option.
+
+        Examples:
+            >>> from foveal.vision.all import *
+            >>> path = untar_data(URLs.SAMPLE_PASCAL)
+            >>> df = pd.read_csv(path / "train.csv")
+            >>> dls = ImageDataLoaders.from_df(
+            ...     df, path, folder="train", label_delim=" ", valid_col="is_valid", item_tfms=Resize(32), bs=4)
+            >>> dls.vocab, dls.one_batch()[1].shape
+            ((#8) ['balloon','boat','flower','house','kite','mushroom','sun','tree'], torch.Size([4, 8]))
         """
         columns = [label_col] if isinstance(label_col, int | str) else list(label_col)
         labels = [_column_name(df, column) for column in columns]
@@ -119,7 +141,7 @@ class ImageDataLoaders:
         valid_col: int | str | None = None,
         **options: Unpack[Options],
     ) -> DataLoaders:
-        """Take a table file.
+        """Return the loaders of a table file with one row per image.
 
         Args:
             path: the folder of the table, and of the images.
@@ -132,6 +154,18 @@ class ImageDataLoaders:
             label_delim: as in `from_df`.
             valid_col: as in `from_df`.
             options: see `ImageDataLoaders`.
+
+        Raises:
+            TableError: the file is missing or no table, or as in `from_df`.
+            InputError: as in `from_df`.
+
+        Examples:
+            >>> from foveal.vision.all import *
+            >>> path = untar_data(URLs.SAMPLE_PASCAL)
+            >>> dls = ImageDataLoaders.from_csv(
+            ...     path, "train.csv", folder="train", label_delim=" ", valid_col="is_valid", item_tfms=Resize(32))
+            >>> len(dls.train_ds) + len(dls.valid_ds)
+            212
         """
         table, _ = read_delimited(Path(path) / csv_fname, separator=delimiter)
         return cls.from_df(
@@ -156,7 +190,7 @@ class ImageDataLoaders:
         valid_pct: float | None = None,
         **options: Unpack[SharedOptions],
     ) -> DataLoaders:
-        """Take one folder per class, below `train` and `valid`, or split at random.
+        """Return the loaders of one folder per class, below `train` and `valid`, or split at random.
 
         Args:
             path: the folder of all images.
@@ -164,6 +198,16 @@ class ImageDataLoaders:
             valid: the folder in it to validate on.
             valid_pct: the share of a random split, in place of these two folders.
             options: see `ImageDataLoaders`.
+
+        Raises:
+            InputError: there is no such folder, or nothing on one side of the split.
+
+        Examples:
+            >>> from foveal.vision.all import *
+            >>> path = untar_data(URLs.SAMPLE_BIWI)  # a folder per person, whose name is the label
+            >>> dls = ImageDataLoaders.from_folder(path, valid_pct=0.2, seed=1, item_tfms=Resize(32), bs=4)
+            >>> dls.vocab
+            (#4) ['01','05','13','20']
         """
         by_folder, block = GrandparentSplitter(train, valid), _target_block(options, CategoryBlock)
         splitter = by_folder if valid_pct is None else RandomSplitter(valid_pct, options.get("seed"))
@@ -173,13 +217,24 @@ class ImageDataLoaders:
     def from_path_func(
         cls, path: PathLike, fnames: Sequence[PathLike], label_func: Getter, **options: Unpack[Options]
     ) -> DataLoaders:
-        """Take files, and their labels from a function of the path.
+        """Return the loaders of files whose label is a function of the path.
 
         Args:
             path: where the file names begin.
             fnames: names of image files.
             label_func: a function of a `Path` that returns its label.
             options: see `ImageDataLoaders`.
+
+        Raises:
+            InputError: the function fails on a file, or returns a label of the wrong form; the message names the file.
+
+        Examples:
+            >>> from foveal.vision.all import *
+            >>> path = untar_data(URLs.SAMPLE_BIWI)
+            >>> dls = ImageDataLoaders.from_path_func(
+            ...     path, get_image_files(path), parent_label, seed=1, item_tfms=Resize(32), bs=4)
+            >>> dls.vocab
+            (#4) ['01','05','13','20']
         """
         files = [Path(path) / name for name in fnames]
         block = _target_block(options, CategoryBlock)
@@ -189,13 +244,25 @@ class ImageDataLoaders:
     def from_name_func(
         cls, path: PathLike, fnames: Sequence[PathLike], label_func: Getter, **options: Unpack[Options]
     ) -> DataLoaders:
-        """Take files, and their labels from a function of the file's name.
+        """Return the loaders of files whose label is a function of the file's name.
 
         Args:
             path: where the file names begin.
             fnames: names of image files.
             label_func: a function of the last part of a name, text, that returns its label.
             options: see `ImageDataLoaders`.
+
+        Raises:
+            InputError: the function fails on a file, or returns a label of the wrong form; the message names the file.
+
+        Examples:
+            >>> from foveal.vision.all import *
+            >>> path = untar_data(URLs.SAMPLE_PETS)
+            >>> def is_cat(name): return name[0].isupper()
+            >>> dls = ImageDataLoaders.from_name_func(
+            ...     path, get_image_files(path), is_cat, valid_pct=0.2, seed=42, item_tfms=Resize(32), bs=4)
+            >>> dls.vocab, len(dls.train_ds), len(dls.valid_ds)
+            ((#2) [False,True], 192, 48)
         """
         return cls.from_path_func(path, fnames, using_attr(label_func, "name"), **options)
 
@@ -203,13 +270,24 @@ class ImageDataLoaders:
     def from_name_re(
         cls, path: PathLike, fnames: Sequence[PathLike], pat: str, **options: Unpack[Options]
     ) -> DataLoaders:
-        """Take files, and their labels from a pattern searched for in the file's name.
+        r"""Return the loaders of files whose label a pattern finds in the file's name.
 
         Args:
             path: where the file names begin.
             fnames: names of image files.
-            pat: a regular expression whose first group is the label.
+            pat: a regular expression whose first group is the label; it is searched for anywhere in the name.
             options: see `ImageDataLoaders`.
+
+        Raises:
+            InputError: a name does not match; the message names the file.
+
+        Examples:
+            >>> from foveal.vision.all import *
+            >>> path = untar_data(URLs.SAMPLE_PETS)
+            >>> dls = ImageDataLoaders.from_name_re(
+            ...     path, get_image_files(path), r"^(.+)_\d+.jpg$", seed=42, item_tfms=Resize(32), bs=4)
+            >>> dls.c
+            8
         """
         return cls.from_name_func(path, fnames, RegexLabeller(pat), **options)
 
@@ -217,13 +295,24 @@ class ImageDataLoaders:
     def from_path_re(
         cls, path: PathLike, fnames: Sequence[PathLike], pat: str, **options: Unpack[Options]
     ) -> DataLoaders:
-        """Take files, and their labels from a pattern searched for in the whole path, with forward slashes.
+        r"""Return the loaders of files whose label a pattern finds in the whole path, written with forward slashes.
 
         Args:
             path: where the file names begin.
             fnames: names of image files.
-            pat: a regular expression whose first group is the label.
+            pat: a regular expression whose first group is the label; it is searched for anywhere in the path.
             options: see `ImageDataLoaders`.
+
+        Raises:
+            InputError: a path does not match; the message names the file.
+
+        Examples:
+            >>> from foveal.vision.all import *
+            >>> path = untar_data(URLs.SAMPLE_BIWI)
+            >>> dls = ImageDataLoaders.from_path_re(
+            ...     path, get_image_files(path), r"/(\d+)/frame_\d+", seed=1, item_tfms=Resize(32), bs=4)
+            >>> dls.vocab
+            (#4) ['01','05','13','20']
         """
         labeller = RegexLabeller(pat)
         return cls.from_path_func(path, fnames, lambda file: labeller(file.as_posix()), **options)
@@ -232,13 +321,26 @@ class ImageDataLoaders:
     def from_lists(
         cls, path: PathLike, fnames: Sequence[PathLike], labels: Sequence[object], **options: Unpack[Options]
     ) -> DataLoaders:
-        """Take files and their labels side by side.
+        """Return the loaders of files and their labels side by side.
 
         Args:
             path: where the file names begin.
             fnames: names of image files.
-            labels: one per file: a text, or a list of them.
+            labels: one per file: a text, or a list of them; with `y_block` numbers or points.
             options: see `ImageDataLoaders`.
+
+        Raises:
+            InputError: a label is of the wrong form; the message names the file.
+
+        Examples:
+            >>> from foveal.vision.all import *
+            >>> path = untar_data(URLs.SAMPLE_PETS)
+            >>> files = get_image_files(path)[::8]
+            >>> brightness = [np.asarray(Image.open(file)).mean() / 255 for file in files]
+            >>> dls = ImageDataLoaders.from_lists(
+            ...     path, files, brightness, y_block=RegressionBlock, seed=1, item_tfms=Resize(32), bs=4)
+            >>> dls.one_batch()[1].shape
+            torch.Size([4, 1])
         """
         pairs = list(zip((Path(path) / name for name in fnames), labels, strict=True))
         several = any(isinstance(label, list | tuple | set) for label in labels)
@@ -267,7 +369,11 @@ def _marked_columns_reader(columns: Sequence[str]) -> Callable[[Mapping[str, obj
 
 
 def _target_block(options: SharedOptions, default: TargetBlockLike) -> TargetBlockLike:
-    """Return the block that the options name, or the default; refuse an unknown option with the near match."""
+    """Return the block that the options name, or the default.
+
+    Raises:
+        UnknownNameError: there is no such option; the message offers the nearest one.
+    """
     known = Options.__annotations__
     for option in options:
         if option not in known:

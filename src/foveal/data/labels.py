@@ -26,7 +26,11 @@ Column = str | int
 
 
 def composed(getters: Getters | None) -> Getter | None:
-    """Return one function for several, each of which gets what the one before it returned."""
+    """Return one function for several, each of which gets what the one before it returned.
+
+    Raises:
+        InputError: what is given is no function, or a list of functions.
+    """
     if getters is None or not isinstance(getters, Sequence):
         return getters
     if not getters or not all(map(callable, getters)):
@@ -36,13 +40,25 @@ def composed(getters: Getters | None) -> Getter | None:
 
 @dataclass(frozen=True, slots=True)
 class ColReader:
-    """Read one cell of a row, or several.
+    """Read one cell of a row, or several: a getter for `get_x` and `get_y` where the items are rows of a data frame.
 
     Attributes:
-        column: the name of the column, or its number; of several in a list, their cells are read into a list.
+        column: the name of the column, or its number from 0; of several in a list, their cells are read into a list.
         pref: put before the value, for instance a folder.
         suff: put behind the value, for instance an extension.
-        label_delim: splits the value into several labels.
+        label_delim: splits the value into a list of labels; by default the value is one label.
+
+    Raises:
+        TableError: at a call: the table has no such column; the message offers the nearest one.
+        InputError: at a call: a cell holds no text where `label_delim` is to split it.
+
+    Examples:
+        >>> from foveal.vision.all import *
+        >>> row = pd.Series({"fname": "000012", "labels": "cat dog"})
+        >>> ColReader("fname", pref="train/", suff=".jpg")(row)
+        'train/000012.jpg'
+        >>> ColReader("labels", label_delim=" ")(row)
+        ['cat', 'dog']
     """
 
     column: Column | Sequence[Column]
@@ -62,6 +78,16 @@ class ColReader:
         Args:
             rows: the table.
             positions: numbers of rows, from 0.
+
+        Raises:
+            TableError, InputError: as at a call.
+
+        Examples:
+            >>> from foveal.data.splits.rows import Rows
+            >>> import pandas as pd
+            >>> rows = Rows(pd.DataFrame({"fname": ["a.jpg", "b.jpg"], "labels": ["cat", "dog cat"]}))
+            >>> ColReader("labels", label_delim=" ").read_rows(rows, [1, 0])
+            [['dog', 'cat'], ['cat']]
         """
         if not isinstance(self.column, str | int):
             return [self(rows[position]) for position in positions]
@@ -88,11 +114,16 @@ class ColReader:
 
 @dataclass(frozen=True, slots=True)
 class RegexLabeller:
-    """Take the first group of a regular expression.
+    r"""Read a label out of a text: the first group of a regular expression.
 
     Attributes:
         pat: the expression, with one group in it.
-        match: it must match from the start of the text; by default anywhere.
+        match: whether it must match from the start of the text; by default it is searched for anywhere.
+
+    Examples:
+        >>> from foveal.vision.all import *
+        >>> RegexLabeller(r"(.+)_\d+.jpg$")("great_pyrenees_173.jpg")
+        'great_pyrenees'
     """
 
     pat: str
@@ -116,15 +147,30 @@ class RegexLabeller:
 
 
 def using_attr(function: Getter, attribute: str) -> Getter:
-    r"""Return `function` of an attribute: `using_attr(RegexLabeller(r"(.+)_\d+.jpg$"), "name")`.
+    r"""Return a getter that calls `function` with an attribute of the item, such as the `name` of a path.
 
     Args:
         function: takes the value of the attribute.
-        attribute: the name of an attribute of each item.
+        attribute: the name of an attribute that each item has.
+
+    Examples:
+        >>> from foveal.vision.all import *
+        >>> label_of = using_attr(RegexLabeller(r"(.+)_\d+.jpg$"), "name")
+        >>> label_of(Path("images/beagle_7.jpg"))
+        'beagle'
     """
     return lambda item: function(getattr(item, attribute))
 
 
 def parent_label(path: str | os.PathLike[str]) -> str:
-    """Return the name of the folder that a file lies in."""
+    """Return the name of the folder that a file lies in: the label where there is one folder per class.
+
+    Args:
+        path: the file; it need not exist.
+
+    Examples:
+        >>> from foveal.vision.all import *
+        >>> parent_label("train/cat/12.jpg")
+        'cat'
+    """
     return Path(path).parent.name

@@ -147,7 +147,7 @@ class Pipeline:
 
     @classmethod
     def of(cls, item_tfms: Transforms = None, batch_tfms: Transforms = None, n_channels: int = RGB) -> Pipeline:
-        """Sort transforms by what they are; their place in the lists does not matter.
+        """Return transforms sorted by what they are; their place in the lists does not matter.
 
         A `Move`, or a function of (size_hw, generator), is a move. A `PixelOperation`, or a function of a batch,
         float32 [B, C, h, w] from 0 to 1, such as a transform of torchvision, is a pixel operation: it belongs in
@@ -232,7 +232,7 @@ class Pipeline:
         return replace(self, statistics=statistics)
 
     def source_to_input(self, size_hw: tuple[int, int], rng: np.random.Generator | None) -> Homography:
-        """Draw the map from source pixels to pixels of the input.
+        """Return the map from source pixels to pixels of the input, drawn for one image.
 
         Args:
             size_hw: (height, width) of the source in pixels.
@@ -255,7 +255,7 @@ class Pipeline:
         *,
         windowed: bool = False,
     ) -> Sample:
-        """Draw one sample.
+        """Return one sample: the image in the input and its target, drawn from a generator.
 
         Args:
             image: the source.
@@ -283,6 +283,9 @@ class Pipeline:
             target: encoded, points in source pixels.
             task: moves the target.
             rng: None prepares the image as in validation.
+
+        Returns:
+            What is left of the sample: its target and its map.
 
         Raises:
             ImageError: the image is refused.
@@ -359,7 +362,11 @@ def _made(step: Any) -> Transform:
 
 
 def _check_channels_of(step: Transform, n_channels: int) -> None:
-    """Refuse a transform for images of another number of channels than there are."""
+    """Refuse a transform for images of another number of channels than there are.
+
+    Raises:
+        InputError: it is for another number; the message says what would fit.
+    """
     statistics = step.statistics if isinstance(step, Normalize) else None
     made_for = getattr(step, "n_channels", None) if statistics is None else statistics.n_channels
     if made_for in {None, n_channels}:
@@ -376,7 +383,7 @@ def _require_function(step: object) -> MoveFunction | PixelFunction:
     if isinstance(step, type) or not callable(step):
         hint = f" Did you mean `{step.__name__}(...)`?" if isinstance(step, type) else ""
         raise InputError(
-            f"A transform is a fit, a move, a tone, Normalize or a function of a batch; got {step!r}.{hint}"
+            f"A transform is a resize step, a move, a tone, Normalize or a function of a batch; got {step!r}.{hint}"
         )
     return step
 

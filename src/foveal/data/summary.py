@@ -45,7 +45,7 @@ def walk(datasets: Datasets, pipeline: Pipeline) -> Iterator[str]:
     pipeline = with_size(pipeline, train, datasets.valid)
     size_hw = opened.size_hw
     for resize in pipeline.resizes:
-        yield f"  fit     {resize!r}: {_size(size_hw)} to {_size(resize.input_size_hw)}"
+        yield f"  resize  {resize!r}: {_size(size_hw)} to {_size(resize.input_size_hw)}"
         size_hw = resize.input_size_hw
     for move in (*pipeline.moves, *pipeline.tones):
         yield f"  then    {move!r}"

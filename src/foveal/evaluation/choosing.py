@@ -109,7 +109,7 @@ def choose_next(
 
 
 def _covering(features: Tensor, labelled: Tensor | None, weights: Tensor, k: int) -> list[int]:
-    """Choose images one by one by how much more is covered with each.
+    """Return the positions of k rows, chosen one by one by how much more is covered with each.
 
     What an image adds never grows while others are chosen, so that only those are looked at again that may still come
     next (Minoux 1978, "Accelerated Greedy Algorithms for Maximizing Submodular Set Functions").

@@ -106,7 +106,7 @@ class Cleaning:
 
     @classmethod
     def from_learner(cls, learn: Learned, opts: Iterable[ClassLabel] = (), max_n: int = 30) -> Self:
-        """Answer for the sides of the split that have images.
+        """Return the cleaning of the sides of the split that have images, with the learner's answers for them.
 
         Args:
             learn: answers.
@@ -218,12 +218,15 @@ class Cleaning:
     def apply(
         self, table: str | os.PathLike[str] | None = None, *, delete: bool = False, move: bool = False
     ) -> L[CleaningDecision]:
-        """Do what was decided, as far as it is told here; return the decisions that this was about.
+        """Do what was decided, as far as it is told here.
 
         Args:
             table: a .csv, .jsonl or .parquet to write all decisions to: fname, action, label, new_label.
             delete: whether to delete files, for good.
             move: whether to move files that are relabelled from their class' folder to that of the new label.
+
+        Returns:
+            The decisions that this was about.
 
         Raises:
             InputError: nothing is to be done, files lie in no folders of classes, or one of the name is there already;
@@ -248,7 +251,12 @@ class Cleaning:
         return decisions
 
     def _targets(self, decisions: Iterable[CleaningDecision]) -> dict[SystemPath, SystemPath]:
-        """Return where each file that is relabelled goes."""
+        """Return where each file that is relabelled goes.
+
+        Raises:
+            InputError: an image has several labels or lies in no folder of its class, or a file of its name is there
+                already.
+        """
         if self.several:
             raise InputError("Images with several labels lie in no folder of a class: write a table, apply('new.csv').")
         targets: dict[SystemPath, SystemPath] = {}

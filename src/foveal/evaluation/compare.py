@@ -75,6 +75,9 @@ def compare(first: Predictions, second: Predictions, *, on_shared: bool = False)
         second: the answers of the other.
         on_shared: compare even where they share less than half of the smaller validation side.
 
+    Returns:
+        The differences in the headline metrics with their intervals, and how many images were shared and left out.
+
     Raises:
         InputError: they answer different questions, the truth differs between them, or they share too few images.
     """

@@ -34,6 +34,9 @@ def explanation_sheet(predictor: Predictor, images: Sequence[ImageSource], figur
         predictor: of labels or points.
         images: paths, bytes, arrays or PIL images.
         figure: of matplotlib, to draw in.
+
+    Returns:
+        The figure.
     """
     overlays = [overlay(predictor, image) for image in images]
 

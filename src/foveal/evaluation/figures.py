@@ -47,7 +47,7 @@ class Figures:
 
     @classmethod
     def of(cls, scores: Mapping[str, Any], intervals: Mapping[str, Sequence[float]]) -> Figures:
-        """Make one of `Predictions.scores` and bounds.
+        """Return the metrics of `Predictions.scores`, with bounds.
 
         Args:
             scores: values by name, among them a table of each class.
@@ -137,6 +137,7 @@ def decide_anew(
     thresholds: Mapping[str, float] | float | None = None,
     tune: Criterion | None = None,
     per_class: bool = True,
+    only: Sequence[str] = (),
     temperature: float | None = None,
 ) -> Decided:
     """Return the model with another decision, and with the figures of that decision.
@@ -149,6 +150,7 @@ def decide_anew(
         thresholds: one for all classes, or some by class.
         tune: what thresholds are to be best at on the validation images: see `tune_thresholds`.
         per_class: whether each class is tuned for itself.
+        only: the classes that are tuned; all by default.
         temperature: by which logits are divided.
 
     Raises:
@@ -178,7 +180,7 @@ def decide_anew(
             )
         values = task.with_decision(decision).activate(kept.outputs)
         fitted = tune_thresholds(
-            values, kept.targets, task.names, metric=tune, per_class=per_class, before=decision.thresholds
+            values, kept.targets, task.names, metric=tune, per_class=per_class, before=decision.thresholds, only=only
         )
         decision = replace(decision, thresholds=fitted.thresholds)
     if thresholds is not None:

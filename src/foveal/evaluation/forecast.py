@@ -67,7 +67,7 @@ class Forecast(NamedTuple):
 
     @classmethod
     def from_dict(cls, stored: Mapping[str, Any]) -> Self:
-        """Rebuild it from the JSON of `_asdict`."""
+        """Return the forecast that the JSON of `_asdict` holds."""
         return cls(stored["metric"], stored["n"], stored["now"], Interval(*stored["at_twice"]))
 
 

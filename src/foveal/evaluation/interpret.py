@@ -57,11 +57,23 @@ class Learned(Protocol):
 @checked_methods
 @dataclass(frozen=True, slots=True, eq=False)
 class Interpretation:
-    """Predictions, looked at from several sides.
+    """The predictions of a learner beside the truth: what is confused, which answers are worst, which labels are wrong.
+
+    Make one by `Interpretation.from_learner(learn)`; `ClassificationInterpretation` is the same class under the book's
+    name. A learner of another kind than images gives an interpretation of its own.
 
     Attributes:
         predictions: the answers beside the truth.
         held_out: answers for other images, by models that each was left out of; their labels are checked too.
+
+    Examples:
+        >>> from foveal.vision.all import *
+        >>> path = untar_data(URLs.SAMPLE_PETS)
+        >>> files = get_image_files(path)[::8]
+        >>> dls = ImageDataLoaders.from_name_func(path, files, lambda f: f[0].isupper(), item_tfms=Resize(32), bs=4)
+        >>> interp = Interpretation.from_learner(Learner(dls, nn.Sequential(nn.Flatten(), nn.Linear(3072, 2))))
+        >>> interp.losses.shape, int(interp.confusion_matrix().sum())
+        (torch.Size([6]), 6)
     """
 
     predictions: Predictions
@@ -69,15 +81,24 @@ class Interpretation:
 
     @classmethod
     def from_learner(cls, learn: Learned, ds_idx: int = 1, dl: DataLoader | None = None) -> Self:
-        """Answer for one side of the split.
+        """Return the interpretation of one side of the split, from one pass in fp32.
 
         Args:
-            learn: answers.
+            learn: the learner that answers.
             ds_idx: 0 is the training side, 1 the validation side.
             dl: a loader instead.
 
         Returns:
             The interpretation; of a learner that answers for something else than images, its own.
+
+        Examples:
+            >>> from foveal.vision.all import *
+            >>> path = untar_data(URLs.SAMPLE_PETS)
+            >>> files = get_image_files(path)[::8]
+            >>> dls = ImageDataLoaders.from_name_func(path, files, lambda f: f[0].isupper(), item_tfms=Resize(32), bs=4)
+            >>> learn = Learner(dls, nn.Sequential(nn.Flatten(), nn.Linear(3 * 32 * 32, 2)))
+            >>> [len(Interpretation.from_learner(learn, side).losses) for side in (0, 1)]
+            [24, 6]
         """
         if (own := getattr(learn, "interpretation", None)) is not None:
             return cast("Self", own(ds_idx, dl=dl))
@@ -85,7 +106,7 @@ class Interpretation:
 
     @property
     def losses(self) -> Tensor:
-        """How wrong each answer is, [n]: cross-entropy for labels, pixels for points."""
+        """How wrong each answer is, float64 [n]: cross-entropy for labels, pixels for points."""
         found = self.predictions
         return found.task.per_sample_error(found.comparable, found.targets)
 
@@ -95,6 +116,19 @@ class Interpretation:
         Args:
             k: how many; all by default.
             largest: whether the largest ones, or the smallest.
+
+        Returns:
+            Losses float64 [k], and as many positions in the dataset.
+
+        Examples:
+            >>> from foveal.vision.all import *
+            >>> path = untar_data(URLs.SAMPLE_PETS)
+            >>> files = get_image_files(path)[::8]
+            >>> dls = ImageDataLoaders.from_name_func(path, files, lambda f: f[0].isupper(), item_tfms=Resize(32), bs=4)
+            >>> interp = Interpretation.from_learner(Learner(dls, nn.Sequential(nn.Flatten(), nn.Linear(3072, 2))))
+            >>> losses, positions = interp.top_losses(1)
+            >>> bool(losses[0] == interp.losses.max() == interp.losses[positions[0]])
+            True
         """
         values, order = self.losses.sort(descending=largest, stable=True)
         return values[:k], order[:k].tolist()
@@ -116,6 +150,16 @@ class Interpretation:
             nrows: rows of the sheet; as many as suit by default.
             ncols: columns of the sheet; as many as suit by default.
             figsize: (width, height) in inches.
+
+        Examples:
+            >>> from foveal.vision.all import *
+            >>> path = untar_data(URLs.SAMPLE_PETS)
+            >>> files = get_image_files(path)[::8]
+            >>> dls = ImageDataLoaders.from_name_func(path, files, lambda f: f[0].isupper(), item_tfms=Resize(32), bs=4)
+            >>> interp = Interpretation.from_learner(Learner(dls, nn.Sequential(nn.Flatten(), nn.Linear(3072, 2))))
+            >>> interp.plot_top_losses(3, nrows=1)
+            >>> len(plt.gcf().axes), plt.close()
+            (3, None)
         """
         rows = nrows if nrows or not ncols else -(-k // ncols)
         self.draw_top_losses(k, plots.new_figure(), largest=largest, rows=rows, figsize=figsize)
@@ -129,14 +173,27 @@ class Interpretation:
         rows: int | None = None,
         figsize: tuple[float, float] | None = None,
     ) -> Figure:
-        """Draw the images that are answered worst, with truth, answer and loss, on a figure; return it.
+        """Draw the images that are answered worst, with truth, answer and loss, on a figure that you have.
 
         Args:
             k: how many.
-            figure: is drawn on.
+            figure: of matplotlib, to draw on.
             largest: whether the worst answers, or the best.
             rows: of the sheet; as many as suit by default.
             figsize: (width, height) in inches.
+
+        Returns:
+            The figure.
+
+        Examples:
+            >>> from matplotlib.figure import Figure
+            >>> from foveal.vision.all import *
+            >>> path = untar_data(URLs.SAMPLE_PETS)
+            >>> files = get_image_files(path)[::8]
+            >>> dls = ImageDataLoaders.from_name_func(path, files, lambda f: f[0].isupper(), item_tfms=Resize(32), bs=4)
+            >>> interp = Interpretation.from_learner(Learner(dls, nn.Sequential(nn.Flatten(), nn.Linear(3072, 2))))
+            >>> len(interp.draw_top_losses(2, Figure(), rows=1).axes)
+            2
         """
         values, chosen = self.top_losses(k, largest=largest)
         found = self.predictions
@@ -150,10 +207,20 @@ class Interpretation:
         return sheet(images, draw, rows=rows, figsize=figsize, figure=figure, caption=legend_of(found.task))
 
     def confusion_matrix(self) -> Tensor:
-        """Return the counts: [C, C] for one label, the truth down; for several one 2x2 table per class, [C, 2, 2].
+        """Return counts of images, int64 [C, C] with the truth down; of several labels a table per class, [C, 2, 2].
 
         Raises:
             InputError: the task has no classes.
+
+        Examples:
+            >>> from foveal.vision.all import *
+            >>> path = untar_data(URLs.SAMPLE_PETS)
+            >>> files = get_image_files(path)[::8]
+            >>> dls = ImageDataLoaders.from_name_func(path, files, lambda f: f[0].isupper(), item_tfms=Resize(32), bs=4)
+            >>> interp = Interpretation.from_learner(Learner(dls, nn.Sequential(nn.Flatten(), nn.Linear(3072, 2))))
+            >>> counts = interp.confusion_matrix()
+            >>> counts.sum(dim=1).equal(interp.predictions.targets.bincount(minlength=2))  # images per class
+            True
         """
         predictions = self.predictions
         return self.confusion.matrix(predictions.task, predictions.values, predictions.targets)
@@ -162,6 +229,21 @@ class Interpretation:
         """Return (truth, answer, how often), most first, from `min_val` times on.
 
         For several labels: (label missed, label found though it is not there, in how many images both).
+
+        Args:
+            min_val: how often two are confused at least.
+
+        Raises:
+            InputError: the task has no classes.
+
+        Examples:
+            >>> from foveal.vision.all import *
+            >>> path = untar_data(URLs.SAMPLE_PETS)
+            >>> files = get_image_files(path)[::8]
+            >>> dls = ImageDataLoaders.from_name_func(path, files, lambda f: f[0].isupper(), item_tfms=Resize(32), bs=4)
+            >>> interp = Interpretation.from_learner(Learner(dls, nn.Sequential(nn.Flatten(), nn.Linear(3072, 2))))
+            >>> sum(n for _, _, n in interp.most_confused()) == 6 - interp.confusion_matrix().trace()
+            tensor(True)
         """
         predictions = self.predictions
         pairs = self.confusion.pairs(predictions.task, predictions.labels, predictions.targets)
@@ -169,21 +251,49 @@ class Interpretation:
         return [(first, second, n) for (first, second), n in ranked if n >= min_val]
 
     def plot_confusion_matrix(self, *, figsize: tuple[float, float] | None = None, dpi: int | None = None) -> None:
-        """Show the confusion matrix; for several labels the 2x2 table of each class.
+        """Show the confusion matrix, the truth down; for several labels the 2x2 table of each class.
 
         Args:
             figsize: (width, height) in inches; by the number of classes by default.
             dpi: dots per inch.
+
+        Raises:
+            InputError: the task has no classes.
+
+        Examples:
+            >>> from foveal.vision.all import *
+            >>> path = untar_data(URLs.SAMPLE_PETS)
+            >>> files = get_image_files(path)[::8]
+            >>> dls = ImageDataLoaders.from_name_func(path, files, lambda f: f[0].isupper(), item_tfms=Resize(32), bs=4)
+            >>> interp = Interpretation.from_learner(Learner(dls, nn.Sequential(nn.Flatten(), nn.Linear(3072, 2))))
+            >>> interp.plot_confusion_matrix(figsize=(3, 3))
+            >>> [label.get_text() for label in plt.gca().get_xticklabels()], plt.close()
+            (['False', 'True'], None)
         """
         plots.confusion(self.confusion_matrix(), self.predictions.task.names, plots.new_figure(dpi=dpi), figsize)
 
     def print_classification_report(self) -> None:
-        """Print the metrics of each class, and the headline metrics with their intervals."""
+        """Print the metrics of each class, and the headline metrics with the bounds of their 95% intervals.
+
+        Of points or numbers the rows are those.
+
+        Examples:
+            >>> from foveal.vision.all import *
+            >>> path = untar_data(URLs.SAMPLE_PETS)
+            >>> files = get_image_files(path)[::8]
+            >>> dls = ImageDataLoaders.from_name_func(path, files, lambda f: f[0].isupper(), item_tfms=Resize(32), bs=4)
+            >>> interp = Interpretation.from_learner(Learner(dls, nn.Sequential(nn.Flatten(), nn.Linear(3072, 2))))
+            >>> interp.print_classification_report()
+            classes             recall                 f1          positives
+            False   ...
+            True    ...
+            accuracy ... to ...
+        """
         for line in self.report_lines():
             print(line)  # noqa: T201 -- printing is what it is for
 
     def report_lines(self) -> list[str]:
-        """Return the lines of `print_classification_report`."""
+        """Return the lines that `print_classification_report` prints."""
         lines = []
         for kind, rows in self.predictions.task.metrics_by_output(
             self.predictions.comparable, self.predictions.targets
@@ -204,10 +314,20 @@ class Interpretation:
 
         Args:
             k: at most so many.
-            least: the probability of being wrong; 0 sorts all labels.
+            least: the probability of being wrong from which a label is returned; 0 sorts all labels.
 
         Raises:
             InputError: labels of the task cannot be checked.
+
+        Examples:
+            >>> from foveal.vision.all import *
+            >>> path = untar_data(URLs.SAMPLE_PETS)
+            >>> files = get_image_files(path)[::8]
+            >>> dls = ImageDataLoaders.from_name_func(path, files, lambda f: f[0].isupper(), item_tfms=Resize(32), bs=4)
+            >>> interp = Interpretation.from_learner(Learner(dls, nn.Sequential(nn.Flatten(), nn.Linear(3072, 2))))
+            >>> first, second = interp.label_issues(2, least=0)
+            >>> first.confidence >= second.confidence  # that the label is wrong
+            True
         """
         return label_issues_of(self._checked, least=least, most=k)
 
@@ -216,6 +336,16 @@ class Interpretation:
 
         Raises:
             InputError: labels of the task cannot be checked.
+
+        Examples:
+            >>> from foveal.vision.all import *
+            >>> path = untar_data(URLs.SAMPLE_PETS)
+            >>> files = get_image_files(path)[::8]
+            >>> dls = ImageDataLoaders.from_name_func(path, files, lambda f: f[0].isupper(), item_tfms=Resize(32), bs=4)
+            >>> interp = Interpretation.from_learner(Learner(dls, nn.Sequential(nn.Flatten(), nn.Linear(3072, 2))))
+            >>> expected = interp.wrong_labels()
+            >>> 0 <= expected.low <= expected.value <= expected.high <= 6
+            True
         """
         return check_labels(self._checked).n_wrong
 
@@ -227,6 +357,15 @@ class Interpretation:
 
         Raises:
             InputError: there are not as many values as images, or labels of the task cannot be checked.
+
+        Examples:
+            >>> from foveal.vision.all import *
+            >>> path = untar_data(URLs.SAMPLE_PETS)
+            >>> files = get_image_files(path)[::8]
+            >>> dls = ImageDataLoaders.from_name_func(path, files, lambda f: f[0].isupper(), item_tfms=Resize(32), bs=4)
+            >>> interp = Interpretation.from_learner(Learner(dls, nn.Sequential(nn.Flatten(), nn.Linear(3072, 2))))
+            >>> sorted(interp.wrong_labels_by(["Ann", "Ann", "Ben", "Ben", "Ben", "Ben"]))
+            ['Ann', 'Ben']
         """
         each = check_labels(self.predictions).probabilities.nansum(dim=1).tolist()
         if len(values) != len(each):
@@ -242,14 +381,29 @@ class Interpretation:
         return self.predictions if self.held_out is None else Predictions.concatenate([self.predictions, self.held_out])
 
     def export_label_issues(self, path: str | os.PathLike[str], *, layout: str = "label-studio") -> int:
-        """Write label issues as a table, or the labels they suggest as a .json for a labelling tool; return how many.
+        """Write label issues as a table, or the labels they suggest as a .json for a labelling tool.
 
         Args:
             path: of the file; .csv, .jsonl and .parquet are tables.
             layout: of a .json, `coco` or `label-studio`.
 
+        Returns:
+            How many were written.
+
         Raises:
             InputError: the file's ending names no format, or there is no such layout.
+
+        Examples:
+            >>> import json, tempfile
+            >>> from foveal.vision.all import *
+            >>> path = untar_data(URLs.SAMPLE_PETS)
+            >>> files = get_image_files(path)[::8]
+            >>> dls = ImageDataLoaders.from_name_func(path, files, lambda f: f[0].isupper(), item_tfms=Resize(32), bs=4)
+            >>> interp = Interpretation.from_learner(Learner(dls, nn.Sequential(nn.Flatten(), nn.Linear(3072, 2))))
+            >>> with tempfile.TemporaryDirectory() as folder:
+            ...     n = interp.export_label_issues(Path(folder) / "issues.json")
+            ...     len(json.loads((Path(folder) / "issues.json").read_text())) == n
+            True
         """
         return write_label_issues(path, self._checked, layout=layout)
 
@@ -261,6 +415,17 @@ class Interpretation:
 
         Raises:
             InputError: the task has not several labels.
+
+        Examples:
+            >>> from foveal.vision.all import *
+            >>> path = untar_data(URLs.SAMPLE_PASCAL)
+            >>> dls = ImageDataLoaders.from_csv(
+            ...     path, "train.csv", folder="train", label_delim=" ", valid_col="is_valid", item_tfms=Resize(32)
+            ... )
+            >>> learn = Learner(dls, nn.Sequential(nn.Flatten(), nn.Linear(3 * 32 * 32, dls.c)))
+            >>> Interpretation.from_learner(learn).plot_precision_recall()
+            >>> len(plt.gcf().axes) == dls.c, plt.close()
+            (True, None)
         """
         found = self.predictions
         require("Precision by recall", found.task, has="has_thresholds")
@@ -275,6 +440,16 @@ class Interpretation:
 
         Raises:
             InputError: there are not as many values as images, or too many different ones for a metric of each.
+
+        Examples:
+            >>> from foveal.vision.all import *
+            >>> path = untar_data(URLs.SAMPLE_PETS)
+            >>> files = get_image_files(path)[::8]
+            >>> dls = ImageDataLoaders.from_name_func(path, files, lambda f: f[0].isupper(), item_tfms=Resize(32), bs=4)
+            >>> interp = Interpretation.from_learner(Learner(dls, nn.Sequential(nn.Flatten(), nn.Linear(3072, 2))))
+            >>> cameras = ["left"] * 2 + ["right"] * 4  # one per image
+            >>> sorted((camera, n) for camera, n, accuracy in interp.slices(cameras))
+            [('left', 2), ('right', 4)]
         """
         found = self.predictions
         metrics = found.task.report_metrics()

@@ -76,12 +76,15 @@ def write_label_issues(
     *,
     layout: str = "label-studio",
 ) -> int:
-    """Write label issues as a table (.csv, .jsonl, .parquet), or the labels they suggest as a .json; return how many.
+    """Write label issues as a table (.csv, .jsonl, .parquet), or the labels they suggest as a .json.
 
     Args:
         path: the file; its ending says what is written.
         found: the predictions that they come from.
         layout: of a .json, `coco` or `label-studio`: each image with an issue once, with the suggested labels.
+
+    Returns:
+        How many rows, or images, were written.
     """
     target = Path(path)
     check_target(target, layout)

@@ -53,16 +53,23 @@ def plot_function(  # the book's name and arguments
     max: float = 2,
     figsize: tuple[float, float] = (6, 4),
 ) -> None:
-    """Draw a function of a tensor.
+    """Draw a function of a tensor over a range, as chapter 4 of the book does with an activation.
 
     Args:
-        f: takes and returns a tensor [100].
+        f: takes and returns a float32 tensor [100].
         tx: names the x axis.
         ty: names the y axis.
         title: stands above.
         min: where x begins.
         max: where x ends.
         figsize: (width, height) in inches.
+
+    Examples:
+        >>> from foveal.vision.all import *
+        >>> plot_function(torch.sigmoid, title="sigmoid", min=-4, max=4)
+        >>> x, y = plt.gca().lines[0].get_data()
+        >>> len(x), float(x[0]), round(float(y[-1]), 3), plt.close()
+        (100, -4.0, 0.982, None)
     """
     figure = new_figure()
     figure.set_size_inches(figsize)
@@ -82,6 +89,9 @@ def confusion(counts: Tensor, names: Sequence[str], figure: Figure, figsize: tup
         names: of the C classes.
         figure: of matplotlib, to draw in.
         figsize: (width, height) in inches; by the number of classes by default.
+
+    Returns:
+        The figure.
     """
     draw = confusion_square if counts.ndim == 2 else confusion_tables
     return draw(counts, names, figure, figsize)
@@ -97,6 +107,9 @@ def confusion_square(
         names: of the C classes.
         figure: of matplotlib, to draw in.
         figsize: (width, height) in inches; by the number and length of the names by default.
+
+    Returns:
+        The figure.
     """
     n, names = len(names), [name if len(name) <= _LONGEST_NAME else name[: _LONGEST_NAME - 1] + "…" for name in names]
     side = 1.2 + 0.09 * max(map(len, names)) + 0.32 * n
@@ -126,6 +139,9 @@ def confusion_tables(
         names: of the C classes.
         figure: of matplotlib, to draw in.
         figsize: (width, height) in inches; by the number of classes by default.
+
+    Returns:
+        The figure.
     """
     down = math.ceil(len(names) / _COLUMNS)
     figure.set_size_inches(figsize or (2.1 * _COLUMNS, 1.9 * down + 0.3))
@@ -146,7 +162,7 @@ def confusion_tables(
 
 
 def threshold_curves(probability: Tensor, truth: Tensor, task: Task[Label], figure: Figure | None = None) -> Figure:
-    """Draw F1 by threshold, one small plot per class, with the threshold in force; return the figure.
+    """Draw F1 by threshold, one small plot per class, with the threshold in force.
 
     Of more than `MOST_CLASSES` those with the most positives are drawn.
 
@@ -155,6 +171,9 @@ def threshold_curves(probability: Tensor, truth: Tensor, task: Task[Label], figu
         truth: 0 or 1, [N, C].
         task: names the classes and holds their thresholds.
         figure: of matplotlib; a new one of pyplot by default.
+
+    Returns:
+        The figure.
     """
     grid = torch.linspace(0, 1, _N_THRESHOLDS, dtype=torch.float64)
     f1 = torch.stack([f1_multi(probability, truth, float(t), sigmoid=False, average=None) for t in grid])
@@ -171,7 +190,7 @@ def threshold_curves(probability: Tensor, truth: Tensor, task: Task[Label], figu
 def precision_recall_curves(
     probability: Tensor, truth: Tensor, task: Task[Label], figure: Figure | None = None
 ) -> Figure:
-    """Draw precision by recall, one small plot per class, with the point of the threshold in force; return the figure.
+    """Draw precision by recall, one small plot per class, with the point of the threshold in force.
 
     The number in a plot is the average precision.
 
@@ -180,6 +199,9 @@ def precision_recall_curves(
         truth: 0 or 1, [N, C].
         task: names the classes and holds their thresholds.
         figure: of matplotlib; a new one of pyplot by default.
+
+    Returns:
+        The figure.
     """
     precision = average_precision(probability, truth)
 

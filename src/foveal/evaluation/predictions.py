@@ -130,7 +130,7 @@ class Predictions:
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Predictions:
-        """Read what `save` wrote; images are paths.
+        """Return what `save` wrote; images are paths.
 
         Raises:
             ModelFileError: there is no such file, or it holds something else.
@@ -153,10 +153,29 @@ class Predictions:
             raise ModelFileError(f"`{path}` holds no predictions by foveal ({error}).") from error
 
     def rows(self, base: Path | None = None) -> Iterator[dict[str, object]]:
-        """Yield one row per image, its name relative to `base`."""
+        """Yield one row per image: its name, what was predicted, the truth, how wrong that is, and further numbers.
+
+        The truth of classes is the column `truth`, of which `unknown` names those that nobody knows, where there are
+        any; that of points and numbers has the name of each with `true_` before it. `loss` is cross-entropy for
+        classes, the mean distance in pixels for points.
+
+        Args:
+            base: the folder that names are relative to, from the root on; by default they are as in the dataset.
+        """
+        truths = [self.task.decode_target(target) for target in self.targets]
+        unknown: list[Sequence[object]] = [getattr(truth, "unknown", ()) for truth in truths]
+        losses = self.task.per_sample_error(self.comparable, self.targets).tolist()
         for at, image in enumerate(self.images):
             row = row_of(self.task, self.values[at], self.labels[at], self.radius_at(at))
-            yield {"fname": _relative(image, base)} | row
+            true = self.task.to_row(self.values[at], truths[at])
+            has_classes = "predicted" in true
+            truth = {"truth": true["predicted"]} if has_classes else {f"true_{name}": one for name, one in true.items()}
+            if any(unknown):
+                truth["unknown"] = ";".join(map(str, unknown[at]))
+            answer = {name: row.pop(name) for name in (["predicted"] if has_classes else true)}
+            truth["loss"] = losses[at]
+            known = {name: storage.finite(value) for name, value in truth.items()}  # what is not known is blank
+            yield {"fname": relative_name(image, base)} | answer | known | row
 
     def radius_at(self, index: int) -> NDArray[np.float64] | None:
         """Return the radii of one image, [N] in source pixels; None where none were chosen."""
@@ -181,7 +200,7 @@ def predict_dataset(
     keep_outputs: bool = False,
     keep_features: bool = False,
 ) -> Predictions:
-    """Answer for every image of a dataset.
+    """Return the answers for every image of a dataset, with their truth.
 
     Args:
         predictor: answers in fp32.
@@ -302,7 +321,15 @@ def _absolute(image: ImageSource) -> str:
     return str(image.absolute()) if isinstance(image, Path) else name_of(image)
 
 
-def _relative(image: ImageSource, base: Path | None) -> str:
-    if base is not None and isinstance(image, Path) and image.is_relative_to(base):
-        return image.relative_to(base).as_posix()
+def relative_name(image: ImageSource, base: Path | None) -> str:
+    """Return the name of an image, below a folder where it lies in it.
+
+    Args:
+        image: a path, a row of a parquet file, or something else with a name.
+        base: the folder, from the root on.
+    """
+    if base is not None and isinstance(image, Path):
+        path = storage.whole_path(image)
+        if path.is_relative_to(base):
+            return path.relative_to(base).as_posix()
     return name_of(image)

@@ -71,6 +71,10 @@ class RadiusFit:
 def fit_radii(predictions: Predictions) -> RadiusFit:
     """Choose the factor of each radius by predictions with their truth, and check the choice on halves of them.
 
+    Returns:
+        A factor per point, None where fewer than nine places are known, and the share of images whose circle held the
+        truth.
+
     Raises:
         InputError: the answers have no spread, or too few are known for any radius.
     """

@@ -21,7 +21,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from foveal.core.errors import InputError
+from foveal.core.errors import InputError, UnknownNameError
 from foveal.core.warn import warn
 from foveal.metrics.bootstrap import Interval, bootstrap_samples, interval_of, sampling_threads
 from foveal.metrics.common import sweep
@@ -79,7 +79,7 @@ class ThresholdFit:
 
     @classmethod
     def from_dict(cls, stored: Mapping[str, Any]) -> ThresholdFit:
-        """Rebuild it from the JSON of `asdict`."""
+        """Return the thresholds that the JSON of `asdict` holds."""
         lists = {name: tuple(stored[name]) for name in ("names", "thresholds", "positives")}
         intervals = tuple(Interval(*bounds) for bounds in stored["intervals"])
         return cls(**{**stored, **lists, "intervals": intervals})
@@ -111,6 +111,7 @@ def tune_thresholds(
     least: int = 0,
     least_precision: float = 0.0,
     before: Sequence[float] | None = None,
+    only: Sequence[str] = (),
 ) -> ThresholdFit:
     """Tune thresholds on validation predictions.
 
@@ -124,22 +125,35 @@ def tune_thresholds(
         least: with `per_class`, classes with fewer positives than this take the one for all.
         least_precision: the lowest precision that a threshold may have.
         before: the thresholds in force, for comparison; 0.5 by default.
+        only: the classes that are tuned, the others keep the threshold in force; all by default.
+
+    Returns:
+        The thresholds with intervals, macro F1 before and after, and what to expect on other images.
 
     Raises:
         InputError: there is no such metric, or no label at all.
+        UnknownNameError: there is no such class.
     """
+    if odd := [name for name in only if name not in names]:
+        raise UnknownNameError.of("class", odd[0], names)
     score = require_precision(scorer(metric), least_precision)
     if not (truth == 1).any():
         raise InputError("Thresholds cannot be tuned: no validation image has any label.")
     probability = probability.double()
     n_samples = max(_MIN_SAMPLES, min(_N_SAMPLES, _MAX_FITS // len(names)))
     own, both = (truth == 1).sum(dim=0) >= (least if per_class else len(truth) + 1), (probability, truth)
-    thresholds = _thresholds(probability, truth, score, own)
+    start = torch.full((len(names),), 0.5, dtype=torch.float64)
+    start = start if before is None else torch.tensor(before, dtype=torch.float64)
+    stays = torch.tensor([bool(only) and name not in only for name in names])
+
+    def tuned(probability: Tensor, truth: Tensor) -> Tensor:
+        return torch.where(stays, start, _thresholds(probability, truth, score, own))
+
+    thresholds = tuned(probability, truth)
     with sampling_threads(both):
         drawn = bootstrap_samples(both, n_samples=n_samples)
-        samples = torch.stack([_thresholds(p, t, score, own) for p, t in drawn])
-    start = torch.full_like(thresholds, 0.5) if before is None else torch.tensor(before, dtype=torch.float64)
-    unseen = _margins_on_unseen(probability, truth, score, own)
+        samples = torch.stack([tuned(p, t) for p, t in drawn])
+    unseen = _margins_on_unseen(probability, truth, tuned)
     fit = ThresholdFit(
         tuple(names),
         tuple(thresholds.tolist()),
@@ -161,7 +175,7 @@ def tune_thresholds(
 
 
 def tune_best_thresholds(probability: Tensor, truth: Tensor, names: Sequence[str]) -> ThresholdFit:
-    """Tune for F1 in three ways; return the thresholds with the highest F1 expected on other images.
+    """Return the thresholds with the highest F1 expected on other images, of three ways to tune for F1.
 
     The ways: one threshold per class; the same, but classes with few positives share one; one for all. A threshold with
     a precision below one in five is of no use, whatever it adds to F1.
@@ -285,7 +299,9 @@ def _thresholds(probability: Tensor, truth: Tensor, score: Score, own: Tensor) -
     return torch.tensor(each, dtype=torch.float64)
 
 
-def _margins_on_unseen(probability: Tensor, truth: Tensor, score: Score, own: Tensor) -> Tensor | None:
+def _margins_on_unseen(
+    probability: Tensor, truth: Tensor, tuned: Callable[[Tensor, Tensor], Tensor]
+) -> Tensor | None:
     """Return by how much each probability exceeds a threshold tuned without its image; None where none can be."""
     fold = torch.arange(len(truth)) % _FOLDS
     margin = torch.empty_like(probability)
@@ -293,5 +309,5 @@ def _margins_on_unseen(probability: Tensor, truth: Tensor, score: Score, own: Te
         tuning, held_out = fold != number, fold == number
         if not (truth[tuning] == 1).any():
             return None
-        margin[held_out] = probability[held_out] - _thresholds(probability[tuning], truth[tuning], score, own)
+        margin[held_out] = probability[held_out] - tuned(probability[tuning], truth[tuning])
     return margin

@@ -45,7 +45,7 @@ def write_answers(
     task: Task[Label],
     n_channels: int = RGB,
 ) -> int:
-    """Write answers to a .json in a layout; return their number.
+    """Write answers to a .json in a layout.
 
     Args:
         path: of the file to be written.
@@ -53,6 +53,9 @@ def write_answers(
         answers: images with their answers.
         task: of the answers.
         n_channels: that the images are read with.
+
+    Returns:
+        How many images were written.
     """
     labelled = (
         (Path(name_of(image)).name, open_image(image, n_channels).size_hw, answer.label) for image, answer in answers
@@ -63,7 +66,7 @@ def write_answers(
 def write_labels(
     path: Path, layout: str, labelled: LabelledImages[Label], task: Task[Label], *, by_hand: bool = False
 ) -> int:
-    """Write labels to a .json in a layout; return their number.
+    """Write labels to a .json in a layout.
 
     Args:
         path: of the file to be written.
@@ -71,6 +74,9 @@ def write_labels(
         labelled: file name, (height, width) and label of each image; points in source pixels.
         task: of the labels.
         by_hand: whether a person gave them, which some layouts tell from answers.
+
+    Returns:
+        How many images were written.
     """
     write: Callable[..., int] = resolve(LAYOUTS[layout])
     return write(path, labelled, task, by_hand=by_hand)

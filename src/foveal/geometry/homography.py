@@ -28,7 +28,7 @@ class Homography:
 
     @classmethod
     def scaling(cls, x: float, y: float) -> Homography:
-        """Multiply x and y.
+        """Return the map that multiplies x and y.
 
         Args:
             x: factor to the right.
@@ -38,7 +38,7 @@ class Homography:
 
     @classmethod
     def translation(cls, x: float, y: float) -> Homography:
-        """Add to x and y.
+        """Return the map that adds to x and y.
 
         Args:
             x: pixels to the right.
@@ -48,13 +48,13 @@ class Homography:
 
     @classmethod
     def rotation(cls, degrees: float) -> Homography:
-        """Turn about the origin, clockwise as seen (y points down)."""
+        """Return the map that turns about the origin, clockwise as seen (y points down)."""
         cos, sin = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
         return cls(np.array([[cos, -sin, 0.0], [sin, cos, 0.0], [0.0, 0.0, 1.0]]))
 
     @classmethod
     def of_rectangle(cls, size_hw: tuple[float, float], corners_to: Sequence[tuple[float, float]]) -> Homography:
-        """Take a rectangle to a quadrilateral; as `quadrilateral` does, without a system of equations.
+        """Return the map of a rectangle to a quadrilateral; that of `quadrilateral`, without a system of equations.
 
         Source: Heckbert 1989, "Fundamentals of Texture Mapping and Image Warping", 2.2.3.
 
@@ -79,7 +79,7 @@ class Homography:
 
     @classmethod
     def quadrilateral(cls, corners_from: ArrayLike, corners_to: ArrayLike) -> Homography:
-        """Take four points to four points, no three of them on a line.
+        """Return the map that takes four points to four points, no three of them on a line.
 
         Args:
             corners_from: [4, 2], (x, y) each.
@@ -97,13 +97,13 @@ class Homography:
     @staticmethod
     @functools.lru_cache(maxsize=64)
     def unit_frame(size_hw: tuple[int, int]) -> Homography:
-        """Take an image of `size_hw` to [-1, 1] x [-1, 1]."""
+        """Return the map from an image of `size_hw` to [-1, 1] x [-1, 1]."""
         height, width = size_hw
         return Homography.scaling(2.0 / width, 2.0 / height).then(Homography.translation(-1.0, -1.0))
 
     @classmethod
     def stack(cls, homographies: Sequence[Homography]) -> Homography:
-        """Stack B single maps into one value of shape [B, 3, 3]."""
+        """Return B single maps as one value of shape [B, 3, 3]."""
         return cls(np.stack([h.matrix for h in homographies]))
 
     def then(self, *following: Homography) -> Homography:
@@ -126,7 +126,7 @@ class Homography:
         return Homography(np.array([[a + x * g, b + x * h, c + x * i], [d + y * g, e + y * h, f + y * i], [g, h, i]]))
 
     def __call__(self, points: ArrayLike) -> Array:
-        """Move points [..., N, 2]."""
+        """Return points [..., N, 2] where the map takes them, float64 [..., N, 2]."""
         points_N2 = np.asarray(points, dtype=float)
         moved = points_N2 @ np.swapaxes(self.matrix[..., :2], -1, -2) + self.matrix[..., None, :, 2]
         return np.asarray(moved[..., :2] / moved[..., 2:])

@@ -16,7 +16,7 @@ from foveal.geometry.homography import IDENTITY, Homography, corners_of
 
 
 class Move(ABC):
-    """Draws a homography of the input onto itself."""
+    """The base of moves: an object that draws a homography of the input onto itself."""
 
     __slots__ = ()
 
@@ -38,7 +38,24 @@ def _check_probability(p: float) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Flip(Move):
-    """Mirror left and right (or top and bottom) with probability `p`."""
+    """Mirror left and right (or top and bottom) with probability `p`.
+
+    Like every move it belongs into `item_tfms` or `batch_tfms`, runs in training only, and draws anew for each image
+    and epoch. Points move along, and those of a flip pair change places.
+
+    Attributes:
+        p: the probability, from 0 to 1.
+        vertical: mirror top and bottom instead.
+
+    Raises:
+        InputError: `p` is no probability.
+
+    Examples:
+        >>> from foveal.vision.all import *
+        >>> mirrored = Flip(p=1)((100, 200), np.random.default_rng(0))
+        >>> mirrored([[10, 30]])  # (x, y) in pixels of an input of 200 x 100
+        array([[190.,  30.]])
+    """
 
     p: float = 0.5
     vertical: bool = False
@@ -57,7 +74,23 @@ class Flip(Move):
 
 @dataclass(frozen=True, slots=True)
 class Dihedral(Move):
-    """One of the eight symmetries of the square, with probability `p`; an input that is no square keeps its sides."""
+    """Draw one of the eight symmetries of the square, with probability `p`; for images without an up and a down.
+
+    An input that is not square keeps its height and width: it is turned and brought back to its shape.
+
+    Attributes:
+        p: the probability, from 0 to 1; the identity is one of the eight.
+
+    Raises:
+        InputError: `p` is no probability.
+
+    Examples:
+        >>> from foveal.vision.all import *
+        >>> turned = Dihedral()((100, 100), np.random.default_rng(1))
+        >>> turned([[0, 0], [100, 0]]).round()  # the corners at the top, (x, y) in pixels of the input
+        array([[100.,   0.],
+               [  0.,   0.]])
+    """
 
     p: float = 1.0
 
@@ -76,7 +109,22 @@ class Dihedral(Move):
 
 @dataclass(frozen=True, slots=True)
 class Rotate(Move):
-    """Turn about the centre by up to `max_degrees` either way, with probability `p`."""
+    """Turn about the centre by up to `max_degrees` either way, with probability `p`.
+
+    Attributes:
+        max_degrees: the angle is drawn evenly from -`max_degrees` to `max_degrees`.
+        p: the probability, from 0 to 1.
+
+    Raises:
+        InputError: `p` is no probability.
+
+    Examples:
+        >>> from foveal.vision.all import *
+        >>> turned = Rotate(max_degrees=30, p=1)((100, 100), np.random.default_rng(0))
+        >>> turned([[50, 50], [100, 50]]).round(1)  # the centre stays; (x, y) in pixels of the input
+        array([[50. , 50. ],
+               [98.6, 38.1]])
+    """
 
     max_degrees: float = 10.0
     p: float = 0.75
@@ -93,7 +141,23 @@ class Rotate(Move):
 
 @dataclass(frozen=True, slots=True)
 class Zoom(Move):
-    """Enlarge by `min_zoom` to `max_zoom` about a random centre, with probability `p`."""
+    """Enlarge by `min_zoom` to `max_zoom` about a random centre, with probability `p`.
+
+    Attributes:
+        min_zoom: the least factor, above 0; below 1 the image shrinks, and what stands beyond its border is seen.
+        max_zoom: the greatest factor.
+        p: the probability, from 0 to 1.
+
+    Raises:
+        InputError: `p` is no probability, or the factors are not in order.
+
+    Examples:
+        >>> from foveal.vision.all import *
+        >>> enlarged = Zoom(1.5, 1.5, p=1)((100, 100), np.random.default_rng(0))
+        >>> first, second = enlarged([[20, 50], [30, 50]])
+        >>> (second - first).round(1)  # ten pixels become fifteen
+        array([15.,  0.])
+    """
 
     min_zoom: float = 1.0
     max_zoom: float = 1.1
@@ -114,7 +178,21 @@ class Zoom(Move):
 
 @dataclass(frozen=True, slots=True)
 class Shift(Move):
-    """Move by up to `max_share` of the input's sides either way, with probability `p`."""
+    """Move by up to `max_share` of the input's sides either way, with probability `p`.
+
+    Attributes:
+        max_share: of the width and of the height.
+        p: the probability, from 0 to 1.
+
+    Raises:
+        InputError: `p` is no probability.
+
+    Examples:
+        >>> import numpy as np
+        >>> shifted = Shift(max_share=0.1, p=1)((100, 100), np.random.default_rng(0))
+        >>> bool(abs(shifted([[50, 50]]) - 50).max() <= 10)
+        True
+    """
 
     max_share: float = 0.1
     p: float = 0.75
@@ -135,6 +213,22 @@ class Warp(Move):
     """Tilt in perspective by up to `magnitude` along each axis, with probability `p`.
 
     At magnitude m one side shrinks towards its middle by m / 2 at either end while the opposite side grows alike.
+
+    Attributes:
+        magnitude: from 0 up, below 1.
+        p: the probability, from 0 to 1.
+
+    Raises:
+        InputError: `p` is no probability, or the magnitude is out of its range.
+
+    Examples:
+        >>> from foveal.vision.all import *
+        >>> tilted = Warp(magnitude=0.4, p=1)((100, 100), np.random.default_rng(0))
+        >>> tilted([[0, 0], [100, 0], [100, 100], [0, 100]]).round()  # the corners, (x, y) in pixels of the input
+        array([[ -9., -18.],
+               [109.,  18.],
+               [ 91.,  82.],
+               [  9., 118.]])
     """
 
     magnitude: float = 0.2

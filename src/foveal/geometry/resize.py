@@ -50,7 +50,11 @@ class ResizeStep(Protocol):
 
 
 def as_size_hw(size: Size) -> tuple[int, int]:
-    """Return (height, width) for one number or a pair."""
+    """Return (height, width) for one number or a pair.
+
+    Raises:
+        InputError: a side is below 1, or the area is above `MAX_INPUT_PIXELS`.
+    """
     height, width = (size, size) if isinstance(size, int) else size
     if not (height >= 1 and width >= 1):
         raise InputError(f"A size is one number of pixels or (height, width), each at least 1; got {size!r}.")
@@ -65,16 +69,27 @@ def as_size_hw(size: Size) -> tuple[int, int]:
 @checked_methods
 @dataclass(frozen=True, slots=True)
 class Resize:
-    """Bring an image to `size`, a number or (height, width).
+    """Bring an image to `size`: the usual first transform of `item_tfms`.
 
     `crop` fills the input and cuts what is over (a random part along the long side in training, the centre in
     validation); `pad` shows the whole image and fills the rest; `squish` changes the aspect; `cut` keeps the scale: it
     cuts a part, at random in training, and fills what a smaller image leaves.
 
     Attributes:
-        size: see above.
-        method: see above.
+        size: one number of pixels for a square, or (height, width).
+        method: `crop`, `pad`, `squish` or `cut`, see above; `ResizeMethod` has the first three as the book writes them.
         pad_mode: what stands beyond the image's border: `reflection`, `border` (its last pixels again) or `zeros`.
+
+    Raises:
+        InputError: the size is below 1, or above 2048 x 2048 pixels in all.
+        UnknownNameError: there is no such method or pad mode.
+
+    Examples:
+        >>> from foveal.vision.all import *
+        >>> Resize(224)((448, 896))([[448, 224]])  # where the centre of an image of 896 x 448 goes, (x, y) in pixels
+        array([[112., 112.]])
+        >>> Resize(224, ResizeMethod.Pad)((448, 896))([[0, 0]])  # its upper left corner
+        array([[ 0., 56.]])
     """
 
     size: Size
@@ -89,12 +104,22 @@ class Resize:
 
     @property
     def name(self) -> str:
-        """How it prints."""
+        """How the step prints, as the course calls it.
+
+        Examples:
+            >>> Resize(224).name
+            "Resize(size=224, method='crop', pad_mode='reflection')"
+        """
         return repr(self)
 
     @property
     def input_size_hw(self) -> tuple[int, int]:
-        """The size that comes out, (height, width) in pixels."""
+        """The size that comes out, (height, width) in pixels.
+
+        Examples:
+            >>> Resize(224).input_size_hw, Resize((240, 320)).input_size_hw
+            ((224, 224), (240, 320))
+        """
         return as_size_hw(self.size)
 
     def __call__(self, size_hw: tuple[int, int], rng: np.random.Generator | None = None) -> Homography:
@@ -111,7 +136,12 @@ class Resize:
         return Homography.scaling(scale, scale).then(shift)
 
     def to_dict(self) -> StoredResize:
-        """Return what validation and serving need to know; a usual border is not written."""
+        """Return what validation and serving need to know, as JSON values; the usual `pad_mode` is not written.
+
+        Examples:
+            >>> Resize(224, "pad").to_dict()
+            {'size_hw': (224, 224), 'method': 'pad'}
+        """
         stored: StoredResize = {"size_hw": self.input_size_hw, "method": self.method}
         if self.pad_mode != "reflection":
             stored["pad_mode"] = self.pad_mode
@@ -122,15 +152,37 @@ def RandomCrop(size: Size, pad_mode: PadMode = "zeros") -> Resize:
     """Return a step that cuts a random part of this size, the centre in validation; the scale stays.
 
     Args:
-        size: one number of pixels or (height, width).
+        size: one number of pixels for a square, or (height, width).
         pad_mode: what stands beyond the border of a smaller image; see `Resize`.
+
+    Raises:
+        InputError, UnknownNameError: as of `Resize`.
+
+    Examples:
+        >>> from foveal.vision.all import *
+        >>> RandomCrop(100)((448, 896))([[448, 224]])  # without chance, as in validation: where the centre goes, (x, y)
+        array([[50., 50.]])
     """
     return Resize(size, "cut", pad_mode)
 
 
 @dataclass(frozen=True, slots=True)
 class CropPad(Resize):
-    """Cut the centre of this size, or fill around a smaller image; the scale stays."""
+    """Cut the centre of this size, in training too, or fill around a smaller image; the scale stays.
+
+    Attributes:
+        size: one number of pixels for a square, or (height, width).
+        method: always `cut`.
+        pad_mode: what stands beyond the border of a smaller image; see `Resize`.
+
+    Raises:
+        InputError, UnknownNameError: as of `Resize`.
+
+    Examples:
+        >>> from foveal.vision.all import *
+        >>> CropPad(100)((60, 40))([[0, 0]])  # where the upper left corner of an image of 40 x 60 goes, (x, y)
+        array([[30., 20.]])
+    """
 
     method: ResizeMethod = "cut"
     pad_mode: PadMode = "zeros"
@@ -153,7 +205,7 @@ def check_pad_mode(pad_mode: str) -> PadMode:
     """Return the name of what stands beyond an image's border.
 
     Raises:
-        UnknownNameError: there is no such.
+        UnknownNameError: there is no such pad mode.
     """
     for known in get_args(PadMode):
         if pad_mode == known:
@@ -165,11 +217,26 @@ def check_pad_mode(pad_mode: str) -> PadMode:
 @checked_methods
 @dataclass(frozen=True, slots=True)
 class RandomResizedCrop:
-    """Cut a random part of the image and bring it to `size`, a number or (height, width).
+    """Cut a random part of the image and bring it to `size` (Szegedy et al. 2014, "Going Deeper with Convolutions").
 
     The part's area is uniform in [`min_scale`, `max_scale`] of the image's, its aspect log-uniform in `ratio`
     (relative to the input's); after ten draws that do not lie inside the image, the largest centred part. In validation
     the short side is resized and the centre cut, so that the aspect stays true.
+
+    Attributes:
+        size: one number of pixels for a square, or (height, width).
+        min_scale: the least share of the image's area, above 0.
+        max_scale: the greatest share, at most 1.
+        ratio: the least and the greatest aspect, width / height.
+
+    Raises:
+        InputError: the size is as `Resize` refuses it, or the shares are not in order.
+
+    Examples:
+        >>> from foveal.vision.all import *
+        >>> crop = RandomResizedCrop(224, min_scale=0.35)
+        >>> crop((448, 896))([[448, 224]])  # without chance, as in validation: where the centre goes, (x, y) in pixels
+        array([[112., 112.]])
     """
 
     size: Size
@@ -187,7 +254,12 @@ class RandomResizedCrop:
 
     @property
     def input_size_hw(self) -> tuple[int, int]:
-        """The size that comes out, (height, width) in pixels."""
+        """The size that comes out, (height, width) in pixels.
+
+        Examples:
+            >>> RandomResizedCrop(224).input_size_hw
+            (224, 224)
+        """
         return as_size_hw(self.size)
 
     def __call__(self, size_hw: tuple[int, int], rng: np.random.Generator | None = None) -> Homography:
@@ -209,5 +281,10 @@ class RandomResizedCrop:
         return Resize(self.size)(size_hw)
 
     def to_dict(self) -> StoredResize:
-        """Return what validation and serving need to know."""
+        """Return what validation and serving need to know, as JSON values: a `crop` to the size.
+
+        Examples:
+            >>> RandomResizedCrop(224).to_dict()
+            {'size_hw': (224, 224), 'method': 'crop'}
+        """
         return Resize(self.size).to_dict()

@@ -131,7 +131,7 @@ def window(
 
 
 def stack_windows(windows: Sequence[Pixels]) -> Tensor:
-    """Stack images of different sizes into uint8 [B, H, W, C], each in the top left corner."""
+    """Return images of different sizes as one tensor uint8 [B, H, W, C], each in the top left corner."""
     height, width = (max(pixels.shape[side] for pixels in windows) for side in (0, 1))
     stacked = np.zeros((len(windows), height, width, windows[0].shape[2]), dtype=np.uint8)
     for pixels, target in zip(windows, stacked, strict=True):
@@ -140,7 +140,7 @@ def stack_windows(windows: Sequence[Pixels]) -> Tensor:
 
 
 def warp_batch(windows: Tensor, windows_to_input: Homography, input_size_hw: tuple[int, int]) -> Tensor:
-    """Warp a batch, each image by its own map; return uint8 [B, h, w, C] on the same device.
+    """Return a batch warped, each image by its own map: uint8 [B, h, w, C] on the same device.
 
     Args:
         windows: uint8 [B, H, W, C].
@@ -161,7 +161,7 @@ def warp_batch(windows: Tensor, windows_to_input: Homography, input_size_hw: tup
 
 
 def _seen(image: Pixels, source_to_input: Homography, input_size_hw: tuple[int, int]) -> _Seen:
-    """Leave out the parts of an image that the input cannot see, and find how the rest is reduced."""
+    """Return what the input sees of an image: without the parts that it cannot see, and reduced if it shrinks much."""
     threads.limit_opencv_threads()
     to_source = _inverse(source_to_input, input_size_hw)
     scales = _scales(source_to_input, to_source, input_size_hw)

@@ -8,7 +8,7 @@ from foveal.images.decode import ImageSource, OpenedImage, open_image
 
 
 def open_any(source: ImageSource) -> OpenedImage:
-    """Open an image as RGB; a TIFF of four bands that are no colours as four channels, see `images.channels`.
+    """Return an image opened as RGB; a TIFF of four bands that are no colours with four, see `images.channels`.
 
     Args:
         source: a path, bytes, an array, a Pillow or a stored image.

@@ -34,19 +34,34 @@ imagenet_stats = (IMAGENET.mean, IMAGENET.std)
 
 @dataclass(frozen=True, slots=True)
 class Normalize:
-    """Normalise a batch with statistics of its own, instead of the backbone's.
+    """Normalise images with these statistics instead of the backbone's own: one transform of `batch_tfms`.
+
+    It is seldom needed: without it a model of `vision_learner` normalises its input itself, with the statistics that
+    its backbone was trained with.
 
     Attributes:
         statistics: what to normalise with; those of the training images by default, measured when loaders are made.
+
+    Examples:
+        >>> from foveal.vision.all import *
+        >>> normalize = Normalize.from_stats(mean=(0.5,), std=(0.25,))
+        >>> normalize(torch.ones(1, 2, 2))
+        tensor([[[2., 2.],
+                 [2., 2.]]])
     """
 
     statistics: Statistics | None = None
 
     def __call__(self, images: Tensor) -> Tensor:
-        """Return images, float [B, C, h, w] or [C, h, w] from 0 to 1, normalised.
+        """Return images, float [B, C, h, w] or [C, h, w] from 0 to 1, normalised: (image - mean) / std per channel.
 
         Raises:
             InputError: it has no statistics of its own.
+
+        Examples:
+            >>> from foveal.vision.all import *
+            >>> Normalize.from_stats((0.5,), (0.5,))(torch.tensor([[[0.0, 1.0]]]))
+            tensor([[[-1.,  1.]]])
         """
         if self.statistics is None:
             raise InputError("This Normalize() measures the training images when loaders are made: give it statistics.")
@@ -54,11 +69,16 @@ class Normalize:
 
     @classmethod
     def from_stats(cls, mean: tuple[float, ...], std: tuple[float, ...]) -> Normalize:
-        """Build it from statistics on the scale where white is 1.
+        """Return a transform with these statistics, on the scale where white is 1.
 
         Args:
             mean: of red, green and blue; of images in grey one number, of four channels four.
             std: standard deviation of each of them.
+
+        Examples:
+            >>> from foveal.vision.all import *
+            >>> Normalize.from_stats(*imagenet_stats).statistics.mean
+            (0.485, 0.456, 0.406)
         """
         return cls(Statistics(tuple(mean), tuple(std)))
 
@@ -85,6 +105,9 @@ def aug_transforms(
 ) -> list[Step]:
     """Return the book's augmentations: flip, perspective, rotation, zoom, brightness and contrast, drawn per image.
 
+    They are for `batch_tfms` and run in training only. All that move pixels become one map per image, so that pixels
+    are interpolated once.
+
     Args:
         mult: multiplies `max_rotate`, `max_warp` and `max_lighting`.
         do_flip: mirror left and right half of the time; with `flip_vert`, all eight symmetries.
@@ -93,7 +116,7 @@ def aug_transforms(
         min_zoom: the least enlargement.
         max_zoom: the greatest enlargement.
         max_lighting: how far brightness and contrast go; at most 0.9 after `mult`.
-        max_warp: how far perspective goes.
+        max_warp: how far perspective goes; at most 0.9 after `mult`.
         p_affine: the probability of each of perspective, rotation and zoom.
         p_lighting: the probability of each of brightness and contrast.
         size: the input size, a number of pixels or (height, width).
@@ -104,7 +127,15 @@ def aug_transforms(
         batch: only False: each image has draws of its own.
 
     Raises:
-        InputError: arguments do not go together, or are not supported.
+        InputError: arguments do not go together, are out of their range, or are not supported.
+        UnknownNameError: there is no such argument or pad mode; the message offers the nearest one.
+
+    Examples:
+        >>> from foveal.vision.all import *
+        >>> aug_transforms(max_rotate=0, max_warp=0, max_lighting=0)
+        [Flip(p=0.5, vertical=False), Zoom(min_zoom=1.0, max_zoom=1.1, p=0.75)]
+        >>> aug_transforms(size=224, min_scale=0.75)[0].min_scale
+        0.75
     """
     if mode != "bilinear" or batch:
         raise InputError("Images are warped bilinearly, each by draws of its own: leave `mode` and `batch` out.")

@@ -70,7 +70,7 @@ class Bands:
 
 
 def read_bands(data: bytes) -> Bands | None:
-    """Read the header of a TIFF; return None where it has fewer than four numbers a pixel.
+    """Return the header of a TIFF of four bands; None where it has fewer than four numbers per pixel.
 
     Args:
         data: of the file.

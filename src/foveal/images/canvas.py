@@ -167,7 +167,7 @@ def sheet(
     figure: Figure | None = None,
     caption: str = "",
 ) -> Figure:
-    """Lay images out in a grid.
+    """Return a figure with images in a grid.
 
     Args:
         images: uint8 [H, W, C] each, of any sizes, or small copies.

@@ -43,7 +43,7 @@ class ItemTransform(Protocol):
 def open_changed(
     source: ImageSource, n_channels: int, changes: Sequence[ImageChange], rng: np.random.Generator | None = None
 ) -> OpenedImage:
-    """Open an image, after functions of a user's changed it.
+    """Return an image opened, after functions of a user's changed it.
 
     Args:
         source: the image.

@@ -122,6 +122,9 @@ def _stated_white(tags: Mapping[int, object]) -> float | None:
     """Return the value of white that the environment states, or the bits that a TIFF says it uses.
 
     MaxSampleValue is not read: it is the largest value of this one image, and not to be shown by (TIFF 6.0, section 8).
+
+    Raises:
+        InputError: the environment states something else than a number above 0.
     """
     given = os.environ.get("FOVEAL_WHITE", "")
     if given:

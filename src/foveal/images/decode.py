@@ -148,7 +148,7 @@ def name_of(source: object) -> str:
 
 
 def open_image(source: ImageSource | object, n_channels: int = RGB) -> OpenedImage:
-    """Open a path, the bytes of a file, an array ([H, W] or [H, W, channels], uint8), a Pillow or a stored image.
+    """Return an image opened: a path, the bytes of a file, an array, or an image of Pillow's or of a table.
 
     Args:
         source: what is opened.
@@ -211,7 +211,11 @@ def _open_bytes(data: bytes, name: str, n_channels: int) -> OpenedImage:
 
 
 def _without_metadata(data: bytes, name: str) -> tuple[bytes, PngParts | None]:
-    """Return a file without what could keep Pillow from its pixels, and the parts of a PNG."""
+    """Return a file without what could keep Pillow from its pixels, and the parts of a PNG.
+
+    Raises:
+        ImageError: a PNG is damaged.
+    """
     if data[4:8] == b"ftyp":
         brands = brands_of(data)
         if brands & AVIF:
@@ -230,7 +234,11 @@ def _without_metadata(data: bytes, name: str) -> tuple[bytes, PngParts | None]:
 
 
 def _open_bands(data: bytes, name: str) -> OpenedImage | None:
-    """Open a TIFF of four bands; return None where it has fewer."""
+    """Return a TIFF of four bands opened; None where it has fewer.
+
+    Raises:
+        ImageError: it is damaged, has more bands, or four of a kind that is not read.
+    """
     try:
         bands = read_bands(without_descriptions(data))
     except DAMAGE as error:
@@ -337,7 +345,7 @@ def _wrap_pixels(stored: Pixels, orientation: int, name: str, kind: str) -> Open
 
 
 def _reduce(decoded: Decoded, factor: int) -> Decoded:
-    """Reduce an image by what is left of a factor."""
+    """Return an image reduced by what is left of a factor."""
     left = max(1, factor // decoded.factor)
     if left == 1:
         return decoded
@@ -379,7 +387,7 @@ def _decode_pillow(data: bytes, orientation: int, profile: bytes | None, n_chann
 def _stand_upright(
     stored: Pixels, orientation: int, factor: int = 1, size_hw: tuple[int, int] | None = None
 ) -> Decoded:
-    """Turn an image upright; it may have been stored at `size_hw` and reduced by `factor`."""
+    """Return an image turned upright; it may have been stored at `size_hw` and reduced by `factor`."""
     reduction = _REDUCTIONS[factor]
     if orientation not in TURNS:
         return Decoded(stored, reduction, factor=factor)

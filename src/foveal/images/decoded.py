@@ -87,7 +87,7 @@ class DecodedImages:
         return cls(kept.cache_folder() / "decoded", n_bytes) if n_bytes else None
 
     def open(self, source: ImageSource, n_channels: int = RGB) -> OpenedImage:
-        """Open an image; its pixels are decoded where they are not kept. What is no file is opened as always.
+        """Return an image opened; its pixels are decoded where they are not kept. What is no file is opened as always.
 
         Args:
             source: as of `open_image`.
@@ -175,7 +175,11 @@ class DecodedImages:
             return True
 
     def _make_room(self, n_bytes: int) -> int:
-        """Delete what was used longest ago, and not by this process; return the bytes that are free then."""
+        """Delete what was used longest ago, and not by this process.
+
+        Returns:
+            The bytes that are free then.
+        """
         freed = 0
         for used, size, file in sorted(self._entries()) if self._may_delete else ():
             if freed >= n_bytes or used >= self._began:

@@ -53,7 +53,7 @@ class JpegHeader:
 
 
 def read_jpeg_header(data: bytes) -> JpegHeader:
-    """Read the markers of a JPEG.
+    """Return what the markers of a JPEG say.
 
     Args:
         data: the bytes of the file.
@@ -128,7 +128,11 @@ def _with_usual_version(segment: bytes) -> bytes:
 
 
 def _segments(data: bytes) -> Iterator[tuple[int, int, int]]:
-    """Yield (marker, start, stop) of each segment, the last one being the first scan with all that follows."""
+    """Yield (marker, start, stop) of each segment, the last one being the first scan with all that follows.
+
+    Raises:
+        ValueError: a marker is missing where one has to be.
+    """
     at, marker = 2, 0
     while at + 4 <= len(data):
         if data[at] != _FILL:

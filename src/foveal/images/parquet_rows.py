@@ -32,7 +32,7 @@ _CACHE_MIB = 1024  # of row groups in memory; chosen by hand
 
 
 def open_table(address: str) -> pq.ParquetFile:
-    """Open a parquet table and read its footer.
+    """Return a parquet table opened, with its footer read.
 
     Raises:
         InputError: it cannot be opened, or is no parquet table.

@@ -17,30 +17,62 @@ _Kind = TypeVar("_Kind", bound="PILImage")
 
 
 class PILImage(Image.Image):
-    """A Pillow image that prints its mode and size and knows its shape.
+    """A Pillow image that prints its mode and size, shows itself in a notebook, and knows its shape.
 
     Attributes:
-        n_channels: that `create` reads, and that `ImageBlock(cls=...)` takes the images of a set to have.
+        n_channels: how many channels `create` reads; `ImageBlock(PILImage)` reads as many.
+
+    Examples:
+        >>> from foveal.vision.all import *
+        >>> files = get_image_files(untar_data(URLs.SAMPLE_PETS))
+        >>> image = PILImage.create(files[0])
+        >>> image, image.shape, np.asarray(image).dtype
+        (PILImage mode=RGB size=280x280, (280, 280), dtype('uint8'))
     """
 
     n_channels: ClassVar[int] = RGB
 
     @classmethod
     def create(cls, source: ImageSource) -> Self:
-        """Decode a path, bytes, an array or another image, upright, as RGB; `PILImageBW` as grey."""
+        """Return the image of a path, bytes, an array or another image, upright as its EXIF orientation says, as RGB.
+
+        `PILImageBW.create` returns it in grey.
+
+        Args:
+            source: a path, the bytes of a file, an array uint8 [H, W] or [H, W, C], or an image of Pillow.
+
+        Raises:
+            ImageError: it is no image, is damaged, or cannot be read with these channels; the message names the file.
+
+        Examples:
+            >>> from foveal.vision.all import *
+            >>> PILImage.create(np.zeros((40, 60, 3), dtype=np.uint8))
+            PILImage mode=RGB size=60x40
+        """
         return _as(cls, source, cls.n_channels)
 
     @property
     def shape(self) -> tuple[int, int]:
-        """Height and width."""
+        """Height and width in pixels.
+
+        Examples:
+            >>> from foveal.vision.all import *
+            >>> PILImage.create(np.zeros((40, 60), dtype=np.uint8)).shape
+            (40, 60)
+        """
         return self.height, self.width
 
     def to_thumb(self, height: int, width: int | None = None) -> PILImage:
-        """Return a copy that is no larger, with its aspect kept.
+        """Return a smaller copy with the same aspect; an image that is small enough keeps its size.
 
         Args:
             height: the most pixels down.
             width: the most pixels across; `height` by default.
+
+        Examples:
+            >>> from foveal.vision.all import *
+            >>> PILImage.create(np.zeros((40, 60, 3), dtype=np.uint8)).to_thumb(30)
+            PILImage mode=RGB size=30x20
         """
         small = self.copy()
         small.thumbnail((width or height, height))
@@ -58,14 +90,24 @@ class PILImage(Image.Image):
         figsize: tuple[float, float] | None = None,
         cmap: str | None = None,
     ) -> Any:
-        """Draw it with matplotlib; return the axes.
+        """Draw the image with matplotlib.
 
         Args:
             title: above the image.
             ax: is drawn on; new axes by default.
             ctx: another name for `ax`.
             figsize: (width, height) in inches of new axes.
-            cmap: see `show_image`.
+            cmap: matplotlib's name of a map of colours, for an image in grey.
+
+        Returns:
+            The axes.
+
+        Examples:
+            >>> from foveal.vision.all import *
+            >>> axes = PILImage.create(np.zeros((40, 60, 3), dtype=np.uint8)).show(title="nothing")
+            >>> axes.get_title()
+            'nothing'
+            >>> plt.close()
         """
         return show_image(self, ax or ctx, figsize, title, cmap=cmap)
 
@@ -74,7 +116,13 @@ class PILImage(Image.Image):
 
 
 class PILImageBW(PILImage):
-    """A `PILImage` in grey, Pillow's mode L."""
+    """A `PILImage` in grey, of Pillow's mode L; `ImageBlock(PILImageBW)` reads images with one channel.
+
+    Examples:
+        >>> from foveal.vision.all import *
+        >>> PILImageBW.create(np.full((40, 60, 3), 200, dtype=np.uint8))
+        PILImageBW mode=L size=60x40
+    """
 
     n_channels = CHANNELS["grey"]
 

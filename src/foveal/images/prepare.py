@@ -118,7 +118,7 @@ class Preparation:
         return self.statistics.n_channels
 
     def image(self, source: ImageSource) -> Prepared:
-        """Decode an image and bring it to the input size.
+        """Return an image decoded and brought to the input size.
 
         Raises:
             ImageError: the image is refused.
@@ -129,7 +129,7 @@ class Preparation:
         return Prepared(pixels, to_input, opened.size_hw)
 
     def normalise(self, pixels: Tensor) -> Tensor:
-        """Turn pixels, uint8 [B, h, w, C], into a model's input, float32 [B, C, h, w] with channels last in memory."""
+        """Return pixels, uint8 [B, h, w, C], as a model's input, float32 [B, C, h, w] with channels last in memory."""
         return normalise(pixels, self.statistics)
 
     def to_dict(self) -> StoredPreparation:
@@ -150,7 +150,7 @@ class Preparation:
     def of(
         cls, size_hw: Sequence[int], method: ResizeMethod, statistics: Statistics, pad_mode: PadMode = "reflection"
     ) -> Preparation:
-        """Build one from what a bundle stores.
+        """Return the preparation that a bundle stores.
 
         Args:
             size_hw: the input size, (height, width) in pixels.
@@ -182,7 +182,7 @@ def render(
     *,
     quick: bool = False,
 ) -> Pixels:
-    """Decode as small as the map allows and warp once; return uint8 [h, w, C].
+    """Return what the input shows of an image, uint8 [h, w, C], decoded as small as the map allows and warped once.
 
     Args:
         opened: the image.
@@ -228,7 +228,7 @@ def render_window(
     *,
     quick: bool = False,
 ) -> tuple[Pixels, Homography]:
-    """Decode as small as the map allows; return the window that a batch warps, and its map; see `window`.
+    """Return the window that a batch warps, and its map; the image is decoded as small as the map allows; see `window`.
 
     Args:
         opened: the image.
@@ -300,7 +300,7 @@ def standardise(images: Tensor, statistics: Statistics) -> Tensor:
 
 
 def denormalise(inputs: Tensor, statistics: Statistics) -> Tensor:
-    """Turn a model's input back into pixels, uint8 [B, h, w, C].
+    """Return a model's input as pixels, uint8 [B, h, w, C].
 
     Args:
         inputs: float32 [B, C, h, w].
@@ -313,5 +313,5 @@ def denormalise(inputs: Tensor, statistics: Statistics) -> Tensor:
 
 
 def collate(images: Sequence[Pixels]) -> Tensor:
-    """Stack images, uint8 [h, w, C] each, into a tensor uint8 [B, h, w, C]."""
+    """Return images, uint8 [h, w, C] each, as one tensor uint8 [B, h, w, C]."""
     return torch.from_numpy(np.stack(images))

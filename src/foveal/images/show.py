@@ -31,7 +31,7 @@ def show_image(
     ctx: Axes | None = None,
     cmap: str | None = None,
 ) -> Axes:
-    """Draw an image with matplotlib; return the axes.
+    """Draw an image with matplotlib and return the axes.
 
     Args:
         im: a Pillow image, an array [H, W] or [H, W, C], or a tensor [h, w], [C, h, w] or [h, w, C], of which the first
@@ -42,8 +42,18 @@ def show_image(
         ctx: another name for `ax`.
         cmap: matplotlib's name of a map of colours, for an image of one channel; grey by default.
 
+    Returns:
+        The axes, `ax` where it is given.
+
     Raises:
-        InputError: it has not the form of an image.
+        InputError: what is given has not the form of an image.
+
+    Examples:
+        >>> from foveal.vision.all import *
+        >>> axes = show_image(torch.rand(3, 40, 60), title="noise")
+        >>> axes.get_title(), axes.images[0].get_size()
+        ('noise', (40, 60))
+        >>> plt.close()
     """
     from matplotlib import pyplot as plt
 
@@ -68,7 +78,7 @@ def show_images(
     imsize: float = _INCHES,
     suptitle: str | None = None,
 ) -> Figure:
-    """Draw several images side by side; return the figure.
+    """Draw several images side by side.
 
     Args:
         ims: as `show_image` takes them.
@@ -76,8 +86,14 @@ def show_images(
         ncols: columns; four by default, all in one row where `nrows` is 1.
         titles: one above each.
         figsize: (width, height) in inches.
-        imsize: inches per image, where `figsize` does not say.
+        imsize: inches per image, where `figsize` is not given.
         suptitle: above all.
+
+    Returns:
+        The figure.
+
+    Raises:
+        InputError: one has not the form of an image.
     """
     across = ncols or (-(-len(ims) // nrows) if nrows else min(_COLUMNS, len(ims)))
     figure, axes = subplots(nrows or -(-len(ims) // across), across, figsize=figsize, imsize=imsize, suptitle=suptitle)
@@ -95,14 +111,24 @@ def subplots(
     imsize: float = _INCHES,
     suptitle: str | None = None,
 ) -> tuple[Figure, Any]:
-    """Return a figure, and its axes in an array [nrows, ncols] (of one row or column [n]), of a size that suits images.
+    """Return a figure and its axes, of a size that suits images: as many inches per image as `imsize`.
 
     Args:
         nrows: rows.
         ncols: columns.
         figsize: (width, height) in inches.
-        imsize: inches per image, where `figsize` does not say.
+        imsize: inches per image, where `figsize` is not given.
         suptitle: above all.
+
+    Returns:
+        The figure, and the axes in an array [nrows, ncols], of one row or column [n].
+
+    Examples:
+        >>> from foveal.vision.all import *
+        >>> figure, axes = subplots(2, 3, imsize=2)
+        >>> axes.shape, figure.get_size_inches().tolist()
+        ((2, 3), [6.0, 4.0])
+        >>> plt.close()
     """
     from matplotlib import pyplot as plt
 
@@ -115,7 +141,11 @@ def subplots(
 
 
 def _values(im: object) -> NDArray[Any]:
-    """Return an image's values [H, W] or [H, W, C], as matplotlib takes them."""
+    """Return an image's values [H, W] or [H, W, C], as matplotlib takes them.
+
+    Raises:
+        InputError: it has not the form of an image.
+    """
     values = im.detach().cpu().numpy() if isinstance(im, Tensor) else np.asarray(im)
     if isinstance(im, Tensor) and values.ndim == 3 and values.shape[0] in _CHANNELS:
         values = values.transpose(1, 2, 0)

@@ -38,7 +38,23 @@ class Tone(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Brightness:
-    """Add the logit of U(.5 - max_lighting / 2, .5 + max_lighting / 2) in logit space, with probability `p`."""
+    """Make an image brighter or darker at random, with probability `p`; black and white hardly change.
+
+    In logit space it adds the logit of a level drawn evenly from 0.5 - `max_lighting` / 2 to 0.5 + `max_lighting` / 2.
+
+    Attributes:
+        max_lighting: how far it goes: 0 for no change, below 1.
+        p: the probability, from 0 to 1.
+
+    Raises:
+        InputError: `max_lighting` is out of its range.
+
+    Examples:
+        >>> from foveal.vision.all import *
+        >>> curve = Brightness(max_lighting=0.5, p=1).draw(np.random.default_rng(0))
+        >>> curve(np.array([0.25, 0.5, 0.75])).round(2)  # values of a pixel, white is 1: this draw makes them darker
+        array([0.17, 0.38, 0.65])
+    """
 
     max_lighting: float = 0.2
     p: float = 0.75
@@ -47,7 +63,11 @@ class Brightness:
         _check_lighting(self.max_lighting)
 
     def draw(self, rng: np.random.Generator) -> Curve | None:
-        """Return the curve drawn."""
+        """Return the curve drawn for one image, a function of values from 0 to 1; None for no change.
+
+        Args:
+            rng: the generator of this image and epoch.
+        """
         chosen, level = rng.random(), 0.5 + self.max_lighting * (rng.random() - 0.5)
         shift = math.log(level / (1 - level))
         return (lambda value: _sigmoid(_logit(value) + shift)) if chosen < self.p else None
@@ -55,7 +75,24 @@ class Brightness:
 
 @dataclass(frozen=True, slots=True)
 class Contrast:
-    """Multiply logits by exp(U(ln(1 - max_lighting), -ln(1 - max_lighting))), with probability `p`."""
+    """Raise or lower the contrast of an image at random, with probability `p`; middle grey stays.
+
+    In logit space it multiplies by a factor whose logarithm is drawn evenly from ln(1 - `max_lighting`) to its
+    negative.
+
+    Attributes:
+        max_lighting: how far it goes: 0 for no change, below 1.
+        p: the probability, from 0 to 1.
+
+    Raises:
+        InputError: `max_lighting` is out of its range.
+
+    Examples:
+        >>> from foveal.vision.all import *
+        >>> curve = Contrast(max_lighting=0.5, p=1).draw(np.random.default_rng(0))
+        >>> curve(np.array([0.25, 0.5, 0.75])).round(2)  # values of a pixel, white is 1: this draw lowers the contrast
+        array([0.31, 0.5 , 0.69])
+    """
 
     max_lighting: float = 0.2
     p: float = 0.75
@@ -64,14 +101,18 @@ class Contrast:
         _check_lighting(self.max_lighting)
 
     def draw(self, rng: np.random.Generator) -> Curve | None:
-        """Return the curve drawn."""
+        """Return the curve drawn for one image, a function of values from 0 to 1; None for no change.
+
+        Args:
+            rng: the generator of this image and epoch.
+        """
         chosen, exponent = rng.random(), -math.log(1 - self.max_lighting) * (2 * rng.random() - 1)
         factor = math.exp(exponent)
         return (lambda value: _sigmoid(_logit(value) * factor)) if chosen < self.p else None
 
 
 def draw_lut(tones: Sequence[Tone], rng: np.random.Generator) -> Lut | None:
-    """Draw all curves and return their composition as a lookup table; None for no change.
+    """Return the curves drawn for one image, composed, as a lookup table uint8 [256]; None for no change.
 
     Args:
         tones: in the order in which they are applied.

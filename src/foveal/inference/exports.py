@@ -129,7 +129,7 @@ class _Whole(nn.Module):
         self.territory: Territory | None = getattr(predictor, "territory", None) if can_tell else None
 
     def forward(self, given: Tensor) -> Tensor | tuple[Tensor, Tensor]:
-        """Answer for inputs [B, ...]; where it can be told, return too how far each is from what is known, [B]."""
+        """Return the answers for inputs [B, ...], and where it can be told how far each is from what is known, [B]."""
         territory = self.territory
         with noting_features(None if territory is None else self.model) as features:
             answers = self.predictor.task.activate(self.model(self.exporter.prepare(given)))
@@ -170,6 +170,10 @@ def export_model(
         images: to compare on; drawn scenes by default.
         quantise: a function that replaces the ONNX file for batches by one that answers a little otherwise; what it
             costs is then for the caller to measure, and nothing is refused here.
+
+    Returns:
+        The files, and by how much answers differ from the model's: of a batch, and from files where images are read
+        too.
 
     Raises:
         UnknownNameError: there is no such format.

@@ -54,6 +54,18 @@ def load_learner(
 
     Raises:
         ModelFileError: it is no bundle, was changed or damaged, or comes from a newer foveal.
+
+    Examples:
+        >>> import tempfile
+        >>> from foveal.vision.all import *
+        >>> path = untar_data(URLs.SAMPLE_PETS)
+        >>> files = get_image_files(path)[::8]
+        >>> dls = ImageDataLoaders.from_name_func(path, files, lambda f: f[0].isupper(), item_tfms=Resize(32), bs=4)
+        >>> learn = vision_learner(dls, "test_efficientnet", pretrained=False)  # a small backbone for tests
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     predictor = load_learner(learn.export(Path(folder) / "model.safetensors"))
+        >>> predictor.predict(files[0]).label == learn.predict(files[0]).label
+        True
     """
     return cast("Predictor", load_predictor(path, device="cpu" if cpu else device, model=model))
 
@@ -67,6 +79,9 @@ def load_predictor(
         path: a file written by `learn.export` or `foveal train`.
         device: where to answer; the best at hand by default.
         model: a module written by hand, to be filled with the weights of the bundle.
+
+    Returns:
+        The predictor, on its device and ready to answer.
 
     Raises:
         ModelFileError: it is no bundle, was changed or damaged, or comes from a newer foveal.
@@ -133,6 +148,9 @@ def load_image_predictor(path: str | os.PathLike[str], *, device: torch.device |
     Args:
         path: a file written by `learn.export` or `foveal train`.
         device: where to answer; the best at hand by default.
+
+    Returns:
+        The predictor, on its device and ready to answer.
 
     Raises:
         ModelFileError: as `load_learner`, or it does not answer for images.

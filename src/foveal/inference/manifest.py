@@ -51,7 +51,7 @@ SizeHW = Annotated[tuple[Side, Side], AfterValidator(_bounded)]
 
 
 def _without(written: dict[str, Any], **usual: object) -> dict[str, Any]:
-    """Leave out what is usual, so that older versions read it."""
+    """Return the entries that are not as usual; the others are not written, so that older versions read it."""
     return {key: value for key, value in written.items() if key not in usual or value != usual[key]}
 
 

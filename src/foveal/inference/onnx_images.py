@@ -135,6 +135,9 @@ def add_preparation(builder: GraphBuilder, image: Value, fit: Resize) -> ImageGr
         builder: of the graph.
         image: uint8 [H, W, C], upright.
         fit: how it comes to the input's size.
+
+    Returns:
+        The input that the steps lead to, uint8 [1, h, w, C], and the maps of both axes.
     """
     op: Any = builder.op
     with arithmetic(op):
@@ -221,7 +224,7 @@ class _Seen:
 
 
 def _part(op: Any, reduced: Value, maps: tuple[OnAxis, OnAxis], factor: Value, sides: tuple[int, int]) -> _Seen:
-    """Leave out what the input cannot see; see `warp._seen`."""
+    """Return the part of an image that the input can see; see `warp._seen`."""
     size, factor_f = op.Shape(reduced), op.Cast(factor, to=_DOUBLE)
     along, inside = [], None
     for at, (one, side) in enumerate(zip(maps, sides, strict=True)):
@@ -256,7 +259,7 @@ def _rounded(op: Any, value: Value) -> Value:
 
 
 def _smoothed(op: Any, seen: _Seen) -> Value:
-    """Smooth in whole numbers, down the columns and along the rows; see `resample_pure.smooth`."""
+    """Return the part smoothed in whole numbers, down the columns and along the rows; see `resample_pure.smooth`."""
     y, x = seen.yx
     down_1, down_2 = _weights(op, y.scale, seen.is_smoothed, DOWN)
     across_1, across_2 = _weights(op, x.scale, seen.is_smoothed, ACROSS)
@@ -303,7 +306,7 @@ def _weights(op: Any, scale: Value, is_smoothed: Value, whole: int) -> tuple[Val
 
 
 def _neighbours(op: Any, n: Value) -> list[Value]:
-    """Return, for the two before each of `n` pixels to the two behind, which ones they are, mirrored about the last."""
+    """Return the indices of the neighbours of each pixel, two before to two behind, mirrored at the ends: five [n]."""
     last = op.Max(2 * n - 2, 1)
     found = []
     for step in range(-2, 3):
@@ -313,7 +316,7 @@ def _neighbours(op: Any, n: Value) -> list[Value]:
 
 
 def _by_area(op: Any, pixels: Value, seen: _Seen) -> Value:
-    """Reduce by area, where that is the way: means of parts of pixels along rows and columns."""
+    """Return the part reduced by area, where that is the way: means of parts of pixels along rows and columns."""
     factors, weights = [], []
     for one in seen.yx:
         n_new = op.Where(seen.is_by_area, one.n_new, one.n)
@@ -339,7 +342,7 @@ def _along_both(op: Any, weights: list[Value], pixels: Value) -> Value:
 
 
 def _sampled(op: Any, pixels: Value, seen: _Seen, sides: tuple[int, int], pad_mode: PadMode) -> Value:
-    """Sample bilinearly at positions of 1/128 of a pixel; see `resample_pure.resample`."""
+    """Return the input, sampled bilinearly at positions of 1/128 of a pixel; see `resample_pure.resample`."""
     weights = []
     for one, side in zip(seen.yx, sides, strict=True):
         n = op.Where(seen.is_by_area, one.n_new, one.n)

@@ -20,8 +20,8 @@ class _Answer(NamedTuple):
 class Prediction(_Answer):
     """An answer: the label a person reads, the same as an encoded target, and the activated outputs it comes from.
 
-    Points stand in the label, and encoded, in pixels of the image given; in `values` in [-1, 1] on the canvas. It is a
-    tuple of these three. What is known of its confidence stands beside them.
+    Points stand in the label, and encoded, in pixels of the image given; in `values` in [-1, 1] of the input. It is a
+    tuple of these three, `label`, `decoded` and `values`. What is known of its confidence stands beside them.
 
     Attributes:
         spread: how far off the model takes each point to be, float64 [N] in pixels of the image; None of other tasks.
@@ -30,6 +30,14 @@ class Prediction(_Answer):
         signals: what `foveal.inference.signals` watches of it, float32 [S].
         is_known: whether the image is like those that the model knows, as 95 of 100 of that kind are; None of models
             that cannot tell.
+
+    Examples:
+        >>> import torch
+        >>> from foveal import Prediction
+        >>> answer = Prediction("cat", torch.tensor(0), torch.tensor([0.75, 0.25]))
+        >>> label, encoded, probabilities = answer
+        >>> label, answer.values[encoded].item(), answer.is_known is None
+        ('cat', 0.75, True)
     """
 
     is_known: bool | None
@@ -76,7 +84,21 @@ class Embeddings(NamedTuple):
 
 
 class Refused(NamedTuple):
-    """An image that got no answer."""
+    """An image that got no answer; it stands among predictions in its place.
+
+    Attributes:
+        name: of the image.
+        error: the reason, as an error that can be raised.
+
+    Examples:
+        >>> from foveal.vision.all import *
+        >>> path = untar_data(URLs.SAMPLE_PETS)
+        >>> files = get_image_files(path)[::8]
+        >>> dls = ImageDataLoaders.from_name_func(path, files, lambda f: f[0].isupper(), item_tfms=Resize(32), bs=4)
+        >>> predictor = Learner(dls, nn.Sequential(nn.Flatten(), nn.Linear(3 * 32 * 32, 2))).predictor()
+        >>> next(predictor.predict_batch(["missing.jpg"]))
+        Refused(name='missing.jpg', error=ImageError('missing.jpg: no such file.'))
+    """
 
     name: str
     error: ImageError

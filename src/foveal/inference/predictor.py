@@ -63,17 +63,28 @@ class AnyPredictor(Protocol):
 
 @dataclass(eq=False)
 class Predictor:
-    """A trained model that answers for images.
+    """A trained model that answers for images, always in fp32.
+
+    `load_learner` reads one from a file, `learn.predictor()` makes one of a learner.
 
     Attributes:
         model: the model as it was trained, in fp32 and evaluation mode.
         task: what it answers.
-        preparation: how images come to it.
+        preparation: how images come to it: the resize step and the statistics.
         device: where it answers.
         training: what it was trained on.
         quick: what computes the answers: the same, with normalisation fused into convolutions.
-        validation: what it answered for the images that its figures are of, where that was kept.
+        validation: what it answered for the images that its metrics are of, where that was kept.
         territory: where its features of known images lie, from which the distance of others is measured.
+
+    Examples:
+        >>> from foveal.vision.all import *
+        >>> path = untar_data(URLs.SAMPLE_PETS)
+        >>> files = get_image_files(path)[::8]
+        >>> dls = ImageDataLoaders.from_name_func(path, files, lambda f: f[0].isupper(), item_tfms=Resize(32), bs=4)
+        >>> predictor = Learner(dls, nn.Sequential(nn.Flatten(), nn.Linear(3 * 32 * 32, 2))).predictor()
+        >>> predictor.predict(files[0]).label in predictor.vocab
+        True
     """
 
     model: nn.Module
@@ -90,7 +101,7 @@ class Predictor:
     def of(
         cls, model: nn.Module, task: AnyTask, preparation: Preparation, training: TrainingPart | None = None
     ) -> Predictor:
-        """Wrap a copy of a model, in fp32 and evaluation mode, on the device that it is on.
+        """Return a predictor of a copy of a model, in fp32 and evaluation mode, on the device that it is on.
 
         Args:
             model: takes normalised images [B, C, h, w] and returns outputs [B, n_outputs] or heatmaps; where it
@@ -98,6 +109,16 @@ class Predictor:
             task: what it answers.
             preparation: how images come to it.
             training: what it was trained on.
+
+        Examples:
+            >>> from foveal import Predictor
+            >>> from foveal.vision.all import *
+            >>> path = untar_data(URLs.SAMPLE_PETS)
+            >>> files = get_image_files(path)[::8]
+            >>> dls = ImageDataLoaders.from_name_func(path, files, lambda f: f[0].isupper(), item_tfms=Resize(32), bs=4)
+            >>> model = nn.Sequential(nn.Flatten(), nn.Linear(3 * 32 * 32, 2))
+            >>> Predictor.of(model, dls.task, dls.preparation).vocab
+            (#2) [False,True]
         """
         device, own = next(model.parameters()).device, copy.deepcopy(model)
         if isinstance(own, VisionModel):
@@ -108,7 +129,7 @@ class Predictor:
     def ready(
         cls, model: nn.Module, task: AnyTask, preparation: Preparation, device: torch.device, training: TrainingPart
     ) -> Predictor:
-        """Make a model ready to answer: this very one.
+        """Return a predictor of this very model, which is brought to fp32 and evaluation mode, and frozen.
 
         Args:
             model: as of `of`.
@@ -123,12 +144,22 @@ class Predictor:
 
     @property
     def vocab(self) -> Classes:
-        """The classes, in order."""
+        """The classes, in the order of the probabilities; of a task without classes the names of its outputs."""
         return classes_of(self.task)
 
     @property
     def dls(self) -> Any:
-        """Loaders that were given to it, or what is known of those that it was trained on: `vocab`, `c`, `test_dl`."""
+        """Loaders that were given to it, or what is known of those that it was trained on: `vocab`, `c`, `test_dl`.
+
+        Examples:
+            >>> from foveal.vision.all import *
+            >>> path = untar_data(URLs.SAMPLE_PETS)
+            >>> files = get_image_files(path)[::8]
+            >>> dls = ImageDataLoaders.from_name_func(path, files, lambda f: f[0].isupper(), item_tfms=Resize(32), bs=4)
+            >>> predictor = Learner(dls, nn.Sequential(nn.Flatten(), nn.Linear(3 * 32 * 32, 2))).predictor()
+            >>> predictor.dls.c, predictor.dls.vocab
+            (2, (#2) [False,True])
+        """
         return self._dls or Known(self)
 
     @dls.setter
@@ -153,9 +184,22 @@ class Predictor:
             dl: images, or a loader, such as `dls.test_dl` returns.
             with_decoded: append the answers as targets [n, ...].
 
+        Returns:
+            Outputs float32 [n, ...], the targets or None, and the decoded answers if `with_decoded`.
+
         Raises:
             ImageError: an image is refused.
             InputError: there are no images, or no loaders.
+
+        Examples:
+            >>> from foveal.vision.all import *
+            >>> path = untar_data(URLs.SAMPLE_PETS)
+            >>> files = get_image_files(path)[::8]
+            >>> dls = ImageDataLoaders.from_name_func(path, files, lambda f: f[0].isupper(), item_tfms=Resize(32), bs=4)
+            >>> predictor = Learner(dls, nn.Sequential(nn.Flatten(), nn.Linear(3 * 32 * 32, 2))).predictor()
+            >>> preds, targets = predictor.get_preds(dl=files)
+            >>> preds.shape, targets
+            (torch.Size([30, 2]), None)
         """
         if dl is None and self._dls is None:
             raise InputError("A model from a file has no data: give images or a loader as dl=, or set its `dls` first.")
@@ -175,7 +219,7 @@ class Predictor:
 
     @property
     def vision(self) -> VisionModel:
-        """The model, backbone and head.
+        """The model as `vision_learner` builds it: backbone and head.
 
         Raises:
             InputError: it is a module written by hand.
@@ -186,7 +230,16 @@ class Predictor:
 
     @property
     def supports_explain(self) -> bool:
-        """Whether Grad-CAM can say what the model looked at."""
+        """Whether Grad-CAM can explain an answer: of a backbone with a feature map, and classes or a spatial head.
+
+        Examples:
+            >>> from foveal.vision.all import *
+            >>> path = untar_data(URLs.SAMPLE_PETS)
+            >>> files = get_image_files(path)[::8]
+            >>> dls = ImageDataLoaders.from_name_func(path, files, lambda f: f[0].isupper(), item_tfms=Resize(32), bs=4)
+            >>> vision_learner(dls, "test_efficientnet", pretrained=False).predictor().supports_explain
+            True
+        """
         model = self.model
         if not isinstance(model, VisionModel) or not model.body.has_map:
             return False
@@ -195,8 +248,24 @@ class Predictor:
     def predict(self, image: ImageSource) -> Prediction:
         """Answer for one path, bytes, array or PIL image.
 
+        Args:
+            image: the image; an array is uint8 [h, w, 3] or [h, w].
+
+        Returns:
+            The answer; its points are in pixels of the image.
+
         Raises:
             ImageError: the image is refused.
+
+        Examples:
+            >>> from foveal.vision.all import *
+            >>> path = untar_data(URLs.SAMPLE_PETS)
+            >>> files = get_image_files(path)[::8]
+            >>> dls = ImageDataLoaders.from_name_func(path, files, lambda f: f[0].isupper(), item_tfms=Resize(32), bs=4)
+            >>> predictor = Learner(dls, nn.Sequential(nn.Flatten(), nn.Linear(3 * 32 * 32, 2))).predictor()
+            >>> label, encoded, probabilities = predictor.predict(np.zeros((40, 60, 3), np.uint8))
+            >>> int(encoded) == int(probabilities.argmax())
+            True
         """
         return self.answers([self.preparation.image(image)])[0]
 
@@ -209,6 +278,18 @@ class Predictor:
             images: paths, bytes, arrays or PIL images.
             batch_size: images that the model takes at once.
             num_workers: threads that load images; one per core by default.
+
+        Yields:
+            The answer for each image, or the reason for which it was refused.
+
+        Examples:
+            >>> from foveal.vision.all import *
+            >>> path = untar_data(URLs.SAMPLE_PETS)
+            >>> files = get_image_files(path)[::8]
+            >>> dls = ImageDataLoaders.from_name_func(path, files, lambda f: f[0].isupper(), item_tfms=Resize(32), bs=4)
+            >>> predictor = Learner(dls, nn.Sequential(nn.Flatten(), nn.Linear(3 * 32 * 32, 2))).predictor()
+            >>> [type(answer).__name__ for answer in predictor.predict_batch([files[0], "missing.jpg"])]
+            ['Prediction', 'Refused']
         """
         source = iter(images)
         groups = iter(lambda: list(islice(source, batch_size)), [])
@@ -226,8 +307,21 @@ class Predictor:
             images: paths, bytes, arrays or PIL images.
             batch_size: images that the model takes at once.
 
+        Returns:
+            The names of the images, and their vectors float32 [n, F].
+
         Raises:
             ImageError: an image is refused.
+            InputError: there are no images.
+
+        Examples:
+            >>> from foveal.vision.all import *
+            >>> path = untar_data(URLs.SAMPLE_PETS)
+            >>> files = get_image_files(path)[::8]
+            >>> dls = ImageDataLoaders.from_name_func(path, files, lambda f: f[0].isupper(), item_tfms=Resize(32), bs=4)
+            >>> predictor = vision_learner(dls, "test_efficientnet", pretrained=False).predictor()
+            >>> predictor.embed(files[:3]).vectors.shape
+            (3, 512)
         """
         chosen = list(images)
         with noting_features(self.quick) as vectors:
@@ -239,7 +333,23 @@ class Predictor:
         return Embeddings(tuple(name_of(one) for one in chosen), torch.cat(vectors).numpy())
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the bundle: one .safetensors file; of a module written by hand, its weights."""
+        """Write the bundle: one .safetensors file; of a module written by hand, its weights.
+
+        Args:
+            path: of the file.
+
+        Examples:
+            >>> import tempfile
+            >>> from foveal.vision.all import *
+            >>> path = untar_data(URLs.SAMPLE_PETS)
+            >>> files = get_image_files(path)[::8]
+            >>> dls = ImageDataLoaders.from_name_func(path, files, lambda f: f[0].isupper(), item_tfms=Resize(32), bs=4)
+            >>> predictor = vision_learner(dls, "test_efficientnet", pretrained=False).predictor()
+            >>> with tempfile.TemporaryDirectory() as folder:
+            ...     predictor.save(f"{folder}/model.safetensors")
+            ...     load_learner(f"{folder}/model.safetensors").task.kind
+            'single-label'
+        """
         kept = validation_tensors(self.validation, self.territory)
         tensors, model = self.model.state_dict() | kept, self.model
         stored: dict[str, Any] = dict(self.preparation.to_dict())
@@ -264,6 +374,16 @@ class Predictor:
 
         Raises:
             InputError: always.
+
+        Examples:
+            >>> from foveal.vision.all import *
+            >>> path = untar_data(URLs.SAMPLE_PETS)
+            >>> files = get_image_files(path)[::8]
+            >>> dls = ImageDataLoaders.from_name_func(path, files, lambda f: f[0].isupper(), item_tfms=Resize(32), bs=4)
+            >>> Learner(dls, nn.Sequential(nn.Flatten(), nn.Linear(3 * 32 * 32, 2))).predictor().fine_tune(3)
+            Traceback (most recent call last):
+            ...
+            foveal.core.errors.InputError: A predictor does not train. ...
         """
         raise InputError(
             "A predictor does not train. To go on from it: vision_learner(dls, 'model.safetensors').fine_tune(3)"
@@ -277,7 +397,20 @@ class Predictor:
 
     @torch.inference_mode()
     def answers(self, prepared: Sequence[Prepared]) -> list[Prediction]:
-        """Answer for images that `preparation.image` made, as one batch."""
+        """Return the answers for images that `preparation.image` made, computed as one batch.
+
+        Args:
+            prepared: of any number of images, all of the input size.
+
+        Examples:
+            >>> from foveal.vision.all import *
+            >>> path = untar_data(URLs.SAMPLE_PETS)
+            >>> files = get_image_files(path)[::8]
+            >>> dls = ImageDataLoaders.from_name_func(path, files, lambda f: f[0].isupper(), item_tfms=Resize(32), bs=4)
+            >>> predictor = Learner(dls, nn.Sequential(nn.Flatten(), nn.Linear(3 * 32 * 32, 2))).predictor()
+            >>> len(predictor.answers([predictor.preparation.image(file) for file in files[:3]]))
+            3
+        """
         pixels = collate([one.pixels for one in prepared]).to(self.device)
         territory, within = self.territory, self.training.known_within
         with noting_features(self.quick if territory is not None else None) as features:

@@ -49,7 +49,7 @@ class Histogram(_Part):
 
     @classmethod
     def of(cls, values: NDArray[np.float32]) -> Self:
-        """Make one whose bins hold about as many of the values each.
+        """Return a histogram whose bins hold about as many of the values each.
 
         Args:
             values: [n].
@@ -212,6 +212,9 @@ def drift_of(reference: Tally, asked: Tally) -> Drift:
     Args:
         reference: of the validation images.
         asked: over the same bins and classes.
+
+    Returns:
+        A shift per signal and label, and the labels whose rates changed; both empty where too little was asked.
     """
     if asked.n < _LEAST:
         return Drift(asked.n, reference.n, (), ())

@@ -94,7 +94,7 @@ class Bundle(NamedTuple):
 
 
 def read_bundle(path: str | os.PathLike[str]) -> Bundle:
-    """Read and check a bundle.
+    """Return what a bundle holds, checked.
 
     Raises:
         ModelFileError: it is no bundle, was changed or damaged, or comes from a newer foveal.
@@ -139,7 +139,7 @@ def _validation_of(file: Path, task: AnyTask, kept: dict[str, Tensor]) -> Valida
 
 
 def read_manifest(path: str | os.PathLike[str]) -> Manifest:
-    """Read and check the manifest of a bundle; its tensors are not read.
+    """Return the manifest of a bundle, checked; its tensors are not read.
 
     Raises:
         ModelFileError: as `read_bundle`, but for the tensors.
@@ -169,7 +169,12 @@ def _read_description(file: Path) -> tuple[Manifest, AnyTask]:
 
 
 def _header(file: Path) -> bytes:
-    """Return the JSON that a .safetensors file begins with; its length is checked before it is read."""
+    """Return the JSON that a .safetensors file begins with; its length is checked before it is read.
+
+    Raises:
+        ModelFileError: it is a pickle or another format than safetensors.
+        ValueError: its length is longer than the file, or than a header may be.
+    """
     size = file.stat().st_size
     with file.open("rb") as opened:
         start = opened.read(8)
@@ -186,7 +191,11 @@ def _header(file: Path) -> bytes:
 
 
 def _refuse_duplicates(pairs: list[tuple[str, storage.Json]]) -> dict[str, storage.Json]:
-    """Return a JSON object; raise ValueError where a name occurs twice, for readers differ in which one they take."""
+    """Return a JSON object in which no name occurs twice, for readers differ in which one they take.
+
+    Raises:
+        ValueError: a name occurs twice.
+    """
     values = dict(pairs)
     if len(values) != len(pairs):
         raise ValueError("a name occurs twice")

@@ -43,7 +43,7 @@ class Territory:
 
     @classmethod
     def of(cls, features: Tensor) -> Self:
-        """Learn it from the features of known images, [n, F]; of few images it is their mean direction alone."""
+        """Return the territory of the features of known images, [n, F]: of few images their mean direction alone."""
         rows = normalize(features.double(), dim=1)
         mean = rows.mean(dim=0)
         if len(rows) < _FEWEST:
@@ -78,7 +78,7 @@ class Surveyed(NamedTuple):
 
 
 def survey(features: Tensor) -> Surveyed:
-    """Learn a territory, and by five folds how far further images like these will be.
+    """Return the territory of images, and by five folds how far further images like these will be.
 
     Args:
         features: of known images, [n, F], n at least 2.

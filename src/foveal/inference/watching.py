@@ -45,7 +45,7 @@ class CountingFolder:
 
     @classmethod
     def begin(cls, root: Path, name: str, sha256: str, reference: Tally) -> CountingFolder:
-        """Make the folder of a model.
+        """Return the folder of a model, which is made.
 
         Args:
             root: of all models.

@@ -15,7 +15,16 @@ class AtWork:
     """The names that the fast.ai course has for the parts of a step; of the last fit, when none is at work.
 
     `xb`, `yb`, `x`, `y`, `pred` and `loss` may be assigned in training, where the event of the callback is before what
-    uses them; in validation they are read only.
+    uses them; in validation they are read only. Before the first fit they raise `InputError`.
+
+    Examples:
+        >>> from foveal.vision.all import *
+        >>> x = torch.linspace(-1, 1, 32)[:, None]
+        >>> dl = DataLoader(list(zip(x, 3 * x)), batch_size=8)
+        >>> with Learner(DataLoaders(dl, dl), nn.Linear(1, 1), MSELossFlat()).no_logging() as learn:
+        ...     learn.fit(2)
+        >>> learn.x.shape, learn.pred.shape, learn.epoch, learn.n_epoch, learn.n_iter, learn.train_iter
+        (torch.Size([8, 1]), torch.Size([8, 1]), 1, 2, 4, 8)
     """
 
     model: Any
@@ -23,7 +32,15 @@ class AtWork:
 
     @property
     def fit_state(self) -> FitState | None:
-        """Where the fit at work stands, or the last one; None before the first."""
+        """Where the fit at work stands, or the last one; None before the first.
+
+        Examples:
+            >>> from foveal.vision.all import *
+            >>> x = torch.linspace(-1, 1, 32)[:, None]
+            >>> dl = DataLoader(list(zip(x, 3 * x)), batch_size=8)
+            >>> Learner(DataLoaders(dl, dl), nn.Linear(1, 1), MSELossFlat()).fit_state is None
+            True
+        """
         return self._training.at_work
 
     @property
@@ -34,12 +51,12 @@ class AtWork:
 
     @property
     def training(self) -> bool:
-        """Whether the batch at work is one of training."""
+        """Whether the batch at work is one of training: the mode of the model."""
         return bool(self.model.training)
 
     @property
     def xb(self) -> tuple[Tensor, ...]:
-        """The inputs of the batch, in a tuple of one."""
+        """The inputs of the batch, in a tuple of one tensor [B, ...]."""
         return (self._state.inputs,)
 
     @xb.setter
@@ -48,7 +65,7 @@ class AtWork:
 
     @property
     def yb(self) -> tuple[Tensor, ...]:
-        """The targets of the batch, in a tuple of one."""
+        """The targets of the batch, in a tuple of one tensor [B, ...]."""
         return (self._state.targets,)
 
     @yb.setter
@@ -57,7 +74,23 @@ class AtWork:
 
     @property
     def x(self) -> Tensor:
-        """The inputs of the batch."""
+        """The inputs of the batch, [B, ...]; images are float32 [B, C, h, w].
+
+        Examples:
+            A callback that doubles the inputs of training, so that half the slope is learned:
+
+            >>> from foveal.vision.all import *
+            >>> class Double(Callback):
+            ...     def before_batch(self):
+            ...         if self.training:
+            ...             self.learn.x = 2 * self.x
+            >>> x = torch.linspace(-1, 1, 32)[:, None]
+            >>> dl = DataLoader(list(zip(x, 3 * x)), batch_size=8)
+            >>> with Learner(DataLoaders(dl, dl), nn.Linear(1, 1), MSELossFlat()).no_logging() as learn:
+            ...     learn.fit_one_cycle(20, 0.3, cbs=Double())
+            >>> abs(learn.model.weight.item() - 1.5) < 0.1
+            True
+        """
         return self._state.inputs
 
     @x.setter
@@ -66,7 +99,7 @@ class AtWork:
 
     @property
     def y(self) -> Tensor:
-        """The targets of the batch."""
+        """The targets of the batch, [B, ...], as the task encodes them."""
         return self._state.targets
 
     @y.setter
@@ -75,7 +108,7 @@ class AtWork:
 
     @property
     def pred(self) -> Tensor:
-        """What the model returned for the batch."""
+        """What the model returned for the batch, not activated, [B, ...]."""
         return self._state.output
 
     @pred.setter
@@ -84,7 +117,7 @@ class AtWork:
 
     @property
     def loss(self) -> Tensor:
-        """The loss of the batch."""
+        """The loss of the batch, a tensor of one number."""
         return self._state.loss
 
     @loss.setter
@@ -95,12 +128,22 @@ class AtWork:
 
     @property
     def smooth_loss(self) -> float:
-        """The average of the training loss so far."""
+        """The exponentially weighted average of the training loss so far."""
         return self._state.smooth.value
 
     @property
     def opt(self) -> OptimizerView:
-        """The optimizer."""
+        """The optimizer of the fit, with the course's names for its settings.
+
+        Examples:
+            >>> from foveal.vision.all import *
+            >>> x = torch.linspace(-1, 1, 32)[:, None]
+            >>> dl = DataLoader(list(zip(x, 3 * x)), batch_size=8)
+            >>> with Learner(DataLoaders(dl, dl), nn.Linear(1, 1), MSELossFlat()).no_logging() as learn:
+            ...     learn.fit(1, 0.25)
+            >>> learn.opt.hypers[0]["lr"]
+            0.25
+        """
         return OptimizerView(self._state)
 
     @property
@@ -115,7 +158,7 @@ class AtWork:
 
     @property
     def iter(self) -> int:
-        """The number of the batch at work, from 0, in its epoch or its validation."""
+        """The number of the batch at work, from 0, within its epoch or its validation."""
         return self._state.batch
 
     @property
@@ -125,12 +168,12 @@ class AtWork:
 
     @property
     def train_iter(self) -> int:
-        """How many batches of the fit are done."""
+        """How many batches of the fit are done, over all epochs."""
         return self._state.step
 
     @property
     def pct_train(self) -> float:
-        """The share of the fit that is done."""
+        """The share of the fit that is done, from 0 to 1."""
         return self._state.position
 
     def _may_assign(self, name: str) -> FitState:

@@ -12,12 +12,15 @@ _PICKLES = (".pkl", ".pickle", ".pth", ".pt")
 
 
 def write_export(predictor: AnyPredictor, folder: Path, fname: str | os.PathLike[str]) -> Path:
-    """Write a bundle; return where it is, and say so where that is not the folder one is in.
+    """Write a bundle, and say where it is unless it is in the working directory.
 
     Args:
         predictor: what is written.
         folder: of the learner.
         fname: the file, below the folder unless it is absolute.
+
+    Returns:
+        The file.
     """
     path = folder / fname
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -23,10 +23,10 @@ from foveal.training.schedule import Rate, Schedule, flat_cosine, one_cycle
 
 @checked_methods
 class Fits(AtWork):
-    """What trains the model, in each of the ways.
+    """The ways in which a learner trains its model.
 
     Attributes:
-        lr, wd, moms: learning rate, weight decay and momentum of fits that do not say.
+        lr, wd, moms: learning rate, weight decay and momentum of fits that are given none.
         cbs: callbacks of every fit.
         recipe: what `fine_tune` does unless told otherwise; None for the book's.
         recorder: the history of all fits.
@@ -43,7 +43,16 @@ class Fits(AtWork):
 
     @property
     def opt_func(self) -> OptimizerFunction:
-        """What builds the optimizer of each fit."""
+        """What builds the optimizer of each fit; another one may be assigned.
+
+        Examples:
+            >>> from foveal.vision.all import *
+            >>> x = torch.linspace(-1, 1, 32)[:, None]
+            >>> dl = DataLoader(list(zip(x, 3 * x)), batch_size=8)
+            >>> learn = Learner(DataLoaders(dl, dl), nn.Linear(1, 1), MSELossFlat(), opt_func=SGD)
+            >>> learn.opt_func is SGD
+            True
+        """
         return self._training.opt_func
 
     @opt_func.setter
@@ -82,6 +91,18 @@ class Fits(AtWork):
         Raises:
             InputError: an argument, a metric or a callback does not suit; nothing was trained then.
             TrainingError: the loss is not finite, or memory runs out.
+
+        Examples:
+            >>> from foveal.vision.all import *
+            >>> x = torch.linspace(-1, 1, 32)[:, None]
+            >>> dl = DataLoader(list(zip(x, 3 * x)), batch_size=8)
+            >>> learn = Learner(DataLoaders(dl, dl), nn.Linear(1, 1), MSELossFlat())
+            >>> learn.fit(2, 0.1)
+            epoch  train_loss  valid_loss  time
+            0      ...
+            1      ...
+            >>> len(learn.recorder.history)
+            2
         """
         phase = self._phase(n_epoch, lr, schedule, wd, accumulate, reset_opt=reset_opt, views=views)
         self._run([phase], cbs, resume, minutes)
@@ -103,7 +124,9 @@ class Fits(AtWork):
         views: int | None = None,
         resume: PathLike | None = None,
     ) -> None:
-        """Train with the one-cycle schedule; see `one_cycle` and `fit` for the other arguments.
+        """Train with the one-cycle schedule: the rate rises, then falls along a cosine (Smith 2018, arXiv 1803.09820).
+
+        See `one_cycle` for the schedule, and `fit` for the arguments that are not explained here.
 
         Args:
             n_epoch: epochs.
@@ -120,6 +143,19 @@ class Fits(AtWork):
             reset_opt: see `fit`.
             views: see `fit`.
             resume: see `fit`.
+
+        Raises:
+            InputError: see `fit`; or `pct_start` is not between 0 and 1.
+            TrainingError: see `fit`.
+
+        Examples:
+            >>> from foveal.vision.all import *
+            >>> x = torch.linspace(-1, 1, 32)[:, None]
+            >>> dl = DataLoader(list(zip(x, 3 * x)), batch_size=8)
+            >>> with Learner(DataLoaders(dl, dl), nn.Linear(1, 1), MSELossFlat()).no_logging() as learn:
+            ...     learn.fit_one_cycle(20, 0.3)
+            >>> round(learn.model.weight.item())
+            3
         """
         schedule = one_cycle(pct_start=pct_start, div=div, div_final=div_final, moms=moms or self.moms)
         phase = self._phase(n_epoch, lr_max, schedule, wd, accumulate, reset_opt=reset_opt, views=views)
@@ -154,6 +190,19 @@ class Fits(AtWork):
             reset_opt: see `fit`.
             views: see `fit`.
             resume: see `fit`.
+
+        Raises:
+            InputError: see `fit`; or `pct_start` is not between 0 and 1.
+            TrainingError: see `fit`.
+
+        Examples:
+            >>> from foveal.vision.all import *
+            >>> x = torch.linspace(-1, 1, 32)[:, None]
+            >>> dl = DataLoader(list(zip(x, 3 * x)), batch_size=8)
+            >>> with Learner(DataLoaders(dl, dl), nn.Linear(1, 1), MSELossFlat()).no_logging() as learn:
+            ...     learn.fit_flat_cos(20, 0.3)
+            >>> round(learn.model.weight.item())
+            3
         """
         schedule = flat_cosine(pct_start=pct_start, div_final=div_final)
         phase = self._phase(n_epoch, lr, schedule, wd, accumulate, reset_opt=reset_opt, views=views)
@@ -205,6 +254,21 @@ class Fits(AtWork):
             reset_opt: see `fit`.
             views: of the first part, see `fit`.
             resume: see `fit`.
+
+        Raises:
+            InputError: see `fit`; or `views` are given and no part trains the head alone.
+            TrainingError: see `fit`.
+
+        Examples:
+            >>> from foveal.vision.all import *
+            >>> path = untar_data(URLs.SAMPLE_PETS)
+            >>> files = get_image_files(path)[::8]
+            >>> dls = ImageDataLoaders.from_name_func(path, files, lambda f: f[0].isupper(), item_tfms=Resize(32), bs=4)
+            >>> learn = vision_learner(dls, "test_efficientnet", pretrained=False)  # a small backbone for tests
+            >>> with learn.no_logging():
+            ...     learn.fine_tune(2)
+            >>> [result.epoch for result in learn.recorder.history]  # one of the head alone, two of everything
+            [0, 0, 1]
         """
         began, by_recipe = time.monotonic(), self.recipe is not None
         recipe = fill_recipe(self.recipe, lr=base_lr, freeze_epochs=freeze_epochs, lr_mult=lr_mult, probe=probe)
@@ -227,14 +291,44 @@ class Fits(AtWork):
         self._run(phases, callbacks, resume, minutes, began)
 
     def add_cb(self, callback: object) -> Self:
-        """Add a callback to those of every fit."""
+        """Add a callback, or several, to those of every fit.
+
+        Args:
+            callback: a callback, or a list of them; see `Callback`.
+
+        Returns:
+            The learner.
+
+        Examples:
+            >>> from foveal.vision.all import *
+            >>> x = torch.linspace(-1, 1, 32)[:, None]
+            >>> dl = DataLoader(list(zip(x, 3 * x)), batch_size=8)
+            >>> learn = Learner(DataLoaders(dl, dl), nn.Linear(1, 1), MSELossFlat()).add_cb(GradientClip(0.1))
+            >>> [type(callback).__name__ for callback in learn.cbs]
+            ['GradientClip']
+        """
         self.cbs += as_list(callback)
         return self
 
     add_cbs = add_cb
 
     def remove_cb(self, callback: object) -> Self:
-        """Take a callback, given itself or by its class, from those of every fit."""
+        """Take a callback, given itself or by its class, from those of every fit.
+
+        Args:
+            callback: the object or the class; nothing happens where it is not among them.
+
+        Returns:
+            The learner.
+
+        Examples:
+            >>> from foveal.vision.all import *
+            >>> x = torch.linspace(-1, 1, 32)[:, None]
+            >>> dl = DataLoader(list(zip(x, 3 * x)), batch_size=8)
+            >>> learn = Learner(DataLoaders(dl, dl), nn.Linear(1, 1), MSELossFlat(), cbs=GradientClip(0.1))
+            >>> learn.remove_cb(GradientClip).cbs
+            []
+        """
         self.cbs = [one for one in self.cbs if one is not callback and type(one) is not callback]
         return self
 

@@ -43,7 +43,7 @@ MOMENTS = (0.95, 0.85, 0.95)  # AdamW's first beta at the start, the highest rat
 
 @checked_methods
 class Trainer(Fits):
-    """Trains a model on loaders.
+    """Trains a model on loaders; `Learner` adds what it takes to predict.
 
     Attributes:
         model, loss_func, activation: what is trained, by which loss, and what activates its outputs.
@@ -71,30 +71,34 @@ class Trainer(Fits):
         compile: bool = False,
         class_weights: ClassWeights | None = None,
     ) -> None:
-        """Put a model on the loaders' device.
+        """Make a learner, and put its model on the loaders' device.
 
         Args:
             dls: the loaders.
-            model: answers with `dls.task.n_outputs` numbers.
+            model: takes the inputs of a batch, of images float32 [B, C, h, w], and returns [B, `dls.task.n_outputs`].
             loss_func: of (raw outputs, targets); the task's by default.
             opt_func: builds the optimizer: `Adam` (AdamW), `SGD`, `RMSProp`, `ranger`, a class of torch.optim, or a
                 `partial` of one.
-            lr: the learning rate of fits that do not say.
+            lr: the learning rate of fits that are given none.
             splitter: a function of the model that returns its parameters in groups, from the input to the output; the
                 model's own groups by default.
             cbs: callbacks of every fit.
             metrics: functions of (raw outputs, targets), or `Metric`; the task's by default.
             path: the folder that `save` and `export` write to; that of the loaders by default.
-            wd: the weight decay of fits that do not say; 0.01 by default.
-            moms: the momentum of fits that do not say, at the start, at the highest rate and at the end.
+            wd: the weight decay of fits that are given none; 0.01 by default.
+            moms: the momentum of fits that are given none, at the start, at the highest rate and at the end.
             activation: what turns outputs into probabilities: "task" for the task's, softmax or sigmoid; "none" where
                 the model ends with it. By default the loss tells: nothing is activated again for `nn.BCELoss`,
                 `nn.NLLLoss` and, of a model of your own, for a loss of your own; what `vision_learner` builds returns
                 logits.
-            origin: where the weights are from.
+            origin: where the weights are from, for reports and bundles.
             compile: train through torch.compile.
             class_weights: by how much classes count in the task's loss, by name, {"dog": 2.0}, the others 1; or
                 `balanced`, 1 / (number of classes x frequency of the class in training).
+
+        Raises:
+            UnknownNameError: there is no such activation, or no such class.
+            InputError: the splitter leaves a parameter out, or `class_weights` and `loss_func` are both given.
         """
         self.model: Any = model
         self.origin, self.path = origin, Path(path if path is not None else dls.path)
@@ -124,7 +128,15 @@ class Trainer(Fits):
 
     @property
     def dls(self) -> DataLoaders:
-        """The loaders; others of the same task may take their place, of another size of image for instance."""
+        """The loaders; others of the same task may take their place, of another size of image for instance.
+
+        Examples:
+            >>> from foveal.vision.all import *
+            >>> x = torch.linspace(-1, 1, 32)[:, None]
+            >>> dl = DataLoader(list(zip(x, 3 * x)), batch_size=8)
+            >>> len(Learner(DataLoaders(dl, dl), nn.Linear(1, 1), MSELossFlat()).dls.train)
+            4
+        """
         return self._training.dls
 
     @dls.setter
@@ -140,22 +152,47 @@ class Trainer(Fits):
 
         Raises:
             InputError: the head is another one.
+
+        Examples:
+            >>> from foveal.vision.all import *
+            >>> path = untar_data(URLs.SAMPLE_PETS)
+            >>> files = get_image_files(path)[::8]
+            >>> dls = ImageDataLoaders.from_name_func(path, files, lambda f: f[0].isupper(), item_tfms=Resize(32), bs=4)
+            >>> learn = vision_learner(dls, "tf_efficientnet_lite0", head="linear", metrics=error_rate)
+            >>> with learn.no_logging():
+            ...     learn.probe()
+            >>> learn.final_record[0] < 0.2  # the loss on the training side
+            True
         """
         began = time.perf_counter()
         fit = self.fit_head()
         self.head_fit, self.is_as_probed = fit, True
         with timing.measure("probe validation"):
             valid_loss, metrics = self._scores(self.dls.valid)
-        self.recorder.note(EpochResult(0, fit.train_loss, valid_loss, metrics, time.perf_counter() - began))
+        seconds = time.perf_counter() - began
+        self.recorder.note(EpochResult(0, fit.train_loss, valid_loss, metrics, seconds, is_probe=True))
 
     def _usual_epochs(self, recipe: Recipe) -> int:
         return recipe.usual_epochs(self.dls.train.n, self.dls.pipeline.input_size_hw)
 
     def fit_head(self) -> HeadFit:
-        """Do what `probe` does, without a look at the validation side.
+        """Fit the head as `probe` does, without a look at the validation side.
+
+        Returns:
+            The losses of the fit, and the outputs for each training image by a solution without it, where there are
+            such.
 
         Raises:
             InputError: the head is another one.
+
+        Examples:
+            >>> from foveal.vision.all import *
+            >>> path = untar_data(URLs.SAMPLE_PETS)
+            >>> files = get_image_files(path)[::8]
+            >>> dls = ImageDataLoaders.from_name_func(path, files, lambda f: f[0].isupper(), item_tfms=Resize(32), bs=4)
+            >>> fitted = vision_learner(dls, "tf_efficientnet_lite0", head="linear").fit_head()
+            >>> fitted.train_loss < fitted.held_out_loss, fitted.held_out.shape
+            (True, torch.Size([24, 2]))
         """
         return fit_head(
             self.model,
@@ -177,9 +214,10 @@ class Trainer(Fits):
         show_plot: bool = True,
         suggest_funcs: Iterable[lr_finder.Suggestion] | lr_finder.Suggestion = lr_finder.valley,
     ) -> Any:
-        """Try growing rates, draw the losses and return what `suggest_funcs` suggest, as a named tuple.
+        """Try growing learning rates, draw the losses, and suggest rates to train with.
 
-        Weights, optimizer and random state are afterwards as they were; no file is written.
+        Weights, optimizer and random state are afterwards as they were; no file is written. The range test is from
+        Smith 2015 (arXiv 1506.01186).
 
         Args:
             start_lr: the first rate.
@@ -187,10 +225,22 @@ class Trainer(Fits):
             num_it: steps at most.
             stop_div: whether to stop when the loss has diverged.
             show_plot: whether to draw the curve.
-            suggest_funcs: `valley`, `slide`, `minimum`, `steep`, or several of them.
+            suggest_funcs: `valley`, `slide`, `minimum`, `steep`, or several of them; each names a field of the tuple.
+
+        Returns:
+            A named tuple with a rate by the name of each function of `suggest_funcs`.
 
         Raises:
             TrainingError: the loss diverges at once.
+
+        Examples:
+            >>> from foveal.vision.all import *
+            >>> x = torch.linspace(-1, 1, 32)[:, None]
+            >>> dl = DataLoader(list(zip(x, 3 * x)), batch_size=8)
+            >>> learn = Learner(DataLoaders(dl, dl), nn.Linear(1, 1), MSELossFlat())
+            >>> rates = learn.lr_find(show_plot=False, suggest_funcs=(valley, minimum))
+            >>> rates._fields, 1e-7 < rates.valley < 10
+            (('valley', 'minimum'), True)
         """
         curve = self._training.curve(start_lr, end_lr, num_it, stop_div=stop_div)
         rates = lr_finder.suggest_rates(curve, suggest_funcs)
@@ -199,15 +249,48 @@ class Trainer(Fits):
         return rates
 
     def largest_batch(self) -> int:
-        """Return how many items, up to the loaders' batch size, fit into memory in one step that trains everything."""
+        """Return how many items, up to the loaders' batch size, fit into memory in one step that trains everything.
+
+        Examples:
+            >>> from foveal.vision.all import *
+            >>> x = torch.linspace(-1, 1, 32)[:, None]
+            >>> dl = DataLoader(list(zip(x, 3 * x)), batch_size=8)
+            >>> Learner(DataLoaders(dl, dl), nn.Linear(1, 1), MSELossFlat()).largest_batch()
+            8
+        """
         return self._training.largest_batch()
 
     def freeze(self, *, norm: Norm = "frozen") -> None:
-        """Train the last group only; `norm` says what normalisation layers of the others do (see `Freeze`)."""
+        """Train the last group only, which of `vision_learner` is the head.
+
+        Args:
+            norm: what normalisation layers of the frozen groups do; see `Freeze`.
+
+        Examples:
+            >>> from foveal.vision.all import *
+            >>> path = untar_data(URLs.SAMPLE_PETS)
+            >>> files = get_image_files(path)[::8]
+            >>> dls = ImageDataLoaders.from_name_func(path, files, lambda f: f[0].isupper(), item_tfms=Resize(32), bs=4)
+            >>> learn = vision_learner(dls, "test_efficientnet", pretrained=False)  # a small backbone for tests
+            >>> learn.freeze()
+            >>> [any(p.requires_grad for p in part.parameters()) for part in learn.model]  # body and head
+            [False, True]
+        """
         self.freeze_to(-1, norm=norm)
 
     def unfreeze(self) -> None:
-        """Train everything, also what you froze by hand."""
+        """Train everything, also what you froze by hand.
+
+        Examples:
+            >>> from foveal.vision.all import *
+            >>> path = untar_data(URLs.SAMPLE_PETS)
+            >>> files = get_image_files(path)[::8]
+            >>> dls = ImageDataLoaders.from_name_func(path, files, lambda f: f[0].isupper(), item_tfms=Resize(32), bs=4)
+            >>> learn = vision_learner(dls, "tf_efficientnet_lite0")  # its body is frozen
+            >>> learn.unfreeze()
+            >>> all(p.requires_grad for p in learn.model.parameters())
+            True
+        """
         self.freeze_to(0)
 
     def freeze_to(self, n: int, *, norm: Norm = "frozen") -> None:
@@ -225,30 +308,84 @@ class Trainer(Fits):
 
         Raises:
             InputError: there are not so many groups.
+
+        Examples:
+            >>> from foveal.vision.all import *
+            >>> path = untar_data(URLs.SAMPLE_PETS)
+            >>> files = get_image_files(path)[::8]
+            >>> dls = ImageDataLoaders.from_name_func(path, files, lambda f: f[0].isupper(), item_tfms=Resize(32), bs=4)
+            >>> learn = vision_learner(dls, "test_efficientnet", pretrained=False)  # a small backbone for tests
+            >>> learn.freeze_to(-2)
+            >>> network = learn.model[0].network
+            >>> network.conv_stem.weight.requires_grad, network.conv_head.weight.requires_grad
+            (False, True)
         """
         n_groups = len(parameter_groups(self.model))
         self._training.set_freeze(Freeze(n + n_groups if n < 0 else n, norm))
 
     @property
     def measured(self) -> dict[int, runtime.Precision]:
-        """What `auto` found fastest, by the number of frozen groups; these are not measured again."""
+        """The precision that `auto` found fastest, by the number of frozen groups; these are not measured again.
+
+        It is empty unless `to_precision("auto")` was called and something was trained.
+
+        Examples:
+            >>> from foveal.vision.all import *
+            >>> x = torch.linspace(-1, 1, 32)[:, None]
+            >>> dl = DataLoader(list(zip(x, 3 * x)), batch_size=8)
+            >>> Learner(DataLoaders(dl, dl), nn.Linear(1, 1), MSELossFlat()).measured
+            {}
+        """
         return self._training.measured
 
     def to_precision(self, name: str) -> Self:
-        """Train in `fp32`, `bf16`, `fp16` (on a GPU), or what `auto` finds best."""
+        """Train in another precision from now on.
+
+        Args:
+            name: `fp32`, `bf16`, `fp16` (on a GPU), or `auto` for what is measured to be fastest.
+
+        Returns:
+            The learner.
+
+        Raises:
+            UnknownNameError: there is no such precision.
+            InputError: the device has none of it.
+
+        Examples:
+            >>> from foveal.vision.all import *
+            >>> x = torch.linspace(-1, 1, 32)[:, None]
+            >>> dl = DataLoader(list(zip(x, 3 * x)), batch_size=8)
+            >>> learn = Learner(DataLoaders(dl, dl), nn.Linear(1, 1), MSELossFlat())
+            >>> learn.to_precision("fp32") is learn
+            True
+        """
         self._training.precision = runtime.check_precision(name, self.dls.device)
         return self
 
     def to_fp32(self) -> Self:
-        """Train in single precision."""
+        """Train in single precision; see `to_precision`.
+
+        Returns:
+            The learner.
+        """
         return self.to_precision("fp32")
 
     def to_bf16(self) -> Self:
-        """Train in bfloat16."""
+        """Train in bfloat16; see `to_precision`.
+
+        Returns:
+            The learner.
+        """
         return self.to_precision("bf16")
 
     def to_fp16(self) -> Self:
-        """Train in half precision: on a CPU with units for it in bfloat16, on one without in single precision."""
+        """Train in half precision; see `to_precision`.
+
+        On a CPU with units for it that is bfloat16, on one without training stays in single precision.
+
+        Returns:
+            The learner.
+        """
         if self.dls.device.type != "cpu":
             return self.to_precision("fp16")
         if "bf16" in runtime.precisions(self.dls.device):
@@ -262,19 +399,57 @@ class Trainer(Fits):
         Args:
             ds_idx: the side of the split: 0 training, 1 validation.
             dl: a loader instead.
+
+        Returns:
+            The loss, then a number per metric, in the order of `metrics`.
+
+        Examples:
+            >>> from foveal.vision.all import *
+            >>> x = torch.linspace(-1, 1, 32)[:, None]
+            >>> dl = DataLoader(list(zip(x, 3 * x)), batch_size=8)
+            >>> learn = Learner(DataLoaders(dl, dl), nn.Linear(1, 1), MSELossFlat(), metrics=rmse)
+            >>> loss, error = learn.validate()
+            >>> abs(loss - error**2) < 1e-5
+            True
         """
         loss, metrics = self._scores(self.dls[ds_idx] if dl is None else self._own_way(dl))
         return L([loss, *metrics.values()])
 
     @contextmanager
     def no_bar(self) -> Iterator[Self]:
-        """Show no bar within the block: `with learn.no_bar(): learn.fit(1)`."""
+        """Show no progress bar within the block; the table is printed.
+
+        Yields:
+            The learner.
+
+        Examples:
+            >>> from foveal.vision.all import *
+            >>> x = torch.linspace(-1, 1, 32)[:, None]
+            >>> dl = DataLoader(list(zip(x, 3 * x)), batch_size=8)
+            >>> with Learner(DataLoaders(dl, dl), nn.Linear(1, 1), MSELossFlat()).no_bar() as learn:
+            ...     learn.fit(1)
+            epoch  train_loss  valid_loss  time
+            0      ...
+        """
         with self._recorder_set("shows_bar", value=False):
             yield self
 
     @contextmanager
     def no_logging(self) -> Iterator[Self]:
-        """Print neither table nor bar within the block."""
+        """Print neither table nor bar within the block.
+
+        Yields:
+            The learner.
+
+        Examples:
+            >>> from foveal.vision.all import *
+            >>> x = torch.linspace(-1, 1, 32)[:, None]
+            >>> dl = DataLoader(list(zip(x, 3 * x)), batch_size=8)
+            >>> with Learner(DataLoaders(dl, dl), nn.Linear(1, 1), MSELossFlat()).no_logging() as learn:
+            ...     learn.fit(1)
+            >>> len(learn.recorder.history)
+            1
+        """
         with self._recorder_set("silent", value=True):
             yield self
 
@@ -291,24 +466,76 @@ class Trainer(Fits):
 
     @property
     def final_record(self) -> L[float]:
-        """The numbers of the last line of the table: both losses, then the metrics."""
+        """The numbers of the last line of the table: both losses, then the metrics.
+
+        Examples:
+            >>> from foveal.vision.all import *
+            >>> x = torch.linspace(-1, 1, 32)[:, None]
+            >>> dl = DataLoader(list(zip(x, 3 * x)), batch_size=8)
+            >>> with Learner(DataLoaders(dl, dl), nn.Linear(1, 1), MSELossFlat(), metrics=mae).no_logging() as learn:
+            ...     learn.fit(2, 0.1)
+            >>> learn.final_record[1:] == learn.validate()
+            True
+        """
         return self.recorder.final_record
 
     def show_training_loop(self) -> None:
-        """Print the events of a fit in order, each with the learner's callbacks that listen to it."""
+        """Print the events of a fit in order, each with the learner's callbacks that listen to it.
+
+        Examples:
+            >>> from foveal.vision.all import *
+            >>> x = torch.linspace(-1, 1, 32)[:, None]
+            >>> dl = DataLoader(list(zip(x, 3 * x)), batch_size=8)
+            >>> learn = Learner(DataLoaders(dl, dl), nn.Linear(1, 1), MSELossFlat(), cbs=GradientClip(0.1))
+            >>> learn.show_training_loop()
+            before_fit
+              before_epoch
+                before_step
+                after_pred
+                after_loss
+                after_backward: GradientClip(max_norm=0.1)
+                ...
+        """
         for line in training_loop(bound_callbacks(self.cbs, self)):
             print(line)  # noqa: T201 -- printing is what it is for
 
     def summary(self) -> None:
-        """Print layers, shapes, parameters, what is frozen, and the memory that training takes."""
+        """Print layers, shapes, parameters, what is frozen, and the memory that training takes.
+
+        Examples:
+            >>> from foveal.vision.all import *
+            >>> x = torch.linspace(-1, 1, 32)[:, None]
+            >>> dl = DataLoader(list(zip(x, 3 * x)), batch_size=8)
+            >>> Learner(DataLoaders(dl, dl), nn.Sequential(nn.Linear(1, 4), nn.Linear(4, 1)), MSELossFlat()).summary()
+            Sequential
+            part        output  parameters  trains
+            0 (Linear)  4                8  yes
+            1 (Linear)  1                5  yes
+            13 parameters, 13 of them train
+            ...
+        """
         print(layers_table(self.model, self.dls.one_batch()[0][:1]))  # noqa: T201 -- printing is what it is for
 
     def save(self, name: PathLike, *, with_opt: bool = True) -> Path:
-        """Write weights and optimizer to `models/NAME.safetensors` under `path`; return the file.
+        """Write weights and optimizer to `models/NAME.safetensors` under `path`.
+
+        To train further, use `load`; for a file that answers without loaders, `export`.
 
         Args:
             name: of the file, or its path.
             with_opt: whether to write the optimizer's averages too.
+
+        Returns:
+            The file.
+
+        Examples:
+            >>> import tempfile
+            >>> from foveal.vision.all import *
+            >>> x = torch.linspace(-1, 1, 32)[:, None]
+            >>> dl = DataLoader(list(zip(x, 3 * x)), batch_size=8)
+            >>> with tempfile.TemporaryDirectory() as folder:
+            ...     Learner(DataLoaders(dl, dl), nn.Linear(1, 1), MSELossFlat(), path=folder).save("line").name
+            'line.safetensors'
         """
         return self._training.save(self._saved(name), with_averages=with_opt)
 
@@ -319,8 +546,24 @@ class Trainer(Fits):
             name: of the file, or its path.
             with_opt: whether to read the optimizer's averages too, where the file has them.
 
+        Returns:
+            The learner.
+
         Raises:
             ModelFileError: there is no such file, or it does not fit this model.
+
+        Examples:
+            >>> import tempfile
+            >>> from foveal.vision.all import *
+            >>> x = torch.linspace(-1, 1, 32)[:, None]
+            >>> dl = DataLoader(list(zip(x, 3 * x)), batch_size=8)
+            >>> with tempfile.TemporaryDirectory() as folder:
+            ...     dls = DataLoaders(dl, dl)
+            ...     one = Learner(dls, nn.Linear(1, 1), MSELossFlat(), path=folder)
+            ...     other = Learner(dls, nn.Linear(1, 1), MSELossFlat(), path=folder)
+            ...     file = one.save("line")
+            ...     other.load("line").validate() == one.validate()
+            True
         """
         self._training.load(self._saved(name), with_averages=with_opt)
         return self

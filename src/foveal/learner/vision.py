@@ -82,13 +82,25 @@ def vision_learner(
             or one per layer), `concat_pool`, `first_bn`, `bn_final`, `lin_first` and `init`
             (`nn.init.kaiming_normal_`); `custom_head`, a module that takes the feature map; `cut`, how many children of
             the network the body keeps, or a function of the network; `n_in`, channels of the images, which the loaders
-            say; `n_out`, which the task decides; `normalize`, False to leave pixels from 0 to 1; and, as of `Learner`,
+            tell; `n_out`, which the task decides; `normalize`, False to leave pixels from 0 to 1; and, as of `Learner`,
             `opt_func`, `lr`, `splitter`, `cbs`, `path`, `wd`, `moms`, `activation` and `class_weights`.
 
     Raises:
         UnknownNameError: there is no such backbone, or no such argument.
-        InputError: the loaders' images have other channels than `n_in` or the bundle says.
+        InputError: the loaders' images have other channels than `n_in` or the bundle has.
         ModelFileError: the weights cannot be had; the message names the ways out.
+
+    Examples:
+        >>> from foveal.vision.all import *
+        >>> path = untar_data(URLs.SAMPLE_PETS)
+        >>> files = get_image_files(path)[::8]
+        >>> dls = ImageDataLoaders.from_name_func(path, files, lambda f: f[0].isupper(), item_tfms=Resize(48), bs=4)
+        >>> learn = vision_learner(dls, "tf_efficientnet_lite0", metrics=error_rate)
+        >>> with learn.no_logging():
+        ...     learn.fit_one_cycle(1, 1e-2)
+        >>> loss, error = learn.validate()
+        >>> 0 <= error <= 1
+        True
     """
     task = dls.task
     model_options, fit_options = split_options(options, list(inspect.signature(vision_learner).parameters)[:-1])
@@ -121,12 +133,22 @@ def vision_learner(
 
 
 def cnn_learner(dls: DataLoaders, arch: Arch = zoo.DEFAULT_ARCH, **options: Any) -> Learner:
-    """Return `vision_learner(...)` under its old name.
+    """Return `vision_learner(...)` under its old name, with a warning that names the new one.
 
     Args:
         dls: the loaders.
         arch: see `vision_learner`.
         options: see `vision_learner`.
+
+    Examples:
+        >>> import warnings
+        >>> from foveal.vision.all import *
+        >>> path = untar_data(URLs.SAMPLE_PETS)
+        >>> files = get_image_files(path)[::8]
+        >>> dls = ImageDataLoaders.from_name_func(path, files, lambda f: f[0].isupper(), item_tfms=Resize(32), bs=4)
+        >>> with warnings.catch_warnings(action="ignore"):
+        ...     cnn_learner(dls, "test_efficientnet", pretrained=False).model.spec.n_outputs
+        2
     """
     warn("`cnn_learner` has been renamed to `vision_learner` -- please update your code")
     return vision_learner(dls, arch, **options)
@@ -148,7 +170,11 @@ def _check_head(head: str, task: AnyTask) -> None:
 
 
 def _check_numbers(dls: DataLoaders, options: ModelOptions) -> None:
-    """Refuse numbers of outputs and channels that are not those of the data."""
+    """Refuse numbers of outputs and channels that are not those of the data.
+
+    Raises:
+        InputError: `n_out` or `n_in` are others than the loaders have.
+    """
     n_outputs, n_out = dls.task.n_outputs, options.get("n_out")
     if n_out is not None and n_out != n_outputs:
         raise InputError(

@@ -86,6 +86,7 @@ def split_options(options: Mapping[str, Any], others: Sequence[str]) -> tuple[Mo
 
     Raises:
         UnknownNameError: it has no such option; the near match is offered.
+        InputError: the option belongs elsewhere; the message says where.
     """
     known = [*others, *ModelOptions.__annotations__, *FitOptions.__annotations__]
     for name in options:
@@ -236,7 +237,11 @@ def _of_own_network(
 
 
 def _call(arch: Callable[..., object], pretrained: bool) -> nn.Module:
-    """Call a function that returns a network, with `pretrained` if it takes that or has one argument."""
+    """Return the network that a function makes, called with `pretrained` if it takes that or has one argument.
+
+    Raises:
+        InputError: the function needs other arguments, or what it returns is no module.
+    """
     parameters = inspect.signature(arch).parameters
     required = [
         p

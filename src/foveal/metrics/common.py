@@ -37,6 +37,8 @@ _LONGEST_ARGUMENT = 16
 class Metric:
     """A metric of your own, with what cannot be read off a function.
 
+    It is computed once over all predictions of the validation side, not batch by batch.
+
     Attributes:
         function: of (output, target); returns a number.
         name: the column of the epoch table, and what `monitor` is called.
@@ -46,8 +48,12 @@ class Metric:
     Raises:
         UnknownNameError: `takes` is another word.
 
-    Example:
-        `Metric(mean_cost, "cost", higher_is_better=False, takes="activated")`
+    Examples:
+        >>> from foveal.vision.all import *
+        >>> def mean_confidence(output, target): return output.max(dim=1).values.mean()
+        >>> metric = Metric(mean_confidence, "confidence", higher_is_better=True, takes="activated")
+        >>> metric(torch.tensor([[0.5, 0.5], [0.0, 1.0]]), torch.tensor([0, 1]))
+        tensor(0.7500)
     """
 
     function: MetricFunction

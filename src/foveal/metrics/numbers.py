@@ -16,6 +16,14 @@ def rmse(output: Tensor, target: Tensor) -> Tensor:
     Args:
         output: activated, in the units of the targets, [N] or [N, T].
         target: numbers of as many elements; NaN is unknown.
+
+    Raises:
+        InputError: there are not as many outputs as targets, or an output is NaN.
+
+    Examples:
+        >>> from foveal.vision.all import *
+        >>> rmse(torch.tensor([1.0, 4.0]), torch.tensor([4.0, 0.0])).item() ** 2
+        12.5...
     """
     off = _errors(output, target)
     return (off**2).mean().sqrt()
@@ -28,6 +36,14 @@ def mae(output: Tensor, target: Tensor) -> Tensor:
     Args:
         output: activated, in the units of the targets, [N] or [N, T].
         target: numbers of as many elements; NaN is unknown.
+
+    Raises:
+        InputError: there are not as many outputs as targets, or an output is NaN.
+
+    Examples:
+        >>> from foveal.vision.all import *
+        >>> mae(torch.tensor([1.0, 4.0, 0.0]), torch.tensor([2.0, 2.0, torch.nan])).item()
+        1.5
     """
     return _errors(output, target).abs().mean()
 
@@ -50,7 +66,11 @@ def r2_score(output: Tensor, target: Tensor) -> Tensor:
 
 
 def _errors(output: Tensor, target: Tensor) -> Tensor:
-    """Return the errors of the numbers that are known, float64."""
+    """Return the errors of the numbers that are known, float64.
+
+    Raises:
+        InputError: there are not as many outputs as targets, or an output is NaN.
+    """
     if output.numel() != target.numel():
         raise InputError(f"As many outputs as targets are expected; got {list(output.shape)} and {list(target.shape)}.")
     refuse_nan(output)

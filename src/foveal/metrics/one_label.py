@@ -16,7 +16,15 @@ def accuracy(output: Tensor, target: Tensor) -> Tensor:
 
     Args:
         output: raw or activated, [N, C].
-        target: class indices [N]; `IGNORED` is unknown.
+        target: class indices [N]; `IGNORED` (-100) is unknown.
+
+    Raises:
+        InputError: the shapes are others, or an output is NaN.
+
+    Examples:
+        >>> from foveal.vision.all import *
+        >>> accuracy(torch.tensor([[0.9, 0.1], [0.2, 0.8], [0.7, 0.3]]), torch.tensor([0, 1, 1])).item()
+        0.6666666666666666
     """
     output, target = _known_items(output, target, "accuracy")
     return (output.argmax(dim=1) == target).double().mean()
@@ -24,11 +32,19 @@ def accuracy(output: Tensor, target: Tensor) -> Tensor:
 
 @declare_metric(higher_is_better=False)
 def error_rate(output: Tensor, target: Tensor) -> Tensor:
-    """Return 1 - `accuracy`.
+    """Return the share of images whose largest output is not the target class: 1 - `accuracy`.
 
     Args:
         output: raw or activated, [N, C].
-        target: class indices [N]; `IGNORED` is unknown.
+        target: class indices [N]; `IGNORED` (-100) is unknown.
+
+    Raises:
+        InputError: the shapes are others, or an output is NaN.
+
+    Examples:
+        >>> from foveal.vision.all import *
+        >>> error_rate(torch.tensor([[0.9, 0.1], [0.7, 0.3]]), torch.tensor([0, 1])).item()
+        0.5
     """
     return 1 - accuracy(output, target)
 
@@ -39,8 +55,17 @@ def top_k_accuracy(output: Tensor, target: Tensor, k: int = 5) -> Tensor:
 
     Args:
         output: raw or activated, [N, C].
-        target: class indices [N]; `IGNORED` is unknown.
-        k: between 1 and C.
+        target: class indices [N]; `IGNORED` (-100) is unknown.
+        k: between 1 and C. As a metric of a fit: `partial(top_k_accuracy, k=2)`.
+
+    Raises:
+        InputError: `k` is out of its bounds, the shapes are others, or an output is NaN.
+
+    Examples:
+        >>> from foveal.vision.all import *
+        >>> outputs = torch.tensor([[0.6, 0.3, 0.1], [0.6, 0.3, 0.1]])
+        >>> top_k_accuracy(outputs, torch.tensor([1, 2]), k=2).item()
+        0.5
     """
     output, target = _known_items(output, target, "top_k_accuracy")
     if not 1 <= k <= output.shape[1]:
@@ -127,7 +152,7 @@ def expected_calibration_error(output: Tensor, target: Tensor, n_bins: int = 15)
 
 
 def _counts(output: Tensor, target: Tensor, name: str) -> tuple[Tensor, Tensor, Tensor]:
-    """Return, for each class, how often it was answered correctly, how often it is there and how often it was answered.
+    """Return how often each class was answered correctly, how often it is there and how often it was answered.
 
     float64 [C] each: what a confusion matrix [C, C] says of single classes, without its memory.
     """
@@ -139,7 +164,11 @@ def _counts(output: Tensor, target: Tensor, name: str) -> tuple[Tensor, Tensor, 
 
 
 def _known_items(output: Tensor, target: Tensor, name: str) -> tuple[Tensor, Tensor]:
-    """Return outputs and targets of the images whose class is known."""
+    """Return outputs and targets of the images whose class is known.
+
+    Raises:
+        InputError: the shapes are others, or an output is NaN.
+    """
     if target.ndim != 1 or output.ndim != 2:
         raise InputError(
             f"`{name}` takes one class index per image, targets [N] beside outputs [N, C]; got {list(target.shape)} "

@@ -19,11 +19,22 @@ from foveal.metrics.common import Average, average_classes, declare_metric, refu
 def accuracy_multi(output: Tensor, target: Tensor, thresh: float | Tensor = 0.5, *, sigmoid: bool = True) -> Tensor:
     """Return the share of (image, label) pairs answered correctly at a threshold.
 
+    Where most labels are absent it is high for a model that finds none of them; see `mean_average_precision`.
+
     Args:
         output: *raw* outputs [N, C]; activated ones with `sigmoid=False`.
         target: 0 or 1, [N, C]; NaN is unknown.
         thresh: the probability above which a label is predicted, one for all or one per class [C].
         sigmoid: whether to activate the outputs first.
+
+    Raises:
+        InputError: the shapes differ, or an output is NaN.
+
+    Examples:
+        >>> from foveal.vision.all import *
+        >>> logits, targets = torch.tensor([[2.0, -2.0], [0.5, 3.0]]), torch.tensor([[1.0, 0.0], [0.0, 1.0]])
+        >>> accuracy_multi(logits, targets).item(), accuracy_multi(logits, targets, thresh=0.7).item()
+        (0.75, 1.0)
     """
     predicted, truth, known = _answers(output, target, thresh, sigmoid, "accuracy_multi")
     return (predicted == truth)[known].double().mean()
@@ -155,12 +166,23 @@ def average_precision(output: Tensor, target: Tensor) -> Tensor:
 def mean_average_precision(output: Tensor, target: Tensor, average: Average = "macro") -> Tensor:
     """Return the mean of `average_precision` over the classes where it is defined.
 
+    The average precision of a class is the area under its curve of precision over recall, as scikit-learn defines it.
     `micro` is that of all pairs of image and label in one ranking, `weighted` counts classes by their positives.
 
     Args:
         output: raw or activated, [N, C]; only their order counts.
         target: 0 or 1, [N, C]; NaN is unknown.
         average: over classes: `macro`, `micro`, `weighted` by positives, or None for one value per class [C].
+
+    Raises:
+        InputError: the shapes differ, or an output is NaN.
+        UnknownNameError: there is no such average.
+
+    Examples:
+        >>> from foveal.vision.all import *
+        >>> outputs, targets = torch.tensor([[0.9, 0.2], [0.6, 0.7]]), torch.tensor([[0.0, 0.0], [1.0, 1.0]])
+        >>> mean_average_precision(outputs, targets, average=None)
+        tensor([0.5000, 1.0000], dtype=torch.float64)
     """
     if average == "micro":
         return average_precision(output.reshape(-1, 1), target.reshape(-1, 1))[0]
@@ -228,7 +250,11 @@ def coverage_error(output: Tensor, target: Tensor) -> Tensor:
 def _answers(
     output: Tensor, target: Tensor, thresh: float | Tensor, sigmoid: bool, name: str
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Return what is predicted, what is present, and where that is known; bool [N, C] each."""
+    """Return what is predicted, what is present, and where that is known; bool [N, C] each.
+
+    Raises:
+        InputError: the shapes differ, or an output is NaN.
+    """
     if output.shape != target.shape:
         raise InputError(
             f"`{name}` takes outputs and targets of one shape, got {list(output.shape)} and "
@@ -261,7 +287,11 @@ def _positives(target: Tensor) -> Tensor:
 
 
 def _ranked(output: Tensor, target: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Return what is present, what is known (0 or 1), and where its tie ends, best outputs of a class first; [C, N]."""
+    """Return what is present, what is known (0 or 1), and where its tie ends, best outputs of a class first; [C, N].
+
+    Raises:
+        InputError: the shapes differ, or an output is NaN.
+    """
     if output.shape != target.shape:
         raise InputError(f"Outputs and targets have one shape; got {list(output.shape)} and {list(target.shape)}.")
     refuse_nan(output)

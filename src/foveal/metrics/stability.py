@@ -46,7 +46,10 @@ def stability_index(reference: Sequence[int], compared: Sequence[int], *, level:
 
 
 def _pooled(reference: NDArray[np.int64], compared: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Take bins of which the reference has few together, and, where these are few still, with the smallest other."""
+    """Return both histograms with the bins of which the reference has few taken together.
+
+    Where these are few still, they are taken together with the smallest other bin.
+    """
     rare = reference < _LEAST
     if not rare.any():
         return reference, compared

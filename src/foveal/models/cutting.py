@@ -119,6 +119,9 @@ def _trace_chain(network: nn.Module, image: Tensor) -> tuple[list[tuple[str, nn.
     """Return the children that follow each other from the input on, with what each returned, and the network's output.
 
     A child follows if it takes nothing but what the one before returned, and runs once.
+
+    Raises:
+        InputError: the network does not take the image.
     """
     calls: list[tuple[str, nn.Module, tuple[object, ...], object]] = []
 

@@ -25,7 +25,7 @@ class ConcatPool(nn.Module):
     """Max and mean over the map, side by side: [B, F, h, w] -> [B, 2F]."""
 
     def forward(self, map_BFhw: Tensor) -> Tensor:
-        """Pool."""
+        """Return the maxima, then the means, [B, 2F]."""
         return torch.cat([map_BFhw.amax(dim=(2, 3)), map_BFhw.mean(dim=(2, 3))], dim=1)
 
 
@@ -37,18 +37,23 @@ class SigmoidRange(nn.Module):
         self.low, self.high = low, high
 
     def forward(self, output: Tensor) -> Tensor:
-        """Squeeze; where the bounds are several, each output into its own."""
+        """Return the outputs in their range; where the bounds are several, each in its own."""
         low, high = (torch.as_tensor(bound, device=output.device) for bound in (self.low, self.high))
         return sigmoid_range(output, low, high)
 
 
 def sigmoid_range(x: Tensor, low: float | Tensor, high: float | Tensor) -> Tensor:
-    """Return `sigmoid(x)` stretched to (low, high).
+    """Return `sigmoid(x)` stretched to (low, high), which it never quite reaches.
 
     Args:
         x: any shape.
         low: the lower bound, one number or a tensor that broadcasts.
         high: the upper bound.
+
+    Examples:
+        >>> from foveal.vision.all import *
+        >>> sigmoid_range(torch.tensor([-100.0, 0.0, 100.0]), 0, 5.5)
+        tensor([0.0000, 2.7500, 5.5000])
     """
     return torch.sigmoid(x) * (high - low) + low
 
@@ -169,7 +174,7 @@ class MeanPool(nn.Module):
     """Mean over the map: [B, F, h, w] -> [B, F]."""
 
     def forward(self, map_BFhw: Tensor) -> Tensor:
-        """Pool."""
+        """Return the means, [B, F]."""
         return map_BFhw.mean(dim=(2, 3))
 
 

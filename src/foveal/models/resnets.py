@@ -1,4 +1,8 @@
-"""Backbones that are also torchvision's functions: `resnet34` names one, `resnet34()` builds the whole network."""
+"""Backbones that are also torchvision's functions: `resnet34` names one, `resnet34()` builds the whole network.
+
+`resnet18`, `resnet34`, `resnet50`, `resnet101` and `resnet152` are residual networks of so many layers (He et al. 2016,
+"Deep Residual Learning for Image Recognition", arXiv 1512.03385).
+"""
 
 from __future__ import annotations
 
@@ -12,7 +16,17 @@ _IMAGENET_CLASSES = 1000
 
 
 class Backbone(str):
-    """A backbone's name that is also torchvision's function: called, it returns the whole network."""
+    """A backbone's name that is also torchvision's function: called, it returns the whole network.
+
+    `vision_learner(dls, resnet34)` takes it as it takes any name of timm's.
+
+    Examples:
+        >>> from foveal.vision.all import *
+        >>> resnet34 == "resnet34"
+        True
+        >>> resnet18(num_classes=10).fc
+        Linear(in_features=512, out_features=10, bias=True)
+    """
 
     __slots__ = ()
 

@@ -9,7 +9,7 @@ _STAGES = ("blocks", "stages", "layers", "features", "dense_stages")
 
 
 def halves(network: nn.Module) -> tuple[list[nn.Module], list[nn.Module]]:
-    """Cut a network at the middle of its stages: what comes before them goes with the early half, what follows late.
+    """Return a network cut at the middle of its stages: what comes before them is in the early half, what follows late.
 
     Args:
         network: without its classifier.

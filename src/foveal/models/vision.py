@@ -66,7 +66,7 @@ class ModelSpec:
 
     @classmethod
     def from_dict(cls, stored: Mapping[str, Any]) -> ModelSpec:
-        """Rebuild it from `to_dict`."""
+        """Return the description that `to_dict` returned."""
         height, width = stored["input_size_hw"]
         low_high = stored["y_range"]
         y_range = (_bound(low_high[0]), _bound(low_high[1])) if low_high is not None else None
@@ -149,7 +149,7 @@ class VisionModel(nn.Sequential):
         return [group for group in (*halves(self.body.network), [self[1]]) if group]
 
     def is_of_its_spec(self) -> bool:
-        """Whether `build_model` makes the same layers: not where layers are a user's or were changed."""
+        """Return whether `build_model` makes the same layers: not where layers are a user's or were changed."""
         try:
             with contextlib.suppress(NotImplementedError), torch.device("meta"):
                 return repr(build_model(self.spec)) == repr(self)
@@ -209,7 +209,11 @@ def assemble(
 
 
 def _try_head(head: nn.Module, body: Body, spec: ModelSpec, n_map: int) -> None:
-    """Refuse a head that does not take the body's map."""
+    """Refuse a head that does not take the body's map.
+
+    Raises:
+        InputError: it does not, or gives another number of outputs.
+    """
     try:
         with runtime.evaluating(body), runtime.evaluating(head), torch.no_grad():
             output = head(body(torch.zeros(1, spec.n_channels, *spec.input_size_hw)))
@@ -291,9 +295,12 @@ def pretrained_model(
 
 
 def _choose_pooling(body: Body, spec: ModelSpec) -> int:
-    """Let a body return what the head reads; return of how many channels or numbers that is.
+    """Return of how many channels or numbers it is what the head reads, once the body was told to return it.
 
     They are counted by a try: timm's `num_features` is not right for every family.
+
+    Raises:
+        InputError: the backbone returns no map, or none that is fine enough.
     """
     image = torch.zeros(1, spec.n_channels, *spec.input_size_hw)
     with runtime.evaluating(body), torch.no_grad():

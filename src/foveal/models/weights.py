@@ -120,6 +120,7 @@ def pretrained_weights(arch: str, file: str | os.PathLike[str] | None = None) ->
 
     Raises:
         ModelFileError: they cannot be had, or are not what they should be; the message names the ways out.
+        InputError: nobody publishes weights of this backbone.
     """
     if file is not None:
         return _weights_of_user(arch, Path(file))
@@ -246,7 +247,11 @@ def _for_channels(network: nn.Module, tensors: Mapping[str, Tensor]) -> Mapping[
 
 
 def _load_tensors(file: Path, sha256: str | None = None) -> dict[str, Tensor]:
-    """Load tensors from .safetensors, or from torch's format with nothing but tensors allowed in it."""
+    """Return the tensors of a .safetensors file, or of one in torch's format with nothing but tensors allowed in it.
+
+    Raises:
+        ModelFileError: it does not exist, is another one than was expected, or holds something else.
+    """
     if not file.is_file():
         raise ModelFileError(f"There is no weights file `{file}`.")
     if sha256 is not None and (actual := storage.file_hash(file)) != sha256:

@@ -162,7 +162,16 @@ class XResNet(nn.Sequential):
 
 @dataclass(frozen=True, slots=True)
 class Architecture:
-    """A network of `LAYERS` as a function that builds it; as a backbone it stands for its name."""
+    """A network of `LAYERS` as a function that builds it; as a backbone it stands for its name.
+
+    `xresnet18`, `xresnet34`, `xresnet50` and their kin are such (He et al. 2018, "Bag of Tricks for Image
+    Classification with Convolutional Neural Networks", arXiv 1812.01187). There are no pretrained weights of them.
+
+    Examples:
+        >>> from foveal.vision.all import *
+        >>> xresnet18(n_out=10)[-1]
+        Linear(in_features=512, out_features=10, bias=True)
+    """
 
     name: str
 

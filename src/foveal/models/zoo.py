@@ -172,7 +172,7 @@ def plain_name(arch: str) -> str:
 
 
 def timm_package() -> ModuleType:
-    """Import timm; in a kernel without ipywidgets the progress bars of a package that it imports would warn."""
+    """Return timm; in a kernel without ipywidgets the progress bars of a package that it imports would warn."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "IProgress not found")
         return importlib.import_module("timm")

@@ -65,11 +65,14 @@ def check_call(reader: Noting, node: ast.Call, function: Value, given: Arguments
 
 
 def port_added_method(reader: Noting, node: ast.Call) -> bool:
-    """Write `x.pca(3)` as `pca(x, 3)`, as tensors have no such method; return whether it was.
+    """Write `x.pca(3)` as `pca(x, 3)`, as tensors have no such method.
 
     Args:
         reader: reads the cell.
         node: the call.
+
+    Returns:
+        Whether the call was one of these.
     """
     called = node.func
     if not isinstance(called, ast.Attribute) or not reader.state.stars or called.attr in reader.state.added:

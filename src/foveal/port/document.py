@@ -73,7 +73,7 @@ class Document:
 
 
 def read_document(path: Path) -> Document:
-    """Read a notebook (.ipynb) or a script (.py), without running anything.
+    """Return a notebook (.ipynb) or a script (.py) in its cells or statements; nothing in it is run.
 
     Args:
         path: of the file.
@@ -118,7 +118,11 @@ def _notebook(path: Path, text: str) -> Document:
 
 
 def _joined(path: Path, number: int, source: object) -> str:
-    """Return the text of a cell, which is stored as one text or as its lines."""
+    """Return the text of a cell, which is stored as one text or as its lines.
+
+    Raises:
+        InputError: it is neither.
+    """
     lines = [source] if isinstance(source, str) else source
     if not isinstance(lines, list) or not all(isinstance(line, str) for line in lines):
         raise InputError(f"{path} is no notebook: the source of its cell {number} is not text.")
@@ -126,7 +130,11 @@ def _joined(path: Path, number: int, source: object) -> str:
 
 
 def _statements(path: Path, text: str) -> tuple[Cell, ...]:
-    """Return the statements of a script, each with the comments and blank lines before it."""
+    """Return the statements of a script, each with the comments and blank lines before it.
+
+    Raises:
+        InputError: the script is not valid Python.
+    """
     try:
         body = parse(text).body
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:

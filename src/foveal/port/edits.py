@@ -82,7 +82,7 @@ class Edits:
         return "\n".join(changed)
 
     def shares_its_line(self, node: ast.stmt) -> bool:
-        """Say whether another statement stands on a line of this one."""
+        """Return whether another statement stands on a line of this one."""
         lines = self.source.split("\n")
         before = lines[node.lineno - 1].encode()[: node.col_offset].strip()
         after = lines[(node.end_lineno or node.lineno) - 1].encode()[node.end_col_offset :].strip()

@@ -123,7 +123,7 @@ def _port_names(node: ast.ImportFrom, module: str, state: State, cell: int) -> P
 
 
 def _of_foveal(node: ast.ImportFrom, module: str, state: State, cell: int) -> PortedImport:
-    """Check an import of foveal's own."""
+    """Return what becomes of an import of foveal's own."""
     ported = PortedImport()
     try:
         source = state.surface.module(module)
@@ -165,7 +165,7 @@ def _module_of_others(name: str) -> Value:
 
 
 def is_module(name: str) -> bool:
-    """Say whether fastai has a module of this dotted name."""
+    """Return whether fastai has a module of this dotted name."""
     return name in _modules()
 
 

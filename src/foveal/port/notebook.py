@@ -70,11 +70,14 @@ class Ported:
 
 
 def port(path: str | os.PathLike[str], to: str | os.PathLike[str] | None = None) -> Ported:
-    """Write a copy of a fastai notebook or script for foveal, and say of each cell whether it runs; nothing is run.
+    """Write a copy of a fastai notebook or script for foveal; nothing is run.
 
     Args:
         path: of the .ipynb or .py.
         to: the copy; `NAME-foveal.ipynb` beside it by default. An older copy is replaced.
+
+    Returns:
+        Both paths, and for each cell whether it runs.
 
     Raises:
         InputError: the file cannot be read, or is the copy itself.

@@ -70,7 +70,11 @@ def _parsed(source: str) -> PythonCell:
 
 
 def _without_a_command(plain: list[str]) -> str | None:
-    """Take out the line that is not Python if it is a command such as `pip install x`; else return what is wrong."""
+    """Take out the line that is not Python if it is a command such as `pip install x`.
+
+    Returns:
+        What is wrong with the line; None if it was a command, or there is no such line.
+    """
     try:
         _parsed("\n".join(plain))
     except SyntaxError as error:

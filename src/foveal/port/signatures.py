@@ -54,7 +54,7 @@ class Parameters:
     any_keyword: bool
 
     def unknown(self, name: str) -> bool:
-        """Say whether an argument of this name is refused."""
+        """Return whether an argument of this name is refused."""
         return name not in self.keywords and not self.any_keyword
 
 

@@ -102,7 +102,7 @@ class Lost:
 
 
 def same(first: Value, second: Value) -> bool:
-    """Say whether two values are known to be one; objects are compared by identity, as arrays have no `==`."""
+    """Return whether two values are known to be one; objects are compared by identity, as arrays have no `==`."""
     if isinstance(first, Known) and isinstance(second, Known):
         return first.value is second.value
     return isinstance(first, Instance) and isinstance(second, Instance) and first.kind is second.kind
@@ -120,7 +120,7 @@ class Absent:
 
 
 def is_of_foveal(thing: object) -> bool:
-    """Say whether a class, a function or a module is foveal's own."""
+    """Return whether a class, a function or a module is foveal's own."""
     name = thing.__name__ if isinstance(thing, types.ModuleType) else getattr(thing, "__module__", None)
     return isinstance(name, str) and name.partition(".")[0] == "foveal"
 
@@ -222,7 +222,7 @@ def _public(thing: object) -> list[str]:
 
 
 def is_read_only(value: Instance, name: str) -> bool:
-    """Say whether an attribute of foveal's own object cannot be assigned.
+    """Return whether an attribute of foveal's own object cannot be assigned.
 
     Args:
         value: the object.

@@ -176,7 +176,7 @@ def _model(manifest: Manifest) -> list[tuple[object, ...]]:
 
 
 def what_to_know(manifest: Manifest, task: AnyTask, kind: AnyKind) -> list[str]:
-    """Return, in sentences, what decides whether a model may be used: the most serious first.
+    """Return sentences about what decides whether a model may be used: the most serious first.
 
     Args:
         manifest: of the bundle.
@@ -224,7 +224,7 @@ def _unproven_classes(parts: Mapping[str, Mapping[str, float | None]]) -> Iterat
 
 
 def _tuned(figures: Mapping[str, float | None], on_others: Mapping[str, float]) -> str:
-    """Say that thresholds were tuned on the images that the metrics are of, and what to expect on others."""
+    """Return that thresholds were tuned on the images that the metrics are of, and what to expect on others."""
     expected = [
         f"{name} {format_cell(value)} (here {format_cell(figures.get(name))})" for name, value in on_others.items()
     ]
@@ -246,5 +246,5 @@ def _line(cells: Sequence[str]) -> str:
 
 
 def _plain(text: str) -> str:
-    """Keep text from being read as Markdown or HTML."""
+    """Return the text in such a form that it is not read as Markdown or HTML."""
     return "".join(f"&#{ord(char)};" if char in "<>&|`*_[]#\\" else char for char in text.replace("\n", " "))

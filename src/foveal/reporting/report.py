@@ -97,7 +97,11 @@ class Report:
     forecast: Forecast | None = None
 
     def write(self, path: str | os.PathLike[str]) -> Path:
-        """Write the page, atomically; return its path."""
+        """Write the page, atomically.
+
+        Returns:
+            Its path.
+        """
         storage.write_text(path, page.page(self.title, self._parts()))
         return Path(path)
 
@@ -139,7 +143,7 @@ class Report:
     def _course(self) -> Iterator[Markup]:
         if self.runs:
             yield page.section("Each of the runs", page.table(*table_of_runs(self.runs)))
-        if len(self.history) > 1:
+        if sum(not result.is_probe for result in self.history):
             yield page.drawing(canvas.png(loss_curves(self.history)), "loss by epoch")
 
     def _slices(self, name: str, values: Sequence[Hashable]) -> Iterator[Markup]:
@@ -295,7 +299,7 @@ def facts_of(learn: Trained) -> list[tuple[str, str]]:
         *((name, text) for name, text in drawn if text),
         ("model", f"{_named(learn)}, weights from {learn.origin}"),
         ("input size", f"{height} x {width} pixels{channels}, {dls.bs} a step"),
-        ("training", f"{sum(result.seconds for result in history):.0f} s, {len(history)} results"),
+        ("training", _course_of(history)),
         *where_made(dls.device),
     ]
 
@@ -366,15 +370,30 @@ def _figure() -> Figure:
     return Figure()
 
 
+def _course_of(history: Sequence[EpochResult]) -> str:
+    """Return how long a training took, and of what it was made."""
+    n_probes = sum(result.is_probe for result in history)
+    n = len(history) - n_probes
+    parts = [*(["a probe"] if n_probes else []), *([f"{n} epoch{'s' if n > 1 else ''}"] if n else [])]
+    return f"{sum(result.seconds for result in history):.0f} s: {' and '.join(parts) or 'nothing'}"
+
+
 def loss_curves(history: Sequence[EpochResult]) -> Figure:
-    """Return training and validation loss by epoch."""
+    """Return training and validation loss by epoch, and as a line that of a probe, which comes before all epochs.
+
+    Args:
+        history: of a run.
+    """
     figure = _figure()
     figure.set_size_inches(6, 2.6)
     figure.set_layout_engine("constrained")
     axes = figure.subplots()
-    at = range(1, 1 + len(history))
-    axes.plot(at, [result.train_loss for result in history], "-", color=canvas.INK, label="training")
-    axes.plot(at, [result.valid_loss for result in history], "o--", color=canvas.PREDICTED, label="validation")
+    epochs = [result for result in history if not result.is_probe]
+    at = range(1, 1 + len(epochs))
+    axes.plot(at, [result.train_loss for result in epochs], "o-", color=canvas.INK, label="training")
+    axes.plot(at, [result.valid_loss for result in epochs], "o--", color=canvas.PREDICTED, label="validation")
+    for probe in (result for result in history if result.is_probe):
+        axes.axhline(probe.valid_loss, linestyle=":", color=canvas.PREDICTED, label="validation, probe")
     axes.set_xticks(at if len(at) <= 20 else at[:: len(at) // 10])
     axes.set_xlabel("epoch")
     axes.set_ylabel("loss")

@@ -28,6 +28,9 @@ def check_images(settings: ImageRun, by_features: bool) -> Audit:
         settings: name the source.
         by_features: whether a backbone looks at the images as well.
 
+    Returns:
+        The findings; what training would refuse is one of them.
+
     Raises:
         FovealError: the source cannot be read at all, or there is no backbone on this machine to look.
     """
@@ -50,7 +53,11 @@ def check_images(settings: ImageRun, by_features: bool) -> Audit:
 
 
 def _by_features(source: Source, audit: Audit) -> Iterator[Finding]:
-    """Find what images' features tell: edits of one image that are no near copies, and images unlike the rest."""
+    """Find what images' features tell: edits of one image that are no near copies, and images unlike the rest.
+
+    Yields:
+        A warning or a note for each image, or pair of images.
+    """
     item_of = {item.image: item for item in reversed(source.items)}
     known = {frozenset(finding.images) for finding in audit.findings if finding.rule.startswith(COPIES)}
     files = [file for file in item_of if file not in audit.bad_images]

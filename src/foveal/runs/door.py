@@ -33,7 +33,9 @@ if TYPE_CHECKING:
     from foveal.audit.checks import Audit
     from foveal.evaluation.compare import Comparison
     from foveal.evaluation.predictions import Predictions
+    from foveal.runs.clean import Cleaned
     from foveal.runs.run import Run
+    from foveal.sources.items import Item
 
 PathLike = str | os.PathLike[str]
 _INSTEAD = {
@@ -52,7 +54,8 @@ def train(
 ) -> Run:
     """Train a model on a source with the best recipe that is known, as `foveal train` does, and fill a run folder.
 
-    The result is the command's to the last bit: same settings, same weights, same files.
+    The result is the command's to the last bit: same settings, same weights, same files. Progress and results are
+    printed.
 
     Args:
         source: a table, a .json, a folder, or the run.toml of a run to repeat.
@@ -61,10 +64,19 @@ def train(
         settings: see `foveal train --help`: images="photos/", size=128, epochs=4, folds=5, points="x,y", ...
 
     Returns:
-        The run: its metrics, predictions, model and report.
+        The run: its metrics, predictions, model and report. See `Run` for an example that trains.
 
     Raises:
         InputError: the source or a setting cannot be used; nothing was written then.
+
+    Examples:
+        Whatever is wrong is found before anything is trained:
+
+        >>> import foveal
+        >>> foveal.train("photos.csv", sise=64)
+        Traceback (most recent call last):
+        ...
+        foveal.core.errors.UnknownNameError: There is no setting `sise`. Did you mean `size`? ...
     """
     from foveal.runs.run import Run
 
@@ -72,13 +84,19 @@ def train(
 
 
 def start(source: PathLike | None, *, out: PathLike | None, resume: PathLike | None, given: Values) -> Path:
-    """Train, and return the folder; see `train`.
+    """Train; see `train`.
 
     Args:
         source: see `train`.
         out: see `train`.
         resume: see `train`.
         given: settings by name.
+
+    Returns:
+        The run's folder.
+
+    Raises:
+        InputError: the source or a setting cannot be used, or something else is given with `resume`.
     """
     if resume is not None:
         if given or out is not None or source is not None:
@@ -143,7 +161,14 @@ def _resume(folder: Path) -> Path:
 
 
 def _together(settings: RunSettings, folder: Path | None) -> Path:
-    """Train as one of several processes, which were started for it."""
+    """Train as one of several processes, which were started for it.
+
+    Returns:
+        The folder that was given.
+
+    Raises:
+        InputError: no folder is given.
+    """
     from foveal.training.checkpoint import FILE
 
     if folder is None:
@@ -155,7 +180,14 @@ def _together(settings: RunSettings, folder: Path | None) -> Path:
 
 
 def _train(settings: RunSettings, folder: Path, *, resume: bool) -> Path:
-    """Start or continue a run; several runs find out by themselves what is there."""
+    """Start or continue a run; several runs find out by themselves what is there.
+
+    Returns:
+        The folder that was given.
+
+    Raises:
+        InputError: there are several processes, and what is trained is not one model of images.
+    """
     kind = kind_of_run(settings.kind)
     if distributed.world_size() > 1 and (settings.repeats or not kind.parallel):
         raise InputError("Several processes train one model of images: leave out --seeds, --folds and --task.")
@@ -180,7 +212,11 @@ def is_checked(name: str, panel: str) -> bool:
 
 
 def _check_names(verb: str, given: Values, belongs: Callable[[str, str], bool]) -> None:
-    """Refuse settings that a verb does not use."""
+    """Refuse settings that a verb does not use.
+
+    Raises:
+        InputError: there is such a setting, which the message names.
+    """
     known = all_settings()
     for name in given:
         if name in known and not belongs(name, known[name][0]):
@@ -194,18 +230,53 @@ def check(source: PathLike, *, by_features: bool = False, **settings: Value) -> 
         source: a table, a .json, a folder, or a run.toml.
         by_features: whether a backbone looks at the images as well, for crops, mirrors and edits of one image, above
             all across the split, and for images that are unlike the rest.
-        settings: as for `train`, those that say how the source is read and split.
+        settings: as for `train`, those that decide how the source is read and split.
 
     Returns:
-        What was found; `audit.errors` stop training.
+        The audit: findings with their place and a hint; `audit.errors` stop training.
 
     Raises:
         InputError: the source cannot be read at all, or a setting cannot be used.
+
+    Examples:
+        >>> import tempfile
+        >>> import foveal
+        >>> from foveal.vision.all import *
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     pd.DataFrame({"image": ["a.jpg", "b.jpg"], "label": ["cat", "dog"]}).to_csv(f"{folder}/pets.csv")
+        ...     audit = foveal.check(f"{folder}/pets.csv")
+        >>> [(finding.rule, finding.where) for finding in audit.errors]
+        [('no such image file', 'pets.csv, row 2'), ('no such image file', 'pets.csv, row 3')]
     """
     _check_names("check", settings, is_checked)
     checked = settings_for(source, settings)
     run: Check = resolve(kind_of_run(checked.kind).check)
     return run(checked, by_features)
+
+
+def write_clean(source: PathLike, audit: Audit, path: PathLike, **settings: Value) -> Cleaned:
+    """Write the items of a source that have no errors as a table to train on, as `foveal check --write-clean` does.
+
+    Args:
+        source: a table, a .json or a folder of images.
+        audit: what `check` returned for it.
+        path: a .csv, .jsonl or .parquet.
+        settings: as for `check`.
+
+    Returns:
+        What is in the table, what is left out by rule, and the options with which `train` reads it.
+
+    Raises:
+        InputError: the source holds no images, nothing is left, or the ending is another one.
+    """
+    from foveal.runs.clean import write_clean as write
+    from foveal.runs.image_settings import ImageRun
+
+    _check_names("check", settings, is_checked)
+    chosen = settings_for(source, settings)
+    if not isinstance(chosen, ImageRun):
+        raise InputError(f"A clean table is written of sources of images; `{source}` holds none.")
+    return write(chosen, audit, Path(path))
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,7 +296,7 @@ class Evaluation:
 
 def evaluate(
     model: PathLike,
-    source: PathLike,
+    source: PathLike | None = None,
     *,
     split: Literal["auto", "valid", "train", "test", "all"] = "auto",
     **settings: Value,
@@ -233,28 +304,71 @@ def evaluate(
     """Evaluate a model on the labels of a source, as `foveal evaluate` does.
 
     Args:
-        model: a model.safetensors.
-        source: a table, a .json or a folder.
+        model: a model.safetensors, or the folder of a run.
+        source: a table, a .json or a folder; the validation side of the run by default.
         split: the side to evaluate on; by default `valid` where the source marks one, else all.
-        settings: as for `train`, those that say how the source is read.
+        settings: as for `train`, those that decide how the source is read.
+
+    Returns:
+        The side, the answers with their truth, and the metrics.
 
     Raises:
-        InputError: the source or a setting cannot be used, or the side is empty.
+        InputError: the source or a setting cannot be used, the side is empty, or there is neither source nor run.
+        UnknownNameError: there is no such side or setting.
+        ModelFileError: the model cannot be loaded, or does not answer for images.
+
+    Examples:
+        >>> import tempfile
+        >>> import foveal
+        >>> from foveal.vision.all import *
+        >>> path = untar_data(URLs.SAMPLE_PASCAL)
+        >>> few = pd.read_csv(path / "train.csv")[:40]
+        >>> dls = ImageDataLoaders.from_df(few, path, folder="train", label_delim=" ", item_tfms=Resize(32), bs=4)
+        >>> learn = vision_learner(dls, "test_efficientnet", pretrained=False)  # a small backbone for tests
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     few.to_csv(f"{folder}/few.csv", index=False)
+        ...     model = learn.export(Path(folder) / "model.safetensors")
+        ...     found = foveal.evaluate(model, f"{folder}/few.csv", images=path / "train", split="train")
+        >>> found.split, len(found.predictions.labels) == list(few.is_valid).count(False), "f1" in found.metrics
+        ('train', True, True)
     """
     from foveal.data.datasets import ImageDataset
     from foveal.evaluation.predictions import predict_dataset
     from foveal.evaluation.radii import coverage_of, radius_metrics
     from foveal.inference.loading import load_image_predictor
-    from foveal.runs.image_settings import ImageRun
-    from foveal.runs.images import read
+    from foveal.runs import folder as run
+    from foveal.runs.images import validation_items
     from foveal.tasks.encoding import encode_known
 
     if split not in SPLITS:
         raise UnknownNameError.of("split", split, SPLITS)
-    predictor = load_image_predictor(model)
     _check_names("evaluate", settings, is_reading)
-    chosen = ImageRun.of(**settings_for(source, {"task": predictor.task.kind} | settings).given())
-    found = read(chosen)
+    is_run = Path(model).is_dir()
+    predictor = load_image_predictor(Path(model) / run.MODEL if is_run else model)
+    if source is not None:
+        side, items = _items_of_side(source, split, {"task": predictor.task.kind} | settings)
+    elif not is_run or settings or split not in {"auto", "valid"}:
+        raise InputError(f"On what? `{model}` alone says it only for the validation side of a run; name a source.")
+    else:
+        side, items = "valid", validation_items(Path(model))
+    truth = encode_known([item.label for item in items], lambda at: items[at].origin, predictor.task)
+    n_channels = predictor.preparation.n_channels
+    dataset = ImageDataset([item.image for item in items], truth, predictor.task, n_channels)
+    predictions = predict_dataset(predictor, dataset)
+    radii = radius_metrics(predictions, coverage_of(predictions))
+    return Evaluation(side, predictions, predictions.scores() | radii)
+
+
+def _items_of_side(source: PathLike, split: str, settings: dict[str, Value]) -> tuple[str, list[Item]]:
+    """Return the side of a source that is meant, and its items.
+
+    Raises:
+        InputError: the source cannot be used, or has no items of that side.
+    """
+    from foveal.runs.image_settings import ImageRun
+    from foveal.runs.images import read
+
+    found = read(ImageRun.of(**settings_for(source, settings).given()))
     found.require_usable()
     side = ("valid" if found.has_split else "all") if split == "auto" else split
     items = (
@@ -264,12 +378,7 @@ def evaluate(
     )
     if not items:
         raise InputError(f"`{source}` has no rows for --split {side}.")
-    truth = encode_known([item.label for item in items], lambda at: items[at].origin, predictor.task)
-    n_channels = predictor.preparation.n_channels
-    dataset = ImageDataset([item.image for item in items], truth, predictor.task, n_channels)
-    predictions = predict_dataset(predictor, dataset)
-    radii = radius_metrics(predictions, coverage_of(predictions))
-    return Evaluation(side, predictions, predictions.scores() | radii)
+    return side, items
 
 
 def compare(first: Run | PathLike, second: Run | PathLike, *, on_shared: bool = False) -> Comparison:
@@ -280,8 +389,18 @@ def compare(first: Run | PathLike, second: Run | PathLike, *, on_shared: bool = 
         second: another one.
         on_shared: compare even where they share less than half of their validation images.
 
+    Returns:
+        How many images are shared, and for each headline metric the difference with its interval.
+
     Raises:
-        InputError: they answer different questions, or share too few images.
+        InputError: they answer different questions, or share too few images; or a folder is not that of a run.
+
+    Examples:
+        >>> import foveal
+        >>> foveal.compare("runs/first", "runs/second")
+        Traceback (most recent call last):
+        ...
+        foveal.core.errors.InputError: `runs/first` is not the folder of a run: it holds no run.toml.
     """
     from foveal.runs.run import Run
 

@@ -37,8 +37,8 @@ ABOUT = {
     REPORT: "open this first: how well it works, and where not",
     MODEL: "the model, one safe file",
     SAMPLES: "validation images with what was predicted",
-    "predictions.csv": "every validation image",
-    PREDICTIONS: "the same with the truth, for foveal compare and report",
+    "predictions.csv": "every validation image: what was predicted, the truth, the loss",
+    PREDICTIONS: "the same for foveal compare and report",
     HELD_OUT: "the same of training images, by a probe that each was left out of",
     SUMMARY: "the metrics above",
     HISTORY: "one line per epoch",
@@ -49,7 +49,7 @@ ABOUT = {
 
 
 def settings_of(folder: Path) -> RunSettings:
-    """Read the settings of a run.
+    """Return the settings of a run.
 
     Raises:
         InputError: the folder is not that of a run.
@@ -60,7 +60,7 @@ def settings_of(folder: Path) -> RunSettings:
 
 
 def image_settings_of(folder: Path) -> ImageRun:
-    """Read the settings of a run on images.
+    """Return the settings of a run on images.
 
     Raises:
         InputError: the folder is not that of a run, or of one on something else.
@@ -104,7 +104,7 @@ def free_folder(wanted: Path | None, stem: str) -> Path:
 
 
 def summary_of(folder: Path) -> Summary:
-    """Read the summary of a run, NaN where a figure is not defined.
+    """Return the summary of a run, NaN where a metric is not defined.
 
     Raises:
         InputError: the run did not come to its end.
@@ -116,7 +116,7 @@ def summary_of(folder: Path) -> Summary:
 
 
 def predictions_of(folder: Path) -> Predictions:
-    """Read what a run answered for its validation images.
+    """Return what a run answered for its validation images.
 
     Raises:
         InputError: the folder is not that of a run, or holds several.
@@ -130,7 +130,7 @@ def predictions_of(folder: Path) -> Predictions:
 
 
 def interpretation_of(folder: Path) -> Interpretation:
-    """Read what a run answered, to be looked at; labels of the training side are checked with those of validation.
+    """Return what a run answered, to be looked at; labels of the training side are checked with those of validation.
 
     Raises:
         InputError: the folder is not that of a run, or holds several.
@@ -145,16 +145,21 @@ def sides_of(folder: Path) -> dict[str, list[Path]]:
     sides: dict[str, list[Path]] = {"train": [], "valid": []}
     with (folder / SPLIT).open(encoding="utf-8", newline="") as opened:
         for row in csv.DictReader(opened):
-            sides[row["split"]].append(Path(row["fname"]))
+            sides[row["split"]].append(Path(row.get("path") or row["fname"]))  # 0.1 wrote the path alone
     return sides
+
+
+def image_folder(settings: ImageRun) -> Path:
+    """Return the folder that a run names its images relative to, from the root on."""
+    table = Path(settings.data.table)
+    return storage.whole_path(settings.data.images or (table if table.is_dir() else table.parent))
 
 
 def _may_show(settings: ImageRun, predictions: Predictions) -> bool:
     """Return whether the images of a run may stand in its page, where nobody says so."""
     if not settings.output.embed_images:
         return False
-    table = Path(settings.data.table)
-    base = storage.whole_path(settings.data.images or (table if table.is_dir() else table.parent))
+    base = image_folder(settings)
     named = [storage.whole_path(name_of(image)) for image in predictions.images]
     too_wide = kept.home().is_relative_to(base)
     outside = named if too_wide else [path for path in named if not path.is_relative_to(base)]
@@ -186,7 +191,7 @@ def write_report(
     out: Path | None = None,
     embed_images: bool | None = None,
 ) -> Path:
-    """Write the report of a run on images from what its folder holds; return its path.
+    """Write the report of a run on images from what its folder holds.
 
     Args:
         folder: of a run.
@@ -195,6 +200,9 @@ def write_report(
         out: the page; report.html in the folder by default.
         embed_images: whether images may stand in the page; by default as the settings say, and only if all of them lie
             in the images' folder: a run that came from elsewhere may name any file.
+
+    Returns:
+        The path of the page.
     """
     settings, summary, predictions = image_settings_of(folder), summary_of(folder), predictions_of(folder)
     audit = json.loads((folder / AUDIT).read_text(encoding="utf-8"))

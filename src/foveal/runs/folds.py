@@ -31,12 +31,15 @@ from foveal.training.checkpoint import FILE as CHECKPOINT
 
 
 def train_images(settings: ImageRun, folder: Path, resume: bool = False) -> Summary:
-    """Train one run on images, or several with other seeds or folds; return the summary.
+    """Train one run on images, or several with other seeds or folds.
 
     Args:
         settings: of the run.
         folder: is made; several runs have a folder each in it.
         resume: continue a single run from its checkpoint; several find out by themselves what is there.
+
+    Returns:
+        The summary, of several runs with mean and spread.
 
     Raises:
         FovealError: the input is wrong; nothing was written then.
@@ -47,9 +50,12 @@ def train_images(settings: ImageRun, folder: Path, resume: bool = False) -> Summ
 
 
 def train_repeatedly(settings: ImageRun, folder: Path) -> Summary:
-    """Train once per seed or fold, each in a folder of its own; print and return mean and spread.
+    """Train once per seed or fold, each in a folder of its own; print mean and spread.
 
     Runs that are already there are not repeated, and one that was stopped is resumed, so that the same call resumes.
+
+    Returns:
+        The summary of all runs.
 
     Raises:
         FovealError: the input is wrong; nothing was written then.
@@ -77,11 +83,15 @@ def train_repeatedly(settings: ImageRun, folder: Path) -> Summary:
             if settings.training.folds is not None
             else f"{settings.training.seeds} seeds"
         )
-        summary["facts"] = first["facts"] | {"images": f"{len(source.items):,}, trained on {times}"}
+        seconds = sum(one["seconds"] for one in summaries.values())
+        summary["facts"] = first["facts"] | {
+            "images": f"{len(source.items):,}, trained on {times}",
+            "training": f"{seconds:.0f} s for all of them",
+        }
         summary["runs"] = {name: _figures(one["metrics"]) for name, one in summaries.items()}
         if settings.training.folds is not None:
             parts = [Predictions.load(folder / name / run.PREDICTIONS) for name in summaries]
-            summary |= _out_of_fold(Predictions.concatenate(parts), source, folder)
+            summary |= _out_of_fold(Predictions.concatenate(parts), run.image_folder(settings), folder)
         summary["seconds"] = round(time.perf_counter() - began, 2)
         storage.write_json(folder / run.SUMMARY, summary)
         if settings.training.folds is not None:
@@ -114,8 +124,12 @@ def parts_of(settings: ImageRun) -> dict[str, ImageRun]:
     return {f"seed-{seed}": alone.with_values(seed=seed) for seed in seeds}
 
 
-def _out_of_fold(joined: Predictions, source: Source, folder: Path) -> Summary:
-    """Write the answers for every image by the model that had not seen it; return what they are worth."""
+def _out_of_fold(joined: Predictions, base: Path, folder: Path) -> Summary:
+    """Write the answers for every image by the model that had not seen it.
+
+    Returns:
+        A summary of what they are worth.
+    """
     left_out: dict[str, str] = {}
     found: Summary = {"left_out": left_out}
     kind = kind_of(joined.task)
@@ -129,7 +143,7 @@ def _out_of_fold(joined: Predictions, source: Source, folder: Path) -> Summary:
                 joined = joined.with_decision(Decision(tuned.thresholds))
                 found["tuned"] = asdict(tuned)
     joined.save(folder / run.PREDICTIONS)
-    write_table(folder / "predictions.csv", joined.rows(source.items[0].image.parent.absolute()))
+    write_table(folder / "predictions.csv", joined.rows(base))
     intervals = intervals_of(joined, left_out)
     return found | {"n_valid": len(joined.labels), "metrics": joined.scores(), "intervals": intervals}
 

@@ -23,16 +23,24 @@ class ImageData(Panel):
 
     table: Path = Field(description="A table, a .json, a folder, or a run.toml.")
     format: str = setting(
-        "What the source is: table, coco, voc, yolo, cvat, label-studio, labelme, via, folders, ...", default="auto"
+        "What the source is: table, coco, voc, yolo, cvat, label-studio, labelme, via, folders, ...",
+        default="auto",
+        takes="FORMAT",
     )
     images: Path | None = setting("Folder of the images.", shown="the source's")
     image_column: str | None = setting("Column of file names.", shown="fname")
     label_column: str | None = setting("Column, control or attribute of labels.", used_by="classes", shown="labels")
     label_columns: Names = setting(
-        "One 0/1 column per class: a,b,c; blank or -1 is unknown.", default=(), used_by="names"
+        "One 0/1 column per class: a,b,c; blank or -1 is unknown.", default=(), used_by="names", takes="A,B,..."
     )
-    label_delimiter: str | None = setting("What separates several labels.", used_by="names", shown="found out")
+    label_delimiter: str | None = setting(
+        "What separates several labels.", used_by="names", shown="found out", takes="TEXT"
+    )
     valid_column: str | None = setting("Column that marks validation, or names the side.", shown="is_valid")
+    split_file: Path | None = setting(
+        "The split, for a source of any format: a table with fname and split, or a .txt of validation images.",
+        takes="FILE",
+    )
     channels: Literal["rgb", "grey", "rgba"] = setting(
         "What images are read as: 'rgb'; 'grey', one channel; 'rgba', four channels as they are.", default="rgb"
     )
@@ -48,15 +56,23 @@ class ImageData(Panel):
 class ImageTask(Panel):
     """What is learned."""
 
-    task: str = setting("What is learned, 'auto' for what the source's labels ask for.", default="auto")
+    task: str = setting("What is learned, 'auto' for what the source's labels ask for.", default="auto", takes="KIND")
     points: Names = setting(
-        "Columns of points: x,y[,x2,y2,...], 'x*,y*' or FIRST..LAST.", default=(), used_by="points_xy"
+        "Columns of points: x,y[,x2,y2,...], 'x*,y*' or FIRST..LAST.", default=(), used_by="points_xy", takes="X,Y,..."
     )
-    targets: Names = setting("Columns of numbers to predict: age[,weight,...].", default=(), used_by="numbers")
+    targets: Names = setting(
+        "Columns of numbers to predict: age[,weight,...].", default=(), used_by="numbers", takes="A,B,..."
+    )
     point_names: Names = setting(
-        "What the points are called: nose,left eye,...", default=(), used_by="points_xy", shown="point 1, ..."
+        "What the points are called: nose,left eye,...",
+        default=(),
+        used_by="points_xy",
+        shown="point 1, ...",
+        takes="A,B,...",
     )
-    flip_pairs: Pairs = setting("Points that change places in a mirror: A:B,C:D.", default=(), used_by="points_xy")
+    flip_pairs: Pairs = setting(
+        "Points that change places in a mirror: A:B,C:D.", default=(), used_by="points_xy", takes="A:B,..."
+    )
 
 
 class ImageTraining(Panel):
@@ -73,7 +89,7 @@ class ImageTraining(Panel):
         "A file with the backbone's weights, or a folder in timm's layout.", shown="the backbone's own"
     )
     size: Size | None = setting(
-        "Pixels: 128, or HEIGHTxWIDTH like 240x320.", shown="the backbone's own, 224; points 416"
+        "Pixels: 128, or HEIGHTxWIDTH like 240x320.", shown="the backbone's own, 224; points 416", takes="PIXELS"
     )
     min_scale: float = setting("Least share of an image in a crop.", default=0.5, used_by="crops", gt=0, le=1)
     epochs: int | None = setting(
@@ -98,12 +114,12 @@ class ImageTraining(Panel):
         used_by="has_classes",
     )
     class_weights: ClassWeights = setting(
-        "Weights in the loss: dog=2,cat=0.5; or 'balanced'.", used_by="weighted_loss", shown="1 each"
+        "Weights in the loss: dog=2,cat=0.5; or 'balanced'.", used_by="weighted_loss", shown="1 each", takes="A=2,..."
     )
     keep_decoded: Literal["auto", "yes", "no"] = setting(
         "Decode each image once and keep its pixels on disk; auto: where that saves time.", default="auto"
     )
-    precision: str = setting("auto, fp32, bf16 or fp16.", default="auto")
+    precision: str = setting("Numbers that it computes with: auto, fp32, bf16 or fp16.", default="auto")
     seed: int = setting("Decides every random draw.", default=0, ge=SEEDS.start, lt=SEEDS.stop)
     seeds: int | None = setting("Train this often, from --seed on; mean and spread.", shown="once", ge=2)
     folds: int | None = setting("Train this often, each part of the data in turn for validation.", shown="once", ge=2)
@@ -117,7 +133,11 @@ class ImageTraining(Panel):
 class ImageOutput(Panel):
     """What is written."""
 
-    by: Names = setting("Columns that the report gives metrics by: person,camera.", default=())
+    by: Names = setting(
+        "Columns that the report gives metrics by: person,camera; none takes away those from before.",
+        default=(),
+        takes="A,B,...",
+    )
     embed_images: bool = setting("Whether images may stand in the report.", default=True)
 
 
@@ -137,7 +157,12 @@ class ImageRun(RunSettings):
         return self.training.seeds is not None or (self.training.folds is not None and self.training.fold is None)
 
     def check(self) -> None:
-        """Refuse settings that do not go together."""
+        """Refuse settings that do not go together.
+
+        Raises:
+            InputError: two settings exclude each other, or one needs another; the message names them.
+            UnknownNameError: there is no such task or format.
+        """
         training = self.training
         if training.time is not None and training.epochs is not None:
             raise InputError("--time and --epochs both say how long to train: give one of them.")

@@ -13,7 +13,7 @@ import torch
 
 from foveal.audit.checks import SKIPPED, Audit, audit, without_bad
 from foveal.core import distributed, progress, storage, timing
-from foveal.core.errors import TableError
+from foveal.core.errors import InputError, TableError
 from foveal.core.left_out import leaving_out
 from foveal.core.tables import write_rows
 from foveal.data.block import block_for, kind_of_labels
@@ -22,6 +22,7 @@ from foveal.data.loaders import DataLoaders
 from foveal.data.samples import Transforms
 from foveal.data.splits.splitters import Splitter
 from foveal.data.splits.stratify import KFoldSplitter, StratifiedSplitter
+from foveal.evaluation.predictions import relative_name
 from foveal.geometry.moves import Flip
 from foveal.geometry.resize import RandomResizedCrop, Resize
 from foveal.images.augment import aug_transforms
@@ -37,8 +38,9 @@ from foveal.runs.folder import Summary
 from foveal.runs.image_settings import ImageRun
 from foveal.runs.results import part, write_results
 from foveal.sources.formats import TableColumns
-from foveal.sources.items import Source
+from foveal.sources.items import Item, Source
 from foveal.sources.recognise import read_source
+from foveal.sources.split_file import with_split_file
 from foveal.tasks.kinds import BOOK, TASKS, has_classes
 from foveal.tasks.vocab import names_of
 from foveal.training.callbacks.extras import KeepBest
@@ -50,12 +52,15 @@ _USUAL_BATCH = 64
 
 
 def train_once(settings: ImageRun, folder: Path, resume: bool = False) -> Summary:
-    """Train, write the run folder, print the results, and return the summary.
+    """Train, write the run folder, and print the results.
 
     Args:
         settings: of a single run.
         folder: is made.
         resume: continue the run in the folder from its checkpoint.
+
+    Returns:
+        The summary.
 
     Raises:
         FovealError: the input is wrong; nothing was written then.
@@ -79,6 +84,13 @@ def train_on(
     """Do what `train_once` does, on a source that was audited; `whole` is the folder of several runs, this one in it.
 
     The time that the settings allow counts from `began`, by the clock of `time.perf_counter`; by default from now.
+
+    Returns:
+        The summary; empty of all processes but the first.
+
+    Raises:
+        KeyboardInterrupt: the user stopped it; what is in the folder resumes from there.
+        SystemExit: a signal stopped it.
     """
     console = new_console()
     began = time.perf_counter() if began is None else began
@@ -95,7 +107,7 @@ def train_on(
     _keep_decoded(learn, settings)
     with storage.working_in(folder):
         settings.save(folder / run.SETTINGS)
-        write_rows(folder / run.SPLIT, _split_rows(dls))
+        write_rows(folder / run.SPLIT, _split_rows(dls, run.image_folder(settings)))
         storage.write_json(folder / run.AUDIT, found.to_dict())
         kept = KeepBest(from_start=True)
         probes = learn.recipe is not None and learn.recipe.probe
@@ -149,7 +161,11 @@ def _finish(
     began: float,
     whole: Path | None,
 ) -> Summary:
-    """Write what a trained model leaves behind; print and return the summary."""
+    """Write what a trained model leaves behind, and print the summary.
+
+    Returns:
+        The summary.
+    """
     console = new_console()
     settings.with_values(measured=learn.measured).save(folder / run.SETTINGS)
     write_history(folder / run.HISTORY, learn.recorder.history)
@@ -194,7 +210,7 @@ def _recipe_name(settings: ImageRun) -> Literal["best", "probe", "book"]:
 
 
 def read(settings: ImageRun) -> Source:
-    """Read the source that the settings name.
+    """Return the source that the settings name.
 
     Raises:
         InputError: it is one that holds no images, or a setting is given that its task does not use.
@@ -222,14 +238,37 @@ def read(settings: ImageRun) -> Source:
     )
     if (kind := TASKS.find(source.task)) is not None:
         settings.refuse_unused(kind)
+    if settings.data.split_file is not None:
+        source = with_split_file(source, settings.data.split_file, run.image_folder(settings))
     if settings.training.folds is not None and source.has_split:
         items = [replace(item, is_valid=None) for item in source.items]
         source = replace(source, items=items, notes=(*source.notes, "Its own split is set aside for the folds."))
     return replace(source, point_names=settings.task.point_names) if settings.task.point_names else source
 
 
+def validation_items(folder: Path) -> list[Item]:
+    """Return the items of a run's validation side, from its source as that is now.
+
+    Args:
+        folder: of the run.
+
+    Raises:
+        InputError: the folder is not that of a single run, or an image is not in the source any more.
+    """
+    settings = run.image_settings_of(folder)
+    if not (folder / run.SPLIT).is_file():
+        raise InputError(f"`{folder}` has no {run.SPLIT}: name one run of a series, or a source.")
+    wanted = [storage.whole_path(path) for path in run.sides_of(folder)["valid"]]
+    items = {storage.whole_path(item.image): item for item in read(settings).items}
+    if lacking := [path for path in wanted if path not in items]:
+        raise InputError(
+            f"`{lacking[0]}` of the validation side of `{folder}` is not in `{settings.data.table}` any more."
+        )
+    return [items[path] for path in wanted]
+
+
 def audit_with_bar(settings: ImageRun, source: Source) -> Audit:
-    """Audit a source, with a bar.
+    """Return the audit of a source, made behind a progress bar.
 
     Args:
         settings: say what images are read as.
@@ -240,7 +279,7 @@ def audit_with_bar(settings: ImageRun, source: Source) -> Audit:
 
 
 def audit_source(settings: ImageRun, source: Source) -> tuple[Source, Audit]:
-    """Audit a source; leave out bad images if the settings say so.
+    """Return a source and its audit; bad images are left out if the settings say so.
 
     Raises:
         TableError: there are errors; the message lists them.
@@ -263,7 +302,7 @@ def rules_to_skip(settings: ImageRun) -> frozenset[str]:
 
 
 def loaders(settings: ImageRun, source: Source) -> DataLoaders:
-    """Build the loaders with the transforms that suit the task."""
+    """Return the loaders of a source, with the transforms that suit the task."""
     training, size = settings.training, size_of(settings, source.task)
     if kind_of_labels(source).crops:
         transforms: Transforms = [RandomResizedCrop(size, min_scale=training.min_scale), Flip()]
@@ -289,7 +328,7 @@ def loaders(settings: ImageRun, source: Source) -> DataLoaders:
 
 
 def _splitter(settings: ImageRun, source: Source) -> Splitter:
-    """Keep groups together and, for labels, every label's rate the same on both sides."""
+    """Return a splitter that keeps groups together and, for labels, every label's rate the same on both sides."""
     training = settings.training
     labels = (lambda item: names_of(item.label)) if has_classes(source.task) else None
     group = (lambda item: item.group) if settings.data.group_column is not None else None
@@ -299,27 +338,34 @@ def _splitter(settings: ImageRun, source: Source) -> Splitter:
     return StratifiedSplitter(labels, seed=seed, group=group)
 
 
-def _split_rows(dls: DataLoaders) -> Iterator[dict[str, str]]:
+def _split_rows(dls: DataLoaders, base: Path) -> Iterator[dict[str, str]]:
     for side, loader in zip(("train", "valid"), dls, strict=True):
-        yield from ({"fname": name_of(image), "split": side} for image in loader.dataset.images)
+        for image in loader.dataset.images:
+            yield {"fname": relative_name(image, base), "split": side, "path": name_of(image)}
 
 
 def rewrite_report(
     folder: Path, *, by: tuple[str, ...] = (), out: Path | None = None, embed_images: bool | None = None
 ) -> Path:
-    """Write the report of a run anew; return its path.
+    """Write the report of a run anew; what was chosen for it before stays, as it is kept in the run's settings.
 
     Args:
         folder: of the run.
-        by: columns of the source that metrics are given by; those of the settings by default.
-        out: the page; report.html in the folder by default.
+        by: columns of the source that metrics are given by, besides those from before; ("none",) takes those away.
+        out: the page; report.html in the folder by default, and only then what is chosen is kept.
         embed_images: whether images may stand in it; as the settings say by default.
+
+    Returns:
+        The path of the page.
 
     Raises:
         InputError: the run is not one on images, or there is no such column.
     """
     settings = run.image_settings_of(folder)
-    if by:
-        settings = settings.with_values(by=by)
-    source = read(settings) if settings.output.by else None
-    return run.write_report(folder, source, by=settings.output.by, out=out, embed_images=embed_images)
+    columns = () if by == ("none",) else tuple(dict.fromkeys((*settings.output.by, *by)))
+    chosen = settings.with_values(by=columns)
+    source = read(chosen) if columns else None
+    page = run.write_report(folder, source, by=columns, out=out, embed_images=embed_images)
+    if out is None and columns != settings.output.by:
+        chosen.save(folder / run.SETTINGS)
+    return page

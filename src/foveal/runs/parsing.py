@@ -16,8 +16,12 @@ from foveal.geometry.resize import as_size_hw
 def parse_size(size: object) -> tuple[int, int]:
     """Return (height, width) in pixels.
 
-    >>> parse_size("128"), parse_size("240x320"), parse_size(96), parse_size([64, 48])
-    ((128, 128), (240, 320), (96, 96), (64, 48))
+    Raises:
+        InputError: it is no such number, or below 1.
+
+    Examples:
+        >>> parse_size("128"), parse_size("240x320"), parse_size(96), parse_size([64, 48])
+        ((128, 128), (240, 320), (96, 96), (64, 48))
     """
     if isinstance(size, list | tuple) and len(size) == 2:
         size = f"{size[0]}x{size[1]}"
@@ -30,8 +34,12 @@ def parse_size(size: object) -> tuple[int, int]:
 def parse_bytes(text: str) -> int:
     """Return a number of bytes.
 
-    >>> parse_bytes("20MB"), parse_bytes("1.5 kB"), parse_bytes("512")
-    (20000000, 1500, 512)
+    Raises:
+        InputError: it is no such number, or below 1.
+
+    Examples:
+        >>> parse_bytes("20MB"), parse_bytes("1.5 kB"), parse_bytes("512")
+        (20000000, 1500, 512)
     """
     match = re.fullmatch(r"([0-9.]+)\s*(|k|m|g)b?", text.strip().lower())
     try:
@@ -46,8 +54,12 @@ def parse_bytes(text: str) -> int:
 def parse_minutes(minutes: object) -> float | None:
     """Return minutes, or None for `auto`.
 
-    >>> parse_minutes("2.5"), parse_minutes("auto"), parse_minutes(3)
-    (2.5, None, 3.0)
+    Raises:
+        InputError: it is no number.
+
+    Examples:
+        >>> parse_minutes("2.5"), parse_minutes("auto"), parse_minutes(3)
+        (2.5, None, 3.0)
     """
     if minutes is None or str(minutes).strip().lower() == "auto":
         return None
@@ -60,8 +72,12 @@ def parse_minutes(minutes: object) -> float | None:
 def parse_names(names: object) -> tuple[str, ...]:
     """Return names given as a list, or in one text with commas.
 
-    >>> parse_names("x1, y1"), parse_names(["left eye"]), parse_names(None)
-    (('x1', 'y1'), ('left eye',), ())
+    Raises:
+        InputError: it holds something else than text.
+
+    Examples:
+        >>> parse_names("x1, y1"), parse_names(["left eye"]), parse_names(None)
+        (('x1', 'y1'), ('left eye',), ())
     """
     if names is None:
         return ()
@@ -74,8 +90,12 @@ def parse_names(names: object) -> tuple[str, ...]:
 def parse_pairs(pairs: object) -> tuple[tuple[str, str], ...]:
     """Return pairs of names given as a list, or in one text.
 
-    >>> parse_pairs("left eye:right eye,left ear:right ear"), parse_pairs([("a", "b")])
-    ((('left eye', 'right eye'), ('left ear', 'right ear')), (('a', 'b'),))
+    Raises:
+        InputError: a pair is not FIRST:SECOND.
+
+    Examples:
+        >>> parse_pairs("left eye:right eye,left ear:right ear"), parse_pairs([("a", "b")])
+        ((('left eye', 'right eye'), ('left ear', 'right ear')), (('a', 'b'),))
     """
     if isinstance(pairs, list | tuple) and all(isinstance(pair, list | tuple) and len(pair) == 2 for pair in pairs):
         return tuple((str(first), str(second)) for first, second in pairs)
@@ -89,8 +109,12 @@ def parse_pairs(pairs: object) -> tuple[tuple[str, str], ...]:
 def parse_class_weights(weights: object) -> dict[str, float] | Literal["balanced"] | None:
     """Return weights by class, given as a mapping or in one text, or `balanced`.
 
-    >>> parse_class_weights("dog=2, cat=0.5"), parse_class_weights({"dog": 2}), parse_class_weights("balanced")
-    ({'dog': 2.0, 'cat': 0.5}, {'dog': 2.0}, 'balanced')
+    Raises:
+        InputError: a weight is no positive number, or a class is named twice.
+
+    Examples:
+        >>> parse_class_weights("dog=2, cat=0.5"), parse_class_weights({"dog": 2}), parse_class_weights("balanced")
+        ({'dog': 2.0, 'cat': 0.5}, {'dog': 2.0}, 'balanced')
     """
     if weights is None or weights == "balanced":
         return None if weights is None else "balanced"

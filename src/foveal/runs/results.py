@@ -39,7 +39,11 @@ def part(name: str) -> Iterator[None]:
 
 
 def write_results(learn: Learner, settings: ImageRun, source: Source, found: Audit, folder: Path) -> Summary:
-    """Write model, predictions and sheet from one fp32 pass; return the summary."""
+    """Write model, predictions and sheet from one fp32 pass.
+
+    Returns:
+        The summary: counts, the loss, the metrics and their intervals.
+    """
     dls, left_out = learn.dls, dict[str, str]()
     counts = {"n_train": dls.train.n, "n_valid": dls.valid.n}
     with timing.measure("predictions"):
@@ -73,7 +77,7 @@ def write_results(learn: Learner, settings: ImageRun, source: Source, found: Aud
         if held_out is not None:
             held_out = held_out.with_decision(learn.task.decision) if learn.is_as_probed else held_out
             held_out.save(folder / run.HELD_OUT)
-        write_table(folder / "predictions.csv", predictions.rows(source.items[0].image.parent))
+        write_table(folder / "predictions.csv", predictions.rows(run.image_folder(settings)))
     with part("sheet"), leaving_out("sheet of validation images", left_out):
         canvas.save(results_sheet(predictions), folder / run.SAMPLES)
     return {"task": dls.task.kind, **counts, "n_outputs": dls.task.n_outputs, "valid_loss": last.valid_loss} | {
@@ -113,10 +117,13 @@ def intervals_of(predictions: Predictions, left_out: dict[str, str]) -> dict[str
 def _decide(
     learn: Learner, predictions: Predictions, held_out: Predictions | None, left_out: dict[str, str]
 ) -> Summary:
-    """Choose temperature and thresholds of labels, or radii of points, by the predictions; return a summary of it.
+    """Choose temperature and thresholds of labels, or radii of points, by the predictions.
 
     Where the model is as its probe left it, what that answered for the training images that it left out counts too: of
     few validation images alone, thresholds and temperature are mostly chance.
+
+    Returns:
+        A summary of what was chosen.
     """
     kind = kind_of(learn.dls.task)
     decided: Summary = {}

@@ -32,11 +32,29 @@ if TYPE_CHECKING:
 
 
 class Run:
-    """A run's folder, as `foveal.train` and `foveal train` fill it.
+    """A run's folder, as `foveal.train` and `foveal train` fill it, opened to be looked at.
 
     Attributes:
         folder: where it lies.
         settings: what decided it.
+
+    Examples:
+        >>> import tempfile
+        >>> import foveal
+        >>> from foveal.vision.all import *
+        >>> files = get_image_files(untar_data(URLs.SAMPLE_PETS))[:60:4]  # eight boats and seven houses
+        >>> table = pd.DataFrame({"image": [f.name for f in files], "label": [f.name.split("_")[0] for f in files]})
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     table.to_csv(f"{folder}/few.csv", index=False)
+        ...     options = dict(images=files[0].parent, size=32, arch="tf_efficientnet_lite0", epochs=0, batch_size=4)
+        ...     trained = foveal.train(f"{folder}/few.csv", out=f"{folder}/run", **options)
+        ...     run = foveal.Run(f"{folder}/run")
+        ...     print(list(run.metrics)[0], len(run.predictions), len(run.history), run.predictor().vocab)
+        ...     print(list(run.metrics_by_output.index), run.interpretation().confusion_matrix().sum())
+        read as: table (few.csv), single-label; 15 images; no split given
+        ...
+        accuracy 3 1 (#2) ['Boat','House']
+        ['Boat', 'House'] tensor(3)
     """
 
     def __init__(self, folder: str | os.PathLike[str]) -> None:
@@ -47,6 +65,13 @@ class Run:
 
         Raises:
             InputError: the folder is not that of a run, or the run has not ended.
+
+        Examples:
+            >>> import foveal
+            >>> foveal.Run("photos")
+            Traceback (most recent call last):
+            ...
+            foveal.core.errors.InputError: `photos` is not the folder of a run: it holds no run.toml.
         """
         self.folder = Path(folder)
         self.settings: RunSettings = files.settings_of(self.folder)
@@ -59,7 +84,7 @@ class Run:
 
     @property
     def metrics(self) -> dict[str, Interval]:
-        """The headline metrics on the validation side with their 95% intervals, NaN where not defined.
+        """The headline metrics on the validation side by name, with their 95% intervals; NaN where not defined.
 
         Of several runs with other seeds, which share no predictions, the dictionary is empty: see `runs`.
         """
@@ -74,13 +99,16 @@ class Run:
 
     @property
     def metrics_by_output(self) -> pd.DataFrame:
-        """Metrics of each class, point or number, one row each; empty where there is only one."""
+        """Metrics of each class, point or number, one row each by name; empty where there is only one."""
         rows = next((value for value in self._summary.get("metrics", {}).values() if isinstance(value, dict)), {})
         return pd.DataFrame.from_dict(rows, orient="index")
 
     @property
     def predictions(self) -> pd.DataFrame:
         """What was answered on the validation side, one row per image (or pair of user and item).
+
+        The columns are the image or pair, `predicted`, `truth`, `loss`, and what the task adds: a probability per
+        class, for instance.
 
         Raises:
             InputError: there are several runs that share no predictions.
@@ -95,22 +123,31 @@ class Run:
 
     @property
     def history(self) -> pd.DataFrame:
-        """Losses and metrics, one row per epoch."""
+        """Losses and metrics: `epoch`, `is_probe`, `train_loss`, `valid_loss`, and the metrics by name.
+
+        One row per epoch, and before them one for the probe of the head, where there was one.
+        """
         results = read_history(self.folder / files.HISTORY) if (self.folder / files.HISTORY).is_file() else ()
         rows = [
-            {"epoch": one.epoch, "train_loss": one.train_loss, "valid_loss": one.valid_loss, **one.metrics}
+            {
+                "epoch": one.epoch,
+                "is_probe": one.is_probe,
+                "train_loss": one.train_loss,
+                "valid_loss": one.valid_loss,
+                **one.metrics,
+            }
             for one in results
         ]
         return pd.DataFrame(rows)
 
     @property
     def seconds(self) -> float:
-        """How long it took."""
+        """How long the run took, in seconds."""
         return float(self._summary["seconds"])
 
     @property
     def runs(self) -> dict[str, Run]:
-        """The runs that this one consists of, by name: a seed or a fold each; none where it is a single run."""
+        """The runs that this one consists of, by name: a seed or a fold each; empty where it is a single run."""
         return {name: Run(self.folder / name) for name in self._names}
 
     def predictor(self) -> Predictor:
@@ -128,8 +165,11 @@ class Run:
     def interpretation(self) -> Interpretation:
         """Return the predictions, to be looked at: confusion, worst answers, slices.
 
+        The images must still be where they were; labels of training images are checked too, where the run kept answers
+        for them.
+
         Raises:
-            InputError: the run is not one on images.
+            InputError: the run is not one on images, or holds several.
         """
         return files.interpretation_of(self.folder)
 
@@ -150,8 +190,11 @@ class Run:
         Args:
             images: paths, bytes, arrays or PIL images; those that the run was trained or validated on are left out.
             k: how many.
-            by: "uncertainty" takes the images that the model is least certain of, "diversity" those that say most of
-                the others, "both" those that say most of others that are uncertain.
+            by: "uncertainty" takes the images that the model is least certain of, "diversity" those that stand for most
+                of the others, "both" those that stand for most of others that are uncertain.
+
+        Returns:
+            The images, each with how uncertain the model is, from 0 to 1, and its answer.
 
         Raises:
             InputError: none of the images is new, or can be used; the run is not one on images.
@@ -167,13 +210,16 @@ class Run:
         out: str | os.PathLike[str] | None = None,
         embed_images: bool | None = None,
     ) -> Path:
-        """Write the report anew; return its path.
+        """Write the report anew.
 
         Args:
             by: columns of the source that metrics are given by, as "person,camera" or a list; those of the settings by
                 default.
             out: the page; report.html in the folder by default.
             embed_images: whether images may stand in it; as the settings say by default.
+
+        Returns:
+            The path of the page.
 
         Raises:
             InputError: the run is not one on images, or there is no such column.
@@ -190,6 +236,9 @@ class Run:
         Args:
             other: a run, or its folder.
             on_shared: compare even where they share less than half of their validation images.
+
+        Returns:
+            How many images are shared, and for each headline metric the difference with its interval.
 
         Raises:
             InputError: they answer different questions, or share too few images.

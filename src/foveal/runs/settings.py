@@ -40,8 +40,10 @@ _FORMER_DEFAULTS = {"empty": "error", "size": (224, 224), "factors": 50, "batch_
 _PATHS = ("table", "images", "weights")
 
 
-def setting(description: str, default: Value = None, *, used_by: str = "", shown: str = "", **bounds: Value) -> Value:
-    """Describe a setting.
+def setting(
+    description: str, default: Value = None, *, used_by: str = "", shown: str = "", takes: str = "", **bounds: Value
+) -> Value:
+    """Return the description of a setting, as a field of pydantic's.
 
     Args:
         description: one sentence, for help and reference.
@@ -49,9 +51,15 @@ def setting(description: str, default: Value = None, *, used_by: str = "", shown
         used_by: what a kind of task must have to use it: a label form ("points_xy", "numbers", "names", "classes"), or
             a capability of `TaskKind`; by default every kind uses it.
         shown: the default in words, where it depends on something.
+        takes: what the command line calls its value, in a word of capitals, where its type does not tell.
         bounds: of pydantic's `Field`, such as ge=1.
     """
-    return Field(default, description=description, json_schema_extra={"used_by": used_by, "shown": shown}, **bounds)
+    return Field(
+        default,
+        description=description,
+        json_schema_extra={"used_by": used_by, "shown": shown, "takes": takes},
+        **bounds,
+    )
 
 
 class Panel(BaseModel):
@@ -75,7 +83,7 @@ class RunSettings(BaseModel):
 
     @classmethod
     def of(cls, /, **values: Value) -> Self:
-        """Build settings from flat values.
+        """Return settings made of flat values.
 
         Args:
             values: settings by name.
@@ -202,7 +210,7 @@ def kind_of_run(task: object) -> RunKind:
 
 
 def make_settings(**values: Value) -> RunSettings:
-    """Build the settings of a run, of the kind that `task` says.
+    """Return the settings of a run, of the kind that `task` says.
 
     Args:
         values: settings by name, flat.
@@ -234,7 +242,7 @@ def _task_of(values: Values) -> str | None:
 
 
 def load_settings(path: Path) -> RunSettings:
-    """Read a run.toml, with a table per panel, or flat as version 0.1 wrote it.
+    """Return the settings in a run.toml, with a table per panel, or flat as version 0.1 wrote it.
 
     Raises:
         InputError: it cannot be read, or holds what no run has.
@@ -252,7 +260,11 @@ def load_settings(path: Path) -> RunSettings:
 
 
 def _flattened(stored: Values) -> Values:
-    """Return the settings of all panels as one; each stands in its own panel, and once."""
+    """Return the settings of all panels as one; each stands in its own panel, and once.
+
+    Raises:
+        InputError: there is no such panel, or a setting stands in another panel than its own.
+    """
     flat: Values = {}
     for panel, values in stored.items():
         if panel not in PANELS or not isinstance(values, dict):
@@ -268,7 +280,7 @@ def _flattened(stored: Values) -> Values:
 
 
 def _without_former_defaults(flat: Values) -> Values:
-    """Leave out what version 0.1 wrote for every kind of run, though that kind does not use it, or now finds it out.
+    """Return settings without what version 0.1 wrote for every kind of run, though that kind does not use it.
 
     It is left out only where it is the default; anything else is refused by name as in any other file.
     """

@@ -70,7 +70,7 @@ def suggest(
     by: By = "both",
     advance: Callable[[], object] = lambda: None,
 ) -> Suggestions:
-    """Choose images to label next, by the model of a run and what it was trained on.
+    """Return images to label next, chosen by the model of a run and what it was trained on.
 
     Args:
         folder: of the run.
@@ -113,7 +113,7 @@ def first_choice(
     arch: str | None = None,
     advance: Callable[[], object] = lambda: None,
 ) -> Suggestions:
-    """Choose images to label first, before there is a model: by diversity.
+    """Return images to label first, before there is a model, chosen by diversity.
 
     Args:
         images: unlabelled ones.

@@ -28,7 +28,11 @@ class ShardActor:
         self.shards, self.predictor = shards, load_image_predictor(shards.model, device=device)
 
     def __call__(self, batch: dict[str, NDArray[np.generic]]) -> dict[str, list[int]]:
-        """Answer for a batch of parts; a shard that another actor has finished before it died is not done again."""
+        """Answer for a batch of parts; a shard that another actor has finished before it died is not done again.
+
+        Returns:
+            The number of images of each part, under `n`, as Ray takes it.
+        """
         parts = [Part.of_text(str(text)) for text in batch["part"]]
         for number, part in zip(batch["number"].tolist(), parts, strict=True):
             self.shards.predict(int(number), part, self.predictor, num_workers=1)
@@ -36,7 +40,7 @@ class ShardActor:
 
 
 def predict_on_ray(shards: Shards, *, device: str | None = None) -> Iterator[int]:
-    """Predict the unfinished shards by Ray; yield how many images each one has, as they are finished.
+    """Predict the unfinished shards by Ray.
 
     It joins the cluster that `RAY_ADDRESS` names, or starts Ray on this machine. An actor has a core, or a GPU where
     there are some. The folder and the bundle must be at the same path on every machine.
@@ -44,6 +48,9 @@ def predict_on_ray(shards: Shards, *, device: str | None = None) -> Iterator[int
     Args:
         shards: the folder.
         device: such as "cuda"; the best of each machine by default.
+
+    Yields:
+        How many images each shard has, as they are finished.
 
     Raises:
         MissingDependencyError: Ray is not installed.

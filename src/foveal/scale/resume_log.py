@@ -76,7 +76,7 @@ class ResumeLog:
         self._file.close()
 
     def names(self) -> Iterator[str]:
-        """Yield the names of the images in the log, in order."""
+        """Return an iterator over the names of the images in the log, in order."""
         return (line["refused"][0] if "refused" in line else str(line["row"]["fname"]) for line in self._lines())
 
     def add(self, row: Row) -> None:
@@ -93,7 +93,11 @@ class ResumeLog:
         self._file.write(json.dumps({"refused": [name, reason]}) + "\n")
 
     def finish(self) -> Counts:
-        """Write the target, and the table of images that could not be used; delete the log."""
+        """Write the target, and the table of images that could not be used; delete the log.
+
+        Returns:
+            How many images were answered, and how many refused.
+        """
         self._file.close()
         n = write_table(self.target, (line["row"] for line in self._lines() if "row" in line))
         refused = (dict(zip(_REFUSED, line["refused"], strict=True)) for line in self._lines() if "refused" in line)
@@ -110,7 +114,11 @@ class ResumeLog:
                 yield _parsed(line, self.path, number)
 
     def _whole_lines(self, by: str) -> int:
-        """Count the lines; one that was not written to its end is cut off."""
+        """Return the number of lines; one that was not written to its end is cut off.
+
+        Raises:
+            InputError: there is no log, it is empty, or it was begun with another model.
+        """
         if not self.path.is_file():
             raise InputError(f"There is nothing to resume: no `{self.path}`. Leave out --resume.")
         n, end = 0, 0

@@ -87,6 +87,9 @@ class Shards:
             resume: keep the shards that an earlier run has finished.
             anywhere: whether tables may name images that lie elsewhere than they do.
 
+        Returns:
+            The shards, which are not predicted yet.
+
         Raises:
             InputError: there is nothing at an address; the folder holds something else.
         """
@@ -141,7 +144,11 @@ class Shards:
         storage.write_json(self._mark(number), ShardResult(len(rows), refused)._asdict())
 
     def finish(self) -> ShardResult:
-        """List the images that could not be used; return the counts of all shards."""
+        """List the images that could not be used.
+
+        Returns:
+            The counts of all shards.
+        """
         marks = [json.loads(self._mark(number).read_text(encoding="utf-8")) for number in range(len(self.parts))]
         refused = [entry for mark in marks for entry in mark["refused"]]
         if refused:
@@ -165,11 +172,14 @@ def _plan_in(folder: Path) -> _Plan:
 
 
 def predict_here(shards: Shards, *, device: str | None = None) -> Iterator[int]:
-    """Predict the unfinished shards in this process; yield how many images each one has.
+    """Predict the unfinished shards in this process.
 
     Args:
         shards: the folder.
         device: such as "cuda"; the best of this machine by default.
+
+    Yields:
+        How many images each shard has, as they are finished.
     """
     predictor = load_image_predictor(shards.model, device=device)
     for number in shards.unfinished():

@@ -162,7 +162,11 @@ class _Body:
 
 
 async def _receive(request: Request, body: _Body, started: float, seconds: float) -> Message:
-    """Return the next message of a request; a sender that has not sent it in time falls behind, then is refused."""
+    """Return the next message of a request; a sender that has not sent it in time falls behind, then is refused.
+
+    Raises:
+        RequestRefusedError: 408, it did not come within the time for the whole body.
+    """
     pending = asyncio.ensure_future(request.receive())
     for due in (_PATIENCE_SECONDS + body.size / _BYTES_PER_SECOND, seconds):
         done, _ = await asyncio.wait({pending}, timeout=max(0.0, started + due - time.monotonic()))

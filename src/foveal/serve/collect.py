@@ -55,12 +55,15 @@ class Collector:
     model: str
 
     def keep(self, image: bytes, labels: Sequence[str], answered: Sequence[str]) -> str:
-        """Keep an image and its right labels; return the name it is kept under.
+        """Keep an image and its right labels.
 
         Args:
             image: the bytes of its file.
             labels: what is right; none where nothing of the classes is there.
             answered: what the model answered.
+
+        Returns:
+            The name that it is kept under.
 
         Raises:
             RequestRefusedError: 422, the model has no such label, or one label is needed; 507, the folder is full.

@@ -117,7 +117,7 @@ class Engine:
         self._large.shutdown()
 
     async def answer(self, image: bytes) -> Answer:
-        """Answer for the bytes of an image.
+        """Return the answer for the bytes of an image.
 
         Raises:
             ImageError: the image is refused, or has more pixels than the service takes.
@@ -202,7 +202,11 @@ class Engine:
                 self._answer_jobs([job])
 
     def _measure(self) -> tuple[float, float]:
-        """Choose the number of threads for a single image; return its seconds, and those of one image among eight."""
+        """Choose the number of threads for a single image.
+
+        Returns:
+            The seconds of a single image, and those of one image among eight.
+        """
         if not isinstance(self.predictor, Predictor):  # nothing is decoded, and there are no batches
             return 1.0, 0.0
         preparation = self.predictor.preparation

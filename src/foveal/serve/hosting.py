@@ -58,6 +58,9 @@ class HostedModel:
     def prepare(self) -> Self:
         """Load the model, before anything is served.
 
+        Returns:
+            The same model.
+
         Raises:
             ModelFileError: the bundle cannot be loaded.
         """
@@ -234,7 +237,7 @@ class WatchedFiles:
         self._known = self._last = self._seen()
 
     def have_changed(self) -> bool:
-        """Look; return whether they are others than before, all there, and as at the last look: written to the end."""
+        """Return whether the files are others than before, all there, and as at the last look: written to the end."""
         now, last = self._seen(), self._last
         self._last = now
         if now == last != self._known and None not in now:

@@ -58,12 +58,15 @@ _PNG: _Responses = {
 
 
 def add_images(app: FastAPI, service: Service, predictor: Predictor) -> dict[str, object]:
-    """Add the addresses; return what the page needs to know of the model.
+    """Add the addresses that answer for images.
 
     Args:
         app: what they are added to.
         service: what the addresses of this process share.
         predictor: the model that answers.
+
+    Returns:
+        What the page needs to know of the model.
     """
     engine, measures, watcher, task = service.engine, service.measures, service.watcher, predictor.task
 

@@ -59,7 +59,11 @@ class BoundedHttp(HttpToolsProtocol):
                 self._refuse(*_TOO_LARGE)
 
     def eof_received(self) -> bool | None:  # type: ignore[override]  # asyncio's protocols may answer
-        """Keep the connection for the answer, where a whole request came before the sender's end."""
+        """Keep the connection for the answer, where a whole request came before the sender's end.
+
+        Returns:
+            True, which keeps the connection, or None.
+        """
         cycle: RequestResponseCycle | None = self.cycle
         if cycle is None or cycle.response_complete or cycle.more_body:
             return None

@@ -31,7 +31,11 @@ class Watcher:
         self._known: Drift | None = None
 
     def count(self, prediction: Prediction) -> bool:
-        """Count an answer; return whether it is time to `write`, in a thread that may wait for a disk."""
+        """Count an answer.
+
+        Returns:
+            Whether it is time to `write`, in a thread that may wait for a disk.
+        """
         if self.reference is None:
             return False
         hour = dt.datetime.now(dt.UTC).replace(minute=0, second=0, microsecond=0)

@@ -70,6 +70,9 @@ def export_web(
         images: to compare answers on; see `export_model`.
         runtime: where onnxruntime-web lies; from npm by default.
 
+    Returns:
+        The folder, how the exported model was compared, and the bytes written.
+
     Raises:
         InputError: the folder holds something, the model takes four channels, or `runtime` is not what it should be.
         MissingDependencyError: there is no npm, and no `runtime`.
@@ -140,7 +143,12 @@ def _member(archive: tarfile.TarFile, name: str) -> bytes:
 
 
 def _from_npm() -> bytes:
-    """Return the archive, which npm fetches where it is not kept from before."""
+    """Return the archive, which npm fetches where it is not kept from before.
+
+    Raises:
+        MissingDependencyError: there is no npm, or it could not fetch the archive.
+        InputError: what it fetched has another hash.
+    """
     archive = kept.cache_folder() / PACKAGE
     if archive.is_file() and _CHECKSUM.of(archive) == _CHECKSUM.digest:
         return archive.read_bytes()

@@ -96,7 +96,7 @@ class Part:
         return cls(**(values | {"files": tuple(values["files"])}))
 
     def images(self) -> Iterator[Path | StoredImage]:
-        """Yield the images; tables are read one row group at a time."""
+        """Return an iterator over the images; tables are read one row group at a time."""
         return _read_rows(self) if self.table else map(_image_at, self.files)
 
 
@@ -191,7 +191,11 @@ def image_column(schema: pa.Schema, table: str) -> str:
 
 
 def _list_address(address: str) -> tuple[Iterable[str], list[str]]:
-    """Return the files and the tables at an address."""
+    """Return the files and the tables at an address.
+
+    Raises:
+        InputError: it cannot be listed, or holds no image.
+    """
     if address.endswith(_TABLE) and not glob.has_magic(address):
         return (), [address]
     if "://" not in address:

@@ -17,7 +17,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO
 
 from foveal import _moved
-from foveal.core import progress
+from foveal.core import progress, storage
 from foveal.core.download import Checksum, Limits, download
 from foveal.core.errors import FetchError, InputError
 
@@ -96,6 +96,8 @@ def fetch_archive(archive: Archive, own: Path, archives: Path, *, force: bool = 
             f"{error} By hand: unpack {archive.address} so that `{own}` is the data set's folder. "
             f"Without it: {archive.instead}."
         ) from error
+    if own.is_dir() and not force:  # another process unpacked it during the download
+        return own
     try:
         unpack(file, own, replace=force)
     except InputError as error:
@@ -110,7 +112,7 @@ def fetch_archive(archive: Archive, own: Path, archives: Path, *, force: bool = 
 
 
 def unpack(file: Path, own: Path, *, replace: bool = False) -> None:
-    """Unpack a .tar, .tgz or .zip to a folder, which appears when it is whole.
+    """Unpack a .tar, .tgz or .zip to a folder, which appears when it is whole; one that appears meanwhile stays.
 
     An archive that holds one folder and nothing beside it is unpacked as that folder, whatever its name.
 
@@ -120,8 +122,10 @@ def unpack(file: Path, own: Path, *, replace: bool = False) -> None:
         replace: whether it may be there, and is replaced.
 
     Raises:
-        InputError: it is no archive, it is empty, or it holds a member that is refused.
+        InputError: it is no archive, it is empty, or it holds a member that is refused; or the folder is there.
     """
+    if own.exists() and not replace:
+        raise InputError(f"`{file}` cannot be unpacked: `{own}` is there already.")
     own.parent.mkdir(parents=True, exist_ok=True)
     beside = Path(tempfile.mkdtemp(prefix=".unpacking-", dir=own.parent))
     try:
@@ -138,10 +142,7 @@ def unpack(file: Path, own: Path, *, replace: bool = False) -> None:
         if not top:
             raise InputError(f"`{file}` is empty.")
         whole = top[0] if len(top) == 1 and top[0].is_dir() else beside
-        if replace and own.is_dir():
-            shutil.rmtree(own)
-        whole.chmod(0o755)
-        whole.rename(own)
+        storage.place_folder(whole, own, replace=replace)
     except (tarfile.TarError, zipfile.BadZipFile, EOFError, OSError, zlib.error) as error:
         raise InputError(f"`{file}` cannot be unpacked: {error}") from error
     finally:
@@ -149,7 +150,11 @@ def unpack(file: Path, own: Path, *, replace: bool = False) -> None:
 
 
 def _members(file: Path) -> Iterator[tuple[str, int, IO[bytes]]]:
-    """Yield (name, size, content) of every regular file; refuse what is neither file nor folder."""
+    """Yield (name, size, content) of every regular file; refuse what is neither file nor folder.
+
+    Raises:
+        InputError: a member is neither a file nor a folder.
+    """
     with file.open("rb") as opened:  # not `is_zipfile`, which finds a zip behind anything
         is_zip = opened.read(2) == b"PK"
     if is_zip:

@@ -16,9 +16,10 @@ import shutil
 import tempfile
 import urllib.parse
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from foveal.core import storage
 from foveal.core.errors import InputError, UnknownNameError
 from foveal.core.kept import cache_folder, home
 from foveal.core.listing import Path as ListingPath
@@ -44,7 +45,7 @@ class Sample:
     """
 
     folder: str
-    write: Callable[[Path], None] | str
+    write: Callable[[Path], None] | str = field(repr=False)
 
 
 def untar_data(
@@ -70,7 +71,7 @@ def untar_data(
         data: the folder below which the data set's folder is.
         c_key: only "data" is supported.
         force_download: download it again and replace what is there.
-        base: a folder for both, in `base`/archive and `base`/data.
+        base: a folder for both, in `base`/archives and `base`/data.
         dest: another name of `data`.
         sha256: what the file at an address of your own must hash to; without it, it is not checked.
         unknown: refused.
@@ -78,7 +79,13 @@ def untar_data(
     Raises:
         FetchError: it is not on disk and cannot be downloaded; the message says where to put it by hand.
         InputError: an argument is not supported, or an archive is refused.
-        UnknownNameError: it is not one of `URLs`.
+        UnknownNameError: it is not one of `URLs`, or there is no such argument.
+
+    Examples:
+        >>> from foveal.vision.all import *
+        >>> path = untar_data(URLs.SAMPLE_PASCAL)
+        >>> path.ls().attrgot("name")
+        (#4) ['test','test.csv','train','train.csv']
     """
     if unknown:
         known = ("archive", "data", "force_download", "base", "dest", "sha256")
@@ -99,12 +106,17 @@ def untar_data(
         archives = kept_in / "archives" if archive is None else Path(archive).expanduser()
         return ListingPath(fetch_archive(source, own, archives, force=force_download))
     if force_download or not own.is_dir():
-        _draw(source, own)
+        _draw(source, own, replace=force_download)
     return ListingPath(own)
 
 
 def _set_of(url: object, sha256: str) -> Archive | Sample:
-    """Return the data set that a user means."""
+    """Return the data set that a user means.
+
+    Raises:
+        UnknownNameError: it is neither one of `URLs` nor an address.
+        InputError: a hash is given for a data set whose hash is known.
+    """
     if isinstance(url, str) and url.startswith(("http://", "https://")):
         if known := known_by_address(url):
             url = known
@@ -112,6 +124,8 @@ def _set_of(url: object, sha256: str) -> Archive | Sample:
             name = urllib.parse.unquote(urllib.parse.urlsplit(url).path).rsplit("/", 1)[-1]
             stem = re.sub(r"[^\w-]", "_", _ENDING.sub("", name))[:64] or "data"
             return Archive(url, f"{stem}-{hashlib.sha256(url.encode()).hexdigest()[:8]}", sha256=sha256)
+    if isinstance(url, str) and url in URLs.known():
+        raise UnknownNameError(f"A data set is named without quotes: write untar_data(URLs.{url}).")
     if not isinstance(url, Archive | Sample):
         raise UnknownNameError.of("data set", url, URLs.known(), "For instance: untar_data(URLs.PETS).")
     if sha256:
@@ -119,17 +133,14 @@ def _set_of(url: object, sha256: str) -> Archive | Sample:
     return url
 
 
-def _draw(sample: Sample, folder: Path) -> None:
-    """Draw a sample; its folder appears when it is whole."""
+def _draw(sample: Sample, folder: Path, *, replace: bool) -> None:
+    """Draw a sample; its folder appears when it is whole, and one that another process has drawn meanwhile stays."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     beside = Path(tempfile.mkdtemp(prefix=f".{sample.folder}.", dir=folder.parent))
     try:
         write: Callable[[Path], None] = resolve(sample.write) if isinstance(sample.write, str) else sample.write
         write(beside)
-        beside.chmod(0o755)
-        if folder.is_dir():
-            shutil.rmtree(folder)
-        beside.rename(folder)
+        storage.place_folder(beside, folder, replace=replace)
     finally:
         shutil.rmtree(beside, ignore_errors=True)
 
@@ -174,7 +185,20 @@ def write_pets(folder: Path) -> None:
 
 
 class URLs(course_sets.URLs):
-    """The data sets of the fast.ai course, and drawn ones laid out alike."""
+    """The data sets of the fast.ai course by the course's names, and `SAMPLE_...`, drawn ones laid out alike.
+
+    Those of the course have an `address`, a size `n_bytes` and a `layout`: what their folder holds. The samples need no
+    network: `SAMPLE_PASCAL` has several labels per image in a table, `SAMPLE_BIWI` a point per image, `SAMPLE_PETS` one
+    label in each file's name, `SAMPLE_ML` a table of users, films and how much they liked them. What foveal has no
+    models for, such as text, is refused by name.
+
+    Examples:
+        >>> from foveal.vision.all import *
+        >>> URLs.PETS.n_bytes, URLs.PETS.layout
+        (811706944, 'images/BREED_number.jpg, cats with a capital; annotations/')
+        >>> len(get_image_files(untar_data(URLs.SAMPLE_PETS)))
+        240
+    """
 
     SAMPLE_PASCAL = Sample("sample_pascal", write_pascal)
     SAMPLE_BIWI = Sample("sample_biwi", write_biwi)

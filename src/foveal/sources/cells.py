@@ -40,14 +40,15 @@ class Cells(NamedTuple):
 
 
 def split_labels(cell: str, delimiter: str) -> list[str]:
-    """Split a cell at a delimiter; double and stray delimiters never make an empty name, nor a name twice.
+    """Return the parts of a cell; double and stray delimiters never make an empty name, nor a name twice.
 
     Args:
         cell: of a table.
         delimiter: what separates names.
 
-    >>> split_labels(" cat  dog dog ", " ")
-    ['cat', 'dog']
+    Examples:
+        >>> split_labels(" cat  dog dog ", " ")
+        ['cat', 'dog']
     """
     return list(dict.fromkeys(name for part in cell.split(delimiter) if (name := part.strip())))
 
@@ -80,7 +81,7 @@ def text_of(value: object) -> str:
 
 
 def read_cells(values: Sequence[object], *, several: bool | None, delimiter: str | None, plural: bool) -> Cells:
-    """Read the cells of a column of labels.
+    """Return the labels in the cells of a column.
 
     Args:
         values: of the cells.

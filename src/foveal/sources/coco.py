@@ -88,7 +88,7 @@ class _File:
 
 
 def read_coco(path: Path, parts: Sequence[Part], options: ReadOptions) -> Source:
-    """Read the annotations of every image.
+    """Return the annotations of every image as a source.
 
     Labels are the categories that an image has annotations of (those marked `iscrowd` count too). For points, an
     image has the keypoints of its largest annotated object; visibility 0 is a missing point.
@@ -151,7 +151,11 @@ def read_coco(path: Path, parts: Sequence[Part], options: ReadOptions) -> Source
 
 
 def _choose(path: Path, parts: Sequence[Part], task: str) -> tuple[list[Part], tuple[str, ...]]:
-    """Choose among a file for objects, one for keypoints and one for captions of the same images."""
+    """Return the files to read, of one for objects, one for keypoints and one for captions of the same images.
+
+    Returns:
+        The parts that are read, and a note on those that are not.
+    """
     if path.is_file():
         return list(parts), ()
     points = task != "auto" and form_of(task, usual="names") == "points_xy"
@@ -206,7 +210,7 @@ def _area(annotation: Record) -> float:
 def write_coco(
     path: Path, rows: Iterable[tuple[str, tuple[int, int], Any]], task: AnyTask, *, by_hand: bool = False
 ) -> int:
-    """Write predictions (file name, (height, width), label) as COCO annotations; return how many images.
+    """Write predictions (file name, (height, width), label) as COCO annotations.
 
     Labels become annotations of the whole image, points the keypoints of one category.
 
@@ -215,6 +219,9 @@ def write_coco(
         rows: file name, (height, width) and label of each image; points [N, 2] in source pixels.
         task: of the labels.
         by_hand: whether a person gave them, which COCO does not tell from answers.
+
+    Returns:
+        The number of images.
     """
     points = kind_of(task).has_points
     names = ["object"] if points else list(task.names)
@@ -251,7 +258,7 @@ def is_coco(file: Path) -> bool:
 
 
 def match_coco(path: Path) -> Match | None:
-    """Recognise COCO by its lists, in a file or in those below a folder."""
+    """Return a match for COCO, recognised by its lists, in a file or in those below a folder; else None."""
     parts = parts_at(path, ".json", is_one=is_coco)
     if path.is_file() and parts and not {"images"} <= set(cast("Record", load_json(path))):
         return None

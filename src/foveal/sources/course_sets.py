@@ -5,7 +5,7 @@ Addresses, sizes and hashes (the MD5 of the first MiB) are those that fastai pub
 
 from __future__ import annotations
 
-from foveal.core.errors import UnknownNameError
+from foveal.core.errors import UnknownNameError, near_match
 from foveal.sources.archives import Archive
 
 _S3 = "https://s3.amazonaws.com/fast-ai-"
@@ -42,13 +42,19 @@ class _Names(type):
     def __getattr__(cls, name: str) -> object:
         if name.startswith("_"):
             raise AttributeError(f"type object `{cls.__name__}` has no attribute `{name}`")
+        there = f"Data sets there are: {', '.join(cls.known())}."
         if name in _REFUSED:
-            raise UnknownSetError(f"URLs.{name} is {_REFUSED[name]}. Data sets there are: {', '.join(cls.known())}.")
-        hint = "" if len(cls.known()) <= 12 else f"All of them: {', '.join(cls.known())}."
-        raise UnknownSetError.of("data set", name, cls.known(), hint)
+            raise UnknownSetError(f"URLs.{name} is {_REFUSED[name]}. {there}")
+        raise UnknownSetError(f"There is no data set `{name}`.{near_match(name, cls.known())} {there}")
 
     def known(cls) -> list[str]:
-        """Return the names of all sets."""
+        """Return the names of all sets, sorted.
+
+        Examples:
+            >>> from foveal.vision.all import *
+            >>> URLs.known()[-4:]
+            ['SAMPLE_BIWI', 'SAMPLE_ML', 'SAMPLE_PASCAL', 'SAMPLE_PETS']
+        """
         return [name for name in dir(cls) if not name.startswith("_")]
 
 

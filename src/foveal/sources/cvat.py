@@ -26,7 +26,7 @@ _EMPTY = "image without an annotation"
 
 
 def read_cvat(path: Path, parts: Sequence[Part], options: ReadOptions) -> Source:
-    """Read the tags of every image, or without tags the labels of its shapes; or points where all are points.
+    """Return the tags of every image, or without tags the labels of its shapes; or points where all are points.
 
     Args:
         path: the file or folder that was given.
@@ -153,7 +153,7 @@ def is_cvat(file: Path) -> bool:
 
 
 def match_cvat(path: Path) -> Match | None:
-    """Recognise CVAT's XML by its elements, in a file or in those below a folder."""
+    """Return a match for CVAT's XML, recognised by its elements, in a file or in those below a folder; else None."""
     parts = parts_at(path, ".xml", is_one=is_cvat)
     if not parts:
         return None

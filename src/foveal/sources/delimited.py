@@ -244,7 +244,11 @@ def _separator(text: str, usual: str) -> str:
 
 
 def _rows(text: str, separator: str, name: str, start: int) -> tuple[list[list[str]], list[int]]:
-    """Return the rows, without blank ones, and the line that each begins on, from 1."""
+    """Return the rows, without blank ones, and the line that each begins on, from 1.
+
+    Raises:
+        TableError: a line cannot be read; the message names it.
+    """
     csv.field_size_limit(_FIELDS)
     physical = list(io.StringIO(text, newline=""))
     reader = csv.reader(physical, delimiter=separator)
@@ -271,6 +275,9 @@ def _refuse_swallowed(
     """Refuse a cell that extends over lines that are rows themselves: a quote that is not closed has swallowed them.
 
     A line is a row if it has as many cells as the header, and begins with one word where the swallowing row does.
+
+    Raises:
+        TableError: there is such a cell; the message names its line.
     """
     n, one_word = len(rows[0]), " " not in rows[-1][0].strip()
     for one in inner:

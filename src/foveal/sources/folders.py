@@ -63,6 +63,8 @@ def get_image_files(
 ) -> L[Path]:
     """Return all images below `path`, sorted, so that a seeded split is the same on every machine.
 
+    Images are files whose ending is that of a format that foveal reads; they are not opened.
+
     Args:
         path: the folder.
         recurse: whether to look into its folders, also through links; hidden ones are skipped.
@@ -70,6 +72,14 @@ def get_image_files(
 
     Raises:
         InputError: there is no such folder.
+        UnknownNameError: one of `folders` is not there.
+
+    Examples:
+        >>> from foveal.vision.all import *
+        >>> path = untar_data(URLs.SAMPLE_PASCAL)
+        >>> files = get_image_files(path, folders="test")
+        >>> len(files), files[0].name
+        (30, '000240.jpg')
     """
     return get_files(path, EXTENSIONS, recurse, folders)
 
@@ -90,13 +100,20 @@ def get_files(
 
     Raises:
         InputError: there is no such folder.
+        UnknownNameError: one of `folders` is not there.
+
+    Examples:
+        >>> from foveal.vision.all import *
+        >>> get_files(untar_data(URLs.SAMPLE_PASCAL), extensions=".csv").attrgot("name")
+        (#2) ['test.csv','train.csv']
     """
     root = SystemPath(path)
     if not root.is_dir():
         raise InputError(f"There is no folder `{root}` to look for files in.")
     names = [folders] if isinstance(folders, str) else list(folders or ())
     if missing := [name for name in names if not (root / name).is_dir()]:
-        raise UnknownNameError.of(f"folder in `{root}`", missing[0], [entry.name for entry in root.iterdir()])
+        there = sorted(entry.name for entry in root.iterdir() if entry.is_dir() and not is_hidden(entry.name))
+        raise UnknownNameError.of(f"folder in `{root}`", missing[0], there)
     endings = None if extensions is None else {f".{ending.lower().lstrip('.')}" for ending in L(extensions)}
     found: list[SystemPath] = []
     for start in {root / name for name in names if name != "."} or ([] if names else [root]):
@@ -125,7 +142,7 @@ def images_in(folder: str | os.PathLike[str]) -> L[Path]:
 
 
 def read_folders(folder: SystemPath, *, sure: bool = False, several: bool = False) -> Source:
-    """Read one folder per class, below train/ and valid/ (or val/, test/) where there are such folders.
+    """Return the images of one folder per class, below train/ and valid/ (or val/, test/) where there are such folders.
 
     An image that lies in several class folders, with the same name and content, has several labels.
 
@@ -180,7 +197,7 @@ def read_folders(folder: SystemPath, *, sure: bool = False, several: bool = Fals
 
 
 def read_plain(folder: SystemPath) -> Source:
-    """Read all images of a folder, without labels."""
+    """Return all images of a folder as a source, without labels."""
     tree = tree_of(folder)
     return Source("images", "none", [Item(image, None, None, str(image)) for image in tree.images])
 
@@ -279,7 +296,11 @@ def _nested(tree: Tree, roots: Iterable[SystemPath]) -> list[str]:
 
 
 def _refuse_no_classes(folder: SystemPath, names: Sequence[str], sides: Sequence[SystemPath]) -> None:
-    """Refuse folders that are no classes: one alone, or with the names of parts of a data set."""
+    """Refuse folders that are no classes: one alone, or with the names of parts of a data set.
+
+    Raises:
+        InputError: they are no classes; the message says what they seem to be.
+    """
     where = f"`{folder}`" + (f", below {', '.join(f'{side.name}/' for side in sides)}," if sides else "")
     odd = [name for name in names if _NO_CLASSES.fullmatch(name)]
     if any("mask" in name.lower() or "segment" in name.lower() for name in odd) and len(odd) == len(names):
@@ -306,7 +327,11 @@ def _refuse_no_classes(folder: SystemPath, names: Sequence[str], sides: Sequence
 
 
 def _merge_copies(entries: Sequence[tuple[Item, Side | None]]) -> tuple[list[Item], list[Side | None]]:
-    """Join items of one name and content into one with several labels, if any has several."""
+    """Return items and their sides, those of one name and content as one item with several labels.
+
+    Raises:
+        InputError: one image is on both sides of the split.
+    """
     by_name: dict[str, list[tuple[Item, Side | None]]] = defaultdict(list)
     for item, side in entries:
         by_name[item.image.name].append((item, side))
@@ -328,7 +353,7 @@ def _merge_copies(entries: Sequence[tuple[Item, Side | None]]) -> tuple[list[Ite
 
 
 def match_folders(path: SystemPath) -> Match | None:
-    """Recognise one folder per class, at the top or below each side."""
+    """Return a match for one folder per class, at the top or below each side; else None."""
     if not path.is_dir():
         return None
     tree = tree_of(path)
@@ -346,7 +371,7 @@ def _read(path: SystemPath, options: ReadOptions) -> Source:
 
 
 def match_images(path: SystemPath) -> Match | None:
-    """Recognise a folder of images without labels."""
+    """Return a match for a folder of images without labels; None where it holds no image."""
     if not path.is_dir() or not tree_of(path).images:
         return None
     return Match(0.1, lambda _: read_plain(path), NO_OPTIONS, "images, and no labels that were recognised")

@@ -34,7 +34,7 @@ def is_parquet(folder: Path) -> bool:
 
 
 def load_frame(path: str | os.PathLike[str], encoding: str | None = None) -> tuple[pd.DataFrame, list[Finding]]:
-    """Read a table, or a folder of parquet files; text stays text, and only an empty cell is missing.
+    """Return a table, or a folder of parquet files, and findings; text stays text, and only an empty cell is missing.
 
     Of a parquet file with images' bytes the bytes stay where they are: column `image` has the paths of its rows.
 
@@ -93,7 +93,12 @@ def _json_lines(file: Path) -> list[dict[str, object]]:
 
 
 def _workbook(file: Path) -> tuple[pd.DataFrame, list[Finding]]:
-    """Read the first sheet of a workbook, or all of them where each is for a side of a split."""
+    """Return the first sheet of a workbook, or all of them where each is for a side of a split, and findings.
+
+    Raises:
+        MissingDependencyError: openpyxl, which reads workbooks, is not installed.
+        TableError: the workbook is damaged, has a password, or its sheets are empty.
+    """
     if file.suffix.lower() == ".xlsx" and importlib.util.find_spec("openpyxl") is None:
         raise MissingDependencyError(
             f"Reading `{file.name}` needs openpyxl: pip install openpyxl. Or save the sheet as CSV (UTF-8)."

@@ -59,7 +59,7 @@ def left_out(
 
 
 def without_unlabelled(entries: Sequence[Entry], empty: Empty, *, several: bool) -> tuple[list[Entry], list[Finding]]:
-    """Leave out entries that nobody labelled, or do what `empty` says.
+    """Return entries without those that nobody labelled, or as `empty` says, and findings about them.
 
     Args:
         entries: of a source.

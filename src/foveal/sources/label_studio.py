@@ -85,7 +85,7 @@ class _Task:
 
 
 def read_label_studio(path: Path, files: Sequence[Path], options: ReadOptions) -> Source:
-    """Read an export in the JSON format, whole (with `data` and `annotations`) or short (JSON-MIN).
+    """Return an export in the JSON format, whole (with `data` and `annotations`) or short (JSON-MIN), as a source.
 
     Skipped tasks and those without an annotation are left out; a model's predictions are labels only if the options say
     so. An annotation marked as ground truth is the truth; else that of most annotators is, if there is one.
@@ -147,7 +147,11 @@ def _records(file: Path) -> Sequence[Record]:
 
 
 def _from_short(file: Path, record: Record) -> Record:
-    """Return a task of JSON-MIN as one of the whole format: every answer becomes a result."""
+    """Return a task of JSON-MIN as one of the whole format: every answer becomes a result.
+
+    Raises:
+        TableError: it names no image.
+    """
     given = {key: value for key, value in record.items() if key not in _OWN_KEYS}
     images = [key for key, value in given.items() if isinstance(value, str) and _looks_like_image(value)]
     if not images:
@@ -211,7 +215,11 @@ class _Control(NamedTuple):
 
 
 def _choose(path: Path, results: Sequence[Record], control: str | None, task: str) -> _Control:
-    """Return the control whose results are read: the only one, or the one named."""
+    """Return the control whose results are read: the only one, or the one named.
+
+    Raises:
+        TableError: none is of a kind that is read or was named, or there are several and none was named.
+    """
     by_control: Counter[tuple[str, str]] = Counter()
     for one in results:
         if _kind(one):
@@ -311,13 +319,16 @@ def _address(data: Record) -> str:
 def write_label_studio(
     path: Path, rows: Iterable[tuple[str, tuple[int, int], Any]], task: AnyTask, *, by_hand: bool = False
 ) -> int:
-    """Write labels (file name, (height, width), label) as tasks with pre-annotations; return how many.
+    """Write labels (file name, (height, width), label) as tasks with pre-annotations.
 
     Args:
         path: of the file to be written.
         rows: file name, (height, width) and label of each image; points [N, 2] in source pixels.
         task: of the labels.
         by_hand: whether a person gave them, so that they are annotations.
+
+    Returns:
+        The number of tasks.
     """
     tasks = []
     for name, (height, width), label in rows:
@@ -355,7 +366,7 @@ def is_label_studio(file: Path) -> bool:
 
 
 def match_label_studio(path: Path) -> Match | None:
-    """Recognise an export of Label Studio, whole or JSON-MIN, by the keys of its tasks."""
+    """Return a match for an export of Label Studio, whole or JSON-MIN, by the keys of its tasks; else None."""
     parts = parts_at(path, ".json", is_one=is_label_studio)
     if path.is_file() and not parts and _is_list_of_tasks(path):
         parts = parts_at(path, ".json", is_one=lambda _: True)

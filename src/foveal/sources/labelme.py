@@ -24,11 +24,14 @@ _LOOKED_INTO = 3  # files of a folder that it is recognised by
 
 
 def read_labelme(path: Path, options: ReadOptions) -> Source:
-    """Read the labels of every image's shapes and the flags that are set, or its points where all shapes are points.
+    """Return the labels of every image's shapes and the flags that are set, or its points where all shapes are points.
 
     Args:
         path: a folder, or one file.
         options: how it should be read.
+
+    Raises:
+        TableError: points are wanted, and the shapes are others.
     """
     root = path if path.is_dir() else path.parent
     files = [path] if path.is_file() else _files(tree_of(path))
@@ -127,7 +130,7 @@ def is_labelme(file: Path) -> bool:
 
 
 def match_labelme(path: Path) -> Match | None:
-    """Recognise LabelMe by the keys of the .json files beside images."""
+    """Return a match for LabelMe, recognised by the keys of the .json files beside images; else None."""
     if path.is_file():
         if path.suffix.lower() != ".json" or not is_labelme(path):
             return None

@@ -59,7 +59,7 @@ def read_source(
     predictions: bool = False,
     encoding: str | None = None,
 ) -> Source:
-    """Read a table, a file of annotations, or a folder: of a known format, of class folders, or of images.
+    """Return a table, a file of annotations, or a folder (of a known format, of class folders, of images) as a source.
 
     The formats are those of `foveal.sources.formats`; packages may add some. In a folder that holds nothing else, a
     data set is found some folders down as well. The result says what the source was taken for, and why.
@@ -76,6 +76,8 @@ def read_source(
     Raises:
         InputError: it is of no known format, cannot be used, does not use something that was given, or its labels are
             not what `task` needs.
+        TableError: a file is not as its format describes it.
+        FovealError: any other that a reader raises, such as a package that is missing.
     """
     file = SystemPath(path)
     folder = SystemPath(images) if images is not None else None
@@ -112,7 +114,11 @@ def read_source(
 
 
 def _find(file: SystemPath) -> _Found:
-    """Return the surest format: of the path itself, or of the one data set below it."""
+    """Return the surest format: of the path itself, or of the one data set below it.
+
+    Raises:
+        InputError: no format is recognised, or several data sets lie below the path.
+    """
     here = _surest(file)
     if not file.is_dir() or (here is not None and here.match.sure >= _ANNOTATED):
         if here is None:
@@ -238,7 +244,11 @@ def _with_unnamed(source: Source, found: _Found) -> Source:
 
 
 def _refuse_unused(source: Source, match: Match, options: ReadOptions) -> None:
-    """Refuse what was given for a source whose format does not use it."""
+    """Refuse what was given for a source whose format does not use it.
+
+    Raises:
+        InputError: there is something that it does not use; the message names it.
+    """
     given = {
         "images": ("--images", options.images is not None),
         "predictions": ("--predictions", options.predictions),
@@ -255,7 +265,11 @@ def _refuse_unused(source: Source, match: Match, options: ReadOptions) -> None:
 
 
 def _for_task(source: Source, task: str) -> Source:
-    """Return a source for the task that the user named: its labels must be of the form that this task learns."""
+    """Return a source for the task that the user named: its labels must be of the form that this task learns.
+
+    Raises:
+        InputError: they are of another form.
+    """
     if task in {"auto", source.task} or source.task == "none":
         return source
     form, wanted = TASKS[source.task].label_form, TASKS[task].label_form

@@ -184,7 +184,7 @@ _MOODS = (
 def draw_scene(
     seed: int, index: int, *, kinds: Sequence[str] | None = None, size_wh: tuple[int, int] | None = None
 ) -> Scene:
-    """Draw one scene; the same arguments give the same image.
+    """Return one drawn scene; the same arguments give the same image.
 
     Args:
         seed: of the set.
@@ -218,7 +218,7 @@ def draw_scene(
 
 
 def write_scenes(folder: str | os.PathLike[str], *, n: int = 400, seed: int = 0) -> Path:
-    """Write scenes with two tables, and return the path of the first.
+    """Write scenes with two tables.
 
     `scenes.csv` has the columns fname, labels (separated by spaces, empty for none) and is_valid; `balloons.csv` the
     scenes with a balloon: fname, x, y, is_valid. Images lie in `scenes/`.
@@ -227,6 +227,9 @@ def write_scenes(folder: str | os.PathLike[str], *, n: int = 400, seed: int = 0)
         folder: is created.
         n: how many scenes.
         seed: of the set.
+
+    Returns:
+        The path of `scenes.csv`.
     """
     root = Path(folder)
     (root / "scenes").mkdir(parents=True, exist_ok=True)

@@ -53,7 +53,7 @@ def read_table(
     task: str = "auto",
     encoding: str | None = None,
 ) -> Source:
-    """Read a table whose rows name images under `images` (by default the table's own folder).
+    """Return a table as a source; its rows name images under `images` (by default the table's own folder).
 
     Args:
         path: a table, or a folder of parquet files; see `load_frame`.
@@ -162,7 +162,7 @@ def _read(rows: TableRows, columns: TableColumns, task: str, finder: ImageFinder
 
 
 def _merged(items: Sequence[Item], sides: Sequence[Side | None]) -> tuple[list[Item], list[Side | None]]:
-    """Join the rows of one image, each of which is an object in it."""
+    """Return items and their sides, the rows of one image, each of which is an object in it, as one item."""
     names: dict[Path, dict[str, None]] = {}
     first: dict[Path, tuple[Item, Side | None]] = {}
     for item, side in zip(items, sides, strict=True):
@@ -259,7 +259,7 @@ def _marked_sides(rows: TableRows, usual: Columns, found: RowFindings) -> list[S
 
 
 def match_table(path: Path) -> Match | None:
-    """Recognise a table by its ending, a folder of parquet files, or a folder with tables that name its images."""
+    """Return a match for a table by its ending, a folder of parquet files, or tables that name its images, or None."""
     if path.is_dir():
         return _match_folder(path)
     name = path.name.lower().removesuffix(".gz")
@@ -296,7 +296,7 @@ def _match_folder(path: Path) -> Match | None:
 
 
 def _read_parts(path: Path, parts: Sequence[Part], options: ReadOptions, notes: tuple[str, ...]) -> Source:
-    """Read one table for each side as one."""
+    """Return one table for each side as one source."""
     tables, findings = [], list[Finding]()
     for part in parts:
         frame, more = load_frame(part.file, options.encoding)

@@ -144,7 +144,7 @@ class TableLabels:
 def read_labels(
     rows: TableRows, columns: TableColumns, form: LabelForm | None, usual: Columns, image: str, found: RowFindings
 ) -> TableLabels:
-    """Read the columns that were named, else those with usual names, else those whose cells can only be labels.
+    """Return the labels in the columns that were named, else in those with usual names, else in those that fit.
 
     Args:
         rows: of the table.
@@ -265,7 +265,7 @@ def without_blank(
 def _label_columns(
     frame: pd.DataFrame, names: Sequence[str], usual: Columns, found: RowFindings
 ) -> list[PartialLabels | list[str]]:
-    """Read one 0/1 column per class; blank or -1 is unknown."""
+    """Return the labels of one 0/1 column per class; blank or -1 is unknown."""
     columns = [usual.named(column, "--label-columns") for column in expanded(usual, names)]
     values = pd.DataFrame({column: pd.to_numeric(_marks(frame[column]), errors="coerce") for column in columns})
     for column in columns:

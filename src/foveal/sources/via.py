@@ -19,7 +19,7 @@ Record = Mapping[str, Any]
 
 
 def read_via(path: Path, parts: Sequence[Part], options: ReadOptions) -> Source:
-    """Read the values of one attribute, of regions or of whole images, as labels.
+    """Return the values of one attribute, of regions or of whole images, as labels.
 
     Args:
         path: the file or folder that was given.
@@ -97,7 +97,7 @@ def is_via(file: Path) -> bool:
 
 
 def match_via(path: Path) -> Match | None:
-    """Recognise VGG Image Annotator by its keys, in a file or in those below a folder."""
+    """Return a match for VGG Image Annotator, recognised by its keys, in a file or in those below a folder, or None."""
     parts = parts_at(path, ".json", is_one=is_via)
     if not parts:
         return None

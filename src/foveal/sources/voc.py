@@ -29,7 +29,7 @@ _LOOKED_INTO = 3  # files of a folder; chosen by hand
 
 
 def read_voc(folder: Path, options: ReadOptions | None = None) -> Source:
-    """Read the object names of every image as its labels.
+    """Return the object names of every image as its labels.
 
     A class of which an image has only `difficult` objects is unknown for it. Where ImageSets/Main holds train.txt and
     others, they say which images belong to the set, and the split; else the folders' names do.
@@ -209,7 +209,7 @@ def _text_of(data: bytes) -> str:
 
 
 def match_voc(path: Path) -> Match | None:
-    """Recognise Pascal VOC by its folders, or by XML annotations beside the images."""
+    """Return a match for Pascal VOC, recognised by its folders, or by XML annotations beside the images; else None."""
     if not path.is_dir():
         return None
     tree = tree_of(path)

@@ -32,7 +32,7 @@ Row = NDArray[np.float64]
 
 
 def read_yolo(folder: Path, options: ReadOptions | None = None) -> Source:
-    """Read keypoints of the largest object of every image, or of boxes and polygons the names of their classes.
+    """Return keypoints of the largest object of every image, or of boxes and polygons the names of their classes.
 
     Keypoints come out in the image's pixels; visibility 0 is a missing point. `kpt_shape: [points, 2 or 3]` is read
     from the data's .yaml where there is one; without it, all lines decide what they hold.
@@ -227,7 +227,7 @@ def _holds_labels(tree: Tree, folder: Path) -> bool:
 
 
 def match_yolo(path: Path) -> Match | None:
-    """Recognise YOLO by labels/ beside images/, at the top or below each side, or by text files beside the images."""
+    """Return a match for YOLO, by labels/ beside images/ at the top or below each side, or text files beside images."""
     if path.suffix.lower() in {".yaml", ".yml"} and path.is_file() and is_data(path):
         base = Path(str(load_yaml(path).get("path") or "."))
         folder = path.parent / base if (path.parent / base).is_dir() else path.parent

@@ -162,10 +162,11 @@ def journal_of(given: Path) -> Path:
 
 
 def open_collection(settings: ImageRun) -> Collection:
-    """Read what the settings name, and all further images beside those with labels.
+    """Return the collection that the settings name, with all further images beside those with labels.
 
     Raises:
         InputError: it cannot be read; its labels are of a kind that a studio does not know, or partly unknown.
+        UnknownNameError: there is no such kind of task in a studio.
     """
     given = settings.data.table.absolute()
     source = read(settings)

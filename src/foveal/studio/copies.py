@@ -44,7 +44,7 @@ class Found(NamedTuple):
 def search(
     images: Sequence[Shown], features: Tensor, looked: Sequence[int], advance: Callable[[float], object]
 ) -> Found:
-    """Look for copies and for images unlike the rest.
+    """Return the copies among images, and the images unlike the rest.
 
     Args:
         images: all of them.

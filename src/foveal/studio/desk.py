@@ -208,7 +208,11 @@ class Desk:
         self._decide("together", (pair[0], pair[1]), True, session)
 
     def take_back(self, session: str) -> Entry | None:
-        """Take back the last decision of a session; return it, None where it has made no decision."""
+        """Take back the last decision of a session.
+
+        Returns:
+            The decision; None where the session has made none.
+        """
         with self.changed:
             last = self._journal.last_of(session)
             if last is not None:
@@ -284,7 +288,7 @@ class Desk:
         return self.marks.labels.get(self.collection.images[at].name)
 
     def positions(self, names: Iterable[str]) -> Iterator[int]:
-        """Yield the positions of images that are there, by name."""
+        """Return an iterator over the positions of images that are there, by name."""
         return (self._position[name] for name in names if name in self._position)
 
     def next_for(self, session: str, k: int) -> list[int]:
@@ -331,7 +335,7 @@ class Desk:
         return name not in self.marks.labels and name not in self.marks.left_out and name not in self.refused
 
     def spread(self) -> Iterator[int]:
-        """Yield all images, spread over their order, for before anything can be chosen."""
+        """Return an iterator over all images, spread over their order, for before anything can be chosen."""
         n = len(self.collection.images)
         step = max(1, int(n * 0.618))  # the golden section, so that any beginning is spread evenly
         while math.gcd(step, n) > 1:

@@ -72,7 +72,14 @@ class Journal:
             raise
 
     def _read(self) -> int:
-        """Read all lines and drop what follows the last whole one; return how many bytes there are."""
+        """Read all lines and drop what follows the last whole one.
+
+        Returns:
+            The number of bytes that are kept.
+
+        Raises:
+            InputError: another studio is open on the folder, or a line is not as a studio writes it.
+        """
         if not storage.lock(self._file):
             raise InputError(f"Another studio is open on `{self.path.parent}`: use its page, or end it first.")
         content = self.path.read_bytes()
@@ -99,6 +106,9 @@ class Journal:
             images: names of those that it is about.
             value: JSON, see `Entry`.
             session: who decided.
+
+        Returns:
+            The decision, with its number.
 
         Raises:
             OSError: it cannot be written; the journal is as before.
@@ -128,7 +138,7 @@ class Journal:
         os.fsync(self._file.fileno())
 
     def standing(self) -> Iterator[Entry]:
-        """Yield the decisions that were not taken back, in order."""
+        """Return an iterator over the decisions that were not taken back, in order."""
         return (one for one in self.entries if one.kind != "back" and one.number not in self._taken_back)
 
     def last_of(self, session: str) -> Entry | None:

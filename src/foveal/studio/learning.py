@@ -54,7 +54,7 @@ class Taught:
 
     @classmethod
     def of(cls, purpose: Purpose, labels: Mapping[int, Label], sides: Sequence[bool | None]) -> Taught:
-        """Encode labels.
+        """Return labels, encoded to learn from.
 
         Args:
             purpose: says of what kind they are.
@@ -100,12 +100,15 @@ class Answers:
 
 
 def learn(features: Tensor, taught: Taught, before: Answers | None = None) -> Answers | None:
-    """Fit the head and answer for all images; None where the labels are too few, or all alike.
+    """Fit the head and answer for all images.
 
     Args:
         features: of all images, [n, F]; NaN where they were not looked at yet.
         taught: images and labels to learn from, that were looked at.
         before: the answers of nearly the same labels, near whose penalty the best is looked for.
+
+    Returns:
+        The answers; None where the labels are too few, or all alike.
     """
     task, rows = taught.task, features[taught.at].float()
     if not suits(taught.targets, rows.shape) or _are_alike(taught.targets):
@@ -197,7 +200,7 @@ class Score:
 
 
 def score(features: Tensor, answers: Answers, *, gain: Interval | None = None, with_gain: bool = True) -> Score | None:
-    """Say how good the answers are; None where too few images say so.
+    """Return how good the answers are; None where too few images tell.
 
     Args:
         features: of all images, [n, F].

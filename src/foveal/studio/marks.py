@@ -42,6 +42,9 @@ class Marks:
 
         Args:
             entry: of any kind but "back".
+
+        Raises:
+            AssertionError: the decision is of the kind "back".
         """
         name = entry.images[0] if entry.images else ""
         match entry.kind:

@@ -112,12 +112,15 @@ class PointTeacher:
     def learn(
         self, labels: Mapping[int, Label], files: Sequence[Path], valid: Mapping[int, Label]
     ) -> PointAnswers | None:
-        """Learn from points; what changed since the last time is added and taken away. None where they are too few.
+        """Learn from points; what changed since the last time is added and taken away.
 
         Args:
             labels: by position.
             files: of all images.
             valid: labels that say how good the answers are, in place of every fourth of the others.
+
+        Returns:
+            The answers; None where the points are too few.
         """
         self._forget([at for at, known in self._learned.items() if labels.get(at) != known.label], files)
         waiting = (at for at in labels if at not in self._learned and at not in self._unread)
@@ -151,7 +154,7 @@ class PointTeacher:
 
     @torch.inference_mode()
     def score(self, answers: PointAnswers, files: Sequence[Path]) -> Score | None:
-        """Say how far off answers are, and which points are probably wrong; None where no point is known.
+        """Return how far off answers are, and which points are probably wrong; None where no point is known.
 
         Args:
             answers: of this teacher.

@@ -294,7 +294,10 @@ class Studio:
             self.desk.bump()
 
     def train(self) -> TrainingRun:
-        """Begin to train fully on the labels so far; return the run, which may be one at work already.
+        """Begin to train fully on the labels so far.
+
+        Returns:
+            The run, which may be one at work already.
 
         Raises:
             InputError: nothing is labelled.
@@ -316,7 +319,7 @@ class Studio:
 
 
 def open_studio(settings: ImageRun, arch: str | None = None) -> Studio:
-    """Open a studio on what the settings name.
+    """Return a studio that is open on what the settings name.
 
     Args:
         settings: name a folder or a table.

@@ -33,7 +33,7 @@ class TrainingRun:
 
     @classmethod
     def start(cls, table: Path, images: Path, options: Mapping[str, str], folder: Path) -> TrainingRun:
-        """Begin to train.
+        """Return a run that has begun to train, in a process of its own.
 
         Args:
             table: with the labels.

@@ -52,6 +52,9 @@ def write_marks(collection: Collection, marks: Marks) -> Written:
     Args:
         collection: says where.
         marks: the labels.
+
+    Returns:
+        Where the labels are, how many images have some, and why that is not the table that was given, if it is not.
     """
     path, why = collection.target, ""
     n = sum(1 for _ in _labelled(collection, marks))
@@ -69,7 +72,14 @@ def write_marks(collection: Collection, marks: Marks) -> Written:
 
 
 def _write_into(path: Path, collection: Collection, marks: Marks) -> str:
-    """Write labels into a table that has more than them; return why that cannot be done, nothing where it was."""
+    """Write labels into a table that has more than them.
+
+    Returns:
+        Why that cannot be done; nothing where it was.
+
+    Raises:
+        InputError: a service that writes corrections holds the table.
+    """
     if path.suffix.lower() != ".csv":
         return f"a {path.suffix} is not written"
     try:
@@ -153,13 +163,16 @@ def rows_of(collection: Collection, marks: Marks) -> Iterator[dict[str, object]]
 
 
 def export(path: Path, layout: str, collection: Collection, marks: Marks) -> int:
-    """Write labels as a table (.csv, .jsonl, .parquet) or a .json in a layout; return how many images.
+    """Write labels as a table (.csv, .jsonl, .parquet) or a .json in a layout.
 
     Args:
         path: its ending is the format.
         layout: of a .json, see `LAYOUTS`.
         collection: of the images.
         marks: the labels.
+
+    Returns:
+        How many images were written.
 
     Raises:
         InputError: the ending or the layout is not known.

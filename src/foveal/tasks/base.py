@@ -86,7 +86,7 @@ class Decision:
 
     @classmethod
     def from_dict(cls, stored: Mapping[str, Any]) -> Decision:
-        """Rebuild it from `to_dict`."""
+        """Return the decision that `to_dict` described."""
         return cls(
             tuple(float(t) for t in stored["thresholds"]),
             float(stored["temperature"]),
@@ -99,13 +99,22 @@ class Decision:
 class Task(Protocol[Label]):
     """Everything that depends on what kind of target is learned. `Label` is what a person would write down.
 
-    Implementations are values: nothing in them changes. Methods take tensors of any device and return theirs on the
-    same one; `encode`, `move` and `decode_target` are called on the CPU, for one image each.
+    A target block makes one of the labels of the training side; `dls.task` is the one of loaders. Implementations are
+    values: nothing in them changes. Methods take tensors of any device and return theirs on the same one; `encode`,
+    `move` and `decode_target` are called on the CPU, for one image each.
 
     Attributes:
         kind: the name in bundles and on the command line.
         legend: how to read what `draw` draws, a line below a sheet of images.
         loss_name: what torch calls the loss.
+
+    Examples:
+        >>> from foveal.vision.all import *
+        >>> task = CategoryBlock().bind(["cat", "dog", "cat"])
+        >>> task.kind, task.n_outputs, task.encode("dog"), task.decode_target(tensor(0))
+        ('single-label', 2, tensor(1), 'cat')
+        >>> task.activate(tensor([[0.0, 0.0]])), task.loss(tensor([[0.0, 0.0]]), tensor([1]))
+        (tensor([[0.5000, 0.5000]]), tensor(0.6931))
     """
 
     kind: ClassVar[str]
@@ -142,9 +151,12 @@ class Task(Protocol[Label]):
         """
 
     def encode(self, label: object) -> Tensor:
-        """Turn a label into an encoded label [...], on the CPU; points stay in source pixels.
+        """Return a label as an encoded label [...], on the CPU; points stay in source pixels.
 
-        `label` may be anything that stood in a source or came from a getter, so a wrong form is refused here.
+        `label` may be anything that stood in a source or was returned by a getter, so a wrong form is refused here.
+
+        Args:
+            label: as a person would write it down; points as (x, y) in source pixels.
 
         Raises:
             UnknownNameError: the label names a class that the task does not know.
@@ -152,10 +164,13 @@ class Task(Protocol[Label]):
         """
 
     def decode_target(self, target: Tensor) -> Label:
-        """Turn an encoded label [...] back into what a person would write down; the inverse of `encode`.
+        """Return an encoded label [...] as a person would write it down; the inverse of `encode`.
 
-        Points are read in the pixels that the target is in: source pixels for a dataset's, the input's for a batch
-        that is shown.
+        Points are read in the pixels that the target is in: source pixels for a dataset's, the input's for a batch that
+        is shown.
+
+        Args:
+            target: an encoded label [...], on the CPU; what is unknown in it is left out, or named as unknown.
         """
 
     def move(self, target: Tensor, source_to_target: Homography) -> Tensor:
@@ -185,14 +200,17 @@ class Task(Protocol[Label]):
         """
 
     def activate(self, output: Tensor) -> Tensor:
-        """Turn outputs float [B, n_outputs] (heatmaps: [B, N, h, w]) into predictions [B, ...].
+        """Return outputs float [B, n_outputs] (heatmaps: [B, N, h, w]) as predictions [B, ...].
 
-        Probabilities at the decision's temperature; points [B, N, 2] in [-1, 1] on the input; numbers in the units of
-        the labels. It must be traceable, because exported models hold it.
+        They are probabilities at the decision's temperature; points [B, N, 2] in [-1, 1] on the input; numbers in the
+        units of the labels. It must be traceable, because exported models hold it.
+
+        Args:
+            output: what the model returned, not activated.
         """
 
     def decode(self, prediction: Tensor, target_to_source: Homography) -> list[Label]:
-        """Turn predictions into labels, as the decision says.
+        """Return predictions as labels, as the decision says.
 
         Args:
             prediction: activated outputs float [B, ...] as `activate` returns them, points in [-1, 1] on the input.
@@ -251,8 +269,8 @@ class Task(Protocol[Label]):
             target: encoded labels [n, ...], coordinates in source pixels.
 
         Returns:
-            {"classes": {name: {metric: value}}}: what the rows are, their names, and the columns. A report
-            judges by the first column and is ordered by the last one, which counts images.
+            {"classes": {name: {metric: value}}}: what the rows are, their names, and the columns. In a
+            report the first column is the result, and the last one, which counts images, decides the order.
         """
 
     def draw(self, canvas: Canvas, label: Label, truth: Label | None = None) -> None:
@@ -270,10 +288,13 @@ class Task(Protocol[Label]):
         Args:
             prediction: of one image, [...], coordinates in [-1, 1] on the input.
             label: what `decode` made of it, coordinates in source pixels.
+
+        Returns:
+            {column: value}; a value is text or a number.
         """
 
     def to_json(self, prediction: Tensor, label: Label) -> dict[str, object]:
-        """Return one answer as the service gives it.
+        """Return one answer as the service gives it, JSON values.
 
         Args:
             prediction: of one image, [...], coordinates in [-1, 1] on the input.
@@ -297,7 +318,10 @@ class Task(Protocol[Label]):
 
     @classmethod
     def from_dict(cls, stored: Mapping[str, Any]) -> Self:
-        """Rebuild it from what `to_dict` returned, after a way through JSON (tuples are lists).
+        """Return the task that `to_dict` described, after a way through JSON (tuples are lists).
+
+        Args:
+            stored: what `to_dict` returned.
 
         Raises:
             InputError, ValueError, TypeError, LookupError: it is not what `to_dict` returns; the file is refused.
@@ -320,7 +344,7 @@ def decoded(task: AnyTask, predictions: Tensor) -> Tensor:
 
 
 def lerp(first: Tensor, second: Tensor, weight: Tensor) -> Tensor:
-    """Mix targets in proportion.
+    """Return targets mixed in proportion, float [B, ...].
 
     Args:
         first: float [B, ...].

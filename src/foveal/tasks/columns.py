@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-OWN = frozenset({"fname", "predicted", "prediction_set", "known"})
+OWN = frozenset({"fname", "predicted", "prediction_set", "known", "truth", "unknown", "loss"})
 """Columns that every table of answers has."""
 
 

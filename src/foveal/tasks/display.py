@@ -16,7 +16,7 @@ class ShownTensor(Tensor):
 
     @classmethod
     def __torch_function__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        """Run every operation on plain tensors."""
+        """Return what an operation makes of plain tensors."""
         plain = [arg.as_subclass(Tensor) if isinstance(arg, ShownTensor) else arg for arg in args]
         if func is Tensor.__repr__:
             number = plain[0].float() if plain[0].is_floating_point() else plain[0]

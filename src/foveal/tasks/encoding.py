@@ -24,7 +24,7 @@ Namer = Callable[[int], object]
 
 
 def encode_all(labels: Sequence[object], name: Namer, task: Task[Label]) -> Tensor:
-    """Encode every label of a training side; return targets [n, ...].
+    """Return every label of a training side as a target, [n, ...].
 
     Args:
         labels: as a person would write them down, one per item.
@@ -38,7 +38,9 @@ def encode_all(labels: Sequence[object], name: Namer, task: Task[Label]) -> Tens
 
 
 def encode_known(labels: Sequence[object], name: Namer, task: Task[Label]) -> Tensor:
-    """Encode a validation side: a class that training never saw is left out of its item, with one warning per class.
+    """Return the labels of a validation side as targets, [n, ...].
+
+    A class that training never saw is left out of its item, with one warning per class.
 
     Args:
         labels: as a person would write them down, one per item.
@@ -68,7 +70,12 @@ def encode_known(labels: Sequence[object], name: Namer, task: Task[Label]) -> Te
 def _encode_each(
     labels: Sequence[object], name: Namer, encode: Callable[[object, int], Tensor], task: Task[Label]
 ) -> Tensor:
-    """Encode every label, equal ones and those that items share once: `encode(label, number of its items)`."""
+    """Return a target per label, [n, ...]; equal labels are encoded once: `encode(label, number of its items)`.
+
+    Raises:
+        UnknownNameError: a label names a class that the task does not know.
+        InputError: a label is of the wrong form; the message names the item.
+    """
     n, types = len(labels), set(map(type, labels))
     recurring = len(types) == 1 and types <= _COMPARED
     keys = np.array(labels, dtype=object) if recurring else np.fromiter(map(id, labels), dtype=np.int64, count=n)

@@ -357,7 +357,7 @@ def require(what: str, task: AnyTask, *, has: str) -> AnyKind:
 
 
 def task_from_dict(stored: Mapping[str, object]) -> AnyTask:
-    """Rebuild a task from what its `to_dict` returned.
+    """Return the task that its `to_dict` described.
 
     Raises:
         UnknownNameError: a kind that neither this version nor an installed package knows.

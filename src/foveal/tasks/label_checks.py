@@ -85,7 +85,7 @@ class LabelCheck:
 
 
 def check_one_class(values: Tensor, targets: Tensor, names: Sequence[str]) -> LabelCheck:
-    """Check labels of one class.
+    """Return how probably each label of one class is wrong.
 
     Args:
         values: probabilities [n, C].
@@ -113,7 +113,7 @@ def check_one_class(values: Tensor, targets: Tensor, names: Sequence[str]) -> La
 
 
 def check_several_classes(values: Tensor, targets: Tensor, names: Sequence[str]) -> LabelCheck:
-    """Check labels of several classes, those that are given and those that are not.
+    """Return how probably each label of several classes is wrong, of those that are given and those that are not.
 
     Args:
         values: probabilities [n, C].
@@ -146,7 +146,7 @@ def check_points(
     spread: Tensor | None = None,
     pairs: Sequence[tuple[int, int]] = (),
 ) -> LabelCheck:
-    """Check points: those that lie far from where the model sees them, and those that have changed places.
+    """Return how probably each point is wrong: far from where the model sees it, or in the place of another one.
 
     Args:
         answers: float64 [n, N, 2] in source pixels.
@@ -187,7 +187,7 @@ def check_points(
 
 
 def check_numbers(answers: Tensor, targets: Tensor, names: Sequence[str]) -> LabelCheck:
-    """Check numbers: those that lie far from what the model answers.
+    """Return how probably each number is wrong, far from what the model answers.
 
     Args:
         answers: [n, N].

@@ -35,7 +35,7 @@ from foveal.tasks.display import ShownTensor
 from foveal.tasks.kinds import BOOK, PROBE, Confused, Confusion, LabelIssues, TaskKind
 from foveal.tasks.label_checks import Issue, LabelCheck, check_several_classes
 from foveal.tasks.label_lists import PartialLabels, all_classes, check_encoded, check_labels, looks_encoded
-from foveal.tasks.vocab import ClassLabel, Vocab, vocab_of, warn_about_delimiter
+from foveal.tasks.vocab import ClassLabel, Vocab, check_vocab, vocab_of, warn_about_delimiter
 
 NOTHING = "nothing found"
 _TINY = 1e-7
@@ -100,7 +100,7 @@ class MultiLabel:
         return torch.full((len(self.vocab),), torch.nan)
 
     def encode(self, label: object) -> Tensor:
-        """Turn a list of classes, or `PartialLabels`, into a target; with `reads_encoded` 0 or 1 for each class."""
+        """Return a list of classes, or `PartialLabels`, as float32 [C]; with `reads_encoded` 0 or 1 for each class."""
         if self.reads_encoded:
             return check_encoded(label, len(self.vocab))
         values = np.zeros(len(self.vocab), dtype=np.float32)
@@ -117,7 +117,7 @@ class MultiLabel:
         return PartialLabels(tuple(present), tuple(unknown)) if unknown else present
 
     def move(self, target: Tensor, source_to_target: Homography) -> Tensor:
-        """Labels stay as they are.
+        """Return the target as it is.
 
         Args:
             target: [C].
@@ -252,7 +252,7 @@ class MultiLabel:
         }
 
     def mix(self, first: Tensor, second: Tensor, weight: Tensor) -> Tensor:
-        """Mix the targets.
+        """Return targets mixed in proportion, [B, C].
 
         Args:
             first: from 0 to 1 [B, C].
@@ -267,28 +267,55 @@ class MultiLabel:
 
     @classmethod
     def from_dict(cls, stored: Mapping[str, Any]) -> MultiLabel:
-        """Rebuild it from `to_dict`."""
+        """Return the task that `to_dict` described."""
         return cls(Vocab.from_json(stored["vocab"]), Decision.from_dict(stored["decision"]))
 
 
 @dataclass(frozen=True, slots=True)
 class MultiCategoryBlock:
-    """The target is a list of classes, possibly empty. A `vocab` that is given keeps its order.
+    """The target block for several classes per image, or none: a label is a list of classes.
+
+    The model learns one logit per class with a sigmoid and binary cross-entropy; a class is found where its probability
+    is above the threshold.
 
     Attributes:
+        vocab: the classes, in their order; those of the training side, sorted, by default.
         encoded: whether labels are 0 or 1 for each class, in the order of `vocab`, which is then 0, 1, ... by default.
-        vocab: the classes; those of the training side by default.
+
+    Examples:
+        >>> from foveal.vision.all import *
+        >>> task = MultiCategoryBlock().bind([["dog", "cat"], [], ["horse"]])
+        >>> task.names, task.encode(["horse", "cat"])
+        (('cat', 'dog', 'horse'), tensor([1., 0., 1.]))
     """
 
     vocab: Sequence[ClassLabel] | None = None
     encoded: bool = False
 
+    def __post_init__(self) -> None:
+        check_vocab(self.vocab)
+
     def bind(self, labels: Iterable[object]) -> MultiLabel:
-        """Return the task that these training labels teach."""
+        """Return the task that these labels of the training side teach; a `DataBlock` calls it.
+
+        Args:
+            labels: a list of classes each; with `encoded` 0 or 1 for each class.
+
+        Raises:
+            InputError: a label is of the wrong form, or all are lists of 0 and 1 without `encoded`.
+            NothingToLearnError: no label has a class.
+
+        Examples:
+            >>> from foveal.vision.all import *
+            >>> task = MultiCategoryBlock(encoded=True, vocab=["cat", "dog"]).bind([[0, 1], [1, 1]])
+            >>> task.decode_target(tensor([0.0, 1.0]))
+            ['dog']
+        """
         labels = list(labels)
         if self.encoded:
-            n_classes = len(self.vocab) if self.vocab is not None else len(check_labels(labels[0]))
-            return MultiLabel(Vocab(tuple(self.vocab or range(n_classes))), reads_encoded=True)
+            first = labels[0] if labels else ()
+            vocab = range(len(check_labels(first))) if self.vocab is None else self.vocab
+            return MultiLabel(Vocab(tuple(vocab)), reads_encoded=True)
         found = [all_classes(label) for label in {id(label): label for label in labels}.values()]
         if looks_encoded(found):
             raise InputError(

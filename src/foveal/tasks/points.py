@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
@@ -11,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from foveal.core.arguments import check_list, check_number, is_whole
 from foveal.core.errors import InputError, NothingToLearnError, UnknownNameError
 from foveal.geometry.homography import Homography
 from foveal.images.canvas import INK, PREDICTED, TARGET, Canvas
@@ -109,8 +111,12 @@ class Points:
         return torch.full((self.n_points, 2), torch.nan, dtype=torch.float64)
 
     def encode(self, label: object) -> Tensor:
-        """Turn points [N, 2], or one (x, y), in source pixels into a target in source pixels (`move` scales it)."""
-        points = np.array(label if not isinstance(label, Tensor) else label.tolist(), dtype=np.float64)
+        """Return points [N, 2], or one (x, y), as float64 [N, 2]; both are in source pixels (`move` scales them).
+
+        Raises:
+            InputError: there are not N points, or one is not finite, or missing in one coordinate only.
+        """
+        points = _coordinates(label)
         if points.size != self.n_outputs:
             raise InputError(
                 f"{self.n_points} point(s), {self.n_outputs} numbers, are expected for each image; got "
@@ -285,7 +291,7 @@ class Points:
 
     @classmethod
     def from_dict(cls, stored: Mapping[str, Any]) -> Points:
-        """Rebuild it from `to_dict`."""
+        """Return the task that `to_dict` described."""
         return cls(
             int(stored["n_points"]),
             Decision.from_dict(stored["decision"]),
@@ -305,13 +311,24 @@ class Points:
 
 @dataclass(frozen=True, slots=True)
 class PointBlock:
-    """The target is one point (x, y), or N of them [N, 2], in the image's pixels.
+    """The target block for one point (x, y) per image, or N points [N, 2], in source pixels.
+
+    Source pixels are those of the upright image as its file holds it: x runs from left to right and y from top to
+    bottom, from the upper left corner; pixel centres lie at +0.5. Points move along with every resize and augmentation;
+    NaN in both coordinates stands for a point that is missing.
 
     Attributes:
         names: what the points are called, in order.
         flip_pairs: names, or numbers, of points that change places in a mirrored image: (("left eye", "right eye"),).
         skeleton: pairs that are joined by a line where points are drawn.
         n_points: how many there are; counted on the first label by default.
+
+    Examples:
+        >>> from foveal.vision.all import *
+        >>> eyes = PointBlock(names=["left", "right"], flip_pairs=[("left", "right")])
+        >>> task = eyes.bind([[[30, 40], [60, 42]]])
+        >>> task.names, task.encode([30, 40, 60, 42]).tolist()
+        (('left_x', 'left_y', 'right_x', 'right_y'), [[30.0, 40.0], [60.0, 42.0]])
     """
 
     names: Sequence[str] = ()
@@ -319,25 +336,79 @@ class PointBlock:
     skeleton: Sequence[tuple[str | int, str | int]] = ()
     n_points: int | None = None
 
+    def __post_init__(self) -> None:
+        check_list("names", self.names, "names of points")
+        if self.n_points is not None:
+            check_number("n_points", self.n_points, at_least=1, whole=True)
+
     def bind(self, labels: Iterable[object]) -> Points:
-        """Return the task that these training labels teach."""
+        """Return the task that these labels of the training side teach; a `DataBlock` calls it.
+
+        Args:
+            labels: one point (x, y) or N points [N, 2] each, in source pixels; NaN for a missing point.
+
+        Raises:
+            InputError: a label is of the wrong form, or `flip_pairs` or `skeleton` holds no pairs of points.
+            UnknownNameError: a pair holds a name that is not among `names`.
+            NothingToLearnError: a point is known in no label.
+
+        Examples:
+            >>> PointBlock().bind([(30, 40)]).n_outputs
+            2
+        """
         labels = list(labels)
-        first = np.asarray(labels[0], dtype=float)
-        if first.size % 2:
-            raise InputError(f"A point is (x, y); got {first.size} numbers: {first.tolist()}.")
-        n_points = self.n_points or len(self.names) or max(1, first.size // 2)
-        pairs = (self._numbers(self.flip_pairs), self._numbers(self.skeleton))
+        n_numbers = _coordinates(labels[0]).size if labels else 0
+        if n_numbers % 2:
+            raise InputError(f"A point is (x, y); got {n_numbers} numbers: {labels[0]!r}.")
+        n_points = self.n_points or len(self.names) or max(1, n_numbers // 2)
+        pairs = (self._numbers("flip_pairs", self.flip_pairs), self._numbers("skeleton", self.skeleton))
         return Points(n_points, Decision(), tuple(self.names), *pairs).known_in(labels)
 
-    def _numbers(self, pairs: Sequence[tuple[str | int, str | int]]) -> tuple[tuple[int, int], ...]:
-        return tuple((self._number(first), self._number(second)) for first, second in pairs)
+    def _numbers(self, what: str, pairs: Sequence[tuple[str | int, str | int]]) -> tuple[tuple[int, int], ...]:
+        """Return pairs of points as their numbers.
 
-    def _number(self, point: str | int) -> int:
-        if isinstance(point, int):
-            return point
+        Raises:
+            InputError: one is no pair.
+        """
+        check_list(what, pairs, "pairs of points")
+        numbers = []
+        for pair in pairs:
+            if isinstance(pair, str) or not isinstance(pair, Sequence) or len(pair) != 2:
+                raise InputError(f"`{what}` holds pairs of points, such as ('left eye', 'right eye'); got {pair!r}.")
+            numbers.append((self._number(what, pair[0]), self._number(what, pair[1])))
+        return tuple(numbers)
+
+    def _number(self, what: str, point: str | int) -> int:
+        """Return the number of a point that is given by its name or number.
+
+        Raises:
+            InputError: the points have no names.
+            UnknownNameError: it is not among `names`.
+        """
+        if is_whole(point):
+            return int(point)
+        if not self.names:
+            raise InputError(
+                f"`{what}` names the point {point!r}, and these points have no names: give `names=[...]`, or their "
+                "numbers, from 0."
+            )
         if point not in self.names:
             raise UnknownNameError.of("point", point, self.names)
-        return list(self.names).index(point)
+        return list(self.names).index(str(point))
+
+
+def _coordinates(label: object) -> NDArray[np.float64]:
+    """Return what a label holds as numbers, of any shape.
+
+    Raises:
+        InputError: it is missing, or holds something else.
+    """
+    if label is None or (isinstance(label, float) and math.isnan(label)):
+        raise InputError(f"The label is missing ({label!r}). A point that is not known is (nan, nan).")
+    try:
+        return np.array(label if not isinstance(label, Tensor) else label.tolist(), dtype=np.float64)
+    except (TypeError, ValueError):
+        raise InputError(f"A point is (x, y), two numbers; got {label!r}.") from None
 
 
 def _describe(task: Points) -> str:

@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from foveal.core.arguments import check_list, check_number
 from foveal.core.errors import InputError, NothingToLearnError
 from foveal.geometry.homography import Homography
 from foveal.images.canvas import INK, Canvas
@@ -58,17 +59,18 @@ class Regression:
 
     @classmethod
     def of(cls, names: Sequence[str], values: Iterable[object]) -> Self:
-        """Learn ranges and spreads from labels.
+        """Return the task whose ranges and spreads labels teach.
 
         Args:
             names: what the N numbers are called.
             values: labels of the training side, a number or N of them each, NaN where not known.
 
         Raises:
-            InputError: a label is of the wrong form, a number is known nowhere, or differs too little for 32 bits.
+            InputError: a label is of the wrong form, or a number differs too little for 32 bits.
+            NothingToLearnError: a number is known in no label.
         """
         plain = cls(tuple(names))
-        table = np.stack([plain._numbers(value) for value in values])
+        table = np.array([plain._numbers(value) for value in values]).reshape(-1, len(names))
         for name, column in zip(names, table.T, strict=True):
             if np.isnan(column).all():
                 raise NothingToLearnError.of(name)
@@ -103,14 +105,11 @@ class Regression:
         return torch.full((self.n_outputs,), torch.nan)
 
     def encode(self, label: object) -> Tensor:
-        """Turn a number, or N of them, into a target."""
+        """Return a number, or N of them, as float32 [N]."""
         return torch.from_numpy(self._numbers(label)).float()
 
     def _numbers(self, label: object) -> NDArray[np.float64]:
-        try:
-            values = np.array(label if not isinstance(label, Tensor) else label.tolist(), dtype=np.float64).reshape(-1)
-        except (TypeError, ValueError):
-            raise InputError(f"A number is expected for each of {', '.join(self.names)}; got {label!r}.") from None
+        values = _as_numbers(label, self.names)
         if len(values) != self.n_outputs:
             raise InputError(f"{self.n_outputs} number(s) an image are expected; got {len(values)}: {label!r}.")
         if np.isinf(values).any():
@@ -124,7 +123,7 @@ class Regression:
         return np.asarray(target.double().numpy())
 
     def move(self, target: Tensor, source_to_target: Homography) -> Tensor:
-        """Numbers stay as they are.
+        """Return the target as it is.
 
         Args:
             target: [N] in the units of the labels.
@@ -252,7 +251,7 @@ class Regression:
 
     @classmethod
     def from_dict(cls, stored: Mapping[str, Any]) -> Regression:
-        """Rebuild it from `to_dict`."""
+        """Return the task that `to_dict` described."""
         names, low, high, spread = (tuple(stored[name]) for name in ("names", "low", "high", "spread"))
         return cls(names, low, high, spread, Decision.from_dict(stored["decision"]))
 
@@ -265,19 +264,67 @@ class Regression:
 
 @dataclass(frozen=True, slots=True)
 class RegressionBlock:
-    """The target is a number, or `n_out` of them; `names` says what they are called."""
+    """The target block for a number per image, or `n_out` of them, in units of your own.
+
+    The model learns them with the squared error; its answers stay within the range of the training labels, widened by a
+    tenth. NaN stands for a number that is not known.
+
+    Attributes:
+        n_out: how many numbers there are; counted on `names`, or on the first label, by default.
+        names: what they are called.
+
+    Examples:
+        >>> from foveal.vision.all import *
+        >>> task = RegressionBlock(names=["age"]).bind([20, 40])
+        >>> task.encode(30), task.y_range
+        (tensor([30.]), ((19.0,), (41.0,)))
+    """
 
     n_out: int | None = None
     names: Sequence[str] = ()
 
+    def __post_init__(self) -> None:
+        check_list("names", self.names, "names of numbers")
+        if self.n_out is not None:
+            check_number("n_out", self.n_out, at_least=1, whole=True)
+
     def bind(self, labels: Iterable[object]) -> Regression:
-        """Return the task that these training labels teach."""
+        """Return the task that these labels of the training side teach; a `DataBlock` calls it.
+
+        Args:
+            labels: a number, or N of them, each; NaN where one is not known.
+
+        Raises:
+            InputError: a label is of the wrong form, `names` are not as many, or a number differs too little for 32
+                bits.
+            NothingToLearnError: a number is known in no label.
+
+        Examples:
+            >>> RegressionBlock(n_out=2).bind([(1.5, 10), (2.5, 30)]).names
+            ('value 1', 'value 2')
+        """
         labels = list(labels)
-        n_out = self.n_out or len(self.names) or np.asarray(labels[0]).size
+        n_out = self.n_out or len(self.names) or (_as_numbers(labels[0], ["value"]).size if labels else 1)
         names = self.names or (["value"] if n_out == 1 else [f"value {i + 1}" for i in range(n_out)])
         if len(names) != n_out:
             raise InputError(f"`names` should name {n_out} numbers; got {list(names)!r}.")
         return Regression.of(names, labels)
+
+
+def _as_numbers(label: object, names: Sequence[str]) -> NDArray[np.float64]:
+    """Return what a label holds, as one row.
+
+    Args:
+        label: a number, or several.
+        names: what they are called.
+
+    Raises:
+        InputError: it holds something else.
+    """
+    try:
+        return np.array(label if not isinstance(label, Tensor) else label.tolist(), dtype=np.float64).reshape(-1)
+    except (TypeError, ValueError):
+        raise InputError(f"A number is expected for each of {', '.join(names)}; got {label!r}.") from None
 
 
 def _describe(task: Regression) -> str:

@@ -34,7 +34,7 @@ from foveal.tasks.columns import columns_for
 from foveal.tasks.display import ShownTensor
 from foveal.tasks.kinds import BOOK, PROBE, Confused, Confusion, LabelIssues, TaskKind
 from foveal.tasks.label_checks import Issue, LabelCheck, check_one_class
-from foveal.tasks.vocab import ClassLabel, Vocab, plain, vocab_of
+from foveal.tasks.vocab import ClassLabel, Vocab, check_vocab, plain, vocab_of
 
 _TOP = 5
 _TINY = 1e-7  # keeps logarithms finite
@@ -79,7 +79,7 @@ class SingleLabel:
         return torch.tensor(IGNORED)
 
     def encode(self, label: object) -> Tensor:
-        """Turn a class name into its index."""
+        """Return the index of a class, a scalar int64."""
         return torch.tensor(self.vocab.index(check_label(label)))
 
     def decode_target(self, target: Tensor) -> ClassLabel:
@@ -87,7 +87,7 @@ class SingleLabel:
         return self.vocab.values[int(target)] if target >= 0 else ""
 
     def move(self, target: Tensor, source_to_target: Homography) -> Tensor:
-        """Labels stay as they are.
+        """Return the target as it is.
 
         Args:
             target: a class index, a scalar.
@@ -208,7 +208,7 @@ class SingleLabel:
         return {"labels": [str(label)], "probabilities": dict(zip(self.names, prediction.tolist(), strict=True))}
 
     def mix(self, first: Tensor, second: Tensor, weight: Tensor) -> Tensor:
-        """Mix class indices [B] into class probabilities [B, C].
+        """Return class indices [B] mixed into class probabilities [B, C].
 
         Args:
             first: class indices int64 [B].
@@ -223,7 +223,7 @@ class SingleLabel:
 
     @classmethod
     def from_dict(cls, stored: Mapping[str, Any]) -> SingleLabel:
-        """Rebuild it from `to_dict`."""
+        """Return the task that `to_dict` described."""
         return cls(Vocab.from_json(stored["vocab"]), Decision.from_dict(stored["decision"]))
 
 
@@ -242,12 +242,39 @@ def check_label(label: object) -> ClassLabel:
 
 @dataclass(frozen=True, slots=True)
 class CategoryBlock:
-    """The target is one class: a text, or a number where all are numbers. A `vocab` that is given keeps its order."""
+    """The target block for one class per image: a text, or a number where all are numbers.
+
+    The model learns one logit per class with a softmax and cross-entropy.
+
+    Attributes:
+        vocab: the classes, in their order; those of the training side, sorted, by default.
+
+    Examples:
+        >>> from foveal.vision.all import *
+        >>> task = CategoryBlock().bind(["dog", "cat", "dog"])
+        >>> task.names, task.encode("dog")
+        (('cat', 'dog'), tensor(1))
+    """
 
     vocab: Sequence[ClassLabel] | None = None
 
+    def __post_init__(self) -> None:
+        check_vocab(self.vocab)
+
     def bind(self, labels: Iterable[object]) -> SingleLabel:
-        """Return the task that these training labels teach."""
+        """Return the task that these labels of the training side teach; a `DataBlock` calls it.
+
+        Args:
+            labels: one class each, with repetitions.
+
+        Raises:
+            InputError: a label is missing, or a list.
+            NothingToLearnError: there is no label.
+
+        Examples:
+            >>> CategoryBlock(vocab=["low", "high"]).bind(["high"]).vocab.index("high")
+            1
+        """
         return SingleLabel(vocab_of(self.vocab, (check_label(label) for label in labels)))
 
 

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
+from foveal.core.arguments import check_list
 from foveal.core.errors import InputError, NothingToLearnError, UnknownNameError
 from foveal.core.listing import L
 from foveal.core.warn import warn
@@ -43,12 +44,12 @@ class Vocab:
 
     @classmethod
     def of(cls, labels: Iterable[ClassLabel]) -> Vocab:
-        """Build a sorted vocabulary of all labels: numbers by value, texts letter by letter."""
+        """Return the sorted vocabulary of all labels: numbers by value, texts letter by letter."""
         return cls(tuple(sorted(set(_alike(tuple(set(labels)))))))
 
     @classmethod
     def from_json(cls, values: object) -> Vocab:
-        """Rebuild a vocabulary from JSON.
+        """Return the vocabulary that JSON holds.
 
         Raises:
             InputError: it is no list of text, or of numbers.
@@ -104,6 +105,16 @@ def vocab_of(given: Sequence[ClassLabel] | None, labels: Iterable[ClassLabel]) -
         labels: all training labels, with repetitions.
     """
     return Vocab(tuple(given)) if given is not None else Vocab.of(labels)
+
+
+def check_vocab(vocab: object) -> None:
+    """Refuse a vocabulary that is no list of classes, such as a text.
+
+    Raises:
+        InputError: it cannot be taken for one.
+    """
+    if vocab is not None:
+        check_list("vocab", vocab, "classes, such as ['cat', 'dog']")
 
 
 def plain(label: object) -> ClassLabel:

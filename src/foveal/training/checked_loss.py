@@ -37,6 +37,10 @@ class CheckedLoss:
 
         Raises:
             InputError: the loss does not suit them, or is not one number.
+            ValueError: an error of foveal's that the loss raised, passed on as it is.
+            IndexError: likewise.
+            TypeError: likewise.
+            RuntimeError: likewise, or torch's where the device's memory is full.
         """
         loss = self.loss
         if isinstance(loss, _ELEMENTWISE) or loss in _ELEMENTWISE_FUNCTIONS:

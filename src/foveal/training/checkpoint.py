@@ -178,7 +178,7 @@ def write_state(path: PathLike, tensors: Mapping[str, Tensor], values: Mapping[s
 
 
 def read(path: PathLike) -> Stored:
-    """Read a checkpoint: a file, or the folder of a run.
+    """Return a checkpoint, from its file or the folder of its run.
 
     Raises:
         ModelFileError: it does not exist, or is not a checkpoint of this version.
@@ -256,7 +256,26 @@ def _restore(stored: Stored, state: FitState, hooks: Iterable[object]) -> None:
 class Checkpoints(Callback):
     """Write a checkpoint into a folder: after each epoch, now and then within one, and when a signal ends the fit.
 
-    `learn.fit(..., resume=folder)` resumes it.
+    `learn.fit(..., resume=folder)` resumes it bit-exactly, with the same data, model and arguments.
+
+    Examples:
+        The fit ends early, and is resumed from its checkpoint.
+
+        >>> import tempfile
+        >>> from foveal.vision.all import *
+        >>> class Interrupt(Callback):
+        ...     def after_epoch(self):
+        ...         if self.epoch == 1: raise CancelFitException
+        >>> files = get_image_files(untar_data(URLs.SAMPLE_PETS))[::16]
+        >>> dls = ImageDataLoaders.from_name_func(".", files, lambda f: f[0].isupper(), item_tfms=Resize(32), bs=4)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     learn = Learner(dls, SimpleCNN([3, dls.c]))
+        ...     with learn.no_logging(): learn.fit(3, cbs=[Interrupt, Checkpoints(folder)])
+        ...     Path(folder).ls()
+        ...     with learn.no_logging(): learn.fit(3, resume=folder)
+        ...     len(learn.recorder.values)
+        (#1) [Path('.../checkpoint.safetensors')]
+        3
     """
 
     def __init__(self, folder: PathLike, *, every_seconds: float = _EVERY_SECONDS) -> None:

@@ -179,7 +179,7 @@ class FeatureFolder:
         return torch.from_numpy(np.stack([known[key] for key in keys])).float()
 
     def keep(self, keys: Sequence[Key], rows: Tensor) -> dict[Key, NDArray[np.float16]]:
-        """Keep rows, and return them as they are kept.
+        """Return rows by their keys as they are kept, in half precision, after writing them to a file.
 
         Args:
             keys: of the images.

@@ -217,7 +217,7 @@ def _keep_if_one_value(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
 
 
 def split_by_decay(model: nn.Module, group: Sequence[nn.Parameter]) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
-    """Split a group's parameters that train into those with weight decay and those without (norms and biases).
+    """Return a group's parameters that train, those with weight decay and those without it (norms and biases).
 
     Args:
         model: says which parameters belong to normalisation, and which are called bias.

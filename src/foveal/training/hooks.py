@@ -47,15 +47,18 @@ class Callback:
     fit at once. Give a callback that remembers something between steps the methods `state_dict` and `load_state_dict`
     (see `checkpoint.Stateful`), so that a resumed fit has it too.
 
-    Example:
-        ```
-        class StopAt(Callback):
-            def after_step(self, state):
-                if state.smooth.value < 0.1:
-                    state.stop = "the loss is low enough"
-
-        learn.fit(10, cbs=StopAt())
-        ```
+    Examples:
+        >>> from foveal.vision.all import *
+        >>> from foveal.training.hooks import Callback
+        >>> class StopAt(Callback):
+        ...     def after_step(self, state):
+        ...         if state.smooth.value < 2.0: state.stop = "the loss is low enough"
+        >>> files = get_image_files(untar_data(URLs.SAMPLE_PETS))[::16]
+        >>> dls = ImageDataLoaders.from_name_func(".", files, lambda f: f[0].isupper(), item_tfms=Resize(32), bs=4)
+        >>> learn = Learner(dls, SimpleCNN([3, dls.c]))
+        >>> with learn.no_logging(): learn.fit(9, cbs=StopAt())
+        >>> len(learn.recorder.values)
+        1
     """
 
     __slots__ = ()
@@ -108,15 +111,63 @@ class Callback:
 
 
 class CancelBatchException(Exception):  # noqa: N818 -- the fast.ai course's name
-    """Raised by a callback: the step at work ends without moving the weights, and the next one begins."""
+    """Raised by a callback: the step at work ends without moving the weights, and the next one begins.
+
+    Raise it in an event of a training batch before its step is done, from `before_batch` to `before_step`.
+
+    Examples:
+        >>> from foveal.vision.all import *
+        >>> class SkipAll(Callback):
+        ...     run_valid = False
+        ...     def before_batch(self): raise CancelBatchException
+        >>> files = get_image_files(untar_data(URLs.SAMPLE_PETS))[::16]
+        >>> dls = ImageDataLoaders.from_name_func(".", files, lambda f: f[0].isupper(), item_tfms=Resize(32), bs=4)
+        >>> learn = Learner(dls, SimpleCNN([3, dls.c]))
+        >>> before = learn.model[0][0].weight.clone()
+        >>> with learn.no_logging(): learn.fit(1, cbs=SkipAll)
+        >>> torch.equal(learn.model[0][0].weight, before)
+        True
+    """
 
 
 class CancelEpochException(Exception):  # noqa: N818 -- the fast.ai course's name
-    """Raised by a callback: the epoch trains no further, and is validated."""
+    """Raised by a callback: the epoch trains no further, and is validated.
+
+    Raise it in an event of a training batch, from `before_batch` to `after_batch`.
+
+    Examples:
+        Two epochs of one batch each.
+
+        >>> from foveal.vision.all import *
+        >>> class OneBatch(Callback):
+        ...     run_valid = False
+        ...     def after_batch(self): raise CancelEpochException
+        >>> files = get_image_files(untar_data(URLs.SAMPLE_PETS))[::16]
+        >>> dls = ImageDataLoaders.from_name_func(".", files, lambda f: f[0].isupper(), item_tfms=Resize(32), bs=4)
+        >>> learn = Learner(dls, SimpleCNN([3, dls.c]))
+        >>> with learn.no_logging(): learn.fit(2, cbs=OneBatch)
+        >>> len(learn.recorder.losses), len(learn.recorder.values)
+        (2, 2)
+    """
 
 
 class CancelFitException(Exception):  # noqa: N818 -- the fast.ai course's name
-    """Raised by a callback: the fit ends at once; an epoch that has not ended gets no line in the table."""
+    """Raised by a callback: the fit ends at once; an epoch that has not ended gets no line in the table.
+
+    Raise it in any event but `after_fit`.
+
+    Examples:
+        >>> from foveal.vision.all import *
+        >>> class OneEpoch(Callback):
+        ...     def before_epoch(self):
+        ...         if self.epoch == 1: raise CancelFitException
+        >>> files = get_image_files(untar_data(URLs.SAMPLE_PETS))[::16]
+        >>> dls = ImageDataLoaders.from_name_func(".", files, lambda f: f[0].isupper(), item_tfms=Resize(32), bs=4)
+        >>> learn = Learner(dls, SimpleCNN([3, dls.c]))
+        >>> with learn.no_logging(): learn.fit(9, cbs=OneEpoch)
+        >>> len(learn.recorder.values)
+        1
+    """
 
 
 @runtime_checkable
@@ -229,7 +280,11 @@ def _takes_nothing(method: Callable[..., object]) -> bool:
 
 
 def _check(hook: object) -> None:
-    """Refuse what would never be called."""
+    """Refuse what would never be called.
+
+    Raises:
+        InputError: a method is no event or takes no argument, or there is no event among them.
+    """
     methods = [name for name in dir(hook) if name.startswith(("before_", "after_", "on_"))]
     for name in methods:
         if name not in EVENTS:

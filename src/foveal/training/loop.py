@@ -183,7 +183,11 @@ def step(state: FitState, batch: Batched, inputs: FitInputs, hooks: Hooks) -> No
 
 
 def _update(state: FitState, inputs: FitInputs, hooks: Hooks) -> None:
-    """Go forward and backward, and move the weights where the batch completes a step."""
+    """Go forward and backward, and move the weights where the batch completes a step.
+
+    Raises:
+        TrainingError: the loss is not finite.
+    """
     hooks("before_step", state)
     one_item = keeping_statistics_of_one(state.model, len(state.inputs))
     with runtime.autocast(state.precision, state.device), one_item:
@@ -208,7 +212,7 @@ def _update(state: FitState, inputs: FitInputs, hooks: Hooks) -> None:
 
 
 def _evaluate_until_stopped(state: FitState, inputs: FitInputs, hooks: Hooks) -> Evaluation:
-    """Evaluate, but end early where a signal ends the run."""
+    """Return the evaluation of the validation side, cut short where a signal ends the run."""
 
     def batches() -> Iterator[Batched]:
         for batch in inputs.valid():

@@ -83,7 +83,7 @@ class CurveRecorder(Callback):
 
 
 def run(state: FitState, inputs: loop.FitInputs, *, stop_div: bool) -> Curve:
-    """Take up to `state.steps_per_epoch` steps and return the curve; the state's model and optimizer are changed.
+    """Return the curve of up to `state.steps_per_epoch` steps; the state's model and optimizer are changed.
 
     Args:
         state: at the beginning of a fit.
@@ -112,21 +112,31 @@ def run(state: FitState, inputs: loop.FitInputs, *, stop_div: bool) -> Curve:
 
 
 def minimum(rates: Values, losses: Values) -> float:
-    """Return a tenth of the rate where the loss is least.
+    """Return a tenth of the rate where the loss is least; one of the `suggest_funcs` of `lr_find`.
 
     Args:
         rates: ascending, [n].
         losses: smoothed, [n].
+
+    Examples:
+        >>> from foveal.vision.all import *
+        >>> minimum(np.array([1e-4, 1e-3, 1e-2, 1e-1]), np.array([2.0, 1.5, 0.9, 4.0]))
+        0.001
     """
     return float(rates[losses.argmin()] / 10)
 
 
 def steep(rates: Values, losses: Values) -> float:
-    """Return the rate where the loss falls fastest over the logarithm of the rate.
+    """Return the rate where the loss falls fastest over the logarithm of the rate; one of `lr_find`'s `suggest_funcs`.
 
     Args:
         rates: ascending, [n].
         losses: smoothed, [n].
+
+    Examples:
+        >>> from foveal.vision.all import *
+        >>> steep(np.array([1e-4, 1e-3, 1e-2, 1e-1]), np.array([2.0, 1.8, 0.9, 4.0]))
+        0.001
     """
     return float(rates[(np.diff(losses) / np.diff(np.log(rates))).argmin()])
 
@@ -134,9 +144,16 @@ def steep(rates: Values, losses: Values) -> float:
 def valley(rates: Values, losses: Values) -> float:
     """Return a rate half way through the longest fall, the longest subsequence of ever smaller losses.
 
+    `lr_find` suggests it unless `suggest_funcs` names others.
+
     Args:
         rates: ascending, [n].
         losses: smoothed, [n].
+
+    Examples:
+        >>> from foveal.vision.all import *
+        >>> valley(np.logspace(-5, 1, 7), np.array([2.0, 1.9, 1.7, 1.2, 0.9, 0.7, 4.0]))
+        0.001
     """
     length = np.ones(len(losses), dtype=int)
     for at in range(1, len(losses)):
@@ -151,9 +168,18 @@ def valley(rates: Values, losses: Values) -> float:
 def slide(rates: Values, losses: Values) -> float:
     """Return the rate where, seen from the right, slopes an interval apart first agree: where the curve flattens.
 
+    It looks at slopes 15 steps apart; one of the `suggest_funcs` of `lr_find`.
+
     Args:
         rates: ascending, [n].
         losses: smoothed, [n].
+
+    Examples:
+        >>> from foveal.vision.all import *
+        >>> rates = np.logspace(-4, 0, 41)
+        >>> losses = np.where(rates < 1e-2, 1.0, 1.0 + rates)
+        >>> round(slide(rates, losses), 4)
+        0.0008
     """
     slopes = np.gradient(losses)
     rate = float(rates[-1])
@@ -206,7 +232,11 @@ def draw(curve: Curve, suggestions: Sequence[tuple[str, float]]) -> None:
 
 
 def _endless(inputs: loop.FitInputs, epoch: int, n: int) -> Iterator[loop.Batched]:
-    """Yield `n` batches, through as many epochs as that takes."""
+    """Yield `n` batches, through as many epochs as that takes.
+
+    Raises:
+        TrainingError: there is no batch at all.
+    """
     taken = 0
     while taken < n:
         before = taken

@@ -46,7 +46,7 @@ class Trial:
     device: torch.device
 
     def step(self, inputs: Tensor, targets: Tensor, precision: runtime.Precision) -> float:
-        """Run one forward and backward pass; return its seconds.
+        """Return the seconds of one forward and backward pass.
 
         Args:
             inputs: on the device, [B, ...].

@@ -52,7 +52,7 @@ class _DecayApart(torch.optim.Optimizer):
     """Before one of torch's optimizers: its weight decay stands apart from the gradient."""
 
     def step(self, closure: Any = None) -> Any:
-        """Take a step."""
+        """Return what torch's step returns, with weights shrunk before it."""
         with _decay_apart(self.param_groups):
             return super().step(closure)
 
@@ -69,7 +69,7 @@ class _Ranger(torch.optim.RAdam):
     """torch's RAdam that goes halfway back to where it was, every six steps."""
 
     def step(self, closure: Any = None) -> Any:
-        """Take a step."""
+        """Return what torch's step returns; every sixth one goes halfway back to where the weights were."""
         trained = [p for group in self.param_groups for p in group["params"] if p.grad is not None]
         starts = {p: p.detach().clone() for p in trained if "slow" not in self.state[p]}
         loss = super().step(closure)
@@ -112,7 +112,7 @@ class _AdamW(torch.optim.AdamW):
     load_state_dict = inspect.unwrap(torch.optim.Optimizer.load_state_dict)
 
     def step(self, closure: Any = None) -> Any:
-        """Take a step."""
+        """Return what torch's step returns; on a CPU None."""
         if any(p.device.type != "cpu" for group in self.param_groups for p in group["params"]):
             return super().step(closure)
         with torch.no_grad():
@@ -141,15 +141,27 @@ def Adam(
 ) -> torch.optim.Optimizer:
     """Return AdamW: Adam with weight decay apart from the gradient.
 
+    Fits use it unless `opt_func` says otherwise, with fastai's values (Loshchilov and Hutter 2019, "Decoupled Weight
+    Decay Regularization", arXiv 1711.05101).
+
     Args:
-        params: parameters, or groups of them.
+        params: groups of parameters, each a dict with its `params`, and its own `lr` and `weight_decay` if it has some.
         lr: learning rate.
         mom: decay of the average of the gradient, per step; a schedule moves it.
         sqr_mom: decay of the average of the squared gradient.
         eps: added to the root of the averaged squared gradient.
         wd: weight decay of groups that do not say.
 
-    Source: Loshchilov and Hutter 2019, "Decoupled Weight Decay Regularization".
+    Examples:
+        The first step moves a weight by the learning rate, whatever the gradient.
+
+        >>> from foveal.vision.all import *
+        >>> weight = nn.Parameter(torch.tensor([1.0]))
+        >>> opt = Adam([{"params": [weight]}], lr=0.1, wd=0.0)
+        >>> (3 * weight).backward()
+        >>> opt.step()
+        >>> weight.data
+        tensor([0.9000])
     """
     groups = list(params)
     return _AdamW(groups, lr=lr, betas=(mom, sqr_mom), eps=eps, weight_decay=wd, fused=_supports_fused(groups))
@@ -161,8 +173,17 @@ def SGD(params: Any, lr: float = 1e-3, *, mom: float = 0.0, wd: float = 0.0) -> 
     Args:
         params: parameters, or groups of them.
         lr: learning rate.
-        mom: momentum; a schedule moves it where it is not 0.
+        mom: momentum; a schedule moves it where it is not 0. For a fit: `opt_func=partial(SGD, mom=0.9)`.
         wd: weight decay of groups that do not say.
+
+    Examples:
+        >>> from foveal.vision.all import *
+        >>> weight = nn.Parameter(torch.tensor([1.0]))
+        >>> opt = SGD([weight], lr=0.1)
+        >>> (3 * weight).backward()
+        >>> opt.step()
+        >>> weight.data
+        tensor([0.7000])
     """
     return _SGD(params, lr=lr, momentum=mom, weight_decay=wd)
 
@@ -179,6 +200,15 @@ def RMSProp(
         sqr_mom: decay of the average of the squared gradient.
         eps: added to its root.
         wd: weight decay of groups that do not say.
+
+    Examples:
+        >>> from foveal.vision.all import *
+        >>> weight = nn.Parameter(torch.tensor([1.0]))
+        >>> opt = RMSProp([weight], lr=0.01)
+        >>> (3 * weight).backward()
+        >>> opt.step()
+        >>> weight.data
+        tensor([0.9000])
     """
     return _RMSProp(params, lr=lr, momentum=mom, alpha=sqr_mom, eps=eps, weight_decay=wd)
 
@@ -186,7 +216,10 @@ def RMSProp(
 def ranger(
     params: Any, lr: float = 1e-3, *, mom: float = 0.95, sqr_mom: float = 0.99, eps: float = 1e-6, wd: float = 0.01
 ) -> torch.optim.Optimizer:
-    """Return Lookahead over rectified Adam.
+    """Return Lookahead over rectified Adam: every six steps the weights go halfway back to where they were.
+
+    See Liu et al. 2020, "On the Variance of the Adaptive Learning Rate and Beyond" (arXiv 1908.03265), and Zhang et al.
+    2019, "Lookahead Optimizer: k steps forward, 1 step back" (arXiv 1907.08610).
 
     Args:
         params: parameters, or groups of them.
@@ -196,8 +229,14 @@ def ranger(
         eps: added to the root of the averaged squared gradient.
         wd: weight decay of groups that do not say, apart from the gradient.
 
-    Source: Liu et al. 2020, "On the Variance of the Adaptive Learning Rate and Beyond"; Zhang et al. 2019, "Lookahead
-    Optimizer: k steps forward, 1 step back".
+    Examples:
+        >>> from foveal.vision.all import *
+        >>> weight = nn.Parameter(torch.tensor([1.0]))
+        >>> opt = ranger([weight], lr=0.01, wd=0.0)
+        >>> (3 * weight).backward()
+        >>> opt.step()
+        >>> weight.data
+        tensor([0.9700])
     """
     return _Ranger(
         params, lr=lr, betas=(mom, sqr_mom), eps=eps, weight_decay=wd, decoupled_weight_decay=True, foreach=False
@@ -205,13 +244,21 @@ def ranger(
 
 
 def OptimWrapper(params: Any, opt: OptimizerFunction, lr: float = 1e-3, **options: Any) -> torch.optim.Optimizer:
-    """Return any optimizer of torch, for `opt_func=partial(OptimWrapper, opt=torch.optim.AdamW)`.
+    """Return any optimizer of torch, for `opt_func=partial(OptimWrapper, opt=torch.optim.NAdam)`.
+
+    The class itself will do, too: `opt_func=torch.optim.NAdam`.
 
     Args:
         params: parameters, or groups of them.
         opt: the optimizer's class.
         lr: learning rate.
         options: what else it takes.
+
+    Examples:
+        >>> from foveal.vision.all import *
+        >>> opt = OptimWrapper(nn.Linear(3, 2).parameters(), torch.optim.NAdam, lr=0.01, eps=1e-5)
+        >>> opt.param_groups[0]["lr"], opt.param_groups[0]["eps"]
+        (0.01, 1e-05)
     """
     return opt(params, lr=lr, **options)
 

@@ -91,6 +91,9 @@ class Training:
             resume: the folder of a run, or its checkpoint.
             minutes: for all of it, counted from `began`, by default now.
             began: by the clock of `time.monotonic`.
+
+        Raises:
+            InputError: neither or both of epochs and minutes are given.
         """
         last = phases[-1]
         if (last.n_epochs is None) == (minutes is None) and resume is None:
@@ -138,7 +141,13 @@ class Training:
         return "fp32" if self.precision == "auto" else self.precision
 
     def _fit(self, phase: Phase, number: int, cbs: Sequence[object], stored: Stored | None) -> FitState | None:
-        """Fit one phase; return where it ended, or None where there was no time for an epoch."""
+        """Return where the fit of one phase ended, or None where there was no time for an epoch.
+
+        Raises:
+            InputError: the phase has no epoch.
+            TrainingError: the device's memory is full.
+            RuntimeError: any other one of torch's.
+        """
         if phase.n_epochs is not None and phase.n_epochs < 1:
             raise InputError(f"At least one epoch is trained; got {phase.n_epochs}.")
         self.freeze = phase.freeze
@@ -267,7 +276,7 @@ class Training:
         return int(distributed.broadcast_value(n_items))
 
     def save(self, path: Path, *, with_averages: bool = True) -> Path:
-        """Write weights, and the optimizer's averages of the last fit."""
+        """Return the file that the weights, and the optimizer's averages of the last fit, were written to."""
         averages = (with_averages and self.averages) or self._averages(self.freeze, {})
         tensors = {f"model/{name}": tensor for name, tensor in self.model.state_dict().items()}
         metadata = {"freeze": json.dumps(asdict(averages.freeze)), "by_hand": json.dumps(dict(averages.by_hand))}

@@ -133,8 +133,10 @@ class Recorder(Callback):
         axes = _axes("step", "loss")
         axes.plot(range(skip_start, len(smooth)), smooth[skip_start:], color=INK, label="training, smoothed")
         if with_valid:
-            losses = [result.valid_loss for result in self.history]
-            axes.plot(self.epochs, losses, "o--", color=PREDICTED, label="validation")
+            ends = [(at, one.valid_loss) for at, one in zip(self.epochs, self.history, strict=True) if not one.is_probe]
+            axes.plot([at for at, _ in ends], [loss for _, loss in ends], "o--", color=PREDICTED, label="validation")
+            for one in (result for result in self.history if result.is_probe):
+                axes.axhline(one.valid_loss, linestyle=":", color=PREDICTED, label="validation, probe")
         axes.legend(frameon=False)
 
     def plot_sched(self) -> None:
@@ -148,7 +150,11 @@ class Recorder(Callback):
             axes.set_ylabel(label)
 
     def plot_metrics(self) -> None:
-        """Draw every metric over all epochs."""
+        """Draw every metric over all epochs.
+
+        Raises:
+            InputError: no epoch was trained with a metric.
+        """
         from matplotlib import pyplot as plt
 
         names = list(dict.fromkeys(name for result in self.history for name in result.metrics))
@@ -163,6 +169,11 @@ class Recorder(Callback):
             axes.set_ylabel(name)
 
     def _kept(self, name: str) -> list[float]:
+        """Return what was kept of each step.
+
+        Raises:
+            InputError: there is nothing to plot yet.
+        """
         if not self._steps[name]:
             raise InputError("There is nothing to plot yet: train first.")
         return [float(value) for value in self._steps[name]]
@@ -177,7 +188,7 @@ class Recorder(Callback):
         if not self.silent:
             # Six decimals as in the book; for numbers far from 1 they would show nothing, or too many digits.
             cells = [f"{n:.6f}" if n == 0 or 1e-4 <= abs(n) < 1e6 else f"{n:.4g}" for n in numbers]
-            self._table.row([str(result.epoch), *cells, progress.clock(result.seconds)])
+            self._table.row(["probe" if result.is_probe else str(result.epoch), *cells, progress.clock(result.seconds)])
 
 
 def _axes(x: str, y: str) -> Axes:

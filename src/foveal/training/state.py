@@ -57,6 +57,7 @@ class EpochResult:
         valid_loss: of all validation items at once.
         metrics: by name.
         seconds: of training and validation together.
+        is_probe: whether it is the result of a probe, which comes before all epochs.
     """
 
     epoch: int
@@ -64,6 +65,7 @@ class EpochResult:
     valid_loss: float
     metrics: dict[str, float]
     seconds: float
+    is_probe: bool = False
 
     def values(self) -> dict[str, float]:
         """Return both losses and the metrics by name: what a callback can monitor."""
@@ -135,7 +137,7 @@ class FitState:
     asked = attribute("FitState.asked", "signal")
 
     def sync_stop(self) -> bool:
-        """Share signals and reasons to stop between processes; return whether the fit ends here."""
+        """Return whether the fit ends here, once signals and reasons to stop are shared between processes."""
         number, stops = distributed.all_reduce_max(
             signal.Signals[self.signal] if self.signal else 0, int(self.stop is not None)
         )

@@ -38,7 +38,7 @@ class Als(VectorScorer):
 
     @classmethod
     def fit(cls, interactions: Interactions, n_factors: int, unseen: float, penalty: float, *, seed: int = 0) -> Self:
-        """Solve for users and items in turn.
+        """Return the factors of items, found by solving for users and items in turn.
 
         Args:
             interactions: what users had.

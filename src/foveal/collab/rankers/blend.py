@@ -27,7 +27,7 @@ class Blend:
 
     @classmethod
     def of(cls, models: Sequence[Ranker], histories: Interactions) -> Self:
-        """Weigh models so that their scores spread alike.
+        """Return a blend in which the scores of models spread alike.
 
         Args:
             models: that read the same.

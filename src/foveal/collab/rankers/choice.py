@@ -163,11 +163,14 @@ def are_liked(ratings: Tensor, bound: float) -> Tensor:
 
 
 def choose_ranker(history: History, *, seed: int = 0) -> Chosen:
-    """Compare ranking models on pairs held out of the training rows; fit the best one on all of them.
+    """Compare ranking models on pairs held out of the training rows, and fit the best one on all of them.
 
     Args:
         history: the training rows; the latest of each user are held out, where there are times.
         seed: draws what is held out where there are no times.
+
+    Returns:
+        The model, what it reads of a user, what was tried, and item kNN to compare with.
     """
     search = _Search(history, held_out(history.had, seed, history.times), seed)
     if not len(search.users):
@@ -224,14 +227,14 @@ class _Search:
         return next(one for one in fitting if learns_from in (None, one.learns_from))
 
     def refit(self, candidate: Candidate) -> Blend:
-        """Fit a candidate on all training pairs."""
+        """Return a candidate, fitted on all training pairs."""
         tried = next(one for one in self.tried.values() if one.candidate is candidate)
         table = self.history.inputs[candidate.learns_from]
         models = [family.fit(table, **settings) for family, settings in tried.parts]
         return Blend.of(models, table.rows(self.users[:_AT_ONCE])) if len(models) > 1 else Blend(models, [1.0])
 
     def fit_some(self, candidate: Candidate) -> Ranker:
-        """Fit one model on training pairs, on as many as it was tried with."""
+        """Return one model, fitted on as many training pairs as it was tried with."""
         (family, settings), *_ = next(one.parts for one in self.tried.values() if one.candidate is candidate)
         return family.fit(self._some(self.history.inputs[candidate.learns_from], family.pairs), **settings)
 
@@ -290,7 +293,7 @@ class _Search:
         return found
 
     def _fitted(self, family: _Family, settings: Settings, name: LearnsFrom) -> Ranker:
-        """Fit a model, or return the best of its family where it is that."""
+        """Return a fitted model: the best of its family where it is that, else a new one."""
         best = self._best_models.get((family.title, name))
         if best is not None and dict(best.candidate.settings) == dict(settings):
             return best.models[0]

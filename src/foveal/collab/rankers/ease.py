@@ -31,7 +31,7 @@ def fits(interactions: Interactions) -> bool:
 
 
 def fit_ease(interactions: Interactions, penalty: float) -> Ease | EaseByUsers:
-    """Solve the regressions in the smaller of both forms.
+    """Return the regressions, solved in the smaller of both forms.
 
     Args:
         interactions: what users had, as ones; of a size that `fits`.
@@ -57,7 +57,7 @@ class Ease(VectorScorer):
 
     @classmethod
     def fit(cls, interactions: Interactions, penalty: float) -> Self:
-        """Solve the regressions.
+        """Return the regressions, solved by items.
 
         Args:
             interactions: what users had, as ones; at most `MOST` items.
@@ -104,7 +104,7 @@ class EaseByUsers(VectorScorer):
 
     @classmethod
     def fit(cls, interactions: Interactions, penalty: float) -> Self:
-        """Solve the regressions.
+        """Return the regressions, solved by users.
 
         Args:
             interactions: what users had, as ones.

@@ -51,7 +51,7 @@ class ItemNeighbours(VectorScorer):
 
     @classmethod
     def fit(cls, interactions: Interactions, n_neighbours: int = 100, shrink: float = 10.0) -> Self:
-        """Keep the nearest of each item.
+        """Return the nearest neighbours of each item.
 
         Args:
             interactions: what users had, as ones.

@@ -27,7 +27,7 @@ class Popularity:
 
     @classmethod
     def fit(cls, interactions: Interactions) -> Self:
-        """Count."""
+        """Return how many users had each item."""
         return cls(torch.bincount(interactions.items, minlength=interactions.n_items).float())
 
     @property

@@ -60,7 +60,7 @@ _DESCRIBED: dict[Kind, tuple[set[str], dict[str, tuple[torch.dtype, int]]]] = {
 
 
 def part_of(blend: Blend, learns_from: LearnsFrom, liked_from: float | None) -> RankerPart:
-    """Describe ranking models for a bundle.
+    """Return the description of ranking models in a bundle.
 
     Args:
         blend: the models.

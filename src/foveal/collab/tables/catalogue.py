@@ -95,7 +95,7 @@ def find_beside(folder: Path, own: str, item: str, ids: pd.Index) -> tuple[Catal
 
 
 def read_given(file: Path, item: str, ids: pd.Index) -> tuple[Catalogue, list[Finding]]:
-    """Read the table that a person names for the items.
+    """Return the table that a person names for the items, and what is noteworthy in it.
 
     Args:
         file: its path.
@@ -104,6 +104,7 @@ def read_given(file: Path, item: str, ids: pd.Index) -> tuple[Catalogue, list[Fi
 
     Raises:
         InputError: it cannot be read, or has less than half of the items.
+        TableError: there is no such file.
     """
     if not file.is_file():
         beside = [other.name for other in file.parent.glob("*")] if file.parent.is_dir() else []
@@ -209,7 +210,7 @@ def _read(file: Path, key: str, ids: pd.Index) -> tuple[Catalogue | None, float,
 
 
 def read_items(file: Path, item: str, *, are_numbers: bool) -> Catalogue:
-    """Read a table of items whatever items it has: new ones.
+    """Return a table of items, whatever items it has: new ones.
 
     Args:
         file: its path.
@@ -253,7 +254,7 @@ def _like(found: pd.Categorical, ids: pd.Index) -> pd.Series:
 
 
 def _named_flags(frame: pd.DataFrame, file: Path) -> pd.DataFrame:
-    """Give columns of 0 and 1 at the end the names in a list of genres that lies beside, as `u.item` has it."""
+    """Return a table whose last columns, of 0 and 1, are named by a list of genres that lies beside, as of `u.item`."""
     lists = [
         other for other in sorted(file.parent.glob("*genre*")) if other.is_file() and other.stat().st_size < 1 << 16
     ]

@@ -52,7 +52,7 @@ class Opened:
 
 
 def open_table(source: Path | pd.DataFrame, encoding: str | None = None) -> Opened:
-    """Open a table.
+    """Return a table, opened, of which a sample is read.
 
     Args:
         source: a file, or a data frame.

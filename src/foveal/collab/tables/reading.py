@@ -61,8 +61,12 @@ def read_ratings(
         valid: the column that marks validation.
         encoding: of a text; found out by default.
 
+    Returns:
+        The table with its columns named, what its values mean, and the findings.
+
     Raises:
         InputError: it cannot be read at all, or something that was given does not fit.
+        UnknownNameError: there is no such way with bad rows.
     """
     if on_bad not in get_args(OnBad):
         raise UnknownNameError.of("way to treat bad rows", on_bad, get_args(OnBad))
@@ -94,7 +98,11 @@ def read_ratings(
 
 
 def _usable(rows: Rows, on_bad: OnBad) -> tuple[Rows, list[Finding]]:
-    """Return the rows that have a user, an item and a number, and findings of the others."""
+    """Return the rows that have a user, an item and a number, and findings of the others.
+
+    Raises:
+        TableError: there are no such rows.
+    """
     usable, findings = audit_rows(rows.users, rows.items, rows.numbers, rows.shown, rows.where)
     opened = rows.opened
     if broken := opened.broken():
@@ -113,7 +121,11 @@ def _usable(rows: Rows, on_bad: OnBad) -> tuple[Rows, list[Finding]]:
 
 
 def _understood(rows: Rows, not_rated: NotRated) -> tuple[Rows, np.ndarray, Meaning, list[Finding]]:
-    """Return the rows that say something, their values, what these mean, and findings."""
+    """Return the rows that say something, their values, what these mean, and findings.
+
+    Raises:
+        InputError: `not_rated` is a number, and no column has any.
+    """
     if rows.numbers is None or rows.roles.rating is None:
         if isinstance(not_rated, float | int):
             raise InputError("--not-rated is a number among the ratings, and no column has any: leave it out.")
@@ -134,7 +146,7 @@ def _understood(rows: Rows, not_rated: NotRated) -> tuple[Rows, np.ndarray, Mean
 
 
 def _audit_columns(rows: Rows) -> list[Finding]:
-    """Check that there are several users and items, and that some of them come again."""
+    """Return findings on whether there are several users and items, and some of them come again."""
     findings, roles = [], rows.roles
     for ids, what, name in ((rows.users, "user", roles.user), (rows.items, "item", roles.item)):
         n = len(np.unique(ids.codes))

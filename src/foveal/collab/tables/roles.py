@@ -84,7 +84,11 @@ def find_roles(
 
 
 def _named(name: str, known: Sequence[str], *, has_header: bool) -> str:
-    """Return a column that was named: by its name, in whatever case, or without a header by its number."""
+    """Return a column that was named: by its name, in whatever case, or without a header by its number.
+
+    Raises:
+        TableError: there is no such column.
+    """
     if name in known:
         return name
     folded = {one.lower().strip(): one for one in reversed(known)}

@@ -97,7 +97,7 @@ class Rows:
 
 
 def read_rows(opened: Opened, given: Mapping[Role, str | None], *, implicit: bool, valid: str | None) -> Rows:
-    """Read a table's rows.
+    """Return a table's rows.
 
     Args:
         opened: the table.

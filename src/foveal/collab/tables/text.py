@@ -87,11 +87,14 @@ class Text:
     broken: list[tuple[int, int]] = field(default_factory=list)
 
     def read(self, columns: Sequence[str], numbers: Sequence[str] = ()) -> pd.DataFrame:
-        """Read columns; rows with another number of cells than the rest are left out and stand in `broken`.
+        """Return columns; rows with another number of cells than the rest are left out and stand in `broken`.
 
         Args:
             columns: to read.
             numbers: those that are all numbers; where one is not, it is read as text.
+
+        Raises:
+            TableError: it cannot be read as a table.
         """
         numeric = list(numbers)
         while True:
@@ -192,7 +195,7 @@ def _column(column: pa.ChunkedArray) -> pd.Series:
 
 
 def load_text(file: Path, encoding: str | None = None, *, most: int | None = None) -> Text:
-    """Read a text table's bytes and find out how it is written.
+    """Return a text table with its bytes, and how it is written.
 
     Args:
         file: with whatever ending; perhaps packed with gzip.
@@ -222,6 +225,9 @@ def text_of(data: bytes, name: str, encoding: str | None = None, *, is_whole: bo
         name: of the file.
         encoding: of the text; found out by default.
         is_whole: whether this is the whole file; otherwise its last line may be cut.
+
+    Raises:
+        TableError: it is empty, or its lines have no separator in common.
     """
     if not is_whole:
         data = data[: max(data.rfind(b"\n"), data.rfind(b"\r")) + 1] or data
@@ -314,7 +320,11 @@ def split_lines(lines: Iterable[str], separator: str, *, is_quoted: bool) -> lis
 
 
 def _separator(lines: Sequence[str], given: str | None, name: str) -> tuple[str, bool, int]:
-    """Return the separator by which most lines have the same number of cells, of several the most; and that number."""
+    """Return the separator by which most lines have the same number of cells, of several the most; and that number.
+
+    Raises:
+        TableError: there is no such separator.
+    """
     best: tuple[float, str, bool, int] | None = None
     for separator in (given,) if given else _SEPARATORS:
         is_quoted = _is_quoted(lines, separator)

@@ -29,14 +29,20 @@ Splitter = Callable[[Any], Any]
 
 @checked_keywords
 def RandomSplitter(valid_pct: float = 0.2, seed: int | None = None) -> Splitter:
-    """Put a random share of the items into validation.
+    """Return a splitter that puts a random share of the items into validation.
 
     Args:
-        valid_pct: the share, between 0 and 1.
-        seed: the same one gives the same split; by default each split is another one.
+        valid_pct: the share, between 0 and 1; the number of items is rounded down.
+        seed: the same one gives the same split on any machine; by default each split is another one.
 
     Raises:
-        InputError: the share is not between 0 and 1.
+        InputError: the share is not between 0 and 1, or the seed is no whole number of 64 bits.
+
+    Examples:
+        >>> from foveal.vision.all import *
+        >>> train, valid = RandomSplitter(valid_pct=0.2, seed=42)(range(10))
+        >>> len(train), len(valid), sorted(train + valid) == list(range(10))
+        (8, 2, True)
     """
     if not 0 < valid_pct < 1:
         raise InputError(f"`valid_pct` is a share between 0 and 1; got {valid_pct!r}.")
@@ -54,7 +60,19 @@ def RandomSplitter(valid_pct: float = 0.2, seed: int | None = None) -> Splitter:
 
 
 def MaskSplitter(mask: Iterable[object]) -> Splitter:
-    """Put the items where `mask` is true into validation."""
+    """Return a splitter that puts the items where `mask` is true into validation.
+
+    Args:
+        mask: one value per item, true or false.
+
+    Raises:
+        InputError: while splitting: there is not one value per item.
+
+    Examples:
+        >>> from foveal.vision.all import *
+        >>> MaskSplitter([True, False, False])(["a.jpg", "b.jpg", "c.jpg"])
+        ([1, 2], [0])
+    """
     sides = list(mask)
 
     def split(items: Sized) -> Split:
@@ -66,19 +84,37 @@ def MaskSplitter(mask: Iterable[object]) -> Splitter:
 
 
 def FuncSplitter(function: Callable[[Any], object]) -> Splitter:
-    """Put the items for which `function` is true into validation."""
+    """Return a splitter that puts the items for which `function` is true into validation.
+
+    Args:
+        function: of one item: a path, or a row of a data frame.
+
+    Examples:
+        >>> from foveal.vision.all import *
+        >>> FuncSplitter(lambda file: file.parent.name == "13")([Path("13/a.jpg"), Path("20/b.jpg")])
+        ([1], [0])
+    """
     return lambda items: _by_side([bool(function(item)) for item in rows_of(items)])
 
 
 def IndexSplitter(valid_idx: Iterable[int]) -> Splitter:
-    """Put the items at these positions into validation."""
+    """Return a splitter that puts the items at these positions into validation.
+
+    Args:
+        valid_idx: positions from 0.
+
+    Examples:
+        >>> from foveal.vision.all import *
+        >>> IndexSplitter([0, 3])(["a.jpg", "b.jpg", "c.jpg", "d.jpg"])
+        ([1, 2], [0, 3])
+    """
     validation = {int(index) for index in valid_idx}
     return lambda items: _by_side([index in validation for index in range(len(items))])
 
 
 @checked_keywords
 def ColSplitter(col: str | int = "is_valid", on: object = None) -> Splitter:
-    """Put the rows where column `col` is true, or names validation, into validation.
+    """Return a splitter that puts the rows where column `col` is true, or names validation, into validation.
 
     Texts are read as they are in tables: True, 1, yes; False, 0, no; train, valid. A row that names a test side is on
     neither, with a warning.
@@ -88,7 +124,14 @@ def ColSplitter(col: str | int = "is_valid", on: object = None) -> Splitter:
         on: the value, or a list of those, that puts a row into validation; every other one puts it into training.
 
     Raises:
-        TableError: while splitting: a cell is blank, or says something else; no row has one of the values.
+        TableError: while splitting: there is no such column, a cell is blank or names no side, or no row has one of the
+            values `on`.
+
+    Examples:
+        >>> from foveal.vision.all import *
+        >>> df = pd.DataFrame({"fname": ["a.jpg", "b.jpg", "c.jpg"], "is_valid": [0, 1, 0], "day": [1, 1, 2]})
+        >>> ColSplitter()(df), ColSplitter("day", on=2)(df)
+        (([0, 2], [1]), ([0, 1], [2]))
     """
 
     def split(items: Any) -> Split:
@@ -115,11 +158,16 @@ def ColSplitter(col: str | int = "is_valid", on: object = None) -> Splitter:
 
 
 def GrandparentSplitter(train_name: str = "train", valid_name: str = "valid") -> Splitter:
-    """Split by the folder above the folder that a file lies in; files under neither name are left out.
+    """Return a splitter by the folder above the folder that a file lies in; files under neither name are left out.
 
     Args:
         train_name: the name of the folder to train on.
         valid_name: the name of the folder to validate on.
+
+    Examples:
+        >>> from foveal.vision.all import *
+        >>> GrandparentSplitter()(["train/cat/1.jpg", "valid/cat/2.jpg", "test/cat/3.jpg", "train/dog/4.jpg"])
+        ([0, 3], [1])
     """
 
     def split(items: Iterable[str | os.PathLike[str]]) -> Split:
@@ -133,7 +181,23 @@ def GrandparentSplitter(train_name: str = "train", valid_name: str = "valid") ->
 
 
 def FileSplitter(path: str | os.PathLike[str]) -> Splitter:
-    """Put the files whose names stand in the text file `path`, one per line, into validation."""
+    """Return a splitter that puts the files whose names stand in a text file, one per line, into validation.
+
+    Args:
+        path: the text file, in UTF-8; it is read at once. Names are compared without their folders.
+
+    Raises:
+        FileNotFoundError: there is no such text file.
+
+    Examples:
+        >>> from foveal.vision.all import *
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     _ = Path(folder, "valid.txt").write_text("b.jpg")
+        ...     splitter = FileSplitter(Path(folder, "valid.txt"))
+        >>> splitter(["images/a.jpg", "images/b.jpg"])
+        ([0], [1])
+    """
     names = {line.strip() for line in Path(path).read_text(encoding="utf-8").splitlines()}
     return FuncSplitter(lambda item: Path(item).name in names)
 

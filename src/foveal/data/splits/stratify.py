@@ -32,12 +32,25 @@ ItemFunction = Callable[[Any], Any]
 def GroupSplitter(  # the book's way to name splitters
     group: str | Callable[[Any], Hashable], valid_pct: float = 0.2, seed: int = 0
 ) -> Splitter:
-    """Put about `valid_pct` of the items into validation so that no group is on both sides.
+    """Return a splitter that puts about `valid_pct` of the items into validation so that no group is on both sides.
+
+    Without it a model that knows a person, a camera or a day from training looks better in validation than it is. An
+    item whose group is blank stands alone.
 
     Args:
         group: a column, or a function that returns an item's group (a person, a camera, a day).
-        valid_pct: the share of the items.
+        valid_pct: the share of the items, between 0 and 1.
         seed: the same one gives the same split on any machine.
+
+    Raises:
+        InputError: the share is not between 0 and 1, or, while splitting, there are fewer than two groups.
+
+    Examples:
+        >>> from foveal.vision.all import *
+        >>> df = pd.DataFrame({"fname": list("abcdefgh"), "person": ["Ann", "Bob", "Cy", "Di"] * 2})
+        >>> train, valid = GroupSplitter("person", valid_pct=0.25)(df)
+        >>> len(valid), set(df.person[train]) & set(df.person[valid])
+        (2, set())
     """
     return StratifiedSplitter(None, valid_pct, seed, group=group)
 
@@ -49,13 +62,26 @@ def StratifiedSplitter(
     *,
     group: str | Callable[[Any], Hashable] | None = None,
 ) -> Splitter:
-    """Put about `valid_pct` of the items into validation with every label at its share; groups stay together.
+    """Return a splitter that puts about `valid_pct` of the items into validation with every label at its share.
+
+    Rare labels are distributed first (Sechidis et al. 2011, "On the Stratification of Multi-Label Data"); groups stay
+    together.
 
     Args:
         labels: a column, or a function that returns an item's label or list of labels; None for groups alone.
-        valid_pct: the share of the items.
+        valid_pct: the share of the items, between 0 and 1.
         seed: the same one gives the same split on any machine.
         group: as in `GroupSplitter`; by default every item stands alone.
+
+    Raises:
+        InputError: the share is not between 0 and 1, or, while splitting, there are fewer than two items or groups.
+
+    Examples:
+        >>> from foveal.vision.all import *
+        >>> df = pd.DataFrame({"fname": list("abcdefghij"), "label": ["cat"] * 8 + ["lynx"] * 2})
+        >>> train, valid = StratifiedSplitter("label", valid_pct=0.5)(df)
+        >>> sorted(df.label[valid])
+        ['cat', 'cat', 'cat', 'cat', 'lynx']
     """
     if not 0 < valid_pct < 1:
         raise InputError(f"`valid_pct` is a share between 0 and 1; got {valid_pct!r}.")
@@ -80,7 +106,9 @@ def KFoldSplitter(
     *,
     group: str | Callable[[Any], Hashable] | None = None,
 ) -> Splitter:
-    """Put one of `n_folds` equal folds into validation, with every label at its share; groups stay together.
+    """Return a splitter that puts one of `n_folds` equal folds into validation, with every label at its share.
+
+    Groups stay together.
 
     Args:
         n_folds: the number of folds; each item is in one of them.
@@ -88,6 +116,15 @@ def KFoldSplitter(
         labels: as in `StratifiedSplitter`.
         seed: the same one gives the same folds on any machine.
         group: as in `GroupSplitter`; by default every item stands alone.
+
+    Raises:
+        InputError: there are fewer than two folds, or no such fold; or, while splitting, fewer items or groups than
+            folds.
+
+    Examples:
+        >>> folds = [KFoldSplitter(3, fold)("abcdef")[1] for fold in range(3)]
+        >>> sorted(position for fold in folds for position in fold)
+        [0, 1, 2, 3, 4, 5]
     """
     if n_folds < 2 or not 0 <= fold < n_folds:
         raise InputError(f"There are 2 folds or more, counted from 0; got fold {fold!r} of {n_folds!r}.")
@@ -125,7 +162,7 @@ def choose_balanced(counts: NDArray[np.float32], share: float, rng: np.random.Ge
 
 
 def _deal(counts: NDArray[np.float32], wanted: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.bool_]:
-    """Deal each column's groups, rarest column first, in random order."""
+    """Return which groups are for validation, bool [groups]: drawn for the rarest column first."""
     in_validation = np.zeros(len(counts), dtype=bool)
     free = np.ones(len(counts), dtype=bool)
     missing = wanted.astype(np.float64)
@@ -142,7 +179,7 @@ def _deal(counts: NDArray[np.float32], wanted: NDArray[np.float32], rng: np.rand
 def _improve(
     counts: NDArray[np.float32], wanted: NDArray[np.float32], in_validation: NDArray[np.bool_]
 ) -> NDArray[np.bool_]:
-    """Let the group whose change of sides helps most change sides, until none helps."""
+    """Return the choice, bool [groups], after those groups that help most have changed sides, until none helps."""
     weight = 1 / np.maximum(wanted, 1) ** 2
     squares = (counts**2) @ weight
     excess = counts[in_validation].sum(axis=0) - wanted
@@ -158,7 +195,7 @@ def _improve(
 
 
 def _with_both_sides(counts: NDArray[np.float32], in_validation: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Let the smallest group change sides where one side would be empty."""
+    """Return the choice, bool [groups], with the smallest group on the other side where one side would be empty."""
     if in_validation.all() or not in_validation.any():
         in_validation[counts[:, 0].argmin()] ^= True
     return in_validation

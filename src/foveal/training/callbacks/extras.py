@@ -25,7 +25,20 @@ _WEIGHTS = "weights/"
 
 @dataclass(slots=True)
 class GradientClip(Callback):
-    """Scale gradients down to a norm of at most `max_norm`, over all parameters together."""
+    """Scale gradients down to a norm of at most `max_norm`, over all parameters together, before each step.
+
+    Examples:
+        >>> from foveal.vision.all import *
+        >>> files = get_image_files(untar_data(URLs.SAMPLE_PETS))[::16]
+        >>> dls = ImageDataLoaders.from_name_func(".", files, lambda f: f[0].isupper(), item_tfms=Resize(32), bs=4)
+        >>> class Norm(Callback):
+        ...     def before_step(self): print(f"{torch.nn.utils.get_total_norm(p.grad for p in params(self.model)):.4f}")
+        >>> learn = Learner(dls, SimpleCNN([3, dls.c]))
+        >>> with learn.no_logging(): learn.fit(1, cbs=[GradientClip(max_norm=0.001), Norm])
+        0.0010
+        0.0010
+        0.0010
+    """
 
     max_norm: float = 1.0
 
@@ -40,10 +53,26 @@ class GradientClip(Callback):
 class EMA(Callback):
     """Keep an exponential moving average of the weights; validate with it, and end with it.
 
+    Averages of weights go back to Polyak and Juditsky 1992, "Acceleration of stochastic approximation by averaging".
+
     Attributes:
         decay: share of the average that each step of a batch keeps; at least 0 and below 1.
 
-    Source: Polyak and Juditsky 1992, "Acceleration of stochastic approximation by averaging".
+    Raises:
+        InputError: when a fit begins, `decay` is out of its bounds.
+
+    Examples:
+        An average that keeps nearly everything stays near where it began.
+
+        >>> from foveal.vision.all import EMA
+        >>> from foveal.vision.all import *
+        >>> files = get_image_files(untar_data(URLs.SAMPLE_PETS))[::16]
+        >>> dls = ImageDataLoaders.from_name_func(".", files, lambda f: f[0].isupper(), item_tfms=Resize(32), bs=4)
+        >>> learn = Learner(dls, SimpleCNN([3, dls.c]))
+        >>> before = learn.model[0][0].weight.clone()
+        >>> with learn.no_logging(): learn.fit(1, cbs=EMA(decay=0.999999))
+        >>> torch.allclose(learn.model[0][0].weight, before, atol=1e-6)
+        True
     """
 
     decay: float = 0.99
@@ -51,7 +80,11 @@ class EMA(Callback):
     _own: Weights = field(default_factory=dict, init=False, repr=False)
 
     def before_fit(self, state: FitState) -> None:
-        """Begin with the weights as they are, unless an average was restored."""
+        """Begin with the weights as they are, unless an average was restored.
+
+        Raises:
+            InputError: `decay` is out of its bounds.
+        """
         if not 0 <= self.decay < 1:
             raise InputError(f"`decay` must be at least 0 and below 1; got {self.decay!r}.")
         if not self._average or state.step == 0:
@@ -94,11 +127,27 @@ class EMA(Callback):
 class MixUp(Callback):
     """Train on images laid over each other, with targets mixed alike; for labels only.
 
+    From Zhang et al. 2018, "mixup: Beyond Empirical Risk Minimization" (arXiv 1710.09412).
+
     Attributes:
-        alpha: both parameters of the beta distribution that the share of the first image is drawn from.
+        alpha: both parameters of the beta distribution that the share of the first image is drawn from; the larger, the
+            more images are mixed half and half.
         seed: decides the draws.
 
-    Source: Zhang et al. 2018, "mixup: Beyond Empirical Risk Minimization".
+    Raises:
+        InputError: in a fit, the task's targets cannot be mixed, such as points and numbers.
+
+    Examples:
+        A class index becomes a share per class.
+
+        >>> from foveal.vision.all import *
+        >>> class PrintTargets(Callback):
+        ...     def before_backward(self): print(list(self.yb[0].shape))
+        >>> files = get_image_files(untar_data(URLs.SAMPLE_PETS))[::32]
+        >>> dls = ImageDataLoaders.from_name_func(".", files, lambda f: f[0].isupper(), item_tfms=Resize(32), bs=4)
+        >>> learn = Learner(dls, SimpleCNN([3, dls.c]))
+        >>> with learn.no_logging(): learn.fit(1, cbs=[MixUp(), PrintTargets])
+        [4, 2]
     """
 
     alpha: float = 0.4
@@ -119,11 +168,26 @@ class MixUp(Callback):
 class CutMix(Callback):
     """Train on images with a rectangle of another one, targets mixed by area; for labels only.
 
+    From Yun et al. 2019, "CutMix: Regularization Strategy to Train Strong Classifiers with Localizable Features" (arXiv
+    1905.04899).
+
     Attributes:
-        alpha: both parameters of the beta distribution that the share of the first image is drawn from.
+        alpha: both parameters of the beta distribution that the share of the first image is drawn from; 1 draws every
+            share alike.
         seed: decides the draws.
 
-    Source: Yun et al. 2019, "CutMix: Regularization Strategy to Train Strong Classifiers with Localizable Features".
+    Raises:
+        InputError: in a fit, the task's targets cannot be mixed, such as points and numbers.
+
+    Examples:
+        >>> from foveal.vision.all import *
+        >>> class PrintTargets(Callback):
+        ...     def before_backward(self): print(self.yb[0].sum(dim=1))
+        >>> files = get_image_files(untar_data(URLs.SAMPLE_PETS))[::32]
+        >>> dls = ImageDataLoaders.from_name_func(".", files, lambda f: f[0].isupper(), item_tfms=Resize(32), bs=4)
+        >>> learn = Learner(dls, SimpleCNN([3, dls.c]))
+        >>> with learn.no_logging(): learn.fit(1, cbs=[CutMix(), PrintTargets])
+        tensor([1., 1., 1., 1.])
     """
 
     alpha: float = 1.0
@@ -165,6 +229,17 @@ class EarlyStopping(Callback):
     Raises:
         UnknownNameError: there is no such mode, or, when a fit begins, no such number in the table.
         InputError: when a fit begins, the metric does not declare a direction and there is no `mode`.
+
+    Examples:
+        No loss falls by 9, so that of nine epochs three are trained.
+
+        >>> from foveal.vision.all import *
+        >>> files = get_image_files(untar_data(URLs.SAMPLE_PETS))[::16]
+        >>> dls = ImageDataLoaders.from_name_func(".", files, lambda f: f[0].isupper(), item_tfms=Resize(32), bs=4)
+        >>> learn = Learner(dls, SimpleCNN([3, dls.c]))
+        >>> with learn.no_logging(): learn.fit(9, cbs=EarlyStopping(min_delta=9, patience=2))
+        >>> len(learn.recorder.values)
+        3
     """
 
     monitor: str = "valid_loss"
@@ -222,14 +297,25 @@ class KeepBest(Callback):
     """End with the weights of the epoch that was best by `monitor`.
 
     Attributes:
-        monitor: see `EarlyStopping`.
-        mode: see `EarlyStopping`.
+        monitor: valid_loss, train_loss or the name of a metric, as the table shows it.
+        mode: `min` or `max`; by default the metric's own direction, which a plain function of yours does not have.
         from_start: whether the weights that the fit begins with count too, by the last result before it: a probe's.
         epoch: the epoch that was best, as the table numbers it; None for the start.
         best: its value.
 
     Raises:
-        InputError: see `EarlyStopping`.
+        UnknownNameError: there is no such mode, or, when a fit begins, no such number in the table.
+        InputError: when a fit begins, the metric does not declare a direction and there is no `mode`.
+
+    Examples:
+        >>> from foveal.vision.all import KeepBest
+        >>> from foveal.vision.all import *
+        >>> files = get_image_files(untar_data(URLs.SAMPLE_PETS))[::16]
+        >>> dls = ImageDataLoaders.from_name_func(".", files, lambda f: f[0].isupper(), item_tfms=Resize(32), bs=4)
+        >>> learn = Learner(dls, SimpleCNN([3, dls.c]))
+        >>> with learn.no_logging(): learn.fit(3, cbs=(keep := KeepBest()))
+        >>> keep.best == min(epoch[1] for epoch in learn.recorder.values)
+        True
     """
 
     monitor: str = "valid_loss"
@@ -348,6 +434,11 @@ def is_improvement(value: float, best: float | None, mode: Mode, *, min_delta: f
 
 
 def _mix_targets(state: FitState, other: Tensor, weight: Tensor) -> Tensor:
+    """Return the mixed targets.
+
+    Raises:
+        InputError: those of this task cannot be mixed.
+    """
     mixed = state.mix(state.targets, state.targets[other], weight) if state.mix is not None else None
     if mixed is None:
         raise InputError("Targets of this task cannot be mixed: MixUp and CutMix are for labels.")

@@ -30,7 +30,7 @@ def write_history(path: PathLike, history: Sequence[EpochResult]) -> None:
 
 
 def read_history(path: PathLike) -> list[EpochResult]:
-    """Read what `write_history` wrote."""
+    """Return what `write_history` wrote."""
     rows = [json.loads(line) for line in Path(path).read_text(encoding="utf-8").splitlines()]
     return [EpochResult(**storage.with_nan(row)) for row in rows]
 

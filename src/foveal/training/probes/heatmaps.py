@@ -58,7 +58,7 @@ class Sums:
 
     @classmethod
     def of(cls, maps_BFhw: Tensor, points_BK2: Tensor) -> Sums:
-        """Sum over the cells of some images.
+        """Return the sums over the cells of some images.
 
         Args:
             maps_BFhw: features, float32.
@@ -130,7 +130,7 @@ def fit_heatmaps(
     precision: runtime.Precision,
     device: torch.device,
 ) -> float:
-    """Give a spatial head the best heatmaps on the body's features; return the loss on the images held out.
+    """Return the loss on held-out images of a spatial head that was given the best heatmaps on a body's features.
 
     Args:
         body: gives maps float32 [B, F, h, w].
@@ -209,7 +209,7 @@ class Reading(NamedTuple):
 
 
 def reading_of(everything: Sums, left_out: Sums, held: Held) -> Reading:
-    """Choose penalty and sharpness by images that were left out.
+    """Return the penalty and the sharpness that are best for images that were left out.
 
     Args:
         everything: sums over the cells of all images.
@@ -236,7 +236,11 @@ def held_out_positions(n: int) -> range:
 def _sum_cells(
     body: nn.Module, batches: Iterable[Batched], zeros: Sums, precision: runtime.Precision, held_at: range
 ) -> tuple[Sums, Sums, Held]:
-    """Return the sums over all images, those over the images held out, and the maps and points of the latter."""
+    """Return the sums over all images, those over the images held out, and the maps and points of the latter.
+
+    Raises:
+        TrainingError: there is no batch.
+    """
     body.eval()
     sums = left_out = zeros
     held: Held = []

@@ -56,7 +56,7 @@ def fit_head(
     drawn: Tensor | None = None,
     is_plain: bool = False,
 ) -> HeadFit:
-    """Fit the head of a model to the training side.
+    """Return the losses of a head that was fitted to the training side.
 
     Args:
         model: has a linear or a spatial head.
@@ -282,7 +282,7 @@ class _Path:
         self.bias = torch.zeros(n_outputs, requires_grad=True)
 
     def solve(self, strength: float) -> Tensor:
-        """Solve for the next strength; return the summed loss on the rows left out, 0 without any."""
+        """Return the summed loss on the rows left out, 0 without any, once the next strength is solved for."""
         features, targets, left_out = self.features, self.targets, self.left_out
         if left_out is not None:  # without any no copy is made
             features, targets = features[~left_out], targets[~left_out]
