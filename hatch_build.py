@@ -27,7 +27,7 @@ COMPILERS = (os.environ.get("CC"), sysconfig.get_config_var("CC"), "cc", "gcc", 
 
 
 def build() -> str:
-    """Build the library beside its source; return what went wrong, or nothing."""
+    """Return what went wrong when the library was built beside its source, or nothing."""
     LIBRARY.unlink(missing_ok=True)
     flags = FLAGS if sys.platform == "win32" else [*FLAGS, "-fPIC"]
     trouble = "there is no C compiler (cc, gcc or clang)"

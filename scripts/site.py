@@ -33,7 +33,10 @@ PYTHON = {
     ),
     "targets": ("Targets", ("foveal.tasks",)),
     "learner": ("Learner", ("foveal.learner",)),
-    "training": ("Callbacks, optimizers and rates", ("foveal.training", "foveal.course.callbacks", "foveal.course.events")),
+    "training": (
+        "Callbacks, optimizers and rates",
+        ("foveal.training", "foveal.course.callbacks", "foveal.course.events"),
+    ),
     "losses": ("Losses", ("foveal.losses", "foveal.course.losses")),
     "metrics": ("Metrics", ("foveal.metrics", "foveal.course.metrics", "foveal.course.metrics_of_numbers")),
     "models": ("Models and layers", ("foveal.models", "foveal.course.layers", "foveal.course.models")),
@@ -74,7 +77,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     return files
 
 
-def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:  # noqa: ARG001
+def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
     """Turn links between files of the repository into links between pages; one to a file without a page is its name."""
     here = page.file.src_uri
     source = here.removeprefix("project/") if here.startswith("project/") else f"docs/{here}"
@@ -145,8 +148,8 @@ def _python_pages() -> dict[str, str]:
         links = ", ".join(f"[`{name}`]({page}.md#{home}.{name})" for home, name in (*names, *further))
         listed.append(f"## [{title}]({page}.md)\n\n{links}\n")
     about = (
-        "# Python\n\nEvery public name, by what it is for. `from foveal.vision.all import *` has all of them but those of "
-        "ratings, which `from foveal.collab.all import *` has; the names of a script (`foveal.train`, "
+        "# Python\n\nEvery public name, by what it is for. `from foveal.vision.all import *` has all of them but those "
+        "of ratings, which `from foveal.collab.all import *` has; the names of a script (`foveal.train`, "
         "`foveal.load_learner`, ...) are in `foveal` itself.\n\n"
     )
     pages["reference/python/index.md"] = about + "\n".join(listed)
@@ -154,10 +157,12 @@ def _python_pages() -> dict[str, str]:
 
 
 def _entry(home: str, name: str) -> str:
-    """Return what a page says of a name: what stands in the source or, of what is made when it is imported, its text."""
+    """Return what a page says of a name: what its source says or, of what is made by an import, its text."""
     module = importlib.import_module(home)
     tree = ast.parse(inspect.getsource(module))
-    targets = [target for node in tree.body if isinstance(node, ast.Assign | ast.AnnAssign) for target in _targets(node)]
+    targets = [
+        target for node in tree.body if isinstance(node, ast.Assign | ast.AnnAssign) for target in _targets(node)
+    ]
     defined = [node.name for node in tree.body if isinstance(node, ast.FunctionDef | ast.ClassDef)]
     if name in (*targets, *defined):
         return f"::: {home}.{name}\n"
@@ -182,7 +187,9 @@ def _command_pages() -> dict[str, str]:
 
     pages, listed = {}, ["# Command line\n\n`foveal VERB --help` prints what stands here.\n"]
     for title, group in commands().items():
-        rows = "\n".join(f"| [`{name}`]({name}.md) | {_cell(About.of(verb.help).text)} |" for name, verb in group.items())
+        rows = "\n".join(
+            f"| [`{name}`]({name}.md) | {_cell(About.of(verb.help).text)} |" for name, verb in group.items()
+        )
         listed.append(f"## {title}\n\n| verb | what it does |\n|---|---|\n{rows}\n")
         for name, verb in group.items():
             about, context = About.of(verb.help), verb.make_context(name, [], resilient_parsing=True)
@@ -191,7 +198,9 @@ def _command_pages() -> dict[str, str]:
             if about.page:
                 text.append(f"More: [{_title(about.page)}](../../{about.page.removeprefix('docs/')})\n")
             for section, options in sections_of(verb, context):
-                body = "\n".join(f"| `{words.replace('|', chr(92) + '|')}` | {_cell(what)} |" for words, what in options)
+                body = "\n".join(
+                    f"| `{words.replace('|', chr(92) + '|')}` | {_cell(what)} |" for words, what in options
+                )
                 text.append(f"## {section}\n\n| | |\n|---|---|\n{body}\n")
             pages[f"reference/commands/{name}.md"] = "\n".join(text)
     pages["reference/commands/index.md"] = "\n".join(listed)

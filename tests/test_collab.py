@@ -319,6 +319,10 @@ def test_from_a_table_to_recommendations_on_the_command_line(ratings, foveal, tm
     table = pd.read_csv(tmp_path / "all.csv")
     assert len(table) == 3 * table["user"].nunique() == 3 * 240
     assert table.query("user == 5")["title"].iloc[0] in first[0]
+    held_out = set(predictions.query("user == 5")["title"])
+    had = next(title for title in ratings.query("user == 5")["title"] if title not in held_out)
+    foveal("recommend", model, 5, "--only", had, "--out", tmp_path / "none.csv")
+    assert list(pd.read_csv(tmp_path / "none.csv").columns) == list(table.columns)
     again = tmp_path / "again"
     foveal("train", out / "run.toml", "--out", again)
     assert json.loads((again / "summary.json").read_text())["metrics"] == summary["metrics"]
@@ -419,3 +423,11 @@ def test_the_worst_answers_are_those_of_the_largest_losses(learn, capsys):
     assert repr(found) == f"RatingInterpretation({len(losses)} pairs)"
     with pytest.raises(InputError, match="top_losses"):
         found.plot_confusion_matrix()
+
+
+@pytest.mark.parametrize(("x", "c"), [(3, 3), (-1, 3), (torch.tensor([0, 3]), 3), (1.5, 3), (0, 0), (True, 3)])
+def test_a_one_is_put_in_its_place_or_refused(x, c):
+    with pytest.raises(InputError, match=rf"`x` is a whole number, at least 0 and below {c}; got"):
+        star.one_hot(x, c)
+    assert star.one_hot(2, 3).tolist() == [0, 0, 1]
+    assert star.one_hot(torch.tensor([0, 2]), 3).tolist() == [1, 0, 1]

@@ -1,5 +1,7 @@
 """The course's optimizers step as their papers and torch say; what ends in log-probabilities is activated by its loss."""
 
+import subprocess
+import sys
 from functools import partial
 
 import numpy as np
@@ -49,6 +51,86 @@ def test_adam_is_torchs_adamw():
     ours = after_steps(partial(Adam, lr=0.01, mom=0.9, sqr_mom=0.99, eps=1e-5, wd=0.1), 7)
     theirs = after_steps(partial(torch.optim.AdamW, lr=0.01, betas=(0.9, 0.99), eps=1e-5, weight_decay=0.1), 7)
     assert torch.allclose(ours, theirs, atol=1e-7)
+
+
+@pytest.mark.parametrize("optimizer", [Adam, SGD, RMSProp, ranger])
+def test_parameters_are_one_group_however_they_are_given(optimizer):
+    model = nn.Linear(3, 2)
+    names = ("weight", "bias")
+    forms = [
+        model.parameters(),
+        list(model.parameters()),
+        [{"params": model.parameters()}],
+        [{"params": list(model.parameters()), "lr": 0.1}],
+        model.named_parameters(),
+    ]
+    for form in forms:
+        (group,) = optimizer(form, lr=0.1).param_groups
+        assert all(ours is getattr(model, name) for ours, name in zip(group["params"], names, strict=True))
+        assert group["lr"] == 0.1
+    both = optimizer([{"params": model.weight, "lr": 0.2}, {"params": [model.bias]}], lr=0.1)
+    assert [group["lr"] for group in both.param_groups] == [0.2, 0.1]
+    for nothing in ([], [{"params": []}], [{"lr": 0.1}], nn.Parameter(torch.ones(1))):
+        with pytest.raises(InputError, match="`params` is a list of parameters"):
+            optimizer(nothing)
+
+
+@pytest.mark.parametrize("optimizer", [Adam, SGD, RMSProp, ranger])
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [
+        ("lr", [-1, "0.1", None, float("nan")]),
+        ("mom", [-0.1, 1, "0.9"]),
+        ("sqr_mom", [1.5, -1]),
+        ("eps", [-1]),
+        ("wd", [-1]),
+    ],
+)
+def test_numbers_of_an_optimizer_are_in_their_bounds(optimizer, name, values):
+    if optimizer is SGD and name in {"sqr_mom", "eps"}:
+        return
+    for value in values:
+        with pytest.raises(InputError, match=f"`{name}` must be a number, at least 0.*got {value!r}"):
+            optimizer(nn.Linear(2, 2).parameters(), **{name: value})
+
+
+def test_what_a_fit_builds_is_checked_too():
+    with pytest.raises(InputError, match="`wd` must be a number, at least 0; got -1"):
+        build_optimizer(nn.Linear(2, 2), [0.1], wd=-1)
+    with pytest.raises(InputError, match="`opt` is a class of torch's optimizers.*got 3"):
+        OptimWrapper(nn.Linear(2, 2).parameters(), opt=3)
+
+
+def test_no_optimizer_waits_for_what_compiles():
+    """The import of `torch._dynamo` takes longer than many a small fit."""
+    code = """
+import sys, torch
+from foveal.training import optim
+for name in ("Adam", "SGD", "RMSProp", "ranger"):
+    weight = torch.nn.Parameter(torch.ones(2))
+    opt = getattr(optim, name)([weight], lr=0.1)
+    weight.sum().backward()
+    opt.step()
+    opt.zero_grad()
+    opt.load_state_dict(opt.state_dict())
+    assert "torch._dynamo" not in sys.modules, name
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_closure_is_called_with_gradients():
+    for build in (SGD, RMSProp, ranger):
+        weight = nn.Parameter(torch.ones(1))
+        optimizer = build([weight], lr=0.1)
+
+        def closure(weight=weight, optimizer=optimizer):
+            optimizer.zero_grad()
+            loss = (3 * weight).sum()
+            loss.backward()
+            return loss
+
+        assert float(optimizer.step(closure).detach()) == 3
+        assert float(weight.detach()) < 1
 
 
 @pytest.mark.parametrize("mom", [0.0, 0.9])

@@ -4,6 +4,7 @@ import random
 import subprocess
 import sys
 import warnings
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -14,6 +15,7 @@ from foveal.core.errors import ImageError, InputError, TableError, UnknownNameEr
 from foveal.core.listing import L, Path
 from foveal.core.rng import order_for
 from foveal.core.threads import grouped_map, ordered_map
+from foveal.course.splits import EndSplitter, RandomSubsetSplitter, TrainTestSplitter
 from foveal.data import batchers
 from foveal.data.batchers import Batcher, ImageBatcher
 from foveal.data.block import DataBlock
@@ -23,7 +25,15 @@ from foveal.data.labels import ColReader, RegexLabeller, parent_label, using_att
 from foveal.data.loader import DataLoader
 from foveal.data.loaders import DataLoaders
 from foveal.data.samples import Pipeline, PixelOperation
-from foveal.data.splits.splitters import ColSplitter, IndexSplitter, MaskSplitter, RandomSplitter, check_split
+from foveal.data.splits.splitters import (
+    ColSplitter,
+    FileSplitter,
+    IndexSplitter,
+    MaskSplitter,
+    RandomSplitter,
+    check_split,
+)
+from foveal.data.splits.stratify import GroupSplitter, StratifiedSplitter
 from foveal.geometry.homography import Homography
 from foveal.geometry.moves import Move
 from foveal.geometry.resize import RandomResizedCrop, Resize
@@ -159,6 +169,61 @@ def test_a_wrong_split_is_named(split, message):
 def test_masks_and_indices_split():
     assert MaskSplitter([False, True, False])("abc") == ([0, 2], [1])
     assert IndexSplitter([2])("abc") == ([0, 1], [2])
+    assert IndexSplitter(torch.tensor([2]))("abc") == IndexSplitter(np.array([2]))("abc") == ([0, 1], [2])
+
+
+@pytest.mark.parametrize(
+    ("positions", "message"),
+    [
+        ([7], "got 7, and there are 2 items"),
+        ([-1], "whole numbers from 0; got -1"),
+        (["a"], "values such as 'a'"),
+        ([0.5], "values such as 0.5"),
+        ([True, False], "MaskSplitter"),
+        ("01", "is a list of positions; got '01'"),
+        (1, "is a list of positions; got 1"),
+    ],
+)
+def test_a_position_that_no_item_has_is_refused(positions, message):
+    with pytest.raises(InputError, match=message):
+        IndexSplitter(positions)("ab")
+
+
+@pytest.mark.parametrize(
+    ("splitter", "name"),
+    [
+        (RandomSplitter, "valid_pct"),
+        (EndSplitter, "valid_pct"),
+        (partial(StratifiedSplitter, None), "valid_pct"),
+        (partial(GroupSplitter, "group"), "valid_pct"),
+        (TrainTestSplitter, "test_size"),
+        (partial(TrainTestSplitter, shuffle=False), "test_size"),
+        (partial(TrainTestSplitter, stratify=["a", "b"]), "test_size"),
+        (partial(TrainTestSplitter, 0.2), "train_size"),
+        (partial(RandomSubsetSplitter, valid_sz=0.1), "train_sz"),
+        (partial(RandomSubsetSplitter, 0.1), "valid_sz"),
+    ],
+)
+@pytest.mark.parametrize("share", [3, 0, 1.0, "0.2", float("nan")])
+def test_a_share_is_refused_by_its_own_name(splitter, name, share):
+    with pytest.raises(InputError, match=f"`{name}` is a share between 0 and 1; got {share!r}"):
+        splitter(**{name: share})
+
+
+@pytest.mark.parametrize(
+    "splitter",
+    [RandomSplitter(0.2), EndSplitter(0.2), RandomSubsetSplitter(0.2, 0.5), TrainTestSplitter(0.5, train_size=0.1)],
+)
+def test_a_share_of_too_few_items_is_refused(splitter):
+    with pytest.raises(InputError, match=r"leaves nothing for \w+ \(3 items in all\)"):
+        splitter([1, 2, 3])
+
+
+def test_a_list_of_files_that_cannot_be_read_is_named(tmp_path):
+    (tmp_path / "bytes.txt").write_bytes(b"\xff\xfe")
+    for name, message in (("nowhere.txt", "No such file"), (".", "directory"), ("bytes.txt", "no text in UTF-8")):
+        with pytest.raises(InputError, match=message):
+            FileSplitter(tmp_path / name)
 
 
 # Blocks
@@ -320,6 +385,35 @@ def test_loading_touches_no_global_random_state(scenes, frame):
     random.seed(3)
     np.random.seed(3)  # noqa: NPY002
     assert drawn == (random.random(), np.random.random())  # noqa: NPY002
+
+
+@pytest.mark.parametrize(
+    "items", [["a", "b", "c"], [["a"], ["b", "c"], []], [{"x": 1}, {"x": 2}, {"x": 3}], [None] * 3]
+)
+def test_items_that_are_no_tuples_are_one_part_of_a_batch(items):
+    batches = list(DataLoader(items, 2))
+    assert batches == [(tuple(items[:2]),), (tuple(items[2:]),)]
+    assert DataLoader(items, 2).decode_batch(batches[0]) == [(items[0],), (items[1],)]
+
+
+def test_loaders_say_what_they_hold(scenes, frame):
+    dl = DataLoader(["a", "b", "c"], 2)
+    assert repr(dl) == "DataLoader(3 items, bs=2)"
+    assert repr(DataLoaders(dl, DataLoader([1]))) == "DataLoaders(3 items to train on, 1 to validate, bs=2)"
+    datasets = scene_block(scenes).datasets(frame)
+    n = len(datasets.train)
+    assert repr(datasets) == f"Datasets({n} items to train on, {len(datasets.valid)} to validate)"
+    assert repr(datasets.train) == f"ImageDataset({n} images, multi-label)"
+    assert repr(scene_block(scenes)) == "DataBlock(ImageBlock, MultiCategoryBlock)"
+    assert repr(DataBlock().datasets([1, 2, 3, 4, 5]).train) == "Tuples(4 items)"
+    with pytest.raises(InputError, match="no task, so no classes"):
+        _ = dl.vocab
+
+
+@pytest.mark.parametrize("size", [0, -1, 2.5, "8", None, True])
+def test_a_batch_holds_a_whole_number_of_items(size):
+    with pytest.raises(InputError, match=f"a batch size of {size!r}"):
+        DataLoader([1, 2, 3], size)
 
 
 def test_partial_batches(scenes, frame):
@@ -506,7 +600,7 @@ def test_a_summary_walks_one_item_through_every_step(scenes, frame, capsys):
         "48 items to train on",
         "multi-label, 8 outputs",
         "scene_0000.jpg",
-        "RandomResizedCrop(size=48",
+        "resize  RandomResizedCrop(size=48",
         "Warp(",
     ):
         assert part in printed

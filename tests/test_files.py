@@ -4,12 +4,14 @@ import hashlib
 import http.server
 import threading
 
+import pandas as pd
 import pytest
 import torch
 
 from foveal.core import download, runtime, storage
 from foveal.core.errors import FetchError, MissingDependencyError
 from foveal.core.lazy import require
+from foveal.core.tables import write_table
 from foveal.core.threads import ordered_map
 
 CONTENT = bytes(range(256)) * 4096
@@ -128,3 +130,15 @@ def test_memory_is_kept_and_given_back_from_any_thread():
 
     assert all(total == 0 for total in ordered_map(work, range(8), num_workers=4))
     assert runtime._keepers == 0
+
+
+def test_a_table_without_rows_has_its_columns(tmp_path):
+    for ending, read in ((".csv", pd.read_csv), (".parquet", pd.read_parquet)):
+        assert write_table(tmp_path / f"a{ending}", [], ("fname", "given")) == 0
+        assert list(read(tmp_path / f"a{ending}").columns) == ["fname", "given"]
+        write_table(tmp_path / f"b{ending}", [])
+        assert list(read(tmp_path / f"b{ending}").columns) == ["fname"]
+        write_table(tmp_path / f"c{ending}", [{"a": 1}], ("fname", "given"))
+        assert list(read(tmp_path / f"c{ending}").columns) == ["a"]
+    assert write_table(tmp_path / "a.jsonl", [], ("fname",)) == 0
+    assert (tmp_path / "a.jsonl").read_text() == ""

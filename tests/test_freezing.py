@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from foveal.core.errors import InputError
+from foveal.core.errors import InputError, UnknownNameError
 from foveal.learner.vision import vision_learner
 from foveal.training.checkpoint import Checkpoints
 from foveal.training.groups import Freeze, Freezer
@@ -105,3 +105,19 @@ def test_a_checkpoint_of_other_frozen_parameters_is_refused(build, tmp_path):
     learn.fit(1, cbs=Checkpoints(tmp_path))
     with pytest.raises(InputError, match="set by hand was"):
         build().fit(1, resume=tmp_path)
+
+
+def test_a_refused_freeze_changes_nothing(build):
+    learn = build()
+    learn.freeze()
+    block = learn.model[0].network.layer4
+    block.requires_grad_(True)
+    for n in (7, -8):
+        with pytest.raises(InputError, match=r"The model has 3 groups; between 0 and 2 can be frozen"):
+            learn.freeze_to(n)
+    with pytest.raises(UnknownNameError, match="way to freeze normalisation `frosen`.*Did you mean `frozen`"):
+        learn.freeze(norm="frosen")
+    learn.fit(1, 0.01)
+    frozen = [name for name, p in learn.model.named_parameters() if not p.requires_grad]
+    assert frozen
+    assert not any("layer4" in name for name in frozen)

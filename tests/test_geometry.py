@@ -2,6 +2,7 @@
 
 import importlib
 import math
+import re
 import sys
 
 import cv2
@@ -15,9 +16,11 @@ from foveal.core.errors import InputError, UnknownNameError
 from foveal.core.rng import generator_for
 from foveal.geometry.homography import IDENTITY, Homography, corners_of
 from foveal.geometry.moves import Dihedral, Flip, Move, Rotate, Shift, Warp, Zoom
-from foveal.geometry.resize import RandomResizedCrop, Resize, ResizeStep
+from foveal.geometry.resize import CropPad, RandomCrop, RandomResizedCrop, Resize, ResizeStep
 from foveal.geometry.warp import stack_windows, warp, warp_batch, window
+from foveal.images.augment import aug_transforms
 from foveal.images.prepare import UNCHANGED, Preparation
+from foveal.images.tones import Brightness, Contrast
 
 AFFINE = [Flip(p=1), Flip(p=1, vertical=True), Dihedral(), Rotate(30, p=1), Zoom(0.8, 1.3, p=1), Shift(0.1, p=1)]
 SIZE = st.tuples(st.integers(40, 400), st.integers(40, 400))
@@ -264,6 +267,80 @@ def test_wrong_arguments_are_named():
         RandomResizedCrop(10, min_scale=0)
     with pytest.raises(InputError, match="probability"):
         Flip(p=2)
+
+
+@pytest.mark.parametrize("size", ["224", (224,), (1, 2, 3), 224.0, (32, 1.5), True, None, 0, (8, -1), {"h": 8}])
+@pytest.mark.parametrize("resize", [Resize, RandomResizedCrop, RandomCrop, CropPad])
+def test_a_size_is_one_or_two_whole_numbers(resize, size):
+    with pytest.raises(InputError, match=rf"each at least 1; got {re.escape(repr(size))}"):
+        resize(size)
+
+
+def test_a_size_may_be_numpys_or_in_a_list():
+    assert Resize(np.int64(8)).input_size_hw == Resize([8, 8]).input_size_hw == (8, 8)
+
+
+NOT_PROBABILITIES = [5, -0.1, "0.5", None, float("nan")]
+NOT_EXTENTS = [-5, "10", None, float("inf")]
+
+
+@pytest.mark.parametrize("p", NOT_PROBABILITIES)
+@pytest.mark.parametrize("kind", [Flip, Dihedral, Rotate, Zoom, Shift, Warp, Brightness, Contrast])
+def test_a_probability_of_a_move_or_a_tone_is_one(kind, p):
+    with pytest.raises(InputError, match=r"`p` must be a number.*It is a probability"):
+        kind(p=p)
+
+
+@pytest.mark.parametrize("value", NOT_EXTENTS)
+@pytest.mark.parametrize(
+    ("kind", "name"),
+    [
+        (Rotate, "max_degrees"),
+        (Shift, "max_share"),
+        (Warp, "magnitude"),
+        (Zoom, "min_zoom"),
+        (Zoom, "max_zoom"),
+        (Brightness, "max_lighting"),
+        (Contrast, "max_lighting"),
+        *(
+            (aug_transforms, name)
+            for name in ("mult", "max_rotate", "max_warp", "max_lighting", "min_zoom", "max_zoom")
+        ),
+    ],
+)
+def test_how_far_a_move_or_a_tone_goes_is_a_number_in_its_bounds(kind, name, value):
+    with pytest.raises(InputError, match=f"{name}.*got"):
+        kind(**{name: value})
+
+
+@pytest.mark.parametrize("p", NOT_PROBABILITIES)
+@pytest.mark.parametrize("name", ["p_affine", "p_lighting"])
+def test_probabilities_of_the_recipe_are_named(name, p):
+    with pytest.raises(InputError, match=f"`{name}` must be a number"):
+        aug_transforms(**{name: p})
+
+
+@pytest.mark.parametrize("ratio", [(2, 0), (2, 1), (0, 1), (1,), 1, "12", (1, float("inf"))])
+def test_aspects_of_a_random_crop_are_two_in_order(ratio):
+    with pytest.raises(InputError, match="`ratio` is the least and the greatest"):
+        RandomResizedCrop(32, ratio=ratio)
+
+
+def test_a_zoom_that_is_wanted_is_never_left_out():
+    for given in ({"min_zoom": 1.2}, {"max_zoom": 0.8}, {"min_zoom": 1.2, "p_affine": 0}):
+        with pytest.raises(InputError, match="min_zoom <= max_zoom"):
+            aug_transforms(**given)
+    assert Zoom(1.2, 1.2, 0.75) in aug_transforms(min_zoom=1.2, max_zoom=1.2)
+    assert not any(isinstance(step, Zoom) for step in aug_transforms(max_zoom=1.0))
+    with pytest.raises(InputError, match="`min_scale` must be"):
+        aug_transforms(size=32, min_scale=3)
+
+
+def test_further_transforms_may_be_one_several_or_none():
+    alone = aug_transforms(do_flip=False)
+    assert aug_transforms(do_flip=False, xtra_tfms=Flip()) == [*alone, Flip()]
+    assert aug_transforms(do_flip=False, xtra_tfms=[Flip(), Shift()]) == [*alone, Flip(), Shift()]
+    assert aug_transforms(do_flip=False, xtra_tfms=None) == alone
 
 
 def test_names_of_version_0_1_still_work_with_a_warning():

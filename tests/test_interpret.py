@@ -5,13 +5,17 @@ from html.parser import HTMLParser
 
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
 from foveal.core.errors import InputError, UnknownNameError
+from foveal.data.block import DataBlock
+from foveal.data.image_block import ImageBlock
 from foveal.evaluation.interpret import ClassificationInterpretation, Interpretation
 from foveal.evaluation.label_issues import LabelIssue
 from foveal.evaluation.predictions import Predictions
+from foveal.geometry.resize import Resize
 from foveal.images.canvas import Canvas
 from foveal.learner.vision import vision_learner
 from foveal.models.explain import grad_cam
@@ -131,6 +135,8 @@ def test_slices_are_worst_first():
     interp = one_label([0, 1, 2, 0], [0, 0, 2, 0])
     assert interp.slices(["a", "a", "b", "b"]) == [("a", 2, 0.5), ("b", 2, 1.0)]
     assert interp.slices(["a", "a", "b", "b"], "error_rate")[0] == ("a", 2, 0.5)
+    with pytest.raises(UnknownNameError, match="There is no metric `accuracyy`. Did you mean `accuracy`?"):
+        interp.slices(["a", "a", "b", "b"], "accuracyy")
     with pytest.raises(InputError, match="One value per image is expected, 4; got 2"):
         interp.slices(["a", "b"])
 
@@ -224,3 +230,50 @@ def test_precision_by_recall_ends_at_what_the_definition_says():
     assert not cat.lines  # no image has it
     with pytest.raises(InputError, match="is for tasks of multi-label"):
         one_label([0], [0]).plot_precision_recall()
+
+
+def test_a_table_of_no_label_issues_has_its_header(tmp_path):
+    interp = one_label([0, 1, 2], [0, 1, 2])
+    assert interp.export_label_issues(tmp_path / "none.csv") == 0
+    assert (tmp_path / "none.csv").read_text() == "fname,given,suggested,confidence\n"
+    assert interp.export_label_issues(tmp_path / "none.json") == 0
+
+
+@pytest.mark.parametrize("values", [(False, True), (0, 5), (0.5, 2.0)])
+def test_labels_in_question_are_values_of_the_vocab(values, tmp_path):
+    truths = [0, 1] * 30
+    given = [1 - truth if at == 8 else truth for at, truth in enumerate(truths)]
+    probability = torch.tensor([[0.998 - 0.996 * truth, 0.002 + 0.996 * truth] for truth in truths])
+    task, names = SingleLabel(Vocab(values)), [f"{at}.jpg" for at in range(60)]
+    labels = [values[truth] for truth in truths]
+    interp = Interpretation(Predictions(names, probability, labels, torch.tensor(given), task))
+    (issue,) = interp.label_issues()
+    assert (issue.given, issue.suggested, 1) == interp.most_confused()[0] == (values[1], values[0], 1)
+    assert type(issue.given) is type(values[0])
+    assert str(issue).startswith(f"{values[1]}, or {values[0]}? (")
+    several_of = MultiLabel(Vocab(values))
+    truth = torch.eye(2)[truths]
+    truth[8], truth[9] = torch.tensor([1.0, 1.0]), torch.tensor([0.0, 0.0])
+    issues = Interpretation(
+        Predictions(names, probability, several_of.decode(probability, None), truth, several_of)
+    ).label_issues()
+    assert {one[:3] for one in issues} == {("8.jpg", values[1], ""), ("9.jpg", "", values[1])}
+    assert {str(one)[:-7] for one in issues} == {f"no {values[1]}?", f"{values[1]} missing?"}
+    assert interp.export_label_issues(tmp_path / "issues.parquet") == 1
+    assert pd.read_parquet(tmp_path / "issues.parquet")["given"].tolist() == [str(values[1])]
+
+
+def test_a_label_to_explain_is_a_value_of_the_vocab_or_its_name(scenes):
+    files = sorted((scenes / "scenes").iterdir())[:8]
+    for values, absent in (((False, True), "Truw"), ((3, 14), 15)):
+        block = DataBlock(
+            (ImageBlock, CategoryBlock(vocab=values)),
+            get_y=lambda f, v=values: v[files.index(f) % 2],
+            item_tfms=Resize(32),
+        )
+        learn = vision_learner(block.dataloaders(files, bs=4), "test_resnet", pretrained=False)
+        for label in (values[1], str(values[1]), np.asarray(values[1])[()]):
+            learn.explain(files[0], label)
+            assert plt.gcf().axes[0].texts[0].get_text() == str(values[1])
+        with pytest.raises(UnknownNameError, match=f"There is no label `{absent}`.*Known: {values[0]}, {values[1]}"):
+            learn.explain(files[0], absent)

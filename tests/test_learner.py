@@ -16,6 +16,7 @@ from torch import nn
 
 from foveal.core import runtime
 from foveal.core.errors import InputError, MissingDependencyError, ModelFileError, TrainingError
+from foveal.evaluation.interpret import Interpretation
 from foveal.learner.learner import Learner
 from foveal.learner.vision import vision_learner
 from foveal.metrics.several_labels import accuracy_multi
@@ -324,3 +325,18 @@ def test_a_loader_without_labels_stays_one_when_it_is_made_anew(scene_loaders):
     loader = dls.test_dl(dls.valid.items)
     assert len(next(iter(loader))) == len(next(iter(loader.new(bs=2)))) == 1
     assert len(next(iter(dls.valid.new(bs=2)))) == 2
+
+
+@pytest.mark.parametrize("side", [2, -3, "valid", 1.0])
+def test_loaders_have_two_sides(learn, side):
+    message = re.escape(f"Loaders have two sides, 0 to train on and 1 to validate; got {side!r}.")
+    for call in (learn.validate, learn.get_preds, learn.tta, learn.show_results, learn.dls.__getitem__):
+        with pytest.raises(InputError, match=message):
+            call(side)
+    with pytest.raises(InputError, match=message):
+        Interpretation.from_learner(learn, side)
+    predictor = learn.predictor()
+    predictor.dls = learn.dls
+    with pytest.raises(InputError, match=message):
+        predictor.get_preds(side)
+    assert learn.dls[-1] is learn.dls[1] is learn.dls.valid

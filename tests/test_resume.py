@@ -196,7 +196,7 @@ def test_a_loss_that_is_not_finite_stops_with_step_rate_and_files(build, tmp_pat
     ):
         learn.fit(3, cbs=[Poison(), Checkpoints(tmp_path)])
     tensors = load_file(tmp_path / FILE)
-    assert all(t.isfinite().all() for name, t in tensors.items() if t.is_floating_point())
+    assert all(t.isfinite().all() for t in tensors.values() if t.is_floating_point())
 
 
 def test_a_killed_process_goes_on_to_the_bit(tmp_path, monkeypatch):

@@ -86,6 +86,42 @@ def public_functions():
                 yield name, value
 
 
+def raised(function):
+    """Return the names of the errors that a function raises itself, also as `raise SomeError.of(...)`."""
+    found, waiting = set(), list(function.body)
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, ast.Raise) and node.exc is not None:
+            error = node.exc.func if isinstance(node.exc, ast.Call) else node.exc
+            names = [
+                part.attr if isinstance(part, ast.Attribute) else part.id
+                for part in ast.walk(error)
+                if hasattr(part, "attr") or hasattr(part, "id")
+            ]
+            found |= {name for name in names if name[0].isupper()}
+        if not isinstance(node, ast.FunctionDef | ast.ClassDef | ast.Lambda):
+            waiting += ast.iter_child_nodes(node)
+    return found - {"NotImplementedError"}
+
+
+def test_public_functions_name_the_errors_that_they_raise():
+    functions = [
+        (path, node)
+        for path, tree in TREES.items()
+        if path.parts[0] != "cli" and path.name != "verb.py"  # their docstrings are the help of the command line
+        for node in ast.walk(tree)
+        if isinstance(node, ast.FunctionDef) and not node.name.startswith("_") and ast.get_docstring(node)
+    ]
+    assert len(functions) > 1000
+    silent = [
+        f"{path}:{node.name}: {name}"
+        for path, node in functions
+        for name in raised(node)
+        if name not in ast.get_docstring(node).partition("Raises:")[2]
+    ]
+    assert not silent
+
+
 def test_public_functions_say_what_their_arguments_are():
     several = {name: value for name, value in public_functions() if len(parameters(value)) >= 2}
     without = sorted(name for name, value in several.items() if "Args:" not in (inspect.getdoc(value) or ""))

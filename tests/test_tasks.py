@@ -8,13 +8,17 @@ import torch
 from torchvision.ops import sigmoid_focal_loss
 
 from foveal import losses
-from foveal.core.errors import InputError, UnknownNameError
+from foveal.core.errors import InputError, NothingToLearnError, UnknownNameError
+from foveal.course.transforms import Categorize, MultiCategorize
+from foveal.data.block import DataBlock
+from foveal.data.image_block import ImageBlock
+from foveal.data.splits.splitters import IndexSplitter
 from foveal.geometry.homography import Homography
 from foveal.tasks import heatmaps
-from foveal.tasks.multi_label import MultiLabel
-from foveal.tasks.points import Points
-from foveal.tasks.regression import Regression
-from foveal.tasks.single_label import SingleLabel
+from foveal.tasks.multi_label import MultiCategoryBlock, MultiLabel
+from foveal.tasks.points import PointBlock, Points
+from foveal.tasks.regression import Regression, RegressionBlock
+from foveal.tasks.single_label import CategoryBlock, SingleLabel
 from foveal.tasks.vocab import Vocab
 from foveal.testing import check_task
 
@@ -55,6 +59,76 @@ def test_wrong_labels_are_named():
         Regression.of(("a", "b"), [[1, math.nan], [2, math.nan]])
     with pytest.raises(InputError, match="finite"):
         Points(1).encode([1.0, math.inf])
+
+
+@pytest.mark.parametrize(
+    ("label", "message"),
+    [
+        ("a", "A point is .x, y., two numbers; got 'a'"),
+        ([[1, 2], [3]], "two numbers; got"),
+        ({"x": 1}, "two numbers; got"),
+        (None, r"The label is missing \(None\).*\(nan, nan\)"),
+        (math.nan, r"The label is missing \(nan\)"),
+        ([1, 2, 3], r"3 numbers"),
+    ],
+)
+def test_a_label_that_is_no_point_is_named_with_its_item(label, message):
+    image = np.zeros((8, 8, 3), np.uint8)
+    block = DataBlock((ImageBlock, PointBlock), get_x=lambda _: image, get_y=lambda i: i, splitter=IndexSplitter([2]))
+    for at in range(3):  # the first of training, another one, and one of validation
+        labels = [(1, 2), (3, 4), (5, 6)]
+        labels[at] = label
+        with pytest.raises(InputError, match=f"^item {at}: .*{message}"):
+            block.datasets(labels)
+
+
+@pytest.mark.parametrize(
+    "block",
+    [
+        *(PointBlock(), PointBlock(names=["a", "b"]), PointBlock(n_points=2)),
+        *(RegressionBlock(), RegressionBlock(2), RegressionBlock(names=["a", "b"])),
+        *(CategoryBlock(), MultiCategoryBlock(), MultiCategoryBlock(encoded=True)),
+    ],
+)
+def test_without_a_label_there_is_nothing_to_learn(block):
+    with pytest.raises(NothingToLearnError, match="known|found"):
+        block.bind([])
+
+
+@pytest.mark.parametrize("kind", [CategoryBlock, MultiCategoryBlock, Categorize, MultiCategorize])
+@pytest.mark.parametrize("vocab", ["ab", b"ab", 3])
+def test_a_text_is_no_vocabulary(kind, vocab):
+    with pytest.raises(InputError, match=f"`vocab` is a list of classes.*got {vocab!r}"):
+        kind(vocab=vocab)
+
+
+@pytest.mark.parametrize("kind", [PointBlock, RegressionBlock])
+def test_a_text_is_no_list_of_names_and_a_count_is_a_number(kind):
+    with pytest.raises(InputError, match="`names` is a list of names of .*got 'age'"):
+        kind(names="age")
+    count = "n_points" if kind is PointBlock else "n_out"
+    for wrong in (0, 1.5, "2"):
+        with pytest.raises(InputError, match=f"`{count}` must be a whole number, at least 1; got {wrong!r}"):
+            kind(**{count: wrong})
+
+
+@pytest.mark.parametrize("what", ["flip_pairs", "skeleton"])
+@pytest.mark.parametrize(
+    ("pairs", "message"),
+    [
+        ([("l", "r")], "names the point 'l', and these points have no names: give `names"),
+        (["lr"], "holds pairs of points.*got 'lr'"),
+        ([(0,)], r"holds pairs of points.*got \(0,\)"),
+        ([(0, 1, 2)], "holds pairs of points"),
+        ([(0, 5)], "holds pairs of point numbers from 0 to 1"),
+        ("lr", "is a list of pairs"),
+    ],
+)
+def test_pairs_of_points_are_pairs_of_those_there_are(what, pairs, message):
+    with pytest.raises(InputError, match=f"`{what}` {message}"):
+        PointBlock(**{what: pairs}).bind([[(1, 2), (3, 4)]])
+    by_numbers = PointBlock(**{what: [(np.int64(0), 1)]}).bind([[(1, 2), (3, 4)]])
+    assert getattr(by_numbers, what) == ((0, 1),)
 
 
 def test_unknown_targets_add_nothing():

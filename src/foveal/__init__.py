@@ -12,7 +12,7 @@ from typing import Any
 from foveal import _moved
 from foveal.core import processors
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 _HOME = {
     "CategoryBlock": "foveal.tasks.single_label",

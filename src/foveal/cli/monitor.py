@@ -79,7 +79,7 @@ def monitor(
 
 
 def _answer(model: Path, sources: list[str], device: str | None) -> Watched:
-    """Answer for images, and return what became of the answers."""
+    """Return what became of answers for images."""
     from foveal.core import progress, storage
     from foveal.core.errors import InputError
     from foveal.inference.loading import load_image_predictor

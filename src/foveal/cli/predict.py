@@ -127,7 +127,7 @@ def _check_options(out: Path | None, given: Mapping[str, object], *, resume: boo
 
 
 def _show(predictor: Predictor, asked: Asked, batch_size: int, draw: Path | None) -> int:
-    """Print answers; return how many images could not be used."""
+    """Return how many images could not be used; the answers for the others are printed."""
     from foveal.evaluation.writers import row_of
     from foveal.scale.streaming import PredictionStream
 
@@ -140,7 +140,7 @@ def _show(predictor: Predictor, asked: Asked, batch_size: int, draw: Path | None
 def _write_layout(
     predictor: Predictor, asked: Asked, batch_size: int, out: Path, layout: str, draw: Path | None
 ) -> int:
-    """Write answers as a labelling tool reads them; return how many images could not be used."""
+    """Return how many images could not be used; the other answers are written as a labelling tool reads them."""
     from foveal.core import progress
     from foveal.evaluation.writers import write_answers
     from foveal.scale.streaming import PredictionStream
@@ -156,7 +156,7 @@ def _write_layout(
 def _write_table(
     predictor: Predictor, asked: Asked, batch_size: int, out: Path, model: Path, *, resume: bool, draw: Path | None
 ) -> int:
-    """Write answers to a table; return how many images could not be used."""
+    """Return how many images could not be used; the answers for the others are written to a table."""
     from foveal.core import storage
     from foveal.scale.resume_log import ResumeLog, log_of
 

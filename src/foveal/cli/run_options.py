@@ -32,7 +32,7 @@ OPTIONS: dict[str, Callable[[str, str], bool]] = {
 
 
 def run_verb(verb: Callable[..., None], context: typer.Context) -> int:
-    """Run a verb that takes settings as options; return its exit code.
+    """Return the exit code of a verb that takes settings as options, once it has run.
 
     Args:
         verb: takes the settings that were given as `given`, and arguments of its own.

@@ -64,7 +64,7 @@ def similar(
         for one in matches
     ]
     if out is not None:
-        typer.echo(f"{write_table(out, rows):,} pairs, written to {out}.")
+        typer.echo(f"{write_table(out, rows, ('fname', 'similar', 'similarity')):,} pairs, written to {out}.")
     else:
         for image, matches in found:
             typer.echo(f"like {name_of(image)}:")

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from foveal.collab.task import UNKNOWN, Id, Ids
-from foveal.core.errors import UnknownNameError
+from foveal.core.errors import InputError, UnknownNameError
 from foveal.models import module
 from foveal.models.head import sigmoid_range
 from foveal.models.pca import Vectors
@@ -68,13 +68,19 @@ def one_hot(x: int | Tensor, c: int) -> Tensor:
         x: from 0 to c - 1; a tensor of several numbers gives a one at each of them.
         c: how many numbers.
 
+    Raises:
+        InputError: `x` is no such number.
+
     Examples:
         >>> from foveal.collab.all import *
         >>> one_hot(1, 3).tolist()
         [0, 1, 0]
     """
+    numbers = torch.as_tensor(x)
+    if numbers.dtype == torch.bool or numbers.is_floating_point() or bool(((numbers < 0) | (numbers >= c)).any()):
+        raise InputError(f"`x` is a whole number, at least 0 and below {c}; got {x!r}.")
     made = torch.zeros(c, dtype=torch.uint8)
-    made[x] = 1
+    made[numbers.long()] = 1
     return made
 
 

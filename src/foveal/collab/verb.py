@@ -83,7 +83,8 @@ def recommend(
         chosen = [user_named(predictor, text) for text in users] if users else None
         lists = predictor.recommend_all(top, seen=seen, users=chosen, **wishes)
     if out is not None:
-        typer.echo(f"{write_table(out, _rows(predictor, lists)):,} recommendations, written to {out}.")
+        n = write_table(out, _rows(predictor, lists), _columns(predictor))
+        typer.echo(f"{n:,} recommendations, written to {out}.")
         return
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
     for user, found in lists:
@@ -94,21 +95,19 @@ def recommend(
 def _rows(
     predictor: RatingPredictor, lists: Iterable[tuple[Id | None, Recommendations]]
 ) -> Iterator[dict[str, object]]:
-    user, item, rating = predictor.task.columns
-    has_titles = bool(predictor.titles)
+    columns = _columns(predictor)
     for name, found in lists:
         for rank, one in enumerate(found, start=1):
-            title = {f"{item}_title": one.title} if has_titles else {}
+            title = (one.title,) if predictor.titles else ()
             because = " | ".join(str(predictor.items.name(reason)) for reason in one.because)
-            yield {
-                user: "" if name is None else name,
-                "rank": rank,
-                item: one.item,
-                **title,
-                rating: one.rating,
-                "score": one.score,
-                "because": because,
-            }
+            cells = ("" if name is None else name, rank, one.item, *title, one.rating, one.score, because)
+            yield dict(zip(columns, cells, strict=True))
+
+
+def _columns(predictor: RatingPredictor) -> tuple[str, ...]:
+    user, item, rating = predictor.task.columns
+    title = (f"{item}_title",) if predictor.titles else ()
+    return user, "rank", item, *title, rating, "score", "because"
 
 
 def _line(predictor: RatingPredictor, user: Id | None, rank: int, one: Recommended) -> str:

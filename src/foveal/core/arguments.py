@@ -112,6 +112,19 @@ def check_number(
     raise InputError(f"`{name}` must be {kind}{', ' * bool(words)}{words}; got {value!r}. {hint}".rstrip())
 
 
+def check_probability(name: str, value: object) -> None:
+    """Refuse an argument that is no probability.
+
+    Args:
+        name: of the argument.
+        value: as the user gave it.
+
+    Raises:
+        InputError: it is no number from 0 to 1.
+    """
+    check_number(name, value, at_least=0, at_most=1, hint="It is a probability.")
+
+
 _COMPARISONS: Mapping[str, Callable[[float, float], bool]] = {
     "at least": operator.ge,
     "above": operator.gt,

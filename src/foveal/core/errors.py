@@ -36,7 +36,7 @@ class FovealError(Exception):
         ...     Resize(0)
         ... except FovealError as error:
         ...     print(error)
-        A size is one number of pixels or (height, width), each at least 1; got 0.
+        A size is a whole number of pixels or (height, width), each at least 1; got 0.
     """
 
 

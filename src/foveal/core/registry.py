@@ -98,7 +98,7 @@ class Registry(Generic[T]):
 
     def values(self) -> Iterator[T]:
         """Yield every value, as `items` does."""
-        yield from (value for _, value in self.items())
+        yield from (entry[1] for entry in self.items())
 
     def __contains__(self, name: object) -> bool:
         return name in tuple(self)

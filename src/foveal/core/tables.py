@@ -6,10 +6,10 @@ import csv
 import json
 import os
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, overload
+from typing import IO, TYPE_CHECKING, overload
 
 from foveal.core import storage
 from foveal.core.errors import InputError
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 Row = Mapping[str, object]
 """Cells by column: text, numbers, truth values or None."""
 Rows = Iterable[Row]
+_COLUMNS = ("fname",)  # of a table without rows; most have images
 _FORMULA = re.compile(r"'*[=+\-@\t\r]")
 _ROWS_PER_GROUP = 4096  # rows of a parquet row group, and in memory; chosen by hand
 
@@ -35,26 +36,27 @@ def check_table(path: Path) -> None:
         raise InputError(f"`{path}` must end in .csv, .jsonl or .parquet.")
 
 
-def write_table(path: Path, rows: Rows) -> int:
+def write_table(path: Path, rows: Rows, columns: Sequence[str] = _COLUMNS) -> int:
     """Write rows to a .csv, .jsonl or .parquet, atomically.
 
     Args:
         path: its ending is the format.
         rows: all with the same columns; read one by one.
+        columns: what a .csv or .parquet names where there are no rows.
 
     Returns:
         The number of rows.
     """
-    return FORMATS[path.suffix](path, rows)
+    return FORMATS[path.suffix](path, rows, columns)
 
 
-def _write_csv(path: Path, rows: Rows) -> int:
+def _write_csv(path: Path, rows: Rows, columns: Sequence[str]) -> int:
     """Write rows for people: no spreadsheet takes a cell for a formula.
 
     Returns:
         The number of rows.
     """
-    return write_rows(path, ({defused(name): defused(cell) for name, cell in row.items()} for row in rows))
+    return write_rows(path, ({defused(name): defused(cell) for name, cell in row.items()} for row in rows), columns)
 
 
 @overload
@@ -89,12 +91,13 @@ def _is_formula(text: str) -> bool:
     return False
 
 
-def write_rows(path: Path, rows: Rows) -> int:
+def write_rows(path: Path, rows: Rows, columns: Sequence[str] = _COLUMNS) -> int:
     """Write rows as CSV, every cell as it is and numbers with all their digits, atomically.
 
     Args:
         path: the file.
         rows: all with the same columns; read one by one.
+        columns: what the file names where there are no rows.
 
     Returns:
         The number of rows.
@@ -104,11 +107,18 @@ def write_rows(path: Path, rows: Rows) -> int:
         writer: csv.DictWriter[str] | None = None
         for row in rows:
             if writer is None:
-                writer = csv.DictWriter(file, list(row), lineterminator="\n", extrasaction="raise")
-                writer.writeheader()
+                writer = _headed(file, list(row))
             writer.writerow(row)
             count += 1
+        if writer is None:
+            _headed(file, columns)
     return count
+
+
+def _headed(file: IO[str], columns: Sequence[str]) -> csv.DictWriter[str]:
+    writer = csv.DictWriter(file, columns, lineterminator="\n", extrasaction="raise")
+    writer.writeheader()
+    return writer
 
 
 def printable(name: str | os.PathLike[str]) -> str:
@@ -116,7 +126,7 @@ def printable(name: str | os.PathLike[str]) -> str:
     return os.fsencode(name).decode("utf-8", "backslashreplace")
 
 
-def _write_jsonl(path: Path, rows: Rows) -> int:
+def _write_jsonl(path: Path, rows: Rows, _: Sequence[str]) -> int:
     count = 0
     with storage.open_replacing(path) as file:
         for row in rows:
@@ -125,7 +135,7 @@ def _write_jsonl(path: Path, rows: Rows) -> int:
     return count
 
 
-def _write_parquet(path: Path, rows: Rows) -> int:
+def _write_parquet(path: Path, rows: Rows, columns: Sequence[str]) -> int:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -141,7 +151,7 @@ def _write_parquet(path: Path, rows: Rows) -> int:
             schema, writer = wider, writer or pq.ParquetWriter(beside, wider)
             writer.write_table(_as_schema(table, schema))
             count += len(group)
-        (writer or pq.ParquetWriter(beside, pa.schema([("fname", pa.string())]))).close()
+        (writer or pq.ParquetWriter(beside, pa.schema([(name, pa.string()) for name in columns]))).close()
     return count
 
 
@@ -173,7 +183,7 @@ def _as_schema(table: pa.Table, schema: pa.Schema) -> pa.Table:
     return pa.table(columns, schema=schema)
 
 
-FORMATS: dict[str, Callable[[Path, Rows], int]] = {
+FORMATS: dict[str, Callable[[Path, Rows, Sequence[str]], int]] = {
     ".csv": _write_csv,
     ".jsonl": _write_jsonl,
     ".parquet": _write_parquet,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pydoc
 import random
+import re
 from collections.abc import Callable, Iterable, Mapping, Sized
 from functools import partial
 
@@ -95,11 +96,17 @@ def doc(value: Item) -> None:
         >>> doc(range_of)
         function range_of in module foveal.course.basics
         <BLANKLINE>
-        range_of(items: 'Sized') -> 'list[int]'
+        range_of(items: Sized) -> list[int]
             Return the positions of items, from 0.
         ...
     """
-    print(pydoc.plain(pydoc.render_doc(value, title="%s")))  # noqa: T201 -- printing is what it is for
+    text = pydoc.plain(pydoc.render_doc(value, title="%s"))
+    # Annotations are texts in modules that postpone them, and stand in quotes.
+    print(_DECLARATION.sub(lambda line: _QUOTED.sub(r"\1\3", line[0]), text))  # noqa: T201 -- printing is what it is for
+
+
+_DECLARATION = re.compile(r"^[ |]*(?:\w+ = )?[\w.]+\(.*$", re.MULTILINE)
+_QUOTED = re.compile(r"(: |-> )(['\"])(.*?)\2(?=[,)=]| =|$)")
 
 
 def parallel(

@@ -88,7 +88,6 @@ INSTEAD: Mapping[str, str] = MappingProxyType(
         "delegates": "leave the decorator out, and write the arguments out.",
         "typedispatch": "leave the decorator out; let the function ask with `isinstance`.",
         "ifnone": "write `b if a is None else a`.",
-        "noop": "write `lambda x: x`.",
         "listify": "write `L(x)`.",
         "image_size": "write `Image.open(file).size`.",
         "test_ne": "write `assert a != b`.",

@@ -10,7 +10,7 @@ import torch
 from foveal.core.arguments import checked_keywords
 from foveal.core.errors import InputError
 from foveal.core.seeds import check_seed
-from foveal.data.splits.splitters import RandomSplitter, Split, Splitter
+from foveal.data.splits.splitters import RandomSplitter, Split, Splitter, both_sides, check_share
 from foveal.data.splits.stratify import StratifiedSplitter
 
 
@@ -23,20 +23,20 @@ def EndSplitter(valid_pct: float = 0.2, valid_last: bool = True) -> Splitter:
         valid_last: whether the last ones, or the first.
 
     Raises:
-        InputError: the share is not between 0 and 1.
+        InputError: the share is not between 0 and 1; or, when it is called, the items are too few for an item on each
+            side.
 
     Examples:
         >>> from foveal.vision.all import *
         >>> EndSplitter(valid_pct=0.25)(["a.jpg", "b.jpg", "c.jpg", "d.jpg"])
         ([0, 1, 2], [3])
     """
-    if not 0 < valid_pct < 1:
-        raise InputError(f"`valid_pct` is a share between 0 and 1; got {valid_pct!r}.")
+    check_share("valid_pct", valid_pct)
 
     def split(items: Sized) -> Split:
         n, cut = len(items), int(len(items) * valid_pct)
         train, valid = (range(n - cut), range(n - cut, n)) if valid_last else (range(cut, n), range(cut))
-        return list(train), list(valid)
+        return both_sides(train, valid, n)
 
     return split
 
@@ -51,15 +51,29 @@ def RandomSubsetSplitter(train_sz: float, valid_sz: float, seed: int | None = No
         seed: the same one gives the same split; by default each split is another one.
 
     Raises:
-        InputError: the shares are not between 0 and 1, or more than 1 together.
+        InputError: the shares are not between 0 and 1, or more than 1 together; or, when it is called, the items are
+            too few for an item on each side.
     """
-    if not (0 < train_sz < 1 and 0 < valid_sz < 1 and train_sz + valid_sz <= 1):
-        raise InputError(f"`train_sz` and `valid_sz` are shares, at most 1 together; got {train_sz} and {valid_sz}.")
-    whole = RandomSplitter(valid_sz, seed)
+    return _random_subsets(seed, train_sz=train_sz, valid_sz=valid_sz)
+
+
+def _random_subsets(seed: int | None, **shares: float) -> Splitter:
+    """Return a splitter by the shares to train on and to validate on, in this order.
+
+    Raises:
+        InputError: they are no such shares.
+    """
+    for name, share in shares.items():
+        check_share(name, share)
+    train_share, valid_share = shares.values()
+    if train_share + valid_share > 1:
+        names = " and ".join(f"`{name}`" for name in shares)
+        raise InputError(f"{names} are shares, at most 1 together; got {train_share} and {valid_share}.")
+    whole = RandomSplitter(valid_share, seed)
 
     def split(items: Sized) -> Split:
         train, valid = whole(items)
-        return train[: int(len(items) * train_sz)], valid
+        return both_sides(train[: int(len(items) * train_share)], valid, len(items))
 
     return split
 
@@ -82,7 +96,8 @@ def TrainTestSplitter(
         shuffle: whether the split is random; the last items validate where it is not.
 
     Raises:
-        InputError: the arguments do not go together; or, when it is called, there is not one label per item.
+        InputError: the arguments do not go together, or a share is not between 0 and 1; or, when it is called, there
+            is not one label per item.
 
     Examples:
         >>> from foveal.vision.all import *
@@ -91,12 +106,13 @@ def TrainTestSplitter(
         >>> sorted(labels[at] for at in valid)
         ['cat', 'cat', 'dog']
     """
+    check_share("test_size", test_size)
     if not shuffle and stratify is not None:
         raise InputError("`stratify` needs shuffle=True.")
     if train_size is not None:
         if stratify is not None or not shuffle:
             raise InputError("`train_size` goes with shuffle=True and without `stratify`.")
-        return RandomSubsetSplitter(train_size, test_size, random_state)
+        return _random_subsets(random_state, train_size=train_size, test_size=test_size)
     if not shuffle:
         return EndSplitter(test_size)
     if stratify is None:

@@ -116,6 +116,10 @@ class DataBlock:
         self.transforms = item_tfms, batch_tfms
         self._pipeline()
 
+    def __repr__(self) -> str:
+        blocks = "" if self._target is None else f"ImageBlock, {type(self._target).__name__}"
+        return f"{type(self).__name__}({blocks})"
+
     def new(self, item_tfms: Transforms = None, batch_tfms: Transforms = None) -> DataBlock:
         """Return the same plan with these transforms in place of its own.
 

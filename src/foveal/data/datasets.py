@@ -75,6 +75,9 @@ class ImageDataset(Dataset):
     table: DataFrame | None = None
     pictures = attribute("pictures", "images")
 
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({len(self):,} images, {self.task.kind})"
+
     def __len__(self) -> int:
         return len(self.images)
 
@@ -131,6 +134,9 @@ class Tuples(Sequence[tuple[object, ...]]):
     items: Sequence[object]
     slots: Sequence[Sequence[Getter]] = ((),)
     positions: Sequence[int] | None = None
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({len(self):,} items)"
 
     def __len__(self) -> int:
         return len(self.items if self.positions is None else self.positions)

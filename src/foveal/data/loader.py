@@ -80,9 +80,7 @@ class DataLoader:
             UnknownNameError: there is no such sampling, or no such argument.
         """
         self.batcher: Batcher = dataset if isinstance(dataset, Batcher) else TupleBatcher(dataset)
-        self.batch_size = batch_size if bs is None else bs
-        if not (is_whole(self.batch_size) and self.batch_size >= 1):
-            raise InputError(f"A batch holds at least one item; got a batch size of {self.batch_size!r}.")
+        self.batch_size = check_batch_size(batch_size if bs is None else bs)
         self.shuffle, self.drop_last, self.seed = shuffle, drop_last, check_seed(seed)
         self.sampling, self._weights = sampling, item_weights(self.dataset, sampling)
         if self._weights is not None and not shuffle:
@@ -530,3 +528,14 @@ class DataLoader:
         else:
             batch = next(self.batches(epoch=epoch))
         self.batcher.show(batch, max_n=n, rows=rows, figsize=figsize)
+
+
+def check_batch_size(size: int) -> int:
+    """Return a batch size.
+
+    Raises:
+        InputError: it is no whole number of items.
+    """
+    if not (is_whole(size) and size >= 1):
+        raise InputError(f"A batch holds at least one item; got a batch size of {size!r}.")
+    return size

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from foveal.audit.checks import Audit
 from foveal.core import runtime
-from foveal.core.arguments import checked_methods
+from foveal.core.arguments import checked_methods, is_whole
 from foveal.core.errors import InputError
 from foveal.core.listing import L
 from foveal.core.warn import warn
@@ -21,7 +21,7 @@ from foveal.data.auditing import audit_datasets
 from foveal.data.batchers import Batcher, ImageBatcher, TupleBatcher, image_batcher
 from foveal.data.batches import Item, Parts
 from foveal.data.datasets import Dataset, Datasets, ImageDataset
-from foveal.data.loader import DataLoader
+from foveal.data.loader import DataLoader, check_batch_size
 from foveal.data.measured import measured_statistics
 from foveal.data.pixel_ops import OfBatch, refuse_moving
 from foveal.data.plain import PlainLoader
@@ -136,7 +136,7 @@ class DataLoaders:
             >>> dls.one_batch()
             (tensor([0., 1., 2., 3.]), tensor([0, 1, 0, 1]))
         """
-        n_train, n_batch = len(datasets.train), batch_size or bs
+        n_train, n_batch = len(datasets.train), check_batch_size(batch_size or bs)
         batchers: list[Batcher] = [TupleBatcher(datasets.train), TupleBatcher(datasets.valid)]
         if isinstance(datasets.train, ImageDataset):
             pipeline = Pipeline.of(item_tfms, batch_tfms, datasets.train.n_channels)
@@ -659,4 +659,6 @@ class DataLoaders:
         return iter(self.loaders)
 
     def __getitem__(self, index: int) -> DataLoader:
+        if not is_whole(index) or not -2 <= index < 2:
+            raise InputError(f"Loaders have two sides, 0 to train on and 1 to validate; got {index!r}.")
         return self.loaders[index]

@@ -10,18 +10,19 @@ from foveal.images.canvas import Canvas, sheet
 from foveal.images.decode import ImageSource
 from foveal.inference.explain import overlay
 from foveal.inference.predictor import Predictor
+from foveal.tasks.vocab import ClassLabel
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-def show_overlay(predictor: Predictor, image: ImageSource, label: str | None) -> None:
+def show_overlay(predictor: Predictor, image: ImageSource, label: ClassLabel | None) -> None:
     """Show where the model looked on one image, in a figure of pyplot.
 
     Args:
         predictor: of labels or points.
         image: path, bytes, array or PIL image.
-        label: the class, number or point; by default the most probable class, or the first.
+        label: the class, as in the vocab or as text, number or point; by default the most probable class, or the first.
     """
     pixels, name = overlay(predictor, image, label)
     sheet([pixels], lambda canvas, _: canvas.below(name), figure=plots.new_figure())

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from foveal._moved import method
 from foveal.core.arguments import checked_methods
-from foveal.core.errors import InputError
+from foveal.core.errors import InputError, UnknownNameError
 from foveal.data.loader import DataLoader
 from foveal.data.loaders import DataLoaders
 from foveal.evaluation import plots
@@ -439,6 +439,7 @@ class Interpretation:
             figure: the name of a headline metric; the first one by default.
 
         Raises:
+            UnknownNameError: there is no such metric.
             InputError: there are not as many values as images, or too many different ones for a metric of each.
 
         Examples:
@@ -455,7 +456,8 @@ class Interpretation:
         metrics = found.task.report_metrics()
         if len(values) != len(found.labels):
             raise InputError(f"One value per image is expected, {len(found.labels)}; got {len(values)}.")
-        name = figure or next(iter(metrics))
+        if (name := figure or next(iter(metrics))) not in metrics:
+            raise UnknownNameError.of("metric", name, metrics)
         places: dict[Hashable, list[int]] = {}
         for at, value in enumerate(values):
             places.setdefault(value, []).append(at)

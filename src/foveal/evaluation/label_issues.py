@@ -13,9 +13,11 @@ from foveal.evaluation.writers import check_target, write_labels
 from foveal.images.decode import ImageSource, name_of, open_image
 from foveal.tasks.kinds import kind_of, require
 from foveal.tasks.label_checks import Issue, LabelCheck
+from foveal.tasks.vocab import ClassLabel, classes_of
 
 PROBABLE = 0.5
 """From this probability of being wrong on a label is probably wrong."""
+_COLUMNS = ("fname", "given", "suggested", "confidence")
 
 
 class LabelIssue(NamedTuple):
@@ -23,20 +25,20 @@ class LabelIssue(NamedTuple):
 
     Attributes:
         image: as in the dataset.
-        given: the label in question; empty where one is missing.
-        suggested: what the model says instead; empty where nothing takes its place.
+        given: the label in question, a class as in the vocab; "" where one is missing.
+        suggested: what the model says instead; "" where nothing takes its place.
         confidence: the probability that the label is wrong.
     """
 
     image: ImageSource
-    given: str
-    suggested: str
+    given: ClassLabel
+    suggested: ClassLabel
     confidence: float
 
     def __str__(self) -> str:
-        if not self.given:
+        if self.given == "":  # which 0 and False are not
             return f"{self.suggested} missing? ({self.confidence:.2f})"
-        if not self.suggested:
+        if self.suggested == "":
             return f"no {self.given}? ({self.confidence:.2f})"
         return f"{self.given}, or {self.suggested}? ({self.confidence:.2f})"
 
@@ -66,8 +68,17 @@ def label_issues_of(predictions: Predictions, *, least: float = PROBABLE, most: 
     Raises:
         InputError: labels of the task cannot be checked.
     """
-    found = check_labels(predictions).likeliest(least, most)
-    return [LabelIssue(predictions.images[one.position], one.given, one.suggested, one.confidence) for one in found]
+    images, found = predictions.images, check_labels(predictions).likeliest(least, most)
+    value = dict(zip(predictions.task.names, classes_of(predictions.task), strict=True))
+    return [
+        LabelIssue(
+            images[one.position],
+            value.get(one.given, one.given),
+            value.get(one.suggested, one.suggested),
+            one.confidence,
+        )
+        for one in found
+    ]
 
 
 def write_label_issues(
@@ -92,11 +103,11 @@ def write_label_issues(
         n_channels = found.n_channels
         labelled = ((str(image), open_image(image, n_channels).size_hw, label) for image, label in _mended(found))
         return write_labels(target, layout, labelled, found.task)
-    return write_table(target, ({"fname": name_of(one.image)} | _columns(one) for one in label_issues_of(found)))
-
-
-def _columns(issue: LabelIssue) -> dict[str, object]:
-    return {"given": issue.given, "suggested": issue.suggested, "confidence": issue.confidence}
+    rows = (  # as text, for a column of parquet has one type
+        dict(zip(_COLUMNS, (name_of(one.image), str(one.given), str(one.suggested), one.confidence), strict=True))
+        for one in label_issues_of(found)
+    )
+    return write_table(target, rows, _COLUMNS)
 
 
 def _mended(found: Predictions) -> Iterator[tuple[ImageSource, object]]:

@@ -30,7 +30,8 @@ def check_target(path: Path, layout: str) -> None:
         layout: a name in `LAYOUTS`, for .json.
 
     Raises:
-        InputError: the file's ending names no format, or `layout` no layout of .json.
+        InputError: the file's ending names no format.
+        UnknownNameError: `layout` is no layout of .json.
     """
     if path.suffix not in {*FORMATS, ".json"}:
         raise InputError(f"`{path}` must end in .csv, .jsonl, .parquet or .json.")

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from foveal.core.arguments import are_numbers, check_number, check_probability
 from foveal.core.errors import InputError
 from foveal.geometry.homography import IDENTITY, Homography, corners_of
 
@@ -29,11 +30,6 @@ class Move(ABC):
             rng: the generator of this image and epoch. Numbers are drawn one by one: for arrays of them it gives up the
                 interpreter's lock, and threads that load images wait for each other.
         """
-
-
-def _check_probability(p: float) -> None:
-    if not 0 <= p <= 1:
-        raise InputError(f"`p` is a probability between 0 and 1; got {p!r}.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +57,7 @@ class Flip(Move):
     vertical: bool = False
 
     def __post_init__(self) -> None:
-        _check_probability(self.p)
+        check_probability("p", self.p)
 
     def __call__(self, size_hw: tuple[int, int], rng: np.random.Generator) -> Homography:
         """Return the map drawn for one image."""
@@ -95,7 +91,7 @@ class Dihedral(Move):
     p: float = 1.0
 
     def __post_init__(self) -> None:
-        _check_probability(self.p)
+        check_probability("p", self.p)
 
     def __call__(self, size_hw: tuple[int, int], rng: np.random.Generator) -> Homography:
         """Return the map drawn for one image."""
@@ -112,11 +108,11 @@ class Rotate(Move):
     """Turn about the centre by up to `max_degrees` either way, with probability `p`.
 
     Attributes:
-        max_degrees: the angle is drawn evenly from -`max_degrees` to `max_degrees`.
+        max_degrees: the angle is drawn evenly from -`max_degrees` to `max_degrees`; at least 0.
         p: the probability, from 0 to 1.
 
     Raises:
-        InputError: `p` is no probability.
+        InputError: `p` is no probability, or the angle is below 0.
 
     Examples:
         >>> from foveal.vision.all import *
@@ -130,7 +126,8 @@ class Rotate(Move):
     p: float = 0.75
 
     def __post_init__(self) -> None:
-        _check_probability(self.p)
+        check_number("max_degrees", self.max_degrees, at_least=0)
+        check_probability("p", self.p)
 
     def __call__(self, size_hw: tuple[int, int], rng: np.random.Generator) -> Homography:
         """Return the map drawn for one image."""
@@ -164,8 +161,8 @@ class Zoom(Move):
     p: float = 0.75
 
     def __post_init__(self) -> None:
-        _check_probability(self.p)
-        if not 0 < self.min_zoom <= self.max_zoom:
+        check_probability("p", self.p)
+        if not (are_numbers(self.min_zoom, self.max_zoom) and 0 < self.min_zoom <= self.max_zoom):
             raise InputError(f"0 < min_zoom <= max_zoom is needed; got {self.min_zoom!r} and {self.max_zoom!r}.")
 
     def __call__(self, size_hw: tuple[int, int], rng: np.random.Generator) -> Homography:
@@ -181,11 +178,11 @@ class Shift(Move):
     """Move by up to `max_share` of the input's sides either way, with probability `p`.
 
     Attributes:
-        max_share: of the width and of the height.
+        max_share: of the width and of the height, from 0 to 1.
         p: the probability, from 0 to 1.
 
     Raises:
-        InputError: `p` is no probability.
+        InputError: `p` is no probability, or the share is out of its range.
 
     Examples:
         >>> import numpy as np
@@ -198,7 +195,8 @@ class Shift(Move):
     p: float = 0.75
 
     def __post_init__(self) -> None:
-        _check_probability(self.p)
+        check_number("max_share", self.max_share, at_least=0, at_most=1)
+        check_probability("p", self.p)
 
     def __call__(self, size_hw: tuple[int, int], rng: np.random.Generator) -> Homography:
         """Return the map drawn for one image."""
@@ -235,9 +233,8 @@ class Warp(Move):
     p: float = 0.75
 
     def __post_init__(self) -> None:
-        _check_probability(self.p)
-        if not 0 <= self.magnitude < 1:
-            raise InputError(f"`magnitude` must be at least 0 and below 1; got {self.magnitude!r}.")
+        check_probability("p", self.p)
+        check_number("magnitude", self.magnitude, at_least=0, below=1)
 
     def __call__(self, size_hw: tuple[int, int], rng: np.random.Generator) -> Homography:
         """Return the map drawn for one image."""

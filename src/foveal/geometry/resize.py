@@ -12,7 +12,7 @@ from typing import Literal, NotRequired, Protocol, TypedDict, get_args
 
 import numpy as np
 
-from foveal.core.arguments import checked_methods
+from foveal.core.arguments import are_numbers, checked_methods, is_whole
 from foveal.core.errors import InputError, UnknownNameError
 from foveal.geometry.homography import Homography
 from foveal.geometry.pixels import PadMode
@@ -53,11 +53,12 @@ def as_size_hw(size: Size) -> tuple[int, int]:
     """Return (height, width) for one number or a pair.
 
     Raises:
-        InputError: a side is below 1, or the area is above `MAX_INPUT_PIXELS`.
+        InputError: a side is below 1 or no whole number, or the area is above `MAX_INPUT_PIXELS`.
     """
-    height, width = (size, size) if isinstance(size, int) else size
-    if not (height >= 1 and width >= 1):
-        raise InputError(f"A size is one number of pixels or (height, width), each at least 1; got {size!r}.")
+    sides = tuple(size) if isinstance(size, tuple | list) else (size, size)
+    if len(sides) != 2 or not all(is_whole(side) and side >= 1 for side in sides):
+        raise InputError(f"A size is a whole number of pixels or (height, width), each at least 1; got {size!r}.")
+    height, width = sides
     if height * width > MAX_INPUT_PIXELS:
         raise InputError(
             f"An input has at most {MAX_INPUT_PIXELS:,} pixels, such as 2048 x 2048; got {height} x {width}. Larger "
@@ -81,7 +82,7 @@ class Resize:
         pad_mode: what stands beyond the image's border: `reflection`, `border` (its last pixels again) or `zeros`.
 
     Raises:
-        InputError: the size is below 1, or above 2048 x 2048 pixels in all.
+        InputError: the size is below 1 or no whole number, or above 2048 x 2048 pixels in all.
         UnknownNameError: there is no such method or pad mode.
 
     Examples:
@@ -230,7 +231,7 @@ class RandomResizedCrop:
         ratio: the least and the greatest aspect, width / height.
 
     Raises:
-        InputError: the size is as `Resize` refuses it, or the shares are not in order.
+        InputError: the size is as `Resize` refuses it, or the shares or the aspects are not in order.
 
     Examples:
         >>> from foveal.vision.all import *
@@ -246,10 +247,17 @@ class RandomResizedCrop:
 
     def __post_init__(self) -> None:
         as_size_hw(self.size)
-        if not 0 < self.min_scale <= self.max_scale <= 1:
+        scales = self.min_scale, self.max_scale
+        if not (are_numbers(*scales) and 0 < self.min_scale <= self.max_scale <= 1):
             raise InputError(
                 f"`min_scale` and `max_scale` are shares of the image's area with 0 < min_scale <= max_scale <= 1; "
                 f"got {self.min_scale!r} and {self.max_scale!r}."
+            )
+        pair = self.ratio if isinstance(self.ratio, tuple | list) else ()
+        if not (len(pair) == 2 and are_numbers(*pair) and 0 < pair[0] <= pair[1]):
+            raise InputError(
+                "`ratio` is the least and the greatest width / height of a part, such as (0.75, 1.33), both above 0; "
+                f"got {self.ratio!r}."
             )
 
     @property

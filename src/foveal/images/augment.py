@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from foveal.core.arguments import checked_keywords
+from foveal.core.arguments import check_number, check_probability, checked_keywords
 from foveal.core.errors import InputError
+from foveal.core.listing import L
 from foveal.geometry.moves import Dihedral, Flip, Move, Rotate, Warp, Zoom
 from foveal.geometry.pixels import PadMode
 from foveal.geometry.resize import RandomResizedCrop, Resize, ResizeStep, Size, check_pad_mode
@@ -99,7 +100,7 @@ def aug_transforms(
     size: Size | None = None,
     min_scale: float = 1.0,
     pad_mode: PadMode = "reflection",
-    xtra_tfms: Iterable[Step] = (),
+    xtra_tfms: Step | Iterable[Step] | None = None,
     mode: str = "bilinear",
     batch: bool = False,
 ) -> list[Step]:
@@ -122,7 +123,7 @@ def aug_transforms(
         size: the input size, a number of pixels or (height, width).
         min_scale: below 1, the input shows a random part of at least this share of the image's area.
         pad_mode: what stands beyond the image's border: `reflection`, `border` (its last pixels again) or `zeros`.
-        xtra_tfms: further transforms.
+        xtra_tfms: a further transform, or several.
         mode: how pixels are interpolated; only `bilinear`.
         batch: only False: each image has draws of its own.
 
@@ -139,6 +140,10 @@ def aug_transforms(
     """
     if mode != "bilinear" or batch:
         raise InputError("Images are warped bilinearly, each by draws of its own: leave `mode` and `batch` out.")
+    _check_extents(mult=mult, max_rotate=max_rotate, max_lighting=max_lighting, max_warp=max_warp)
+    check_probability("p_affine", p_affine)
+    check_probability("p_lighting", p_lighting)
+    check_number("min_scale", min_scale, above=0, at_most=1)
     if size is None and min_scale < 1:
         raise InputError("`min_scale` needs a `size`: aug_transforms(size=224, min_scale=0.75).")
     steps: list[Step] = []
@@ -150,11 +155,17 @@ def aug_transforms(
         steps.append(Warp(min(max_warp * mult, 0.9), p_affine))
     if max_rotate and p_affine:
         steps.append(Rotate(max_rotate * mult, p_affine))
-    if max_zoom > min_zoom and p_affine:
-        steps.append(Zoom(min_zoom, max_zoom, p_affine))
+    zoom = Zoom(min_zoom, max_zoom, p_affine)
+    if p_affine and (min_zoom, max_zoom) != (1, 1):
+        steps.append(zoom)
     if max_lighting and p_lighting:
         lighting = min(max_lighting * mult, 0.9)
         steps += [Brightness(lighting, p_lighting), Contrast(lighting, p_lighting)]
     if check_pad_mode(pad_mode) != "reflection":
         steps.append(Padding(pad_mode))
-    return [*steps, *xtra_tfms]
+    return [*steps, *L(xtra_tfms)]
+
+
+def _check_extents(**extents: float) -> None:
+    for name, value in extents.items():
+        check_number(name, value, at_least=0)

@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from foveal.core.errors import InputError
+from foveal.core.arguments import check_number, check_probability
 from foveal.geometry.pixels import as_pixels
 from foveal.images.colours import Pixels
 
@@ -47,7 +47,7 @@ class Brightness:
         p: the probability, from 0 to 1.
 
     Raises:
-        InputError: `max_lighting` is out of its range.
+        InputError: `max_lighting` is out of its range, or `p` is no probability.
 
     Examples:
         >>> from foveal.vision.all import *
@@ -60,7 +60,8 @@ class Brightness:
     p: float = 0.75
 
     def __post_init__(self) -> None:
-        _check_lighting(self.max_lighting)
+        check_number("max_lighting", self.max_lighting, at_least=0, below=1)
+        check_probability("p", self.p)
 
     def draw(self, rng: np.random.Generator) -> Curve | None:
         """Return the curve drawn for one image, a function of values from 0 to 1; None for no change.
@@ -85,7 +86,7 @@ class Contrast:
         p: the probability, from 0 to 1.
 
     Raises:
-        InputError: `max_lighting` is out of its range.
+        InputError: `max_lighting` is out of its range, or `p` is no probability.
 
     Examples:
         >>> from foveal.vision.all import *
@@ -98,7 +99,8 @@ class Contrast:
     p: float = 0.75
 
     def __post_init__(self) -> None:
-        _check_lighting(self.max_lighting)
+        check_number("max_lighting", self.max_lighting, at_least=0, below=1)
+        check_probability("p", self.p)
 
     def draw(self, rng: np.random.Generator) -> Curve | None:
         """Return the curve drawn for one image, a function of values from 0 to 1; None for no change.
@@ -163,8 +165,3 @@ _LOGITS = _logit(np.array(_VALUES))  # of what every curve begins with
 
 def _sigmoid(value: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.asarray(1 / (1 + np.exp(-value)))
-
-
-def _check_lighting(max_lighting: float) -> None:
-    if not 0 <= max_lighting < 1:
-        raise InputError(f"`max_lighting` must be at least 0 and below 1; got {max_lighting!r}.")

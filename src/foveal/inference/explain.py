@@ -13,18 +13,19 @@ from foveal.images.prepare import collate
 from foveal.inference.predictor import Predictor
 from foveal.models.explain import grad_cam
 from foveal.tasks.kinds import kind_of, point_names_of
+from foveal.tasks.vocab import ClassLabel, plain
 
 _STRENGTH = 0.6
 """How dark an image becomes where the model did not look, 1 is black; chosen by hand."""
 
 
-def overlay(predictor: Predictor, image: ImageSource, label: str | None = None) -> tuple[NDArray[np.uint8], str]:
+def overlay(predictor: Predictor, image: ImageSource, label: ClassLabel | None = None) -> tuple[NDArray[np.uint8], str]:
     """Return the image as the model saw it, uint8 [h, w, 3], dark where it did not look, and what it looked for.
 
     Args:
         predictor: answers for labels or points.
         image: path, bytes, array or PIL image.
-        label: the class, number or point; by default the most probable class, or the first.
+        label: the class, as in the vocab or as text, number or point; by default the most probable class, or the first.
 
     Raises:
         UnknownNameError: there is no such class.
@@ -32,6 +33,7 @@ def overlay(predictor: Predictor, image: ImageSource, label: str | None = None) 
     """
     task = predictor.task
     names = point_names_of(task) or task.names
+    label = None if label is None else str(plain(label))
     if label is not None and label not in names:
         raise UnknownNameError.of("label", label, names)
     classes = kind_of(task).has_classes

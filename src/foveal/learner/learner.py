@@ -41,6 +41,7 @@ from foveal.reporting.report import Slices, report_on
 from foveal.tasks.base import AnyTask, Decision, OutputForm, decoded
 from foveal.tasks.encoding import class_counts
 from foveal.tasks.kinds import kind_of, require
+from foveal.tasks.vocab import ClassLabel
 from foveal.training.checked_loss import output_form
 from foveal.training.checkpoint import PathLike
 
@@ -356,14 +357,15 @@ class Learner(Trainer):
         """
         return report_on(self, self.tuned, images=images, slices=by or {}).write(path)
 
-    def explain(self, image: ImageSource, label: str | None = None) -> None:
+    def explain(self, image: ImageSource, label: ClassLabel | None = None) -> None:
         """Show what the model looked at for a label: the image is dark where it did not look.
 
         The method is Grad-CAM (Selvaraju et al. 2017, arXiv 1610.02391).
 
         Args:
             image: a path, bytes, an array or a PIL image.
-            label: the name of a class, a number or a point; the most probable class, or the first, by default.
+            label: a class as in the vocab or as text, or the name of a number or a point; the most probable class, or
+                the first, by default.
 
         Raises:
             UnknownNameError: there is no such label.
@@ -375,7 +377,7 @@ class Learner(Trainer):
             >>> files = get_image_files(path)[::8]
             >>> dls = ImageDataLoaders.from_name_func(path, files, lambda f: f[0].isupper(), item_tfms=Resize(32), bs=4)
             >>> learn = vision_learner(dls, "test_efficientnet", pretrained=False)
-            >>> learn.explain(files[0], "True")
+            >>> learn.explain(files[0], True)
             >>> len(plt.gcf().axes), plt.close()
             (1, None)
         """

@@ -323,6 +323,10 @@ class PointBlock:
         skeleton: pairs that are joined by a line where points are drawn.
         n_points: how many there are; counted on the first label by default.
 
+    Raises:
+        InputError: an argument is of the wrong form, or a pair holds a name where there are no `names`.
+        UnknownNameError: a pair holds a name that is not among `names`.
+
     Examples:
         >>> from foveal.vision.all import *
         >>> eyes = PointBlock(names=["left", "right"], flip_pairs=[("left", "right")])
@@ -336,10 +340,12 @@ class PointBlock:
     skeleton: Sequence[tuple[str | int, str | int]] = ()
     n_points: int | None = None
 
+    # What is wrong with the block itself is raised here: `bind` is called with labels, and those would be blamed.
     def __post_init__(self) -> None:
         check_list("names", self.names, "names of points")
         if self.n_points is not None:
             check_number("n_points", self.n_points, at_least=1, whole=True)
+        self._pairs()
 
     def bind(self, labels: Iterable[object]) -> Points:
         """Return the task that these labels of the training side teach; a `DataBlock` calls it.
@@ -348,8 +354,7 @@ class PointBlock:
             labels: one point (x, y) or N points [N, 2] each, in source pixels; NaN for a missing point.
 
         Raises:
-            InputError: a label is of the wrong form, or `flip_pairs` or `skeleton` holds no pairs of points.
-            UnknownNameError: a pair holds a name that is not among `names`.
+            InputError: a label is of the wrong form, or a pair holds a number that no point has.
             NothingToLearnError: a point is known in no label.
 
         Examples:
@@ -361,10 +366,12 @@ class PointBlock:
         if n_numbers % 2:
             raise InputError(f"A point is (x, y); got {n_numbers} numbers: {labels[0]!r}.")
         n_points = self.n_points or len(self.names) or max(1, n_numbers // 2)
-        pairs = (self._numbers("flip_pairs", self.flip_pairs), self._numbers("skeleton", self.skeleton))
-        return Points(n_points, Decision(), tuple(self.names), *pairs).known_in(labels)
+        return Points(n_points, Decision(), tuple(self.names), *self._pairs()).known_in(labels)
 
-    def _numbers(self, what: str, pairs: Sequence[tuple[str | int, str | int]]) -> tuple[tuple[int, int], ...]:
+    def _pairs(self) -> tuple[Pairs, Pairs]:
+        return self._numbers("flip_pairs", self.flip_pairs), self._numbers("skeleton", self.skeleton)
+
+    def _numbers(self, what: str, pairs: Sequence[tuple[str | int, str | int]]) -> Pairs:
         """Return pairs of points as their numbers.
 
         Raises:

@@ -147,7 +147,11 @@ class Freezer:
             model: the model.
             freeze: how much of it is frozen.
             by_hand: what counts as set by hand instead: of a file of weights, for instance.
+
+        Raises:
+            InputError: there are not so many groups; nothing is changed then.
         """
+        apply_freeze(model, freeze)  # which refuses before anything is forgotten
         self.by_hand = dict(by_hand or {})
         self._applied = {name: parameter.requires_grad for name, parameter in model.named_parameters()}
         self.apply(model, freeze)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import inspect
+import reprlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -12,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from foveal.core.arguments import check_number
 from foveal.core.errors import InputError
 from foveal.training.groups import Freeze, Freezer, parameter_groups, split_by_decay
 from foveal.training.schedule import Point
@@ -48,7 +50,25 @@ class OptimizerAverages:
         return self.freeze == freeze and self.by_hand == freezer.by_hand
 
 
-class _DecayApart(torch.optim.Optimizer):
+class _WithoutCompile(torch.optim.Optimizer):
+    """Before one of torch's optimizers: it does without the wrappers that keep torch.compile out of it.
+
+    They import `torch._dynamo`, which takes longer (1 to 6 s) than many a small fit; the sums are the same.
+    """
+
+    add_param_group = inspect.unwrap(torch.optim.Optimizer.add_param_group)
+    zero_grad = inspect.unwrap(torch.optim.Optimizer.zero_grad)
+    state_dict = inspect.unwrap(torch.optim.Optimizer.state_dict)
+    load_state_dict = inspect.unwrap(torch.optim.Optimizer.load_state_dict)
+
+    def step(self, closure: Any = None) -> Any:
+        """Return what torch's step returns."""
+        plain: Any = inspect.unwrap(super().step)
+        with torch.no_grad():
+            return plain(self, closure)
+
+
+class _DecayApart(_WithoutCompile):
     """Before one of torch's optimizers: its weight decay stands apart from the gradient."""
 
     def step(self, closure: Any = None) -> Any:
@@ -65,7 +85,7 @@ class _RMSProp(_DecayApart, torch.optim.RMSprop):
     """torch's RMSprop with weight decay apart from the gradient."""
 
 
-class _Ranger(torch.optim.RAdam):
+class _Ranger(_WithoutCompile, torch.optim.RAdam):
     """torch's RAdam that goes halfway back to where it was, every six steps."""
 
     def step(self, closure: Any = None) -> Any:
@@ -100,16 +120,8 @@ def _decay_apart(groups: Sequence[dict[str, Any]]) -> Iterator[None]:
             group["weight_decay"] = decay
 
 
-class _AdamW(torch.optim.AdamW):
-    """torch's AdamW without the wrappers that keep torch.compile out of it.
-
-    They import `torch._dynamo`, which takes longer (2 to 6 s) than many a small fit; the sums are the same.
-    """
-
-    add_param_group = inspect.unwrap(torch.optim.Optimizer.add_param_group)
-    zero_grad = inspect.unwrap(torch.optim.Optimizer.zero_grad)
-    state_dict = inspect.unwrap(torch.optim.Optimizer.state_dict)
-    load_state_dict = inspect.unwrap(torch.optim.Optimizer.load_state_dict)
+class _AdamW(_WithoutCompile, torch.optim.AdamW):
+    """torch's AdamW, fused on a CPU."""
 
     def step(self, closure: Any = None) -> Any:
         """Return what torch's step returns; on a CPU None."""
@@ -145,25 +157,29 @@ def Adam(
     Decay Regularization", arXiv 1711.05101).
 
     Args:
-        params: groups of parameters, each a dict with its `params`, and its own `lr` and `weight_decay` if it has some.
+        params: parameters, or groups of them: dicts with `params`, and an `lr` and a `weight_decay` of their own.
         lr: learning rate.
         mom: decay of the average of the gradient, per step; a schedule moves it.
         sqr_mom: decay of the average of the squared gradient.
         eps: added to the root of the averaged squared gradient.
         wd: weight decay of groups that do not say.
 
+    Raises:
+        InputError: a number is out of its bounds, or there is nothing to train.
+
     Examples:
         The first step moves a weight by the learning rate, whatever the gradient.
 
         >>> from foveal.vision.all import *
         >>> weight = nn.Parameter(torch.tensor([1.0]))
-        >>> opt = Adam([{"params": [weight]}], lr=0.1, wd=0.0)
+        >>> opt = Adam([weight], lr=0.1, wd=0.0)
         >>> (3 * weight).backward()
         >>> opt.step()
         >>> weight.data
         tensor([0.9000])
     """
-    groups = list(params)
+    _check_values(lr=lr, mom=mom, sqr_mom=sqr_mom, eps=eps, wd=wd)
+    groups = _groups_of(params)
     return _AdamW(groups, lr=lr, betas=(mom, sqr_mom), eps=eps, weight_decay=wd, fused=_supports_fused(groups))
 
 
@@ -176,6 +192,9 @@ def SGD(params: Any, lr: float = 1e-3, *, mom: float = 0.0, wd: float = 0.0) -> 
         mom: momentum; a schedule moves it where it is not 0. For a fit: `opt_func=partial(SGD, mom=0.9)`.
         wd: weight decay of groups that do not say.
 
+    Raises:
+        InputError: as of `Adam`.
+
     Examples:
         >>> from foveal.vision.all import *
         >>> weight = nn.Parameter(torch.tensor([1.0]))
@@ -185,7 +204,8 @@ def SGD(params: Any, lr: float = 1e-3, *, mom: float = 0.0, wd: float = 0.0) -> 
         >>> weight.data
         tensor([0.7000])
     """
-    return _SGD(params, lr=lr, momentum=mom, weight_decay=wd)
+    _check_values(lr=lr, mom=mom, wd=wd)
+    return _SGD(_groups_of(params), lr=lr, momentum=mom, weight_decay=wd)
 
 
 def RMSProp(
@@ -201,6 +221,9 @@ def RMSProp(
         eps: added to its root.
         wd: weight decay of groups that do not say.
 
+    Raises:
+        InputError: as of `Adam`.
+
     Examples:
         >>> from foveal.vision.all import *
         >>> weight = nn.Parameter(torch.tensor([1.0]))
@@ -210,7 +233,8 @@ def RMSProp(
         >>> weight.data
         tensor([0.9000])
     """
-    return _RMSProp(params, lr=lr, momentum=mom, alpha=sqr_mom, eps=eps, weight_decay=wd)
+    _check_values(lr=lr, mom=mom, sqr_mom=sqr_mom, eps=eps, wd=wd)
+    return _RMSProp(_groups_of(params), lr=lr, momentum=mom, alpha=sqr_mom, eps=eps, weight_decay=wd)
 
 
 def ranger(
@@ -229,6 +253,9 @@ def ranger(
         eps: added to the root of the averaged squared gradient.
         wd: weight decay of groups that do not say, apart from the gradient.
 
+    Raises:
+        InputError: as of `Adam`.
+
     Examples:
         >>> from foveal.vision.all import *
         >>> weight = nn.Parameter(torch.tensor([1.0]))
@@ -238,8 +265,10 @@ def ranger(
         >>> weight.data
         tensor([0.9700])
     """
+    _check_values(lr=lr, mom=mom, sqr_mom=sqr_mom, eps=eps, wd=wd)
+    groups = _groups_of(params)
     return _Ranger(
-        params, lr=lr, betas=(mom, sqr_mom), eps=eps, weight_decay=wd, decoupled_weight_decay=True, foreach=False
+        groups, lr=lr, betas=(mom, sqr_mom), eps=eps, weight_decay=wd, decoupled_weight_decay=True, foreach=False
     )
 
 
@@ -254,12 +283,17 @@ def OptimWrapper(params: Any, opt: OptimizerFunction, lr: float = 1e-3, **option
         lr: learning rate.
         options: what else it takes.
 
+    Raises:
+        InputError: `opt` is no class or function.
+
     Examples:
         >>> from foveal.vision.all import *
         >>> opt = OptimWrapper(nn.Linear(3, 2).parameters(), torch.optim.NAdam, lr=0.01, eps=1e-5)
         >>> opt.param_groups[0]["lr"], opt.param_groups[0]["eps"]
         (0.01, 1e-05)
     """
+    if not callable(opt):
+        raise InputError(f"`opt` is a class of torch's optimizers, such as torch.optim.NAdam; got {opt!r}.")
     return opt(params, lr=lr, **options)
 
 
@@ -275,8 +309,9 @@ def build_optimizer(
         opt_func: builds it.
 
     Raises:
-        InputError: no parameter trains, or what was built is no optimizer.
+        InputError: no parameter trains, the weight decay is below 0, or what was built is no optimizer.
     """
+    check_number("wd", wd, at_least=0)
     groups: list[dict[str, Any]] = []
     for rate, parameters in zip(rates, parameter_groups(model), strict=True):
         decayed, exempt = split_by_decay(model, parameters)
@@ -324,6 +359,38 @@ def momentum_of(group: Mapping[str, Any]) -> float:
     return float(group["betas"][0] if "betas" in group else group.get("momentum", 0.0))
 
 
+def _check_values(*, lr: object, mom: float, wd: float, sqr_mom: float = 0.0, eps: float = 0.0) -> None:
+    """Refuse numbers out of their bounds; a rate may be a tensor, as torch takes it.
+
+    Raises:
+        InputError: one is, or is no number.
+    """
+    for name, value in (("lr", 0.0 if isinstance(lr, Tensor) else lr), ("eps", eps), ("wd", wd)):
+        check_number(name, value, at_least=0)
+    for name, value in (("mom", mom), ("sqr_mom", sqr_mom)):
+        check_number(name, value, at_least=0, below=1)
+
+
+def _groups_of(params: Any) -> list[dict[str, Any]]:
+    """Return groups of parameters, each with a list of them: parameters alone are one group.
+
+    Raises:
+        InputError: there are no parameters.
+    """
+    given = [] if isinstance(params, Tensor) else list(params)
+    groups = given if given and isinstance(given[0], Mapping) else [{"params": given}]
+    listed = []
+    for group in groups:
+        inside = group.get("params", ()) if isinstance(group, Mapping) else ()
+        listed.append({**group, "params": [inside] if isinstance(inside, Tensor) else list(inside)})
+    if not all(group["params"] for group in listed):
+        raise InputError(
+            "`params` is a list of parameters, such as `model.parameters()`, or of dicts such as {'params': "
+            f"model.parameters(), 'lr': 0.1}}, and none of them is empty; got {reprlib.repr(given)}."
+        )
+    return listed
+
+
 def _supports_fused(groups: list[dict[str, Any]]) -> bool:
-    devices = {p.device.type for group in groups for p in group["params"]}
-    return devices <= {"cpu", "cuda", "mps"}
+    parameters = (p[1] if isinstance(p, tuple) else p for group in groups for p in group["params"])  # or (name, p)
+    return {p.device.type for p in parameters} <= {"cpu", "cuda", "mps"}

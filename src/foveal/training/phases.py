@@ -296,16 +296,16 @@ class Training:
             by_hand = json.loads(metadata.get("by_hand", "{}"))  # files of version 0.1 do not have it
         except (RuntimeError, KeyError, ValueError, TypeError) as error:
             raise ModelFileError(f"`{path}` does not fit this model: {str(error).splitlines()[0]}") from error
-        self.freeze = freeze
         self.freezer.reset(self.model, freeze, by_hand)
+        self.freeze = freeze
         optimizer = build_optimizer(self.model, self._rates(1.0), opt_func=self.opt_func)
         averages = checkpoint.optimizer_averages(strip_prefix(tensors, "optimizer"), optimizer)
         self.averages = self._averages(freeze, averages) if averages and with_averages else None
 
     def set_freeze(self, freeze: Freeze) -> None:
         """Freeze the model, also what was thawed by hand, and forget the optimizer's averages."""
-        self.freeze, self.averages = freeze, None
         self.freezer.reset(self.model, freeze)
+        self.freeze, self.averages = freeze, None
 
     def resolve_precision(self, freeze: Freeze) -> runtime.Precision:
         """Return the user's precision, or with `auto` the one that measures fastest for what trains."""

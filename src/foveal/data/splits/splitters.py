@@ -8,13 +8,13 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Sequence, Sized
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from foveal.core.arguments import checked_keywords
+from foveal.core.arguments import are_numbers, check_list, checked_keywords
 from foveal.core.errors import InputError, TableError
 from foveal.core.seeds import check_seed
 from foveal.core.warn import warn
@@ -36,7 +36,8 @@ def RandomSplitter(valid_pct: float = 0.2, seed: int | None = None) -> Splitter:
         seed: the same one gives the same split on any machine; by default each split is another one.
 
     Raises:
-        InputError: the share is not between 0 and 1, or the seed is no whole number of 64 bits.
+        InputError: the share is not between 0 and 1, or the seed is no whole number of 64 bits; or, while splitting,
+            the items are too few for an item on each side.
 
     Examples:
         >>> from foveal.vision.all import *
@@ -44,9 +45,7 @@ def RandomSplitter(valid_pct: float = 0.2, seed: int | None = None) -> Splitter:
         >>> len(train), len(valid), sorted(train + valid) == list(range(10))
         (8, 2, True)
     """
-    if not 0 < valid_pct < 1:
-        raise InputError(f"`valid_pct` is a share between 0 and 1; got {valid_pct!r}.")
-
+    check_share("valid_pct", valid_pct)
     number = None if seed is None else check_seed(seed)
 
     def split(items: Sized) -> Split:
@@ -54,7 +53,7 @@ def RandomSplitter(valid_pct: float = 0.2, seed: int | None = None) -> Splitter:
         generator.manual_seed(number) if number is not None else generator.seed()
         order = torch.randperm(len(items), generator=generator).tolist()
         cut = int(valid_pct * len(items))
-        return order[cut:], order[:cut]
+        return both_sides(order[cut:], order[:cut], len(items))
 
     return split
 
@@ -103,13 +102,26 @@ def IndexSplitter(valid_idx: Iterable[int]) -> Splitter:
     Args:
         valid_idx: positions from 0.
 
+    Raises:
+        InputError: they are no whole numbers from 0; or, while splitting, there is no item at one of them.
+
     Examples:
         >>> from foveal.vision.all import *
         >>> IndexSplitter([0, 3])(["a.jpg", "b.jpg", "c.jpg", "d.jpg"])
         ([1, 2], [0, 3])
     """
-    validation = {int(index) for index in valid_idx}
-    return lambda items: _by_side([index in validation for index in range(len(items))])
+    check_list("valid_idx", valid_idx, "positions")
+    expected = "`valid_idx` is a list of positions, whole numbers from 0"
+    validation = set(_positions(valid_idx, expected).tolist())
+    if min(validation, default=0) < 0:
+        raise InputError(f"{expected}; got {min(validation)}.")
+
+    def split(items: Sized) -> Split:
+        if max(validation, default=0) >= len(items):
+            raise InputError(f"{expected}; got {max(validation)}, and there are {len(items)} items.")
+        return _by_side([index in validation for index in range(len(items))])
+
+    return split
 
 
 @checked_keywords
@@ -187,7 +199,7 @@ def FileSplitter(path: str | os.PathLike[str]) -> Splitter:
         path: the text file, in UTF-8; it is read at once. Names are compared without their folders.
 
     Raises:
-        FileNotFoundError: there is no such text file.
+        InputError: there is no such text file, or it cannot be read.
 
     Examples:
         >>> from foveal.vision.all import *
@@ -198,8 +210,44 @@ def FileSplitter(path: str | os.PathLike[str]) -> Splitter:
         >>> splitter(["images/a.jpg", "images/b.jpg"])
         ([0], [1])
     """
-    names = {line.strip() for line in Path(path).read_text(encoding="utf-8").splitlines()}
+    try:
+        names = {line.strip() for line in Path(path).read_text(encoding="utf-8").splitlines()}
+    except OSError as error:
+        raise InputError(f"The list of files `{path}` cannot be read: {error.strerror or error}.") from error
+    except UnicodeDecodeError as error:
+        raise InputError(f"`{path}` is no text in UTF-8; FileSplitter takes a file with a name per line.") from error
     return FuncSplitter(lambda item: Path(item).name in names)
+
+
+def check_share(name: str, share: object) -> None:
+    """Refuse what is no share of the items.
+
+    Args:
+        name: of the argument.
+        share: as the user gave it.
+
+    Raises:
+        InputError: it is no number between 0 and 1.
+    """
+    if not (are_numbers(share) and 0 < cast("float", share) < 1):
+        raise InputError(f"`{name}` is a share between 0 and 1; got {share!r}.")
+
+
+def both_sides(train: Sequence[int], valid: Sequence[int], n_items: int) -> Split:
+    """Return positions as the two sides of a split.
+
+    Args:
+        train: positions to train on.
+        valid: positions to validate on.
+        n_items: the number of all items.
+
+    Raises:
+        InputError: a side is empty.
+    """
+    for name, side in (("training", train), ("validation", valid)):
+        if not len(side):
+            raise InputError(f"The split leaves nothing for {name} ({n_items} items in all).")
+    return list(train), list(valid)
 
 
 def check_split(split: object, n_items: int) -> Split:
@@ -216,25 +264,30 @@ def check_split(split: object, n_items: int) -> Split:
     if not isinstance(split, tuple | list) or len(split) != 2:
         raise InputError(f"{expected}; got {type(split).__name__}.")
     train, valid = (_positions(side, expected) for side in split)
+    sides = both_sides(train.tolist(), valid.tolist(), n_items)
     for name, side in (("training", train), ("validation", valid)):
-        if not side.size:
-            raise InputError(f"The split leaves nothing for {name} ({n_items} items in all).")
         if side.min() < 0 or side.max() >= n_items:
             raise InputError(f"{expected} from 0 to {n_items - 1}; one for {name} is {side.max()}.")
     is_train, is_valid = (np.bincount(side, minlength=n_items) > 0 for side in (train, valid))
     if (both := np.flatnonzero(is_train & is_valid)).size:
         raise InputError(f"{both.size} items are on both sides of the split, for instance number {both[0]}.")
-    return train.tolist(), valid.tolist()
+    return sides
 
 
 def _positions(side: Iterable[int], expected: str) -> NDArray[np.int64]:
-    values = np.asarray(list(side))
+    """Return positions as an array.
+
+    Raises:
+        InputError: they are no whole numbers.
+    """
+    listed = list(side)
+    values = np.asarray(listed)
     if values.dtype == bool:
         raise InputError(
             f"{expected}; got booleans. Use `MaskSplitter`, or `FuncSplitter` for a function that answers for one item."
         )
     if len(values) and not np.issubdtype(values.dtype, np.integer):
-        raise InputError(f"{expected}; got values such as {values[0]!r}.")
+        raise InputError(f"{expected}; got values such as {listed[0]!r}.")
     return values
 
 

@@ -14,11 +14,12 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from foveal.core.arguments import is_whole
 from foveal.core.errors import InputError
 from foveal.core.rng import generator_for
 from foveal.core.seeds import check_seed
 from foveal.data.splits.rows import rows_of
-from foveal.data.splits.splitters import Split, Splitter
+from foveal.data.splits.splitters import Split, Splitter, check_share
 from foveal.sources.cells import is_blank
 
 _MAX_CHANGES = 600
@@ -83,8 +84,7 @@ def StratifiedSplitter(
         >>> sorted(df.label[valid])
         ['cat', 'cat', 'cat', 'cat', 'lynx']
     """
-    if not 0 < valid_pct < 1:
-        raise InputError(f"`valid_pct` is a share between 0 and 1; got {valid_pct!r}.")
+    check_share("valid_pct", valid_pct)
 
     def split(items: Items) -> Split:
         counts, groups = _group_counts(items, labels, group)
@@ -126,7 +126,7 @@ def KFoldSplitter(
         >>> sorted(position for fold in folds for position in fold)
         [0, 1, 2, 3, 4, 5]
     """
-    if n_folds < 2 or not 0 <= fold < n_folds:
+    if not (is_whole(n_folds) and is_whole(fold) and n_folds >= 2 and 0 <= fold < n_folds):
         raise InputError(f"There are 2 folds or more, counted from 0; got fold {fold!r} of {n_folds!r}.")
 
     def split(items: Items) -> Split:
