@@ -57,8 +57,8 @@ FURTHER = {
 
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
     """Fill the empty lists of the navigation."""
-    lists = {
-        "How to": _pages("docs/how-to", "docs"),
+    lists: dict[str, list[Any]] = {
+        "How to": _how_to(),
         "Decisions": _pages("docs/decisions", "docs"),
         "Results": [f"project/{page}" for page in _pages("benchmarks/results", ".")],
         "Python": ["reference/python/index.md", *(f"reference/python/{page}.md" for page in PYTHON)],
@@ -106,7 +106,15 @@ def _pages(folder: str, below: str) -> list[str]:
     return sorted(path.relative_to(ROOT / below).as_posix() for path in (ROOT / folder).glob("*.md"))
 
 
-def _fill(nav: list[Any], lists: dict[str, list[str]]) -> None:
+def _how_to() -> list[Any]:
+    """Return the pages of `docs/how-to` under the headings that its index lists them by."""
+    text = (ROOT / "docs/how-to/index.md").read_text(encoding="utf-8")
+    groups = [part.partition("\n") for part in text.split("\n## ")[1:]]
+    listed = {title: [f"how-to/{page}" for page in re.findall(r"\((\w[\w-]*\.md)\)", body)] for title, _, body in groups}
+    return ["how-to/index.md", *({title: pages} for title, pages in listed.items())]
+
+
+def _fill(nav: list[Any], lists: dict[str, list[Any]]) -> None:
     for entry in nav:
         for title, inside in entry.items() if isinstance(entry, dict) else ():
             if inside == []:

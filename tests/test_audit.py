@@ -1,7 +1,10 @@
 """Splits keep groups and rates; the audit finds every planted fault."""
 
+import json
+import os
 import shutil
 import time
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -10,7 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageFilter
 
+from foveal.audit import inspection
 from foveal.audit.checks import audit, audit_labels
+from foveal.audit.inspection import Ledger, inspect_all
 from foveal.cli import main
 from foveal.core.errors import InputError
 from foveal.core.rng import generator_for
@@ -251,3 +256,87 @@ def test_a_group_column_keeps_groups_together_on_the_command_line(scenes, tmp_pa
     split = pd.read_csv(tmp_path / "out" / "split.csv").assign(fname=lambda f: f["fname"].str.rsplit("/").str[-1])
     sides = split.merge(table, on="fname").groupby("who")["split"].nunique()
     assert (sides == 1).all()
+
+
+@pytest.fixture
+def ledger_file(tmp_path, monkeypatch):
+    """The ledger's file in a home of its own, which does not exist yet."""
+    monkeypatch.setenv("FOVEAL_HOME", str(tmp_path / "home"))
+    return tmp_path / "home" / "inspections.jsonl"
+
+
+ODD_NAMES = [
+    "plain.jpg",
+    'a", ["b.jpg',
+    'c", {"d.jpg',
+    "[1, 2].jpg",
+    "ä\u2028 ö.jpg",
+    "'q'\\.jpg",
+    "0" * 62 + '", {".jpg',
+]
+
+
+def test_the_ledger_knows_every_file_again(scenes, tmp_path, ledger_file):
+    files = [tmp_path / name for name in [*ODD_NAMES, os.fsdecode(b"\xff.jpg")]]
+    for file, image in zip(files, sorted((scenes / "scenes").iterdir()), strict=False):
+        shutil.copy(image, file)
+    seen = inspect_all(Ledger.load(), files)
+    text = ledger_file.read_text()
+    assert len(text.splitlines()) == 2 * len(files)
+    assert all(len(json.loads(line)) == 2 for line in text.splitlines())
+    for forget in (False, True):
+        if forget:
+            inspection._READ.clear()  # as another process would read it
+        ledger = Ledger.load()
+        again = inspect_all(ledger, files)
+        assert again == seen
+        assert not ledger.changes
+        assert all(ledger.accepted_as(file) == (seen[file].sha256, file.stat().st_mtime_ns) for file in files)
+        assert ledger_file.read_text() == text
+    shutil.copy(files[1], files[0])
+    ledger = Ledger.load()
+    assert inspect_all(ledger, files[:1])[files[0]].sha256 == seen[files[1]].sha256
+    assert ledger.changes == {files[0]: "openly"}
+
+
+def test_only_the_lines_of_the_files_at_hand_are_parsed_and_the_ledger_is_read_once(
+    scenes, tmp_path, ledger_file, monkeypatch
+):
+    files = sorted((scenes / "scenes").iterdir())
+    inspect_all(Ledger.load(), files)
+    inspection._READ.clear()
+    parsed, read = [], []
+    loads, read_bytes = json.loads, Path.read_bytes
+    monkeypatch.setattr(inspection.json, "loads", lambda text: parsed.append(text) or loads(text))
+    monkeypatch.setattr(Path, "read_bytes", lambda path: read.append(path) or read_bytes(path))
+    for _ in range(2):
+        inspect_all(Ledger.load(), files[:3])
+    assert len(parsed) <= 2 * 2 * 3
+    assert read.count(ledger_file) == 1
+
+
+def test_a_damaged_line_of_the_ledger_costs_its_file_alone(scenes, ledger_file):
+    files = sorted((scenes / "scenes").iterdir())[:4]
+    seen = inspect_all(Ledger.load(), files)
+    lines = ledger_file.read_text().splitlines()
+    damaged = [lines[0][:-40], lines[1].replace('"thumb"', '"thum"'), *lines[2:], lines[-1][:30], "", "]"]
+    ledger_file.write_text("\n".join(damaged))
+    ledger = Ledger.load()
+    known = [ledger.known_as(one.sha256) for one in seen.values()]
+    assert sum(one is not None for one in known) == 2
+    assert inspect_all(ledger, files) == seen
+    other = inspect_all(Ledger.load(), sorted((scenes / "scenes").iterdir())[4:5])
+    assert len(other) == 1  # which is new, so that the file is written anew
+    assert all(len(json.loads(line)) == 2 for line in ledger_file.read_text().splitlines() if line)
+    assert [Ledger.load().known_as(one.sha256) for one in seen.values()] == list(seen.values())
+
+
+def test_what_another_process_wrote_is_read(scenes, ledger_file):
+    first, second = sorted((scenes / "scenes").iterdir())[:2]
+    inspect_all(Ledger.load(), [first])
+    text = ledger_file.read_text()
+    inspect_all(Ledger.load(), [second])
+    ledger_file.write_text(text)
+    assert Ledger.load().accepted_as(second) == ("", 0)
+    ledger_file.unlink()
+    assert Ledger.load().accepted_as(first) == ("", 0)

@@ -62,6 +62,8 @@ def test_a_metric_of_ones_own_is_the_function_with_a_name_and_a_direction():
     assert (metric_name(metric), higher_is_better(metric), takes_activated(metric)) == ("mean cost", False, False)
     with pytest.raises(UnknownNameError, match="Did you mean `activated`"):
         Metric(cost, "cost", higher_is_better=False, takes="activate")
+    with pytest.raises(UnknownNameError, match="^`takes` is 'logits' .* or 'activated' .*; got 'probs'"):
+        Metric(cost, "cost", higher_is_better=False, takes="probs")
 
 
 def test_two_partials_of_one_metric_have_two_names(learn):

@@ -331,6 +331,11 @@ def test_from_a_table_to_recommendations_on_the_command_line(ratings, foveal, tm
         in foveal("train", tmp_path / "ratings.csv", *columns, "--folds", 3, code=2).err
     )
     assert "did not occur in training" in foveal("recommend", model, "bob", code=2).err
+    for_new = foveal("recommend", model, "--liked", had, "--only", had, "--seen").out
+    assert for_new.startswith("you ")
+    assert had in for_new
+    assert foveal("recommend", model, "--liked", had, "--only", had).out == ""
+    assert "`--liked` gives none" in foveal("recommend", model, "--liked", had, "--by", "rating", code=2).err
     assert "must end in .csv, .jsonl or .parquet" in foveal("recommend", model, "--out", "x.json", code=2).err
     checked = foveal("check", tmp_path / "ratings.csv", "--task", "rating").out
     assert "items, " in checked

@@ -1,5 +1,7 @@
 """Callbacks by the course's events and names: each event comes where the course says, and sees what is at work."""
 
+import math
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -8,9 +10,11 @@ from torch import nn
 
 from foveal.core.errors import InputError, MissingDependencyError
 from foveal.course import callbacks as c
-from foveal.course.events import Callback
+from foveal.course.events import COURSE_EVENTS, Callback
 from foveal.course.trackers import WandbCallback
 from foveal.learner.vision import vision_learner
+from foveal.metrics.several_labels import accuracy_multi
+from foveal.training.callbacks.extras import EMA, CutMix, EarlyStopping, GradientClip, KeepBest, MixUp
 from foveal.training.hooks import CancelBatchException, CancelEpochException, CancelFitException
 
 
@@ -150,6 +154,115 @@ def test_a_cancelled_part_does_not_move_the_weights(make, exception, steps, line
     assert len(learn.recorder.history) == lines
 
 
+IN_TRAINING = ["before_backward", "after_backward", "before_step"]
+IN_BOTH = ["before_batch", "after_pred", "after_loss"]
+MAY_CANCEL = {
+    CancelBatchException: [*IN_BOTH, *IN_TRAINING],
+    CancelEpochException: [
+        *("before_epoch", "before_train", *IN_BOTH, *IN_TRAINING, "after_step", "after_batch"),
+        *("after_train", "before_validate", "after_validate"),
+    ],
+    CancelFitException: [event for event in COURSE_EVENTS if event not in {"begin_fit", "after_fit"}],
+}
+
+
+@pytest.mark.parametrize("event", [event for event in COURSE_EVENTS if event != "begin_fit"])
+@pytest.mark.parametrize("exception", MAY_CANCEL)
+def test_what_is_cancelled_in_any_event_is_left_or_refused(make, exception, event):
+    class Cancel(Callback):
+        ends = 0
+
+    def cancel(self):
+        raise exception
+
+    class Ends(Callback):
+        order = 1
+
+        def after_fit(self):
+            Cancel.ends += 1
+
+    setattr(Cancel, event, cancel)
+    learn = make()
+    if event not in MAY_CANCEL[exception]:
+        with pytest.raises(InputError, match=f"^`{event}` of Cancel raised {exception.__name__}, which means nothing"):
+            learn.fit(2, 1e-3, cbs=[Cancel(), Ends()])
+        return
+    learn.fit(2, 1e-3, cbs=[Cancel(), Ends()])
+    assert Cancel.ends == 1
+    lines = 2 if exception is not CancelFitException else int(event == "after_epoch")
+    assert len(learn.recorder.history) == lines
+
+
+def test_a_callback_by_foveals_events_may_cancel_as_little(make):
+    class Late:
+        def after_fit(self, state):
+            raise CancelFitException
+
+    with pytest.raises(InputError, match="`after_fit` of Late raised CancelFitException"):
+        make().fit(1, 1e-3, cbs=Late())
+
+
+def test_a_batch_that_validation_leaves_does_not_count(scene_loaders, make):
+    class Leave(Callback):
+        def after_pred(self):
+            if not self.training and self.iter in self.left:
+                raise CancelBatchException
+
+    leave, losses = Leave(), {}
+    for left in ([], [0], [1, 2], [0, 1, 2]):
+        learn, leave.left = make(), left
+        learn.dls = scene_loaders(num_workers=0, seed=0, bs=4)
+        learn.metrics = [accuracy_multi]
+        learn.fit(1, 1e-3, cbs=leave)
+        losses[tuple(left)] = learn.recorder.final_record
+    batches = list(learn.dls.valid)
+    assert len(batches) == 3
+    learn.model.eval()
+    with torch.no_grad():
+        of_batch = [float(learn.loss_func(learn.model(x), y)) for x, y in batches]
+    for left, (train_loss, valid_loss, accuracy) in losses.items():
+        counted = [loss for at, loss in enumerate(of_batch) if at not in left]
+        assert math.isfinite(train_loss)
+        assert math.isnan(accuracy) is not bool(counted)
+        assert valid_loss == pytest.approx(np.mean(counted) if counted else math.nan, rel=1e-4, nan_ok=True)
+
+
+@pytest.mark.parametrize(
+    ("event", "trains", "validates"),
+    [
+        ("before_epoch", False, True),
+        ("before_train", False, True),
+        ("after_train", True, False),
+        ("before_validate", True, False),
+        ("after_validate", True, True),
+    ],
+)
+def test_a_cancelled_epoch_leaves_the_rest_of_its_training_or_of_its_validation(make, event, trains, validates):
+    def cancel(self):
+        raise CancelEpochException
+
+    learn = make()
+    before = weights(learn)
+    learn.fit(1, 1e-2, cbs=type("Cancel", (Callback,), {event: cancel}))
+    (line,) = learn.recorder.history
+    assert same(before, weights(learn)) is not trains
+    assert math.isfinite(line.train_loss) is trains
+    assert math.isfinite(line.valid_loss) is validates
+
+
+def test_what_follows_a_number_takes_an_open_one_for_no_improvement(make):
+    class NoValidation(Callback):
+        def before_validate(self):
+            if self.epoch > 0:
+                raise CancelEpochException
+
+    learn = make(metrics=[accuracy_multi])
+    keep = KeepBest("accuracy_multi")
+    learn.fit(9, 1e-3, cbs=[NoValidation(), EarlyStopping("accuracy_multi", patience=2), keep])
+    assert len(learn.recorder.history) == 3
+    assert keep.epoch == 0
+
+
 def test_callbacks_of_both_kinds_follow_their_order(make):
     calls = []
 
@@ -227,6 +340,42 @@ def test_the_rate_is_divided_on_a_plateau(make):
     plateau = c.ReduceLROnPlateau(patience=1, factor=10, min_lr=5e-4)
     make().fit(5, 1e-2, cbs=[Losses([1, 2, 0.5, 0.6, 0.7]), plateau, Rates()])
     assert rates == pytest.approx([1e-2, 1e-2, 1e-3, 1e-3, 5e-4])
+
+
+WRONG_NUMBERS = {
+    GradientClip: {"max_norm": [0, -1, "1", float("nan")]},
+    EMA: {"decay": [1, -0.1, "0.9"]},
+    MixUp: {"alpha": [0, -1, "0.4", None]},
+    CutMix: {"alpha": [0, -1, float("inf")]},
+    EarlyStopping: {"patience": [0, -1, 1.5, "3"], "min_delta": [-0.1, "0"]},
+    c.EarlyStoppingCallback: {"patience": [0, 1.5], "min_delta": [-0.1]},
+    c.ReduceLROnPlateau: {"factor": [0.1, 1, -2, "10"], "patience": [0], "min_delta": [-1], "min_lr": [-1e-5]},
+    c.GradientAccumulation: {"n_acc": [0, 1.5, "32"]},
+    c.ActivationStats: {"every": [0, -1, 1.5]},
+}
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "value"),
+    [(kind, name, value) for kind, of in WRONG_NUMBERS.items() for name, values in of.items() for value in values],
+)
+def test_a_number_out_of_its_bounds_is_refused_when_a_callback_is_made(kind, name, value):
+    with pytest.raises(InputError, match=f"`{name}` must be a (whole )?number, .*; got {value!r}"):
+        kind(**{name: value})
+
+
+def test_a_plateau_is_followed_in_the_right_direction_or_refused_before_training(make):
+    with pytest.raises(InputError, match="`factor` must be a number, above 1; got 0.1. The rate is divided by it"):
+        c.ReduceLROnPlateau(factor=0.1)
+    with pytest.raises(InputError, match="reset_on_fit=True only"):
+        c.ReduceLROnPlateau(reset_on_fit=False)
+    for kind in (c.ReduceLROnPlateau, c.EarlyStoppingCallback):
+        with pytest.raises(InputError, match="`comp` is np.less where less is better.*got 'min'"):
+            kind(comp="min")
+    learn = make()
+    with pytest.raises(InputError, match="Did you mean `valid_loss`"):
+        learn.fit(1, 1e-3, cbs=c.ReduceLROnPlateau(monitor="vald_loss"))
+    assert not learn.recorder.history
 
 
 def test_the_best_weights_are_written_and_brought_back(make, tmp_path):

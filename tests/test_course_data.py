@@ -3,6 +3,7 @@
 import pickle
 import random
 import warnings
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -14,9 +15,10 @@ from torch import nn
 from foveal.core.arguments import checked_keywords
 from foveal.core.errors import InputError, ModelFileError, UnknownNameError
 from foveal.core.listing import L
-from foveal.course.basics import parallel, set_seed
+from foveal.course.basics import TensorCategory, TensorImage, TensorPoint, doc, parallel, set_seed
 from foveal.course.datasets import Datasets
 from foveal.course.pil_names import Image as CourseImage
+from foveal.course.pixels import Hue, RandomErasing, Saturation
 from foveal.course.splits import EndSplitter, RandomSubsetSplitter, TrainTestSplitter
 from foveal.course.transforms import (
     Categorize,
@@ -29,6 +31,7 @@ from foveal.course.transforms import (
     ToTensor,
     Transform,
 )
+from foveal.data.batches import tensor
 from foveal.data.block import DataBlock
 from foveal.data.image_block import ImageBlock
 from foveal.data.image_loaders import ImageDataLoaders
@@ -592,3 +595,74 @@ def test_normalize_is_a_function_of_images_too():
     assert torch.allclose(normalised, expected, atol=1e-6)
     with pytest.raises(InputError, match="measures"):
         Normalize()(images)
+
+
+@pytest.mark.parametrize("operation", [RandomErasing(p=1), Hue(p=1), Saturation(p=1)])
+@pytest.mark.parametrize(
+    ("batch", "got"),
+    [
+        (torch.zeros(3, 8, 8), r"\[3, 8, 8\] float32. For one image: operation\(image\[None\]\)\[0\]"),
+        (torch.zeros(2, 3, 8, 8, dtype=torch.uint8), r"\[2, 3, 8, 8\] uint8\.$"),
+        (torch.zeros(8, 8), r"\[8, 8\] float32\.$"),
+    ],
+)
+def test_a_change_of_pixels_takes_a_batch(operation, batch, got):
+    with pytest.raises(InputError, match=rf"takes a batch of images, float \[B, C, h, w\] from 0 to 1; got {got}"):
+        operation(batch)
+
+
+WRONG_CHANGES = {
+    RandomErasing: {"p": [5, "1"], "sl": [-0.1, "0"], "sh": [1.1, -1], "min_aspect": [0, 2], "max_count": [0, 1.5]},
+    Hue: {"p": [-1], "max_hue": [0.6, -0.1, "0.1"]},
+    Saturation: {"p": [2], "max_lighting": [1, -0.1]},
+    RandTransform: {"p": [5, "1"]},
+}
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "value"),
+    [(kind, name, value) for kind, of in WRONG_CHANGES.items() for name, values in of.items() for value in values],
+)
+def test_a_number_of_a_change_of_pixels_is_named(kind, name, value):
+    with pytest.raises(InputError, match=f"`{name}` (must be a|is a probability).*got {value!r}"):
+        kind(**{name: value})
+    with pytest.raises(InputError, match="`sh` must be a number, at least 0.5"):
+        RandomErasing(sl=0.5, sh=0.3)
+
+
+@pytest.mark.parametrize("value", ["a", None, [1, "a"], [[1], [2, 3]]])
+@pytest.mark.parametrize("kind", [tensor, TensorPoint, TensorCategory])
+def test_what_is_no_number_makes_no_tensor(kind, value):
+    with pytest.raises(InputError, match="A tensor holds numbers"):
+        kind(value)
+
+
+def test_points_and_images_are_of_their_form():
+    with pytest.raises(InputError, match=r"Points are \(x, y\) each, two numbers; got 3 numbers"):
+        TensorPoint([1, 2, 3])
+    for wrong in ("a", None, [1, 2], np.zeros((1, 2, 3, 4))):
+        with pytest.raises(InputError, match="An image is one of Pillow's, an array"):
+            TensorImage(wrong)
+
+
+@pytest.mark.parametrize("index", [5, -1, "a", None, torch.tensor([0, 1])])
+def test_an_index_that_no_class_has_is_refused(index):
+    with pytest.raises(InputError, match=r"The 2 classes have indices from 0; got"):
+        Categorize(["a", "b"]).decode(index)
+    with pytest.raises(InputError, match="does not know its classes"):
+        Categorize().decode(0)
+    assert MultiCategorize(["a", "b"]).decode(torch.tensor([1, 0])) == ["b", "a"]
+    with pytest.raises(InputError, match="got 5"):
+        MultiCategorize(["a", "b"]).decode(torch.tensor([5]))
+
+
+def test_annotations_print_without_quotation_marks(capsys):
+    def function(x: "int | None", *rest: "list[str]", kind: "Literal['a', 'b']" = "a") -> "dict[str, int]":
+        """Return {'kind': 'a'}."""
+
+    doc(function)
+    printed = capsys.readouterr().out
+    assert "function(x: int | None, *rest: list[str], kind: Literal['a', 'b'] = 'a') -> dict[str, int]\n" in printed
+    assert "Return {'kind': 'a'}." in printed
+    doc(Resize)
+    assert "Resize(size: Size, method: ResizeMethod = 'crop', " in capsys.readouterr().out

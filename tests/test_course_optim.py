@@ -119,7 +119,7 @@ for name in ("Adam", "SGD", "RMSProp", "ranger"):
 
 
 def test_a_closure_is_called_with_gradients():
-    for build in (SGD, RMSProp, ranger):
+    for build in (Adam, SGD, RMSProp, ranger):
         weight = nn.Parameter(torch.ones(1))
         optimizer = build([weight], lr=0.1)
 

@@ -99,6 +99,10 @@ def test_every_name_has_a_sentence_that_ends_and_names_it():
     assert refused("wibble") is None
 
 
+def test_what_stands_in_place_of_a_name_is_for_names_that_are_missing():
+    assert not INSTEAD.keys() & {*star.__all__, *ratings_star.__all__}
+
+
 def test_near_matches_and_packages_of_their_own():
     assert refused("ColSplitters", ["ColSplitter"]) is None  # not fastai's: no word of it
     assert refused("SimpleSelfAttention", ["SelfAttention"]).endswith("Did you mean `SelfAttention`?")

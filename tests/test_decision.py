@@ -181,3 +181,23 @@ def test_the_command_writes_a_bundle_whose_card_is_true(several, foveal):
     assert "give --tune" in foveal("set", several, "--one-for-all", "--temperature", "2", code=2).err
     manifest = json.loads(foveal("info", several.parent / "new.safetensors", "--json").out)
     assert manifest["training"]["on_others"].keys() == {"f1", "precision", "recall"}
+
+
+def test_the_command_prints_the_classes_that_were_tuned_and_what_the_goal_costs(several, foveal):
+    before = load_learner(several, device="cpu").training.parts
+    kept = foveal("set", several, "--tune", "precision>=0.9", "--for", "bee", "--out", several.parent / "1.safetensors")
+    now = load_learner(several.parent / "1.safetensors", device="cpu").training.parts
+    for name in ("precision", "recall"):
+        cells = [f"{parts['bee'][name]:.4g}" for parts in (before, now)]
+        assert next(line for line in kept.out.splitlines() if line.startswith(f"{name} of bee")).split()[3:] == cells
+    assert now["bee"]["precision"] >= 0.9
+    assert "of ant" not in kept.out
+    assert "finds nothing" not in kept.out
+    against, file = load_learner(several, device="cpu"), several.parent / "2.safetensors"
+    against.validation.outputs[:, 0] *= -1  # the surest of its answers is wrong
+    against.save(several)
+    lost = foveal("set", several, "--tune", "precision>=1", "--for", "ant", "--for", "never", "--out", file)
+    assert load_learner(file, device="cpu").training.parts["ant"]["recall"] == 0
+    assert "No threshold of ant keeps precision>=1 but one that finds nothing" in lost.out
+    assert "never keep" not in lost.out  # it has no validation image: nothing could be found
+    assert "not defined" in next(line for line in lost.out.splitlines() if line.startswith("precision of ant"))

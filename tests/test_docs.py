@@ -9,6 +9,7 @@ import sys
 import tomllib
 from pathlib import Path
 
+import onnxruntime
 import pandas as pd
 import pytest
 import torch
@@ -24,9 +25,13 @@ from foveal.inference.exports import export_model
 from foveal.inference.loading import load_learner
 from foveal.inference.manifest import Manifest, TrainingPart
 from foveal.inference.predictor import Predictor
+from foveal.inference.territory import survey
 from foveal.learner.vision import vision_learner
 from foveal.models.vision import ModelSpec, build_model
+from foveal.runs import folder as run_folder
 from foveal.scale.resume_log import ResumeLog
+from foveal.serve.http import app_of
+from foveal.serve.service import ServeSettings
 from foveal.sources.coco import write_coco
 from foveal.sources.formats import TableColumns
 from foveal.sources.recognise import read_source
@@ -34,6 +39,7 @@ from foveal.tasks.multi_label import MultiLabel
 from foveal.tasks.points import Points
 from foveal.tasks.single_label import CategoryBlock
 from foveal.tasks.vocab import Vocab
+from foveal.training.checkpoint import FILE as CHECKPOINT
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -236,7 +242,12 @@ def test_the_commands_for_handing_a_model_over_run(line, handed_over):
 
 def test_the_python_for_handing_a_model_over_runs(handed_over, monkeypatch, capsys):
     monkeypatch.chdir(handed_over)
-    export_model(load_learner("model.safetensors", device="cpu"), "model.onnx")
+    predictor = load_learner("model.safetensors", device="cpu")
+    features = torch.from_numpy(predictor.embed(sorted(Path("images").glob("*.jpg"))).vectors)
+    predictor.territory = survey(features).territory  # as models of `foveal train` have one
+    predictor.training = predictor.training.model_copy(update={"known_within": 1.0})
+    export_model(predictor, "model.onnx")
+    assert [one.name for one in onnxruntime.InferenceSession("model.onnx").get_outputs()] == ["answers", "distance"]
     for code in blocks("serving.md", "python"):
         exec(compile(code, "serving.md", "exec"), {})  # noqa: S102 -- it is ours
     said = capsys.readouterr().out
@@ -311,3 +322,28 @@ def test_the_architecture_names_every_public_name_of_the_star_import():
     page = (ROOT / "ARCHITECTURE.md").read_text()
     missing = [name for name in star.__all__ if not re.search(rf"`[^`]*\b{name}\b[^`]*`", page)]
     assert not missing, f"ARCHITECTURE.md has no line for {', '.join(missing)}"
+
+
+def test_the_gallery_is_drawn_by_its_code(monkeypatch, tmp_path, home):
+    monkeypatch.setattr("warnings.filters", [])  # few images, as in the samples
+    page_names("gallery.md", monkeypatch, tmp_path, home)
+    drawn = {path.name for path in tmp_path.glob("*.png")}
+    shown = set(re.findall(r"images/([\w-]+\.png)", (DOCS / "gallery.md").read_text()))
+    assert drawn == shown - {"report.png", "page.png", "studio.png"}
+    assert all((DOCS / "images" / name).is_file() for name in shown)
+
+
+def test_the_page_of_files_names_every_file_of_a_run():
+    text = (DOCS / "reference" / "files.md").read_text()
+    assert set(re.findall(r"^\| `([\w.]+)` \|", text, flags=re.MULTILINE)) >= {*run_folder.ABOUT, CHECKPOINT}
+
+
+def test_the_page_of_http_names_every_address_and_status(tmp_path):
+    text = (DOCS / "reference" / "http.md").read_text()
+    for bundle in ("images-1.safetensors", "ratings-1.safetensors"):
+        collect = tmp_path if bundle.startswith("images") else None
+        app = app_of(ServeSettings(model=ROOT / "tests" / "golden" / bundle, device="cpu", collect=collect))
+        for path, methods in app.openapi()["paths"].items():
+            for method, about in methods.items():
+                assert f"`{method.upper()} {path}" in text, path
+                assert all(status in text for status in about["responses"])

@@ -16,6 +16,7 @@ from foveal.core.errors import InputError, UnknownNameError
 from foveal.runs.door import settings_for
 from foveal.runs.folder import stem_of
 from foveal.runs.image_settings import ImageRun
+from foveal.runs.images import loaders, read
 from foveal.runs.settings import RUNS, load_settings, make_settings, option
 
 GOLDEN = Path(__file__).parent / "golden" / "runs-0.1"
@@ -291,3 +292,16 @@ def test_names_that_moved_to_another_module_are_found():
     with pytest.raises(ImportError, match=r"`foveal\.train` is a function now"):
         importlib.import_module("foveal.train.loop")
     assert callable(library.train)
+
+
+def test_only_a_batch_size_that_was_chosen_is_compared_with_the_images(scenes, tmp_path):
+    table = pd.read_csv(scenes / "scenes.csv", keep_default_na=False)[:16]
+    table.assign(labels=["a", "b"] * 8).drop(columns="is_valid").to_csv(tmp_path / "few.csv", index=False)
+    options = {"images": scenes / "scenes", "size": 32}
+    for chosen, n in (({}, 12), ({"batch_size": "auto"}, 12), ({"batch_size": 4}, 4)):
+        settings = settings_for(tmp_path / "few.csv", options | chosen)
+        with warnings.catch_warnings(action="error"):
+            assert loaders(settings, read(settings)).bs == n
+    settings = settings_for(tmp_path / "few.csv", options | {"batch_size": 32})
+    with pytest.warns(UserWarning, match="There are 12 items to train on, fewer than a batch of 32"):
+        loaders(settings, read(settings))

@@ -287,7 +287,7 @@ NOT_EXTENTS = [-5, "10", None, float("inf")]
 @pytest.mark.parametrize("p", NOT_PROBABILITIES)
 @pytest.mark.parametrize("kind", [Flip, Dihedral, Rotate, Zoom, Shift, Warp, Brightness, Contrast])
 def test_a_probability_of_a_move_or_a_tone_is_one(kind, p):
-    with pytest.raises(InputError, match=r"`p` must be a number.*It is a probability"):
+    with pytest.raises(InputError, match=r"`p` is a probability between 0 and 1; got "):
         kind(p=p)
 
 
@@ -316,7 +316,7 @@ def test_how_far_a_move_or_a_tone_goes_is_a_number_in_its_bounds(kind, name, val
 @pytest.mark.parametrize("p", NOT_PROBABILITIES)
 @pytest.mark.parametrize("name", ["p_affine", "p_lighting"])
 def test_probabilities_of_the_recipe_are_named(name, p):
-    with pytest.raises(InputError, match=f"`{name}` must be a number"):
+    with pytest.raises(InputError, match=f"`{name}` is a probability between 0 and 1; got "):
         aug_transforms(**{name: p})
 
 
@@ -327,9 +327,9 @@ def test_aspects_of_a_random_crop_are_two_in_order(ratio):
 
 
 def test_a_zoom_that_is_wanted_is_never_left_out():
-    for given in ({"min_zoom": 1.2}, {"max_zoom": 0.8}, {"min_zoom": 1.2, "p_affine": 0}):
+    for options in ({"min_zoom": 1.2}, {"max_zoom": 0.8}, {"min_zoom": 1.2, "p_affine": 0}):
         with pytest.raises(InputError, match="min_zoom <= max_zoom"):
-            aug_transforms(**given)
+            aug_transforms(**options)
     assert Zoom(1.2, 1.2, 0.75) in aug_transforms(min_zoom=1.2, max_zoom=1.2)
     assert not any(isinstance(step, Zoom) for step in aug_transforms(max_zoom=1.0))
     with pytest.raises(InputError, match="`min_scale` must be"):

@@ -96,6 +96,17 @@ def test_a_browser_is_told_that_a_site_may_ask(service):
     assert "access-control-allow-origin" not in headers
 
 
+def test_the_name_that_a_proxy_hands_on_is_believed_of_that_proxy_alone():
+    names = {"X-Forwarded-Host": "ml.example.com", "Host": "backend.internal"}
+    through = names | {"X-Forwarded-For": "203.0.113.7", "X-Forwarded-Proto": "https"}
+    for proxy, status in (("127.0.0.1", 200), ("127.0.0.0/8", 200), ("192.0.2.1", 421)):
+        with serving(IMAGES, "--allow-host", "ml.example.com", "--proxy", proxy) as service:
+            for headers in (names, through):
+                assert service.ask("GET", "/readyz", headers=headers)[0] == status, (proxy, headers)
+            forged = through | {"X-Forwarded-For": proxy, "X-Forwarded-Host": "evil.example"}
+            assert service.ask("GET", "/readyz", headers=forged)[0] == 421
+
+
 def test_keys_open_what_needs_one(tmp_path, jpeg):
     (tmp_path / "keys").write_text(f"# of the team\n{KEY}\n\nanother-key-of-the-team\n")
     with serving(IMAGES, "--api-key-file", tmp_path / "keys") as service:

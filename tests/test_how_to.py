@@ -107,6 +107,27 @@ def test_a_page_runs_and_prints_what_it_shows(page, trained, tmp_path, monkeypat
     assert n_run, "a page shows how"
 
 
+@pytest.mark.filterwarnings("ignore")
+def test_the_first_five_minutes_are_as_the_page_says(trained, tmp_path, monkeypatch, capsys):
+    here = tmp_path / "files"
+    shutil.copytree(trained, here, ignore=shutil.ignore_patterns("runs"))
+    monkeypatch.chdir(here)
+    text = (HOW_TO.parent / "start.md").read_text()
+    lines = [
+        line
+        for block in re.findall(r"^```sh\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+        for line in block.splitlines()
+    ]
+    called = [line for line in lines if line.startswith(("foveal check", "foveal train", "foveal predict"))]
+    assert len(called) == 3
+    for line in called:
+        call(shlex.split(line), capsys, monkeypatch)
+    for block in re.findall(r"^```python\n(.*?)^```", text, re.MULTILINE | re.DOTALL):
+        exec(compile(block, "start.md", "exec"), {})  # noqa: S102 -- it is ours
+    plt.close("all")
+    assert (here / "answers.csv").is_file()
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_a_page_is_one_question_on_one_screen(page):
     lines = page.read_text().splitlines()

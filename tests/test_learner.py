@@ -20,6 +20,7 @@ from foveal.evaluation.interpret import Interpretation
 from foveal.learner.learner import Learner
 from foveal.learner.vision import vision_learner
 from foveal.metrics.several_labels import accuracy_multi
+from foveal.models.summary import layers_table
 from foveal.tasks.regression import RegressionBlock
 from foveal.training import measure, phases
 from foveal.training.callbacks.logs import CSVLogger, HistoryFile, TensorBoardLogger
@@ -340,3 +341,29 @@ def test_loaders_have_two_sides(learn, side):
     with pytest.raises(InputError, match=message):
         predictor.get_preds(side)
     assert learn.dls[-1] is learn.dls[1] is learn.dls.valid
+
+
+class Scaled(nn.Module):
+    """A layer within, and a parameter of its own."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer, self.scale = nn.Linear(4, 3), nn.Parameter(torch.ones(3))
+
+    def forward(self, x):
+        return self.scale * self.layer(x)
+
+
+@pytest.mark.parametrize(
+    ("model", "rows"),
+    [
+        (nn.Linear(4, 3), ["own (Linear)  3               15  yes"]),
+        (Scaled(), ["layer (Linear)  3               15  yes", "own (Scaled)  3                3  yes"]),
+        (nn.Sequential(nn.Linear(4, 3)), ["0 (Linear)  3               15  yes"]),
+    ],
+)
+def test_the_rows_of_a_summary_are_all_of_the_model(model, rows):
+    lines = layers_table(model, torch.zeros(1, 4)).splitlines()
+    assert [" ".join(line.split()) for line in lines[2:-2]] == [" ".join(row.split()) for row in rows]
+    counts = [int(row.split()[-2]) for row in rows]
+    assert lines[-2].startswith(f"{sum(counts)} parameters, {sum(counts)} of them train")

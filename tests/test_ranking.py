@@ -265,6 +265,23 @@ def test_somebody_new_gets_what_goes_with_what_they_like(learned):
         predictor.recommend_to_new([999])
 
 
+def test_somebody_new_is_ranked_for_by_what_is_known_of_them_or_told_what_is_missing(learned):
+    predictor = learned[0].predictor()
+    assert {1, 5} <= {one.item for one in predictor.recommend_to_new([1, 5], n=80, seen=True)}
+    assert not {1, 5} & {one.item for one in predictor.recommend_to_new([1, 5], n=80)}
+    unranked = dataclasses.replace(predictor, make_ranking=None)
+    own = dataclasses.replace(predictor, model=torch.nn.Linear(2, 1))  # cannot place somebody new
+    neither = dataclasses.replace(own, make_ranking=None)
+    for model, ratings, reason in (
+        (predictor, [1], r"give \{item: rating\} of at least one, or leave `by` at \"ranking\""),
+        (unranked, [1], r"give \{item: rating\} of at least one\.$"),
+        (own, {1: 5.0}, 'cannot predict the ratings of somebody new: leave `by` at "ranking"'),
+        (neither, {1: 5.0}, "cannot predict the ratings of somebody new, and it has no ranking model"),
+    ):
+        with pytest.raises(InputError, match=reason):
+            model.recommend_to_new(ratings, by="rating")
+
+
 def test_items_are_left_out_and_lists_are_diverse_as_asked(learned):
     predictor = learned[0].predictor()
     plain = [one.item for one in predictor.recommend("u3", 8)]

@@ -201,6 +201,8 @@ def test_what_the_model_looked_at_is_a_image(service, jpegs):
     assert (status, headers["content-type"]) == (200, "image/png")
     with Image.open(io.BytesIO(content)) as image:
         assert image.size == (32, 32)
+        ours = load_learner(IMAGES, device="cpu").explain(jpegs[0], "bee")
+        assert (image.mode, image.tobytes()) == (ours.mode, ours.tobytes())
     status, answer = service.json("POST", "/explain?label=be", jpegs[0])
     assert (status, "Did you mean `bee`" in answer["error"]) == (422, True)
 

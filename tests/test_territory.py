@@ -1,7 +1,9 @@
 """What a model knows: distances by hand, limits that hold, and what answers say of an image that is unlike."""
 
 import csv
+import dataclasses
 import json
+import pickle
 import subprocess
 import sys
 
@@ -12,6 +14,8 @@ from PIL import Image
 from sklearn.metrics import roc_auc_score
 from torch.nn.functional import normalize
 
+from foveal.core.errors import InputError, UnknownNameError
+from foveal.inference.explain import overlay
 from foveal.inference.loading import load_image_predictor
 from foveal.inference.territory import Territory, survey
 
@@ -155,3 +159,35 @@ def test_an_older_model_says_nothing_of_it():
         answers.append(predictor.predict(Image.new("RGB", (50, 40))))
     assert answers
     assert all(answer.is_known is None for answer in answers)
+    assert all(answer.prediction_set is None for answer in answers)
+
+
+def test_a_prediction_names_its_set_most_probable_first():
+    from pathlib import Path
+
+    predictor = load_image_predictor(Path(__file__).parent / "golden" / "images-1.safetensors")
+    image = Image.new("RGB", (50, 40))
+    values = predictor.predict(image).values.tolist()
+    by_value = sorted(zip(values, predictor.vocab, strict=True), reverse=True)
+    assert len(by_value) > 1
+    for n, (least, _) in enumerate(by_value, start=1):
+        task = predictor.task.with_decision(dataclasses.replace(predictor.task.decision, set_threshold=least))
+        (answer,) = dataclasses.replace(predictor, task=task).predict_batch([image])
+        assert answer.prediction_set == tuple(name for _, name in by_value[:n])
+        assert pickle.loads(pickle.dumps(answer)).prediction_set == answer.prediction_set  # noqa: S301 -- made here
+
+
+def test_a_predictor_explains_with_an_image_of_the_input_size():
+    from pathlib import Path
+
+    predictor = load_image_predictor(Path(__file__).parent / "golden" / "images-1.safetensors")
+    image = Image.effect_noise((50, 40), 90).convert("RGB")
+    shown = [predictor.explain(image, label) for label in (None, *predictor.vocab)]
+    assert {one.size[::-1] for one in shown} == {predictor.preparation.input_size_hw}
+    for label, one in zip((None, *predictor.vocab), shown, strict=True):
+        np.testing.assert_array_equal(np.asarray(one), overlay(predictor, image, label)[0])
+    assert shown[0] in shown[1:]
+    with pytest.raises(UnknownNameError, match="Did you mean"):
+        predictor.explain(image, predictor.vocab[0][:-1])
+    with pytest.raises(InputError, match="One image is expected"):
+        predictor.explain([image])

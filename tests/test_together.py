@@ -64,6 +64,14 @@ def test_two_processes_train_what_one_does(train, one):
     assert first[1]["found"] == pytest.approx(one[1]["found"], rel=1e-3)
 
 
+def test_a_batch_of_validation_that_one_process_leaves_counts_in_none(train, one):
+    (alone,), _ = train(leave=True)
+    found, _ = train(2, leave=True)
+    assert alone[1]["history"] != one[1]["history"]
+    for _, said in found:
+        torch.testing.assert_close(torch.tensor(said["history"]), torch.tensor(alone[1]["history"]), rtol=0, atol=1e-5)
+
+
 def test_three_processes_with_accumulation_averages_and_early_stopping(train):
     options = {"accumulate": 3, "ema": True, "early": True, "epochs": 9}
     (alone,), _ = train(**options)

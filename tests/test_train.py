@@ -194,6 +194,10 @@ def test_suggestions_on_the_golden_curve(golden):
     rates, losses = np.array(curve["lrs"]), np.array(curve["losses"])
     for function in (lr_finder.valley, lr_finder.slide, lr_finder.minimum, lr_finder.steep):
         assert function(rates, losses) == pytest.approx(curve[function.__name__], rel=1e-6)
+        assert function(rates.tolist(), losses.tolist()) == function(rates, losses)
+        for wrong in (([], []), ([1.0], [1.0]), ([1.0, 2.0], [1.0]), ("ab", "ab"), ([[1.0, 2.0]], [[1.0, 2.0]])):
+            with pytest.raises(InputError, match="takes rates and the loss at each, two at least; got"):
+                function(*wrong)
     grid = lr_finder.geometric(1e-7, 10.0)
     assert grid(0.01).lr_factor == pytest.approx(golden["lr_find_grid"]["i=1"])
     assert grid(0.99).lr_factor == pytest.approx(golden["lr_find_grid"]["i=99"])

@@ -2,8 +2,11 @@
 
 import csv
 import json
+import shutil
+import signal
 import subprocess
 import sys
+import time
 import tomllib
 import warnings
 
@@ -103,12 +106,36 @@ def test_predictions_have_the_truth_and_names_that_join(run, scenes):
     assert rows.loss.tolist() == pytest.approx(interpretation.losses.tolist())
 
 
-def test_a_run_is_evaluated_on_its_own_validation_side(run, foveal):
+def test_a_run_is_evaluated_on_its_own_validation_side(run, foveal, tmp_path):
     folder, _ = run
-    found = json.loads(foveal("evaluate", folder).out)
-    stored = json.loads((folder / "summary.json").read_text())["metrics"]
+    found = json.loads(foveal("evaluate", folder, "--out", tmp_path / "answers.csv").out)
+    summary = json.loads((folder / "summary.json").read_text())
+    stored = summary["metrics"]
     assert (found["split"], found["n"]) == ("valid", 12)
     assert found["metrics"]["mean_average_precision"] == pytest.approx(stored["mean_average_precision"], abs=1e-6)
+    assert found["intervals"].keys() == summary["intervals"].keys()
+    for name, bounds in summary["intervals"].items():
+        assert found["intervals"][name] == pytest.approx(bounds, abs=1e-6)
+    again, before = rows_of(tmp_path / "answers.csv"), rows_of(folder / "predictions.csv")
+    assert [list(row) for row in again] == [list(row) for row in before]
+    for now, then in zip(again, before, strict=True):
+        assert [now[name] for name in ("fname", "predicted", "truth")] == [
+            then[name] for name in ("fname", "predicted", "truth")
+        ]
+        assert float(now["loss"]) == pytest.approx(float(then["loss"]), abs=1e-5)
+
+
+def test_the_answers_of_an_evaluation_join_with_its_table(run, scenes, foveal, tmp_path):
+    folder, _ = run
+    arguments = (scenes / "scenes.csv", "--images", scenes / "scenes", "--empty", "none", "--split", "all")
+    foveal("evaluate", folder / "model.safetensors", *arguments, "--out", tmp_path / "answers.jsonl")
+    rows = [json.loads(line) for line in (tmp_path / "answers.jsonl").read_text().splitlines()]
+    labels = {row["fname"]: row["labels"] for row in rows_of(scenes / "scenes.csv")}
+    assert {row["fname"]: set(row["truth"].split()) for row in rows} == {k: set(v.split()) for k, v in labels.items()}
+    refused = foveal("evaluate", folder, "--out", "answers.json", code=2)
+    assert "must end in .csv, .jsonl or .parquet" in refused.err
+    (tmp_path / "answers.csv").mkdir()
+    assert "is a folder" in foveal("evaluate", folder, "--out", tmp_path / "answers.csv", code=2).err
 
 
 def test_a_run_repeats_from_its_settings(run, tmp_path, foveal, monkeypatch):
@@ -255,3 +282,32 @@ def test_one_label_on_real_photographs(photographs):
     learn.fine_tune(2, 5e-3, freeze_epochs=2)
     assert learn.validate()[1] < 0.75  # guessing errs in 36 of 37
     assert learn.predict(dls.valid.dataset.images[0]).label in dls.vocab
+
+
+def test_a_run_of_relative_paths_whose_head_was_widened_resumes_bit_exactly(scenes, tmp_path):
+    shutil.copytree(scenes / "scenes", tmp_path / "images")
+    shutil.copy(scenes / "scenes.csv", tmp_path / "train.csv")
+    words = "train train.csv --images images --empty none --size 48 --epochs 3 --batch-size 8 --precision fp32 --out"
+    begin = [sys.executable, "-m", "foveal", *words.split()]
+
+    def done(command):
+        found = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+        assert found.returncode == 0, found.stdout + found.stderr
+
+    done([*begin, "whole"])
+    stopped = subprocess.Popen([*begin, "stopped"], cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    history, until = tmp_path / "stopped" / "history.jsonl", time.monotonic() + 300
+    while not history.is_file() or len(history.read_text().splitlines()) < 2:  # the probe, and the first epoch
+        assert time.monotonic() < until
+        assert stopped.poll() is None
+        time.sleep(0.05)
+    stopped.send_signal(signal.SIGINT)
+    assert stopped.wait(300)
+    assert not (tmp_path / "stopped" / "summary.json").exists()
+    done([sys.executable, "-m", "foveal", "train", "--resume", "stopped"])
+    whole, again = (load_learner(tmp_path / name / "model.safetensors") for name in ("whole", "stopped"))
+    assert whole.model.spec.pooling, "the probe lets the head read more than the map"
+    for (name, before), after in zip(whole.model.state_dict().items(), again.model.state_dict().values(), strict=True):
+        assert torch.equal(before, after), name
+    first, second = ((tmp_path / name / "predictions.csv").read_text() for name in ("whole", "stopped"))
+    assert first == second

@@ -23,6 +23,7 @@ from foveal.tasks.multi_label import MultiCategoryBlock
 from foveal.tasks.points import PointBlock
 from foveal.training.callbacks.extras import EMA, EarlyStopping, GradientClip
 from foveal.training.checkpoint import FILE, Checkpoints
+from foveal.training.hooks import CancelBatchException
 
 _GIVEN = sys.argv[1:] if __name__ == "__main__" else ["", "", "{}"]
 OUT, SCENES, OPTIONS = Path(_GIVEN[0]), Path(_GIVEN[1]), json.loads(_GIVEN[2])
@@ -78,6 +79,14 @@ def probed(*, points):
     return learn.model.state_dict()
 
 
+class Leave:
+    """Leaves the first batch of each validation, whichever process has it."""
+
+    def after_valid_batch(self, state):
+        if 0 in state.indices:
+            raise CancelBatchException
+
+
 def check_what_is_gathered(learn, preds):
     """What all processes find together is what each finds alone."""
     (mine, _) = learn.get_preds(only_first=True)
@@ -117,7 +126,7 @@ def main():
     hooks = [Checkpoints(OUT / "run", every_seconds=0.0), GradientClip(5.0)]
     hooks += [EMA(0.5)] if OPTIONS.get("ema") else []
     hooks += [EarlyStopping(patience=1, min_delta=10.0)] if OPTIONS.get("early") else []
-    for name, hook in (("kill", Die), ("fail", Fail), ("ask", Ask)):
+    for name, hook in (("kill", Die), ("fail", Fail), ("ask", Ask), ("leave", Leave)):
         hooks += [hook()] if name in OPTIONS else []
     found = (
         {"found": [float(rate) for rate in learn.lr_find(1e-5, 1e-1, num_it=20, show_plot=False)]}

@@ -7,15 +7,17 @@ Shapes: outputs and targets agree but for class indices, which are int64 [B] bes
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+import reprlib
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from foveal.core.arguments import check_number, check_probability
 from foveal.core.errors import InputError, UnknownNameError
 
 Reduction = Literal["mean", "sum", "none"]
@@ -47,16 +49,34 @@ class FlattenedLoss:
     axis: int = -1
     thresh: float | None = None
 
+    def __post_init__(self) -> None:
+        options = self.function.keywords if isinstance(self.function, partial) else {}
+        check_options(**options)
+        for name in {"weight", "pos_weight"} & options.keys():
+            _check_weights(name, options[name])
+        if self.thresh is not None:
+            check_probability("thresh", self.thresh)
+
     def __call__(self, output: Tensor, target: Tensor) -> Tensor:
         """Return the mean loss of a batch.
 
         Args:
             output: raw outputs [..., C].
             target: of as many elements; class indices [...] for cross-entropy.
+
+        Raises:
+            InputError: there are not as many targets as outputs.
         """
         if self.flat:
             of_classes = self.name in OF_CLASSES
             of_indices = of_classes and not target.is_floating_point()
+            n_expected = output.numel() // (output.shape[self.axis] if of_indices else 1)
+            if target.numel() != n_expected:
+                wanted = "a class index for each row" if of_indices else "one shape, or as many numbers"
+                raise InputError(
+                    f"{self.name} takes outputs and targets with {wanted}; got {list(output.shape)} and "
+                    f"{list(target.shape)}. Does the model return what the targets are made for?"
+                )
             if target.ndim == output.ndim:
                 target = target.movedim(self.axis, -1)
             output = output.movedim(self.axis, -1)
@@ -252,6 +272,7 @@ def cross_entropy(
     Raises:
         InputError: there is not one weight per class.
     """
+    check_options(label_smoothing=label_smoothing)
     weights = _class_weights(weight, output, "weight")
     losses = F.cross_entropy(
         output, target, reduction="none", weight=weights, label_smoothing=label_smoothing, ignore_index=IGNORED
@@ -296,6 +317,7 @@ def huber_loss(output: Tensor, target: Tensor, *, reduction: Reduction = "mean",
 
     Source: Huber 1964, "Robust Estimation of a Location Parameter".
     """
+    check_options(delta=delta)
     off, known = _distance(output, target)
     return reduced(torch.where(off <= delta, off**2 / 2, delta * (off - delta / 2)), known, reduction)
 
@@ -314,6 +336,7 @@ def wing_loss(
 
     Source: Feng et al. 2018, "Wing Loss for Robust Facial Landmark Localisation with Convolutional Neural Networks".
     """
+    check_options(width=width, curvature=curvature)
     off, known = _distance(output, target)
     step = width - width * math.log1p(width / curvature)
     return reduced(torch.where(off < width, width * torch.log1p(off / curvature), off - step), known, reduction)
@@ -333,6 +356,7 @@ def focal_loss(
 
     Source: Lin et al. 2017, "Focal Loss for Dense Object Detection".
     """
+    check_options(gamma=gamma)
     plain = cross_entropy if target.ndim == 1 and not target.is_floating_point() else binary_cross_entropy
     losses = plain(output, target, reduction="none")
     known = target != IGNORED if plain is cross_entropy else ~target.isnan()
@@ -363,6 +387,7 @@ def asymmetric_loss(
 
     Source: Ridnik et al. 2021, "Asymmetric Loss For Multi-Label Classification".
     """
+    check_options(gamma_positive=gamma_positive, gamma_negative=gamma_negative, margin=margin)
     same_shape(output, target)
     known = ~target.isnan()
     truth = torch.where(known, target, 0.0)
@@ -371,6 +396,46 @@ def asymmetric_loss(
     missed = truth * F.logsigmoid(output) * (1 - present) ** gamma_positive
     invented = (1 - truth) * torch.log1p(-shifted.clamp(max=1 - _TINY)) * shifted**gamma_negative
     return reduced(-(missed + invented), known, reduction)
+
+
+_CHECKS: Mapping[str, Callable[[str, object], None]] = {
+    "label_smoothing": partial(check_number, at_least=0, at_most=1),
+    "margin": partial(check_number, at_least=0, below=1),
+    **dict.fromkeys(("gamma", "gamma_positive", "gamma_negative"), partial(check_number, at_least=0)),
+    **dict.fromkeys(("delta", "width", "curvature"), partial(check_number, above=0)),
+}
+"""Of the numbers that losses take, by name."""
+
+
+def check_options(**options: object) -> None:
+    """Refuse a number of a loss that is out of its bounds, and an unknown reduction; other options pass.
+
+    Raises:
+        InputError: a number is.
+        UnknownNameError: there is no such reduction.
+    """
+    for name, value in options.items():
+        if name in _CHECKS:
+            _CHECKS[name](name, value)
+    reduction = options.get("reduction", "mean")
+    if reduction not in get_args(Reduction):
+        raise UnknownNameError.of("reduction", reduction, get_args(Reduction))
+
+
+def _check_weights(name: str, weights: Weights | None) -> None:
+    """Refuse what is no weight per class.
+
+    Raises:
+        InputError: it is not a list of numbers from 0 up.
+    """
+    if weights is None:
+        return
+    try:
+        values = torch.as_tensor(weights)
+    except (TypeError, ValueError, RuntimeError):
+        values = torch.empty(0, 0)
+    if values.ndim != 1 or not bool(((values >= 0) & values.isfinite()).all()):
+        raise InputError(f"`{name}` is a list of numbers from 0 up, one per class; got {reprlib.repr(weights)}.")
 
 
 def n_known(target: Tensor) -> Tensor:
@@ -434,4 +499,4 @@ def reduced(losses: Tensor, known: Tensor, reduction: Reduction) -> Tensor:
         return (losses * known).sum()
     if reduction == "mean":
         return (losses * known).sum() / known.sum().clamp(min=1)
-    raise UnknownNameError.of("reduction", reduction, ("mean", "sum", "none"))
+    raise UnknownNameError.of("reduction", reduction, get_args(Reduction))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -58,47 +58,117 @@ class Inspection:
 Change = Literal["openly", "silently"]
 
 
+@dataclass(frozen=True, slots=True)
+class _Lines:
+    """The file of a ledger: a line [key, value] of JSON per entry, each of which is parsed when it is looked up.
+
+    The file holds whatever was ever inspected, and to parse the lines of 100,000 images takes more than a second.
+
+    Attributes:
+        version: modification time in nanoseconds and size of the file that was read.
+        known: lines of inspections by SHA-256; this key too is JSON.
+        accepted: lines of SHA-256 and modification time by path, likewise.
+    """
+
+    version: tuple[int, int] = (0, 0)
+    known: Mapping[bytes, bytes] = field(default_factory=dict)
+    accepted: Mapping[bytes, bytes] = field(default_factory=dict)
+
+    @classmethod
+    def read(cls, path: Path) -> _Lines:
+        """Return the lines of a file, which is read once in a process for as long as it stays as it is.
+
+        Without the file there are none.
+        """
+        try:
+            version = _version(path)
+            if (read := _READ.get(path)) is not None and read.version == version:
+                return read
+            content = path.read_bytes()
+        except OSError:
+            return cls()
+        known, accepted = dict[bytes, bytes](), dict[bytes, bytes]()
+        for line in content.split(b"\n"):
+            if line[_SHA_END - 1 : _SHA_END + 3] == _INSPECTED and line[_SHA_END - 2] != _ESCAPE:
+                known[line[1:_SHA_END]] = line
+            elif (end := line.rfind(_ACCEPTED)) > 0:
+                accepted[line[1:end]] = line
+        _READ[path] = cls(version, known, accepted)
+        return _READ[path]
+
+    def write(self, path: Path) -> None:
+        """Write them; this is then what is known to have been read."""
+        with storage.replacing(path) as beside, beside.open("wb") as out:
+            out.writelines(line + b"\n" for entries in (self.known, self.accepted) for line in entries.values())
+        _READ[path] = replace(self, version=_version(path))
+
+
+_READ: dict[Path, _Lines] = {}
+_SHA_END = 67  # where the key of an inspection ends in its line: a bracket, and 64 digits in quotation marks
+_INSPECTED = b'", {'  # what stands there; in a path, which may hold anything, the quotation mark is escaped
+_ESCAPE = ord("\\")
+_ACCEPTED = b', ["'  # what stands between a path and what it was accepted with, and not in that
+
+
+def _line(key: str, value: object) -> tuple[bytes, bytes]:
+    """Return a key and a line as a file has them."""
+    return json.dumps(key).encode(), json.dumps([key, value]).encode()
+
+
+def _version(path: Path) -> tuple[int, int]:
+    stat = path.stat()
+    return stat.st_mtime_ns, stat.st_size
+
+
 @dataclass(slots=True)
 class Ledger:
     """What is known of files: inspections by content, and the content that each path was accepted with.
 
     Attributes:
         path: of the ledger's file.
-        known: inspections by SHA-256.
-        accepted: by path, the SHA-256 and the modification time in nanoseconds.
         changes: files that were accepted with other bytes before; `silently` if their modification time is the same.
-        is_new: whether there is anything to save.
         n_channels: that images are inspected with: four, or RGB for all others.
     """
 
     path: Path
-    known: dict[str, Inspection] = field(default_factory=dict)
-    accepted: dict[str, tuple[str, int]] = field(default_factory=dict)
     changes: dict[Path, Change] = field(default_factory=dict)
-    is_new: bool = False
     n_channels: int = RGB
+    _lines: _Lines = field(default_factory=_Lines)
+    _new_known: dict[str, Inspection] = field(default_factory=dict)
+    _new_accepted: dict[str, tuple[str, int]] = field(default_factory=dict)
 
     @classmethod
     def load(cls, n_channels: int = RGB) -> Ledger:
-        """Return the ledger under `FOVEAL_HOME`; one that cannot be read is begun anew.
+        """Return the ledger under `FOVEAL_HOME`; lines that cannot be read are as if they were not there.
 
         Args:
             n_channels: that images are read with; what is inspected with four has a ledger of its own.
         """
         n_channels, name = (n_channels, "inspections-4") if n_channels > RGB else (RGB, "inspections")
-        ledger = cls(kept.cache_folder() / f"{name}.jsonl", n_channels=n_channels)
+        path = kept.cache_folder() / f"{name}.jsonl"
+        return cls(path, n_channels=n_channels, _lines=_Lines.read(path))
+
+    def known_as(self, sha256: str) -> Inspection | None:
+        """Return the inspection of a file by its content; None where there was none."""
+        if sha256 in self._new_known:
+            return self._new_known[sha256]
         try:
-            for line in ledger.path.read_text(encoding="utf-8").splitlines():
-                key, stored = json.loads(line)
-                if isinstance(stored, list):
-                    ledger.accepted[key] = (str(stored[0]), int(stored[1]))
-                    continue
-                stored["thumb"] = bytes.fromhex(stored["thumb"])
-                stored["size_hw"] = tuple(stored["size_hw"])
-                ledger.known[key] = Inspection(**stored)
-        except (OSError, ValueError, TypeError, KeyError, IndexError):
-            return cls(ledger.path, n_channels=n_channels)
-        return ledger
+            _, stored = json.loads(self._lines.known[json.dumps(sha256).encode()])
+            stored |= {"thumb": bytes.fromhex(stored["thumb"]), "size_hw": tuple(stored["size_hw"])}
+            return Inspection(**stored)
+        except (ValueError, TypeError, KeyError):
+            return None
+
+    def accepted_as(self, file: Path) -> tuple[str, int]:
+        """Return the SHA-256 that a file was accepted with, and its modification time in nanoseconds; else "" and 0."""
+        key = str(file.absolute())
+        if key in self._new_accepted:
+            return self._new_accepted[key]
+        try:
+            _, (sha256, modified_at) = json.loads(self._lines.accepted[json.dumps(key).encode()])
+            return str(sha256), int(modified_at)
+        except (ValueError, TypeError, KeyError):
+            return "", 0
 
     def inspect(self, file: Path) -> Inspection:
         """Return what is known of a file by its content; it is read, and decoded unless its content is known."""
@@ -107,30 +177,30 @@ class Ledger:
         except OSError:
             return inspect(file, b"", "", self.n_channels)
         sha256 = hashlib.sha256(data).hexdigest()
-        inspection = self.known.get(sha256) or inspect(file, data, sha256, self.n_channels)
-        key = str(file.absolute())
-        before = self.accepted.get(key, ("", 0))
+        known, before = self.known_as(sha256), self.accepted_as(file)
+        inspection = known or inspect(file, data, sha256, self.n_channels)
         if before[0] not in {"", sha256}:
             self.changes[file] = "silently" if before[1] == modified_at else "openly"
-        if before != (sha256, modified_at) and not inspection.fault and self.changes.get(file) != "silently":
-            self.known[sha256], self.accepted[key] = inspection, (sha256, modified_at)
-            self.is_new = True
+        is_new = known is None or before != (sha256, modified_at)
+        if is_new and not inspection.fault and self.changes.get(file) != "silently":
+            self._new_known[sha256], self._new_accepted[str(file.absolute())] = inspection, (sha256, modified_at)
         return inspection
 
     def save(self) -> None:
         """Write the ledger, if anything is new."""
-        if not self.is_new:
+        if not self._new_accepted:
             return
-        accepted = dict(list(self.accepted.items())[-_MAX_ACCEPTED:])
-        contents = {sha256 for sha256, _ in accepted.values()}
-        with kept.keeping(), storage.open_replacing(self.path) as out:
-            for sha256, inspection in self.known.items():
-                if sha256 in contents:
-                    stored = asdict(inspection) | {"thumb": inspection.thumb.hex()}
-                    out.write(json.dumps([sha256, stored]) + "\n")
-            for key, record in accepted.items():
-                out.write(json.dumps([key, record]) + "\n")
-        self.is_new = False
+        new = dict(_line(key, value) for key, value in self._new_accepted.items())
+        accepted = dict(list({**self._lines.accepted, **new}.items())[-_MAX_ACCEPTED:])
+        starts = ((line, line.rfind(_ACCEPTED) + len(_ACCEPTED) - 1) for line in accepted.values())
+        contents = {line[at : at + _SHA_END - 1] for line, at in starts}
+        inspected = self._new_known.items()
+        known = dict(_line(sha256, asdict(one) | {"thumb": one.thumb.hex()}) for sha256, one in inspected)
+        known = {key: line for key, line in {**self._lines.known, **known}.items() if key in contents}
+        lines = _Lines(known=known, accepted=accepted)
+        with kept.keeping():
+            lines.write(self.path)
+        self._lines, self._new_known, self._new_accepted = lines, {}, {}
 
 
 def inspect(file: Path, data: bytes, sha256: str, n_channels: int = RGB) -> Inspection:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -66,7 +67,9 @@ def set_decision(
         temperature=temperature,
     )
     decided.predictor.save(target)
-    _print_change(decided)
+    _print_change(decided, only or ())
+    if tune is not None and tune.startswith("precision") and threshold is None and not one_for_all:
+        _print_never_found(decided, tune, only or tuple(decided.after.parts))
     typer.echo(f"\nwritten: {target}")
 
 
@@ -98,7 +101,8 @@ def parse_thresholds(given: Sequence[str]) -> dict[str, float] | float | None:
     return by_class or None
 
 
-def _print_change(decided: Decided) -> None:
+def _print_change(decided: Decided, classes: Sequence[str]) -> None:
+    """Print the metrics before and now, and below them those of some classes."""
     from rich.console import Console
     from rich.table import Table
 
@@ -121,8 +125,29 @@ def _print_change(decided: Decided) -> None:
         interval = "" if now.low is None else f"{format_cell(now.low)} to {format_cell(now.high)}"
         was = "" if before is None else format_cell(before.value)
         table.add_row(name.replace("_", " "), was, format_cell(now.value), interval)
+    for name in classes:
+        both = [figures.parts.get(name, {}) for figures in (decided.before, decided.after)]
+        for metric in ("precision", "recall"):
+            table.add_row(f"{metric} of {name}", *(_cell(parts.get(metric)) for parts in both))
     console.print(table)
     expected = decided.predictor.training.on_others
     if expected:
         shown = ", ".join(f"{name} {format_cell(value)}" for name, value in expected.items())
         console.print(f"\nThresholds were tuned on these very images. Expect on others: {shown}.", soft_wrap=True)
+
+
+def _print_never_found(decided: Decided, goal: str, classes: Sequence[str]) -> None:
+    """Name the tuned classes of which only a threshold that finds nothing keeps a goal of precision."""
+    parts = decided.after.parts
+    never = [name for name in classes if parts[name]["positives"] and parts[name]["recall"] == 0]
+    if never:
+        typer.echo(
+            f"\nNo threshold of {', '.join(never)} keeps {goal} but one that finds nothing: ask for less, or train on "
+            "more images of it."
+        )
+
+
+def _cell(value: float | None) -> str:
+    from foveal.reporting.card import format_cell
+
+    return format_cell(None if value is None or math.isnan(value) else value)

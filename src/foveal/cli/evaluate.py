@@ -22,21 +22,39 @@ def evaluate(
         str,
         Option(metavar="SIDE", help="Which side: valid, train, test or all; valid where the source says, else all."),
     ] = "auto",
+    out: Annotated[
+        Path | None,
+        Option(metavar="FILE", help="A .csv, .jsonl or .parquet for the answers, with truth and loss."),
+    ] = None,
 ) -> None:
     """Print, as JSON, how well a model does on a source's validation side (on all, if it marks none).
 
     Examples:
         foveal evaluate runs/train
-        foveal evaluate runs/train/model.safetensors test.csv --images images/
+        foveal evaluate runs/train/model.safetensors test.csv --images images/ --out answers.csv
 
     More: docs/results.md
     """
     import json
 
-    from foveal.core import storage
+    from foveal.core import progress, storage
+    from foveal.core.tables import check_table, write_table
     from foveal.runs.door import evaluate as evaluate_model
 
+    if out is not None:
+        check_table(out)
+        storage.require_writable(out)
     result = evaluate_model(model, table, split=split, **given)  # type: ignore[arg-type]  # refused there by name
-    n = len(result.predictions.labels)
-    summary = {"task": result.predictions.task.kind, "split": result.split, "n": n, "metrics": result.metrics}
+    predictions = result.predictions
+    if out is not None:
+        write_table(out, predictions.rows(result.image_folder))
+    with progress.busy("intervals"):
+        intervals = {name: [one.low, one.high] for name, one in predictions.intervals().items()}
+    summary = {
+        "task": predictions.task.kind,
+        "split": result.split,
+        "n": len(predictions.labels),
+        "metrics": result.metrics,
+        "intervals": intervals,
+    }
     typer.echo(json.dumps(storage.finite(summary), indent=2, ensure_ascii=False))

@@ -7,7 +7,17 @@ from typing import Annotated
 
 import typer
 
-Model = Annotated[Path, typer.Argument(metavar="MODEL", help="A model.safetensors.")]
+
+def _model_file(path: Path) -> Path:
+    """Return the file of a model; the folder of a run stands for the one in it."""
+    inside = path / "model.safetensors"
+    return inside if inside.is_file() else path
+
+
+Model = Annotated[
+    Path,
+    typer.Argument(metavar="MODEL", help="A model.safetensors, or the folder of a run.", callback=_model_file),
+]
 SourceArgument = Annotated[Path, typer.Argument(metavar="SOURCE", help="A table, a .json or a folder of images.")]
 Device = Annotated[
     str | None,

@@ -50,4 +50,4 @@ def report(
     typer.echo(f"Written to {page}.")
     if target is not None:
         n = ReadRun(run).interpretation().export_label_issues(target, layout=layout or "label-studio")
-        typer.echo(f"{n} labels that are probably wrong, written to {target}.")
+        typer.echo(f"{n} label{'' if n == 1 else 's'} probably wrong, written to {target}.")

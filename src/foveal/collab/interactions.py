@@ -50,6 +50,10 @@ class Interactions:
     def __len__(self) -> int:
         return len(self.starts) - 1
 
+    def __repr__(self) -> str:
+        n_pairs = len(self.items)
+        return f"{type(self).__name__}({len(self):,} users, {self.n_items:,} items, {n_pairs:,} pairs)"
+
     @property
     def counts(self) -> Tensor:
         """How many items each user had, int64 [U]."""

@@ -30,6 +30,10 @@ class ItemTable:
     titles: Mapping[Id, str] = field(default_factory=dict)
     columns: pd.DataFrame | None = None
 
+    def __repr__(self) -> str:
+        n_columns = 0 if self.columns is None else len(self.columns.columns)
+        return f"{type(self).__name__}({len(self.titles):,} titles, {n_columns:,} columns)"
+
     @cached_property
     def features(self) -> pd.DataFrame | None:
         """The columns, and the titles among them: what an item is placed by where nobody had it yet."""

@@ -20,12 +20,12 @@ from foveal.collab.predictor import RatingPredictor
 from foveal.collab.ranking_model import Known, Ranking, make_ranking
 from foveal.collab.report import rating_report_on
 from foveal.collab.task import ImplicitFeedback, Rating
-from foveal.core.arguments import checked_keywords, checked_methods
+from foveal.core.arguments import check_list, check_number, checked_keywords, checked_methods
 from foveal.core.errors import InputError
 from foveal.core.progress import display
 from foveal.core.rng import order_for
 from foveal.core.seeds import check_seed
-from foveal.data.loader import DataLoader
+from foveal.data.loader import DataLoader, require_loader
 from foveal.inference.manifest import TrainingPart
 from foveal.inference.prediction import Prediction
 from foveal.learner.export import write_export
@@ -94,7 +94,7 @@ class CollabLearner(Trainer):
             others is taken.
 
         Raises:
-            InputError: the row lacks a column.
+            InputError: the row lacks a column, or it is no pair.
 
         Examples:
             >>> from foveal.collab.all import *
@@ -104,14 +104,15 @@ class CollabLearner(Trainer):
             >>> learn.predict(48, 23).label == learn.predict(ratings.iloc[0]).label  # user 48 and film 23
             True
         """
-        row, task = pair[0], self.dls.task
+        row: Any = pair[0] if len(pair) == 1 else pair
+        task = self.dls.task
         assert isinstance(task, Rating)
         user, item, _ = task.columns
-        if len(pair) == 1 and hasattr(row, "keys"):
+        if hasattr(row, "keys"):
             if absent := [name for name in (user, item) if name not in row]:
                 raise InputError(f"The row has no `{absent[0]}`; it has {', '.join(map(str, row.keys()))}.")
-            pair = (row[user], row[item])
-        return self.predictor().predict(*pair)
+            row = (row[user], row[item])
+        return self.predictor().predict(row)
 
     def interpretation(self, ds_idx: int = 1, *, dl: DataLoader | None = None) -> RatingInterpretation:
         """Return predicted and true ratings of one side, to look at: what `Interpretation.from_learner` gives.
@@ -121,7 +122,9 @@ class CollabLearner(Trainer):
             dl: a loader instead.
         """
         ratings, targets, losses = self.get_preds(ds_idx, dl=dl, with_loss=True)
-        return RatingInterpretation((self.dls[ds_idx] if dl is None else dl).dataset, ratings, targets, losses)
+        return RatingInterpretation(
+            (self.dls[ds_idx] if dl is None else require_loader(dl)).dataset, ratings, targets, losses
+        )
 
     def get_preds(
         self, ds_idx: int = 1, *, dl: DataLoader | None = None, with_loss: bool = False
@@ -133,7 +136,7 @@ class CollabLearner(Trainer):
             dl: a loader instead, such as `dls.test_dl(frame)`.
             with_loss: append the loss of each pair [n].
         """
-        chosen = self.dls[ds_idx] if dl is None else dl
+        chosen = self.dls[ds_idx] if dl is None else require_loader(dl)
         evaluation = self._training.evaluate(DataLoader(chosen.batcher, chosen.batch_size))
         losses = [evaluation.losses(self._loss())] if with_loss else []
         return (self.dls.task.activate(evaluation.outputs), evaluation.targets, *losses)
@@ -171,6 +174,9 @@ class CollabLearner(Trainer):
             ('Alien', 'Brazil')
         """
         return write_export(self.predictor(self.trained()), self.path, fname)
+
+    def _what(self) -> str:
+        return repr(self.dls.task)
 
     def trained(self) -> TrainingPart:
         """Return what a bundle says of its training."""
@@ -264,7 +270,8 @@ def collab_learner(
         seed: draws the first weights; torch's global random state by default.
 
     Raises:
-        InputError: `emb_szs` or `layers` are given without `use_nn`, or the sizes are for other columns or numbers.
+        InputError: `emb_szs` or `layers` are given without `use_nn`, the sizes are for other columns or numbers, or
+            `layers` is no list of widths.
 
     Examples:
         >>> from foveal.collab.all import *
@@ -282,8 +289,12 @@ def collab_learner(
     sizes = (n_factors, n_factors)
     if emb_szs is not None and not use_nn:
         raise InputError("`emb_szs` is for use_nn=True; without it, `n_factors` is the size of all vectors.")
-    if layers is not None and not use_nn:
-        raise InputError("`layers` is for use_nn=True.")
+    if layers is not None:
+        if not use_nn:
+            raise InputError("`layers` is for use_nn=True.")
+        check_list("layers", layers, "widths of layers, such as [50, 10]")
+        for width in layers:
+            check_number("layers", width, at_least=1, whole=True)
     if use_nn:
         given = _sizes_by_column(emb_szs, {user: n_users, item: n_items})
         sizes = (given.get(user, embedding_size(n_users)), given.get(item, embedding_size(n_items)))

@@ -44,6 +44,9 @@ class RatingDataset(Dataset):
     targets: Tensor
     task: Rating = field()
 
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({len(self):,} pairs)"
+
     def __len__(self) -> int:
         return len(self.inputs)
 

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from foveal.collab.task import UNKNOWN, Id, Ids
+from foveal.core.arguments import check_list
 from foveal.core.errors import InputError, UnknownNameError
 from foveal.models import module
 from foveal.models.head import sigmoid_range
@@ -292,6 +293,7 @@ class EmbeddingDotBias(_Embeddings):
         return self._by_name(self.i_weight if is_item else self.u_weight, names, is_item).as_subclass(Vectors)
 
     def _by_name(self, table: nn.Embedding, names: Sequence[Id], is_item: bool) -> Tensor:
+        check_list("names", names, "ids")
         ids = self.items if is_item else self.users
         known = set(ids.names)
         if unknown := [name for name in names if name not in known]:

@@ -23,9 +23,11 @@ from foveal.collab.recommended import Recommendations, Recommended
 from foveal.collab.recommender import Ask, Recommender, Wishes, known_number
 from foveal.collab.task import Id, Rating
 from foveal.core import runtime
+from foveal.core.arguments import check_list
 from foveal.core.errors import InputError
 from foveal.inference.manifest import Manifest, OwnPart, Positive, TrainingPart, current_versions
 from foveal.inference.prediction import Prediction
+from foveal.inference.predictor import model_text
 from foveal.inference.store import hashes_of, write_bundle
 from foveal.models.vision import check_fit
 from foveal.tasks.base import AnyTask
@@ -139,9 +141,11 @@ class RatingPredictor:
 
         Returns:
             The predicted rating.
+
+        Raises:
+            InputError: it is no pair.
         """
-        pair = (user, item) if item is not None else tuple(user)
-        return next(self.predict_batch([pair]))
+        return next(self.predict_batch([user if item is None else (user, item)]))
 
     def predict_batch(self, pairs: Iterable[tuple[Id, Id]]) -> Iterator[Prediction]:
         """Answer for any number of pairs, in order and in constant memory.
@@ -149,11 +153,17 @@ class RatingPredictor:
         Args:
             pairs: (user, item) each, ids as the table has them.
 
-        Yields:
-            The predicted rating of each pair.
+        Returns:
+            An iterator over the predicted rating of each pair.
+
+        Raises:
+            InputError: it is no list; or, once it is its turn, something in it is no pair.
         """
-        rest = iter(pairs)
-        while group := list(islice(rest, _BATCH)):
+        check_list("pairs", pairs, "(user, item)")
+        return self._answers_for(iter(pairs))
+
+    def _answers_for(self, rest: Iterator[object]) -> Iterator[Prediction]:
+        while group := [_checked_pair(pair) for pair in islice(rest, _BATCH)]:
             values = self.answers(self.task.pairs([user for user, _ in group], [item for _, item in group]))
             for value in values:
                 yield Prediction(float(value), value, value)
@@ -204,23 +214,35 @@ class RatingPredictor:
     def recommend_all(
         self, n: int = 10, *, seen: bool = False, users: Sequence[Id] | None = None, **wishes: Unpack[Wishes]
     ) -> Iterator[tuple[Id, Recommendations]]:
-        """Yield users of training with the `n` items that they would like most.
+        """Return users of training, one after the other, with the `n` items that they would like most.
 
         Args:
             n: how many items per user.
             seen: whether those that a user had in training may be among them.
             users: ids as the table has them; all by default.
             wishes: as of `recommend`.
+
+        Returns:
+            An iterator over (user, recommendations).
+
+        Raises:
+            InputError: `users` is no list; or, once the iterator is used, training did not know one of them.
         """
-        chosen = self.task.users.known if users is None else users
+        if users is not None:
+            check_list("users", users, "ids of users")
+        return self._recommendations(self.task.users.known if users is None else users, Ask(n=n, seen=seen, **wishes))
+
+    def _recommendations(self, chosen: Sequence[Id], ask: Ask) -> Iterator[tuple[Id, Recommendations]]:
         numbers = torch.tensor([known_number(self.task.users, user, "user") for user in chosen], dtype=torch.int64)
-        lists = Recommender(self, self.ranking, Ask(n=n, seen=seen, **wishes)).for_users(numbers)
+        lists = Recommender(self, self.ranking, ask).for_users(numbers)
         yield from zip(chosen, lists, strict=True)
 
     def recommend_to_new(
         self,
         ratings: Mapping[Id, float] | Mapping[Id, float | None] | Iterable[Id],
         n: int = 10,
+        *,
+        seen: bool = False,
         **wishes: Unpack[Wishes],
     ) -> Recommendations:
         """Return the `n` items that somebody would like most of whom only a few ratings are known.
@@ -228,17 +250,19 @@ class RatingPredictor:
         Args:
             ratings: by item, None for one that they liked, or only items that they liked; at least one.
             n: how many items.
+            seen: whether the items that are given may be among them.
             wishes: as of `recommend`.
 
         Raises:
-            InputError: training did not know an item, or nothing is given.
+            InputError: training did not know an item, nothing is given, or only items and no rating with by="rating".
         """
+        check_list("ratings", ratings, "items that somebody liked, or {item: rating}")
         given: dict[Id, float | None] = dict(ratings) if isinstance(ratings, Mapping) else dict.fromkeys(ratings)
         if not given:
             raise InputError("At least one rating is needed of a new user.")
         known = {item: value for item, value in given.items() if value is not None}
         would = self._ratings_of_new(known) if known and isinstance(self.model, EmbeddingDotBias) else None
-        return Recommender(self, self.ranking, Ask(n=n, **wishes)).for_new(given, would)
+        return Recommender(self, self.ranking, Ask(n=n, seen=seen, **wishes)).for_new(given, would)
 
     def most_popular(
         self, n: int = 10, *, exclude: Iterable[Id] = (), only: Iterable[Id] | None = None
@@ -251,7 +275,12 @@ class RatingPredictor:
             n: how many items.
             exclude: items that are left out.
             only: items among which is chosen; all by default.
+
+        Raises:
+            InputError: `exclude` or `only` is no list.
         """
+        check_list("exclude", exclude, "ids of items")
+        check_list("only", only or (), "ids of items")
         left_out, chosen = set(exclude), None if only is None else set(only)
         ids = (one for one in self.search.ids if one not in left_out and (chosen is None or one in chosen))
         counts = torch.bincount(self.seen[:, 1], minlength=len(self.task.items)).tolist()
@@ -315,6 +344,9 @@ class RatingPredictor:
         _, _, directions = torch.linalg.svd(centred, full_matrices=False)
         return self.task.items.known, centred @ directions[:n].T
 
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({model_text(self.model)}; {self.task!r}; {self.device})"
+
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the bundle: one .safetensors file; of a module written by hand, its weights."""
         part: OwnPart | dict[str, Any] = OwnPart(module=type(self.model).__name__)
@@ -338,6 +370,13 @@ class RatingPredictor:
         if not isinstance(self.model, EmbeddingDotBias | EmbeddingNN):
             raise InputError(f"{what} need the model of `collab_learner`; this one is {type(self.model).__name__}.")
         return self.model.i_weight.weight
+
+
+def _checked_pair(pair: object) -> tuple[Any, Any]:
+    both = tuple(pair) if isinstance(pair, Iterable) and not isinstance(pair, str | bytes) else ()
+    if len(both) != 2:
+        raise InputError(f"A pair is (user, item); got {pair!r}.")
+    return both
 
 
 def rating_predictor(

@@ -40,6 +40,9 @@ class Known(NamedTuple):
     ratings: Tensor | None
     times: Tensor | None = None
 
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({len(self.pairs):,} pairs)"
+
     @classmethod
     def of(cls, pairs_N2: Tensor, ratings: Tensor | None, n_items: int) -> Known:
         """Return pairs without all but the last of those that occur several times.
@@ -78,6 +81,9 @@ class Ranking:
     content: Content | None = None
     tried: Sequence[Candidate] = field(default=())
     neighbours: Ranker | None = None
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.about})"
 
     @property
     def about(self) -> str:

@@ -15,6 +15,7 @@ from foveal.collab.ranking import first_items
 from foveal.collab.ranking_model import Ranking
 from foveal.collab.recommended import Recommendations, Recommended
 from foveal.collab.task import Id, Ids, Rating
+from foveal.core.arguments import check_list
 from foveal.core.errors import InputError, near_match
 
 _CELLS = 1 << 22  # scores in one pass: 16 MB
@@ -62,6 +63,8 @@ class Ask:
             raise InputError(f"At least one item is recommended; got n={self.n}.")
         if not 0 <= self.diverse <= 1:
             raise InputError(f"`diverse` is from 0 to 1; got {self.diverse:g}.")
+        check_list("exclude", self.exclude, "ids of items")
+        check_list("only", self.only or (), "ids of items")
         if self.new_items is not None and not isinstance(self.new_items, ItemTable):
             raise InputError(f"`new_items` is an ItemTable of titles and columns; got {type(self.new_items).__name__}.")
         if self.only_new and self.new_items is None:
@@ -110,7 +113,7 @@ class Recommender:
         Raises:
             InputError: an item of `exclude` or `only` is not known, or new items cannot be placed.
         """
-        self.rater, self.ask = rater, ask
+        self.rater, self.ask, self._has_ranking = rater, ask, ranking is not None
         self.ranking = ranking if ask.by == "ranking" else None
         self._n_items = len(rater.task.items)
         self._out = torch.full((self._n_items,), ask.only is not None or ask.only_new)
@@ -178,8 +181,18 @@ class Recommender:
         elif ratings_I is not None:
             scores = ratings_I[None].clone()
         else:
-            raise InputError("Somebody new is ranked for by a ranking model or by their ratings; there are neither.")
+            has_ratings = any(rating is not None for rating in given.values())
+            raise InputError(self._no_rating(has_ratings=has_ratings))
         return next(self._lists(scores, reads, had, rate))
+
+    def _no_rating(self, *, has_ratings: bool) -> str:
+        """Return why somebody new cannot be ranked for by rating, and what to do."""
+        if has_ratings:
+            return "This model cannot predict the ratings of somebody new" + (
+                ': leave `by` at "ranking".' if self._has_ranking else ", and it has no ranking model."
+            )
+        instead = ', or leave `by` at "ranking"' if self._has_ranking else ""
+        return f"By rating, somebody new is known by their ratings: give {{item: rating}} of at least one{instead}."
 
     def _place(self, new_items: ItemTable) -> tuple[list[Id], Tensor]:
         """Return the ids and the vectors of new items.

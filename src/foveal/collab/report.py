@@ -23,10 +23,11 @@ from foveal.collab.task import Id, ImplicitFeedback
 from foveal.collab.verdict import ranking_verdict, rating_verdict
 from foveal.core import storage
 from foveal.core.left_out import leaving_out
+from foveal.evaluation import plots
 from foveal.images import canvas
 from foveal.metrics.bootstrap import Interval, interval
 from foveal.reporting import page
-from foveal.reporting.report import loss_curves, where_made
+from foveal.reporting.report import where_made
 from foveal.training.recorder import Recorder
 from foveal.training.state import EpochResult
 
@@ -122,7 +123,7 @@ class RatingReport:
             verdict = rating_verdict(self.scores)
             yield page.section("How well it predicts ratings", page.paragraph(verdict), _table_of(self.scores))
         if len(self.history) > 1:
-            yield page.drawing(canvas.png(loss_curves(self.history)), "loss by epoch")
+            yield page.drawing(canvas.png(plots.loss_curves(self.history)), "loss by epoch")
         model = self.predictor.model
         if isinstance(model, EmbeddingDotBias):
             names, biases = self.predictor.task.items.known, model.i_bias.weight[1:, 0].cpu()

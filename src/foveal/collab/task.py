@@ -66,6 +66,9 @@ class Ids:
     def __len__(self) -> int:
         return 1 + len(self.known)
 
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({len(self.known):,})"
+
     @cached_property
     def _index(self) -> dict[object, int]:
         return {value: number for number, value in enumerate(self.known, start=1)}
@@ -90,6 +93,13 @@ class Rating:
     low: float = 0.0
     high: float = 1.0
     decision: Decision = field(default=Decision())
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self._counts}, from {self.low:g} to {self.high:g})"
+
+    @property
+    def _counts(self) -> str:
+        return f"{len(self.users.known):,} users, {len(self.items.known):,} items"
 
     @property
     def n_outputs(self) -> int:
@@ -298,6 +308,9 @@ class ImplicitFeedback(Rating):
 
     kind: ClassVar[str] = "seen"
     loss_name: ClassVar[str] = "BCEWithLogitsLoss"
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self._counts})"
 
     def error(self, output: Tensor, target: Tensor, reduction: Reduction = "mean") -> Tensor:
         """Return the binary cross-entropy.

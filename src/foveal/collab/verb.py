@@ -34,7 +34,7 @@ def recommend(
     liked: Annotated[
         list[str] | None, Option(metavar="ITEM", help="For somebody new: what they like, by id or title; repeat it.")
     ] = None,
-    seen: Annotated[bool, Option(help="Recommend also what a user had in training.")] = False,
+    seen: Annotated[bool, Option(help="Recommend also what a user had in training, or likes.")] = False,
     by: Annotated[
         By, Option(metavar="ranking|rating", help="What ranks: the ranking model, or predicted ratings.")
     ] = By.RANKING,
@@ -71,6 +71,11 @@ def recommend(
         check_table(out)
     if liked and users:
         raise InputError(f"--liked is for somebody new; {users[0]!r} is named as a user of training. Give one of both.")
+    if liked and by is By.RATING:
+        raise InputError(
+            "--by rating ranks for somebody new by their ratings, and `--liked` gives none: leave --by out. With "
+            "ratings, in Python: load_learner(MODEL).recommend_to_new({ITEM: RATING}, by='rating')."
+        )
     predictor = load_predictor(model)
     if not isinstance(predictor, RatingPredictor):
         raise InputError(f"`{model}` answers for images: use `foveal predict`.")
@@ -78,7 +83,9 @@ def recommend(
     wishes |= {"by": by.value, "diverse": diverse}
     if liked:
         items = [item_named(predictor, text) for text in liked]
-        lists: Iterable[tuple[Id | None, Recommendations]] = [(None, predictor.recommend_to_new(items, top, **wishes))]
+        lists: Iterable[tuple[Id | None, Recommendations]] = [
+            (None, predictor.recommend_to_new(items, top, seen=seen, **wishes))
+        ]
     else:
         chosen = [user_named(predictor, text) for text in users] if users else None
         lists = predictor.recommend_all(top, seen=seen, users=chosen, **wishes)

@@ -122,7 +122,8 @@ def check_probability(name: str, value: object) -> None:
     Raises:
         InputError: it is no number from 0 to 1.
     """
-    check_number(name, value, at_least=0, at_most=1, hint="It is a probability.")
+    if not (are_numbers(value) and 0 <= cast("float", value) <= 1):
+        raise InputError(f"`{name}` is a probability between 0 and 1; got {value!r}.")
 
 
 _COMPARISONS: Mapping[str, Callable[[float, float], bool]] = {

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Self
 import torch
 from torch import Tensor, nn
 
+from foveal.core.arguments import check_number
 from foveal.core.errors import InputError
 from foveal.course.events import Callback
 from foveal.training import hooks
@@ -140,10 +141,13 @@ class ReduceLROnPlateau(hooks.Callback):
         monitor: `valid_loss`, `train_loss` or the name of a metric, as the table shows it.
         comp: `np.less` where less is better, `np.greater` where more is; the number's own direction by default.
         min_delta: by how much a value must be better to count as an improvement, in units of `monitor`.
-        patience: epochs without improvement.
-        factor: what the rate is divided by.
+        patience: epochs without improvement; at least 1.
+        factor: what the rate is divided by; above 1.
         min_lr: the rate is not made smaller than this.
         reset_on_fit: only True is supported: each fit has a best of its own.
+
+    Raises:
+        InputError: a number is out of its bounds, or a value is not supported.
 
     Examples:
         No loss falls by 9, so that the last of three epochs trains at a tenth of the rate.
@@ -166,6 +170,18 @@ class ReduceLROnPlateau(hooks.Callback):
     reset_on_fit: bool = True
     _best: float | None = field(default=None, init=False, repr=False)
     _waited: int = field(default=0, init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        extras.check_patience(self.patience, self.min_delta)
+        _mode_of(self.comp)
+        check_number("factor", self.factor, above=1, hint="The rate is divided by it: factor=10 makes it a tenth.")
+        check_number("min_lr", self.min_lr, at_least=0)
+        if not self.reset_on_fit:
+            raise InputError("ReduceLROnPlateau supports reset_on_fit=True only: each fit has a best of its own.")
+
+    def check_monitor(self, directions: Mapping[str, bool | None]) -> None:
+        """Refuse a monitor that the table does not have, or whose direction is not known."""
+        extras.monitored_mode(self.monitor, _mode_of(self.comp), directions)
 
     def before_fit(self, state: FitState) -> None:
         """Forget an earlier fit."""
@@ -213,6 +229,12 @@ class GradientAccumulation(Callback):
     """
 
     def __init__(self, n_acc: int = 32) -> None:
+        """Set how many images make a step.
+
+        Raises:
+            InputError: it is no whole number from 1.
+        """
+        check_number("n_acc", n_acc, at_least=1, whole=True)
         self.n_acc = n_acc
 
     def before_fit(self, state: FitState) -> None:
@@ -355,7 +377,12 @@ class ActivationStats(Callback):
         Args:
             with_hist: keep a histogram too, for `color_dim`.
             every: batches between two looks; each batch by default.
+
+        Raises:
+            InputError: it is no whole number from 1.
         """
+        if every is not None:
+            check_number("every", every, at_least=1, whole=True)
         self.with_hist, self.every = with_hist, every or 1
         self.stats: list[list[dict[str, Any]]] = []
         self.layers: list[nn.Module] = []
@@ -442,9 +469,15 @@ _BINS, _LEAST, _MOST = 40, 0, 10
 
 
 def _mode_of(comp: Callable[..., Any] | None) -> extras.Mode | None:
-    """Return whether a comparison, such as `np.less`, finds smaller or larger values better."""
+    """Return whether a comparison, such as `np.less`, finds smaller or larger values better.
+
+    Raises:
+        InputError: it is no function.
+    """
     if comp is None:
         return None
+    if not callable(comp):
+        raise InputError(f"`comp` is np.less where less is better, and np.greater where more is; got {comp!r}.")
     return "min" if bool(comp(0.0, 1.0)) else "max"
 
 

@@ -46,7 +46,8 @@ class Callback(hooks.Callback):
     `before_batch`, `after_pred`, `after_loss` and `after_batch` once they are answered, with `self.training` False.
 
     Methods that take one argument are foveal's; see `foveal.training.hooks.Callback`. Raise `CancelBatchException`,
-    `CancelEpochException` or `CancelFitException` to end the step, the epoch's training or the fit at once.
+    `CancelEpochException` or `CancelFitException` to leave the batch, the rest of the epoch's training or validation,
+    or the fit at once.
 
     Attributes:
         order: callbacks with a smaller number come first.
@@ -100,7 +101,7 @@ class _Adapter:
 
     def __init__(self, callback: Callback) -> None:
         self.callback = callback
-        self._listeners: dict[str, list[Callable[[FitState], object]]] = {}
+        self._listeners: dict[str, list[tuple[str, Callable[[FitState], object]]]] = {}
         for name in _own_events(callback):
             if name not in EVENTS and name not in COURSE_EVENTS:
                 known = list(dict.fromkeys((*EVENTS, *COURSE_EVENTS)))
@@ -129,18 +130,19 @@ class _Adapter:
             raise AttributeError(name)
 
         def call(state: FitState) -> None:
-            for listener in self._listeners[name]:
-                listener(state)
+            for method, listener in self._listeners[name]:
+                hooks.call_listener(listener, state, name, f"`{method}` of {self.callback!r}")
 
         return call
 
-    def _listeners_of(self, event: str) -> list[Callable[[FitState], object]]:
-        listeners: list[Callable[[FitState], object]] = []
+    def _listeners_of(self, event: str) -> list[tuple[str, Callable[[FitState], object]]]:
+        """Return the callback's methods for one of foveal's events, each with its name."""
+        listeners: list[tuple[str, Callable[[FitState], object]]] = []
         own = _own_events(self.callback)
         if event in own and _takes_state(own[event]):
-            listeners.append(own[event])
+            listeners.append((event, own[event]))
         listeners += [
-            self._course_call(event, name, own[name])
+            (name, self._course_call(event, name, own[name]))
             for name in _CALLED[event]
             if name in own and not _takes_state(own[name])
         ]

@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from foveal.core.arguments import check_number
 from foveal.core.errors import InputError
 from foveal.losses import (
     CrossEntropyLossFlat,
@@ -46,6 +47,7 @@ def LabelSmoothingCrossEntropy(
         >>> LabelSmoothingCrossEntropy(eps=0.1)(torch.tensor([[20.0, 0.0]]), torch.tensor([0]))
         tensor(1.)
     """
+    check_number("eps", eps, at_least=0, at_most=1)
     return CrossEntropyLossFlat(weight, axis=axis, label_smoothing=eps, reduction=reduction)
 
 

@@ -10,6 +10,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from foveal.core.arguments import check_number, check_probability
 from foveal.core.errors import InputError
 from foveal.data.samples import PixelOperation
 from foveal.images.channels import RGB
@@ -30,7 +31,7 @@ class RandomErasing(PixelOperation):
         max_count: at most so many rectangles.
 
     Raises:
-        InputError: a number is out of its bounds.
+        InputError: a number is out of its bounds; or, when it is called, what it gets is no batch of images.
 
     Examples:
         >>> from foveal.vision.all import *
@@ -47,14 +48,15 @@ class RandomErasing(PixelOperation):
     max_count: int = 1
 
     def __post_init__(self) -> None:
-        if not (0 <= self.p <= 1 and 0 <= self.sl <= self.sh <= 1 and 0 < self.min_aspect <= 1 and self.max_count >= 1):
-            raise InputError(
-                "RandomErasing takes 0 <= p <= 1, 0 <= sl <= sh <= 1, 0 < min_aspect <= 1 and max_count >= 1; got "
-                f"{self!r}."
-            )
+        check_probability("p", self.p)
+        check_number("sl", self.sl, at_least=0, at_most=1)
+        check_number("sh", self.sh, at_least=self.sl, at_most=1)
+        check_number("min_aspect", self.min_aspect, above=0, at_most=1)
+        check_number("max_count", self.max_count, at_least=1, whole=True)
 
     def __call__(self, batch: Tensor) -> Tensor:
         """Return the changed batch, float32 [B, C, h, w] from 0 to 1."""
+        _check_batch(self, batch)
         erased = batch.clone()
         for image in erased:
             if float(torch.rand(())) < self.p:
@@ -88,7 +90,8 @@ class Hue(PixelOperation):
         p: the probability for each image.
 
     Raises:
-        InputError: a number is out of its bounds; or, when it is called, the images do not have three channels.
+        InputError: a number is out of its bounds; or, when it is called, what it gets is no batch of images of three
+            channels.
 
     Examples:
         Red becomes another colour, as bright as it was.
@@ -105,8 +108,8 @@ class Hue(PixelOperation):
     n_channels: ClassVar[int | None] = RGB
 
     def __post_init__(self) -> None:
-        if not (0 <= self.max_hue <= 0.5 and 0 <= self.p <= 1):
-            raise InputError(f"Hue takes 0 <= max_hue <= 0.5 and 0 <= p <= 1; got {self!r}.")
+        check_number("max_hue", self.max_hue, at_least=0, at_most=0.5)
+        check_probability("p", self.p)
 
     def __call__(self, batch: Tensor) -> Tensor:
         """Return the changed batch, float32 [B, 3, h, w] from 0 to 1."""
@@ -125,7 +128,8 @@ class Saturation(PixelOperation):
         p: the probability for each image.
 
     Raises:
-        InputError: a number is out of its bounds; or, when it is called, the images do not have three channels.
+        InputError: a number is out of its bounds; or, when it is called, what it gets is no batch of images of three
+            channels.
 
     Examples:
         Grey has no colour to change.
@@ -141,8 +145,8 @@ class Saturation(PixelOperation):
     n_channels: ClassVar[int | None] = RGB
 
     def __post_init__(self) -> None:
-        if not (0 <= self.max_lighting < 1 and 0 <= self.p <= 1):
-            raise InputError(f"Saturation takes 0 <= max_lighting < 1 and 0 <= p <= 1; got {self!r}.")
+        check_number("max_lighting", self.max_lighting, at_least=0, below=1)
+        check_probability("p", self.p)
 
     def __call__(self, batch: Tensor) -> Tensor:
         """Return the changed batch, float32 [B, 3, h, w] from 0 to 1."""
@@ -161,6 +165,21 @@ def _between(low: float, high: float) -> Tensor:
     return torch.empty(()).uniform_(low, high)
 
 
+def _check_batch(operation: PixelOperation, batch: Tensor) -> None:
+    """Refuse what is no batch of images.
+
+    Raises:
+        InputError: its shape or its type is another one.
+    """
+    if batch.ndim != 4 or not batch.is_floating_point():
+        hint = " For one image: operation(image[None])[0]." if batch.ndim == 3 else ""
+        raise InputError(
+            f"{operation!r} takes a batch of images, float [B, C, h, w] from 0 to 1; got {list(batch.shape)} "
+            f"{str(batch.dtype).removeprefix('torch.')}.{hint}"
+        )
+
+
 def _check_colours(operation: PixelOperation, batch: Tensor) -> None:
+    _check_batch(operation, batch)
     if batch.shape[1] != 3:
         raise InputError(f"{operation!r} changes colours, and these images have {batch.shape[1]} channel(s), not 3.")

@@ -12,6 +12,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from foveal.core.arguments import check_probability
 from foveal.core.errors import InputError, UnknownNameError
 from foveal.core.listing import L
 from foveal.course.basics import image2tensor
@@ -159,7 +160,11 @@ class RandTransform(Transform):
         Args:
             p: the probability.
             options: of `Transform`.
+
+        Raises:
+            InputError: it is no probability.
         """
+        check_probability("p", p)
         super().__init__(**options)
         self.p, self.do = p, True
 

@@ -35,6 +35,7 @@ from foveal.data.splits.rows import Rows, rows_of
 from foveal.data.splits.splitters import MaskSplitter, RandomSplitter, Splitter, check_split
 from foveal.data.summary import walk
 from foveal.images.channels import RGB
+from foveal.images.decode import name_of
 from foveal.sources.items import Item, Source
 from foveal.tasks.base import AnyTask
 from foveal.tasks.encoding import encode_all, encode_known, no_labels
@@ -329,6 +330,8 @@ class DataBlock:
     def _read_new(self, task: AnyTask, source: Any, with_labels: bool) -> ImageDataset:
         """Return the dataset of new items, read as those of training were, without a split."""
         a_place = isinstance(source, str | os.PathLike) and Path(source).is_dir()
+        if not a_place and isinstance(source, str | bytes | os.PathLike):
+            raise InputError(f"New items come as a list, a table or a folder; got {name_of(source)}. Write [image].")
         items = rows_of(self._found(source) if a_place or isinstance(source, Source) else source)
         getters = self._getters if with_labels else (self._getters[0], (lambda _: None, "get_y"))
         side = _Side.read(items, range(len(items)), *getters)

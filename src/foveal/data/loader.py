@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import count
 from typing import Self
 
 import numpy as np
 import torch
-
+from torch import Tensor
 from foveal.core import distributed, progress, storage
 from foveal.core.arguments import checked_methods, is_whole
 from foveal.core.errors import InputError
@@ -528,6 +528,32 @@ class DataLoader:
         else:
             batch = next(self.batches(epoch=epoch))
         self.batcher.show(batch, max_n=n, rows=rows, figsize=figsize)
+
+
+def require_loader(dl: object) -> DataLoader:
+    """Return a loader that was given in place of a side of the split.
+
+    Raises:
+        InputError: it is something else: images, for instance.
+    """
+    if not isinstance(dl, DataLoader):
+        raise InputError(f"`dl` is a loader, such as `dls.test_dl(images)` returns; got {type(dl).__name__}.")
+    return dl
+
+
+def require_batches(dl: object) -> Iterator[Parts]:
+    """Yield batches that were given in place of a loader.
+
+    Raises:
+        InputError: they are something else: images, for instance.
+    """
+    for parts in dl if isinstance(dl, Iterable) and not isinstance(dl, str | bytes) else (dl,):
+        if not isinstance(parts, tuple | list) or not all(isinstance(part, Tensor) for part in parts):
+            raise InputError(
+                f"`dl` is a loader, such as `dls.test_dl(images)` returns, or batches (inputs, targets) of tensors; got "
+                f"{type(dl).__name__}{'' if parts is dl else f' of {type(parts).__name__}'}."
+            )
+        yield tuple(parts)
 
 
 def check_batch_size(size: int) -> int:

@@ -47,6 +47,9 @@ class Bank:
     features: Tensor
     refused: tuple[Refused, ...]
 
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({len(self.images):,} images, {self.features.shape[1]:,} numbers each)"
+
 
 def extractor_at_hand(arch: str | None = None) -> Predictor:
     """Return a pretrained backbone whose features can be looked at; it answers nothing, having been trained on nothing.

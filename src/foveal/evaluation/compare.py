@@ -94,7 +94,7 @@ def compare(first: Predictions, second: Predictions, *, on_shared: bool = False)
         shared = f"only {len(pairs):,}" if pairs else "none"
         raise InputError(
             f"These runs were validated on other images: they share {shared} of {sizes[0]:,} and {sizes[1]:,}. A split "
-            "is drawn with the seed: give both runs the same --split-seed, or the table a column of sides. What one "
+            "is drawn with the seed: give both runs the same --seed, or a --split-file. What one "
             "was validated on, the other was trained on."
             + (" --on-shared compares on the few all the same." if pairs else "")
         )

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Protocol, Self, cast
 from torch import Tensor
 
 from foveal._moved import method
-from foveal.core.arguments import checked_methods
+from foveal.core.arguments import check_list, checked_methods
 from foveal.core.errors import InputError, UnknownNameError
-from foveal.data.loader import DataLoader
+from foveal.data.loader import DataLoader, require_loader
 from foveal.data.loaders import DataLoaders
 from foveal.evaluation import plots
 from foveal.evaluation.label_issues import (
@@ -29,7 +29,7 @@ from foveal.evaluation.label_issues import (
 from foveal.evaluation.predictions import Predictions, predict_dataset
 from foveal.images.canvas import Canvas, sheet, small_copy
 from foveal.images.decode import name_of
-from foveal.inference.predictor import Predictor
+from foveal.inference.predictor import Predictor, task_text
 from foveal.metrics.bootstrap import Interval
 from foveal.metrics.common import require_direction
 from foveal.tasks.base import AnyTask
@@ -102,7 +102,14 @@ class Interpretation:
         """
         if (own := getattr(learn, "interpretation", None)) is not None:
             return cast("Self", own(ds_idx, dl=dl))
-        return cls(predict_dataset(learn.predictor(), (learn.dls[ds_idx] if dl is None else dl).dataset))
+        return cls(
+            predict_dataset(learn.predictor(), (learn.dls[ds_idx] if dl is None else require_loader(dl)).dataset)
+        )
+
+    def __repr__(self) -> str:
+        held_out = f", {len(self.held_out.images):,} held out" if self.held_out is not None else ""
+        n, what = len(self.predictions.images), task_text(self.predictions.task)
+        return f"{type(self).__name__}({n:,} images{held_out}; {what})"
 
     @property
     def losses(self) -> Tensor:
@@ -367,6 +374,7 @@ class Interpretation:
             >>> sorted(interp.wrong_labels_by(["Ann", "Ann", "Ben", "Ben", "Ben", "Ben"]))
             ['Ann', 'Ben']
         """
+        check_list("values", values, "values, one per image")
         each = check_labels(self.predictions).probabilities.nansum(dim=1).tolist()
         if len(values) != len(each):
             raise InputError(f"One value per image is expected, {len(each)}; got {len(values)}.")
@@ -454,6 +462,7 @@ class Interpretation:
         """
         found = self.predictions
         metrics = found.task.report_metrics()
+        check_list("values", values, "values, one per image")
         if len(values) != len(found.labels):
             raise InputError(f"One value per image is expected, {len(found.labels)}; got {len(values)}.")
         if (name := figure or next(iter(metrics))) not in metrics:

@@ -1,4 +1,4 @@
-"""Figures of an evaluation: confusion matrix, F1 by threshold, precision by recall; and `plot_function`."""
+"""Figures of an evaluation: confusion matrix, F1 by threshold, precision by recall, loss; and `plot_function`."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from foveal.images.canvas import INK, MUTED, PREDICTED, WRONG
 from foveal.metrics.common import sweep
 from foveal.metrics.several_labels import average_precision, f1_multi
 from foveal.tasks.base import Task
+from foveal.training.state import EpochResult
 
 if TYPE_CHECKING:  # matplotlib takes a second to import
     from matplotlib.axes import Axes
@@ -243,4 +244,29 @@ def _plot_per_class(
         axes.tick_params(labelsize=7)
     figure.supxlabel(across, fontsize=8, y=0.1 / height)
     figure.supylabel(up, fontsize=8, x=0.1 / width)
+    return figure
+
+
+def loss_curves(history: Sequence[EpochResult]) -> Figure:
+    """Return training and validation loss by epoch, and as a line that of a probe, which comes before all epochs.
+
+    Args:
+        history: of a run.
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure()
+    figure.set_size_inches(6, 2.6)
+    figure.set_layout_engine("constrained")
+    axes = figure.subplots()
+    epochs = [result for result in history if not result.is_probe]
+    at = range(1, 1 + len(epochs))
+    axes.plot(at, [result.train_loss for result in epochs], "o-", color=INK, label="training")
+    axes.plot(at, [result.valid_loss for result in epochs], "o--", color=PREDICTED, label="validation")
+    for probe in (result for result in history if result.is_probe):
+        axes.axhline(probe.valid_loss, linestyle=":", color=PREDICTED, label="validation, probe")
+    axes.set_xticks(at if len(at) <= 20 else at[:: len(at) // 10])
+    axes.set_xlabel("epoch")
+    axes.set_ylabel("loss")
+    axes.legend(frameon=False)
     return figure

@@ -24,7 +24,7 @@ from foveal.images.canvas import Canvas
 from foveal.images.channels import RGB, check_channels
 from foveal.images.decode import ImageSource, name_of, open_image
 from foveal.inference.prediction import Prediction
-from foveal.inference.predictor import Predictor
+from foveal.inference.predictor import Predictor, task_text
 from foveal.inference.signals import noting_features
 from foveal.metrics.bootstrap import Interval, interval
 from foveal.tasks.base import AnyTask, Decision
@@ -118,10 +118,13 @@ class Predictions:
             radius=_concatenated([run.radius for run in runs]),
         )
 
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({len(self.images):,} images; {task_text(self.task)})"
+
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write them to a .safetensors file; images by name, raw outputs not at all."""
         answers = torch.stack([self.task.encode(label) for label in self.labels])
-        about: dict[str, Any] = {"task": self.task.to_dict(), "images": [_absolute(image) for image in self.images]}
+        about: dict[str, Any] = {"task": self.task.to_dict(), "images": [absolute_name(image) for image in self.images]}
         if self.n_channels != RGB:
             about["n_channels"] = self.n_channels
         tensors = {"values": self.values, "answers": answers, "targets": self.targets}
@@ -317,7 +320,12 @@ def _concatenated(tensors: Sequence[Tensor | None]) -> Tensor | None:
     return torch.cat(found) if len(found) == len(tensors) else None
 
 
-def _absolute(image: ImageSource) -> str:
+def absolute_name(image: ImageSource) -> str:
+    """Return the name of an image that says where it lies, whatever the working directory is.
+
+    Args:
+        image: a path, a row of a parquet file, or something else with a name.
+    """
     return str(image.absolute()) if isinstance(image, Path) else name_of(image)
 
 

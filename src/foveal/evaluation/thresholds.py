@@ -21,11 +21,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from foveal.core.arguments import check_list
 from foveal.core.errors import InputError, UnknownNameError
 from foveal.core.warn import warn
 from foveal.metrics.bootstrap import Interval, bootstrap_samples, interval_of, sampling_threads
 from foveal.metrics.common import sweep
 from foveal.metrics.several_labels import f1_multi, precision_multi, recall_multi
+from foveal.tasks.vocab import ClassLabel, plain
 
 Criterion = str | tuple[float, float]
 """See `tune_thresholds`."""
@@ -111,7 +113,7 @@ def tune_thresholds(
     least: int = 0,
     least_precision: float = 0.0,
     before: Sequence[float] | None = None,
-    only: Sequence[str] = (),
+    only: Sequence[ClassLabel] = (),
 ) -> ThresholdFit:
     """Tune thresholds on validation predictions.
 
@@ -125,16 +127,19 @@ def tune_thresholds(
         least: with `per_class`, classes with fewer positives than this take the one for all.
         least_precision: the lowest precision that a threshold may have.
         before: the thresholds in force, for comparison; 0.5 by default.
-        only: the classes that are tuned, the others keep the threshold in force; all by default.
+        only: the classes that are tuned, as in the vocab or as text, the others keep the threshold in force; all by
+            default.
 
     Returns:
         The thresholds with intervals, macro F1 before and after, and what to expect on other images.
 
     Raises:
-        InputError: there is no such metric, or no label at all.
+        InputError: there is no such metric, no label at all, or `only` is no list.
         UnknownNameError: there is no such class.
     """
-    if odd := [name for name in only if name not in names]:
+    check_list("only", only, "classes")
+    chosen = [str(plain(one)) for one in only]
+    if odd := [name for name in chosen if name not in names]:
         raise UnknownNameError.of("class", odd[0], names)
     score = require_precision(scorer(metric), least_precision)
     if not (truth == 1).any():
@@ -144,7 +149,7 @@ def tune_thresholds(
     own, both = (truth == 1).sum(dim=0) >= (least if per_class else len(truth) + 1), (probability, truth)
     start = torch.full((len(names),), 0.5, dtype=torch.float64)
     start = start if before is None else torch.tensor(before, dtype=torch.float64)
-    stays = torch.tensor([bool(only) and name not in only for name in names])
+    stays = torch.tensor([bool(chosen) and name not in chosen for name in names])
 
     def tuned(probability: Tensor, truth: Tensor) -> Tensor:
         return torch.where(stays, start, _thresholds(probability, truth, score, own))
@@ -153,7 +158,8 @@ def tune_thresholds(
     with sampling_threads(both):
         drawn = bootstrap_samples(both, n_samples=n_samples)
         samples = torch.stack([tuned(p, t) for p, t in drawn])
-    unseen = _margins_on_unseen(probability, truth, tuned)
+    # What the thresholds that stay were tuned on is not known, so neither is what all give on other images.
+    unseen = None if stays.any() else _margins_on_unseen(probability, truth, tuned)
     fit = ThresholdFit(
         tuple(names),
         tuple(thresholds.tolist()),
@@ -299,9 +305,7 @@ def _thresholds(probability: Tensor, truth: Tensor, score: Score, own: Tensor) -
     return torch.tensor(each, dtype=torch.float64)
 
 
-def _margins_on_unseen(
-    probability: Tensor, truth: Tensor, tuned: Callable[[Tensor, Tensor], Tensor]
-) -> Tensor | None:
+def _margins_on_unseen(probability: Tensor, truth: Tensor, tuned: Callable[[Tensor, Tensor], Tensor]) -> Tensor | None:
     """Return by how much each probability exceeds a threshold tuned without its image; None where none can be."""
     fold = torch.arange(len(truth)) % _FOLDS
     margin = torch.empty_like(probability)

@@ -253,7 +253,8 @@ class RandomResizedCrop:
                 f"`min_scale` and `max_scale` are shares of the image's area with 0 < min_scale <= max_scale <= 1; "
                 f"got {self.min_scale!r} and {self.max_scale!r}."
             )
-        pair = self.ratio if isinstance(self.ratio, tuple | list) else ()
+        ratio: object = self.ratio
+        pair = ratio if isinstance(ratio, tuple | list) else ()
         if not (len(pair) == 2 and are_numbers(*pair) and 0 < pair[0] <= pair[1]):
             raise InputError(
                 "`ratio` is the least and the greatest width / height of a part, such as (0.75, 1.33), both above 0; "

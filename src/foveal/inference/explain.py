@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from typing import Protocol
+
 import cv2
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from foveal.core.errors import InputError, UnknownNameError
 from foveal.images.channels import shown_as_rgb
 from foveal.images.decode import ImageSource
-from foveal.images.prepare import collate
-from foveal.inference.predictor import Predictor
+from foveal.images.prepare import Preparation, collate
 from foveal.models.explain import grad_cam
+from foveal.models.vision import VisionModel
+from foveal.tasks.base import AnyTask
 from foveal.tasks.kinds import kind_of, point_names_of
 from foveal.tasks.vocab import ClassLabel, plain
 
@@ -19,7 +23,27 @@ _STRENGTH = 0.6
 """How dark an image becomes where the model did not look, 1 is black; chosen by hand."""
 
 
-def overlay(predictor: Predictor, image: ImageSource, label: ClassLabel | None = None) -> tuple[NDArray[np.uint8], str]:
+class Explained(Protocol):
+    """What an explanation needs of a predictor."""
+
+    @property
+    def vision(self) -> VisionModel:
+        """The model, as `vision_learner` builds it."""
+
+    @property
+    def task(self) -> AnyTask:
+        """What it answers."""
+
+    @property
+    def preparation(self) -> Preparation:
+        """How images come to it."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where it answers."""
+
+
+def overlay(predictor: Explained, image: ImageSource, label: ClassLabel | None = None) -> tuple[NDArray[np.uint8], str]:
     """Return the image as the model saw it, uint8 [h, w, 3], dark where it did not look, and what it looked for.
 
     Args:
@@ -42,7 +66,7 @@ def overlay(predictor: Predictor, image: ImageSource, label: ClassLabel | None =
     prepared = predictor.preparation.image(image)
     image_BCHW = predictor.preparation.normalise(collate([prepared.pixels]).to(predictor.device))
     if label is None:
-        label = names[int(predictor.model(image_BCHW).argmax())] if classes else names[0]
+        label = names[int(predictor.vision(image_BCHW).argmax())] if classes else names[0]
     cam = grad_cam(predictor.vision, image_BCHW, list(names).index(label))[0]
     height, width = prepared.pixels.shape[:2]
     shown = shown_as_rgb(prepared.pixels)

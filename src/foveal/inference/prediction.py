@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterable
 from typing import Any, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 from torch import Tensor
 
-from foveal.core.errors import ImageError
+from foveal.core.errors import ImageError, InputError
+from foveal.images.decode import NamedPixels, StoredImage, name_of
+
+_CHANNELS = (1, 3, 4)  # by which an array of three axes is one image, and not several in grey
 
 
 class _Answer(NamedTuple):
@@ -30,6 +36,8 @@ class Prediction(_Answer):
         signals: what `foveal.inference.signals` watches of it, float32 [S].
         is_known: whether the image is like those that the model knows, as 95 of 100 of that kind are; None of models
             that cannot tell.
+        prediction_set: names of the classes among which the truth is in 90 of 100 new images, the most probable first;
+            None of models whose sets were not calibrated.
 
     Examples:
         >>> import torch
@@ -41,6 +49,7 @@ class Prediction(_Answer):
     """
 
     is_known: bool | None
+    prediction_set: tuple[str, ...] | None
     spread: NDArray[np.float64] | None
     radius: NDArray[np.float64] | None
     signals: NDArray[np.float32] | None
@@ -55,6 +64,7 @@ class Prediction(_Answer):
         radius: NDArray[np.float64] | None = None,
         signals: NDArray[np.float32] | None = None,
         is_known: bool | None = None,
+        prediction_set: tuple[str, ...] | None = None,
     ) -> Self:
         """Make a tuple of three with what is known of its confidence.
 
@@ -66,9 +76,11 @@ class Prediction(_Answer):
             radius: see above.
             signals: see above.
             is_known: see above.
+            prediction_set: see above.
         """
         answer = super().__new__(cls, label, decoded, values)
-        answer.spread, answer.radius, answer.signals, answer.is_known = spread, radius, signals, is_known
+        answer.spread, answer.radius, answer.signals = spread, radius, signals
+        answer.is_known, answer.prediction_set = is_known, prediction_set
         return answer
 
     def __repr__(self) -> str:
@@ -81,6 +93,9 @@ class Embeddings(NamedTuple):
 
     names: tuple[str, ...]
     vectors: NDArray[np.float32]
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({len(self.names):,} images, {self.vectors.shape[1]:,} numbers each)"
 
 
 class Refused(NamedTuple):
@@ -102,3 +117,32 @@ class Refused(NamedTuple):
 
     name: str
     error: ImageError
+
+
+def check_images(images: object) -> None:
+    """Refuse what is not several images, such as the path of one.
+
+    Raises:
+        InputError: it is one image, or cannot be iterated over.
+    """
+    if _is_one(images) or not isinstance(images, Iterable):
+        raise InputError(f"Images come as a list, [image] for one; got {name_of(images)}.")
+
+
+def check_one_image(image: object) -> None:
+    """Refuse several images where one is meant.
+
+    Raises:
+        InputError: there are several.
+    """
+    if isinstance(image, Iterable) and not _is_one(image):
+        raise InputError(
+            f"One image is expected, got {name_of(image)}. For several: `predict_batch(images)` of a predictor, which "
+            "of a learner is `learn.predictor().predict_batch(images)`."
+        )
+
+
+def _is_one(image: object) -> bool:
+    if isinstance(image, np.ndarray):
+        return image.ndim < 3 or (image.ndim == 3 and image.shape[-1] in _CHANNELS)
+    return isinstance(image, str | bytes | os.PathLike | Image.Image | Tensor | NamedPixels | StoredImage)

@@ -11,6 +11,7 @@ from itertools import islice
 from typing import Any, Protocol
 
 import torch
+from PIL import Image
 from torch import Tensor, nn
 
 from foveal.core import runtime, threads
@@ -19,6 +20,7 @@ from foveal.core.listing import L
 from foveal.geometry.homography import Homography
 from foveal.images.decode import ImageSource, name_of
 from foveal.images.prepare import Preparation, Prepared, collate
+from foveal.inference.explain import overlay
 from foveal.inference.manifest import (
     Manifest,
     ModelPart,
@@ -28,7 +30,7 @@ from foveal.inference.manifest import (
     TrainingPart,
     current_versions,
 )
-from foveal.inference.prediction import Embeddings, Prediction, Refused
+from foveal.inference.prediction import Embeddings, Prediction, Refused, check_images, check_one_image
 from foveal.inference.signals import noting_features, signals_of
 from foveal.inference.store import ValidationAnswers, hashes_of, validation_tensors, write_bundle
 from foveal.inference.territory import Territory
@@ -36,8 +38,9 @@ from foveal.models.fusing import fuse_batchnorm
 from foveal.models.vision import VisionModel
 from foveal.tasks.base import AnyTask
 from foveal.tasks.confidence import radius_of, spread_of
-from foveal.tasks.kinds import kind_of
-from foveal.tasks.vocab import Classes, classes_of
+from foveal.tasks.kinds import kind_of, point_names_of
+from foveal.tasks.prediction_sets import prediction_set
+from foveal.tasks.vocab import Classes, ClassLabel, classes_of
 
 _BATCH = 32
 
@@ -256,6 +259,7 @@ class Predictor:
 
         Raises:
             ImageError: the image is refused.
+            InputError: there are several images; those are for `predict_batch`.
 
         Examples:
             >>> from foveal.vision.all import *
@@ -267,7 +271,39 @@ class Predictor:
             >>> int(encoded) == int(probabilities.argmax())
             True
         """
+        check_one_image(image)
         return self.answers([self.preparation.image(image)])[0]
+
+    def explain(self, image: ImageSource, label: ClassLabel | None = None) -> Image.Image:
+        """Return the image as the model saw it, dark where it did not look for a label.
+
+        The method is Grad-CAM (Selvaraju et al. 2017, arXiv 1610.02391).
+
+        Args:
+            image: a path, bytes, an array or a PIL image.
+            label: a class as in the vocab or as text, or the name of a number or a point; the most probable class, or
+                the first, by default.
+
+        Returns:
+            An RGB image of the input size.
+
+        Raises:
+            ImageError: the image is refused.
+            UnknownNameError: there is no such label.
+            InputError: there are several images, the model is written by hand, its features have no places, or it has
+                several numbers and `label` names none of them.
+
+        Examples:
+            >>> from foveal.vision.all import *
+            >>> path = untar_data(URLs.SAMPLE_PETS)
+            >>> files = get_image_files(path)[::8]
+            >>> dls = ImageDataLoaders.from_name_func(path, files, lambda f: f[0].isupper(), item_tfms=Resize(32), bs=4)
+            >>> predictor = vision_learner(dls, "test_efficientnet", pretrained=False).predictor()
+            >>> predictor.explain(files[0], True).size
+            (32, 32)
+        """
+        check_one_image(image)
+        return Image.fromarray(overlay(self, image, label)[0])
 
     def predict_batch(
         self, images: Iterable[ImageSource], *, batch_size: int = _BATCH, num_workers: int | None = None
@@ -279,8 +315,11 @@ class Predictor:
             batch_size: images that the model takes at once.
             num_workers: threads that load images; one per core by default.
 
-        Yields:
-            The answer for each image, or the reason for which it was refused.
+        Returns:
+            An iterator over the answer for each image, or the reason for which it was refused.
+
+        Raises:
+            InputError: it is one image, and no list of them.
 
         Examples:
             >>> from foveal.vision.all import *
@@ -291,7 +330,12 @@ class Predictor:
             >>> [type(answer).__name__ for answer in predictor.predict_batch([files[0], "missing.jpg"])]
             ['Prediction', 'Refused']
         """
-        source = iter(images)
+        check_images(images)
+        return self._answers_for(iter(images), batch_size, num_workers)
+
+    def _answers_for(
+        self, source: Iterator[ImageSource], batch_size: int, num_workers: int | None
+    ) -> Iterator[Prediction | Refused]:
         groups = iter(lambda: list(islice(source, batch_size)), [])
         with runtime.computing():
             for group in threads.grouped_map(self._prepare, groups, num_workers=num_workers):
@@ -312,7 +356,7 @@ class Predictor:
 
         Raises:
             ImageError: an image is refused.
-            InputError: there are no images.
+            InputError: there are no images, or it is one, and no list of them.
 
         Examples:
             >>> from foveal.vision.all import *
@@ -323,6 +367,7 @@ class Predictor:
             >>> predictor.embed(files[:3]).vectors.shape
             (3, 512)
         """
+        check_images(images)
         chosen = list(images)
         with noting_features(self.quick) as vectors:
             for answer in self.predict_batch(chosen, batch_size=batch_size):
@@ -331,6 +376,11 @@ class Predictor:
         if not vectors:
             raise InputError("There are no images to make vectors of.")
         return Embeddings(tuple(name_of(one) for one in chosen), torch.cat(vectors).numpy())
+
+    def __repr__(self) -> str:
+        height, width = self.preparation.input_size_hw
+        about = f"{model_text(self.model)}; {task_text(self.task)}; images of {height} x {width}; {self.device}"
+        return f"{type(self).__name__}({about})"
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the bundle: one .safetensors file; of a module written by hand, its weights.
@@ -423,6 +473,7 @@ class Predictor:
         radii = radius_of(self.task, spreads)
         signals = signals_of(self.task, values, _of_diagonals(spreads, prepared))
         known: list[bool | None] = [None] * len(prepared)
+        has_sets = self.task.decision.set_threshold is not None
         if territory is not None and features:
             distances = territory.distances(features[0])
             signals = torch.cat([signals, distances[:, None]], dim=1)
@@ -436,6 +487,7 @@ class Predictor:
                 radius=None if radii is None else radii[at].numpy(),
                 signals=signals[at].numpy(),
                 is_known=known[at],
+                prediction_set=tuple(prediction_set(self.task, values[at])) if has_sets else None,
             )
             for at, label in enumerate(labels)
         ]
@@ -462,8 +514,25 @@ class Known:
         return self.predictor.task.n_outputs
 
     def test_dl(self, items: Iterable[ImageSource]) -> L[ImageSource]:
-        """Return images for `get_preds`."""
+        """Return images for `get_preds`.
+
+        Raises:
+            InputError: it is one image, and no list of them.
+        """
+        check_images(items)
         return L(items)
+
+
+def model_text(model: nn.Module) -> str:
+    """Return in words what a model is: the backbone and the kind of head, or the name of its class."""
+    return f"{model.spec.arch}, {model.spec.head} head" if isinstance(model, VisionModel) else type(model).__name__
+
+
+def task_text(task: AnyTask) -> str:
+    """Return in words what a task answers, and how many: "multi-label, 8 classes"."""
+    points = point_names_of(task)
+    n, unit = len(points or task.names), "class" if kind_of(task).has_classes else "point" if points else "number"
+    return f"{task.kind}, {n:,} {unit}{'' if n == 1 else 'es' if unit == 'class' else 's'}"
 
 
 def _of_diagonals(spreads: Tensor | None, prepared: Sequence[Prepared]) -> Tensor | None:

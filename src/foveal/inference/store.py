@@ -149,7 +149,12 @@ def read_manifest(path: str | os.PathLike[str]) -> Manifest:
 
 def _read_description(file: Path) -> tuple[Manifest, AnyTask]:
     if not file.is_file():
-        raise ModelFileError(f"There is no model file `{file}`.")
+        hint = (
+            f" It is a folder; `{file / 'model.safetensors'}` is in it."
+            if (file / "model.safetensors").is_file()
+            else ""
+        )
+        raise ModelFileError(f"There is no model file `{file}`.{hint}")
     try:
         header = json.loads(_header(file), object_pairs_hook=_refuse_duplicates)
         stored = dict(header.get("__metadata__") or {})

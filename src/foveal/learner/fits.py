@@ -8,17 +8,32 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any, Self
 
-from foveal.core.arguments import checked_methods
+from foveal.core.arguments import are_numbers, checked_methods
 from foveal.core.errors import InputError
 from foveal.learner.at_work import AtWork
 from foveal.tasks.kinds import Recipe
 from foveal.training.checkpoint import PathLike
 from foveal.training.fine_tuning import fill_recipe, fine_tune_phases, with_best_weights
-from foveal.training.hooks import as_list, bound_callbacks
+from foveal.training.hooks import Hooks, as_list, bound_callbacks
 from foveal.training.optim import WEIGHT_DECAY, OptimizerFunction
 from foveal.training.phase import Phase
 from foveal.training.recorder import Recorder
 from foveal.training.schedule import Rate, Schedule, flat_cosine, one_cycle
+
+
+def check_moms(moms: object) -> tuple[float, float, float]:
+    """Return the momentum at the start, at the highest rate and at the end.
+
+    Raises:
+        InputError: these are not three numbers from 0 to below 1.
+    """
+    given = tuple(moms) if isinstance(moms, list | tuple) else ()
+    if len(given) != 3 or not are_numbers(*given) or not all(0 <= one < 1 for one in given):
+        raise InputError(
+            "`moms` are three numbers from 0 to below 1, the momentum at the start, at the highest rate and at the "
+            f"end, such as (0.95, 0.85, 0.95); got {moms!r}."
+        )
+    return given
 
 
 @checked_methods
@@ -157,7 +172,7 @@ class Fits(AtWork):
             >>> round(learn.model.weight.item())
             3
         """
-        schedule = one_cycle(pct_start=pct_start, div=div, div_final=div_final, moms=moms or self.moms)
+        schedule = one_cycle(pct_start=pct_start, div=div, div_final=div_final, moms=check_moms(moms or self.moms))
         phase = self._phase(n_epoch, lr_max, schedule, wd, accumulate, reset_opt=reset_opt, views=views)
         self._run([phase], cbs, resume, minutes)
 
@@ -270,7 +285,7 @@ class Fits(AtWork):
             >>> [result.epoch for result in learn.recorder.history]  # one of the head alone, two of everything
             [0, 0, 1]
         """
-        began, by_recipe = time.monotonic(), self.recipe is not None
+        began, by_recipe, chosen_moms = time.monotonic(), self.recipe is not None, check_moms(moms or self.moms)
         recipe = fill_recipe(self.recipe, lr=base_lr, freeze_epochs=freeze_epochs, lr_mult=lr_mult, probe=probe)
         callbacks = with_best_weights(as_list(cbs)) if by_recipe and recipe.probe else as_list(cbs)
         if epochs is None and minutes is None and by_recipe:
@@ -287,7 +302,7 @@ class Fits(AtWork):
                 self.recorder.say("The head alone was trained; with epochs=4 everything is trained after it.")
                 return
         cycle, options = (pct_start, div, div_final), (self._weight_decay(wd), accumulate, reset_opt, views)
-        phases = fine_tune_phases(self.model, recipe, epochs, lr_max, cycle, moms or self.moms, options)
+        phases = fine_tune_phases(self.model, recipe, epochs, lr_max, cycle, chosen_moms, options)
         self._run(phases, callbacks, resume, minutes, began)
 
     def add_cb(self, callback: object) -> Self:
@@ -299,6 +314,9 @@ class Fits(AtWork):
         Returns:
             The learner.
 
+        Raises:
+            InputError: one of them is no callback; none is added then.
+
         Examples:
             >>> from foveal.vision.all import *
             >>> x = torch.linspace(-1, 1, 32)[:, None]
@@ -307,7 +325,9 @@ class Fits(AtWork):
             >>> [type(callback).__name__ for callback in learn.cbs]
             ['GradientClip']
         """
-        self.cbs += as_list(callback)
+        added = as_list(callback)
+        Hooks(bound_callbacks(added, self))  # which refuses what is no callback
+        self.cbs += added
         return self
 
     add_cbs = add_cb

@@ -18,7 +18,7 @@ from foveal.core.errors import InputError
 from foveal.core.registry import resolve
 from foveal.core.rng import order_for
 from foveal.core.warn import warn
-from foveal.data.loader import DataLoader
+from foveal.data.loader import DataLoader, require_batches, require_loader
 from foveal.data.loaders import DataLoaders
 from foveal.evaluation import plots, show
 from foveal.evaluation.explain import show_overlay
@@ -31,7 +31,7 @@ from foveal.images.canvas import grid
 from foveal.images.decode import ImageSource
 from foveal.inference.manifest import TrainingPart
 from foveal.inference.prediction import Embeddings, Prediction
-from foveal.inference.predictor import Predictor
+from foveal.inference.predictor import Predictor, task_text
 from foveal.learner.export import write_export
 from foveal.learner.trainer import Trainer
 from foveal.learner.weighting import named_weights
@@ -133,7 +133,7 @@ class Learner(Trainer):
         return replace(task.decision, thresholds=(float(thresh),) * task.n_outputs)
 
     def tune_thresholds(
-        self, metric: Criterion = "f1", *, per_class: bool = True, only: Sequence[str] = ()
+        self, metric: Criterion = "f1", *, per_class: bool = True, only: Sequence[ClassLabel] = ()
     ) -> ThresholdFit:
         """Choose thresholds on the validation side; they are used from now on, and travel with the model.
 
@@ -176,6 +176,8 @@ class Learner(Trainer):
             fitted: what `tune_thresholds` of another learner, or of `foveal.evaluation.thresholds`, returned; one
                 threshold per class, in the order of the vocab.
 
+        Raises:
+            InputError: there are more or fewer thresholds than classes; nothing is changed then.
         Examples:
             >>> from foveal.vision.all import *
             >>> path = untar_data(URLs.SAMPLE_PASCAL)
@@ -187,7 +189,9 @@ class Learner(Trainer):
             >>> other.task.decision.thresholds == one.task.decision.thresholds
             True
         """
-        self._decision, self.tuned = replace(self.task.decision, thresholds=fitted.thresholds), fitted
+        decision = replace(self.task.decision, thresholds=fitted.thresholds)
+        self.task.with_decision(decision)  # which refuses another number of them
+        self._decision, self.tuned = decision, fitted
 
     def validation_predictions(self) -> Predictions:
         """Return what the model, in fp32 as it is exported, answers on the validation side, from one pass.
@@ -403,9 +407,12 @@ class Learner(Trainer):
         preds, targets = self.get_preds()
         plots.threshold_curves(preds, targets, self.task)
 
+    def _what(self) -> str:
+        return task_text(self.dls.task)
+
     def _own_way(self, loader: DataLoader) -> DataLoader:
         """Return a loader with images normalised as the model was trained."""
-        return loader.normalised_like(self.dls.train)
+        return require_loader(loader).normalised_like(self.dls.train)
 
     def _activate(self, output: Tensor) -> Tensor:
         return self.task.activate(output)
@@ -452,8 +459,7 @@ class Learner(Trainer):
             the task encodes them, then what was added.
 
         Raises:
-            InputError: see `reorder`.
-
+            InputError: see `reorder`; or `dl` is neither a loader nor batches.
         Examples:
             >>> from foveal.vision.all import *
             >>> path = untar_data(URLs.SAMPLE_PETS)
@@ -466,7 +472,7 @@ class Learner(Trainer):
         if not reorder and dl is None and self.dls[ds_idx].shuffle:
             raise InputError("Predictions come in data order: leave reorder=False out.")
         loader = self.dls[ds_idx] if dl is None else dl
-        in_order = self._own_way(loader).in_order() if isinstance(loader, DataLoader) else loader
+        in_order = self._own_way(loader).in_order() if isinstance(loader, DataLoader) else require_batches(loader)
         evaluation = self._training.evaluate(in_order, only_first=only_first)
         if only_first and not distributed.is_first():
             return (torch.empty(0),) * (2 + with_decoded + with_loss)

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from foveal.core.arguments import checked_methods
 from foveal.core.errors import InputError
-from foveal.data.loader import DataLoader
+from foveal.data.loader import DataLoader, require_batches
 from foveal.learner.trainer import Trainer
 from foveal.metrics.common import MetricFunction, refuse_what_is_none
 from foveal.training.checked_loss import CheckedLoss
@@ -51,7 +51,8 @@ class PlainLearner(Trainer):
             with_loss: append the loss of each item [n].
         """
         chosen = self.dls[ds_idx] if dl is None else dl
-        evaluation = self._training.evaluate(chosen.in_order() if isinstance(chosen, DataLoader) else chosen)
+        in_order = chosen.in_order() if isinstance(chosen, DataLoader) else require_batches(chosen)
+        evaluation = self._training.evaluate(in_order)
         losses = [evaluation.losses(self._loss())] if with_loss else []
         return (evaluation.outputs, evaluation.targets, *losses)
 

@@ -12,12 +12,13 @@ from typing import Any, Literal, Self, get_args
 from torch import Tensor, nn
 
 from foveal.core import runtime, timing
-from foveal.core.arguments import checked_methods
+from foveal.core.arguments import check_list, checked_methods
 from foveal.core.errors import UnknownNameError
 from foveal.core.listing import L
 from foveal.data.loader import DataLoader
 from foveal.data.loaders import DataLoaders
-from foveal.learner.fits import Fits
+from foveal.inference.predictor import model_text
+from foveal.learner.fits import Fits, check_moms
 from foveal.learner.weighting import choose_loss
 from foveal.losses import Loss
 from foveal.metrics.common import MetricFunction, named_metrics, refuse_unsuitable
@@ -102,7 +103,7 @@ class Trainer(Fits):
         """
         self.model: Any = model
         self.origin, self.path = origin, Path(path if path is not None else dls.path)
-        self.lr, self.wd, self.moms, self.cbs = lr, wd, moms, as_list(cbs)
+        self.lr, self.wd, self.moms, self.cbs = lr, wd, check_moms(moms), as_list(cbs)
         if splitter is not None:
             split_with(model, splitter)
         self.recipe: Recipe | None = None
@@ -125,6 +126,15 @@ class Trainer(Fits):
             opt_func=opt_func,
         )
         self.metrics: Any = metrics if metrics is not None else self._usual_metrics()
+
+    def __repr__(self) -> str:
+        loaders = repr(self.dls).partition("(")[2].removesuffix(")")
+        parts = (model_text(self.model), self._what(), loaders, str(self.dls.device))
+        return f"{type(self).__name__}({'; '.join(filter(None, parts))})"
+
+    def _what(self) -> str:
+        """Return in words what is learned, where that is known."""
+        return ""
 
     @property
     def dls(self) -> DataLoaders:
@@ -598,7 +608,10 @@ class Trainer(Fits):
         return checked_loss(self.loss_func, several_labels=kind_of(self.dls.task).has_thresholds)
 
     def _metrics(self) -> Sequence[MetricFunction]:
-        return [self.metrics] if callable(self.metrics) or isinstance(self.metrics, str) else list(self.metrics or ())
+        if callable(self.metrics) or isinstance(self.metrics, str):
+            return [self.metrics]
+        check_list("metrics", self.metrics or (), "functions, such as [accuracy]")
+        return list(self.metrics or ())
 
     def _named_metrics(self) -> dict[str, MetricFunction]:
         return named_metrics(self._metrics())

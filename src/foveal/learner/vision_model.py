@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, TypedDict
 import torch
 from torch import Tensor, nn
 
+from foveal.core.arguments import check_list, check_number
 from foveal.core.errors import InputError, UnknownNameError
 from foveal.core.progress import say
 from foveal.images.prepare import IMAGENET, Statistics
@@ -101,10 +102,18 @@ def split_options(options: Mapping[str, Any], others: Sequence[str]) -> tuple[Mo
 
 
 def head_options(options: ModelOptions) -> HeadOptions:
-    """Return the layers of a pooled head from their names in the course."""
+    """Return the layers of a pooled head from their names in the course.
+
+    Raises:
+        InputError: `lin_ftrs` is no list of widths.
+    """
     ps, hidden = options.get("ps", BOOKS_HEAD.dropout), options.get("lin_ftrs")
+    hidden = BOOKS_HEAD.hidden if hidden is None else hidden
+    check_list("lin_ftrs", hidden, "widths of layers, such as [512]")
+    for width in hidden:
+        check_number("lin_ftrs", width, at_least=1, whole=True)
     return HeadOptions(
-        BOOKS_HEAD.hidden if hidden is None else tuple(hidden),
+        tuple(hidden),
         tuple(ps) if isinstance(ps, Sequence) else (float(ps),),
         **{
             name: bool(options[name])

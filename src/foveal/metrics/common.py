@@ -20,7 +20,7 @@ from typing import Literal, SupportsFloat, TypeVar, get_args
 import torch
 from torch import Tensor
 
-from foveal.core.errors import InputError, UnknownNameError
+from foveal.core.errors import InputError, UnknownNameError, near_match
 
 MetricFunction = Callable[[Tensor, Tensor], SupportsFloat]
 """A metric, or a value per class, of (output, target)."""
@@ -63,7 +63,10 @@ class Metric:
 
     def __post_init__(self) -> None:
         if self.takes not in get_args(Takes):
-            raise UnknownNameError.of("form of outputs that a metric takes", self.takes, get_args(Takes))
+            raise UnknownNameError(
+                "`takes` is 'logits' (what the model returns) or 'activated' (probabilities, points); got "
+                f"{self.takes!r}.{near_match(self.takes, get_args(Takes))}"
+            )
 
     def __call__(self, output: Tensor, target: Tensor) -> SupportsFloat:
         """Return the value of the function.

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from torch import Tensor, nn
 
 from foveal.core import runtime
 from foveal.models.vision import VisionModel
 
+_OWN = ""
+"""Stands for the parameters that are in none of the model's parts; of one layer these are all."""
 _MIB = 1 << 20
 """Bytes."""
 _NUMBER_BYTES = 4
@@ -26,7 +28,8 @@ def layers_table(model: nn.Module, example: Tensor) -> str:
     """
     parts = dict(_stages(model))
     shapes: dict[str, str] = {}
-    handles = [part.register_forward_hook(_shape_recorder(shapes, name)) for name, part in parts.items()]
+    noted = {**parts, _OWN: model}
+    handles = [part.register_forward_hook(_shape_recorder(shapes, name)) for name, part in noted.items()]
     try:
         with runtime.evaluating(model), runtime.saved_for_backward(model) as saved:
             model(example)
@@ -34,9 +37,14 @@ def layers_table(model: nn.Module, example: Tensor) -> str:
         for handle in handles:
             handle.remove()
     rows = [("part", "output", "parameters", "trains")]
-    for name, part in parts.items():
-        n = sum(p.numel() for p in part.parameters())
-        rows.append((f"{name} ({type(part).__name__})", shapes.get(name, ""), f"{n:,}" if n else "", _trains(part)))
+    in_parts = {id(p) for part in parts.values() for p in part.parameters()}
+    parameters = {name: list(part.parameters()) for name, part in parts.items()}
+    own = [p for p in model.parameters() if id(p) not in in_parts]
+    if own or not parts:
+        parameters[_OWN] = own
+    for name, some in parameters.items():
+        n, kind = sum(p.numel() for p in some), type(noted[name]).__name__
+        rows.append((f"{name or 'own'} ({kind})", shapes.get(name, ""), f"{n:,}" if n else "", _trains(some)))
     widths = [max(len(row[column]) for row in rows) for column in range(3)]
     lines = [f"{a:<{widths[0]}}  {b:<{widths[1]}}  {c:>{widths[2]}}  {d}".rstrip() for a, b, c, d in rows]
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
@@ -83,6 +91,6 @@ def _shape_recorder(shapes: dict[str, str], name: str) -> Callable[[nn.Module, o
     return record
 
 
-def _trains(part: nn.Module) -> str:
-    states = {p.requires_grad for p in part.parameters()}
+def _trains(parameters: Iterable[nn.Parameter]) -> str:
+    states = {p.requires_grad for p in parameters}
     return "" if not states else "yes" if states == {True} else "no" if states == {False} else "partly"

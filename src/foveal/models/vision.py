@@ -130,12 +130,21 @@ class VisionModel(nn.Sequential):
         layer.weight.data = layer.weight.data.new_zeros(layer.out_features, n_features)
         layer.bias.data.zero_()
 
-    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *others: Any) -> None:
+    def read_as(self, state_dict: Mapping[str, Any], prefix: str = "") -> None:
+        """Let a linear head read the pools that saved weights read; the weights themselves are not taken.
+
+        Args:
+            state_dict: of such a model.
+            prefix: of its names.
+        """
         weight, pools = state_dict.get(f"{prefix}1.1.weight"), state_dict.get(f"{prefix}0.pools")
         pooling = () if pools is None else pooling_of(pools)
         if self.spec.head == "linear" and weight is not None and pooling != self.spec.pooling:
             self.body.set_pooling(pooling)
             self._reshape_head(pooling, int(weight.shape[1]))
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *others: Any) -> None:
+        self.read_as(state_dict, prefix)
         super()._load_from_state_dict(state_dict, prefix, *others)
 
     def apply_range(self, output: Tensor) -> Tensor:

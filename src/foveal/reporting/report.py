@@ -33,9 +33,8 @@ from foveal.images import canvas
 from foveal.images.channels import RGB
 from foveal.images.decode import ImageSource, name_of
 from foveal.inference.manifest import current_versions
-from foveal.inference.predictor import Predictor
+from foveal.inference.predictor import Predictor, model_text
 from foveal.metrics.bootstrap import Interval
-from foveal.models.vision import VisionModel
 from foveal.reporting import page
 from foveal.reporting.card import format_weights
 from foveal.sources.items import by_rule
@@ -144,7 +143,7 @@ class Report:
         if self.runs:
             yield page.section("Each of the runs", page.table(*table_of_runs(self.runs)))
         if sum(not result.is_probe for result in self.history):
-            yield page.drawing(canvas.png(loss_curves(self.history)), "loss by epoch")
+            yield page.drawing(canvas.png(plots.loss_curves(self.history)), "loss by epoch")
 
     def _slices(self, name: str, values: Sequence[Hashable]) -> Iterator[Markup]:
         figure = next(iter(self.interpretation.predictions.task.report_metrics())).replace("_", " ")
@@ -277,7 +276,7 @@ def report_on(learn: Trained, tuned: ThresholdFit | None, *, images: bool, slice
     """
     predictor = learn.predictor()
     return Report(
-        f"{_named(learn)}, {learn.dls.task.kind}",
+        f"{model_text(learn.model)}, {learn.dls.task.kind}",
         facts_of(learn),
         Interpretation(predict_dataset(predictor, learn.dls.valid.dataset)),
         predictor,
@@ -297,16 +296,11 @@ def facts_of(learn: Trained) -> list[tuple[str, str]]:
     return [
         ("images", f"{dls.train.n:,} to train on, {dls.valid.n:,} to validate"),
         *((name, text) for name, text in drawn if text),
-        ("model", f"{_named(learn)}, weights from {learn.origin}"),
+        ("model", f"{model_text(learn.model)}, weights from {learn.origin}"),
         ("input size", f"{height} x {width} pixels{channels}, {dls.bs} a step"),
         ("training", _course_of(history)),
         *where_made(dls.device),
     ]
-
-
-def _named(learn: Trained) -> str:
-    model = learn.model
-    return f"{model.spec.arch}, {model.spec.head} head" if isinstance(model, VisionModel) else type(model).__name__
 
 
 def where_made(device: torch.device) -> list[tuple[str, str]]:
@@ -376,26 +370,3 @@ def _course_of(history: Sequence[EpochResult]) -> str:
     n = len(history) - n_probes
     parts = [*(["a probe"] if n_probes else []), *([f"{n} epoch{'s' if n > 1 else ''}"] if n else [])]
     return f"{sum(result.seconds for result in history):.0f} s: {' and '.join(parts) or 'nothing'}"
-
-
-def loss_curves(history: Sequence[EpochResult]) -> Figure:
-    """Return training and validation loss by epoch, and as a line that of a probe, which comes before all epochs.
-
-    Args:
-        history: of a run.
-    """
-    figure = _figure()
-    figure.set_size_inches(6, 2.6)
-    figure.set_layout_engine("constrained")
-    axes = figure.subplots()
-    epochs = [result for result in history if not result.is_probe]
-    at = range(1, 1 + len(epochs))
-    axes.plot(at, [result.train_loss for result in epochs], "o-", color=canvas.INK, label="training")
-    axes.plot(at, [result.valid_loss for result in epochs], "o--", color=canvas.PREDICTED, label="validation")
-    for probe in (result for result in history if result.is_probe):
-        axes.axhline(probe.valid_loss, linestyle=":", color=canvas.PREDICTED, label="validation, probe")
-    axes.set_xticks(at if len(at) <= 20 else at[:: len(at) // 10])
-    axes.set_xlabel("epoch")
-    axes.set_ylabel("loss")
-    axes.legend(frameon=False)
-    return figure

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from foveal.evaluation.compare import Comparison
     from foveal.evaluation.predictions import Predictions
     from foveal.runs.clean import Cleaned
+    from foveal.runs.image_settings import ImageRun
     from foveal.runs.run import Run
     from foveal.sources.items import Item
 
@@ -287,11 +288,18 @@ class Evaluation:
         split: the side that it was evaluated on.
         predictions: its answers with the truth.
         metrics: the headline metrics, and those of each class, point or number.
+        image_folder: what the source names its images relative to.
     """
 
     split: str
     predictions: Predictions
     metrics: Values
+    image_folder: Path
+
+    def __repr__(self) -> str:
+        headline = ((name, value) for name, value in self.metrics.items() if not isinstance(value, dict))
+        shown = ", ".join(f"{name} {value:.4g}" for name, value in headline)
+        return f"{type(self).__name__}({self.split!r}, {len(self.predictions.images):,} images: {shown})"
 
 
 def evaluate(
@@ -337,6 +345,7 @@ def evaluate(
     from foveal.evaluation.radii import coverage_of, radius_metrics
     from foveal.inference.loading import load_image_predictor
     from foveal.runs import folder as run
+    from foveal.runs.image_settings import ImageRun
     from foveal.runs.images import validation_items
     from foveal.tasks.encoding import encode_known
 
@@ -346,29 +355,30 @@ def evaluate(
     is_run = Path(model).is_dir()
     predictor = load_image_predictor(Path(model) / run.MODEL if is_run else model)
     if source is not None:
-        side, items = _items_of_side(source, split, {"task": predictor.task.kind} | settings)
+        reading = ImageRun.of(**settings_for(source, {"task": predictor.task.kind} | settings).given())
+        side, items = _items_of_side(reading, split)
     elif not is_run or settings or split not in {"auto", "valid"}:
         raise InputError(f"On what? `{model}` alone says it only for the validation side of a run; name a source.")
     else:
+        reading = run.image_settings_of(Path(model))
         side, items = "valid", validation_items(Path(model))
     truth = encode_known([item.label for item in items], lambda at: items[at].origin, predictor.task)
     n_channels = predictor.preparation.n_channels
     dataset = ImageDataset([item.image for item in items], truth, predictor.task, n_channels)
     predictions = predict_dataset(predictor, dataset)
     radii = radius_metrics(predictions, coverage_of(predictions))
-    return Evaluation(side, predictions, predictions.scores() | radii)
+    return Evaluation(side, predictions, predictions.scores() | radii, run.image_folder(reading))
 
 
-def _items_of_side(source: PathLike, split: str, settings: dict[str, Value]) -> tuple[str, list[Item]]:
+def _items_of_side(settings: ImageRun, split: str) -> tuple[str, list[Item]]:
     """Return the side of a source that is meant, and its items.
 
     Raises:
         InputError: the source cannot be used, or has no items of that side.
     """
-    from foveal.runs.image_settings import ImageRun
     from foveal.runs.images import read
 
-    found = read(ImageRun.of(**settings_for(source, settings).given()))
+    found = read(settings)
     found.require_usable()
     side = ("valid" if found.has_split else "all") if split == "auto" else split
     items = (
@@ -377,7 +387,7 @@ def _items_of_side(source: PathLike, split: str, settings: dict[str, Value]) -> 
         else [item for item in found.items if side == "all" or item.is_valid == (side == "valid")]
     )
     if not items:
-        raise InputError(f"`{source}` has no rows for --split {side}.")
+        raise InputError(f"`{settings.data.table}` has no rows for --split {side}.")
     return side, items
 
 

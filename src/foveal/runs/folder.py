@@ -17,6 +17,7 @@ from foveal.evaluation.interpret import Interpretation
 from foveal.evaluation.predictions import Predictions
 from foveal.evaluation.thresholds import ThresholdFit
 from foveal.images.decode import name_of
+from foveal.images.parquet_rows import row_of
 from foveal.inference.loading import load_image_predictor
 from foveal.metrics.bootstrap import Interval
 from foveal.reporting.report import Report
@@ -141,11 +142,21 @@ def interpretation_of(folder: Path) -> Interpretation:
 
 
 def sides_of(folder: Path) -> dict[str, list[Path]]:
-    """Return the images of a run by the side of the split, `train` and `valid`."""
+    """Return the images of a run by the side of the split, `train` and `valid`.
+
+    Args:
+        folder: of the run.
+
+    Raises:
+        InputError: none of them lies where the run says.
+    """
     sides: dict[str, list[Path]] = {"train": [], "valid": []}
     with (folder / SPLIT).open(encoding="utf-8", newline="") as opened:
         for row in csv.DictReader(opened):
             sides[row["split"]].append(Path(row.get("path") or row["fname"]))  # 0.1 wrote the path alone
+    named = [path for paths in sides.values() for path in paths]
+    if named and not any(path.is_file() or row_of(path) is not None for path in named):
+        raise InputError(f"None of the images of `{folder}` lies where it did, such as `{named[0]}`: are they mounted?")
     return sides
 
 

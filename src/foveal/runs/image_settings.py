@@ -16,6 +16,8 @@ from foveal.tasks.kinds import TASKS, AnyKind
 
 AUTO = "auto"
 """In place of a backbone's name: the best of those at hand."""
+USUAL_BATCH = 64
+"""Images per step where the user does not say; the book's."""
 
 
 class ImageData(Panel):
@@ -106,7 +108,7 @@ class ImageTraining(Panel):
         "Minutes for all of it, instead of --epochs; auto: as the recipe says.", shown="auto", gt=0, allow_inf_nan=False
     )
     batch_size: Annotated[int, Field(ge=1)] | Literal["auto"] = setting(
-        "Images per step; auto: up to 64, as memory allows.", default=64
+        "Images per step; auto: up to 64, as memory allows.", default=USUAL_BATCH
     )
     sampling: Literal["uniform", "balanced", "square-root"] = setting(
         "'uniform': each image once an epoch; 'balanced': drawn by 1 / frequency of its classes; 'square-root'.",

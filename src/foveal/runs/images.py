@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
@@ -22,20 +22,20 @@ from foveal.data.loaders import DataLoaders
 from foveal.data.samples import Transforms
 from foveal.data.splits.splitters import Splitter
 from foveal.data.splits.stratify import KFoldSplitter, StratifiedSplitter
-from foveal.evaluation.predictions import relative_name
+from foveal.evaluation.predictions import absolute_name, relative_name
 from foveal.geometry.moves import Flip
 from foveal.geometry.resize import RandomResizedCrop, Resize
 from foveal.images.augment import aug_transforms
 from foveal.images.channels import CHANNELS
-from foveal.images.decode import name_of
 from foveal.images.decoded import DecodedImages
+from foveal.images.parquet_rows import row_of
 from foveal.learner.learner import Learner
 from foveal.learner.vision import vision_learner
 from foveal.runs import folder as run
 from foveal.runs.backbone import size_of, with_backbone
 from foveal.runs.console import introduce, new_console, print_outcome
 from foveal.runs.folder import Summary
-from foveal.runs.image_settings import ImageRun
+from foveal.runs.image_settings import USUAL_BATCH, ImageRun
 from foveal.runs.results import part, write_results
 from foveal.sources.formats import TableColumns
 from foveal.sources.items import Item, Source
@@ -47,8 +47,6 @@ from foveal.training.callbacks.extras import KeepBest
 from foveal.training.callbacks.logs import HistoryFile, write_history
 from foveal.training.checkpoint import FILE as CHECKPOINT
 from foveal.training.checkpoint import Checkpoints
-
-_USUAL_BATCH = 64
 
 
 def train_once(settings: ImageRun, folder: Path, resume: bool = False) -> Summary:
@@ -238,12 +236,23 @@ def read(settings: ImageRun) -> Source:
     )
     if (kind := TASKS.find(source.task)) is not None:
         settings.refuse_unused(kind)
+    source = replace(source, items=_from_the_root(source.items), test=_from_the_root(source.test))
     if settings.data.split_file is not None:
         source = with_split_file(source, settings.data.split_file, run.image_folder(settings))
     if settings.training.folds is not None and source.has_split:
         items = [replace(item, is_valid=None) for item in source.items]
         source = replace(source, items=items, notes=(*source.notes, "Its own split is set aside for the folds."))
     return replace(source, point_names=settings.task.point_names) if settings.task.point_names else source
+
+
+def _from_the_root(items: Sequence[Item]) -> list[Item]:
+    """Return items whose images are named from the root on, as the settings of the run will name their folder."""
+    return [item if _is_whole(item.image) else replace(item, image=storage.whole_path(item.image)) for item in items]
+
+
+def _is_whole(image: Path) -> bool:
+    row = row_of(image)
+    return image.is_absolute() or (row is not None and "://" in row.table)
 
 
 def validation_items(folder: Path) -> list[Item]:
@@ -320,11 +329,11 @@ def loaders(settings: ImageRun, source: Source) -> DataLoaders:
         n_channels=CHANNELS[settings.data.channels],
         item_tfms=transforms,
     )
-    if training.batch_size != "auto":
-        return block.dataloaders(source, bs=training.batch_size, seed=training.seed, sampling=training.sampling)
+    n = USUAL_BATCH if training.batch_size == "auto" else training.batch_size
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "There are .* items to train on, fewer than a batch")
-        return block.dataloaders(source, bs=_USUAL_BATCH, seed=training.seed, sampling=training.sampling)
+        if n == USUAL_BATCH:  # which nobody chose, so that fewer images are no news
+            warnings.filterwarnings("ignore", "There are .* items to train on, fewer than a batch")
+        return block.dataloaders(source, bs=n, seed=training.seed, sampling=training.sampling)
 
 
 def _splitter(settings: ImageRun, source: Source) -> Splitter:
@@ -341,7 +350,7 @@ def _splitter(settings: ImageRun, source: Source) -> Splitter:
 def _split_rows(dls: DataLoaders, base: Path) -> Iterator[dict[str, str]]:
     for side, loader in zip(("train", "valid"), dls, strict=True):
         for image in loader.dataset.images:
-            yield {"fname": relative_name(image, base), "split": side, "path": name_of(image)}
+            yield {"fname": relative_name(image, base), "split": side, "path": absolute_name(image)}
 
 
 def rewrite_report(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 
 from foveal.audit.checks import Audit
@@ -35,19 +35,19 @@ def provenance(learn: Learner, settings: ImageRun, source: Source, found: Audit)
 
 def data_hash(dls: DataLoaders) -> str:
     """Return the SHA-256 of the images, their labels, and the side each is on, whatever the files are called."""
-    rows, accepted = [], Ledger.load(dls.preparation.n_channels).accepted  # the audit has read all files once already
+    rows, ledger = [], Ledger.load(dls.preparation.n_channels)  # the audit has read all files once already
     for side in dls:
         dataset = side.dataset
         for image, target in zip(dataset.images, dataset.targets, strict=True):
-            rows.append(f"{_content_hash(image, accepted)} {target.tolist()} {side is dls.valid}")
+            rows.append(f"{_content_hash(image, ledger)} {target.tolist()} {side is dls.valid}")
     return hashlib.sha256("\n".join(sorted(rows)).encode(errors="surrogateescape")).hexdigest()
 
 
-def _content_hash(image: ImageSource, accepted: Mapping[str, tuple[str, int]]) -> str:
+def _content_hash(image: ImageSource, ledger: Ledger) -> str:
     """Return the SHA-256 of an image's file, as the audit has it where the file is as it was then; else its name."""
     if not isinstance(image, Path) or not image.is_file():
         return name_of(image)
-    sha256, modified_at = accepted.get(str(image.absolute()), ("", 0))
+    sha256, modified_at = ledger.accepted_as(image)
     return sha256 if sha256 and modified_at == image.stat().st_mtime_ns else storage.file_hash(image)
 
 

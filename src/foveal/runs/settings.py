@@ -37,7 +37,7 @@ _FORMER = {"pictures": "embed_images"}
 """Settings by the names that version 0.1 gave them, which its run.toml holds."""
 _FORMER_DEFAULTS = {"empty": "error", "size": (224, 224), "factors": 50, "batch_size": 64}
 """Defaults that version 0.1 had, where they are others now."""
-_PATHS = ("table", "images", "weights")
+_PATHS = ("table", "images", "weights", "split_file")
 
 
 def setting(

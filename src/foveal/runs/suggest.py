@@ -14,7 +14,7 @@ from foveal.evaluation.choosing import By, choose_next, uncertainties_of, weight
 from foveal.evaluation.writers import row_of
 from foveal.images.decode import ImageSource, name_of
 from foveal.inference.loading import load_image_predictor
-from foveal.inference.prediction import Prediction, Refused
+from foveal.inference.prediction import Prediction, Refused, check_images
 from foveal.runs import folder as run
 from foveal.tasks.base import AnyTask
 
@@ -85,6 +85,7 @@ def suggest(
     predictor = load_image_predictor(folder / run.MODEL)
     run.image_settings_of(folder)
     sides = run.sides_of(folder)
+    check_images(images)
     known = {path.absolute() for paths in sides.values() for path in paths}
     new = [image for image in images if not (isinstance(image, str | os.PathLike) and Path(image).absolute() in known)]
     if not new:
@@ -125,6 +126,7 @@ def first_choice(
         InputError: none of the images can be used, or there is no backbone on this machine.
         ModelFileError: the backbone's weights cannot be had.
     """
+    check_images(images)
     bank = look(extractor_at_hand(arch), list(images), advance)
     chosen = tuple(Suggestion(bank.images[at]) for at in choose_next(bank.features, k, by="diversity"))
     return Suggestions(chosen, len(bank.images), 0, bank.refused, None)

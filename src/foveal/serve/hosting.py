@@ -11,13 +11,14 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 from urllib.parse import quote
 
 from fastapi import FastAPI
 from starlette.exceptions import HTTPException
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from foveal import __version__
 from foveal.core import runtime
@@ -131,6 +132,8 @@ class Hosting:
         self.models = {name: HostedModel(own).prepare() for name, own in settings.of_each().items()}
         self._index = _index_app(settings, self.models) if len(self.models) > 1 else None
         self._tasks = set[asyncio.Task[None]]()
+        answer: Any = self._answer  # uvicorn has types of its own
+        self._forwarded: Any = ProxyHeadersMiddleware(answer, list(settings.proxies))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request, or start and stop with the server.
@@ -145,7 +148,9 @@ class Hosting:
             return
         if scope["type"] != "http":
             return
-        scope = self._placed(scope)
+        await self._forwarded(self._placed(scope), receive, send)
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         root = scope["root_path"]
         if scope["path"] == root and root:
             await RedirectResponse(f"{root}/")(scope, receive, send)
@@ -153,11 +158,14 @@ class Hosting:
         await self._app_for(scope)(scope, receive, send)
 
     def _placed(self, scope: Scope) -> Scope:
-        """Return a request as seen from outside: below `root_path`, whether the proxy has cut that off or not."""
+        """Return a request as seen from outside: below `root_path`, whether the proxy has cut that off or not.
+
+        Its client is still who connected; X-Forwarded-For names another one only afterwards.
+        """
         root, path = self.settings.root_path, scope["path"]
         inside = path if not root or path == root or path.startswith(f"{root}/") else root + path
         headers = scope["headers"]
-        if self.settings.proxies and _client(scope) in self.settings.proxies:
+        if _client(scope) in self._forwarded.trusted_hosts:
             named = [value for name, value in headers if name == _FORWARDED_HOST]
             if named:
                 headers = [(b"host", named[0].split(b",")[0].strip()), *((n, v) for n, v in headers if n != b"host")]

@@ -33,6 +33,7 @@ _USUAL: dict[str, Any] = {
     "log_level": "warning",
     "timeout_keep_alive": _IDLE_SECONDS,
     "backlog": _BACKLOG,
+    "proxy_headers": False,  # the service reads them itself, while it still knows who connected
 }
 
 
@@ -78,8 +79,6 @@ def _options(settings: ServeSettings) -> dict[str, Any]:
     return _USUAL | {
         "host": settings.host,
         "port": settings.port,
-        "proxy_headers": bool(settings.proxies),
-        "forwarded_allow_ips": list(settings.proxies),
         "timeout_worker_healthcheck": _SECONDS_TO_BEGIN,
         "timeout_graceful_shutdown": _SECONDS_TO_END,
     }

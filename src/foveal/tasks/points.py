@@ -371,7 +371,7 @@ class PointBlock:
     def _pairs(self) -> tuple[Pairs, Pairs]:
         return self._numbers("flip_pairs", self.flip_pairs), self._numbers("skeleton", self.skeleton)
 
-    def _numbers(self, what: str, pairs: Sequence[tuple[str | int, str | int]]) -> Pairs:
+    def _numbers(self, what: str, pairs: Iterable[object]) -> Pairs:
         """Return pairs of points as their numbers.
 
         Raises:

@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 
 from foveal.core import distributed, storage
+from foveal.core.arguments import check_number
 from foveal.core.errors import InputError, ModelFileError, TrainingError
 from foveal.training.hooks import Callback
 from foveal.training.state import EpochResult, FitState
@@ -284,7 +285,11 @@ class Checkpoints(Callback):
         Args:
             folder: of the run.
             every_seconds: the time between two checkpoints within an epoch.
+
+        Raises:
+            InputError: the time is below 0.
         """
+        check_number("every_seconds", every_seconds, at_least=0)
         self.path = Path(folder) / FILE
         self.every_seconds = every_seconds
         self.others: list[object] = []

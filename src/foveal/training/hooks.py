@@ -43,9 +43,10 @@ class Callback:
 
     Each method gets the `FitState`: read what you like, and assign `inputs`, `targets` or `loss` where the method says
     so. `state.stop = "reason"` ends the fit after the step at work; `state.say(line)` prints above the table. Raise
-    `CancelBatchException`, `CancelEpochException` or `CancelFitException` to end the step, the epoch's training or the
-    fit at once. Give a callback that remembers something between steps the methods `state_dict` and `load_state_dict`
-    (see `checkpoint.Stateful`), so that a resumed fit has it too.
+    `CancelBatchException`, `CancelEpochException` or `CancelFitException` to leave the batch, the rest of the epoch's
+    training or validation, or the fit at once; where there is no such thing to leave, they are refused. Give a callback
+    that remembers something between steps the methods `state_dict` and `load_state_dict` (see `checkpoint.Stateful`),
+    so that a resumed fit has it too.
 
     Examples:
         >>> from foveal.vision.all import *
@@ -111,15 +112,17 @@ class Callback:
 
 
 class CancelBatchException(Exception):  # noqa: N818 -- the fast.ai course's name
-    """Raised by a callback: the step at work ends without moving the weights, and the next one begins.
+    """Raised by a callback: the batch at work is left, and the next one begins.
 
-    Raise it in an event of a training batch before its step is done, from `before_batch` to `before_step`.
+    In training, in an event before the step is done, from `before_batch` to `before_step`, the batch does not move the
+    weights. In validation, in any event of a batch, it does not count in losses and metrics; where none counts, they
+    are NaN.
 
     Examples:
         >>> from foveal.vision.all import *
         >>> class SkipAll(Callback):
-        ...     run_valid = False
-        ...     def before_batch(self): raise CancelBatchException
+        ...     def before_batch(self):
+        ...         if self.training: raise CancelBatchException
         >>> files = get_image_files(untar_data(URLs.SAMPLE_PETS))[::16]
         >>> dls = ImageDataLoaders.from_name_func(".", files, lambda f: f[0].isupper(), item_tfms=Resize(32), bs=4)
         >>> learn = Learner(dls, SimpleCNN([3, dls.c]))
@@ -131,9 +134,11 @@ class CancelBatchException(Exception):  # noqa: N818 -- the fast.ai course's nam
 
 
 class CancelEpochException(Exception):  # noqa: N818 -- the fast.ai course's name
-    """Raised by a callback: the epoch trains no further, and is validated.
+    """Raised by a callback: the rest of the epoch's training is left, or the rest of its validation.
 
-    Raise it in an event of a training batch, from `before_batch` to `after_batch`.
+    From `before_epoch` to `after_batch` of a training batch the epoch trains no further, and is validated. From
+    `after_train` to `after_validate`, and in batches of validation, the validation ends; the losses and metrics that it
+    leaves open are NaN.
 
     Examples:
         Two epochs of one batch each.
@@ -152,9 +157,9 @@ class CancelEpochException(Exception):  # noqa: N818 -- the fast.ai course's nam
 
 
 class CancelFitException(Exception):  # noqa: N818 -- the fast.ai course's name
-    """Raised by a callback: the fit ends at once; an epoch that has not ended gets no line in the table.
+    """Raised by a callback: the fit ends at once, and `after_fit` is called.
 
-    Raise it in any event but `after_fit`.
+    An epoch that has not ended gets no line in the table. Raise it in any event but `after_fit`.
 
     Examples:
         >>> from foveal.vision.all import *
@@ -182,16 +187,60 @@ class Monitoring(Protocol):
         """
 
 
+_OF_EPOCH = (CancelEpochException, CancelFitException)
+_OF_BATCH = (CancelBatchException, *_OF_EPOCH)
+_MAY_CANCEL: Mapping[str, tuple[type[Exception], ...]] = {
+    "before_fit": (CancelFitException,),
+    **dict.fromkeys(("before_epoch", "after_step", "before_validate", "after_validate"), _OF_EPOCH),
+    **dict.fromkeys(("before_step", "after_pred", "after_loss", "after_backward", "after_valid_batch"), _OF_BATCH),
+    "after_epoch": (CancelFitException,),
+    "after_fit": (),
+}
+"""What may be raised at each event."""
+_MEANT: Mapping[type[Exception], str] = {
+    CancelBatchException: "it leaves a batch of training before the optimizer's step, or one of validation",
+    CancelEpochException: "it leaves the rest of an epoch, from `before_epoch` to `after_validate`",
+    CancelFitException: "it ends a fit that has not ended",
+}
+
+
+def call_listener(listener: Callable[[FitState], object], state: FitState, event: str, place: str) -> None:
+    """Call a callback's method; refuse to cancel what the event is no part of.
+
+    Args:
+        listener: the method.
+        state: what it gets.
+        event: one of `EVENTS`.
+        place: what a message calls the method.
+
+    Raises:
+        InputError: it cancels what there is not.
+    """
+    try:
+        listener(state)
+    except _OF_BATCH as cancelled:
+        if isinstance(cancelled, _MAY_CANCEL[event]):
+            raise
+        meant = next(words for kind, words in _MEANT.items() if isinstance(cancelled, kind))
+        raise InputError(
+            f"{place} raised {type(cancelled).__name__}, which means nothing there: {meant}."
+        ) from cancelled
+
+
 class Hooks:
     """Calls, at each event, the callbacks that listen to it, in order."""
 
     def __init__(self, hooks: Iterable[object] = ()) -> None:
-        self._listeners: dict[str, Sequence[Callable[[FitState], object]]] = {}
+        self._listeners: dict[str, Sequence[tuple[Callable[[FitState], object], str]]] = {}
         listed = list(hooks)
         for hook in listed:
             _check(hook)
         for event in EVENTS:
-            self._listeners[event] = [getattr(hook, event) for hook in listed if _listens(hook, event)]
+            self._listeners[event] = [
+                (getattr(hook, event), f"`{event}` of {type(hook).__name__}")
+                for hook in listed
+                if _listens(hook, event)
+            ]
 
     def listens(self, event: str) -> bool:
         """Return whether a callback has a method for an event."""
@@ -204,8 +253,8 @@ class Hooks:
             event: one of `EVENTS`.
             state: what they get.
         """
-        for listener in self._listeners[event]:
-            listener(state)
+        for listener, place in self._listeners[event]:
+            call_listener(listener, state, event, place)
 
 
 def training_loop(callbacks: Iterable[object]) -> Iterator[str]:
@@ -239,7 +288,9 @@ def check_callbacks(callbacks: Iterable[object], directions: Mapping[str, bool |
 
 def as_list(callbacks: object) -> list[object]:
     """Return callbacks as a list: of one, of several, or of None."""
-    return [] if callbacks is None else list(callbacks) if isinstance(callbacks, Iterable) else [callbacks]
+    if callbacks is None:
+        return []
+    return list(callbacks) if isinstance(callbacks, Iterable) and not isinstance(callbacks, str) else [callbacks]
 
 
 @runtime_checkable

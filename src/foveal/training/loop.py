@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import count
 from typing import Protocol
@@ -123,6 +125,8 @@ def fit(state: FitState, inputs: FitInputs, hooks: Hooks) -> None:
 def epoch(state: FitState, inputs: FitInputs, hooks: Hooks) -> None:
     """Train what is left of one epoch and evaluate.
 
+    Where a callback cancels the validation, or leaves all of its batches, the epoch's line holds NaN.
+
     Args:
         state: the epoch after those that are done is trained.
         inputs: data, loss and metrics.
@@ -133,9 +137,9 @@ def epoch(state: FitState, inputs: FitInputs, hooks: Hooks) -> None:
     """
     began = time.perf_counter()
     state.epoch = state.epochs_done
-    hooks("before_epoch", state)
-    set_training(state.model, state.freeze)
     try:
+        hooks("before_epoch", state)
+        set_training(state.model, state.freeze)
         for batch in inputs.train(state.data_epoch, state.step_in_epoch):
             step(state, batch, inputs, hooks)
             if state.sync_stop():
@@ -146,10 +150,13 @@ def epoch(state: FitState, inputs: FitInputs, hooks: Hooks) -> None:
         raise TrainingError("There is nothing to train on: the loader gave no batch.")
     evaluation = None if state.stopped_by else _evaluate_until_stopped(state, inputs, hooks)
     state.sync_stop()
-    if evaluation is None or state.stopped_by is not None:
+    if state.stopped_by is not None:
         return  # the epoch is closed when the run is resumed
-    valid_loss = float(inputs.loss(evaluation.outputs, evaluation.targets))
-    metrics = evaluation.metrics(inputs.metrics(), inputs.activate)
+    if evaluation is None:
+        valid_loss, metrics = math.nan, dict.fromkeys(inputs.metrics(), math.nan)
+    else:
+        valid_loss = float(inputs.loss(evaluation.outputs, evaluation.targets))
+        metrics = evaluation.metrics(inputs.metrics(), inputs.activate)
     seconds = time.perf_counter() - began
     result = EpochResult(state.epoch, state.smooth.value, valid_loss, metrics, seconds)
     state.results.append(result)
@@ -211,8 +218,11 @@ def _update(state: FitState, inputs: FitInputs, hooks: Hooks) -> None:
         state.optimizer.zero_grad()
 
 
-def _evaluate_until_stopped(state: FitState, inputs: FitInputs, hooks: Hooks) -> Evaluation:
-    """Return the evaluation of the validation side, cut short where a signal ends the run."""
+def _evaluate_until_stopped(state: FitState, inputs: FitInputs, hooks: Hooks) -> Evaluation | None:
+    """Return the evaluation of the validation side, cut short where a signal ends the run.
+
+    A callback may leave batches, which then do not count, or cancel it all; what is left of it then is None.
+    """
 
     def batches() -> Iterator[Batched]:
         for batch in inputs.valid():
@@ -223,20 +233,28 @@ def _evaluate_until_stopped(state: FitState, inputs: FitInputs, hooks: Hooks) ->
 
     numbers = count()
 
-    def after_batch(batch: Batched, output: Tensor) -> None:
+    def counts(batch: Batched, output: Tensor) -> bool:
         state.batch = next(numbers)
         state.inputs, state.targets, state.indices, state.output = batch.inputs, batch.targets, batch.indices, output
-        hooks("after_valid_batch", state)
+        try:
+            hooks("after_valid_batch", state)
+        except CancelBatchException:
+            return False
+        return True
 
     distributed.broadcast_buffers(state.model)
-    hooks("before_validate", state)
-    watch = after_batch if hooks.listens("after_valid_batch") else None
+    watch = counts if hooks.listens("after_valid_batch") else None
     network = inputs.network or state.model
-    evaluation = evaluate(
-        network, batches(), precision=state.precision, device=state.device, sharded=True, after_batch=watch
-    )
-    hooks("after_validate", state)
-    return evaluation
+    try:
+        hooks("before_validate", state)
+        evaluation = evaluate(
+            network, batches(), precision=state.precision, device=state.device, sharded=True, counts=watch
+        )
+    except CancelEpochException:
+        return None
+    with suppress(CancelEpochException):  # nothing is left of it
+        hooks("after_validate", state)
+    return evaluation if len(evaluation.targets) else None
 
 
 def _not_finite_message(state: FitState, inputs: FitInputs, own: Tensor) -> str:
@@ -262,7 +280,7 @@ def evaluate(
     device: torch.device,
     sharded: bool = False,
     only_first: bool = False,
-    after_batch: Callable[[Batched, Tensor], None] | None = None,
+    counts: Callable[[Batched, Tensor], bool] | None = None,
 ) -> Evaluation:
     """Return the raw outputs of all items; every module is left in the mode it was in.
 
@@ -273,7 +291,7 @@ def evaluate(
         device: where the model is.
         sharded: the batches are this process's share of those of a `DataLoader`, and outputs are gathered in order.
         only_first: of several processes only the first has the outputs; those of the others are empty.
-        after_batch: called with each batch and its outputs.
+        counts: called with each batch and its outputs; where it returns False, they are left out.
 
     Raises:
         TrainingError: there was no batch at all.
@@ -283,10 +301,9 @@ def evaluate(
         for batch in batches:
             with runtime.autocast(precision, device):
                 output = model(batch.inputs)
-            if after_batch is not None:
-                after_batch(batch, output)
-            outputs.append(output.float().cpu())
-            targets.append(batch.targets.cpu())
+            n = None if counts is None or counts(batch, output) else 0  # a process needs an entry for each batch
+            outputs.append(output[:n].float().cpu())
+            targets.append(batch.targets[:n].cpu())
     if sharded:
         outputs, targets = (distributed.all_gather_ordered(one, only_first=only_first) for one in (outputs, targets))
     if only_first and not distributed.is_first():

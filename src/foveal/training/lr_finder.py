@@ -6,13 +6,14 @@ Source: Smith 2017, "Cyclical Learning Rates for Training Neural Networks".
 from __future__ import annotations
 
 import math
+import reprlib
 from collections import namedtuple
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from foveal.core import progress
 from foveal.core.errors import InputError, TrainingError
@@ -118,11 +119,15 @@ def minimum(rates: Values, losses: Values) -> float:
         rates: ascending, [n].
         losses: smoothed, [n].
 
+    Raises:
+        InputError: they are not as many numbers, two at least.
+
     Examples:
         >>> from foveal.vision.all import *
         >>> minimum(np.array([1e-4, 1e-3, 1e-2, 1e-1]), np.array([2.0, 1.5, 0.9, 4.0]))
         0.001
     """
+    rates, losses = _as_curve(rates, losses)
     return float(rates[losses.argmin()] / 10)
 
 
@@ -133,11 +138,15 @@ def steep(rates: Values, losses: Values) -> float:
         rates: ascending, [n].
         losses: smoothed, [n].
 
+    Raises:
+        InputError: they are not as many numbers, two at least.
+
     Examples:
         >>> from foveal.vision.all import *
         >>> steep(np.array([1e-4, 1e-3, 1e-2, 1e-1]), np.array([2.0, 1.8, 0.9, 4.0]))
         0.001
     """
+    rates, losses = _as_curve(rates, losses)
     return float(rates[(np.diff(losses) / np.diff(np.log(rates))).argmin()])
 
 
@@ -150,11 +159,15 @@ def valley(rates: Values, losses: Values) -> float:
         rates: ascending, [n].
         losses: smoothed, [n].
 
+    Raises:
+        InputError: they are not as many numbers, two at least.
+
     Examples:
         >>> from foveal.vision.all import *
         >>> valley(np.logspace(-5, 1, 7), np.array([2.0, 1.9, 1.7, 1.2, 0.9, 0.7, 4.0]))
         0.001
     """
+    rates, losses = _as_curve(rates, losses)
     length = np.ones(len(losses), dtype=int)
     for at in range(1, len(losses)):
         higher = length[:at][losses[:at] > losses[at]]
@@ -174,6 +187,9 @@ def slide(rates: Values, losses: Values) -> float:
         rates: ascending, [n].
         losses: smoothed, [n].
 
+    Raises:
+        InputError: they are not as many numbers, two at least.
+
     Examples:
         >>> from foveal.vision.all import *
         >>> rates = np.logspace(-4, 0, 41)
@@ -181,6 +197,7 @@ def slide(rates: Values, losses: Values) -> float:
         >>> round(slide(rates, losses), 4)
         0.0008
     """
+    rates, losses = _as_curve(rates, losses)
     slopes = np.gradient(losses)
     rate = float(rates[-1])
     for right in range(len(losses) - 1, _INTERVAL - 1, -1):
@@ -188,6 +205,24 @@ def slide(rates: Values, losses: Values) -> float:
             break
         rate = float(rates[right - _INTERVAL])
     return rate
+
+
+def _as_curve(rates: ArrayLike, losses: ArrayLike) -> Curve:
+    """Return rates and losses as arrays.
+
+    Raises:
+        InputError: they are not as many numbers, two at least.
+    """
+    try:
+        curve = Curve(np.asarray(rates, dtype=np.float64), np.asarray(losses, dtype=np.float64))
+    except (TypeError, ValueError):
+        curve = Curve(np.empty(0), np.empty(0))
+    if curve.rates.shape != curve.losses.shape or curve.rates.ndim != 1 or len(curve.rates) < 2:
+        raise InputError(
+            f"A suggestion takes rates and the loss at each, two at least; got {reprlib.repr(rates)} and "
+            f"{reprlib.repr(losses)}."
+        )
+    return curve
 
 
 def suggest_rates(curve: Curve, functions: Iterable[Suggestion] | Suggestion) -> Any:

@@ -124,8 +124,8 @@ class _AdamW(_WithoutCompile, torch.optim.AdamW):
     """torch's AdamW, fused on a CPU."""
 
     def step(self, closure: Any = None) -> Any:
-        """Return what torch's step returns; on a CPU None."""
-        if any(p.device.type != "cpu" for group in self.param_groups for p in group["params"]):
+        """Return what torch's step returns."""
+        if closure is not None or any(p.device.type != "cpu" for group in self.param_groups for p in group["params"]):
             return super().step(closure)
         with torch.no_grad():
             for group in self.param_groups:

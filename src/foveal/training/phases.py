@@ -102,6 +102,8 @@ class Training:
             deadline = (time.monotonic() if began is None else began) + 60 * minutes
             phases = [*phases[:-1], replace(last, deadline=deadline)]
         stored = checkpoint.read(resume) if resume is not None else None
+        if stored is not None and isinstance(self.model, VisionModel):
+            self.model.read_as(stored.part("model"))  # a probe before the stop may have let its head read more
         hooks = as_list(cbs)
         if stored is not None and not any(isinstance(hook, Checkpoints) for hook in hooks):
             hooks.append(Checkpoints(stored.path.parent))

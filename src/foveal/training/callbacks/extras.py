@@ -13,8 +13,10 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
+from foveal.core.arguments import check_number
 from foveal.core.errors import InputError, UnknownNameError
 from foveal.core.rng import generator_for
+from foveal.core.seeds import check_seed
 from foveal.training.checkpoint import HookState, strip_prefix
 from foveal.training.hooks import Callback
 from foveal.training.state import EpochResult, FitState
@@ -26,6 +28,9 @@ _WEIGHTS = "weights/"
 @dataclass(slots=True)
 class GradientClip(Callback):
     """Scale gradients down to a norm of at most `max_norm`, over all parameters together, before each step.
+
+    Raises:
+        InputError: `max_norm` is not above 0.
 
     Examples:
         >>> from foveal.vision.all import *
@@ -41,6 +46,9 @@ class GradientClip(Callback):
     """
 
     max_norm: float = 1.0
+
+    def __post_init__(self) -> None:
+        check_number("max_norm", self.max_norm, above=0)
 
     def after_backward(self, state: FitState) -> None:
         """Clip before the optimizer steps."""
@@ -59,7 +67,7 @@ class EMA(Callback):
         decay: share of the average that each step of a batch keeps; at least 0 and below 1.
 
     Raises:
-        InputError: when a fit begins, `decay` is out of its bounds.
+        InputError: `decay` is out of its bounds.
 
     Examples:
         An average that keeps nearly everything stays near where it began.
@@ -79,14 +87,11 @@ class EMA(Callback):
     _average: Weights = field(default_factory=dict, init=False, repr=False)
     _own: Weights = field(default_factory=dict, init=False, repr=False)
 
-    def before_fit(self, state: FitState) -> None:
-        """Begin with the weights as they are, unless an average was restored.
+    def __post_init__(self) -> None:
+        check_number("decay", self.decay, at_least=0, below=1)
 
-        Raises:
-            InputError: `decay` is out of its bounds.
-        """
-        if not 0 <= self.decay < 1:
-            raise InputError(f"`decay` must be at least 0 and below 1; got {self.decay!r}.")
+    def before_fit(self, state: FitState) -> None:
+        """Begin with the weights as they are, unless an average was restored."""
         if not self._average or state.step == 0:
             self._average, self._own = _copy(state), {}
         self._average, self._own = _on(state.device, self._average), _on(state.device, self._own)
@@ -135,7 +140,8 @@ class MixUp(Callback):
         seed: decides the draws.
 
     Raises:
-        InputError: in a fit, the task's targets cannot be mixed, such as points and numbers.
+        InputError: `alpha` is not above 0; or, in a fit, the task's targets cannot be mixed, such as points and
+            numbers.
 
     Examples:
         A class index becomes a share per class.
@@ -152,6 +158,9 @@ class MixUp(Callback):
 
     alpha: float = 0.4
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        _check_mixing(self.alpha, self.seed)
 
     def before_step(self, state: FitState) -> None:
         """Mix the batch."""
@@ -177,7 +186,8 @@ class CutMix(Callback):
         seed: decides the draws.
 
     Raises:
-        InputError: in a fit, the task's targets cannot be mixed, such as points and numbers.
+        InputError: `alpha` is not above 0; or, in a fit, the task's targets cannot be mixed, such as points and
+            numbers.
 
     Examples:
         >>> from foveal.vision.all import *
@@ -192,6 +202,9 @@ class CutMix(Callback):
 
     alpha: float = 1.0
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        _check_mixing(self.alpha, self.seed)
 
     def before_step(self, state: FitState) -> None:
         """Mix the batch."""
@@ -222,13 +235,14 @@ class EarlyStopping(Callback):
 
     Attributes:
         monitor: valid_loss, train_loss or the name of a metric, as the table shows it.
-        patience: epochs without improvement after which the fit ends.
-        min_delta: what counts as an improvement, in units of `monitor`.
+        patience: epochs without improvement after which the fit ends; at least 1.
+        min_delta: what counts as an improvement, in units of `monitor`; at least 0.
         mode: `min` or `max`; by default the metric's own direction, which a plain function of yours does not have.
 
     Raises:
         UnknownNameError: there is no such mode, or, when a fit begins, no such number in the table.
-        InputError: when a fit begins, the metric does not declare a direction and there is no `mode`.
+        InputError: a number is out of its bounds; or, when a fit begins, the metric does not declare a direction and
+            there is no `mode`.
 
     Examples:
         No loss falls by 9, so that of nine epochs three are trained.
@@ -252,6 +266,7 @@ class EarlyStopping(Callback):
 
     def __post_init__(self) -> None:
         check_mode(self.mode)
+        check_patience(self.patience, self.min_delta)
 
     def check_monitor(self, directions: Mapping[str, bool | None]) -> None:
         """Refuse a monitor that the table does not have, or whose direction is not known."""
@@ -368,6 +383,20 @@ class KeepBest(Callback):
         self.best, self.epoch = state["best"], state["epoch"]
 
 
+def check_patience(patience: int, min_delta: float) -> None:
+    """Refuse numbers with which no epoch, or every one, would be without improvement.
+
+    Args:
+        patience: epochs without improvement, from 1.
+        min_delta: by how much a value must be better, from 0.
+
+    Raises:
+        InputError: one is out of its bounds.
+    """
+    check_number("patience", patience, at_least=1, whole=True)
+    check_number("min_delta", min_delta, at_least=0)
+
+
 def check_mode(mode: str | None) -> None:
     """Refuse a mode that is neither `min` nor `max`.
 
@@ -431,6 +460,11 @@ def is_improvement(value: float, best: float | None, mode: Mode, *, min_delta: f
     if math.isnan(value):
         return False
     return best is None or (best - value if mode == "min" else value - best) > min_delta
+
+
+def _check_mixing(alpha: float, seed: int) -> None:
+    check_number("alpha", alpha, above=0)
+    check_seed(seed)
 
 
 def _mix_targets(state: FitState, other: Tensor, weight: Tensor) -> Tensor:

@@ -135,6 +135,9 @@ class HeadFit(NamedTuple):
     features: Tensor | None = None
     targets: Tensor | None = None
 
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(train_loss={self.train_loss:.4g}, held_out_loss={self.held_out_loss:.4g})"
+
 
 class PooledFeatures(nn.Module):
     """A body, then every pool of its features that a head may read, side by side in single precision: [n, F].
