@@ -110,8 +110,8 @@ def _how_to() -> list[Any]:
     """Return the pages of `docs/how-to` under the headings that its index lists them by."""
     text = (ROOT / "docs/how-to/index.md").read_text(encoding="utf-8")
     groups = [part.partition("\n") for part in text.split("\n## ")[1:]]
-    listed = {title: [f"how-to/{page}" for page in re.findall(r"\((\w[\w-]*\.md)\)", body)] for title, _, body in groups}
-    return ["how-to/index.md", *({title: pages} for title, pages in listed.items())]
+    named = ((title, re.findall(r"\((\w[\w-]*\.md)\)", body)) for title, _, body in groups)
+    return ["how-to/index.md", *({title: [f"how-to/{page}" for page in pages]} for title, pages in named)]
 
 
 def _fill(nav: list[Any], lists: dict[str, list[Any]]) -> None:

@@ -230,7 +230,7 @@ def test_a_summary_tells_what_trains(learn, capsys):
     trained = sum(p.numel() for p in learn.model.parameters() if p.requires_grad)
     assert f"{total:,} parameters, {trained:,} of them train" in text
     assert trained < total
-    for name in ("layer1", "head.0 (ConcatPool)", "MiB an item"):
+    for name in ("layer1", "head.0 (ConcatPool)", "MiB per item"):
         assert name in text
     lines = {line.split()[0]: line for line in text.splitlines() if line}
     assert lines["head.3"].endswith("yes")

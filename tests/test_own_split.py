@@ -106,8 +106,7 @@ def faulty(scenes, tmp_path):
 def clean(table, images, path, **settings):
     audit = check(table, images=images, **settings)
     cleaned = write_clean(table, audit, path, images=images, **settings)
-    options = {name[2:].replace("-", "_"): value for name, value in cleaned.options.items()}
-    return audit, cleaned, check(path, **options), read(settings_for(path, options))
+    return audit, cleaned, check(path, **cleaned.settings), read(settings_for(path, cleaned.settings))
 
 
 def of(source, names):

@@ -434,4 +434,4 @@ def test_a_point_without_a_radius_is_warned_of_by_name(scene_loaders):
 
 
 def test_a_run_is_reopened_with_its_radii(run):
-    assert Run(run.folder).predictions.columns.tolist() == ["fname", "x", "y", "radius"]
+    assert Run(run.folder).predictions.columns.tolist() == ["fname", "x", "y", "true_x", "true_y", "loss", "radius"]

@@ -185,5 +185,5 @@ def test_an_option_that_is_not_used_is_refused(words, message, files, foveal):
 def test_options_of_exports_and_reports_that_are_not_used_are_refused(tmp_path, foveal):
     ratings = MODEL.with_name("ratings-1.safetensors")
     said = foveal("export", ratings, "--images", MODEL.parent, "--out", tmp_path / "m.onnx", code=2).err
-    assert "There is no image" in said or "--images is for models of images" in said
+    assert "There is no image" in said or "(--images) is for models of images" in said
     assert "--layout coco" in foveal("report", tmp_path, "--layout", "coco", code=2).err

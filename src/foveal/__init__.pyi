@@ -51,6 +51,7 @@ def train(
     label_columns: _Names = (),
     label_delimiter: str | None = None,
     valid_column: str | None = None,
+    split_file: _Path | None = None,
     channels: Literal["rgb", "grey", "rgba"] = "rgb",
     group_column: str | None = None,
     empty: Literal["skip", "none", "error"] = "skip",
@@ -102,6 +103,7 @@ def check(
     label_columns: _Names = (),
     label_delimiter: str | None = None,
     valid_column: str | None = None,
+    split_file: _Path | None = None,
     channels: Literal["rgb", "grey", "rgba"] = "rgb",
     group_column: str | None = None,
     empty: Literal["skip", "none", "error"] = "skip",
@@ -127,7 +129,7 @@ def check(
 ) -> Audit: ...
 def evaluate(
     model: _Path,
-    source: _Path,
+    source: _Path | None = None,
     *,
     split: Literal["auto", "valid", "train", "test", "all"] = "auto",
     images: _Path | None = None,

@@ -62,7 +62,9 @@ def _write_clean(cleaned: Cleaned, *, err: bool) -> None:
     """Say what was written, what is not in it, and how to train on it."""
     import shlex
 
+    from foveal.runs.settings import option
+
     left_out = "; ".join(f"{rule} ({n})" for rule, n in cleaned.left_out.items()) or "nothing"
-    words = [word for option, value in cleaned.options.items() for word in (option, value)]
+    words = [word for name, value in cleaned.settings.items() for word in (option(name), value)]
     typer.echo(f"{cleaned.n:,} items written to {cleaned.path}. Left out: {left_out}.", err=err)
     typer.echo(f"Train on them: foveal train {shlex.join([str(cleaned.path), *words])}", err=err)

@@ -37,6 +37,7 @@ from foveal.cli.similar import similar
 from foveal.core import distributed, timing
 from foveal.core.errors import FovealError, ProcessEndedError
 from foveal.core.registry import load_plugins
+from foveal.core.spelling import as_options
 
 app = typer.Typer(
     name="foveal",
@@ -154,7 +155,7 @@ def run() -> None:
     if not distributed.is_first():
         sys.stdout = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 -- to the end of the process
     try:
-        with timing.spent():
+        with timing.spent(), as_options():
             app()
     except ProcessEndedError:
         sys.exit(1)

@@ -36,7 +36,7 @@ class RatingExporter:
             InputError: images were given.
         """
         if images:
-            raise InputError("--images is for models of images: this one takes pairs of users and items.")
+            raise InputError("`images` (--images) is for models of images: this one takes pairs of users and items.")
         sizes = (len(self.predictor.task.users), len(self.predictor.task.items))
         return torch.from_numpy(generator_for(0, 0, 0).integers(0, sizes, (n, 2)))
 

@@ -60,7 +60,7 @@ def fit(training: RatingTraining, dls: CollabDataLoaders, folder: Path, *, resum
         training: the settings, of `with_factors`.
         dls: the ratings.
         folder: of the run.
-        resume: go on from the checkpoint in the folder.
+        resume: continue from the checkpoint in the folder.
 
     Returns:
         The learner with the fitted model.

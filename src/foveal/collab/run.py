@@ -228,7 +228,8 @@ def _report(console: Console, summary: dict[str, Any], folder: Path) -> None:
         for line in lines:
             console.print(f"  {line}", highlight=False)
     console.print(f"\n[bold]Written to {folder}[/] in {summary['seconds']:.0f} s")
-    console.print(timing_lines(summary["timings"]))
+    if summary["timings"]:  # which a command counts
+        console.print(timing_lines(summary["timings"]))
     for name in (run.REPORT, run.MODEL, "predictions.csv", run.SUMMARY, run.HISTORY, run.SETTINGS):
         console.print(f"  {name:<26}{run.ABOUT[name].replace('image', 'row')}")
     console.print(f"Ask it: foveal recommend {folder / run.MODEL} USER")

@@ -103,7 +103,11 @@ class ColReader:
     def _read(self, value: object) -> object:
         if self.label_delim is not None:
             if not isinstance(value, str) and is_blank(value):  # an empty text has no label, and says so
-                raise InputError(f"Column `{self.column}` holds no label ({value!r}) where text is expected.")
+                raise InputError(
+                    f"Column `{self.column}` holds no label ({value!r}) where text is expected. Leave such rows out "
+                    "(`table.dropna()`), or read the table with `pd.read_csv(..., keep_default_na=False)` where an "
+                    "empty cell says that nothing is in the image."
+                )
             return split_labels(str(value), self.label_delim)
         if isinstance(self.pref, Path):
             return self.pref / f"{value}{self.suff}"

@@ -9,6 +9,7 @@ from typing import Self
 import numpy as np
 import torch
 from torch import Tensor
+
 from foveal.core import distributed, progress, storage
 from foveal.core.arguments import checked_methods, is_whole
 from foveal.core.errors import InputError

@@ -39,7 +39,7 @@ def drawn_answers(
         n_channels: that the images are read with.
 
     Yields:
-        What came.
+        Each of them unchanged.
     """
     folder.mkdir(parents=True, exist_ok=True)
     taken = Counter[str]()

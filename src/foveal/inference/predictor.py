@@ -436,7 +436,7 @@ class Predictor:
             foveal.core.errors.InputError: A predictor does not train. ...
         """
         raise InputError(
-            "A predictor does not train. To go on from it: vision_learner(dls, 'model.safetensors').fine_tune(3)"
+            "A predictor does not train. To train it further: vision_learner(dls, 'model.safetensors').fine_tune(3)"
         )
 
     def _prepare(self, image: ImageSource) -> Prepared | Refused:

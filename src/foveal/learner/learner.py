@@ -178,6 +178,7 @@ class Learner(Trainer):
 
         Raises:
             InputError: there are more or fewer thresholds than classes; nothing is changed then.
+
         Examples:
             >>> from foveal.vision.all import *
             >>> path = untar_data(URLs.SAMPLE_PASCAL)
@@ -460,6 +461,7 @@ class Learner(Trainer):
 
         Raises:
             InputError: see `reorder`; or `dl` is neither a loader nor batches.
+
         Examples:
             >>> from foveal.vision.all import *
             >>> path = untar_data(URLs.SAMPLE_PETS)

@@ -56,7 +56,7 @@ def layers_table(model: nn.Module, example: Tensor) -> str:
             _title(model, example),
             *lines,
             f"{total:,} parameters, {trained:,} of them train",
-            f"memory to train: {state:.0f} MiB for weights, gradients and averages, and {each:.1f} MiB an item",
+            f"memory to train: {state:.0f} MiB for weights, gradients and averages, and {each:.1f} MiB per item",
         ]
     )
 

@@ -297,7 +297,7 @@ def facts_of(learn: Trained) -> list[tuple[str, str]]:
         ("images", f"{dls.train.n:,} to train on, {dls.valid.n:,} to validate"),
         *((name, text) for name, text in drawn if text),
         ("model", f"{model_text(learn.model)}, weights from {learn.origin}"),
-        ("input size", f"{height} x {width} pixels{channels}, {dls.bs} a step"),
+        ("input size", f"{height} x {width} pixels{channels}, {dls.bs} per step"),
         ("training", _course_of(history)),
         *where_made(dls.device),
     ]

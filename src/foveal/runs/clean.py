@@ -31,13 +31,13 @@ class Cleaned(NamedTuple):
         path: of the table.
         n: its rows.
         left_out: items that are not in it, by the rule of the error.
-        options: with which `foveal train` reads it.
+        settings: with which `train` reads it, by name.
     """
 
     path: Path
     n: int
     left_out: Mapping[str, int]
-    options: Mapping[str, str]
+    settings: Mapping[str, str]
 
 
 def write_clean(settings: ImageRun, audit: Audit, path: Path) -> Cleaned:
@@ -69,7 +69,7 @@ def write_clean(settings: ImageRun, audit: Audit, path: Path) -> Cleaned:
     kept = {item.image for item in items}
     left_out = Counter(bad[item.image] for item in source.items if item.image not in kept)
     left_out += Counter(finding.rule for finding in audit.errors if not finding.images)
-    return Cleaned(path, n, left_out, {"--images": str(run.image_folder(settings)), **columns.options()})
+    return Cleaned(path, n, left_out, {"images": str(run.image_folder(settings)), **columns.settings()})
 
 
 class _Columns(NamedTuple):
@@ -119,16 +119,16 @@ class _Columns(NamedTuple):
         """Return the columns of points or numbers."""
         return [f"{name}_{axis}" for name in self.names for axis in "xy"] if self.form == "points_xy" else [*self.names]
 
-    def options(self) -> dict[str, str]:
-        """Return the options with which `foveal train` reads the cells."""
-        options = {"--task": self.task}
+    def settings(self) -> dict[str, str]:
+        """Return the settings with which `train` reads the cells."""
+        settings = {"task": self.task}
         if self.form == "points_xy":
-            return options | {"--points": ",".join(self.headers()), "--point-names": ",".join(self.names)}
+            return settings | {"points": ",".join(self.headers()), "point_names": ",".join(self.names)}
         if self.form == "numbers":
-            return options | {"--targets": ",".join(self.names)}
+            return settings | {"targets": ",".join(self.names)}
         if self.form == "names" and self.names:
-            return options | {"--label-columns": ",".join(self.names)}
-        return options | ({"--empty": "none", "--label-delimiter": self.joint} if self.form == "names" else {})
+            return settings | {"label_columns": ",".join(self.names)}
+        return settings | ({"empty": "none", "label_delimiter": self.joint} if self.form == "names" else {})
 
 
 def _listed(label: object) -> Sequence[object]:

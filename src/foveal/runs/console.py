@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from foveal.core import distributed, timing
+from foveal.core.spelling import spelled
 from foveal.evaluation.forecast import Forecast
 from foveal.learner.learner import Learner
 from foveal.reporting import page
@@ -18,6 +19,7 @@ from foveal.reporting.card import format_weights
 from foveal.runs import folder as run
 from foveal.runs.folder import Summary
 from foveal.runs.image_settings import ImageRun
+from foveal.runs.settings import arguments_of_python
 from foveal.sources.items import Source
 from foveal.tasks.kinds import kind_of
 
@@ -30,7 +32,7 @@ def number(value: float) -> str:
 def timing_lines(timings: Mapping[str, float]) -> str:
     """Return what seconds were spent on, in lines of 80 columns."""
     entries = ", ".join(f"{name} {seconds:.1f}" for name, seconds in timings.items())
-    return textwrap.fill(f"seconds: {entries or 'not counted'}", 80, initial_indent="  ", subsequent_indent="    ")
+    return textwrap.fill(f"seconds: {entries}", 80, initial_indent="  ", subsequent_indent="    ")
 
 
 def print_profile(account: timing.Account, counted: timing.Account) -> None:
@@ -64,15 +66,16 @@ def introduce(out: Console, settings: ImageRun, source: Source, learn: Learner) 
     """Print what is trained on what."""
     dls, (height, width) = learn.dls, learn.dls.preparation.input_size_hw
     split = "" if source.has_split else f", split by foveal with seed {settings.training.seed}"
+    known = arguments_of_python()
     what = f"{dls.task.n_outputs} classes" if kind_of(dls.task).has_classes else ", ".join(dls.task.names)
     out.print("read as: " + source.read_as, markup=False)
     if source.why:
-        out.print(f"    by {source.why}; --format NAME says otherwise", markup=False)
+        out.print(f"    by {source.why}; {spelled('--format NAME', known)} says otherwise", markup=False)
     out.print(
         f"[bold]data [/]  {settings.data.table.name}: {dls.train.n:,} to train on, {dls.valid.n:,} to validate{split}"
     )
     for note in source.notes:
-        out.print(f"       {note}")
+        out.print(f"       {spelled(note, known)}")
     if drawn := dls.train.sampling_text:
         out.print(f"       images are drawn {drawn}")
     if weights := format_weights(learn.class_weights):
@@ -80,7 +83,7 @@ def introduce(out: Console, settings: ImageRun, source: Source, learn: Learner) 
     out.print(f"[bold]task [/]  {dls.task.kind}, {what}")
     out.print(f"[bold]model[/]  {settings.training.arch}, {learn.model.spec.head} head, weights from {learn.origin}")
     shared = f", shared by {distributed.world_size()} processes" if distributed.world_size() > 1 else ""
-    out.print(f"[bold]size [/]  {height} x {width} pixels, {dls.bs} a step{shared}, on {dls.device.type}")
+    out.print(f"[bold]size [/]  {height} x {width} pixels, {dls.bs} per step{shared}, on {dls.device.type}")
     out.print()
 
 
@@ -115,7 +118,8 @@ def print_outcome(out: Console, summary: Summary, folder: Path) -> None:
         out.print(table)
     out.print()
     out.print(f"[bold]Written to {folder}[/] in {summary['seconds']:.0f} s")
-    out.print(timing_lines(summary["timings"]))
+    if summary["timings"]:  # which a command counts
+        out.print(timing_lines(summary["timings"]))
     for name, what in run.ABOUT.items():
         if (folder / name).exists():
             out.print(f"  {name:<26}{what}")

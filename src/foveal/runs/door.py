@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -16,6 +16,7 @@ from foveal.core import distributed, progress, timing
 from foveal.core.errors import InputError, UnknownNameError
 from foveal.core.progress import say
 from foveal.core.registry import resolve
+from foveal.core.spelling import errors_spelled, spelled
 from foveal.runs.settings import (
     Check,
     RunSettings,
@@ -23,6 +24,7 @@ from foveal.runs.settings import (
     Value,
     Values,
     all_settings,
+    arguments_of_python,
     kind_of_run,
     load_settings,
     make_settings,
@@ -50,6 +52,7 @@ _INSTEAD = {
 SPLITS = ("auto", "valid", "train", "test", "all")
 
 
+@errors_spelled(arguments_of_python)
 def train(
     source: PathLike | None = None, *, out: PathLike | None = None, resume: PathLike | None = None, **settings: Value
 ) -> Run:
@@ -224,6 +227,7 @@ def _check_names(verb: str, given: Values, belongs: Callable[[str, str], bool]) 
             raise InputError(f"{option(name)} is not used by `foveal {verb}`; it belongs to `foveal train`.")
 
 
+@errors_spelled(arguments_of_python)
 def check(source: PathLike, *, by_features: bool = False, **settings: Value) -> Audit:
     """Audit a source as `foveal check` does: labels, split, every image, and whatever training would refuse.
 
@@ -252,9 +256,12 @@ def check(source: PathLike, *, by_features: bool = False, **settings: Value) -> 
     _check_names("check", settings, is_checked)
     checked = settings_for(source, settings)
     run: Check = resolve(kind_of_run(checked.kind).check)
-    return run(checked, by_features)
+    audit, known = run(checked, by_features), arguments_of_python()
+    findings = [replace(one, value=spelled(one.value, known), hint=spelled(one.hint, known)) for one in audit.findings]
+    return replace(audit, findings=findings)
 
 
+@errors_spelled(arguments_of_python)
 def write_clean(source: PathLike, audit: Audit, path: PathLike, **settings: Value) -> Cleaned:
     """Write the items of a source that have no errors as a table to train on, as `foveal check --write-clean` does.
 
@@ -265,7 +272,7 @@ def write_clean(source: PathLike, audit: Audit, path: PathLike, **settings: Valu
         settings: as for `check`.
 
     Returns:
-        What is in the table, what is left out by rule, and the options with which `train` reads it.
+        What is in the table, what is left out by rule, and the settings with which `train` reads it.
 
     Raises:
         InputError: the source holds no images, nothing is left, or the ending is another one.
@@ -302,6 +309,7 @@ class Evaluation:
         return f"{type(self).__name__}({self.split!r}, {len(self.predictions.images):,} images: {shown})"
 
 
+@errors_spelled(arguments_of_python)
 def evaluate(
     model: PathLike,
     source: PathLike | None = None,
@@ -391,6 +399,7 @@ def _items_of_side(settings: ImageRun, split: str) -> tuple[str, list[Item]]:
     return side, items
 
 
+@errors_spelled(arguments_of_python)
 def compare(first: Run | PathLike, second: Run | PathLike, *, on_shared: bool = False) -> Comparison:
     """Compare two runs on the images that both answered for, as `foveal compare` does.
 

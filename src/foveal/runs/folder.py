@@ -11,6 +11,7 @@ from typing import Any
 from foveal.audit.checks import Audit
 from foveal.core import kept, storage
 from foveal.core.errors import InputError
+from foveal.core.spelling import in_command, spelled
 from foveal.core.warn import warn
 from foveal.evaluation.forecast import Forecast
 from foveal.evaluation.interpret import Interpretation
@@ -22,7 +23,7 @@ from foveal.inference.loading import load_image_predictor
 from foveal.metrics.bootstrap import Interval
 from foveal.reporting.report import Report
 from foveal.runs.image_settings import ImageRun
-from foveal.runs.settings import RunSettings, load_settings
+from foveal.runs.settings import RunSettings, arguments_of_python, load_settings
 from foveal.sources.items import Source
 from foveal.training.callbacks.logs import read_history
 
@@ -40,13 +41,19 @@ ABOUT = {
     SAMPLES: "validation images with what was predicted",
     "predictions.csv": "every validation image: what was predicted, the truth, the loss",
     PREDICTIONS: "the same for foveal compare and report",
-    HELD_OUT: "the same of training images, by a probe that each was left out of",
+    HELD_OUT: "the same for training images, each by a probe fitted without it",
     SUMMARY: "the metrics above",
     HISTORY: "one line per epoch",
     SPLIT: "which image was on which side",
-    AUDIT: "what was found in the data before",
+    AUDIT: "what was found in the data before training",
     SETTINGS: "the settings; repeat with: foveal train run.toml",
 }
+
+
+def how_to_resume(folder: Path) -> str:
+    """Return a sentence with what resumes a run, for somebody at a command line or in Python."""
+    in_words = f"foveal train --resume {folder}" if in_command() else f'foveal.train(resume="{folder}")'
+    return f"Resume it with: {in_words}"
 
 
 def settings_of(folder: Path) -> RunSettings:
@@ -111,7 +118,7 @@ def summary_of(folder: Path) -> Summary:
         InputError: the run did not come to its end.
     """
     if not (folder / SUMMARY).is_file():
-        raise InputError(f"The run in `{folder}` did not come to its end. Go on with: foveal train --resume {folder}")
+        raise InputError(f"The run in `{folder}` has not ended. {how_to_resume(folder)}")
     summary: Summary = storage.with_nan(json.loads((folder / SUMMARY).read_text(encoding="utf-8")))
     return summary
 
@@ -175,10 +182,11 @@ def _may_show(settings: ImageRun, predictions: Predictions) -> bool:
     too_wide = kept.home().is_relative_to(base)
     outside = named if too_wide else [path for path in named if not path.is_relative_to(base)]
     if outside:
-        warn(
+        message = (
             f"`{outside[0]}` and {len(outside) - 1:,} other images of this run do not lie in a folder of images of its "
             f"own (`{base}`), so no image is shown. If you trust the run: --embed-images"
         )
+        warn(spelled(message, arguments_of_python()))
     return not outside
 
 

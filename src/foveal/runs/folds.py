@@ -161,6 +161,11 @@ def _report(console: Console, summary: Summary, folder: Path) -> None:
         table.add_row(name, *(number(value) for value in values))
     console.print("[bold]Mean and spread (standard deviation) over the runs[/]")
     console.print(table)
+    every = list(summary["runs"].values())
+    if len(every) > 1 and all(metrics == every[0] for metrics in every):
+        console.print(
+            "All runs agree: a head that is found at once does not depend on the seed. --folds shows how much is luck."
+        )
     if "metrics" in summary:
         console.print("\n[bold]Every image answered by the model that had not seen it[/]")
         for name, value in _figures(summary["metrics"]).items():

@@ -123,7 +123,7 @@ def train_on(
                     resume=folder if resume else None,
                 )
         except (KeyboardInterrupt, SystemExit):
-            console.print(f"\nStopped; all that was done is kept. Go on with: foveal train --resume {whole or folder}")
+            console.print(f"\nStopped; all that was done is kept. {run.how_to_resume(whole or folder)}")
             raise
         if not distributed.is_first():
             return {}

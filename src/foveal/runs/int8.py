@@ -64,7 +64,7 @@ class Quantised(NamedTuple):
         (large, small), (slow, quick) = self.n_bytes, self.seconds
         return (
             f"int8: {self.metric.replace('_', ' ')} {self.after:.4f} on {self.n:,} validation images, before "
-            f"{self.before:.4f}; {small / 1e6:.1f} MB, before {large / 1e6:.1f}; {1000 * quick:.1f} ms an image, "
+            f"{self.before:.4f}; {small / 1e6:.1f} MB, before {large / 1e6:.1f}; {1000 * quick:.1f} ms per image, "
             f"before {1000 * slow:.1f}"
         )
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, cast
 import pandas as pd
 
 from foveal.core.errors import InputError
+from foveal.core.spelling import errors_spelled
 from foveal.core.tables import restored
 from foveal.evaluation.compare import Comparison, compare
 from foveal.evaluation.interpret import Interpretation
@@ -20,7 +21,7 @@ from foveal.metrics.bootstrap import Interval
 from foveal.reporting import page
 from foveal.runs import folder as files
 from foveal.runs.parsing import parse_names
-from foveal.runs.settings import RunSettings
+from foveal.runs.settings import RunSettings, arguments_of_python
 from foveal.training.callbacks.logs import read_history
 
 if TYPE_CHECKING:
@@ -203,6 +204,7 @@ class Run:
 
         return list(suggest(self.folder, images, k, by=by).chosen)
 
+    @errors_spelled(arguments_of_python)
     def report(
         self,
         by: str | Sequence[str] = (),
@@ -230,6 +232,7 @@ class Run:
             self.folder, by=parse_names(by), out=None if out is None else Path(out), embed_images=embed_images
         )
 
+    @errors_spelled(arguments_of_python)
     def compare(self, other: Run | str | os.PathLike[str], *, on_shared: bool = False) -> Comparison:
         """Compare with another run on the images that both answered for: is the other one better, or was it luck?
 

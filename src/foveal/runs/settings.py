@@ -13,7 +13,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self, get_args
 
 import pydantic
 import tomli_w
@@ -22,6 +22,7 @@ from pydantic.fields import FieldInfo
 
 from foveal.core.errors import InputError, UnknownNameError, near_match
 from foveal.core.registry import Registry, resolve
+from foveal.core.spelling import Arguments
 
 if TYPE_CHECKING:
     from foveal.audit.checks import Audit
@@ -31,6 +32,8 @@ Value = Any
 Values = dict[str, Value]
 PANELS = ("data", "task", "training", "output")
 _TAKEN = frozenset({"source", "out", "resume", "together", "split", "given", "model"})
+_OF_FUNCTIONS = ("out", "resume", "split", "on_shared", "by_features", "embed_images")
+"""Arguments of functions of the door that are no settings, and options of their commands."""
 IMAGES = "images"
 """The kind of run for whatever task has none of its own."""
 _FORMER = {"pictures": "embed_images"}
@@ -304,6 +307,24 @@ def _without_former_defaults(flat: Values) -> Values:
 def option(name: str) -> str:
     """Return how the command line spells a setting."""
     return f"--{name.replace('_', '-')}"
+
+
+def arguments_of_python() -> Arguments:
+    """Return the arguments of `foveal.train`, `check`, `evaluate`, `compare` and `Run`, each with words it takes."""
+    from foveal.sources.formats import FORMATS
+    from foveal.tasks.kinds import TASKS
+
+    found = {name: frozenset(_words(field.annotation)) for name, (_, field) in all_settings().items()}
+    return found | {"task": frozenset(TASKS), "format": frozenset(FORMATS)} | dict.fromkeys(_OF_FUNCTIONS, frozenset())
+
+
+def _words(annotation: object) -> Iterator[str]:
+    """Yield the texts among the values that a type allows."""
+    for part in get_args(annotation):
+        if isinstance(part, str):
+            yield part
+        else:
+            yield from _words(part)
 
 
 def all_settings() -> dict[str, tuple[str, FieldInfo]]:

@@ -66,7 +66,7 @@ def with_split_file(source: Source, path: Path, base: Path) -> Source:
 
 
 def _by_name(items: Iterable[Item], base: Path) -> dict[str, int]:
-    """Return positions by what a file may call an image: its path below the folder, or its name with the ending or not."""
+    """Return positions by what a file may call an image: its path below the folder, or its name with ending or not."""
     exact: dict[str, int] = {}
     short: dict[str, int] = {}
     several = set[str]()
