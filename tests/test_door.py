@@ -76,7 +76,7 @@ def test_a_run_is_read_from_its_folder(sources, tmp_path, foveal):
     run = library.train(table, out=tmp_path / "run", **settings)
     assert set(run.predictions.columns) >= {"fname", "labels"} or len(run.predictions.columns) > 2
     assert run.metrics["f1"].low <= run.metrics["f1"].value <= run.metrics["f1"].high
-    assert list(run.history.columns)[:3] == ["epoch", "train_loss", "valid_loss"]
+    assert list(run.history.columns)[:4] == ["epoch", "is_probe", "train_loss", "valid_loss"]
     assert run.predictor().predict(Path(settings["images"]) / run.predictions.fname[0]).label is not None
     assert run.report(out=tmp_path / "r.html").read_text().startswith("<!DOCTYPE html>")
     assert run.report(by=["is_valid"]).is_file()
@@ -131,15 +131,15 @@ def test_settings_are_refused_by_name(given, message):
         (
             "several labels",
             {"flip_pairs": "a:b"},
-            "--flip-pairs is not used with task multi-label; it belongs to points",
+            "`flip_pairs` is not used with task multi-label; it belongs to points",
         ),
         (
             "points",
             {"label_delimiter": ","},
-            "--label-delimiter is not used with task points; it belongs to multi-label",
+            "`label_delimiter` is not used with task points; it belongs to multi-label",
         ),
-        ("points", {"min_scale": 0.8}, "--min-scale is not used with task points; it belongs to multi-label, single-l"),
-        ("points", {"task": "single-label"}, "--task single-label cannot be learned from this source"),
+        ("points", {"min_scale": 0.8}, "`min_scale` is not used with task points; it belongs to multi-label, single-l"),
+        ("points", {"task": "single-label"}, "`task='single-label'` cannot be learned from this source"),
     ],
 )
 def test_what_a_task_does_not_use_is_refused(source, given, message, sources, tmp_path):
@@ -266,10 +266,10 @@ def test_what_is_given_beside_a_run_toml_takes_the_place_of_what_it_excludes(tmp
 def test_settings_of_another_verb_are_refused(scenes, tmp_path):
     with pytest.raises(InputError, match="The source is the first argument"):
         library.train(scenes / "scenes.csv", table="other.csv")
-    with pytest.raises(InputError, match="--lr is not used by `foveal check`; it belongs to `foveal train`"):
+    with pytest.raises(InputError, match="`lr` is not used by `foveal check`; it belongs to `foveal train`"):
         library.check(scenes / "scenes.csv", lr=3.0)
     model = GOLDEN.parent / "images-1.safetensors"
-    with pytest.raises(InputError, match="--folds is not used by `foveal evaluate`"):
+    with pytest.raises(InputError, match="`folds` is not used by `foveal evaluate`"):
         library.evaluate(model, scenes / "scenes.csv", folds=3)
 
 

@@ -10,7 +10,8 @@ from foveal import check
 from foveal.core.errors import InputError, TableError
 from foveal.runs import write_clean
 from foveal.runs.door import settings_for
-from foveal.runs.images import read
+from foveal.runs.folds import parts_of
+from foveal.runs.images import audit_source, loaders, read
 from foveal.sources.coco import write_coco
 from foveal.sources.recognise import read_source
 from foveal.sources.split_file import with_split_file
@@ -157,16 +158,56 @@ def test_points_numbers_and_unknown_classes_keep_their_cells(faulty, tmp_path):
     assert (set(label), set(label.unknown)) == ({"big dog"}, {"cat"})
 
 
-def test_copies_with_different_labels_go_both(faulty, tmp_path):
+def test_of_exact_copies_one_stays_and_of_conflicting_ones_none(faulty, tmp_path):
+    images, names = faulty
+    shutil.copy(images / names[2], images / names[22])
+    rows = [(name, "ab"[at % 2]) for at, name in enumerate(names[1:], 1)]  # 1 and 23 are both b, 2 and 22 both a
+    conflict = [(name, "a" if name == names[23] else label) for name, label in rows]
+    for table, gone in ((rows, {names[22], names[23]}), (conflict, {names[1], names[22], names[23]})):
+        path = tmp_path / "t.csv"
+        pd.DataFrame(table, columns=["fname", "label"]).to_csv(path, index=False)
+        before = path.read_bytes()
+        _, cleaned, again, source = clean(path, images, tmp_path / "clean.csv")
+        assert {item.image.name for item in source.items} == set(names[1:]) - gone
+        assert not any("exact copy" in finding.rule for finding in again.findings)
+        assert sum(cleaned.left_out.values()) == len(gone)
+        assert path.read_bytes() == before
+    with pytest.raises(InputError, match=r"must end in \.csv"):
+        write_clean(path, check(path, images=images), tmp_path / "clean.txt", images=images)
+
+
+def test_what_leaving_out_cannot_mend_is_named(faulty, tmp_path):
     images, names = faulty
     table = tmp_path / "t.csv"
-    rows = [(name, "ab"[at % 2]) for at, name in enumerate(names[1:], 1)]
-    pd.DataFrame(rows, columns=["fname", "label"]).to_csv(table, index=False)
-    audit = check(table, images=images)
-    before = table.read_bytes()
-    cleaned = write_clean(table, audit, tmp_path / "clean.csv", images=images)
-    assert table.read_bytes() == before
-    concerned = {image for finding in audit.errors for image in finding.images}
-    assert cleaned.n == 23 - len(concerned)
-    with pytest.raises(InputError, match=r"must end in \.csv"):
-        write_clean(table, audit, tmp_path / "clean.txt", images=images)
+    rows = [(name, "ab"[at % 2], at > 18, f"g{at % 3}") for at, name in enumerate(names[1:23])]
+    pd.DataFrame(rows, columns=["fname", "label", "is_valid", "who"]).to_csv(table, index=False)
+    audit = check(table, images=images, group_column="who")
+    cleaned = write_clean(table, audit, tmp_path / "clean.csv", images=images, group_column="who")
+    assert (cleaned.n, dict(cleaned.left_out)) == (22, {})
+    assert dict(cleaned.remaining) == {"group on both sides of the split": 3}
+    assert cleaned.settings["group_column"] == "group"
+
+
+@pytest.mark.parametrize("column", [None, "who"])
+def test_a_split_that_is_drawn_keeps_copies_and_groups_together(scenes, tmp_path, column):
+    files = sorted((scenes / "scenes").iterdir())[:20]
+    rows = []
+    for at, file in enumerate(files):
+        for copy in range(1 + (at < 6)):
+            shutil.copy(file, tmp_path / f"{at}-{copy}.jpg")
+            rows.append((f"{at}-{copy}.jpg", "ab"[at % 2], f"g{(at + 7 * copy) % 20}"))
+    pd.DataFrame(rows, columns=["fname", "label", "who"]).to_csv(tmp_path / "t.csv", index=False)
+    given = {"images": tmp_path} | ({} if column is None else {"group_column": column})
+    for seed in range(4):
+        settings = settings_for(tmp_path / "t.csv", {**given, "folds": 3, "seed": seed})
+        source, _ = audit_source(settings, read(settings))
+        for part in parts_of(settings).values():
+            valid = {image.name for image in loaders(part, source).valid_ds.images}
+            train = {image.name for image in loaders(part, source).train_ds.images}
+            for at in range(6):
+                assert len({f"{at}-0.jpg", f"{at}-1.jpg"} & valid) in {0, 2}
+            if column:
+                of = {name: who for name, _, who in rows}
+                assert not {of[name] for name in valid} & {of[name] for name in train}
+            assert valid
+            assert train

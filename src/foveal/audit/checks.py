@@ -164,6 +164,33 @@ def without_bad(source: Source, audit: Audit) -> Source:
     return replace(source, items=[item for item in source.items if item.image not in bad], findings=findings)
 
 
+def with_copies_together(source: Source, audit: Audit) -> Source:
+    """Return a source in which exact copies are one group, so that a split that is drawn has them on one side.
+
+    Args:
+        source: what was audited; one with a split of its own stays as it is.
+        audit: of it.
+    """
+    pairs = [finding.images for finding in audit.findings if finding.rule.startswith(COPIES[0])]
+    if source.has_split or not pairs:
+        return source
+    parent: dict[Hashable, Hashable] = {}
+
+    def root(one: Hashable) -> Hashable:
+        while parent.setdefault(one, one) != one:
+            one = parent[one]
+        return one
+
+    for images in pairs:
+        for image in images[1:]:
+            parent[root(image)] = root(images[0])
+    for item in source.items:
+        if item.group is not None:  # what a column keeps together stays so
+            parent[root(item.image)] = root(("group", item.group))
+    items = [replace(item, group=root(item.image)) if item.image in parent else item for item in source.items]
+    return replace(source, items=items)
+
+
 def audit_labels(source: Source) -> Iterator[Finding]:
     """Yield what is wrong with labels and split; no image is opened.
 

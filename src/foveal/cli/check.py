@@ -67,4 +67,7 @@ def _write_clean(cleaned: Cleaned, *, err: bool) -> None:
     left_out = "; ".join(f"{rule} ({n})" for rule, n in cleaned.left_out.items()) or "nothing"
     words = [word for name, value in cleaned.settings.items() for word in (option(name), value)]
     typer.echo(f"{cleaned.n:,} items written to {cleaned.path}. Left out: {left_out}.", err=err)
+    if cleaned.remaining:
+        rest = "; ".join(f"{rule} ({n})" for rule, n in cleaned.remaining.items())
+        typer.echo(f"Not mended by leaving items out: {rest}.", err=err)
     typer.echo(f"Train on them: foveal train {shlex.join([str(cleaned.path), *words])}", err=err)

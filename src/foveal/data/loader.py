@@ -551,7 +551,7 @@ def require_batches(dl: object) -> Iterator[Parts]:
     for parts in dl if isinstance(dl, Iterable) and not isinstance(dl, str | bytes) else (dl,):
         if not isinstance(parts, tuple | list) or not all(isinstance(part, Tensor) for part in parts):
             raise InputError(
-                f"`dl` is a loader, such as `dls.test_dl(images)` returns, or batches (inputs, targets) of tensors; got "
+                "`dl` is a loader, such as `dls.test_dl(images)` returns, or batches (inputs, targets) of tensors; got "
                 f"{type(dl).__name__}{'' if parts is dl else f' of {type(parts).__name__}'}."
             )
         yield tuple(parts)

@@ -127,7 +127,7 @@ def _read_model(path: Path, since: dt.datetime | None) -> Watched:
             total.add_all(Tally.model_validate_json(file.read_bytes()))
         except (ValueError, OSError) as error:
             raise InputError(
-                f"`{file}` holds no counts of this model ({error}). Delete it to go on without."
+                f"`{file}` holds no counts of this model ({error}). Delete it to continue without it."
             ) from error
         hours.append(hour)
     drift = drift_of(about.reference, total)

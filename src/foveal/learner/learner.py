@@ -333,7 +333,7 @@ class Learner(Trainer):
         fitted = fit_radii(self.validation_predictions() if predictions is None else predictions)
         if fitted.without:
             listed = ", ".join(f"{name} ({n})" for name, n in fitted.without.items())
-            warn(f"No radius, for want of {FEWEST} validation images with a known place: {listed}.")
+            warn(f"No radius where fewer than {FEWEST} validation images have a known place: {listed}.")
         self._decision = replace(self.task.decision, radius_factors=fitted.factors)
         return fitted
 

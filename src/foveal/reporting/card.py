@@ -220,7 +220,7 @@ def _unproven_classes(parts: Mapping[str, Mapping[str, float | None]]) -> Iterat
     left_out = {name: sum(row.get(name) is None for row in parts.values()) for name in columns}
     counts = [f"{name.replace('_', ' ')} {len(parts) - n} of {len(parts)}" for name, n in left_out.items() if n]
     if counts:
-        yield f"Means are over the classes for which a figure is defined: {', '.join(counts)}."
+        yield f"Means are over the classes for which a metric is defined: {', '.join(counts)}."
 
 
 def _tuned(figures: Mapping[str, float | None], on_others: Mapping[str, float]) -> str:

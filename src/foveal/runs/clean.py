@@ -10,17 +10,18 @@ from typing import NamedTuple
 
 import numpy as np
 
-from foveal.audit.checks import Audit
+from foveal.audit.checks import COPIES, Audit
 from foveal.core.errors import InputError
 from foveal.core.tables import FORMATS, write_table
 from foveal.evaluation.predictions import relative_name
 from foveal.runs import folder as run
 from foveal.runs.image_settings import ImageRun
 from foveal.runs.images import read
-from foveal.sources.items import Item, Source
+from foveal.sources.items import Finding, Item, Source
 from foveal.tasks.kinds import TASKS, LabelForm
 from foveal.tasks.label_lists import PartialLabels
 
+_GROUP = "group"
 _SEPARATORS = frozenset(" ,;|")
 
 
@@ -32,18 +33,20 @@ class Cleaned(NamedTuple):
         n: its rows.
         left_out: items that are not in it, by the rule of the error.
         settings: with which `train` reads it, by name.
+        remaining: errors that leaving items out does not mend, by rule.
     """
 
     path: Path
     n: int
     left_out: Mapping[str, int]
     settings: Mapping[str, str]
+    remaining: Mapping[str, int]
 
 
 def write_clean(settings: ImageRun, audit: Audit, path: Path) -> Cleaned:
-    """Write the items without errors as a table.
+    """Write the items without errors as a table, and of exact copies only one.
 
-    Of two copies across the split the one to train on is left out; where copies have different labels, all of them.
+    Of copies across the split the one to validate on stays; of copies with different labels none does.
 
     Args:
         settings: name the source.
@@ -59,17 +62,30 @@ def write_clean(settings: ImageRun, audit: Audit, path: Path) -> Cleaned:
     if path.suffix not in FORMATS:
         raise InputError(f"`{path}` must end in {', '.join(FORMATS)}.")
     source = read(settings)
-    bad = {image: finding.rule for finding in audit.errors for image in finding.images}
-    kept_of_copies = {image for finding in audit.unusable for image in finding.images} - audit.bad_images
-    items = [item for item in source.items if item.image not in bad or item.image in kept_of_copies]
+    bad = {image: finding.rule for finding in audit.findings for image in _to_leave_out(finding)}
+    items = [item for item in source.items if item.image not in bad]
     if not items:
         raise InputError(f"No item of `{settings.data.table}` is without errors.")
     columns = _Columns.of(source)
     n = write_table(path, _rows(items, columns, run.image_folder(settings)))
-    kept = {item.image for item in items}
-    left_out = Counter(bad[item.image] for item in source.items if item.image not in kept)
-    left_out += Counter(finding.rule for finding in audit.errors if not finding.images)
-    return Cleaned(path, n, left_out, {"images": str(run.image_folder(settings)), **columns.settings()})
+    left_out = Counter(bad[item.image] for item in source.items if item.image in bad)
+    # Errors without an image are about rows of which no item was made, or about the source as a whole.
+    without = Counter(finding.rule for finding in audit.errors if not finding.images)
+    of_rows = {finding.rule for finding in source.findings if finding.level == "error"}
+    left_out += Counter({rule: n for rule, n in without.items() if rule in of_rows})
+    remaining = {rule: n for rule, n in without.items() if rule not in of_rows}
+    reading = {"images": str(run.image_folder(settings)), **columns.settings()}
+    reading |= {"group_column": _GROUP} if any(item.group is not None for item in items) else {}
+    return Cleaned(path, n, left_out, reading, remaining)
+
+
+def _to_leave_out(finding: Finding) -> Sequence[Path]:
+    """Return the images of a finding that are not in a clean table."""
+    if finding.rule.startswith(COPIES[0]):
+        if finding.rule.endswith("with another label"):
+            return finding.images
+        return finding.images[:1] if "across the split" in finding.rule else finding.images[1:]
+    return finding.images if finding.level == "error" else ()
 
 
 class _Columns(NamedTuple):
@@ -143,5 +159,5 @@ def _rows(items: Sequence[Item], columns: _Columns, base: Path) -> Iterator[dict
         if has_sides:
             row["is_valid"] = bool(item.is_valid)
         if has_groups:
-            row["group"] = item.group
+            row[_GROUP] = item.group
         yield row | dict(item.about)

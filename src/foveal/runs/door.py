@@ -366,7 +366,9 @@ def evaluate(
         reading = ImageRun.of(**settings_for(source, {"task": predictor.task.kind} | settings).given())
         side, items = _items_of_side(reading, split)
     elif not is_run or settings or split not in {"auto", "valid"}:
-        raise InputError(f"On what? `{model}` alone says it only for the validation side of a run; name a source.")
+        raise InputError(
+            f"Name a source to evaluate on: without one, only the validation side of a run is known; got `{model}`."
+        )
     else:
         reading = run.image_settings_of(Path(model))
         side, items = "valid", validation_items(Path(model))

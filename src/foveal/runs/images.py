@@ -11,7 +11,7 @@ from typing import Literal
 
 import torch
 
-from foveal.audit.checks import SKIPPED, Audit, audit, without_bad
+from foveal.audit.checks import SKIPPED, Audit, audit, with_copies_together, without_bad
 from foveal.core import distributed, progress, storage, timing
 from foveal.core.errors import InputError, TableError
 from foveal.core.left_out import leaving_out
@@ -302,7 +302,7 @@ def audit_source(settings: ImageRun, source: Source) -> tuple[Source, Audit]:
         raise TableError(f"{error}\n{hint}") from None
     if skipping:
         source = without_bad(source, found)
-    return source, found
+    return with_copies_together(source, found), found
 
 
 def rules_to_skip(settings: ImageRun) -> frozenset[str]:
@@ -340,7 +340,8 @@ def _splitter(settings: ImageRun, source: Source) -> Splitter:
     """Return a splitter that keeps groups together and, for labels, every label's rate the same on both sides."""
     training = settings.training
     labels = (lambda item: names_of(item.label)) if has_classes(source.task) else None
-    group = (lambda item: item.group) if settings.data.group_column is not None else None
+    has_groups = settings.data.group_column is not None or any(item.group is not None for item in source.items)
+    group = (lambda item: item.image if item.group is None else item.group) if has_groups else None
     seed = training.seed if training.split_seed is None else training.split_seed
     if training.folds is not None:
         return KFoldSplitter(training.folds, training.fold or 0, labels, seed, group=group)

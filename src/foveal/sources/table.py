@@ -233,8 +233,10 @@ def _names_side(cell: object) -> bool:
 def _column_of_sides(rows: TableRows, usual: Columns, found: RowFindings) -> str | None:
     """Return a column of any name in which every cell names a side, and not all the same."""
     for column in usual.known:
-        cells = rows.frame[column].head(_PROBED).tolist()
-        if len(set(map(str, cells))) > 1 and all(map(_names_side, cells)):
+        if not all(map(_names_side, rows.frame[column].head(_PROBED).tolist())):
+            continue
+        cells = rows.frame[column].unique().tolist()  # a table may be sorted by side
+        if len(cells) > 1 and all(map(_names_side, cells)):
             found.note("column that names the sides of a split", column, "It is used; --valid-column names another.")
             return column
     return None

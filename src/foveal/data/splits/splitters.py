@@ -199,7 +199,7 @@ def FileSplitter(path: str | os.PathLike[str]) -> Splitter:
         path: the text file, in UTF-8; it is read at once. Names are compared without their folders.
 
     Raises:
-        InputError: there is no such text file, or it cannot be read.
+        InputError: there is no such text file, it cannot be read, or an item is no path.
 
     Examples:
         >>> from foveal.vision.all import *
@@ -216,7 +216,16 @@ def FileSplitter(path: str | os.PathLike[str]) -> Splitter:
         raise InputError(f"The list of files `{path}` cannot be read: {error.strerror or error}.") from error
     except UnicodeDecodeError as error:
         raise InputError(f"`{path}` is no text in UTF-8; FileSplitter takes a file with a name per line.") from error
-    return FuncSplitter(lambda item: Path(item).name in names)
+
+    def is_named(item: object) -> bool:
+        if not isinstance(item, str | os.PathLike):
+            raise InputError(
+                f"FileSplitter splits paths by their names; the items are of type {type(item).__name__}. For rows of a "
+                "table: FuncSplitter(lambda row: row['fname'] in names)."
+            )
+        return Path(item).name in names
+
+    return FuncSplitter(is_named)
 
 
 def check_share(name: str, share: object) -> None:
