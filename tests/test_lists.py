@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -44,7 +45,8 @@ def test_one_image_is_no_list_of_images(learn, images):
         learn.embed,
         first_choice,
     ]
-    for one, name in zip(of_one_image(images[0]), [images[0], images[0], "<.* bytes>", "<PILImage>", "<ndarray>", "<"]):
+    names = [images[0], images[0], "<.* bytes>", "<PILImage>", "<ndarray>", "<ndarray>"]
+    for one, name in zip(of_one_image(images[0]), names, strict=True):
         for call in calls:
             with pytest.raises(InputError, match=rf"Images come as a list, \[image\] for one; got {name}"):
                 call(one)
@@ -175,7 +177,7 @@ def test_rows_of_arrays_are_pairs(films):
 
 
 def test_new_items_come_as_a_list_or_a_folder(learn, scene_loaders, scenes):
-    file = sorted((scenes / "scenes").iterdir())[0]
+    file = min((scenes / "scenes").iterdir())
     for one in (file, str(file), "no-such-folder", file.read_bytes()):
         with pytest.raises(InputError, match=r"New items come as a list, a table or a folder; got .*Write \[image\]"):
             learn.dls.test_dl(one)

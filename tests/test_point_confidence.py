@@ -429,7 +429,9 @@ def test_a_point_without_a_radius_is_warned_of_by_name(scene_loaders):
         scene_loaders(points=True, bs=4, get_y=lambda r: [r["x"], r["y"]] * 2), "test_resnet", pretrained=False
     )
     found = predictions_of(errors, torch.ones_like(errors), Points(2, point_names=("eye", "nose")))
-    with pytest.warns(UserWarning, match=r"No radius where fewer than 9 validation images have a known place: nose \(5\)"):
+    with pytest.warns(
+        UserWarning, match=r"No radius where fewer than 9 validation images have a known place: nose \(5\)"
+    ):
         two.calibrate_radius(found)
 
 

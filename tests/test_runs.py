@@ -253,7 +253,7 @@ def test_only_images_of_both_are_compared():
     with pytest.raises(InputError, match="they share none of 80 and 80"):
         compare(whole, elsewhere)
     few = replace(whole, images=[*whole.images[:7], *elsewhere.images[7:]])
-    with pytest.raises(InputError, match=r"share only 7 of 80 and 80.*--split-seed.*--on-shared"):
+    with pytest.raises(InputError, match=r"share only 7 of 80 and 80.*--split-file.*--on-shared"):
         compare(whole, few)
     assert (compare(whole, few, on_shared=True).n, compare(whole, few, on_shared=True).verdict) == (7, "unclear")
     with pytest.raises(InputError, match="different questions"):

@@ -50,9 +50,9 @@ def test_every_setting_is_an_argument():
 
 def test_an_error_keeps_its_class_its_attributes_and_its_place():
     error = library.ImageError("a.jpg", "is too small; say --size 32.")
-    with pytest.raises(library.ImageError, match=re.escape("a.jpg: is too small; say `size=32`.")) as caught:
-        with errors_spelled(arguments_of_python):
-            raise error
+    message = re.escape("a.jpg: is too small; say `size=32`.")
+    with pytest.raises(library.ImageError, match=message) as caught, errors_spelled(arguments_of_python):
+        raise error
     assert caught.value is error
     assert caught.value.path == "a.jpg"
 
@@ -72,7 +72,7 @@ def test_python_reads_arguments_and_the_command_options(table, tmp_path, foveal)
         lambda: library.train(table, time=1, epochs=2): "`time` and `epochs` both say how long to train",
         lambda: library.train(table, task="rating", folds=2): "`folds` is not used with `task='rating'`",
         lambda: library.train(table, empty="error"): "say `empty='none'`",
-        lambda: library.train(): "or `resume=RUN`",
+        library.train: "or `resume=RUN`",
         lambda: library.evaluate(tmp_path / "m.safetensors", folds=2): "`folds` is not used by `foveal evaluate`",
         lambda: write_clean(table, None, "a.csv", lr=1): "`lr` is not used by `foveal check`",
     }.items():
@@ -88,7 +88,9 @@ def test_python_reads_arguments_and_the_command_options(table, tmp_path, foveal)
 
 def test_what_resumes_a_run_is_named_as_the_caller_does_it(tmp_path, foveal):
     (tmp_path / "run.toml").write_text('[data]\ntable = "t.csv"\n')
-    with pytest.raises(InputError, match=re.escape(f'has not ended. Resume it with: foveal.train(resume="{tmp_path}")')):
+    with pytest.raises(
+        InputError, match=re.escape(f'has not ended. Resume it with: foveal.train(resume="{tmp_path}")')
+    ):
         library.Run(tmp_path)
     said = foveal("report", tmp_path, code=2).err
     assert f"has not ended. Resume it with: foveal train --resume {tmp_path}" in said

@@ -78,7 +78,7 @@ class _Lines:
     def read(cls, path: Path) -> _Lines:
         """Return the lines of a file, which is read once in a process for as long as it stays as it is.
 
-        Without the file there are none.
+        A file that is not there has no lines.
         """
         try:
             version = _version(path)

@@ -92,7 +92,11 @@ def recommend(
     if out is not None:
         n = write_table(out, _rows(predictor, lists), _columns(predictor))
         typer.echo(f"{n:,} recommendations, written to {out}.")
-        return
+    else:
+        _print(predictor, lists)
+
+
+def _print(predictor: RatingPredictor, lists: Iterable[tuple[Id | None, Recommendations]]) -> None:
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
     for user, found in lists:
         for rank, one in enumerate(found, start=1):
