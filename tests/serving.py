@@ -64,7 +64,7 @@ class Service:
     def end(self, sign=signal.SIGTERM):
         """Tell it to end and return its exit code."""
         os.kill(self.process.pid, sign)
-        return self.process.wait(timeout=60)
+        return self.process.wait(timeout=180)  # a process that is just starting is waited for: 120 s at most
 
 
 def serving(model, *options):

@@ -77,9 +77,10 @@ def test_the_site_is_searched_from_a_folder_without_a_network(site, running_chro
     page.on("pageerror", lambda error: complaints.append(str(error)))
     page.on("console", lambda told: complaints.append(told.text) if told.type == "error" else None)
     page.goto((site / "index.html").as_uri())
-    page.locator("input.md-search__input").fill("class_weights")
+    page.locator("input.md-search__input").click()
+    page.keyboard.type("class_weights")
     found = page.locator(".md-search-result__item a").first
-    found.wait_for(timeout=30_000)
+    found.wait_for(timeout=120_000)
     found.click()
     page.wait_for_load_state()
     assert "class_weights" in page.content()

@@ -31,7 +31,7 @@ def evaluate(
 
     Examples:
         foveal evaluate runs/train
-        foveal evaluate runs/train/model.safetensors test.csv --images images/ --out answers.csv
+        foveal evaluate runs/train test.csv --images images/ --out answers.csv
 
     More: docs/results.md
     """

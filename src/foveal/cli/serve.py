@@ -37,6 +37,7 @@ Monitor = Annotated[
     Option(metavar="DIR", help="Count in this folder what is answered, without images, for `foveal monitor`."),
 ]
 Watch = Annotated[bool, Option("--watch", help="Load a model anew when its file changes; SIGHUP always does.")]
+RootPath = Annotated[str, Option(metavar="PATH", help="The path at which a proxy has the service, such as /cats.")]
 
 
 def serve(
@@ -56,9 +57,7 @@ def serve(
     allow_host: AllowHost = None,
     allow_origin: AllowOrigin = None,
     proxy: Proxy = None,
-    root_path: Annotated[
-        str, Option(metavar="PATH", help="The path at which a proxy has the service, such as /cats.")
-    ] = "",
+    root_path: RootPath = "",
     api_key_file: ApiKeyFile = None,
     collect: Collect = None,
     collect_limit: Annotated[
