@@ -154,7 +154,7 @@ def test_two_question_marks_show_signature_and_source(kernel):
         ("DataBlock", ("blocks", "get_items", "splitter", "batch_tfms: more of them")),
         ("aug_transforms", ("size", "min_scale", "Return")),
         ("accuracy_multi", ("thresh", "*raw* outputs")),
-        ("ImageDataLoaders.from_df", ("label_delim", "Take one image per row")),
+        ("ImageDataLoaders.from_df", ("label_delim", "Return the loaders of a table with one row per image")),
     ],
 )
 def test_a_question_mark_shows_signature_and_docstring(name, parts, kernel):

@@ -50,7 +50,7 @@ pets1.dataloaders(mixed, bs=4)
 # raises: InputError: .* is 64 x (64|72), .* is 64 x (72|64)\. Add one: item_tfms=Resize\(224\)
 # %%
 pets.summary(path/"images")
-# prints: fit +Resize\(.*\n(.*\n)*.*sample +pixels \[224, 224, 3\]
+# prints: resize +Resize\(.*\n(.*\n)*.*sample +pixels \[224, 224, 3\]
 # %%
 pets = DataBlock(blocks = (ImageBlock, CategoryBlock),
                  get_items=lambda p: get_image_files(p)[::2], 
