@@ -138,6 +138,7 @@ def evaluate(
     label_columns: _Names = (),
     label_delimiter: str | None = None,
     valid_column: str | None = None,
+    split_file: _Path | None = None,
     empty: Literal["skip", "none", "error"] = "skip",
     predictions: bool = False,
     encoding: str | None = None,

@@ -202,7 +202,17 @@ def _train(settings: RunSettings, folder: Path, *, resume: bool) -> Path:
 
 
 _COLUMNS = frozenset({"image_column", "label_column", "label_columns", "label_delimiter", "valid_column"})
-_READING = _COLUMNS | {"images", "empty", "points", "targets", "task", "format", "predictions", "encoding"}
+_READING = _COLUMNS | {
+    "images",
+    "split_file",
+    "empty",
+    "points",
+    "targets",
+    "task",
+    "format",
+    "predictions",
+    "encoding",
+}
 
 
 def is_reading(name: str, panel: str) -> bool:
