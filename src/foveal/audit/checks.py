@@ -19,6 +19,7 @@ from pydantic import TypeAdapter
 
 from foveal.audit.inspection import Change, Inspection, Ledger, copies_among, inspect_all
 from foveal.core.errors import FovealError
+from foveal.core.grouping import grouped
 from foveal.images.channels import RGB
 from foveal.sources.items import BAD_ANNOTATION, LEVELS, NO_IMAGE, Finding, Item, Level, Source, listed, refuse_errors
 from foveal.tasks.kinds import TASKS, has_classes
@@ -174,20 +175,10 @@ def with_copies_together(source: Source, audit: Audit) -> Source:
     pairs = [finding.images for finding in audit.findings if finding.rule.startswith(COPIES[0])]
     if source.has_split or not pairs:
         return source
-    parent: dict[Hashable, Hashable] = {}
-
-    def root(one: Hashable) -> Hashable:
-        while parent.setdefault(one, one) != one:
-            one = parent[one]
-        return one
-
-    for images in pairs:
-        for image in images[1:]:
-            parent[root(image)] = root(images[0])
-    for item in source.items:
-        if item.group is not None:  # what a column keeps together stays so
-            parent[root(item.image)] = root(("group", item.group))
-    items = [replace(item, group=root(item.image)) if item.image in parent else item for item in source.items]
+    joined: list[tuple[Hashable, Hashable]] = [(images[0], image) for images in pairs for image in images[1:]]
+    kept = [(("group", item.group), item.image) for item in source.items if item.group is not None]
+    group_of = grouped([*joined, *kept])  # what a column keeps together stays so
+    items = [replace(item, group=group_of.get(item.image, item.group)) for item in source.items]
     return replace(source, items=items)
 
 

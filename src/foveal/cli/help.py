@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 from typer.core import TyperCommand, TyperGroup
@@ -66,15 +66,7 @@ class HelpfulCommand(TyperCommand):
             ctx: of the command.
             formatter: what it is written to.
         """
-        about = About.of(self.help)
-        formatter.width = min(_WIDEST, shutil.get_terminal_size().columns)
-        formatter.write_usage(ctx.command_path, usage_of(self))
-        formatter.write("\n")
-        formatter.write_text(about.text)
-        for section in sections_of(self, ctx):
-            with formatter.section(section.title):
-                formatter.write_dl(section.rows, col_max=_NAMES_WIDE)
-        _write_examples(about, formatter)
+        _write_help(self, ctx, formatter, usage_of(self), ())
 
 
 class HelpfulGroup(TyperGroup):
@@ -87,18 +79,11 @@ class HelpfulGroup(TyperGroup):
             ctx: of the program.
             formatter: what it is written to.
         """
-        about = About.of(self.help)
-        formatter.width = min(_WIDEST, shutil.get_terminal_size().columns)
-        formatter.write_usage(ctx.command_path, "[OPTIONS] COMMAND ...")
-        formatter.write("\n")
-        formatter.write_text(about.text)
-        for title, names in groups_of(self).items():
-            with formatter.section(title):
-                formatter.write_dl([(name, About.of(self.commands[name].help).text) for name in names])
-        for section in sections_of(self, ctx):
-            with formatter.section(section.title):
-                formatter.write_dl(section.rows, col_max=_NAMES_WIDE)
-        _write_examples(about, formatter)
+        verbs = (
+            Section(title, [(name, About.of(self.commands[name].help).text) for name in names])
+            for title, names in groups_of(self).items()
+        )
+        _write_help(self, ctx, formatter, "[OPTIONS] COMMAND ...", verbs)
 
 
 def groups_of(program: Any) -> dict[str, list[str]]:
@@ -134,7 +119,16 @@ def sections_of(command: Any, ctx: Any) -> Iterator[Section]:
         yield Section(title, found[title])
 
 
-def _write_examples(about: About, formatter: Any) -> None:
+def _write_help(command: Any, ctx: Any, formatter: Any, usage: str, listed: Iterable[Section]) -> None:
+    """Write usage, text, what is listed, options, examples and the page."""
+    about = About.of(command.help)
+    formatter.width = min(_WIDEST, shutil.get_terminal_size().columns)
+    formatter.write_usage(ctx.command_path, usage)
+    formatter.write("\n")
+    formatter.write_text(about.text)
+    for section in (*listed, *sections_of(command, ctx)):
+        with formatter.section(section.title):
+            formatter.write_dl(section.rows, col_max=_NAMES_WIDE)
     if about.examples:
         with formatter.section("Examples"):
             for line in about.examples:

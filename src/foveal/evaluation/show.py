@@ -17,7 +17,7 @@ from foveal.images.decode import ImageSource, name_of
 from foveal.inference.prediction import Prediction
 from foveal.sources.tree import is_image_name
 from foveal.tasks.base import AnyTask
-from foveal.tasks.confidence import confidence_of, legend_of
+from foveal.tasks.confidence import draw_answer, legend_of
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -58,9 +58,7 @@ def _drawn(image: ImageSource, answer: Prediction, task: AnyTask, n_channels: in
     share = _DRAWN_INCHES / max(height, width)
 
     def draw(drawn_on: Canvas, _: int) -> None:
-        if answer.radius is not None:
-            confidence_of(task).draw(drawn_on, answer.label, answer.radius)
-        task.draw(drawn_on, answer.label)
+        draw_answer(task, drawn_on, answer.label, None, answer.radius)
 
     return sheet([shown], draw, figsize=(max(_NARROWEST, share * width), max(_NARROWEST, share * height) + 0.5))
 

@@ -17,12 +17,13 @@ from foveal.evaluation.predictions import relative_name
 from foveal.runs import folder as run
 from foveal.runs.image_settings import ImageRun
 from foveal.runs.images import read
+from foveal.sources.cells import joint_for
 from foveal.sources.items import Finding, Item, Source
+from foveal.tasks.columns import columns_for_points
 from foveal.tasks.kinds import TASKS, LabelForm
 from foveal.tasks.label_lists import PartialLabels
 
 _GROUP = "group"
-_SEPARATORS = frozenset(" ,;|")
 
 
 class Cleaned(NamedTuple):
@@ -113,8 +114,7 @@ class _Columns(NamedTuple):
         partial = [label for label in labels if isinstance(label, PartialLabels) and label.unknown]
         unknown = {str(name) for label in partial for name in label.unknown}
         names = {str(name) for names in listed for name in names}
-        joint = ";" if any(_SEPARATORS & set(name) for name in names) else " "
-        return cls(source.task, form, tuple(sorted(names | unknown)) if unknown else (), joint)
+        return cls(source.task, form, tuple(sorted(names | unknown)) if unknown else (), joint_for(names))
 
     def cells(self, label: object) -> dict[str, object]:
         """Return the cells of a label; what is not known is blank."""
@@ -133,7 +133,7 @@ class _Columns(NamedTuple):
 
     def headers(self) -> list[str]:
         """Return the columns of points or numbers."""
-        return [f"{name}_{axis}" for name in self.names for axis in "xy"] if self.form == "points_xy" else [*self.names]
+        return [*(columns_for_points(self.names) if self.form == "points_xy" else self.names)]
 
     def settings(self) -> dict[str, str]:
         """Return the settings with which `train` reads the cells."""

@@ -251,8 +251,7 @@ def _from_the_root(items: Sequence[Item]) -> list[Item]:
 
 
 def _is_whole(image: Path) -> bool:
-    row = row_of(image)
-    return image.is_absolute() or (row is not None and "://" in row.table)
+    return image.is_absolute() or ((row := row_of(image)) is not None and "://" in row.table)
 
 
 def validation_items(folder: Path) -> list[Item]:

@@ -7,7 +7,7 @@ import json
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -37,6 +37,19 @@ class Cells(NamedTuple):
     labels: list[list[str] | str | None]
     several: bool
     note: str = ""
+
+
+def joint_for(names: Iterable[str]) -> str:
+    """Return what several names are joined by in a cell: a space, or `;` where a name holds what may separate names.
+
+    Args:
+        names: of all classes.
+
+    Examples:
+        >>> joint_for(["cat", "dog"]), joint_for(["cat", "old dog"])
+        (' ', ';')
+    """
+    return ";" if any({" ", *_DELIMITERS} & set(name) for name in names) else " "
 
 
 def split_labels(cell: str, delimiter: str) -> list[str]:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from foveal.core import storage
 from foveal.core.errors import InputError, TableError, near_match
+from foveal.core.grouping import by_any_name
 from foveal.sources.cells import is_blank, text_of
 from foveal.sources.columns import SPLIT_COLUMNS, VALID_COLUMNS, Columns
 from foveal.sources.delimited import decode_text
@@ -67,17 +68,14 @@ def with_split_file(source: Source, path: Path, base: Path) -> Source:
 
 def _by_name(items: Iterable[Item], base: Path) -> dict[str, int]:
     """Return positions by what a file may call an image: its path below the folder, or its name with ending or not."""
-    exact: dict[str, int] = {}
-    short: dict[str, int] = {}
-    several = set[str]()
-    for at, item in enumerate(items):
+
+    def names_of(item: Item) -> tuple[tuple[str, ...], tuple[str, ...]]:
         path = storage.whole_path(item.image)
         whole = path.relative_to(base) if path.is_relative_to(base) else path
-        exact |= {clean_name(whole.as_posix()): at, path.as_posix(): at}
-        names = {clean_name(name) for name in (path.name, path.stem, whole.with_suffix("").as_posix())}
-        several |= names & short.keys()
-        short |= dict.fromkeys(names, at)
-    return {name: at for name, at in short.items() if name not in several} | exact
+        short = (path.name, path.stem, whole.with_suffix("").as_posix())
+        return (clean_name(whole.as_posix()), path.as_posix()), tuple(map(clean_name, short))
+
+    return by_any_name((at, *names_of(item)) for at, item in enumerate(items))
 
 
 def _sides(path: Path, base: Path) -> dict[str, Side]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
+from foveal.core.grouping import grouped
 from foveal.studio.collection import Label, Purpose, label_from_json
 from foveal.studio.journal import Entry, Journal
 
@@ -76,14 +77,8 @@ class Marks:
 
 def groups_of(together: Iterable[frozenset[str]]) -> Mapping[str, str]:
     """Return for each image that stays together with others the first of them, by name."""
+    group_of = grouped((min(pair), max(pair)) for pair in together)
     first: dict[str, str] = {}
-
-    def top(name: str) -> str:
-        while first.setdefault(name, name) != name:
-            name = first[name]
-        return name
-
-    for pair in together:
-        one, other = sorted(map(top, pair)) if len(pair) == 2 else [top(min(pair))] * 2
-        first[other] = one
-    return {name: top(name) for name in first}
+    for name, group in group_of.items():
+        first[group] = min(name, first.get(group, name))
+    return {name: first[group] for name, group in group_of.items()}

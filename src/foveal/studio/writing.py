@@ -11,21 +11,23 @@ from pathlib import Path
 from typing import NamedTuple
 
 from foveal.core.errors import InputError
+from foveal.core.grouping import by_any_name
 from foveal.core.tables import FORMATS, write_rows, write_table
 from foveal.evaluation.writers import LAYOUTS, write_labels
 from foveal.images.decode import open_image
 from foveal.serve.admission import RequestRefusedError
 from foveal.serve.collect import DELIMITER, held
 from foveal.serve.collect import TABLE as CORRECTIONS
-from foveal.sources.cells import split_labels
+from foveal.sources.cells import joint_for, split_labels
 from foveal.sources.columns import IMAGE_COLUMNS, LABEL_COLUMNS
 from foveal.studio.collection import TABLE, Collection, Label, Purpose, Shown
 from foveal.studio.marks import Marks, groups_of
+from foveal.tasks.columns import columns_for_points
 
 TOGETHER, SIDE = "together", "is_valid"
 """Columns: what stays on one side of a split, and which side that is."""
 _IMAGE, _LABELS = "fname", "labels"
-_SEPARATORS = (";", "|", ",")
+_SEPARATORS = (";", "|", ",")  # in the order in which they are looked for in the cells of a table
 BEFORE = ".before-studio"
 """What the copy of a table that was there before is called by."""
 
@@ -118,7 +120,7 @@ def _label_of(line: Mapping[str, str], purpose: Purpose, path: Path) -> Label | 
     cell = line.get(_LABELS) or ""
     if not purpose.has_several:
         return cell or None
-    joint = ";" if ";" in cell or any(set(name) & {" ", *_SEPARATORS} for name in purpose.names) else " "
+    joint = ";" if ";" in cell else joint_for(purpose.names)
     return tuple(split_labels(cell, joint))
 
 
@@ -223,7 +225,7 @@ def _encodable(label: Label) -> object:
 def _joint(marks: Marks) -> str:
     """Return what stands between the names of several classes: a space where no name has one."""
     assert marks.purpose is not None
-    return ";" if any(set(name) & {" ", *_SEPARATORS} for name in marks.purpose.names) else " "
+    return joint_for(marks.purpose.names)
 
 
 def _joint_of(
@@ -237,7 +239,7 @@ def _joint_of(
 
 
 def _columns(purpose: Purpose) -> tuple[str, ...]:
-    return tuple(f"{name}_{axis}" for name in purpose.names for axis in "xy")
+    return columns_for_points(purpose.names)
 
 
 def _cells(marks: Marks, label: Label | None, joint: str) -> dict[str, object]:
@@ -343,10 +345,8 @@ def _rows_with(
 
 def _by_text(images: Iterable[Shown]) -> dict[str, Shown]:
     """Return images by what a table may call them: the name, and that of the file, with its ending or without."""
-    found: dict[str, Shown] = {}
-    several = set[str]()
-    for one in images:
-        for text in {one.file.name, one.file.stem, Path(one.name).with_suffix("").as_posix()}:
-            several |= {text} & found.keys()
-            found[text] = one
-    return {text: one for text, one in found.items() if text not in several} | {one.name: one for one in images}
+
+    def short(one: Shown) -> tuple[str, ...]:
+        return one.file.name, one.file.stem, Path(one.name).with_suffix("").as_posix()
+
+    return by_any_name((one, (one.name,), short(one)) for one in images)

@@ -8,6 +8,16 @@ OWN = frozenset({"fname", "predicted", "prediction_set", "known", "truth", "unkn
 """Columns that every table of answers has."""
 
 
+def columns_for_points(names: Sequence[str]) -> tuple[str, ...]:
+    """Return the two columns of each named point.
+
+    Examples:
+        >>> columns_for_points(["nose"])
+        ('nose_x', 'nose_y')
+    """
+    return tuple(f"{name}_{axis}" for name in names for axis in "xy")
+
+
 def columns_for(names: Sequence[str]) -> list[str]:
     """Return a column for each name: the name itself or, where that is another column, with `class` before it.
 

@@ -92,14 +92,14 @@ def json_of(
     return answer if radius is None else answer | confidence_of(task).to_json(task, label, radius)
 
 
-def draw_answer(task: Task[Label], canvas: Canvas, label: Label, truth: Label, radius: Radius | None) -> None:
-    """Draw an answer beside the truth, under it its radius.
+def draw_answer(task: Task[Label], canvas: Canvas, label: Label, truth: Label | None, radius: Radius | None) -> None:
+    """Draw an answer, beside the truth where that is given, and under it its radius.
 
     Args:
         task: of the answer.
         canvas: the image.
         label: the answer, coordinates in the canvas's pixels.
-        truth: what it should have been.
+        truth: what it should have been, where that is known.
         radius: [N] in the canvas's pixels, where there is one.
     """
     if radius is not None:

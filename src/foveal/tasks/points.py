@@ -20,6 +20,7 @@ from foveal.losses import Reduction, mean_squared_error
 from foveal.metrics.common import MetricFunction
 from foveal.metrics.pixels import distances, mean_error, median_error
 from foveal.tasks.base import Decision, MetricsByOutput
+from foveal.tasks.columns import columns_for_points
 from foveal.tasks.display import ShownTensor
 from foveal.tasks.heatmaps import heatmap_loss, soft_argmax
 from foveal.tasks.kinds import BOOK, PROBE, LabelIssues, TaskKind
@@ -72,7 +73,7 @@ class Points:
     def names(self) -> tuple[str, ...]:
         """The columns x, y or x1, y1, x2, y2, ..., or NAME_x, NAME_y where the points have names."""
         if self.has_named_points:
-            return tuple(f"{name}_{axis}" for name in self.point_names for axis in "xy")
+            return columns_for_points(self.point_names)
         if self.n_points == 1:
             return ("x", "y")
         return tuple(f"{axis}{i + 1}" for i in range(self.n_points) for axis in "xy")
